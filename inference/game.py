@@ -1,0 +1,199 @@
+"""The schedule of the naming game: who speaks to whom in a sweep, in each mode, for M agents and C chains.
+
+A sweep of two agents A, B is A speaks and B listens, then B speaks and A listens; each listener redraws its own
+parameters given its own signs before it speaks (Taniguchi et al. 2023, algorithm 1).
+
+Modes
+    com     Metropolis-Hastings: a proposal is accepted by the listener's rule
+    no-com  nobody speaks: each agent draws its own signs from its own posterior
+    all     every proposal is accepted
+    gibbs   the topline: signs are drawn from the product of all agents' likelihoods, which no agent may see
+
+Listener states, what a proposal is compared with (com and all)
+    chain           the listener's own sign: every agent keeps a chain of its own
+    shared          one sign per object for all agents: the textbook sampler of the joint model
+    speaker-sample  the listener's own last sample as a speaker, which is the public reference's rule. It is not
+                    a Markov chain of the posterior: the accepted sign updates the parameters and is forgotten
+
+What is proved: with the parameters held fixed, `chain`, `shared` and `gibbs` have the posterior of the signs
+given all percepts as their stationary law. With the parameters redrawn, `shared` and `gibbs` sample the
+joint posterior of signs and parameters. `chain` does not exactly: each agent's parameters then follow its own
+copy of the signs, and the two conditionals belong to no one joint law (docs/correctness.md measures it).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+from inference.metropolis import draw, step
+from inference.proposals import acceptance_rule, joint_logits, proposal_logits
+from inference.types import Belief, Info, Player, State
+
+
+@dataclass(frozen=True)
+class Game:
+    """The rules of one game. `log_prior` (K,) is log pi."""
+
+    log_prior: Tensor
+    mode: str = "com"
+    listener_state: str = "chain"
+    acceptance: str = "mh"
+
+    @property
+    def K(self) -> int:  # noqa: N802 - the letter of the mathematics
+        """How many signs there are."""
+        return len(self.log_prior)
+
+
+class Trace(NamedTuple):
+    """The draws of T sweeps, on the device where they were made."""
+
+    signs: Tensor  # (C, T, M, N) int16
+    alone: Tensor | None  # (C, T, M, N) int16, each agent's own best sign; kept where signs are shared
+    accepted: Tensor  # (C, T, M)
+    not_a_number: Tensor  # (C, T)
+    log_joint: Tensor  # (C, T)
+    evidence: Tensor  # (C, T)
+
+
+def init(
+    players: Sequence[Player], generators: Sequence[torch.Generator], signs: Tensor, K: int
+) -> State:
+    """Begin from signs (C, M, N): every agent draws its parameters given its own."""
+    beliefs = tuple(
+        player.redraw(generator, signs[:, m], K)
+        for m, (player, generator) in enumerate(zip(players, generators, strict=True))
+    )
+    return State(signs, signs, beliefs)
+
+
+def sweep(
+    game: Game, players: Sequence[Player], generators: Sequence[torch.Generator], state: State
+) -> tuple[State, Info]:
+    """Every agent listens once (com, all), or every agent redraws its signs once (no-com, gibbs)."""
+    accepted = torch.zeros(state.signs.shape[:2], dtype=torch.int64, device=state.signs.device)
+    not_a_number = torch.zeros(len(state.signs), dtype=torch.int64, device=state.signs.device)
+    if game.mode in ("com", "all"):
+        rule = acceptance_rule("constant:1" if game.mode == "all" else game.acceptance)
+        for speaker, listener in schedule(len(players)):
+            turn = step(
+                generators[speaker],
+                generators[listener],
+                game.log_prior,
+                state.beliefs[speaker].table,
+                state.beliefs[listener].table,
+                (state.private if game.listener_state == "speaker-sample" else state.signs)[:, listener],
+                rule,
+            )
+            accepted[:, listener] += turn.accepted.sum(-1)
+            not_a_number += turn.not_a_number.sum(-1)
+            hearers = list(range(len(players))) if shares(game) else [listener]
+            state = State(
+                signs=_put(state.signs, hearers, turn.signs),
+                private=_put(state.private, [speaker], turn.proposed),
+                beliefs=state.beliefs,
+            )
+            state = _redraw(game, players, generators, state, hearers)
+    else:
+        if game.mode == "gibbs":
+            logits = joint_logits(game.log_prior, [belief.table for belief in state.beliefs])
+            signs = draw(generators[0], logits).unsqueeze(1).expand_as(state.signs)
+        else:
+            tables = [belief.table for belief in state.beliefs]
+            signs = torch.stack(
+                [
+                    draw(generator, proposal_logits(game.log_prior, table))
+                    for generator, table in zip(generators, tables, strict=True)
+                ],
+                dim=1,
+            )
+        state = _redraw(
+            game, players, generators, State(signs, signs, state.beliefs), range(len(players))
+        )
+    return state, Info(accepted, not_a_number, log_joint(game, state), _evidence(state))
+
+
+def shares(game: Game) -> bool:
+    """Whether all agents hold one and the same sign for an object."""
+    return game.mode == "gibbs" or (game.mode in ("com", "all") and game.listener_state == "shared")
+
+
+def schedule(M: int) -> list[tuple[int, int]]:
+    """(speaker, listener) of one sweep: each agent speaks to the next, and the last to the first."""
+    return [(m, (m + 1) % M) for m in range(M)]
+
+
+def play(
+    game: Game,
+    players: Sequence[Player],
+    generators: Sequence[torch.Generator],
+    state: State,
+    sweeps: int,
+    progress: Callable[[Iterable[int]], Iterable[int]] = iter,
+) -> tuple[State, Trace]:
+    """`sweeps` sweeps and their trace. Nothing leaves the device before the last one is done."""
+    C, M, N = state.signs.shape
+    device = state.signs.device
+    real = {"dtype": torch.float64, "device": device}
+    trace = Trace(
+        signs=torch.empty(C, sweeps, M, N, dtype=torch.int16, device=device),
+        alone=torch.empty(C, sweeps, M, N, dtype=torch.int16, device=device) if shares(game) else None,
+        accepted=torch.empty(C, sweeps, M, dtype=torch.int64, device=device),
+        not_a_number=torch.empty(C, sweeps, dtype=torch.int64, device=device),
+        log_joint=torch.empty(C, sweeps, **real),
+        evidence=torch.empty(C, sweeps, **real),
+    )
+    for t in progress(range(sweeps)):
+        state, info = sweep(game, players, generators, state)
+        trace.signs[:, t] = state.signs
+        if trace.alone is not None:
+            trace.alone[:, t] = alone(game, state)
+        trace.accepted[:, t] = info.accepted
+        trace.not_a_number[:, t] = info.not_a_number
+        trace.log_joint[:, t] = info.log_joint
+        trace.evidence[:, t] = info.evidence
+    return state, trace
+
+
+def alone(game: Game, state: State) -> Tensor:
+    """What each agent would say by itself: the best sign of its own posterior, (C, M, N)."""
+    return torch.stack([(game.log_prior + belief.table).argmax(-1) for belief in state.beliefs], dim=1)
+
+
+def log_joint(game: Game, state: State) -> Tensor:
+    """log p(w, phi, z) of all agents: (C,). Signs that are not shared count once for each agent, p(w^m) too."""
+    owners = slice(0, 1) if shares(game) else slice(None)
+    total = game.log_prior[state.signs[:, owners]].sum((-2, -1))
+    for m, belief in enumerate(state.beliefs):
+        heard = belief.table.gather(-1, state.signs[:, m].unsqueeze(-1)).sum((-2, -1))
+        total = total + belief.log_density + heard
+    return total
+
+
+def _evidence(state: State) -> Tensor:
+    return torch.stack([belief.evidence for belief in state.beliefs]).sum(0)
+
+
+def _redraw(
+    game: Game,
+    players: Sequence[Player],
+    generators: Sequence[torch.Generator],
+    state: State,
+    who: Iterable[int],
+) -> State:
+    beliefs: list[Belief] = list(state.beliefs)
+    for m in who:
+        beliefs[m] = players[m].redraw(generators[m], state.signs[:, m], game.K)
+    return state._replace(beliefs=tuple(beliefs))
+
+
+def _put(signs: Tensor, agents: list[int], new: Tensor) -> Tensor:
+    """A copy of signs (C, M, N) in which `agents` have `new` (C, N)."""
+    result = signs.clone()
+    result[:, agents] = new.unsqueeze(1)
+    return result

@@ -1,0 +1,58 @@
+"""One direction of the naming game: a speaker names every object, a listener accepts or keeps its own sign.
+
+The coin of `proposals`. All objects, and all chains, at once: given the parameters, the names of different
+objects are independent.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+from inference.proposals import Rule, offer, proposal_logits
+
+
+class Turn(NamedTuple):
+    """The outcome of one direction."""
+
+    signs: Tensor  # (C, N) the listener's signs afterwards
+    proposed: Tensor  # (C, N) what the speaker said
+    accepted: Tensor  # (C, N) bool
+    not_a_number: Tensor  # (C, N) bool
+
+
+def draw(generator: torch.Generator, logits: Tensor) -> Tensor:
+    """One sign per row: logits (..., K), any constant added -> (...)."""
+    # multinomial renormalises by itself; softmax in float64 of shifted logits cannot give a row of zeros
+    weights = logits.softmax(-1)
+    return torch.multinomial(weights.flatten(0, -2), 1, generator=generator).view(logits.shape[:-1])
+
+
+def step(
+    speaker_generator: torch.Generator,
+    listener_generator: torch.Generator,
+    log_prior: Tensor,
+    speaker_table: Tensor,
+    listener_table: Tensor,
+    current: Tensor,
+    rule: Rule,
+) -> Turn:
+    """Propose and accept: log_prior (K,), tables (C, N, K), `current` (C, N) is the listener's w_cur.
+
+    Each agent draws from its own generator, so that one agent's randomness never depends on another's.
+    """
+    proposed = draw(speaker_generator, proposal_logits(log_prior, speaker_table))
+    offered = offer(listener_table, proposed, current)
+    log_u = torch.rand(
+        current.shape, generator=listener_generator, dtype=torch.float64, device=current.device
+    ).log()
+    # `<` with NaN is false: both signs impossible is a rejection, as it should be.
+    accepted = log_u < rule(offered)
+    return Turn(
+        signs=torch.where(accepted, proposed, current),
+        proposed=proposed,
+        accepted=accepted,
+        not_a_number=offered.log_ratio.isnan(),
+    )

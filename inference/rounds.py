@@ -1,0 +1,157 @@
+"""Mutual learning: rounds of learn, perceive, play.
+
+    round 0   learn with the prior N(0, I), perceive, find a start, play
+    round r   learn with every object's prior given by the agent's own sign for it, perceive, play on from the
+              signs of round r - 1
+
+(Taniguchi et al. 2023, algorithm 2.) That return of the signs into the prior of z is what makes the agents' eyes
+change with their language. All chains play on the same percepts; chain 0 is the one that the agents learn from.
+
+A round begins with learning so that the last thing a run does is play: the signs at the end belong to the networks
+at the end. `Progress` is all that the next round needs; `Played` is only for looking at.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+import torch
+from torch import Tensor
+
+from inference.game import Game, Trace, init, play
+from inference.starts import Start, begin
+from inference.svi import Learner, Loss, NotFiniteError
+from models.agent import Agent
+from models.mixtures import Components
+from models.randomness import stream
+
+STREAMS = ("init", "learn", "perceive", "play")
+
+
+@dataclass(frozen=True)
+class Schedule:
+    """How long everything takes. `epochs` is for round 0, `round_epochs` for each of the `rounds` after it."""
+
+    epochs: int
+    round_epochs: int
+    rounds: int
+    sweeps: int
+    chains: int
+    start: Start
+    batch_size: int
+    lr: float
+
+
+@dataclass
+class Member:
+    """One agent of the community, with what is its own: observations, learner, random streams."""
+
+    name: str
+    agent: Agent
+    x: Tensor
+    learner: Learner
+    streams: dict[str, torch.Generator]
+
+
+@dataclass
+class Progress:
+    """What the next round needs beside the members themselves."""
+
+    done: int  # rounds that are complete, round 0 counted: 0 at the beginning
+    signs: Tensor | None = None  # (C, M, N)
+    components: tuple[Components, ...] = ()  # of chain 0, one per agent
+
+
+@dataclass(frozen=True)
+class Played:
+    """What a finished round shows."""
+
+    round: int
+    trace: Trace
+    start_evidence: Tensor | None  # (C, tries) in round 0
+
+
+class Watcher(Protocol):
+    """Told what happens while it happens."""
+
+    def epoch(self, round: int, member: str, epoch: int, epochs: int, loss: Loss) -> None:
+        """An epoch of one member is over."""
+
+    def progress(self, steps: Iterable[int], title: str) -> Iterable[int]:
+        """`steps`, shown as they pass."""
+
+
+class LearningError(ArithmeticError):
+    """A loss was not finite; says in which round, for which agent, in which epoch and batch."""
+
+
+def member(
+    name: str, agent: Agent, x: Tensor, streams: dict[str, torch.Generator], schedule: Schedule
+) -> Member:
+    """An agent made ready to learn from its observations x (N, *shape)."""
+    learner = Learner(agent, x, streams["learn"], batch_size=schedule.batch_size, lr=schedule.lr)
+    return Member(name, agent, x, learner, streams)
+
+
+def streams_of(seed: int, name: str, device: torch.device | str) -> dict[str, torch.Generator]:
+    """The random streams of the agent called `name`."""
+    return {kind: stream(seed, f"{name}/{kind}", device) for kind in STREAMS}
+
+
+def run_rounds(
+    game: Game, schedule: Schedule, members: Sequence[Member], progress: Progress, watcher: Watcher
+) -> Iterator[Played]:
+    """Play what is left of the rounds; `progress` is up to date whenever a round is yielded."""
+    while progress.done <= schedule.rounds:
+        yield _round(game, schedule, members, progress, watcher)
+
+
+def _round(
+    game: Game, schedule: Schedule, members: Sequence[Member], progress: Progress, watcher: Watcher
+) -> Played:
+    number = progress.done
+    for m, one in enumerate(members):
+        _learn(one, m, number, schedule, progress, watcher)
+    players = [one.agent.perceive(one.x, one.streams["perceive"]) for one in members]
+    generators = [one.streams["play"] for one in members]
+
+    signs, evidence = progress.signs, None
+    if signs is None:
+        signs, evidence = begin(schedule.start, game, players, generators, schedule.chains)
+    state, trace = play(
+        game,
+        players,
+        generators,
+        init(players, generators, signs, game.K),
+        schedule.sweeps,
+        lambda steps: watcher.progress(steps, f"round {number}: game"),
+    )
+    progress.done = number + 1
+    progress.signs = state.signs
+    progress.components = tuple(first_chain(belief.parameters) for belief in state.beliefs)
+    return Played(number, trace, evidence)
+
+
+def _learn(
+    one: Member, m: int, number: int, schedule: Schedule, progress: Progress, watcher: Watcher
+) -> None:
+    epochs = schedule.epochs if number == 0 else schedule.round_epochs
+    signs = None if progress.signs is None else progress.signs[0, m]
+    components = progress.components[m] if progress.components else None
+    try:
+        one.learner.learn(
+            epochs,
+            signs,
+            components,
+            each=lambda epoch, loss: watcher.epoch(number, one.name, epoch, epochs, loss),
+            progress=lambda steps: watcher.progress(steps, f"round {number}: agent {one.name} learns"),
+        )
+    except NotFiniteError as error:
+        raise LearningError(f"round {number}, agent {one.name}: {error}; a smaller --lr may help") from error
+
+
+def first_chain(parameters: Any) -> Components:
+    """The components of chain 0."""
+    return Components(parameters.mu[0], parameters.scale_tril[0])

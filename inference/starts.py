@@ -1,0 +1,145 @@
+"""Where a chain begins, and which of several beginnings is kept.
+
+Every mode of the game gets stuck in a local optimum: two classes share a sign while another has two. Where a
+chain begins decides the vocabulary more than anything that follows, so several starts are made and the one
+whose signs have the largest collapsed log evidence, summed over agents and averaged over the last draws, is
+kept. No label takes part.
+
+    prior   each agent draws parameters from its prior and signs given them
+    kmeans  the first agent clusters its own percepts into K and names the objects so
+    merge   the first agent clusters its percepts into more signs than K, all agents play with those, and then pairs
+            of signs are merged, each time the pair that raises (or least lowers) the log evidence, until K remain
+
+In `com` and `all` two things cross between agents: the names that the first agent gives (signs, as in the game),
+and for `merge` and for the choice among starts one number per pair of signs, or per start: an agent's change of log
+evidence. Percepts and parameters do not. In `no-com` every agent starts by itself and judges by its own evidence.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+import torch
+from torch import Tensor
+
+from inference.game import Game, init, play
+from inference.metropolis import draw
+from inference.proposals import proposal_logits
+from inference.types import Starter
+
+STARTS = ("prior", "kmeans", "merge")
+
+
+@dataclass(frozen=True)
+class Start:
+    """How to begin.
+
+    kind: one of STARTS. tries: how many starts compete for each chain. excess: signs of `merge` per final
+    sign. before, after: sweeps before the merging, and before the evidence is compared; tail: over how many
+    of the last sweeps it is averaged.
+    """
+
+    kind: str = "merge"
+    tries: int = 4
+    excess: float = 2.0
+    before: int = 40
+    after: int = 30
+    tail: int = 10
+
+
+def begin(
+    start: Start, game: Game, players: Sequence[Starter], generators: Sequence[torch.Generator], chains: int
+) -> tuple[Tensor, Tensor]:
+    """Signs (C, M, N) to begin `chains` chains from, and the evidence (C, tries) of the starts they were chosen from."""
+    if game.mode == "no-com":
+        each = [
+            _begin(start, game, [player], [generator], chains)
+            for player, generator in zip(players, generators, strict=True)
+        ]
+        signs, evidence = zip(*each, strict=True)
+        return torch.cat(signs, dim=1), torch.stack(evidence).sum(0)
+    return _begin(start, game, players, generators, chains)
+
+
+def _begin(
+    start: Start, game: Game, players: Sequence[Starter], generators: Sequence[torch.Generator], chains: int
+) -> tuple[Tensor, Tensor]:
+    candidates = chains * start.tries
+    if start.kind == "prior":
+        signs = _from_prior(game, players, generators, candidates)
+    elif start.kind == "kmeans":
+        signs = _cluster(players, generators[0], candidates, game.K)
+    elif start.kind == "merge":
+        signs = _merged(start, game, players, generators, candidates)
+    else:
+        raise ValueError(f"start must be one of {', '.join(STARTS)}; it is {start.kind!r}")
+    if start.tries == 1:
+        evidence = torch.stack([p.evidence(signs[:, m], game.K) for m, p in enumerate(players)]).sum(0)
+        return signs, evidence.unsqueeze(1)
+    state, trace = play(game, players, generators, init(players, generators, signs, game.K), start.after)
+    evidence = trace.evidence[:, -start.tail :].mean(1).view(chains, start.tries)
+    best = evidence.argmax(1) + torch.arange(chains, device=evidence.device) * start.tries
+    return state.signs[best], evidence
+
+
+def _from_prior(
+    game: Game, players: Sequence[Starter], generators: Sequence[torch.Generator], chains: int
+) -> Tensor:
+    signs = []
+    for player, generator in zip(players, generators, strict=True):
+        belief = player.from_prior(generator, chains, game.K)
+        signs.append(draw(generator, proposal_logits(game.log_prior, belief.table)))
+    return torch.stack(signs, dim=1)
+
+
+def _cluster(players: Sequence[Starter], generator: torch.Generator, chains: int, K: int) -> Tensor:
+    """The first player's k-means clusters, a fresh one per chain, as the signs of everybody: (C, M, N)."""
+    from sklearn.cluster import KMeans
+
+    z = players[0].z
+    points = z.cpu().numpy()
+    seeds = torch.randint(2**31 - 1, (chains,), generator=generator, device=generator.device).tolist()
+    signs = []
+    for seed in seeds:
+        # More clusters than points is allowed here: the signs left over have no object.
+        found = KMeans(min(K, len(points)), n_init=1, random_state=seed).fit(points).labels_
+        signs.append(torch.as_tensor(found, dtype=torch.int64, device=z.device))
+    return torch.stack(signs).unsqueeze(1).repeat(1, len(players), 1)
+
+
+def _merged(
+    start: Start,
+    game: Game,
+    players: Sequence[Starter],
+    generators: Sequence[torch.Generator],
+    chains: int,
+) -> Tensor:
+    more = max(game.K, round(start.excess * game.K))
+    # The extra signs are a device of the start, and nothing is known about them: their prior is uniform.
+    uniform = torch.zeros(more, dtype=torch.float64, device=game.log_prior.device).log_softmax(0)
+    overcomplete = replace(game, log_prior=uniform)
+    signs = _cluster(players, generators[0], chains, more)
+    state = init(players, generators, signs, more)
+    state, _ = play(overcomplete, players, generators, state, start.before)
+    return merge(players, state.signs, more, game.K)
+
+
+def merge(players: Sequence[Starter], signs: Tensor, K: int, target: int) -> Tensor:
+    """Merge pairs of the K signs (C, M, N), by the summed change of log evidence, until `target` remain.
+
+    All agents rename alike. Afterwards the signs are 0..target-1. Gains are found anew after each merger.
+    """
+    signs = signs.clone()
+    C = len(signs)
+    chain = torch.arange(C, device=signs.device)
+    alive = torch.ones(C, K, dtype=torch.bool, device=signs.device)
+    for _ in range(K - target):
+        gain = torch.stack([p.merge_gain(signs[:, m], K) for m, p in enumerate(players)]).sum(0)
+        allowed = (alive.unsqueeze(2) & alive.unsqueeze(1)).triu(1)
+        best = gain.masked_fill(~allowed, -torch.inf).flatten(1).argmax(1)
+        kept, gone = best // K, best % K
+        signs = torch.where(signs == gone[:, None, None], kept[:, None, None], signs)
+        alive[chain, gone] = False
+    names = alive.cumsum(1) - 1
+    return names.gather(1, signs.flatten(1)).view_as(signs)

@@ -1,0 +1,72 @@
+"""What the game needs of an agent, and what one sweep carries on or only shows.
+
+Shapes: C chains, M agents, N objects, K signs.
+"""
+
+from __future__ import annotations
+
+from typing import Any, NamedTuple, Protocol
+
+import torch
+from torch import Tensor
+
+
+class Belief(Protocol):
+    """What an agent holds about the K signs after a redraw."""
+
+    @property
+    def table(self) -> Tensor:
+        """(C, N, K) log p(z_n | w_n = k, phi)."""
+
+    @property
+    def parameters(self) -> Any:
+        """phi, of no concern to the game."""
+
+    @property
+    def log_density(self) -> Tensor:
+        """(C,) log p(phi)."""
+
+    @property
+    def evidence(self) -> Tensor:
+        """(C,) log p(z | signs), phi integrated out."""
+
+
+class Player(Protocol):
+    """An agent in the game: it judges signs by its own percepts, which nobody else sees."""
+
+    def redraw(self, generator: torch.Generator, signs: Tensor, K: int) -> Belief:
+        """Draw the parameters of K signs given its signs (C, N)."""
+
+
+class Starter(Player, Protocol):
+    """A player that can also begin a chain (`inference.starts`)."""
+
+    @property
+    def z(self) -> Tensor:
+        """(N, L) its percepts, for its own clustering."""
+
+    def from_prior(self, generator: torch.Generator, chains: int, K: int) -> Belief:
+        """A belief before any sign was heard."""
+
+    def evidence(self, signs: Tensor, K: int) -> Tensor:
+        """(C,) log p(z | signs), phi integrated out."""
+
+    def merge_gain(self, signs: Tensor, K: int) -> Tensor:
+        """(C, K, K) change of log evidence if two signs became one."""
+
+
+class State(NamedTuple):
+    """What a chain carries from one sweep to the next."""
+
+    signs: Tensor  # (C, M, N) each agent's sign for each object
+    private: Tensor  # (C, M, N) the last sample of each agent as a speaker; read by `speaker-sample` only
+    beliefs: tuple[Belief, ...]  # one per agent
+
+
+class Info(NamedTuple):
+    """What one sweep shows; nothing of it is needed by the next."""
+
+    accepted: Tensor  # (C, M) proposals accepted with agent m as listener, of N (no-com and gibbs: 0)
+    not_a_number: Tensor  # (C,) ratios that were NaN, and therefore rejections
+    log_joint: Tensor  # (C,) sum over agents of log p(w, phi, z)
+    evidence: Tensor  # (C,) sum over agents of log p(z | w), phi integrated out

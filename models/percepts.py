@@ -1,0 +1,72 @@
+"""An agent's percepts in the naming game: the part of the agent that the game may ask, and all it may ask.
+
+`Percepts` is what `inference.types.Player` describes. It holds z and the mixture, answers with
+log-probabilities of signs, and never hands out z to another agent.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+from models.mixtures import Components, NormalWishart, log_table
+
+
+class Belief(NamedTuple):
+    """What an agent holds about K signs after a redraw, for each of C chains."""
+
+    table: Tensor  # (C, N, K) log p(z_n | w_n = k, phi)
+    parameters: Components
+    log_density: Tensor  # (C,) log p(phi)
+    evidence: Tensor  # (C,) log p(z | signs), phi integrated out
+
+
+class Percepts:
+    """One agent's percepts z (N, L) of all N objects, under its mixture."""
+
+    def __init__(self, z: Tensor, mixture: NormalWishart) -> None:
+        self.z = z.to(torch.float64)
+        self.mixture = mixture
+        self._features = mixture.features(self.z)
+
+    @property
+    def count(self) -> int:
+        """N."""
+        return len(self.z)
+
+    def redraw(self, generator: torch.Generator, signs: Tensor, K: int) -> Belief:
+        """Draw phi given signs (C, N), and judge every object by it. A sign without objects is a prior draw."""
+        posterior = self.mixture.posterior(self.mixture.sums(self._features, signs, K))
+        components = self.mixture.draw(generator, posterior)
+        return Belief(
+            table=log_table(self.z, components),
+            parameters=components,
+            log_density=self.mixture.log_density(components),
+            evidence=self.mixture.evidence(posterior).sum(-1),
+        )
+
+    def from_prior(self, generator: torch.Generator, chains: int, K: int) -> Belief:
+        """A belief that has heard no sign yet: phi from its prior. Its evidence is that of no percept, 0."""
+        width = self._features.shape[-1]
+        nothing = torch.zeros(chains, K, width, dtype=torch.float64, device=self.z.device)
+        components = self.mixture.draw(generator, self.mixture.posterior(nothing))
+        table = log_table(self.z, components)
+        return Belief(table, components, self.mixture.log_density(components), nothing[:, 0, 0])
+
+    def evidence(self, signs: Tensor, K: int) -> Tensor:
+        """log p(z | signs) with phi integrated out: signs (C, N) -> (C,)."""
+        sums = self.mixture.sums(self._features, signs, K)
+        return self.mixture.evidence(self.mixture.posterior(sums)).sum(-1)
+
+    def merge_gain(self, signs: Tensor, K: int) -> Tensor:
+        """Change of log evidence if the objects of signs i and j shared one: signs (C, N) -> (C, K, K).
+
+        Sums add up, so all K^2 mergers come from the sums of K signs. The diagonal is meaningless.
+        """
+        mixture = self.mixture
+        sums = mixture.sums(self._features, signs, K)
+        alone = mixture.evidence(mixture.posterior(sums))
+        together = mixture.evidence(mixture.posterior(sums.unsqueeze(-2) + sums.unsqueeze(-3)))
+        return together - alone.unsqueeze(-1) - alone.unsqueeze(-2)

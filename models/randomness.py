@@ -1,0 +1,40 @@
+"""Named streams of random numbers, all from one seed.
+
+Each stream is a `torch.Generator` of its own, seeded by a hash of the seed and the stream's name. What agent
+B draws does not depend on whether agent A exists, and a new stream never shifts an old one.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import torch
+
+
+def stream(seed: int, name: str, device: torch.device | str = "cpu") -> torch.Generator:
+    """The generator called `name` of the run with `seed`."""
+    digest = hashlib.sha256(f"{seed}/{name}".encode()).digest()
+    generator = torch.Generator(device)
+    # 63 bits: the seed of a torch generator is a signed integer.
+    generator.manual_seed(int.from_bytes(digest[:8], "big") >> 1)
+    return generator
+
+
+def integer(generator: torch.Generator, below: int = 2**31 - 1) -> int:
+    """One integer in [0, below), to seed a library that knows no torch generator."""
+    return int(torch.randint(below, (), generator=generator, device=generator.device))
+
+
+@contextmanager
+def global_draws_from(generator: torch.Generator) -> Iterator[None]:
+    """Inside, torch's global generators are seeded from `generator`; afterwards they are as they were.
+
+    For code that draws from the global state only: network initialisation and `Distribution.rsample`.
+    """
+    devices = [generator.device] if generator.device.type == "cuda" else []
+    seed = integer(generator)
+    with torch.random.fork_rng(devices=devices):
+        torch.manual_seed(seed)
+        yield

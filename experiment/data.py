@@ -45,7 +45,7 @@ SYNTHETIC_MAX = 1_000_000
 
 
 class _Bundled(NamedTuple):
-    """A data set that a package brings with it: the package as pip and as `import` call it, and the reader."""
+    """A data set that a package ships: the package as pip and as `import` call it, and the reader."""
 
     package: str
     module: str
@@ -163,7 +163,6 @@ def _check(name: str, limit: int | None, views: tuple[float, ...]) -> None:
 def _root(data_root: Path | None) -> Path:
     root = DEFAULT_ROOT if data_root is None else Path(data_root)
     try:
-        # `exists` says False for a name with a null byte; `stat` would not.
         if root.exists() and not root.is_dir():
             raise UsageError(f"--data-root {root} is a file; give the folder that holds the data sets")
     except OSError as error:
@@ -179,7 +178,7 @@ def _read(name: str, data_root: Path | None, download: bool) -> datasets.Source:
             package = _BUNDLED[name].package
             raise UsageError(f"--dataset {name} needs the Python package {package}: {error}") from error
     root = _root(data_root)
-    if download and not datasets.has_idx_folder(name, root):
+    if download:
         datasets.download(name, root)
     return datasets.idx_folder(name, root)
 

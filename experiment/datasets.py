@@ -16,6 +16,7 @@ from __future__ import annotations
 import gzip
 import math
 import zlib
+from contextlib import suppress
 from pathlib import Path
 from typing import NamedTuple
 
@@ -88,7 +89,7 @@ def idx_folder(name: str, root: Path) -> Source:
     if len(foreign):
         raise UsageError(
             f"--dataset {name}: labels must be 0 to {len(class_names) - 1}; "
-            f"label {foreign[0]} of {label_file} is {labels[foreign[0]]}"
+            f"{label_file} has {labels[foreign[0]]} at index {foreign[0]}"
         )
     return Source(images[:, None], labels.astype(np.int64), class_names)
 
@@ -100,13 +101,25 @@ def has_idx_folder(name: str, root: Path) -> bool:
 
 
 def download(name: str, root: Path) -> None:
-    """Let torchvision fetch the idx set `name` into `root`. Any failure is a `UsageError` of one line."""
+    """Let torchvision fetch the idx set `name` into `root`, unless its unpacked training files are there.
+
+    Any failure is a `UsageError` of one line.
+    """
+    folder = IDX_SETS[name].folder
+    raw = root / folder / "raw"
+    # Packed files do not count: an interrupted download leaves half of one; torchvision checks them.
+    if all(_find(name, raw / file) == raw / file for file in (IMAGES, LABELS)):
+        return
     import torchvision.datasets
 
-    folder = IDX_SETS[name].folder
+    packed = set(raw.glob("*.gz"))
     try:
         getattr(torchvision.datasets, folder)(root, download=True)
     except Exception as error:
+        # torchvision leaves a file whose checksum is wrong where the next run would read it.
+        with suppress(OSError):
+            for file in set(raw.glob("*.gz")) - packed:
+                file.unlink()
         # From URLError to RuntimeError, over as many lines as there are mirrors: the last line is a reason.
         reason = (str(error).strip().splitlines() or [type(error).__name__])[-1][:200]
         raise UsageError(f"--download: {folder} could not be fetched into {root}: {reason}") from error

@@ -49,6 +49,18 @@ class Trace:
     agent_names: tuple[str, ...]
     signs_count: int  # K
     mode: str
+    alone: NDArray[Any] | None = None  # (C, T, M, N) each agent's own best sign, where signs are shared
+
+    @property
+    def spoken(self) -> NDArray[Any]:
+        """(C, T, M, N) what kappa compares: the signs, or what each agent would say alone where they are one."""
+        return self.signs if self.alone is None else self.alone
+
+    def accepted_by_direction(self, chain: int, sweep: int) -> dict[str, int]:
+        """Proposals accepted in one sweep, by direction ("A->B")."""
+        listeners, directions = _directions(self.agent_names)
+        counts = self.accepted[chain, sweep, listeners].tolist()
+        return dict(zip(directions, counts, strict=True))
 
     def __post_init__(self) -> None:
         if self.signs.ndim != 4 or 0 in self.signs.shape[2:]:
@@ -89,7 +101,7 @@ def to_arviz(
     the agent has one sign for both objects of a pair such as "12-873" (`pairs` of them, the same in every run with N
     objects; absent if N = 1); signs (chain, draw, agent, object), unless `keep_signs` is False.
     Group sample_stats: acceptance (chain, draw, direction), the share of proposals accepted; kappa (chain, draw) of
-    raw signs, mean over pairs of agents, absent with one agent; successive_ari (chain, draw, agent), each draw
+    raw signs (of `Trace.spoken`), mean over pairs of agents, absent with one agent; successive_ari (chain, draw, agent), each draw
     against the sweep before it, kept or not (NaN at sweep 0).
 
     The coordinate `draw` is the sweep, from 0. `settings` is one JSON text in the attributes of the file and of the
@@ -199,6 +211,7 @@ def _variables(trace: Trace, burn_in: int, thin: int, pairs: int) -> _Variables:
         raise UsageError(f"thin must be 1 or more; it is {thin}")
     sweeps = np.arange(T)[burn_in::thin]
     kept = trace.signs[:, sweeps]
+    spoken = trace.spoken[:, sweeps]
     listeners, directions = _directions(trace.agent_names)
     first, second = object_pairs(N, pairs)
 
@@ -217,7 +230,7 @@ def _variables(trace: Trace, burn_in: int, thin: int, pairs: int) -> _Variables:
     }
     dims |= {"acceptance": ["direction"], "successive_ari": ["agent"]}
     if M > 1:
-        sample_stats["kappa"] = np.array([[scores.mean_pairwise_kappa(draw) for draw in chain] for chain in kept])
+        sample_stats["kappa"] = np.array([[scores.mean_pairwise_kappa(draw) for draw in chain] for chain in spoken])
     coords: dict[str, list[Any]] = {
         "chain": list(range(C)),
         "draw": sweeps.tolist(),

@@ -164,6 +164,17 @@ class RunFolder:
             name, json.dumps(to_plain(obj), ensure_ascii=False, allow_nan=False, indent=2) + "\n"
         )
 
+    def read_json(self, name: str) -> dict[str, Any]:
+        """The JSON object in the run's file `name`. `UsageError` naming the file if there is none."""
+        file = self.path / name
+        try:
+            value = json.loads(file.read_bytes())
+        except (OSError, ValueError) as error:
+            raise UsageError(f"{file} cannot be read: {_short(error)}") from error
+        if not isinstance(value, dict):
+            raise UsageError(f"{file} holds no JSON object")
+        return value
+
     def write_npz(self, name: str, **arrays: Any) -> Path:
         """Write named arrays, compressed; None is left out. Object arrays, which need pickle, are refused."""
         import numpy as np

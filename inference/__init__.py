@@ -1,1 +1,9 @@
-"""How signs are agreed on and parameters learned: proposals, the MH game, starts, SVI and the rounds of both."""
+"""How signs are agreed on and parameters learned: proposals, the MH game, starts, SVI and the rounds of both.
+
+Here are only the names that a user may choose from, so that reading them does not import torch.
+"""
+
+MODES = ("com", "no-com", "all", "gibbs")
+LISTENER_STATES = ("chain", "shared", "speaker-sample")
+STARTS = ("prior", "kmeans", "merge")
+RULES = ("mh", "tempered:T", "constant:P", "numerator", "subtraction", "binary")

@@ -31,9 +31,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-MODES = ("com", "no-com", "all", "gibbs")
-LISTENER_STATES = ("chain", "shared", "speaker-sample")
-RULES = ("mh", "tempered:T", "constant:P", "numerator", "subtraction", "binary")
+from inference import RULES
 
 
 class Offer(NamedTuple):

@@ -23,12 +23,11 @@ from dataclasses import dataclass, replace
 import torch
 from torch import Tensor
 
+from inference import STARTS
 from inference.game import Game, init, play
 from inference.metropolis import draw
 from inference.proposals import proposal_logits
 from inference.types import Starter
-
-STARTS = ("prior", "kmeans", "merge")
 
 
 @dataclass(frozen=True)

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import functools
 import gzip
 import hashlib
+import http.server
 import struct
 import subprocess
 import sys
+import threading
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -90,7 +94,7 @@ FAULTS = {
         struct.pack(">4B3I", 0, 0, 8, 3, *[2**32 - 1] * 3), LABELS, "", datasets.IMAGES, "damaged",
     ),
     "counts differ": (idx(PIXELS[:6]), LABELS, "", datasets.IMAGES, "6 images"),
-    "a foreign label": (IMAGES, idx(CLASSES + 5), "", datasets.LABELS, "label 5 of"),
+    "a foreign label": (IMAGES, idx(CLASSES + 5), "", datasets.LABELS, "has 10 at index 4"),
     "cut gzip": (gzip.compress(IMAGES)[:-20], gzip.compress(LABELS), ".gz", datasets.IMAGES, "damaged"),
     "cut inside gzip": (gzip.compress(IMAGES[:-1]), gzip.compress(LABELS), ".gz", datasets.IMAGES, "damaged"),
     "not gzip": (IMAGES, LABELS, ".gz", datasets.IMAGES, "not a gzip file"),
@@ -140,10 +144,14 @@ def test_unreadable_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Non
 # -- download --------------------------------------------------------------------------------------
 
 
+class Mirror(http.server.SimpleHTTPRequestHandler):
+    def log_message(self, format: str, *args: Any) -> None:
+        """Keep the log of the requests out of pytest's output."""
+
+
 @pytest.fixture
-def mirror(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A mirror of a tiny MNIST on this disk, the only one that torchvision knows."""
-    torchvision_datasets = pytest.importorskip("torchvision.datasets")
+def mirror(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
+    """A mirror of a tiny MNIST on this machine, the only one that torchvision knows; its folder."""
     place = tmp_path / "mirror"
     place.mkdir()
     resources = []
@@ -152,9 +160,14 @@ def mirror(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
             packed = gzip.compress(content)
             (place / f"{split}-{file}.gz").write_bytes(packed)
             resources.append((f"{split}-{file}.gz", hashlib.md5(packed).hexdigest()))
-    monkeypatch.setattr(torchvision_datasets.MNIST, "mirrors", [f"{place.as_uri()}/"])
-    monkeypatch.setattr(torchvision_datasets.MNIST, "resources", resources)
-    return place
+    handler = functools.partial(Mirror, directory=str(place))
+    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), handler) as server:
+        threading.Thread(target=server.serve_forever, args=(0.01,), daemon=True).start()
+        monkeypatch.setenv("no_proxy", "127.0.0.1")
+        monkeypatch.setattr("torchvision.datasets.MNIST.resources", resources)
+        monkeypatch.setattr("torchvision.datasets.MNIST.mirrors", [f"http://127.0.0.1:{server.server_port}/"])
+        yield place
+        server.shutdown()
 
 
 def test_download_fills_the_folder_once(tmp_path: Path, mirror: Path) -> None:
@@ -168,10 +181,18 @@ def test_download_fills_the_folder_once(tmp_path: Path, mirror: Path) -> None:
     assert load("mnist", data_root=root).count == len(CLASSES)
 
 
-def test_failed_download_is_one_line(tmp_path: Path, mirror: Path) -> None:
-    (mirror / f"{datasets.LABELS}.gz").unlink()
-    message = refusal("mnist", data_root=tmp_path / "root", download=True)
-    assert message.startswith(f"--download: MNIST could not be fetched into {tmp_path / 'root'}: ")
+def test_failed_download_is_one_line(tmp_path: Path, mirror: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    root = tmp_path / "root"
+    start = f"--download: MNIST could not be fetched into {root}: "
+    (mirror / f"{datasets.LABELS}.gz").write_bytes(gzip.compress(idx(CLASSES[::-1])))
+    message = refusal("mnist", data_root=root, download=True)
+    assert message.startswith(start)
+    assert "corrupted" in message
+    assert "--download" in refusal("mnist", data_root=root)  # the wrong file is not read after all
+    monkeypatch.setattr("torchvision.datasets.MNIST.mirrors", ["http://127.0.0.1:9/"])
+    message = refusal("mnist", data_root=root, download=True)
+    assert message.startswith(start)
+    assert "refused" in message
 
 
 # -- bundled data sets and views -------------------------------------------------------------------

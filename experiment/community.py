@@ -1,0 +1,162 @@
+"""From settings to the agents of a run: objects, device, members, and the game they will play."""
+
+from __future__ import annotations
+
+import string
+from collections.abc import Mapping
+from dataclasses import replace
+from typing import Any
+
+import torch
+
+from experiment.config import Config
+from experiment.data import Objects, load
+from experiment.errors import UsageError
+from inference.game import Game
+from inference.rounds import Member, Progress, Schedule, member, streams_of
+from inference.starts import Start
+from models.agent import Agent
+from models.mixtures import Components
+
+CHECKPOINT_FORMAT = 1
+
+
+def load_objects(config: Config) -> tuple[Objects, Config]:
+    """The objects, and the settings made to fit them (L is the number of features where z is the observation).
+
+    Features are standardised, each by its own mean and spread over an agent's objects: the mixture's prior expects
+    percepts around zero. Raises `UsageError` where network or likelihood cannot take such objects.
+    """
+    objects = load(
+        config.dataset,
+        data_root=config.data_root,
+        download=config.download,
+        limit=config.limit,
+        views=config.views,
+        seed=config.seed,
+        classes=config.classes,
+        ambiguity=config.ambiguity,
+    )
+    features = objects.views[0].dim() == 2
+    if features:
+        if config.likelihood == "bernoulli":
+            raise UsageError(
+                f"--likelihood bernoulli needs pixels in [0, 1]; the objects of {config.dataset} are feature vectors: "
+                "give gaussian or identity"
+            )
+        if config.likelihood != "identity" and config.network != "mlp":
+            raise UsageError(f"--network {config.network} needs images; the objects of {config.dataset} are vectors")
+        objects = replace(objects, views=tuple(_standardised(view) for view in objects.views))
+    if config.likelihood == "identity":
+        if not features:
+            raise UsageError(f"--likelihood identity needs feature vectors; the objects of {config.dataset} are images")
+        config = replace(config, latent_dim=objects.views[0].shape[1])
+    return objects, config
+
+
+def pick_device(name: str) -> torch.device:
+    """The device called `name`; auto is the first CUDA device if there is one. UsageError if it is not there."""
+    if name == "auto":
+        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    kind, _, number = name.partition(":")
+    if kind == "cpu" and not number:
+        return torch.device("cpu")
+    if kind != "cuda" or (":" in name and not number.isdecimal()):
+        raise UsageError(f"--device must be auto, cpu, cuda or cuda:N; it is {name!r}")
+    count = torch.cuda.device_count() if torch.cuda.is_available() else 0
+    if int(number or 0) >= count:
+        raise UsageError(f"--device {name}: there are {count} CUDA devices")
+    return torch.device("cuda", int(number or 0))
+
+
+def schedule_of(config: Config) -> Schedule:
+    """How long everything takes, from the settings."""
+    return Schedule(
+        epochs=config.epochs,
+        round_epochs=config.round_epochs,
+        rounds=config.rounds,
+        sweeps=config.sweeps,
+        chains=config.chains,
+        start=Start(config.start, tries=config.starts),
+        batch_size=config.batch_size,
+        lr=config.lr,
+    )
+
+
+def game_of(config: Config, device: torch.device) -> Game:
+    """The rules of the game, with a uniform prior of signs."""
+    log_prior = torch.full((config.signs,), 1 / config.signs, dtype=torch.float64, device=device).log()
+    return Game(log_prior, config.mode, config.listener_state, config.acceptance)
+
+
+def build_members(config: Config, objects: Objects, device: torch.device) -> list[Member]:
+    """The agents A, B, ... with fresh weights. Each sees its own view of the objects and nothing else."""
+    schedule = schedule_of(config)
+    members = []
+    for name, view in zip(string.ascii_uppercase, objects.views, strict=False):
+        streams = streams_of(config.seed, name, device)
+        agent = Agent(
+            tuple(view.shape[1:]),
+            signs=config.signs,
+            latent=config.latent_dim,
+            network=config.network,
+            likelihood=config.likelihood,
+            mixture=config.mixture,
+            generator=streams["init"],
+            device=device,
+        )
+        members.append(member(name, agent, view.to(device), streams, schedule))
+    return members
+
+
+def to_checkpoint(members: list[Member], progress: Progress, seconds: float) -> dict[str, Any]:
+    """All that the next round needs, as tensors and plain values. The streams are read last: nothing draws after."""
+    return {
+        "format": CHECKPOINT_FORMAT,
+        "done": progress.done,
+        "seconds": seconds,
+        "signs": progress.signs,
+        "components": [list(components) for components in progress.components],
+        "members": {
+            one.name: {
+                "agent": one.agent.state_dict(),
+                "optimiser": one.learner.optimiser.state_dict() if one.learner.optimiser else None,
+                "streams": {kind: generator.get_state() for kind, generator in one.streams.items()},
+                "device": one.x.device.type,
+            }
+            for one in members
+        },
+    }
+
+
+def from_checkpoint(members: list[Member], state: Mapping[str, Any], file: str) -> Progress:
+    """Put the members where the checkpoint's were. UsageError naming `file` if it is of another kind of run."""
+    if state.get("format") != CHECKPOINT_FORMAT:
+        raise UsageError(
+            f"{file} has the format {state.get('format')!r}; this version reads {CHECKPOINT_FORMAT}"
+        )
+    device = members[0].x.device
+    try:
+        for one in members:
+            saved = state["members"][one.name]
+            if saved["device"] != device.type:
+                raise UsageError(
+                    f"{file} was made on {saved['device']} and the run would go on on {device.type}: "
+                    "random streams cannot move between them"
+                )
+            one.agent.load_state_dict(saved["agent"])
+            if one.learner.optimiser is not None:
+                one.learner.optimiser.load_state_dict(saved["optimiser"])
+            for kind, generator in one.streams.items():
+                generator.set_state(saved["streams"][kind])
+        components = tuple(Components(*(part.to(device) for part in parts)) for parts in state["components"])
+        return Progress(state["done"], state["signs"].to(device), components)
+    except (KeyError, RuntimeError, TypeError, ValueError, AttributeError) as error:
+        reason = str(error).splitlines()[0]
+        raise UsageError(f"{file} does not fit the run's settings: {reason}") from error
+
+
+def _standardised(view: torch.Tensor) -> torch.Tensor:
+    centred = view - view.mean(0)
+    spread = centred.std(0, correction=0)
+    return centred / torch.where(spread > 0, spread, 1.0)

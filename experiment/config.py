@@ -1,0 +1,315 @@
+"""The settings of a run: one frozen dataclass, from which flags, keys of a file and their checks are all made.
+
+A default gives way to the file of --config, and that to a flag. A key of the file is the flag's name without
+its dashes (`latent-dim = 12`). Unknown names, wrong types and values out of range are `UsageError`s of one line
+that name the flag or the file's key.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import difflib
+import json
+import math
+import tomllib
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from experiment.data import DATASETS
+from experiment.errors import UsageError
+from inference import LISTENER_STATES, MODES, RULES, STARTS
+from models import LIKELIHOODS, MIXTURES, NETWORKS
+
+# The public reference's numbers for the modes.
+MODE_ALIASES = {"-1": "com", "0": "no-com", "1": "all"}
+
+_SEED_LIMIT = 2**63
+
+
+def _setting(
+    default: Any,
+    kind: str,
+    help: str,
+    *,
+    group: str,
+    choices: Iterable[str] | None = None,
+    least: float | None = None,
+    above: float | None = None,
+    saved: bool = True,
+) -> Any:
+    """A field. kind: int, float, bool, text, numbers (a list), path; a default of None allows absence.
+
+    Not `saved`: left out of the run's config.toml, which must be usable for another run.
+    """
+    metadata = {
+        "kind": kind,
+        "help": help,
+        "group": group,
+        "choices": None if choices is None else tuple(choices),
+        "least": least,
+        "above": above,
+        "saved": saved,
+    }
+    return dataclasses.field(default=default, metadata=metadata)
+
+
+@dataclass(frozen=True)
+class Config:
+    """What a run is made from. See the help text of each field; units stand there too."""
+
+    mode: str = _setting(
+        "com",
+        "text",
+        "com: names are proposed and accepted by Metropolis-Hastings; no-com: nobody speaks; all: every proposal is "
+        "accepted; gibbs: the topline that sees all percepts. -1, 0, 1 stand for the first three",
+        group="game",
+        choices=MODES,
+    )
+    signs: int = _setting(10, "int", "how many signs there are (K)", group="game", least=1)
+    listener_state: str = _setting(
+        "chain",
+        "text",
+        "what a proposal is compared with: chain: the listener's own sign; shared: one sign for all agents; "
+        "speaker-sample: the reference code's rule",
+        group="game",
+        choices=LISTENER_STATES,
+    )
+    acceptance: str = _setting("mh", "text", f"acceptance rule: {', '.join(RULES)}", group="game")
+    start: str = _setting(
+        "merge",
+        "text",
+        "where a chain begins: prior: a draw; kmeans: the first agent's clusters; merge: too many clusters, "
+        "merged by evidence",
+        group="game",
+        choices=STARTS,
+    )
+    starts: int = _setting(
+        4, "int", "starts that compete for each chain; the best log evidence is kept", group="game", least=1
+    )
+    sweeps: int = _setting(50, "int", "sweeps of the game in each round (T)", group="game", least=1)
+    burn_in: int = _setting(20, "int", "sweeps of a round left out of its means", group="game", least=0)
+    chains: int = _setting(
+        1, "int", "chains of the game on the same percepts (C); agents learn from chain 0", group="game", least=1
+    )
+    dataset: str = _setting(
+        "mnist5k", "text", "the objects; `cli.py data` describes them", group="objects", choices=DATASETS
+    )
+    data_root: Path | None = _setting(
+        None, "path", "folder of data sets that no package ships", group="objects"
+    )
+    download: bool = _setting(False, "bool", "fetch a missing data set into --data-root", group="objects")
+    limit: int | None = _setting(None, "int", "use the first N objects", group="objects", least=1)
+    views: tuple[float, ...] = _setting(
+        (0.0, 45.0), "numbers", "degrees by which each agent's view is turned", group="objects"
+    )
+    classes: int = _setting(6, "int", "synthetic objects: how many classes", group="objects", least=3)
+    ambiguity: float = _setting(
+        1.0,
+        "float",
+        "synthetic objects: 0: every view tells all classes apart; 1: each view confuses pairs of them",
+        group="objects",
+        least=0,
+    )
+    agents: int = _setting(2, "int", "how many agents there are (M)", group="agents", least=2)
+    network: str = _setting("mlp", "text", "encoder and decoder", group="agents", choices=NETWORKS)
+    likelihood: str = _setting("bernoulli", "text", "p(x | z)", group="agents", choices=LIKELIHOODS)
+    mixture: str = _setting("normal-wishart", "text", "p(z | w)", group="agents", choices=MIXTURES)
+    latent_dim: int = _setting(
+        12, "int", "dimensions of a percept (L); the number of features with --likelihood identity",
+        group="agents", least=1,
+    )
+    rounds: int = _setting(
+        4, "int", "rounds of mutual learning after the first game (R)", group="learning", least=0
+    )
+    epochs: int = _setting(80, "int", "epochs before the first game (E)", group="learning", least=0)
+    round_epochs: int = _setting(
+        5, "int", "epochs at the beginning of each later round", group="learning", least=0
+    )
+    batch_size: int = _setting(128, "int", "objects a step", group="learning", least=1)
+    lr: float = _setting(1e-3, "float", "step size of Adam", group="learning", above=0)
+    seed: int = _setting(0, "int", "the one seed of all random streams", group="running", least=0)
+    device: str = _setting("auto", "text", "auto, cpu, cuda or cuda:N", group="running")
+    run_dir: Path | None = _setting(
+        None, "path", "run folder; if none is given, a new one in runs/", group="running", saved=False
+    )
+    overwrite: bool = _setting(
+        False, "bool", "replace the run that --run-dir holds", group="running", saved=False
+    )
+
+
+FIELDS = {field.name: field for field in dataclasses.fields(Config)}
+
+
+def flag(name: str) -> str:
+    """The flag of a field: latent_dim -> --latent-dim."""
+    return "--" + key(name)
+
+
+def key(name: str) -> str:
+    """The key of a field in a file: latent_dim -> latent-dim."""
+    return name.replace("_", "-")
+
+
+def resolve(flags: Mapping[str, Any], file: Path | None = None) -> Config:
+    """Defaults, then the file, then `flags` (field name -> text as typed, or a bool). Checks everything."""
+    values: dict[str, Any] = {}
+    if file is not None:
+        values |= read_file(file)
+    for name, typed in flags.items():
+        values[name] = _checked(name, _from_text(name, typed), flag(name))
+    config = Config(**values)
+    _check_together(config)
+    return config
+
+
+def read_file(file: Path) -> dict[str, Any]:
+    """The settings in a TOML file, by field name, each checked."""
+    try:
+        table = tomllib.loads(file.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise UsageError(f"--config {file}: {error.strerror or error}") from error
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise UsageError(f"--config {file}: not valid TOML: {error}") from error
+    values = {}
+    names = {key(name): name for name in FIELDS}
+    for found, value in table.items():
+        if found not in names:
+            raise UsageError(f"--config {file}: unknown key {found!r}{suggestion(found, names)}")
+        name = names[found]
+        place = f"--config {file}: {found}"
+        values[name] = _checked(name, _from_toml(name, value, place), place)
+    return values
+
+
+def to_toml(config: Config) -> str:
+    """The settings as a file for --config; what is absent stands there as a comment."""
+    lines = ["# The settings of this run, resolved. Use it again: python cli.py train --config THIS_FILE", ""]
+    group = None
+    for name, field in FIELDS.items():
+        if not field.metadata["saved"]:
+            continue
+        if field.metadata["group"] != group:
+            lines += [""] * (group is not None)
+            group = field.metadata["group"]
+            lines.append(f"# {group}")
+        value = getattr(config, name)
+        lines.append(f"# {key(name)} =" if value is None else f"{key(name)} = {_toml(value)}")
+    return "\n".join(lines) + "\n"
+
+
+def plain(config: Config) -> dict[str, Any]:
+    """The settings by key, as JSON knows them."""
+    return {
+        key(name): str(value) if isinstance(value := getattr(config, name), Path) else value
+        for name, field in FIELDS.items()
+        if field.metadata["saved"]
+    }
+
+
+def suggestion(wrong: str, right: Iterable[str]) -> str:
+    """ "; did you mean ...?" for the nearest of `right`, or nothing."""
+    near = difflib.get_close_matches(wrong, list(right), n=1)
+    return f"; did you mean {near[0]}?" if near else ""
+
+
+# -- one value -----------------------------------------------------------------------------------------
+
+
+def _from_text(name: str, typed: Any) -> Any:
+    kind = FIELDS[name].metadata["kind"]
+    if kind == "bool":  # the flags --x and --no-x carry no text
+        return typed
+    if kind == "path":
+        return Path(typed)
+    try:
+        if kind == "int":
+            return int(typed)
+        if kind == "float":
+            return float(typed)
+        if kind == "numbers":
+            return tuple(float(part) for part in typed.split(","))
+    except ValueError:
+        what = {"int": "a whole number", "float": "a number", "numbers": "numbers with commas between"}[kind]
+        raise UsageError(f"{flag(name)} must be {what}; it is {typed!r}") from None
+    return typed
+
+
+def _from_toml(name: str, value: Any, place: str) -> Any:
+    kind = FIELDS[name].metadata["kind"]
+    number = isinstance(value, int | float) and not isinstance(value, bool)
+    fits, what = {
+        "int": (number and isinstance(value, int), "a whole number"),
+        "float": (number, "a number"),
+        "bool": (isinstance(value, bool), "true or false"),
+        "text": (isinstance(value, str), "text in quotes"),
+        "path": (isinstance(value, str), "a path in quotes"),
+        "numbers": (
+            isinstance(value, list)
+            and all(isinstance(v, int | float) and not isinstance(v, bool) for v in value),
+            "a list of numbers",
+        ),
+    }[kind]
+    # The reference's -1, 0, 1 are numbers, also in a file.
+    if name == "mode" and number:
+        return str(value)
+    if not fits:
+        raise UsageError(f"{place} must be {what}; it is {value!r}")
+    if kind == "float":
+        return float(value)
+    if kind == "numbers":
+        return tuple(float(v) for v in value)
+    return Path(value) if kind == "path" else value
+
+
+def _checked(name: str, value: Any, place: str) -> Any:
+    rule = FIELDS[name].metadata
+    if name == "mode":
+        value = MODE_ALIASES.get(value, value)
+    if rule["choices"] is not None and value not in rule["choices"]:
+        raise UsageError(
+            f"{place} must be one of {', '.join(rule['choices'])}; it is {value!r}"
+            f"{suggestion(value, rule['choices'])}"
+        )
+    numbers = value if rule["kind"] == "numbers" else [value] if rule["kind"] in ("int", "float") else []
+    if not all(math.isfinite(number) for number in numbers):
+        raise UsageError(f"{place} must be finite; it is {value!r}")
+    if rule["least"] is not None and value < rule["least"]:
+        raise UsageError(f"{place} must be {rule['least']} or more; it is {value}")
+    if rule["above"] is not None and value <= rule["above"]:
+        raise UsageError(f"{place} must be more than {rule['above']}; it is {value}")
+    if name == "seed" and value >= _SEED_LIMIT:
+        raise UsageError(f"{place} must be less than 2**63; it is {value}")
+    if name == "acceptance":
+        from inference.proposals import acceptance_rule
+
+        try:
+            acceptance_rule(value)
+        except ValueError as error:
+            raise UsageError(f"{place} {error}") from None
+    return value
+
+
+def _check_together(config: Config) -> None:
+    if config.agents != 2:
+        raise UsageError(f"--agents must be 2: games of more agents are not there yet; it is {config.agents}")
+    if len(config.views) != config.agents:
+        raise UsageError(
+            f"--views must have one entry per agent, {config.agents}; it has {len(config.views)}"
+        )
+    if config.burn_in >= config.sweeps:
+        raise UsageError(
+            f"--burn-in must be less than --sweeps = {config.sweeps}, so that draws are left; it is {config.burn_in}"
+        )
+
+
+def _toml(value: Any) -> str:
+    if isinstance(value, bool):
+        return "true" if value else "false"
+    if isinstance(value, tuple):
+        return "[" + ", ".join(_toml(item) for item in value) + "]"
+    if isinstance(value, str | Path):
+        # A JSON string is a TOML string, but for DEL, which TOML wants escaped.
+        return json.dumps(str(value), ensure_ascii=False).replace("\x7f", "\\u007f")
+    return repr(value)

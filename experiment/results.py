@@ -1,0 +1,141 @@
+"""From the traces of a round to what the run folder keeps of it: rows of metrics, the summary, its warnings."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from experiment import scores
+from experiment.config import Config
+from experiment.data import Objects
+from experiment.posterior import Trace
+from inference.rounds import Played
+from inference.svi import Loss
+
+# Beyond these the run has most likely failed in a way that scores without labels do not show.
+LARGEST_SHARE = 0.95
+LEAST_KL = 0.01
+
+
+def host_trace(played: Played, names: Sequence[str], config: Config) -> Trace:
+    """The round's trace as arrays in the memory of the host."""
+    trace = played.trace
+    return Trace(
+        signs=trace.signs.cpu().numpy(),
+        alone=None if trace.alone is None else trace.alone.cpu().numpy(),
+        accepted=trace.accepted.cpu().numpy(),
+        log_joint=trace.log_joint.cpu().numpy(),
+        log_evidence=trace.evidence.cpu().numpy(),
+        agent_names=tuple(names),
+        signs_count=config.signs,
+        mode=config.mode,
+    )
+
+
+def sweep_rows(round: int, trace: Trace, played: Played, labels: NDArray[Any] | None) -> list[dict[str, Any]]:
+    """One row of metrics per sweep, of chain 0."""
+    rows = []
+    spoken = trace.spoken[0]
+    heard = trace.mode in ("com", "all")
+    not_a_number = played.trace.not_a_number[0].tolist()
+    for t, signs in enumerate(trace.signs[0]):
+        rows.append(
+            {
+                "kind": "sweep",
+                "round": round,
+                "sweep": t + 1,
+                "agents": {
+                    name: {"ari": scores.ari(own, labels)}
+                    for name, own in zip(trace.agent_names, signs, strict=True)
+                },
+                "kappa": scores.mean_pairwise_kappa(spoken[t]),
+                "accepted": trace.accepted_by_direction(0, t) if heard else None,
+                "acceptance": (
+                    {name: count / signs.shape[1] for name, count in trace.accepted_by_direction(0, t).items()}
+                    if heard
+                    else None
+                ),
+                "not_a_number": not_a_number[t],
+                "log_joint": float(trace.log_joint[0, t]),
+                "log_evidence": float(trace.log_evidence[0, t]),
+            }
+        )
+    return rows
+
+
+def summarise(
+    config: Config,
+    objects: Objects,
+    trace: Trace,
+    rows: Sequence[Mapping[str, Any]],
+    bounds: Mapping[str, Loss | None],
+    *,
+    round: int,
+    seconds: float,
+    device: str,
+) -> dict[str, Any]:
+    """summary.json: scores of the final draw of chain 0, and their means over the sweeps after burn-in (`*_mean`)."""
+    kept = rows[config.burn_in :]
+    last = rows[-1]
+    signs, spoken = trace.signs[0, -1], trace.spoken[0, -1]
+    agents = {}
+    for m, name in enumerate(trace.agent_names):
+        loss = bounds[name]
+        agents[name] = {
+            "ari": last["agents"][name]["ari"],
+            "ari_mean": _mean([row["agents"][name]["ari"] for row in kept]),
+            "nmi": scores.nmi(signs[m], objects.labels),
+            "accuracy": scores.accuracy(signs[m], objects.labels),
+            "elbo": None if loss is None else -loss.total,
+            "reconstruction": None if loss is None else loss.reconstruction,
+            "kl": None if loss is None else loss.kl,
+            "signs_used": len(np.unique(signs[m])),
+        }
+    return {
+        "mode": config.mode,
+        "seed": config.seed,
+        "dataset": config.dataset,
+        "objects": objects.count,
+        "signs": config.signs,
+        "chains": config.chains,
+        "rounds": round,
+        "seconds": seconds,
+        "device": device,
+        "agents": agents,
+        "kappa": last["kappa"],
+        "kappa_mean": _mean([row["kappa"] for row in kept]),
+        "kappa_of": "what each agent would say alone" if trace.alone is not None else "signs",
+        "kappa_matched": scores.matched_kappa(spoken[0], spoken[1]),
+        "acceptance": (
+            {name: _mean([row["acceptance"][name] for row in kept]) for name in last["acceptance"]}
+            if last["acceptance"]
+            else None
+        ),
+        "log_joint": last["log_joint"],
+        "log_evidence": last["log_evidence"],
+        "log_evidence_mean": _mean([row["log_evidence"] for row in kept]),
+        "warnings": warnings_of(config, trace, bounds),
+    }
+
+
+def warnings_of(config: Config, trace: Trace, bounds: Mapping[str, Loss | None]) -> list[str]:
+    """What a user should know before believing the scores: collapsed signs, a collapsed posterior."""
+    found = []
+    for m, name in enumerate(trace.agent_names):
+        share = np.bincount(trace.signs[0, -1, m]).max() / trace.signs.shape[-1]
+        if config.signs > 1 and share > LARGEST_SHARE:
+            found.append(f"agent {name} gives one sign to {share:.0%} of the objects")
+        loss = bounds[name]
+        if loss is not None and loss.kl / config.latent_dim < LEAST_KL:
+            found.append(
+                f"agent {name}'s percepts say next to nothing (KL {loss.kl / config.latent_dim:.4f} nats a dimension)"
+            )
+    return found
+
+
+def _mean(values: Sequence[float | None]) -> float | None:
+    known = [value for value in values if value is not None]
+    return float(np.mean(known)) if known else None

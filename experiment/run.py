@@ -1,0 +1,274 @@
+"""One experiment from settings to a finished run folder, and going on with one that stopped.
+
+After every round everything that the folder promises is written, and the checkpoint last: a run that is killed
+goes on from its last whole round and repeats what was lost exactly.
+"""
+
+from __future__ import annotations
+
+import os
+import platform
+import subprocess
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from importlib import metadata
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from experiment import config as settings
+from experiment import store
+from experiment.community import (
+    build_members,
+    from_checkpoint,
+    game_of,
+    load_objects,
+    pick_device,
+    schedule_of,
+    to_checkpoint,
+)
+from experiment.config import Config
+from experiment.data import Objects
+from experiment.errors import RunError, UsageError
+from experiment.posterior import save_posterior
+from experiment.results import host_trace, summarise, sweep_rows
+from experiment.show import Printer
+from experiment.store import RunFolder
+from inference.rounds import LearningError, Member, Played, Progress, run_rounds
+from inference.svi import Loss, bound
+from models.randomness import stream
+
+RUNS = Path("runs")
+PACKAGES = ("torch", "torchvision", "pyro-ppl", "arviz", "numpy", "scipy", "scikit-learn")
+
+
+def train(config: Config, *, command_line: Sequence[str] = (), printer: Printer | None = None) -> dict[str, Any]:
+    """Run one experiment; returns its summary. Bad input is a `UsageError` before anything is written."""
+    printer = printer or Printer()
+    device = pick_device(config.device)
+    objects, config = load_objects(config)
+    path = config.run_dir or _free_folder(config)
+    with RunFolder.create(path, overwrite=config.overwrite) as folder:
+        folder.start_manifest(_manifest(config, objects, device, command_line))
+        folder.write_text(store.CONFIG, settings.to_toml(config))
+        with _status(folder):
+            members = build_members(config, objects, device)
+            return _Run(config, objects, members, Progress(0), folder, printer, spent=0.0).go()
+
+
+def resume(
+    path: Path, *, rounds: int | str | None = None, command_line: Sequence[str] = (), printer: Printer | None = None
+) -> dict[str, Any]:
+    """Go on with the run in `path`, up to `rounds` rounds if that is given; returns its summary."""
+    printer = printer or Printer()
+    with RunFolder.open(path) as folder:
+        flags = {} if rounds is None else {"rounds": rounds}
+        config = settings.resolve(flags, folder.file(store.CONFIG))
+        manifest = folder.read_manifest()
+        device = pick_device(config.device)
+        objects, config = load_objects(config)
+        if manifest.get("checksum") != objects.checksum:
+            raise UsageError(f"--resume {path}: the objects of {config.dataset} are not those of the run")
+        members = build_members(config, objects, device)
+        progress, spent = Progress(0), 0.0
+        if folder.file(store.CHECKPOINT).exists() or folder.file(store.PREVIOUS).exists():
+            state = folder.load_checkpoint()
+            progress = from_checkpoint(members, state, str(folder.file(store.CHECKPOINT)))
+            spent = float(state["seconds"])
+        if progress.done > config.rounds + 1:
+            raise UsageError(f"--rounds must be {progress.done - 1} or more: so many are done; it is {config.rounds}")
+        if progress.done == config.rounds + 1 and manifest["status"] == "done":
+            raise UsageError(
+                f"--resume {path}: the run is complete; --rounds R with R > {config.rounds} would go on"
+            )
+        folder.write_text(store.CONFIG, settings.to_toml(config))
+        folder.update_manifest(status="running", resumed=[*manifest.get("resumed", []), list(command_line)])
+        folder.truncate_metrics(lambda row: row["round"] < progress.done)
+        with _status(folder):
+            return _Run(config, objects, members, progress, folder, printer, spent).go()
+
+
+class _Run:
+    """The loop over rounds with a run folder beside it; the `Watcher` that keeps the rows of metrics."""
+
+    def __init__(
+        self,
+        config: Config,
+        objects: Objects,
+        members: list[Member],
+        progress: Progress,
+        folder: RunFolder,
+        printer: Printer,
+        spent: float,
+    ) -> None:
+        self.config = config
+        self.objects = objects
+        self.members = members
+        self.state = progress
+        self.folder = folder
+        self.printer = printer
+        self.spent = spent
+        self.started = time.monotonic()
+        self.device = members[0].x.device
+        self._announced = -1
+
+    def go(self) -> dict[str, Any]:
+        """All rounds that are left, then the pictures; returns the summary."""
+        self.printer.objects(self.objects, self.config.views, self.config.signs)
+        game, schedule = game_of(self.config, self.device), schedule_of(self.config)
+        try:
+            for played in run_rounds(game, schedule, self.members, self.state, self):
+                self._keep(played)
+        except LearningError as error:
+            raise RunError(f"{error} (run folder: {self.folder.path})") from error
+        self._draw()
+        summary = self.folder.read_json(store.SUMMARY)
+        self.printer.summary(summary, str(self.folder.path))
+        return summary
+
+    # -- told by inference -----------------------------------------------------------------------
+
+    def epoch(self, round: int, member: str, epoch: int, epochs: int, loss: Loss) -> None:
+        """Keep and print the loss of an epoch."""
+        self._announce(round)
+        row = {"kind": "epoch", "round": round, "agent": member, "epoch": epoch, "loss": loss.total}
+        self.folder.append_metrics([row | loss._asdict()])
+        self.printer.epoch(round, member, epoch, epochs, loss)
+
+    def progress(self, steps: Any, title: str) -> Any:
+        """Show the steps as they pass."""
+        return self.printer.progress(steps, title)
+
+    # -- after a round ---------------------------------------------------------------------------
+
+    def _keep(self, played: Played) -> None:
+        self._announce(played.round)
+        config, objects, folder = self.config, self.objects, self.folder
+        names = [one.name for one in self.members]
+        trace = host_trace(played, names, config)
+        rows = sweep_rows(played.round, trace, played, objects.labels)
+        folder.append_metrics(rows)
+        self.printer.sweeps(rows)
+        if any(row["not_a_number"] for row in rows):
+            self.printer.note("warning: some proposals compared two impossible signs; they were rejected")
+        arrays = {f"signs_{name}": trace.signs[0, -1, m] for m, name in enumerate(names)}
+        folder.write_npz(store.SIGNS, index=objects.indices, label=objects.labels, **arrays)
+        save_posterior(
+            folder.file(store.POSTERIOR), trace, burn_in=config.burn_in, settings=settings.plain(config)
+        )
+        seconds = self.spent + time.monotonic() - self.started
+        folder.write_json(
+            store.SUMMARY,
+            summarise(
+                config, objects, trace, rows, self._bounds(),
+                round=played.round, seconds=round(seconds, 1), device=str(self.device),
+            )
+            | {"start_evidence": None if played.start_evidence is None else played.start_evidence.tolist()},
+        )
+        folder.save_checkpoint(to_checkpoint(self.members, self.state, seconds))
+
+    def _bounds(self) -> dict[str, Loss | None]:
+        """Each agent's ELBO given its signs, by a stream of its own: scoring must not shift what is drawn later."""
+        assert self.state.signs is not None
+        bounds: dict[str, Loss | None] = {}
+        for m, one in enumerate(self.members):
+            generator = stream(self.config.seed, f"{one.name}/score/{self.state.done}", self.device)
+            bounds[one.name] = (
+                bound(one.agent, one.x, generator, self.state.signs[0, m], self.state.components[m])
+                if one.learner.optimiser is not None
+                else None
+            )
+        return bounds
+
+    def _announce(self, round: int) -> None:
+        if round > self._announced:
+            self.printer.round(round, self.config.rounds)
+            self._announced = round
+
+    def _draw(self) -> None:
+        """The pictures. One that fails costs a line on stderr, never the run."""
+        from experiment import plots
+
+        rows = self.folder.read_metrics()
+        names = [one.name for one in self.members]
+        pictures: dict[str, Any] = {
+            "training.png": lambda path: plots.plot_training(path, rows),
+            "game.png": lambda path: plots.plot_game(path, rows),
+        }
+        if self.objects.labels is not None:
+            assert self.state.signs is not None
+            signs = self.state.signs[0].cpu().numpy()
+            pictures["confusion.png"] = lambda path: plots.plot_confusion(
+                path, signs, self.objects.labels, names, self.objects.class_names, self.config.signs
+            )
+        for name, draw in pictures.items():
+            try:
+                draw(self.folder.file(store.PLOTS) / name)
+            except Exception as error:
+                self.printer.note(f"warning: {store.PLOTS}/{name} could not be drawn: {error}")
+
+
+@contextmanager
+def _status(folder: RunFolder) -> Iterator[None]:
+    """The manifest says how the run ended; "done" is the last thing that is written."""
+    try:
+        yield
+    except BaseException as error:
+        status = "interrupted" if isinstance(error, KeyboardInterrupt) else "failed"
+        try:
+            folder.update_manifest(status=status, error=str(error) or type(error).__name__)
+        except RunError:
+            pass  # a full disk: the error that is on its way says so
+        raise
+    folder.update_manifest(status="done", error=None)
+
+
+def _free_folder(config: Config) -> Path:
+    """A new folder in runs/: named by what tells runs apart, numbered if it was run before."""
+    name = f"{config.mode}-{config.dataset}-seed{config.seed}"
+    path, number = RUNS / name, 1
+    while os.path.lexists(path):
+        number += 1
+        path = RUNS / f"{name}-{number}"
+    return path
+
+
+def _manifest(
+    config: Config, objects: Objects, device: torch.device, command_line: Sequence[str]
+) -> dict[str, Any]:
+    return {
+        "command_line": list(command_line),
+        "settings": settings.plain(config),
+        "seed": config.seed,
+        "device": torch.cuda.get_device_name(device) if device.type == "cuda" else "cpu",
+        "threads": torch.get_num_threads(),
+        "dataset": objects.name,
+        "objects": objects.count,
+        "checksum": objects.checksum,
+        "git_revision": _git_revision(),
+        "python": platform.python_version(),
+        "platform": platform.platform(),
+        "versions": {name: _version(name) for name in PACKAGES},
+    }
+
+
+def _version(package: str) -> str | None:
+    try:
+        return metadata.version(package)
+    except metadata.PackageNotFoundError:
+        return None
+
+
+def _git_revision() -> str | None:
+    """The commit of this program, with "+changes" if files differ from it; None where there is no git."""
+    here = Path(__file__).resolve().parent.parent
+    try:
+        done = subprocess.run(
+            ["git", "-C", str(here), "describe", "--always", "--abbrev=40", "--dirty=+changes"],
+            capture_output=True, text=True, timeout=10, check=True,
+        )  # fmt: skip
+    except (OSError, subprocess.SubprocessError):
+        return None
+    return done.stdout.strip() or None

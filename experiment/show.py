@@ -1,0 +1,101 @@
+"""What `train` prints: lines in the manner of the public reference's log on stdout, progress bars on stderr."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+
+from experiment.data import Objects
+from inference.svi import Loss
+
+# A line for the first, every so manieth, and the last.
+EPOCH_STEP = 25
+SWEEP_STEP = 10
+
+
+def is_shown(number: int, total: int, step: int) -> bool:
+    """Whether the line of `number` (from 1) of `total` is printed."""
+    return number in (1, total) or number % step == 0
+
+
+class Printer:
+    """The `Watcher` of a run at a terminal or in a log file."""
+
+    def __init__(self) -> None:
+        self.bars = sys.stderr.isatty()
+
+    def say(self, text: str) -> None:
+        """One line of results."""
+        if self.bars:
+            from tqdm import tqdm
+
+            tqdm.write(text, file=sys.stdout)
+        else:
+            print(text, flush=True)
+
+    def note(self, text: str) -> None:
+        """One line about the run, not a result."""
+        print(text, file=sys.stderr, flush=True)
+
+    def objects(self, objects: Objects, views: Sequence[float], signs: int) -> None:
+        """What the agents look at."""
+        self.say(f"Dataset: {objects.name}")
+        categories = "unknown" if objects.categories is None else objects.categories
+        self.say(f"Objects: {objects.count}, categories: {categories}, signs: {signs}")
+        shape = "x".join(map(str, objects.views[0].shape[1:]))
+        if objects.views[0].dim() == 4:
+            turned = ", ".join(f"{name} {angle:g}" for name, angle in zip("ABCDEFGH", views, strict=False))
+            self.say(f"Views: {shape}, turned by degrees: {turned}")
+        else:
+            self.say(f"Views: {shape} features each")
+
+    def round(self, number: int, rounds: int) -> None:
+        """A round begins."""
+        self.say(f"---- round {number} of {rounds} ----")
+
+    def epoch(self, round: int, member: str, epoch: int, epochs: int, loss: Loss) -> None:
+        """An epoch of one agent is over."""
+        if is_shown(epoch, epochs, EPOCH_STEP):
+            self.say(
+                f"Agent {member} epoch {epoch}/{epochs} average loss: {loss.total:.4f} "
+                f"(reconstruction {-loss.reconstruction:.4f}, KL {loss.kl:.4f})"
+            )
+
+    def progress(self, steps: Iterable[int], title: str) -> Iterable[int]:
+        """A bar on a terminal; nothing in a log file, where the lines themselves show the progress."""
+        if not self.bars:
+            return steps
+        from tqdm import tqdm
+
+        return tqdm(steps, desc=title, leave=False, file=sys.stderr)
+
+    def sweeps(self, rows: Sequence[Mapping[str, Any]]) -> None:
+        """The game of one round."""
+        for row in rows:
+            if not is_shown(row["sweep"], len(rows), SWEEP_STEP):
+                continue
+            parts = [f"iteration {row['sweep']}/{len(rows)}"]
+            for name, own in row["agents"].items():
+                parts.append(f"ARI_{name}: {_number(own['ari'])}")
+            parts.append(f"Kappa: {_number(row['kappa'])}")
+            for direction, count in (row["accepted"] or {}).items():
+                parts.append(f"{direction.replace('->', '2')}: {count}")
+            self.say(", ".join(parts))
+
+    def summary(self, summary: Mapping[str, Any], folder: str) -> None:
+        """The scores at the end."""
+        for name, own in summary["agents"].items():
+            self.say(
+                f"Agent {name}: ARI {_number(own['ari'])} (mean after burn-in {_number(own['ari_mean'])}), "
+                f"NMI {_number(own['nmi'])}, accuracy {_number(own['accuracy'])}, ELBO {_number(own['elbo'], 2)}"
+            )
+        accepted = ", ".join(f"{name} {_number(rate)}" for name, rate in (summary["acceptance"] or {}).items())
+        self.say(f"Kappa: {_number(summary['kappa'])}" + (f"; acceptance: {accepted}" if accepted else ""))
+        for text in summary["warnings"]:
+            self.note(f"warning: {text}")
+        self.say(f"Run folder: {folder} ({summary['seconds']:.0f} s)")
+
+
+def _number(value: float | None, digits: int = 3) -> str:
+    return "-" if value is None else f"{value:.{digits}f}"

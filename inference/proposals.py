@@ -18,8 +18,8 @@ The acceptance rules take log r and the tables they may look at; each returns lo
     subtraction   (1 + p(w*) - p(w_cur)) / 2, p the listener's normalised likelihood
     binary        1 if r >= 1, else 0
 
-All but `mh` are the alternatives that Okumura et al. (2023) compare people's behaviour against, and tempering;
-none of them keeps the joint posterior.
+All but `mh` are tempering and the alternatives that Okumura et al. (2023) compare people's behaviour against. Of
+them only `numerator` keeps the joint posterior as well; it accepts less often than `mh`, everywhere.
 """
 
 from __future__ import annotations

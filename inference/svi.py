@@ -10,6 +10,7 @@ closed form. The scale is the same in every round: nats per object, whatever the
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Callable, Iterable
 from typing import Any, NamedTuple
 
@@ -99,12 +100,17 @@ class Learner:
         bound = parts(self.agent.model, self.agent.guide)
         order = torch.randperm(N, generator=self.generator, device=self.generator.device)
         steps: list[Tensor] = []
-        with global_draws_from(self.generator):
+        with global_draws_from(self.generator), warnings.catch_warnings():
+            # Of a NaN Pyro warns, or a distribution refuses it; both mean one thing here, and it is said once.
+            warnings.filterwarnings("ignore", "Encountered NaN", UserWarning)
             for index in order.split(self.batch_size):
+                try:
+                    loss = bound(self.x[index], objects=N, index=index, signs=signs, components=components) / N
+                except ValueError as error:
+                    if all(parameter.isfinite().all() for parameter in self.agent.parameters()):
+                        raise
+                    raise _not_finite(epoch, len(steps) + 1) from error
                 self.optimiser.zero_grad()
-                loss = bound(
-                    self.x[index], objects=N, index=index, signs=signs, components=components
-                ) / N
                 loss.backward()
                 self.optimiser.step()
                 # Of the whole data set, so a batch counts by its share of the objects.
@@ -112,10 +118,13 @@ class Learner:
         told = torch.stack(steps)
         finite = told.isfinite().all(1)
         if not finite.all():
-            batch = int((~finite).nonzero()[0]) + 1
-            raise NotFiniteError(f"the loss was not finite in epoch {epoch}, batch {batch}")
+            raise _not_finite(epoch, int((~finite).nonzero()[0]) + 1)
         loss_sum, reconstruction = told.sum(0).tolist()
         return Loss(reconstruction=reconstruction, kl=loss_sum + reconstruction)
+
+
+def _not_finite(epoch: int, batch: int) -> NotFiniteError:
+    return NotFiniteError(f"the loss was not finite in epoch {epoch}, batch {batch}")
 
 
 @torch.no_grad()

@@ -1,0 +1,74 @@
+"""Enumeration: the exact answer for problems small enough to list, for tests and small diagnoses.
+
+Nothing here draws a random number. Kernels are built from the functions of `inference.proposals` that the game
+uses, so that a fault there is a fault here; the laws they are held against are computed without them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Protocol
+
+import torch
+from torch import Tensor
+
+from inference.proposals import Rule, offer, proposal_logits
+
+
+class Judge(Protocol):
+    """A player that can integrate its parameters out."""
+
+    def evidence(self, signs: Tensor, K: int) -> Tensor:
+        """(C,) log p(z | signs)."""
+
+
+def sign_posterior(log_prior: Tensor, tables: Sequence[Tensor]) -> Tensor:
+    """P(w_n | z^1_n, ..., z^M_n, phi), parameters fixed: log_prior (K,), tables M of (N, K) -> (N, K)."""
+    logits = log_prior.clone()
+    for table in tables:
+        logits = logits + table
+    return logits.softmax(-1)
+
+
+def transition_matrix(log_prior: Tensor, speaker: Tensor, listener: Tensor, rule: Rule) -> Tensor:
+    """P(next sign = j | current sign = i) of one object: log_prior, speaker, listener (K,) -> (K, K).
+
+    The listener accepts proposal j with the rule's probability, and otherwise keeps i. A ratio that is NaN is a
+    rejection.
+    """
+    K = len(log_prior)
+    proposal = proposal_logits(log_prior, speaker.unsqueeze(0)).softmax(-1).squeeze(0)
+    current, proposed = torch.arange(K).repeat_interleave(K), torch.arange(K).repeat(K)
+    accept = rule(offer(listener.expand(K * K, K), proposed, current)).exp().nan_to_num(0.0).view(K, K)
+    moves = proposal * accept
+    moves = moves - moves.diagonal().diag_embed()
+    return moves + (1 - moves.sum(1)).diag_embed()
+
+
+def stationary(matrix: Tensor) -> Tensor:
+    """The law that an irreducible matrix (K, K) leaves unchanged: (K,)."""
+    K = len(matrix)
+    equations = torch.cat([(matrix.T - torch.eye(K, dtype=matrix.dtype)), torch.ones(1, K, dtype=matrix.dtype)])
+    right = torch.cat([torch.zeros(K, dtype=matrix.dtype), torch.ones(1, dtype=matrix.dtype)])
+    return torch.linalg.lstsq(equations, right.unsqueeze(1)).solution.squeeze(1)
+
+
+def detailed_balance_gap(matrix: Tensor, law: Tensor) -> float:
+    """The largest |law_i P_ij - law_j P_ji|: 0 if the chain is reversible with respect to `law`."""
+    flow = law.unsqueeze(1) * matrix
+    return float((flow - flow.T).abs().max())
+
+
+def all_signs(N: int, K: int) -> Tensor:
+    """Every assignment of K signs to N objects: (K^N, N)."""
+    return torch.cartesian_prod(*[torch.arange(K)] * N).view(-1, N)
+
+
+def joint_posterior(judges: Sequence[Judge], log_prior: Tensor, N: int) -> Tensor:
+    """P(w_1..w_N | all percepts), parameters integrated out, for every row of `all_signs`: (K^N,)."""
+    K = len(log_prior)
+    signs = all_signs(N, K)
+    logits = log_prior[signs].sum(1)
+    for judge in judges:
+        logits = logits + judge.evidence(signs, K)
+    return logits.softmax(0)

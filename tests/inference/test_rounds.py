@@ -1,0 +1,114 @@
+"""Rounds of mutual learning: what is carried from one to the next, by whom, and that it can be repeated exactly."""
+
+import pytest
+import torch
+
+from inference.game import Game
+from inference.rounds import LearningError, Progress, Schedule, member, run_rounds, streams_of
+from inference.starts import Start
+from models.agent import Agent
+from models.randomness import stream
+
+N, K = 60, 3
+
+
+class Watch:
+    def __init__(self):
+        self.losses = []
+
+    def epoch(self, round, member, epoch, epochs, loss):
+        self.losses.append((round, member, epoch, loss))
+
+    def progress(self, steps, title):
+        return steps
+
+
+def pictures():
+    """Bars at three heights, and the same turned; neighbours are of different classes."""
+    x = 0.2 * torch.rand(N, 1, 8, 8, generator=stream(0, "x"))
+    for n in range(N):
+        x[n, 0, 3 * (n % 3)] = 0.9
+    return {"A": x, "B": x.mT.contiguous()}
+
+
+def schedule(**changes):
+    options = {
+        "epochs": 2, "round_epochs": 1, "rounds": 2, "sweeps": 4, "chains": 2,
+        "start": Start("merge", tries=2, before=3, after=3, tail=2), "batch_size": 16, "lr": 1e-3,
+    }  # fmt: skip
+    return Schedule(**(options | changes))
+
+
+def community(names="AB", plan=None, seed=0):
+    members = []
+    for name, x in pictures().items():
+        if name in names:
+            streams = streams_of(seed, name, "cpu")
+            agent = Agent((1, 8, 8), signs=K, latent=2, generator=streams["init"])
+            members.append(member(name, agent, x, streams, plan or schedule()))
+    return members
+
+
+def run(mode="com", names="AB", plan=None, seed=0, state="chain"):
+    plan = plan or schedule()
+    watch, progress = Watch(), Progress(0)
+    game = Game(torch.zeros(K, dtype=torch.float64).log_softmax(0), mode, state)
+    rounds = list(run_rounds(game, plan, community(names, plan, seed), progress, watch))
+    return rounds, watch.losses, progress
+
+
+def test_rounds_come_in_order_and_every_one_learns_and_plays():
+    rounds, losses, progress = run()
+    assert [played.round for played in rounds] == [0, 1, 2] and progress.done == 3
+    assert [(r, m) for r, m, e, _ in losses if e == 1] == [(r, m) for r in range(3) for m in "AB"]
+    assert [e for r, m, e, _ in losses if r == 0 and m == "A"] == [1, 2]
+    assert rounds[0].start_evidence.shape == (2, 2) and rounds[1].start_evidence is None
+    assert progress.signs.shape == (2, 2, N) and progress.components[0].mu.shape == (K, 2)
+    assert torch.equal(rounds[-1].trace.signs[:, -1].long(), progress.signs)
+
+
+@pytest.mark.parametrize("mode", ["com", "no-com", "all", "gibbs"])
+@pytest.mark.parametrize("state", ["chain", "shared", "speaker-sample"])
+def test_every_mode_runs_with_every_listener_state(mode, state):
+    plan = schedule(rounds=1, sweeps=2)
+    rounds, _, _ = run(mode, plan=plan, state=state)
+    assert rounds[-1].trace.log_joint.isfinite().all()
+
+
+def test_the_same_seed_gives_the_same_run_and_another_seed_another():
+    first, second, other = run(), run(), run(seed=1)
+    assert torch.equal(first[0][-1].trace.signs, second[0][-1].trace.signs)
+    assert first[1] == second[1]
+    assert first[1] != other[1]
+
+
+def test_without_communication_an_agent_alone_is_the_agent_beside_another():
+    """Public case 1, whole: learning, percepts, start, game, all rounds."""
+    both, together, _ = run("no-com")
+    alone, by_itself, _ = run("no-com", names="B")
+    assert [told for told in together if told[1] == "B"] == by_itself
+    for pair, single in zip(both, alone, strict=True):
+        assert torch.equal(pair.trace.signs[:, :, 1], single.trace.signs[:, :, 0])
+
+
+def test_the_signs_of_chain_0_are_what_the_agents_learn_from(monkeypatch):
+    from inference.svi import Learner
+
+    seen = []
+    learn = Learner.learn
+
+    def spy(self, epochs, signs=None, components=None, **rest):
+        seen.append((signs, components))
+        return learn(self, epochs, signs, components, **rest)
+
+    monkeypatch.setattr(Learner, "learn", spy)
+    rounds, _, _ = run()
+    assert seen[0] == (None, None)
+    for m in range(2):
+        assert torch.equal(seen[2 + m][0], rounds[0].trace.signs[0, -1, m].long())
+
+
+def test_a_loss_that_is_not_finite_names_round_agent_epoch_and_batch():
+    plan = schedule(lr=1e38)
+    with pytest.raises(LearningError, match=r"round 0, agent A: .* epoch 1, batch 2.*--lr"):
+        run(plan=plan)

@@ -1,0 +1,96 @@
+"""Starts: what merging does, that evidence chooses, and that nothing crosses where nobody communicates."""
+
+import pytest
+import torch
+
+from inference import STARTS
+from inference.game import Game
+from inference.starts import Start, begin, merge
+from models.mixtures import NormalWishart
+from models.percepts import Percepts
+from models.randomness import stream
+from tests.inference.problems import generators
+
+# Four clumps; agent 0 cannot tell the first two apart, agent 1 not the last two.
+TRUTH = torch.arange(4).repeat_interleave(30)
+
+
+def players(seed=0):
+    near = torch.tensor([[0.0, 0.0], [0.0, 0.0], [6.0, 0.0], [0.0, 6.0]], dtype=torch.float64)
+    far = torch.tensor([[0.0, 0.0], [6.0, 0.0], [0.0, 6.0], [0.0, 6.0]], dtype=torch.float64)
+    return [
+        Percepts(
+            place[TRUTH] + 0.5 * torch.randn(120, 2, generator=stream(seed, f"{m}/z"), dtype=torch.float64),
+            NormalWishart(2),
+        )
+        for m, place in enumerate((near, far))
+    ]
+
+
+def game(mode="com", K=4):
+    return Game(torch.zeros(K, dtype=torch.float64).log_softmax(0), mode)
+
+
+def test_merging_halves_brings_the_clumps_back():
+    both = players()
+    halves = TRUTH * 2 + torch.arange(120) % 2
+    signs = halves.expand(3, 2, 120)
+    merged = merge(both, signs, 8, 4)
+    assert merged.unique().tolist() == [0, 1, 2, 3]
+    for row in merged.flatten(0, 1):
+        assert all(len(row[TRUTH == k].unique()) == 1 for k in range(4))
+    assert torch.equal(signs, halves.expand(3, 2, 120)), "the signs that were given have changed"
+
+
+def test_merging_judges_by_all_agents():
+    """One agent alone would join the two clumps that it cannot tell apart before any other pair."""
+    both = players()
+    signs = TRUTH.expand(1, 1, 120)
+    alone = merge(both[:1], signs, 4, 3)[0, 0]
+    assert len(alone[TRUTH < 2].unique()) == 1
+    gains = [player.merge_gain(TRUTH.unsqueeze(0), 4)[0] for player in both]
+    assert gains[0][0, 1] > 0 > gains[1][0, 1]
+
+
+@pytest.mark.parametrize("kind", STARTS)
+@pytest.mark.parametrize("mode", ["com", "no-com", "all", "gibbs"])
+def test_every_start_gives_signs_for_every_chain_and_agent(kind, mode):
+    both = players()
+    start = Start(kind, tries=2, before=3, after=4, tail=2)
+    signs, evidence = begin(start, game(mode), both, generators(0), chains=3)
+    assert signs.shape == (3, 2, 120) and evidence.shape == (3, 2)
+    assert signs.min() >= 0 and signs.max() < 4 and evidence.isfinite().all()
+
+
+def test_the_start_with_the_largest_evidence_is_kept(monkeypatch):
+    both = players()
+    good, poor = TRUTH, torch.zeros(120, dtype=torch.int64)
+
+    def two(*_):
+        return torch.stack([poor, good, good, poor]).unsqueeze(1).expand(4, 2, 120)
+
+    monkeypatch.setattr("inference.starts._cluster", two)
+    start = Start("kmeans", tries=2, after=1, tail=1)
+    signs, evidence = begin(start, game(), both, generators(0), chains=2)
+    assert evidence.argmax(1).tolist() == [1, 0]
+    assert (signs == TRUTH).float().mean() > 0.9
+
+
+def test_without_communication_a_partner_changes_nothing():
+    start = Start("merge", tries=2, before=3, after=3, tail=2)
+    results = []
+    for partner in (players(0)[0], players(1)[0]):
+        signs, _ = begin(start, game("no-com"), [partner, players(0)[1]], generators(0), chains=2)
+        results.append(signs[:, 1])
+    assert torch.equal(*results)
+
+
+def test_more_signs_than_objects():
+    few = [Percepts(player.z[:3], player.mixture) for player in players()]
+    signs, _ = begin(Start("merge", tries=1, before=2), game(K=5), few, generators(0), chains=1)
+    assert signs.shape == (1, 2, 3)
+
+
+def test_an_unknown_start_is_refused():
+    with pytest.raises(ValueError, match="merge"):
+        begin(Start("best"), game(), players(), generators(0), chains=1)

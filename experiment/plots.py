@@ -1,20 +1,321 @@
-"""stub"""
-import os
+"""The pictures of a run, as PNG files: arrays and rows of metrics in, one file out.
+
+The only importer of matplotlib. Figures are made by hand on the Agg canvas: no pyplot, so no display, no
+global figure and no say for MPLBACKEND or the user's matplotlibrc. Nothing here draws a random number.
+
+Agents are told apart by colour and by line style, in the palette of Okabe and Ito, which the colour-blind can
+tell apart too.
+"""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from collections.abc import Iterator
+from itertools import cycle, islice
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from experiment import scores
+from experiment.environment import environment
+from experiment.store import atomic_path
+
+with environment(MPLBACKEND=None):  # the name of a backend that no longer exists would fail the import
+    import matplotlib
+    from matplotlib.axes import Axes
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.figure import Figure
+    from matplotlib.ticker import MaxNLocator, ScalarFormatter
+
+Row = Mapping[str, Any]
+
+_COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")
+_LINES = ("-", "--", "-.", ":")
+_GREY = "0.6"
+
+_STYLE: dict[str, Any] = {
+    "figure.dpi": 100,
+    "savefig.dpi": 150,
+    "font.size": 10,
+    "axes.titlesize": 10,
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "axes.grid": True,
+    "grid.color": "0.92",
+    "axes.axisbelow": True,
+    "legend.frameon": False,
+    "lines.linewidth": 1.5,
+    "lines.markersize": 3.5,
+}
+
+_WITH_MARKERS = 30  # lines of up to so many points, or in short pieces, show them: one point alone is no line
+_ROUND_NAMES = 12  # more rounds than this are not all named
+_MOST_NUMBERS = 30  # larger tables show colours without numbers
+_LONGEST_NAME = 18
+
+
+def plot_training(path: Path, rows: Sequence[Row]) -> None:
+    """Loss, reconstruction and KL (nats per object) of each agent over its epochs, round after round.
+
+    rows: those of metrics.jsonl; the ones of kind "epoch" are drawn.
+    """
+    rows = [row for row in rows if row["kind"] == "epoch"]
+    by_agent: dict[str, list[Row]] = {}
+    for row in rows:
+        by_agent.setdefault(row["agent"], []).append(row)
+    panels = {
+        "loss": "loss = −ELBO\n(nats per object)",
+        "reconstruction": "reconstruction\nE log p(x|z) (nats per object)",
+        "kl": "KL\n(nats per object)",
+    }
+    with _picture(path, 8, 7.5) as figure:
+        axes = figure.subplots(len(panels), 1, sharex=True)
+        for panel, (name, label) in zip(axes, panels.items(), strict=True):
+            lines = {agent: [row[name] for row in own] for agent, own in by_agent.items()}
+            _draw_lines(panel, lines, label, "no network was trained")
+        _mark_rounds(axes, max(by_agent.values(), key=len, default=[]))
+        axes[-1].set_xlabel("epoch, over all rounds")
+        _legend(axes[0], "agent")
+
+
+def plot_game(path: Path, rows: Sequence[Row]) -> None:
+    """ARI of each agent, kappa, acceptance and log joint over the sweeps, round after round.
+
+    rows: those of metrics.jsonl; the ones of kind "sweep" are drawn. Lines are broken between rounds: each
+    round is a game of its own, on other percepts.
+    """
+    rows = [row for row in rows if row["kind"] == "sweep"]
+    rounds = [row["round"] for row in rows]
+    agents = list(rows[0]["agents"]) if rows else []
+    directions = list(rows[0]["acceptance"] or {}) if rows else []
+    aris = {name: [row["agents"][name]["ari"] for row in rows] for name in agents}
+    rates = {name: [row["acceptance"][name] for row in rows] for name in directions}
+    kappas = {"kappa": [row["kappa"] for row in rows]}
+    joints = {"log joint": [row["log_joint"] for row in rows]}
+    with _picture(path, 8, 9) as figure:
+        axes = figure.subplots(4, 1, sharex=True)
+        ari, kappa, acceptance, log_joint = axes
+        _draw_lines(ari, aris, "ARI", "no ARI: the objects have no labels", rounds)
+        _draw_lines(kappa, kappas, "kappa", "no kappa", rounds)
+        _draw_lines(acceptance, rates, "accepted\n(share of proposals)", "no proposals in this mode", rounds)
+        _draw_lines(log_joint, joints, "log joint (nats)", "no log joint", rounds)
+        for panel in (ari, kappa, acceptance):
+            panel.set_ylim(min(0, panel.dataLim.y0) - 0.04, 1.04)  # y0 is infinite in an empty panel
+        _mark_rounds(axes, rows)
+        log_joint.set_xlabel("sweep, over all rounds")
+        _legend(ari, "agent")
+        _legend(acceptance, "speaker->listener")
+
+
+def plot_confusion(
+    path: Path,
+    signs: ArrayLike,
+    labels: ArrayLike,
+    agent_names: Sequence[str],
+    class_names: Sequence[str],
+    signs_count: int,
+) -> None:
+    """What each agent calls each class: its signs against the labels, one panel an agent.
+
+    signs: (M, N), 0..signs_count - 1. labels: (N,), indices of class_names.
+
+    A cell is the share of the class (its row) that got the sign (its column), in per
+    cent; under half a per cent it shows no number. Columns are ordered so that a perfect naming is a
+    diagonal, by the one-to-one matching of `scores.match`; signs that it leaves over stand at the right of a
+    line.
+    """
+    signs, labels = np.asarray(signs), np.asarray(labels)
+    classes, K = len(class_names), signs_count
+    if signs.ndim != 2 or labels.shape != signs.shape[1:] or len(agent_names) != len(signs):
+        raise ValueError(
+            f"signs must be ({len(agent_names)} agents, N) and labels (N,); "
+            f"they are {signs.shape} and {labels.shape}"
+        )
+    across = min(len(signs), 3)
+    down = -(-len(signs) // across)
+    cell = _cell(classes, K)
+    width, height = max(2.4, cell * K) + 0.9, max(2.0, cell * classes) + 0.9
+    with _picture(path, across * width + 0.9, down * height) as figure:
+        axes = figure.subplots(down, across, squeeze=False).ravel()
+        for panel, name, own in zip(axes, agent_names, signs, strict=False):
+            table = np.zeros((classes, K), dtype=np.intp)
+            np.add.at(table, (labels, own), 1)
+            first_in_its_row = panel.get_subplotspec().is_first_col()
+            names = _shortened(class_names) if first_in_its_row else [""] * classes
+            picture = _draw_confusion(panel, table, names)
+            matched = table[scores.match(table)].sum() / max(table.sum(), 1)
+            panel.set_title(f"agent {name}: {matched:.0%} matched", parse_math=False)
+            panel.set_xlabel("sign")
+            if first_in_its_row:
+                panel.set_ylabel("class")
+        for panel in axes[len(signs) :]:
+            panel.set_axis_off()
+        bar = figure.colorbar(picture, ax=axes.tolist(), shrink=0.8, aspect=30, pad=0.02)
+        bar.set_label("share of the class (%)")
+
+
+def plot_images(path: Path, images: ArrayLike, row_names: Sequence[str], column_names: Sequence[str]) -> None:
+    """Grey images (R, C, H, W) in [0, 1] as a grid of named rows and columns; NaN pixels stay pale blue."""
+    images = np.asarray(images, dtype=np.float64)
+    if images.ndim != 4 or images.shape[:2] != (len(row_names), len(column_names)) or 0 in images.shape:
+        raise ValueError(
+            f"images must be ({len(row_names)} rows, {len(column_names)} columns, H, W); "
+            f"their shape is {images.shape}"
+        )
+    R, C, H, W = images.shape
+    gap = max(1, H // 14)
+    grid = np.full((R * (H + gap) + gap, C * (W + gap) + gap), np.nan)
+    for r, c in np.ndindex(R, C):
+        top, left = gap + r * (H + gap), gap + c * (W + gap)
+        grid[top : top + H, left : left + W] = images[r, c]
+    rows, columns = _shortened(row_names), _shortened(column_names)
+    cell = float(np.clip(12 / max(R, C), 0.2, 1.2))  # inches
+    sideways = max(map(len, columns)) * 0.085 > cell
+    beside = 0.3 + 0.085 * max(map(len, rows))
+    above = 0.3 + (0.085 * max(map(len, columns)) if sideways else 0)
+    with _picture(path, C * cell + beside, R * cell * H / W + above) as figure:
+        axes = figure.subplots()
+        colours = matplotlib.colormaps["gray"].with_extremes(bad="#DCE6F0")
+        axes.imshow(grid, cmap=colours, vmin=0, vmax=1, interpolation="nearest")
+        _name_ticks(
+            axes.xaxis, gap + W / 2 - 0.5 + (W + gap) * np.arange(C), columns, cell, sideways=sideways
+        )
+        _name_ticks(axes.yaxis, gap + H / 2 - 0.5 + (H + gap) * np.arange(R), rows, cell * H / W)
+        axes.xaxis.tick_top()
+        _bare(axes)
+
+
+# -- the sheet -------------------------------------------------------------------------------------
+
 
 @contextmanager
-def environment(**changes: str | None) -> Iterator[None]:
-    before = {name: os.environ.get(name) for name in changes}
-    _set(changes)
-    try:
-        yield
-    finally:
-        _set(before)
+def _picture(path: Path, width: float, height: float) -> Iterator[Figure]:
+    """An empty figure (inches) in our style; written to `path` when the block ends."""
+    plain = {k: v for k, v in matplotlib.rcParamsDefault.items() if not k.startswith(("backend", "toolbar"))}
+    style: Any = plain | _STYLE
+    with matplotlib.rc_context(style), warnings.catch_warnings():
+        warnings.filterwarnings("ignore", "Glyph .* missing")  # a class name in a script that the font lacks
+        figure = Figure(figsize=(width, height), layout="constrained")
+        FigureCanvasAgg(figure)
+        yield figure
+        with atomic_path(path) as beside:
+            figure.savefig(beside, format="png")
 
-def _set(variables) -> None:
-    for name, value in variables.items():
-        if value is None:
-            os.environ.pop(name, None)
-        else:
-            os.environ[name] = value
+
+def _shortened(names: Sequence[str]) -> list[str]:
+    return [
+        name if len(name) <= _LONGEST_NAME else name[: _LONGEST_NAME - 1] + "…" for name in map(str, names)
+    ]
+
+
+def _bare(axes: Axes) -> None:
+    """An image needs no grid, no frame and no tick marks."""
+    axes.grid(False)
+    axes.tick_params(length=0)
+    for spine in axes.spines.values():
+        spine.set_visible(False)
+
+
+def _name_ticks(
+    axis: Any,
+    places: Sequence[float] | NDArray[Any],
+    names: Sequence[str],
+    room: float,
+    *,
+    sideways: bool = False,
+) -> None:
+    """Names at places that are `room` inches apart: every second, third... where they would touch."""
+    step = max(1, int(np.ceil(0.17 / room)))
+    axis.set_ticks(places[::step], names[::step], parse_math=False, rotation=90 if sideways else 0)
+
+
+# -- lines over time -------------------------------------------------------------------------------
+
+
+def _draw_lines(
+    axes: Axes,
+    lines: Mapping[str, Sequence[float | None]],
+    label: str,
+    otherwise: str,
+    rounds: Sequence[int] | None = None,
+) -> None:
+    """Named lines over 1, 2, 3...; None is a gap, as is a change of `rounds`. `otherwise` stands for none."""
+    styles = zip(cycle(_COLOURS), cycle(_LINES), strict=False)
+    for (name, values), (colour, line) in zip(lines.items(), styles, strict=False):
+        x = np.arange(1, len(values) + 1, dtype=np.float64)
+        y = np.array([np.nan if value is None else value for value in values], dtype=np.float64)
+        borders = np.flatnonzero(np.diff([] if rounds is None else rounds)) + 1
+        x, y = np.insert(x, borders, np.nan), np.insert(y, borders, np.nan)
+        marker = "o" if len(values) <= max(_WITH_MARKERS, 3 * len(borders)) else ""
+        if np.isfinite(y).any():
+            axes.plot(x, y, color=colour, linestyle=line, marker=marker, label=name)
+    axes.set_ylabel(label)
+    axes.xaxis.set_major_locator(MaxNLocator(integer=True, min_n_ticks=1))
+    axes.yaxis.set_major_formatter(ScalarFormatter(useOffset=False))
+    if not axes.lines:
+        paper = {"facecolor": "white", "edgecolor": "none"}
+        centre: dict[str, Any] = {"transform": axes.transAxes, "ha": "center", "va": "center"}
+        axes.text(0.5, 0.5, otherwise, color="0.4", bbox=paper, **centre)
+        axes.set_yticks([])
+
+
+def _mark_rounds(axes: Sequence[Axes], rows: Sequence[Row]) -> None:
+    """A thin line where a round ends, through all panels; the rounds are named above the first."""
+    if not rows:
+        return
+    rounds = np.array([row["round"] for row in rows])
+    edges = np.flatnonzero(np.diff(rounds)) + 1.5
+    for panel in axes:
+        panel.set_xlim(0.5, len(rows) + 0.5)
+        for edge in edges:
+            panel.axvline(edge, color=_GREY, linewidth=0.8, zorder=1)
+    begins = np.array([0.5, *edges])
+    middles = (begins + np.array([*edges, len(rows) + 0.5])) / 2
+    step = -(-len(begins) // _ROUND_NAMES)
+    style: dict[str, Any] = {"va": "bottom", "color": "0.35", "fontsize": 9, "textcoords": "offset points"}
+    for begin, middle in islice(zip(begins, middles, strict=True), None, None, step):
+        place: dict[str, Any] = {"xycoords": ("data", "axes fraction"), "xytext": (0, 3), "ha": "center"}
+        axes[0].annotate(str(rounds[int(begin)]), (middle, 1), **place, **style)
+    axes[0].annotate("round", (0, 1), xycoords="axes fraction", xytext=(-6, 3), ha="right", **style)
+
+
+def _legend(axes: Axes, title: str) -> None:
+    """What the lines are, at the right of the panel, where it covers none of them."""
+    if axes.get_legend_handles_labels()[0]:
+        legend = axes.legend(loc="upper left", bbox_to_anchor=(1.0, 1.03), title=title, handlelength=2.8)
+        legend.set_alignment("left")
+        for text in legend.get_texts():
+            text.set_parse_math(False)
+
+
+# -- confusion -------------------------------------------------------------------------------------
+
+
+def _cell(classes: int, K: int) -> float:
+    """The side of a cell in inches."""
+    return float(np.clip(8 / max(classes, K), 0.1, 0.45))
+
+
+def _draw_confusion(axes: Axes, table: NDArray[np.intp], class_names: Sequence[str]) -> Any:
+    """Counts (classes, K) as shares of their row, columns in the order of the matching; returns the image."""
+    classes, K = table.shape
+    matched = scores.match(table)[1]
+    order = np.concatenate([matched, np.setdiff1d(np.arange(K), matched)])
+    totals = table.sum(axis=1, keepdims=True)
+    percent = np.where(totals > 0, 100 * table[:, order] / np.maximum(totals, 1), np.nan)
+    colours = matplotlib.colormaps["Blues"].with_extremes(bad="0.9")  # a class without objects
+    picture = axes.imshow(percent, cmap=colours, vmin=0, vmax=100, interpolation="nearest", aspect="auto")
+    if max(classes, K) <= _MOST_NUMBERS:
+        for (i, j), value in np.ndenumerate(percent):
+            if value >= 0.5:
+                colour = "white" if value > 65 else "black"
+                axes.text(j, i, f"{value:.0f}", ha="center", va="center", color=colour, fontsize=7)
+    if len(matched) < K:
+        axes.axvline(len(matched) - 0.5, color="0.3", linewidth=1)
+    _name_ticks(axes.xaxis, np.arange(K), [str(k) for k in order], _cell(classes, K))
+    _name_ticks(axes.yaxis, np.arange(classes), class_names, _cell(classes, K))
+    _bare(axes)
+    return picture

@@ -1,16 +1,17 @@
 """The trace of a game -> ArviZ, and what may be read off it without knowing what a sign means.
 
-Shapes: C chains, T sweeps, M agents, N objects, K signs. ArviZ takes the two leading axes for (chain, draw), always:
-every array here has them, also with one chain.
+Shapes: C chains, T sweeps, M agents, N objects, K signs. ArviZ takes the two leading axes for (chain, draw),
+always: every array here has them, also with one chain.
 
-A permutation of the sign numbers leaves the posterior unchanged, so R-hat of "sign 3" compares nothing with nothing.
-Everything diagnosed here is invariant to it: the log joint, the collapsed log evidence, the shares of objects per
-sign in descending order, whether two given objects share a sign, ARI between successive draws, acceptance, kappa.
-It all holds within one round, where the percepts stand still; from round to round the target itself moves.
+A permutation of the sign numbers leaves the posterior unchanged, so R-hat of "sign 3" compares nothing with
+nothing. Everything diagnosed here is invariant to it: the log joint, the collapsed log evidence, the shares
+of objects per sign in descending order, whether two given objects share a sign, ARI between successive draws,
+acceptance, kappa. It all holds within one round, where the percepts stand still; from round to round the
+target itself moves.
 
-Two lines of ArviZ are served: 0.23 (Python 3.11; InferenceData) and 1.x (3.12 and later; xarray's DataTree). They
-differ in `_container`, `_write` and `load_posterior`, and nowhere else. ArviZ is imported on first use: it takes
-over a second.
+Two lines of ArviZ are served: 0.23 (Python 3.11; InferenceData) and 1.x (3.12 and later; xarray's DataTree).
+They differ in `_container`, `_write` and `load_posterior`, and nowhere else. ArviZ is imported on first use:
+it takes over a second.
 """
 
 from __future__ import annotations
@@ -27,8 +28,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from experiment import scores
+from experiment.environment import environment
 from experiment.errors import UsageError
-from experiment.plots import environment
 from experiment.store import atomic_path, to_plain
 
 # The pairs of objects whose co-assignment is followed: the same ones in every run with as many objects.
@@ -53,7 +54,7 @@ class Trace:
 
     @property
     def spoken(self) -> NDArray[Any]:
-        """(C, T, M, N) what kappa compares: the signs, or what each agent would say alone where they are one."""
+        """(C, T, M, N) what kappa compares: the signs, or where they are one, what each says alone."""
         return self.signs if self.alone is None else self.alone
 
     def accepted_by_direction(self, chain: int, sweep: int) -> dict[str, int]:
@@ -64,7 +65,9 @@ class Trace:
 
     def __post_init__(self) -> None:
         if self.signs.ndim != 4 or 0 in self.signs.shape[2:]:
-            raise ValueError(f"signs must be (chains, sweeps, agents, objects); its shape is {self.signs.shape}")
+            raise ValueError(
+                f"signs must be (chains, sweeps, agents, objects); its shape is {self.signs.shape}"
+            )
         C, T, M, _ = self.signs.shape
         expected = {"accepted": (C, T, M), "log_joint": (C, T), "log_evidence": (C, T)}
         for field, shape in expected.items():
@@ -96,16 +99,18 @@ def to_arviz(
 ) -> Any:
     """The trace without its first `burn_in` sweeps, every `thin`-th draw, as InferenceData or DataTree.
 
-    Group posterior: log_joint, log_evidence (chain, draw); component_share (chain, draw, agent, rank), the share of
-    objects per sign in descending order, rank 1 being the largest; co_assignment (chain, draw, agent, pair), 1 where
-    the agent has one sign for both objects of a pair such as "12-873" (`pairs` of them, the same in every run with N
-    objects; absent if N = 1); signs (chain, draw, agent, object), unless `keep_signs` is False.
-    Group sample_stats: acceptance (chain, draw, direction), the share of proposals accepted; kappa (chain, draw) of
-    raw signs (of `Trace.spoken`), mean over pairs of agents, absent with one agent; successive_ari (chain, draw, agent), each draw
-    against the sweep before it, kept or not (NaN at sweep 0).
+    Group posterior: log_joint, log_evidence (chain, draw); component_share (chain, draw, agent, rank), the
+    share of objects per sign in descending order, rank 1 being the largest; co_assignment (chain, draw,
+    agent, pair), 1 where the agent has one sign for both objects of a pair such as "12-873" (`pairs` of them,
+    the same in every run with N objects; absent if N = 1); signs (chain, draw, agent, object), unless
+    `keep_signs` is False.
 
-    The coordinate `draw` is the sweep, from 0. `settings` is one JSON text in the attributes of the file and of the
-    posterior, because netCDF attributes know neither None nor booleans; `settings_of` reads it back.
+    Group sample_stats: acceptance (chain, draw, direction), the share of proposals accepted; kappa (chain,
+    draw), of raw signs (`Trace.spoken`), mean over pairs of agents, absent with one agent; successive_ari
+    (chain, draw, agent), each draw against the sweep before it, kept or not (NaN at sweep 0).
+
+    The coordinate `draw` is the sweep, from 0. `settings` is one JSON text in the attributes of the file and
+    of the posterior, because netCDF attributes know neither None nor booleans; `settings_of` reads it back.
     """
     variables = _variables(trace, burn_in, thin, pairs)
     if keep_signs:
@@ -140,7 +145,10 @@ def save_posterior(
 
 
 def load_posterior(path: Path) -> Any:
-    """The file at `path`, read into memory and closed, so that it may be overwritten. `UsageError` if it is damaged."""
+    """The file at `path`, read into memory and closed, so that it may be overwritten.
+
+    `UsageError` naming the file if it is absent, damaged or another program's.
+    """
     az = _arviz()
     if not Path(path).is_file():
         raise UsageError(f"{path}: there is no such file")
@@ -167,17 +175,17 @@ def settings_of(data: Any) -> dict[str, Any]:
 def summary(trace: Trace, burn_in: int, pairs: int = 200) -> dict[str, Any]:
     """Diagnostics of the draws after `burn_in`, as plain values for JSON.
 
-    {"chains", "draws", "rhat_note", "rhat_max", "ess_min", "constant_chains", "stuck_apart", "quantities"}, where
-    quantities maps a name such as "log_joint", "component_share[A, 1]" or "acceptance[A->B]" to
+    {"chains", "draws", "rhat_note", "rhat_max", "ess_min", "constant_chains", "stuck_apart", "quantities"},
+    where quantities maps a name such as "log_joint", "component_share[A, 1]" or "acceptance[A->B]" to
 
       mean, sd         over all finite draws of all chains
-      rhat             rank-normalised split R-hat; None with one chain or fewer than 4 draws, as `rhat_note` says
+      rhat             rank-normalised split R-hat; None as `rhat_note` says, and where `rhat` has none
       ess              bulk effective sample size over all chains; None if any chain is constant
       constant_chains  the share of chains that stand still
-      stuck_apart      1.0 if all stand still and not at the same value (R-hat would be infinite), else 0.0
+      stuck_apart      1.0 if all stand still, not at the same value (R-hat would be infinite), else 0.0
 
-    "co_assignment[A]" stands for all pairs of objects: the largest R-hat, the smallest ESS among pairs where no chain
-    is constant, and shares over pairs and chains. Signs themselves are never diagnosed.
+    "co_assignment[A]" stands for all pairs of objects: the largest R-hat, the smallest ESS among pairs where
+    no chain is constant, and shares over pairs and chains. Signs themselves are never diagnosed.
     """
     return _diagnose(_variables(trace, burn_in, 1, pairs))
 
@@ -200,13 +208,15 @@ def summary_of(data: Any) -> dict[str, Any]:
     return _diagnose(_Variables(groups[0], groups[1], dims, coords))
 
 
-# -- from the trace to named arrays --------------------------------------------------------------------------------
+# -- from the trace to named arrays ----------------------------------------------------------------
 
 
 def _variables(trace: Trace, burn_in: int, thin: int, pairs: int) -> _Variables:
     C, T, M, N = trace.signs.shape
     if not 0 <= burn_in < T:
-        raise UsageError(f"--burn-in must be from 0 to --sweeps - 1 = {T - 1}, so that draws are left; it is {burn_in}")
+        raise UsageError(
+            f"--burn-in must be from 0 to --sweeps - 1 = {T - 1}, so that draws are left; it is {burn_in}"
+        )
     if thin < 1:
         raise UsageError(f"thin must be 1 or more; it is {thin}")
     sweeps = np.arange(T)[burn_in::thin]
@@ -230,7 +240,9 @@ def _variables(trace: Trace, burn_in: int, thin: int, pairs: int) -> _Variables:
     }
     dims |= {"acceptance": ["direction"], "successive_ari": ["agent"]}
     if M > 1:
-        sample_stats["kappa"] = np.array([[scores.mean_pairwise_kappa(draw) for draw in chain] for chain in spoken])
+        sample_stats["kappa"] = np.array(
+            [[scores.mean_pairwise_kappa(draw) for draw in chain] for chain in spoken]
+        )
     coords: dict[str, list[Any]] = {
         "chain": list(range(C)),
         "draw": sweeps.tolist(),
@@ -243,7 +255,7 @@ def _variables(trace: Trace, burn_in: int, thin: int, pairs: int) -> _Variables:
 
 
 def _directions(names: tuple[str, ...]) -> tuple[list[int], list[str]]:
-    """Listeners in the order of their turns, and what to call the direction: with two agents there is one speaker."""
+    """Listeners in the order of their turns, and their names: of two agents the other one speaks."""
     if len(names) == 2:
         return [1, 0], [f"{names[0]}->{names[1]}", f"{names[1]}->{names[0]}"]
     return list(range(len(names))), [f"others->{name}" for name in names]
@@ -281,11 +293,11 @@ def _successive_ari(signs: NDArray[Any], sweeps: NDArray[np.intp]) -> NDArray[np
     return result
 
 
-# -- the two ArviZ ----------------------------------------------------------------------------------------------
+# -- the two ArviZ ---------------------------------------------------------------------------------
 
 
 def _arviz() -> Any:
-    """The module. 0.23 imports pyplot, announces its successor once a day, and needs a cache folder to note that it did."""
+    """The module. 0.23 imports pyplot, and announces its successor once a day, noted in a cache folder."""
     with warnings.catch_warnings(), environment(MPLBACKEND=None):
         warnings.simplefilter("ignore", FutureWarning)
         try:
@@ -333,7 +345,7 @@ def _groups(data: Any) -> set[str]:
     return {group.strip("/") for group in groups} - {""}
 
 
-# -- diagnostics ------------------------------------------------------------------------------------------------
+# -- diagnostics -----------------------------------------------------------------------------------
 
 
 def _diagnose(variables: _Variables) -> dict[str, Any]:
@@ -359,9 +371,9 @@ def _diagnose(variables: _Variables) -> dict[str, Any]:
 
 
 def _scalars(variables: _Variables) -> Iterator[tuple[str, NDArray[np.float64]]]:
-    """Names and their scalar chains (number, C, D): one per name, but all pairs together for co_assignment."""
+    """Names and their scalar chains (number, C, D): one a name, but all pairs together for co_assignment."""
     for name, values in (variables.posterior | variables.sample_stats).items():
-        if np.isnan(values[:, 0]).all():
+        if values.shape[1] > 1 and np.isnan(values[:, 0]).all():
             values = values[:, 1:]  # nothing comes before sweep 0
         chains = np.moveaxis(np.asarray(values, dtype=np.float64), (0, 1), (-2, -1))  # (..., C, D)
         axes = variables.dims.get(name, [])
@@ -376,8 +388,8 @@ def _row(scalars: list[NDArray[np.float64]]) -> dict[str, float | None]:
     """Mean, sd and diagnostics of scalar chains, each (C, D): worst R-hat, worst ESS, mean shares."""
     values = np.concatenate([chains.ravel() for chains in scalars])
     finite = values[np.isfinite(values)]
-    still = [(chains == chains[:, :1]).all(axis=1) if chains.size else np.ones(len(chains)) for chains in scalars]
-    apart = [moves.all() and len(np.unique(chains)) > 1 for moves, chains in zip(still, scalars, strict=True)]
+    still = [_constant(chains) for chains in scalars]
+    apart = [all(each) and len(np.unique(chains)) > 1 for each, chains in zip(still, scalars, strict=True)]
     rhats = [rhat(chains) for chains in scalars]
     sizes = [ess(chains) for chains in scalars]
     return {
@@ -385,7 +397,7 @@ def _row(scalars: list[NDArray[np.float64]]) -> dict[str, float | None]:
         "sd": float(finite.std()) if finite.size else None,
         "rhat": max((value for value in rhats if value is not None), default=None),
         "ess": min((value for value in sizes if value is not None), default=None),
-        "constant_chains": float(np.mean(still)),
+        "constant_chains": float(np.mean(np.concatenate(still))),
         "stuck_apart": float(np.mean(apart)),
     }
 
@@ -398,7 +410,7 @@ def rhat(chains: NDArray[np.float64]) -> float | None:
     C, D = chains.shape
     if C < 2 or D < _MIN_DRAWS or not np.isfinite(chains).all() or _constant(chains).all():
         return None
-    with np.errstate(all="ignore"):  # folding a two-valued scalar can leave it constant: 0/0, and not the maximum
+    with np.errstate(all="ignore"):  # folding a two-valued scalar can leave it constant: 0/0, not the maximum
         value = float(_arviz().rhat(chains))
     return value if np.isfinite(value) else None
 
@@ -406,8 +418,8 @@ def rhat(chains: NDArray[np.float64]) -> float | None:
 def ess(chains: NDArray[np.float64]) -> float | None:
     """Bulk effective sample size of one scalar (C, D), all chains together (Vehtari et al. 2021).
 
-    None with fewer than 4 draws, values that are not finite, or if any chain is constant: the number would be made
-    of the others alone.
+    None with fewer than 4 draws, values that are not finite, or if any chain is constant: the number would be
+    made of the others alone.
     """
     if chains.shape[1] < _MIN_DRAWS or not np.isfinite(chains).all() or _constant(chains).any():
         return None

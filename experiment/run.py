@@ -189,23 +189,24 @@ class _Run:
 
     def _draw(self) -> None:
         """The pictures. One that fails costs a line on stderr, never the run."""
-        from experiment import plots
-
         rows = self.folder.read_metrics()
         names = [one.name for one in self.members]
-        pictures: dict[str, Any] = {
-            "training.png": lambda path: plots.plot_training(path, rows),
-            "game.png": lambda path: plots.plot_game(path, rows),
+        pictures: dict[str, tuple[str, tuple[Any, ...]]] = {
+            "training.png": ("plot_training", (rows,)),
+            "game.png": ("plot_game", (rows,)),
         }
         if self.objects.labels is not None:
             assert self.state.signs is not None
             signs = self.state.signs[0].cpu().numpy()
-            pictures["confusion.png"] = lambda path: plots.plot_confusion(
-                path, signs, self.objects.labels, names, self.objects.class_names, self.config.signs
+            pictures["confusion.png"] = (
+                "plot_confusion",
+                (signs, self.objects.labels, names, self.objects.class_names, self.config.signs),
             )
-        for name, draw in pictures.items():
+        for name, (function, arguments) in pictures.items():
             try:
-                draw(self.folder.file(store.PLOTS) / name)
+                from experiment import plots
+
+                getattr(plots, function)(self.folder.file(store.PLOTS) / name, *arguments)
             except Exception as error:
                 self.printer.note(f"warning: {store.PLOTS}/{name} could not be drawn: {error}")
 

@@ -61,9 +61,7 @@ def nmi(signs: ArrayLike, labels: ArrayLike | None) -> float | None:
     """Mutual information over the mean of the two entropies, in [0, 1]. None without labels."""
     if labels is None:
         return None
-    from sklearn.metrics import (
-        mutual_info_score,
-    )  # half a second to import, and needed at the end of a run only
+    from sklearn.metrics import mutual_info_score  # half a second to import, for the end of a run only
 
     table = contingency(signs, labels)
     table = table[np.ix_(table.any(axis=1), table.any(axis=0))]
@@ -170,12 +168,13 @@ def _ari(table: IntArray) -> float:
 
 
 def _kappa(table: IntArray) -> float:
-    n = table.sum()
-    observed = np.trace(table) / n
-    by_chance = (table.sum(axis=0) / n) @ (table.sum(axis=1) / n)
-    if by_chance == 1:
+    # In whole numbers up to one division: equal agreement is an equal kappa whatever the numbering, and
+    # R-hat and ESS, which rank the draws of a chain, see the same ties.
+    n, agreed = int(table.sum()), int(np.trace(table))
+    by_chance = int(table.sum(axis=0) @ table.sum(axis=1))
+    if by_chance == n**2:
         return 1.0
-    return float((observed - by_chance) / (1 - by_chance))
+    return (n * agreed - by_chance) / (n**2 - by_chance)
 
 
 def _entropy(counts: IntArray) -> float:

@@ -24,10 +24,13 @@ class Turn(NamedTuple):
 
 
 def draw(generator: torch.Generator, logits: Tensor) -> Tensor:
-    """One sign per row: logits (..., K), any constant added -> (...)."""
-    # multinomial renormalises by itself; softmax in float64 of shifted logits cannot give a row of zeros
-    weights = logits.softmax(-1)
-    return torch.multinomial(weights.flatten(0, -2), 1, generator=generator).view(logits.shape[:-1])
+    """One sign per row: logits (..., K), any constant added -> (...). By inversion: one uniform number a row."""
+    cumulated = (logits - logits.amax(-1, keepdim=True)).exp().cumsum(-1)
+    total = cumulated[..., -1]
+    u = torch.rand(total.shape, generator=generator, dtype=total.dtype, device=total.device)
+    # Strictly below the total, also where u * total is rounded up to it: a sign of probability 0 is never drawn.
+    level = torch.minimum(u * total, torch.nextafter(total, torch.zeros_like(total)))
+    return (cumulated <= level.unsqueeze(-1)).sum(-1)
 
 
 def step(

@@ -35,11 +35,16 @@ from inference import RULES
 
 
 class Offer(NamedTuple):
-    """What a listener knows when it decides, for each object: all of its own making but the sign w*."""
+    """What a listener knows when it decides, for each object: all of its own making but the sign proposed."""
 
     log_ratio: Tensor  # (..., N) log r
-    log_share: Tensor  # (..., N) log of N(z; w*) / sum_w N(z; w)
-    log_share_current: Tensor  # (..., N) the same of w_cur
+    table: Tensor  # (..., N, K) log N(z; w)
+    proposed: Tensor  # (..., N)
+    current: Tensor  # (..., N)
+
+    def log_share(self, signs: Tensor) -> Tensor:
+        """log of N(z; w) / sum_w N(z; w) for signs (..., N)."""
+        return _at(self.table, signs) - self.table.logsumexp(-1)
 
 
 Rule = Callable[[Offer], Tensor]
@@ -64,10 +69,8 @@ def offer(listener_table: Tensor, proposed: Tensor, current: Tensor) -> Offer:
 
     log r of two impossible signs is -inf - (-inf) = NaN. It stays NaN here, to be counted.
     """
-    at_proposed = _at(listener_table, proposed)
-    at_current = _at(listener_table, current)
-    total = listener_table.logsumexp(-1)
-    return Offer(at_proposed - at_current, at_proposed - total, at_current - total)
+    log_ratio = _at(listener_table, proposed) - _at(listener_table, current)
+    return Offer(log_ratio, listener_table, proposed, current)
 
 
 def acceptance_rule(name: str) -> Rule:
@@ -75,8 +78,10 @@ def acceptance_rule(name: str) -> Rule:
     kind, _, text = name.partition(":")
     rules: dict[str, Rule] = {
         "mh": lambda o: o.log_ratio.clamp_max(0),
-        "numerator": lambda o: o.log_share,
-        "subtraction": lambda o: ((1 + o.log_share.exp() - o.log_share_current.exp()) / 2).log(),
+        "numerator": lambda o: o.log_share(o.proposed),
+        "subtraction": lambda o: (
+            (1 + o.log_share(o.proposed).exp() - o.log_share(o.current).exp()) / 2
+        ).log(),
         "binary": lambda o: torch.where(o.log_ratio >= 0, 0.0, -math.inf),
     }
     if name in rules:

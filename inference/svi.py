@@ -107,7 +107,7 @@ class Learner:
                 try:
                     loss = bound(self.x[index], objects=N, index=index, signs=signs, components=components) / N
                 except ValueError as error:
-                    if all(parameter.isfinite().all() for parameter in self.agent.parameters()):
+                    if all(part.isfinite().all() for part in self.agent.encoder(self.x[index])):
                         raise
                     raise _not_finite(epoch, len(steps) + 1) from error
                 self.optimiser.zero_grad()

@@ -9,11 +9,13 @@ Gaussian distribution", section 8):
 
 Shapes: N objects, K signs, L latent dimensions, C chains (any leading dimensions). Everything is float64.
 
-Three things keep it fast and exact. The sums that a conjugate update needs are one matrix product of one-hot
-signs with the features [1, z, z z^T] of the percepts, which are made once. A component is kept as its mean
-and the lower Cholesky factor of its *covariance*, never as a matrix that must be inverted. And Lambda is
-drawn by Bartlett's decomposition of a triangular factor, because torch's own sampler warns of singular draws
-that are not singular and redraws them, which is another distribution (pytorch issue 122021).
+Three things keep it fast and exact. What the game asks of N percepts is linear in their features [1, d, d d^T],
+d = z - centre, which are made once: the sums of a conjugate update are a matrix product with one-hot signs, the
+table of log densities is one with the coefficients of K quadratic forms, and nothing of the size N x K x L is ever
+made. A component is kept as its mean and the lower Cholesky factor of its *covariance*, never as a matrix that
+must be inverted. And Lambda is drawn by Bartlett's decomposition of a triangular factor, because torch's own
+sampler warns of singular draws that are not singular and redraws them, which is another distribution (pytorch
+issue 122021).
 """
 
 from __future__ import annotations
@@ -33,6 +35,20 @@ class Components(NamedTuple):
 
     mu: Tensor  # (..., K, L)
     scale_tril: Tensor  # (..., K, L, L) lower triangular, of the covariance: Lambda = (scale_tril scale_tril^T)^-1
+
+
+class Features(NamedTuple):
+    """What every answer about percepts is linear in. `centre` is near them, so that no digits are lost far from 0."""
+
+    values: Tensor  # (N, F) [1, d, upper triangle of d d^T], d = z - centre
+    centre: Tensor  # (L,)
+
+
+class Sums(NamedTuple):
+    """`Features.values` summed over the objects of a sign, with the centre they were measured from."""
+
+    values: Tensor  # (..., F)
+    centre: Tensor  # (L,)
 
 
 class Posterior(NamedTuple):
@@ -93,27 +109,37 @@ class NormalWishart:
 
     # -- percepts to hyperparameters -----------------------------------------------------------------
 
-    def features(self, z: Tensor) -> Tensor:
-        """What is summed over the objects of a sign: [1, z - m0, (z - m0)(z - m0)^T], (N, 1 + L + L^2)."""
-        d = z - self.m0
-        return torch.cat([torch.ones_like(d[:, :1]), d, (d[:, :, None] * d[:, None, :]).flatten(1)], dim=1)
-
-    def sums(self, features: Tensor, signs: Tensor, K: int) -> Tensor:
-        """Sums of `features` (N, F) over the objects of each sign: signs (..., N) -> (..., K, F)."""
-        one_hot = torch.zeros(*signs.shape, K, dtype=features.dtype, device=features.device)
+    def sums(self, features: Features, signs: Tensor, K: int) -> Sums:
+        """The features of the objects of each sign, added up: signs (..., N) -> (..., K, F)."""
+        values = features.values
+        one_hot = torch.zeros(*signs.shape, K, dtype=values.dtype, device=values.device)
         one_hot.scatter_(-1, signs.unsqueeze(-1), 1.0)
-        return one_hot.mT @ features
+        return Sums(one_hot.mT @ values, features.centre)
 
-    def posterior(self, sums: Tensor) -> Posterior:
-        """Hyperparameters given sums (..., 1 + L + L^2); a sign without objects keeps the prior's."""
+    def nothing(self, *shape: int) -> Sums:
+        """The sums of no object at all."""
         L = self.latent
-        n, total, second = sums[..., 0], sums[..., 1 : 1 + L], sums[..., 1 + L :].unflatten(-1, (L, L))
+        return Sums(self.W.new_zeros(*shape, 1 + L + L * (L + 1) // 2), self.m0)
+
+    def posterior(self, sums: Sums) -> Posterior:
+        """Hyperparameters given sums (..., F); a sign without objects keeps the prior's."""
+        L = self.latent
+        n, total, products = sums.values.split([1, L, L * (L + 1) // 2], dim=-1)
+        n = n.squeeze(-1)
+        second = products.new_empty(*products.shape[:-1], L, L)
+        i, j = torch.triu_indices(L, L, device=products.device)
+        second[..., i, j] = products
+        second[..., j, i] = products
+        mean = total / n.clamp_min(1).unsqueeze(-1)  # from the centre
+        away = sums.centre + mean - self.m0
         beta, nu = self.beta + n, self.nu + n
-        shift = total / beta.unsqueeze(-1)
-        # sum (d - dbar)(d - dbar)^T + beta n/(beta + n) dbar dbar^T, with d measured from m0, is this:
-        inverse = self.W_inverse + second - beta[..., None, None] * shift[..., :, None] * shift[..., None, :]
+        inverse = (
+            self.W_inverse
+            + (second - n[..., None, None] * _outer(mean))
+            + (self.beta * n / beta)[..., None, None] * _outer(away)
+        )
         factor = torch.linalg.cholesky((inverse + inverse.mT) / 2)
-        return Posterior(n, self.m0 + shift, beta, nu, factor)
+        return Posterior(n, self.m0 + (n / beta).unsqueeze(-1) * away, beta, nu, factor)
 
     def evidence(self, posterior: Posterior) -> Tensor:
         """log p(the percepts of one sign), mu and Lambda integrated out (Murphy 2007, eq. 266): (...,)."""
@@ -167,24 +193,29 @@ class NormalWishart:
         return BartlettWishart(self.W.new_tensor(self.nu), covariance_matrix=self.W.expand(K, -1, -1))
 
 
-def log_table(z: Tensor, components: Components) -> Tensor:
-    """log N(z_n; mu_k, Lambda_k^-1) for every object and sign: z (N, L) -> (..., N, K).
+def features(z: Tensor) -> Features:
+    """The features of percepts z (N, L), measured from their mean."""
+    centre = z.mean(0)
+    d = z - centre
+    i, j = torch.triu_indices(z.shape[1], z.shape[1], device=z.device)
+    return Features(torch.cat([torch.ones_like(d[:, :1]), d, d[:, i] * d[:, j]], dim=1), centre)
 
-    One triangular inverse per component, then a matrix product over all objects: no object's matrix, and no
-    N x N matrix, is ever made.
-    """
+
+def log_table(features: Features, components: Components) -> Tensor:
+    """log N(z_n; mu_k, Lambda_k^-1) for every object and sign, as a product of features: (..., N, K)."""
     mu, scale_tril = components
-    K, L = mu.shape[-2:]
+    L = mu.shape[-1]
     eye = torch.eye(L, dtype=mu.dtype, device=mu.device)
     whiten = torch.linalg.solve_triangular(scale_tril, eye.expand_as(scale_tril), upper=False)
-    # Percepts are measured from a point amid the components: far from the origin the difference of two large
-    # products would lose the digits that tell the signs apart.
-    centre = mu.mean(-2, keepdim=True)
-    offset = (whiten @ (mu - centre).unsqueeze(-1)).squeeze(-1)
-    stacked = whiten.reshape(*mu.shape[:-2], K * L, L)
-    projected = ((z - centre) @ stacked.mT).unflatten(-1, (K, L)) - offset.unsqueeze(-3)
-    distance = projected.square().sum(-1)
-    return -(distance + L * _LOG_2PI) / 2 - _log_diagonal(scale_tril).unsqueeze(-2)
+    precision = whiten.mT @ whiten
+    offset = (mu - features.centre).unsqueeze(-1)
+    linear = (precision @ offset).squeeze(-1)
+    constant = -((whiten @ offset).square().sum((-2, -1)) + L * _LOG_2PI) / 2 - _log_diagonal(scale_tril)
+    i, j = torch.triu_indices(L, L, device=mu.device)
+    # A product off the diagonal stands for two equal entries of the quadratic form.
+    quadratic = -precision[..., i, j] * torch.where(i == j, 0.5, 1.0).to(mu.dtype)
+    coefficients = torch.cat([constant.unsqueeze(-1), linear, quadratic], dim=-1)
+    return features.values @ coefficients.mT
 
 
 def standard_normal(latent: int, device: torch.device | str = "cpu") -> Components:
@@ -217,6 +248,10 @@ def _bartlett(nu: Tensor, L: int, like: Tensor, generator: torch.Generator | Non
     chi_square = 2 * torch._standard_gamma(freedom / 2, generator=generator)
     normal = torch.randn(*freedom.shape, L, dtype=like.dtype, device=like.device, generator=generator)
     return normal.triu(1) + chi_square.clamp_min(torch.finfo(like.dtype).tiny).sqrt().diag_embed()
+
+
+def _outer(vector: Tensor) -> Tensor:
+    return vector.unsqueeze(-1) * vector.unsqueeze(-2)
 
 
 def _log_diagonal(factor: Tensor) -> Tensor:

@@ -11,7 +11,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from models.mixtures import Components, NormalWishart, log_table
+from models.mixtures import Components, NormalWishart, features, log_table
 
 
 class Belief(NamedTuple):
@@ -29,7 +29,7 @@ class Percepts:
     def __init__(self, z: Tensor, mixture: NormalWishart) -> None:
         self.z = z.to(torch.float64)
         self.mixture = mixture
-        self._features = mixture.features(self.z)
+        self._features = features(self.z)
 
     @property
     def count(self) -> int:
@@ -41,7 +41,7 @@ class Percepts:
         posterior = self.mixture.posterior(self.mixture.sums(self._features, signs, K))
         components = self.mixture.draw(generator, posterior)
         return Belief(
-            table=log_table(self.z, components),
+            table=log_table(self._features, components),
             parameters=components,
             log_density=self.mixture.log_density(components),
             evidence=self.mixture.evidence(posterior).sum(-1),
@@ -49,11 +49,9 @@ class Percepts:
 
     def from_prior(self, generator: torch.Generator, chains: int, K: int) -> Belief:
         """A belief that has heard no sign yet: phi from its prior. Its evidence is that of no percept, 0."""
-        width = self._features.shape[-1]
-        nothing = torch.zeros(chains, K, width, dtype=torch.float64, device=self.z.device)
-        components = self.mixture.draw(generator, self.mixture.posterior(nothing))
-        table = log_table(self.z, components)
-        return Belief(table, components, self.mixture.log_density(components), nothing[:, 0, 0])
+        components = self.mixture.draw(generator, self.mixture.posterior(self.mixture.nothing(chains, K)))
+        table = log_table(self._features, components)
+        return Belief(table, components, self.mixture.log_density(components), torch.zeros_like(table[:, 0, 0]))
 
     def evidence(self, signs: Tensor, K: int) -> Tensor:
         """log p(z | signs) with phi integrated out: signs (C, N) -> (C,)."""
@@ -68,5 +66,6 @@ class Percepts:
         mixture = self.mixture
         sums = mixture.sums(self._features, signs, K)
         alone = mixture.evidence(mixture.posterior(sums))
-        together = mixture.evidence(mixture.posterior(sums.unsqueeze(-2) + sums.unsqueeze(-3)))
+        pairs = sums._replace(values=sums.values.unsqueeze(-2) + sums.values.unsqueeze(-3))
+        together = mixture.evidence(mixture.posterior(pairs))
         return together - alone.unsqueeze(-1) - alone.unsqueeze(-2)

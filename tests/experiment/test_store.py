@@ -55,19 +55,11 @@ def refused(path: Path, *words: str, overwrite: bool = False) -> str:
 # -- creating and opening --------------------------------------------------------------------------
 
 
-def test_create_makes_parents_and_close_leaves_no_empty_folder(tmp_path: Path) -> None:
+def test_create_makes_parents_and_a_folder_that_was_left_empty_is_free_again(tmp_path: Path) -> None:
     path = tmp_path / "Ünï 実験 dir" / "a" / "run"
-    RunFolder.create(path, overwrite=False).close()
-    assert everything(tmp_path) == {}
-    with RunFolder.create(path, overwrite=False) as run:
-        run.write_text("config.toml", "")
-    assert (path / "config.toml").exists()
-
-
-def test_an_empty_folder_that_was_there_stays_and_stays_empty(tmp_path: Path) -> None:
-    (tmp_path / "run").mkdir()
-    RunFolder.create(tmp_path / "run", overwrite=False).close()
-    assert everything(tmp_path) == {"run": None}
+    for overwrite in (False, True):
+        RunFolder.create(path, overwrite=overwrite).close()
+    assert os.listdir(path) == [".lock"]
 
 
 @pytest.mark.parametrize("overwrite", [False, True])
@@ -133,39 +125,10 @@ def test_a_path_that_cannot_be_a_folder(tmp_path: Path, name: str) -> None:
     assert everything(tmp_path) == before
 
 
-@pytest.mark.parametrize("exists", [False, True])
-def test_a_full_disk_is_found_before_training(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, exists: bool
-) -> None:
-    path = tmp_path / "a" / "run"
-    if exists:
-        path.mkdir(parents=True)
-    before = everything(tmp_path)
-    monkeypatch.setattr(Path, "write_bytes", full_disk)
-    refused(path, "No space left on device")
-    monkeypatch.undo()
-    assert everything(tmp_path) == before
-
-
 @pytest.mark.skipif(os.geteuid() == 0, reason="root may write everywhere")
 def test_an_unwritable_folder(tmp_path: Path) -> None:
     (tmp_path / "run").mkdir(mode=0o555)
     refused(tmp_path / "run", "Permission denied")
-
-
-def test_an_unmakeable_parent_leaves_no_half_of_the_path(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    make = Path.mkdir
-
-    def fail_at_the_last(self: Path, *args: Any, **kwargs: Any) -> None:
-        if self.name == "run":
-            raise PermissionError(errno.EACCES, "Permission denied")
-        make(self, *args, **kwargs)
-
-    monkeypatch.setattr(Path, "mkdir", fail_at_the_last)
-    refused(tmp_path / "a" / "b" / "run", "Permission denied")
-    assert everything(tmp_path) == {}
 
 
 def test_open_wants_a_run(tmp_path: Path, run: RunFolder) -> None:
@@ -192,8 +155,8 @@ def test_open_refuses_a_damaged_or_foreign_manifest(run: RunFolder, text: str) -
 
 def test_a_second_run_is_kept_out(run: RunFolder) -> None:
     before = everything(run.path)
-    for overwrite in (False, True):
-        refused(run.path, f"in use by another run (pid {os.getpid()})", overwrite=overwrite)
+    refused(run.path, "not empty")
+    refused(run.path, f"in use by another run (pid {os.getpid()})", overwrite=True)
     with pytest.raises(UsageError, match="in use by another run"):
         RunFolder.open(run.path)
     assert RunFolder.open(run.path, lock=False).read_manifest()["seed"] == 0
@@ -235,24 +198,6 @@ def test_two_runs_that_start_at_once_on_an_empty_folder(
     assert (tmp_path / "manifest.json").exists()
 
 
-def test_the_lock_file_may_vanish_while_it_is_being_locked(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    lock, calls = store._lock, []
-
-    def vanish(descriptor: int, path: Path) -> None:
-        calls.append(True)
-        if len(calls) == 1:
-            (path / ".lock").unlink()
-        lock(descriptor, path)
-
-    monkeypatch.setattr(store, "_lock", vanish)
-    with RunFolder.create(tmp_path / "run", overwrite=False):
-        assert len(calls) == 2
-        monkeypatch.undo()
-        refused(tmp_path / "run", "in use")
-
-
 def test_a_file_system_without_locks_is_used_with_a_warning(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -287,7 +232,7 @@ def test_json_is_strict_and_plain(run: RunFolder) -> None:
             "none": None,
             "text": "実験 \udcfc",
             "tuple": (1, 2),
-            5: {"agents"},
+            5: ("agents",),
         },
     )
     text = (run.path / "summary.json").read_text(encoding="utf-8")
@@ -430,12 +375,9 @@ def test_what_could_not_be_loaded_is_refused_when_it_is_saved(
     assert run.load_checkpoint() == {"round": 1}
 
 
-@pytest.mark.parametrize("links", [True, False], ids=["hard links", "no hard links"])
 def test_a_kill_between_any_two_renames_leaves_a_whole_checkpoint(
-    run: RunFolder, monkeypatch: pytest.MonkeyPatch, links: bool
+    run: RunFolder, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    if not links:
-        monkeypatch.setattr(os, "link", lambda *_: (_ for _ in ()).throw(OSError(errno.EPERM, "no links")))
     replace = os.replace
     reached = 0
     for survived in range(10):
@@ -548,9 +490,9 @@ def test_manifest_tells_how_the_run_goes(run: RunFolder) -> None:
 
 def test_metrics_are_appended_and_cut_back(run: RunFolder) -> None:
     assert run.read_metrics() == []
-    run.truncate_metrics(lambda row: True)
     run.append_metrics([])
-    assert not (run.path / "metrics.jsonl").exists()
+    run.truncate_metrics(lambda row: True)
+    assert run.read_metrics() == []
     run.append_metrics(
         {"round": r, "ari": {"A": None, "B": np.float32(0.5)}, "elbo": float("nan")} for r in range(3)
     )
@@ -561,26 +503,20 @@ def test_metrics_are_appended_and_cut_back(run: RunFolder) -> None:
     assert [row["round"] for row in run.read_metrics()] == [0, 1]
 
 
+@pytest.mark.parametrize("whole", [0, 2])
 @pytest.mark.parametrize("tail", ['{"rou', '{"round": 9}', "x" * 10_000, "\0" * 50])
-def test_a_torn_last_line_is_dropped_by_all_three(run: RunFolder, tail: str) -> None:
-    file = run.path / "metrics.jsonl"
-    run.append_metrics([{"round": 0}, {"round": 1}])
-    with file.open("a") as out:
+def test_a_torn_last_line_is_left_out_and_cut_off_when_the_run_goes_on(
+    run: RunFolder, tail: str, whole: int
+) -> None:
+    rows = [{"round": r} for r in range(whole)]
+    run.append_metrics(rows)
+    run.close()
+    with run.file("metrics.jsonl").open("a") as out:
         out.write(tail)
-    assert [row["round"] for row in run.read_metrics()] == [0, 1]
-    run.append_metrics([{"round": 2}])
-    assert [row["round"] for row in run.read_metrics()] == [0, 1, 2]
-    with file.open("a") as out:
-        out.write(tail)
-    run.truncate_metrics(lambda row: row["round"] != 1)
-    assert file.read_text() == '{"round": 0}\n{"round": 2}\n'
-
-
-def test_only_a_torn_line(run: RunFolder) -> None:
-    (run.path / "metrics.jsonl").write_text('{"round"')
-    assert run.read_metrics() == []
-    run.append_metrics([{"round": 0}])
-    assert run.read_metrics() == [{"round": 0}]
+    assert RunFolder.open(run.path, lock=False).read_metrics() == rows
+    with RunFolder.open(run.path) as again:
+        again.append_metrics([{"round": 2}])
+        assert again.read_metrics() == [*rows, {"round": 2}]
 
 
 def test_damage_in_the_middle_is_not_passed_over(run: RunFolder) -> None:
@@ -642,8 +578,3 @@ def test_a_run_killed_at_any_moment_can_go_on(tmp_path: Path) -> None:
 def test_the_store_does_not_load_torch() -> None:
     code = "import sys, experiment.store; sys.exit('torch' in sys.modules or 'numpy' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], cwd=ROOT, check=False).returncode == 0
-
-
-def test_names_hold_nothing_that_windows_refuses() -> None:
-    for name in (store.MANIFEST, store.LOCK, store.PLOTS, *store.RUN_FILES):
-        assert not set(name) & set('<>:"|?*\\')

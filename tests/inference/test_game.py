@@ -202,7 +202,7 @@ def simulate(seed, N=5):
     players, beliefs = [], []
     for model in mixtures():
         family = model.mixture
-        phi = family.draw(generator, family.posterior(torch.zeros(K, 7, dtype=torch.float64)))
+        phi = family.draw(generator, family.posterior(family.nothing(K)))
         noise = torch.randn(N, 2, 1, generator=generator, dtype=torch.float64)
         z = phi.mu[signs] + (phi.scale_tril[signs] @ noise).squeeze(-1)
         players.append(Percepts(z, family))

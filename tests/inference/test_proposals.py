@@ -25,8 +25,8 @@ def test_a_ratio_by_hand():
     down = offer(table, torch.tensor([[1]]), torch.tensor([[0]]))
     assert float(up.log_ratio) == pytest.approx(math.log(4))
     assert float(MH(up).exp()) == 1 and float(MH(down).exp()) == pytest.approx(0.25)
-    assert float(up.log_share.exp()) == pytest.approx(0.2 / 0.75)
-    assert float(up.log_share_current.exp()) == pytest.approx(0.05 / 0.75)
+    assert float(up.log_share(up.proposed).exp()) == pytest.approx(0.2 / 0.75)
+    assert float(up.log_share(up.current).exp()) == pytest.approx(0.05 / 0.75)
 
 
 def test_proposals_and_the_toplines_draw_by_hand():

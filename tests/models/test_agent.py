@@ -8,7 +8,7 @@ from pyro.infer import TraceMeanField_ELBO
 
 from models import LIKELIHOODS, MIXTURES, NETWORKS, find
 from models.agent import Agent, _covariance_factor
-from models.mixtures import log_table
+from models.mixtures import features, log_table
 from models.randomness import global_draws_from, stream
 
 SHAPE = (1, 7, 6)
@@ -24,9 +24,7 @@ def pixels(count=11, seed=0):
 
 
 def components(one, seed=0):
-    return one.mixture.draw(
-        stream(seed, "phi"), one.mixture.posterior(torch.zeros(3, 7, dtype=torch.float64))
-    )
+    return one.mixture.draw(stream(seed, "phi"), one.mixture.posterior(one.mixture.nothing(3)))
 
 
 def test_unconditioned_it_simulates_every_site():
@@ -44,7 +42,7 @@ def test_the_fast_table_is_the_models_density_by_enumeration():
     model = poutine.condition(pyro.infer.config_enumerate(one.model), data={"z": z})
     trace = poutine.trace(poutine.enum(model, first_available_dim=-2)).get_trace(objects=5, components=phi)
     trace.compute_log_prob()
-    torch.testing.assert_close(trace.nodes["z"]["log_prob"].T, log_table(z, phi), rtol=1e-12, atol=1e-12)
+    torch.testing.assert_close(trace.nodes["z"]["log_prob"].T, log_table(features(z), phi), rtol=1e-12, atol=1e-12)
     expected = one.log_pi.unsqueeze(1).expand(3, 5)
     torch.testing.assert_close(trace.nodes["w"]["log_prob"], expected)
 

@@ -1,0 +1,106 @@
+"""Settings: defaults, file, flags; and one clear line for everything that is wrong."""
+
+from pathlib import Path
+
+import pytest
+
+from experiment.config import FIELDS, Config, plain, resolve, to_toml
+from experiment.errors import UsageError
+
+
+def write(folder, text):
+    file = folder / "run.toml"
+    file.write_text(text, encoding="utf-8")
+    return file
+
+
+def test_a_flag_beats_the_file_and_the_file_the_default(tmp_path):
+    file = write(tmp_path, 'epochs = 7\nlr = 1\nviews = [0, 90]\nmode = "all"\ndownload = true\n')
+    config = resolve({"epochs": "9", "limit": "50"}, file)
+    assert (config.epochs, config.lr, config.views, config.mode) == (9, 1.0, (0.0, 90.0), "all")
+    assert config.limit == 50 and config.download is True and config.rounds == Config().rounds
+
+
+def test_the_resolved_file_gives_the_same_settings_again(tmp_path):
+    config = resolve({"data_root": "Ünï 実験 \\ dir", "limit": "3", "views": "0,-12.5", "run_dir": "x"})
+    again = resolve({}, write(tmp_path, to_toml(config)))
+    assert plain(again) == plain(config) and again.run_dir is None
+    assert set(plain(config)) == {name.replace("_", "-") for name in FIELDS} - {"run-dir", "overwrite"}
+
+
+@pytest.mark.parametrize(("typed", "mode"), [("-1", "com"), ("0", "no-com"), ("1", "all"), ("gibbs", "gibbs")])
+def test_the_references_numbers_stand_for_modes(typed, mode, tmp_path):
+    assert resolve({"mode": typed}).mode == mode
+    if typed != "gibbs":
+        assert resolve({}, write(tmp_path, f"mode = {typed}")).mode == mode
+
+
+@pytest.mark.parametrize(
+    ("flags", "said"),
+    [
+        ({"mode": "con"}, ["--mode", "'con'", "did you mean com?"]),
+        ({"signs": "0"}, ["--signs", "1 or more", "0"]),
+        ({"signs": "ten"}, ["--signs", "whole number", "'ten'"]),
+        ({"epochs": "3.5"}, ["--epochs", "whole number"]),
+        ({"lr": "0"}, ["--lr", "more than 0"]),
+        ({"lr": "inf"}, ["--lr", "finite"]),
+        ({"views": "0,x"}, ["--views", "numbers"]),
+        ({"views": "0"}, ["--views", "one entry per agent"]),
+        ({"views": "0,nan"}, ["--views", "finite"]),
+        ({"agents": "3"}, ["--agents", "3"]),
+        ({"batch_size": "0"}, ["--batch-size"]),
+        ({"seed": "-1"}, ["--seed", "0 or more"]),
+        ({"seed": str(2**63)}, ["--seed", "2**63"]),
+        ({"acceptance": "constant:2"}, ["--acceptance", "constant:P"]),
+        ({"sweeps": "5", "burn_in": "5"}, ["--burn-in", "--sweeps = 5"]),
+        ({"network": "convv"}, ["--network", "did you mean conv?"]),
+        ({"limit": "-3"}, ["--limit"]),
+    ],
+)
+def test_wrong_flags_are_named(flags, said):
+    with pytest.raises(UsageError) as caught:
+        resolve(flags)
+    message = str(caught.value)
+    assert "\n" not in message
+    for part in said:
+        assert part in message
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("epoch = 3", ["unknown key 'epoch'", "did you mean epochs?"]),
+        ("latent_dim = 3", ["unknown key 'latent_dim'", "did you mean latent-dim?"]),
+        ("[learning]\nepochs = 3", ["unknown key 'learning'"]),
+        ('epochs = "three"', ["epochs must be a whole number", "'three'"]),
+        ("epochs = 3.5", ["epochs must be a whole number"]),
+        ("epochs = true", ["epochs must be a whole number"]),
+        ('lr = "1e-3"', ["lr must be a number"]),
+        ('download = "no"', ["download must be true or false"]),
+        ("views = 45", ["views must be a list of numbers"]),
+        ("views = [0, true]", ["views must be a list of numbers"]),
+        ('mode = "con"', ["mode must be one of", "did you mean com?"]),
+        ("epochs = 3\nepochs = 4", ["not valid TOML"]),
+        ("epochs = ", ["not valid TOML"]),
+        ("signs = 0", ["signs must be 1 or more"]),
+    ],
+)
+def test_wrong_keys_are_named_with_their_file(text, said, tmp_path):
+    with pytest.raises(UsageError) as caught:
+        resolve({}, write(tmp_path, text))
+    message = str(caught.value)
+    assert "\n" not in message and "run.toml" in message
+    for part in said:
+        assert part in message
+
+
+def test_an_empty_file_means_the_defaults_and_an_absent_one_is_an_error(tmp_path):
+    assert resolve({}, write(tmp_path, "")) == Config()
+    with pytest.raises(UsageError, match="--config"):
+        resolve({}, Path(tmp_path) / "absent.toml")
+    with pytest.raises(UsageError, match="--config"):
+        resolve({}, tmp_path)
+
+
+def test_the_defaults_pass_their_own_checks():
+    assert resolve({}) == Config()

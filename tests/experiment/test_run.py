@@ -1,0 +1,258 @@
+"""A run from settings to a folder: what it leaves, that a stopped one goes on exactly, that faults leave nothing."""
+
+import json
+import shutil
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from experiment import run as running
+from experiment import store
+from experiment.config import Config, resolve
+from experiment.errors import RunError, UsageError
+from experiment.posterior import load_posterior
+from experiment.run import resume, train
+from experiment.show import Printer, is_shown
+
+SMALL = Config(
+    dataset="digits", limit=60, signs=3, latent_dim=2, epochs=2, round_epochs=1, rounds=2, sweeps=6, burn_in=2,
+    starts=2, chains=2, batch_size=32, device="cpu",
+)  # fmt: skip
+
+
+class Quiet(Printer):
+    def __init__(self):
+        super().__init__()
+        self.lines = []
+
+    def say(self, text):
+        self.lines.append(text)
+
+    note = say
+
+
+def run(folder, config=SMALL, **changes):
+    printer = Quiet()
+    return train(replace(config, run_dir=folder, **changes), printer=printer), printer.lines
+
+
+def contents(folder):
+    """What must be equal after a stop and a resume: everything but times."""
+    summary = json.loads((folder / store.SUMMARY).read_text())
+    summary.pop("seconds")
+    with np.load(folder / store.SIGNS) as arrays:
+        signs = {name: arrays[name].tolist() for name in arrays.files}
+    return summary, signs, (folder / store.METRICS).read_text()
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("runs") / "whole"
+    summary, lines = run(folder)
+    return folder, summary, lines
+
+
+def test_a_run_leaves_what_was_promised(finished):
+    folder, summary, _ = finished
+    names = {file.name for file in folder.iterdir()} - {store.LOCK}
+    assert names == {
+        "config.toml", "manifest.json", "metrics.jsonl", "signs.npz", "posterior.nc", "checkpoint.pt",
+        "checkpoint.prev.pt", "summary.json", "plots",
+    }  # fmt: skip
+    assert {file.name for file in (folder / "plots").iterdir()} == {"training.png", "game.png", "confusion.png"}
+    assert json.loads((folder / "summary.json").read_text(), parse_constant=pytest.fail) == summary
+    manifest = json.loads((folder / "manifest.json").read_text())
+    assert manifest["status"] == "done" and manifest["seed"] == 0 and len(manifest["checksum"]) == 64
+    assert manifest["versions"]["pyro-ppl"]
+
+
+def test_the_summary_holds_the_final_draw_and_the_mean_after_burn_in(finished):
+    folder, summary, _ = finished
+    rows = [json.loads(line) for line in (folder / "metrics.jsonl").read_text().splitlines()]
+    last = [row for row in rows if row["kind"] == "sweep" and row["round"] == 2]
+    assert [row["sweep"] for row in last] == [1, 2, 3, 4, 5, 6]
+    assert summary["kappa"] == last[-1]["kappa"]
+    assert summary["kappa_mean"] == pytest.approx(np.mean([row["kappa"] for row in last[2:]]))
+    assert summary["agents"]["A"]["ari"] == last[-1]["agents"]["A"]["ari"]
+    assert summary["acceptance"]["A->B"] == pytest.approx(np.mean([row["acceptance"]["A->B"] for row in last[2:]]))
+    assert (summary["objects"], summary["signs"], summary["rounds"]) == (60, 3, 2)
+    for own in summary["agents"].values():
+        assert own["elbo"] == pytest.approx(own["reconstruction"] - own["kl"])
+    epochs = [row for row in rows if row["kind"] == "epoch"]
+    assert [(row["round"], row["agent"], row["epoch"]) for row in epochs][:5] == [
+        (0, "A", 1), (0, "A", 2), (0, "B", 1), (0, "B", 2), (1, "A", 1),
+    ]  # fmt: skip
+    assert all(row["loss"] == pytest.approx(row["kl"] - row["reconstruction"]) for row in epochs)
+
+
+def test_signs_and_posterior_are_of_the_last_round(finished):
+    folder, _, _ = finished
+    with np.load(folder / "signs.npz") as arrays:
+        assert arrays["index"].tolist() == list(range(60)) and arrays["label"].shape == (60,)
+        final = np.stack([arrays["signs_A"], arrays["signs_B"]])
+    posterior = load_posterior(folder / "posterior.nc")["posterior"]
+    assert dict(posterior.sizes)["chain"] == 2 and dict(posterior.sizes)["draw"] == 4
+    assert (posterior["signs"].values[0, -1] == final).all()
+
+
+def test_the_lines_are_those_of_the_references_log(finished):
+    _, _, lines = finished
+    text = "\n".join(lines)
+    assert lines[0] == "Dataset: digits" and "categories: 10" in lines[1]
+    assert "Agent A epoch 1/2 average loss: " in text and "---- round 2 of 2 ----" in text
+    shown = [line for line in lines if line.startswith("iteration 6/6, ARI_A: ")]
+    assert len(shown) == 3 and all(part in shown[0] for part in ("ARI_B: ", "Kappa: ", "A2B: ", "B2A: "))
+    assert [n for n in range(1, 61) if is_shown(n, 60, 25)] == [1, 25, 50, 60]
+
+
+def test_the_config_it_leaves_makes_the_same_run(finished, tmp_path):
+    folder, _, _ = finished
+    config = resolve({"run_dir": str(tmp_path / "again")}, folder / "config.toml")
+    train(config, printer=Quiet())
+    assert contents(tmp_path / "again") == contents(folder)
+
+
+@pytest.mark.parametrize("stop", [(0, "A", 2), (1, "B", 1), (2, "A", 1)])
+def test_a_stopped_run_goes_on_bit_for_bit(finished, tmp_path, monkeypatch, stop):
+    epoch = running._Run.epoch
+
+    def interrupted(self, round, member, number, epochs, loss):
+        epoch(self, round, member, number, epochs, loss)
+        if (round, member, number) == stop:
+            raise KeyboardInterrupt
+
+    monkeypatch.setattr(running._Run, "epoch", interrupted)
+    folder = tmp_path / "stopped"
+    with pytest.raises(KeyboardInterrupt):
+        run(folder)
+    assert json.loads((folder / "manifest.json").read_text())["status"] == "interrupted"
+    monkeypatch.undo()
+    resume(folder, printer=Quiet())
+    assert contents(folder) == contents(finished[0])
+    assert json.loads((folder / "manifest.json").read_text())["status"] == "done"
+
+
+def test_a_run_killed_after_its_last_checkpoint_is_only_finished(finished, tmp_path):
+    folder = tmp_path / "killed"
+    shutil.copytree(finished[0], folder)
+    shutil.rmtree(folder / "plots")
+    manifest = json.loads((folder / "manifest.json").read_text()) | {"status": "running"}
+    (folder / "manifest.json").write_text(json.dumps(manifest))
+    resume(folder, printer=Quiet())
+    assert contents(folder) == contents(finished[0]) and (folder / "plots" / "game.png").exists()
+
+
+def test_more_rounds_can_be_added_and_a_complete_run_says_so(finished, tmp_path):
+    longer, shorter = tmp_path / "longer", tmp_path / "shorter"
+    run(longer, rounds=3)
+    shutil.copytree(finished[0], shorter)
+    with pytest.raises(UsageError, match="complete"):
+        resume(shorter, printer=Quiet())
+    with pytest.raises(UsageError, match="--rounds must be 2 or more"):
+        resume(shorter, rounds="1", printer=Quiet())
+    resume(shorter, rounds="3", printer=Quiet())
+    assert contents(shorter) == contents(longer)
+
+
+def test_resuming_what_does_not_fit_is_refused(finished, tmp_path):
+    folder = tmp_path / "other"
+    shutil.copytree(finished[0], folder)
+    text = (folder / "config.toml").read_text()
+    for wrong, right, said in [("views", "[0.0, 45.0]", "objects"), ("latent-dim", "2", "checkpoint")]:
+        changed = {"views": "[0.0, 30.0]", "latent-dim": "4"}[wrong]
+        (folder / "config.toml").write_text(text.replace(f"{wrong} = {right}", f"{wrong} = {changed}"))
+        with pytest.raises(UsageError, match=said):
+            resume(folder, rounds="4", printer=Quiet())
+    assert "done" in (folder / "manifest.json").read_text()
+
+
+def test_a_loss_that_is_not_finite_fails_the_run_and_keeps_its_checkpoint(tmp_path):
+    folder = tmp_path / "run"
+    run(folder, rounds=0)
+    (folder / "config.toml").write_text((folder / "config.toml").read_text().replace("lr = 0.001", "lr = 0.001"))
+    import torch
+
+    state = torch.load(folder / "checkpoint.pt", weights_only=True)
+    state["members"]["B"]["optimiser"]["param_groups"][0]["lr"] = 1e38
+    torch.save(state, folder / "checkpoint.pt")
+    with pytest.raises(RunError, match=r"round 1, agent B.*epoch 1, batch 2"):
+        resume(folder, rounds="1", printer=Quiet())
+    assert json.loads((folder / "manifest.json").read_text())["status"] == "failed"
+    assert torch.load(folder / "checkpoint.pt", weights_only=True)["done"] == 1
+
+
+@pytest.mark.parametrize(
+    ("changes", "said"),
+    [
+        ({"limit": 10**9}, "--limit"),
+        ({"dataset": "mnist", "data_root": "nowhere"}, "--dataset mnist"),
+        ({"likelihood": "identity"}, "--likelihood identity"),
+        ({"dataset": "synthetic"}, "--likelihood bernoulli"),
+        ({"dataset": "synthetic", "likelihood": "gaussian", "network": "conv"}, "--network conv"),
+        ({"device": "cuda:99"}, "--device cuda:99"),
+        ({"device": "gpu"}, "--device"),
+    ],
+)
+def test_bad_input_is_found_before_anything_is_written(changes, said, tmp_path):
+    from pathlib import Path
+
+    if "data_root" in changes:
+        changes = changes | {"data_root": Path(changes["data_root"])}
+    with pytest.raises(UsageError, match=said) as caught:
+        run(tmp_path / "run", **changes)
+    assert "\n" not in str(caught.value) and list(tmp_path.iterdir()) == []
+
+
+def test_a_folder_with_a_run_is_refused_unless_told(finished, tmp_path):
+    folder = tmp_path / "run"
+    shutil.copytree(finished[0], folder)
+    before = contents(folder)
+    with pytest.raises(UsageError, match="--overwrite"):
+        run(folder)
+    assert contents(folder) == before
+    run(folder, overwrite=True, rounds=0)
+    assert contents(folder) != before
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"mode": "no-com"},
+        {"mode": "gibbs"},
+        {"mode": "all"},
+        {"listener_state": "shared"},
+        {"listener_state": "speaker-sample"},
+        {"acceptance": "tempered:2"},
+        {"network": "conv"},
+        {"likelihood": "gaussian"},
+        {"dataset": "synthetic", "likelihood": "identity"},
+        {"dataset": "synthetic", "likelihood": "gaussian"},
+        {"start": "prior", "starts": 1},
+        {"start": "kmeans"},
+        {"epochs": 0, "round_epochs": 0},
+        {"signs": 1, "latent_dim": 1},
+        {"limit": 1, "signs": 4},
+        {"batch_size": 1000, "chains": 1, "sweeps": 1, "burn_in": 0},
+    ],
+    ids=str,
+)
+def test_every_option_makes_a_whole_run(changes, tmp_path):
+    summary, _ = run(tmp_path / "run", **({"rounds": 1} | changes))
+    json.dumps(summary, allow_nan=False)
+    assert summary["log_evidence"] is not None
+    if summary["mode"] in ("no-com", "gibbs"):
+        assert summary["acceptance"] is None
+    assert (summary["agents"]["A"]["elbo"] is None) == (changes.get("likelihood") == "identity")
+
+
+def test_a_run_without_a_folder_makes_a_new_one_each_time(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    for _ in range(2):
+        train(replace(SMALL, rounds=0), printer=Quiet())
+    assert sorted(p.name for p in (tmp_path / "runs").iterdir()) == ["com-digits-seed0", "com-digits-seed0-2"]
+
+
+def test_signs_that_collapsed_are_warned_of(tmp_path):
+    _, lines = run(tmp_path / "run", signs=2, limit=1, rounds=0)
+    assert any("one sign to 100% of the objects" in line for line in lines)

@@ -1,0 +1,107 @@
+"""The door: exit codes, one clear line, from any folder, interrupted and read by a reader that leaves."""
+
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+import cli
+
+HOME = Path(__file__).resolve().parents[1]
+SMALL = [
+    "--dataset", "digits", "--limit", "60", "--signs", "3", "--latent-dim", "2", "--epochs", "2",
+    "--round-epochs", "1", "--rounds", "1", "--sweeps", "4", "--burn-in", "1", "--starts", "1",
+]  # fmt: skip
+
+
+def call(*arguments, cwd, home=HOME, **options):
+    environment = os.environ | {"OMP_NUM_THREADS": "1"}
+    return subprocess.run(
+        [sys.executable, str(home / "cli.py"), *arguments], cwd=cwd, env=environment, capture_output=True, text=True,
+        **options,
+    )  # fmt: skip
+
+
+def test_it_works_from_any_folder_with_any_name(tmp_path):
+    done = call("train", *SMALL, "--run-dir", "Ünï 実験 dir", cwd=tmp_path)
+    assert (done.returncode, done.stderr) == (0, "")
+    assert (tmp_path / "Ünï 実験 dir" / "summary.json").exists()
+    assert "Kappa: " in done.stdout and [p.name for p in tmp_path.iterdir()] == ["Ünï 実験 dir"]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        ([], "COMMAND"),
+        (["trian"], "train"),
+        (["train", "--epoch", "3"], "did you mean --epochs?"),
+        (["train", "--modes=com"], "did you mean --mode?"),
+        (["train", "extra"], "'extra'"),
+        (["train", "--mode"], "--mode"),
+        (["train", "--mode", "con"], "did you mean com?"),
+        (["train", "--download", "False"], "'False'"),
+        (["train", "--download=0"], "--download"),
+        (["train", "--seed", "abc"], "--seed"),
+        (["train", "--config", "absent.toml"], "absent.toml"),
+        (["train", "--resume", "nowhere"], "nowhere"),
+        (["train", "--resume", "x", "--epochs", "3"], "--resume"),
+        (["data", "--data-root", __file__], "--data-root"),
+        (["models", "--x"], "'--x'"),
+    ],
+)
+def test_bad_usage_is_one_line_and_exit_code_2(arguments, said, tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    try:
+        code = cli.main(arguments)
+    except SystemExit as stop:
+        code = stop.code
+    out, err = capsys.readouterr()
+    assert (code, out) == (2, "")
+    assert said in err and err.count("\n") == 1
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_the_variants_and_data_sets_are_listed(capsys, tmp_path):
+    assert cli.main(["models"]) == 0
+    out = capsys.readouterr().out
+    assert all(word in out for word in ("conv-large", "bernoulli", "normal-wishart"))
+    assert cli.main(["data", "--data-root", str(tmp_path)]) == 0
+    out = capsys.readouterr().out
+    assert "mnist5k" in out and "--download" in out
+
+
+def test_ctrl_c_ends_tidily_and_the_run_goes_on(tmp_path):
+    arguments = [*SMALL, "--run-dir", "run", "--rounds", "4000"]
+    process = subprocess.Popen(
+        [sys.executable, str(HOME / "cli.py"), "train", *arguments], cwd=tmp_path, text=True,
+        stdout=subprocess.PIPE, stderr=subprocess.PIPE, env=os.environ | {"OMP_NUM_THREADS": "1"},
+    )  # fmt: skip
+    waited = time.monotonic()
+    while not (tmp_path / "run" / "checkpoint.pt").exists():
+        assert process.poll() is None and time.monotonic() - waited < 120
+        time.sleep(0.05)
+    process.send_signal(signal.SIGINT)
+    _, err = process.communicate(timeout=60)
+    assert process.returncode == 130 and err == "cli.py train: interrupted\n"
+    assert '"interrupted"' in (tmp_path / "run" / "manifest.json").read_text()
+
+
+def test_another_distributions_package_of_the_same_name_stops_the_door(tmp_path):
+    copy = tmp_path / "ours"
+    copy.mkdir()
+    shutil.copy(HOME / "cli.py", copy)
+    for room in ("inference", "experiment"):
+        shutil.copytree(HOME / room, copy / room)
+    other = tmp_path / "site" / "models"
+    other.mkdir(parents=True)
+    (other / "__init__.py").write_text("")
+    environment = os.environ | {"PYTHONPATH": str(other.parent)}
+    done = subprocess.run(
+        [sys.executable, str(copy / "cli.py"), "models"], capture_output=True, text=True, env=environment
+    )
+    assert done.returncode == 1 and "'models'" in done.stderr and "Traceback" not in done.stderr

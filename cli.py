@@ -85,7 +85,7 @@ def parse(argv: Sequence[str]) -> argparse.Namespace:
         wrong = unknown[0].split("=")[0]
         known = [
             option
-            for action in parser._subparsers._group_actions[0].choices[arguments.command]._actions  # type: ignore[union-attr, index, call-overload]
+            for action in parser._subparsers._group_actions[0].choices[arguments.command]._actions  # type: ignore[union-attr, index]
             for option in action.option_strings
         ]
         parser.error(f"{arguments.command}: unknown argument {unknown[0]!r}{suggestion(wrong, known)}")

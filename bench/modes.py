@@ -28,7 +28,17 @@ def run(folder: Path, mode: str, seed: int, flags: list[str], threads: int) -> d
     manifest = folder / "manifest.json"
     if not manifest.exists() or json.loads(manifest.read_text())["status"] != "done":
         folder.parent.mkdir(parents=True, exist_ok=True)
-        command = [sys.executable, str(CLI), "train", "--mode", mode, "--seed", str(seed), "--run-dir", str(folder)]
+        command = [
+            sys.executable,
+            str(CLI),
+            "train",
+            "--mode",
+            mode,
+            "--seed",
+            str(seed),
+            "--run-dir",
+            str(folder),
+        ]
         with (folder.parent / f"{folder.name}.log").open("w") as log:
             subprocess.run(
                 [*command, "--overwrite", *flags],
@@ -77,11 +87,14 @@ def main() -> None:
     with ThreadPoolExecutor(arguments.jobs) as pool:
         found = list(
             pool.map(
-                lambda job: run(arguments.out / f"{job[0]}-seed{job[1]}", *job, flags, arguments.threads), jobs
+                lambda job: run(arguments.out / f"{job[0]}-seed{job[1]}", *job, flags, arguments.threads),
+                jobs,
             )
         )
-    print("| mode | ARI, final draw, each seed | mean ± sd | mean after burn-in | accuracy | kappa | kappa, matched "
-          "| acceptance | seconds |")
+    print(
+        "| mode | ARI, final draw, each seed | mean ± sd | mean after burn-in | accuracy | kappa | kappa, matched "
+        "| acceptance | seconds |"
+    )
     print("| --- " * 9 + "|")
     for mode in arguments.modes:
         print(row(mode, [one for one, job in zip(found, jobs, strict=True) if job[0] == mode]))

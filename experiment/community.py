@@ -49,7 +49,9 @@ def load_objects(config: Config) -> tuple[Objects, Config]:
         objects = replace(objects, views=tuple(_standardised(view) for view in objects.views))
     if config.likelihood == "identity":
         if not features:
-            raise UsageError(f"--likelihood identity needs feature vectors; the objects of {config.dataset} are images")
+            raise UsageError(
+                f"--likelihood identity needs feature vectors; the objects of {config.dataset} are images"
+            )
         config = replace(config, latent_dim=objects.views[0].shape[1])
     return objects, config
 
@@ -132,9 +134,7 @@ def to_checkpoint(members: list[Member], progress: Progress, seconds: float) -> 
 def from_checkpoint(members: list[Member], state: Mapping[str, Any], file: str) -> Progress:
     """Put the members where the checkpoint's were. UsageError naming `file` if it is of another kind of run."""
     if state.get("format") != CHECKPOINT_FORMAT:
-        raise UsageError(
-            f"{file} has the format {state.get('format')!r}; this version reads {CHECKPOINT_FORMAT}"
-        )
+        raise UsageError(f"{file} has the format {state.get('format')!r}; this version reads {CHECKPOINT_FORMAT}")
     device = members[0].x.device
     try:
         for one in members:

@@ -91,14 +91,16 @@ class Config:
     sweeps: int = _setting(50, "int", "sweeps of the game in each round (T)", group="game", least=1)
     burn_in: int = _setting(20, "int", "sweeps of a round left out of its means", group="game", least=0)
     chains: int = _setting(
-        1, "int", "chains of the game on the same percepts (C); agents learn from chain 0", group="game", least=1
+        1,
+        "int",
+        "chains of the game on the same percepts (C); agents learn from chain 0",
+        group="game",
+        least=1,
     )
     dataset: str = _setting(
         "mnist5k", "text", "the objects; `cli.py data` describes them", group="objects", choices=DATASETS
     )
-    data_root: Path | None = _setting(
-        None, "path", "folder of data sets that no package ships", group="objects"
-    )
+    data_root: Path | None = _setting(None, "path", "folder of data sets that no package ships", group="objects")
     download: bool = _setting(False, "bool", "fetch a missing data set into --data-root", group="objects")
     limit: int | None = _setting(None, "int", "use the first N objects", group="objects", least=1)
     views: tuple[float, ...] = _setting(
@@ -117,16 +119,15 @@ class Config:
     likelihood: str = _setting("bernoulli", "text", "p(x | z)", group="agents", choices=LIKELIHOODS)
     mixture: str = _setting("normal-wishart", "text", "p(z | w)", group="agents", choices=MIXTURES)
     latent_dim: int = _setting(
-        12, "int", "dimensions of a percept (L); the number of features with --likelihood identity",
-        group="agents", least=1,
+        12,
+        "int",
+        "dimensions of a percept (L); the number of features with --likelihood identity",
+        group="agents",
+        least=1,
     )
-    rounds: int = _setting(
-        4, "int", "rounds of mutual learning after the first game (R)", group="learning", least=0
-    )
+    rounds: int = _setting(4, "int", "rounds of mutual learning after the first game (R)", group="learning", least=0)
     epochs: int = _setting(80, "int", "epochs before the first game (E)", group="learning", least=0)
-    round_epochs: int = _setting(
-        5, "int", "epochs at the beginning of each later round", group="learning", least=0
-    )
+    round_epochs: int = _setting(5, "int", "epochs at the beginning of each later round", group="learning", least=0)
     batch_size: int = _setting(128, "int", "objects a step", group="learning", least=1)
     lr: float = _setting(1e-3, "float", "step size of Adam", group="learning", above=0)
     seed: int = _setting(0, "int", "the one seed of all random streams", group="running", least=0)
@@ -134,9 +135,7 @@ class Config:
     run_dir: Path | None = _setting(
         None, "path", "run folder; if none is given, a new one in runs/", group="running", saved=False
     )
-    overwrite: bool = _setting(
-        False, "bool", "replace the run that --run-dir holds", group="running", saved=False
-    )
+    overwrite: bool = _setting(False, "bool", "replace the run that --run-dir holds", group="running", saved=False)
 
 
 FIELDS = {field.name: field for field in dataclasses.fields(Config)}
@@ -246,8 +245,7 @@ def _from_toml(name: str, value: Any, place: str) -> Any:
         "text": (isinstance(value, str), "text in quotes"),
         "path": (isinstance(value, str), "a path in quotes"),
         "numbers": (
-            isinstance(value, list)
-            and all(isinstance(v, int | float) and not isinstance(v, bool) for v in value),
+            isinstance(value, list) and all(isinstance(v, int | float) and not isinstance(v, bool) for v in value),
             "a list of numbers",
         ),
     }[kind]
@@ -269,8 +267,7 @@ def _checked(name: str, value: Any, place: str) -> Any:
         value = MODE_ALIASES.get(value, value)
     if rule["choices"] is not None and value not in rule["choices"]:
         raise UsageError(
-            f"{place} must be one of {', '.join(rule['choices'])}; it is {value!r}"
-            f"{suggestion(value, rule['choices'])}"
+            f"{place} must be one of {', '.join(rule['choices'])}; it is {value!r}{suggestion(value, rule['choices'])}"
         )
     numbers = value if rule["kind"] == "numbers" else [value] if rule["kind"] in ("int", "float") else []
     if not all(math.isfinite(number) for number in numbers):
@@ -295,9 +292,7 @@ def _check_together(config: Config) -> None:
     if config.agents != 2:
         raise UsageError(f"--agents must be 2: games of more agents are not there yet; it is {config.agents}")
     if len(config.views) != config.agents:
-        raise UsageError(
-            f"--views must have one entry per agent, {config.agents}; it has {len(config.views)}"
-        )
+        raise UsageError(f"--views must have one entry per agent, {config.agents}; it has {len(config.views)}")
     if config.burn_in >= config.sweeps:
         raise UsageError(
             f"--burn-in must be less than --sweeps = {config.sweeps}, so that draws are left; it is {config.burn_in}"

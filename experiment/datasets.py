@@ -156,9 +156,7 @@ def _read_idx(name: str, file: Path, axes: int) -> np.ndarray:
     shape = tuple(int(size) for size in np.frombuffer(data, ">u4", axes, offset=4))
     if len(data) != start + math.prod(shape):
         sizes = " x ".join(map(str, shape))
-        raise _damaged(
-            name, file, f"its header promises {sizes} bytes, and {len(data) - start} bytes follow it"
-        )
+        raise _damaged(name, file, f"its header promises {sizes} bytes, and {len(data) - start} bytes follow it")
     if 0 in shape:
         raise UsageError(f"--dataset {name}: {file} is empty: its header says {' x '.join(map(str, shape))}")
     return np.frombuffer(data, np.uint8, offset=start).reshape(shape)

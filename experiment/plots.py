@@ -131,8 +131,7 @@ def plot_confusion(
     classes, K = len(class_names), signs_count
     if signs.ndim != 2 or labels.shape != signs.shape[1:] or len(agent_names) != len(signs):
         raise ValueError(
-            f"signs must be ({len(agent_names)} agents, N) and labels (N,); "
-            f"they are {signs.shape} and {labels.shape}"
+            f"signs must be ({len(agent_names)} agents, N) and labels (N,); they are {signs.shape} and {labels.shape}"
         )
     across = min(len(signs), 3)
     down = -(-len(signs) // across)
@@ -162,8 +161,7 @@ def plot_images(path: Path, images: ArrayLike, row_names: Sequence[str], column_
     images = np.asarray(images, dtype=np.float64)
     if images.ndim != 4 or images.shape[:2] != (len(row_names), len(column_names)) or 0 in images.shape:
         raise ValueError(
-            f"images must be ({len(row_names)} rows, {len(column_names)} columns, H, W); "
-            f"their shape is {images.shape}"
+            f"images must be ({len(row_names)} rows, {len(column_names)} columns, H, W); their shape is {images.shape}"
         )
     R, C, H, W = images.shape
     gap = max(1, H // 14)
@@ -180,9 +178,7 @@ def plot_images(path: Path, images: ArrayLike, row_names: Sequence[str], column_
         axes = figure.subplots()
         colours = matplotlib.colormaps["gray"].with_extremes(bad="#DCE6F0")
         axes.imshow(grid, cmap=colours, vmin=0, vmax=1, interpolation="nearest")
-        _name_ticks(
-            axes.xaxis, gap + W / 2 - 0.5 + (W + gap) * np.arange(C), columns, cell, sideways=sideways
-        )
+        _name_ticks(axes.xaxis, gap + W / 2 - 0.5 + (W + gap) * np.arange(C), columns, cell, sideways=sideways)
         _name_ticks(axes.yaxis, gap + H / 2 - 0.5 + (H + gap) * np.arange(R), rows, cell * H / W)
         axes.xaxis.tick_top()
         _bare(axes)
@@ -206,9 +202,7 @@ def _picture(path: Path, width: float, height: float) -> Iterator[Figure]:
 
 
 def _shortened(names: Sequence[str]) -> list[str]:
-    return [
-        name if len(name) <= _LONGEST_NAME else name[: _LONGEST_NAME - 1] + "…" for name in map(str, names)
-    ]
+    return [name if len(name) <= _LONGEST_NAME else name[: _LONGEST_NAME - 1] + "…" for name in map(str, names)]
 
 
 def _bare(axes: Axes) -> None:

@@ -65,9 +65,7 @@ class Trace:
 
     def __post_init__(self) -> None:
         if self.signs.ndim != 4 or 0 in self.signs.shape[2:]:
-            raise ValueError(
-                f"signs must be (chains, sweeps, agents, objects); its shape is {self.signs.shape}"
-            )
+            raise ValueError(f"signs must be (chains, sweeps, agents, objects); its shape is {self.signs.shape}")
         C, T, M, _ = self.signs.shape
         expected = {"accepted": (C, T, M), "log_joint": (C, T), "log_evidence": (C, T)}
         for field, shape in expected.items():
@@ -240,9 +238,7 @@ def _variables(trace: Trace, burn_in: int, thin: int, pairs: int) -> _Variables:
     }
     dims |= {"acceptance": ["direction"], "successive_ari": ["agent"]}
     if M > 1:
-        sample_stats["kappa"] = np.array(
-            [[scores.mean_pairwise_kappa(draw) for draw in chain] for chain in spoken]
-        )
+        sample_stats["kappa"] = np.array([[scores.mean_pairwise_kappa(draw) for draw in chain] for chain in spoken])
     coords: dict[str, list[Any]] = {
         "chain": list(range(C)),
         "draw": sweeps.tolist(),
@@ -333,9 +329,7 @@ def _write(data: Any, path: Path) -> None:
     if _is_old(az):
         data.to_netcdf(str(path))
     else:
-        packed = {
-            f"/{group}": {name: {"zlib": True} for name in data[group].data_vars} for group in _groups(data)
-        }
+        packed = {f"/{group}": {name: {"zlib": True} for name in data[group].data_vars} for group in _groups(data)}
         data.to_netcdf(str(path), engine="h5netcdf", encoding=packed)
 
 

@@ -48,8 +48,7 @@ def sweep_rows(round: int, trace: Trace, played: Played, labels: NDArray[Any] | 
                 "round": round,
                 "sweep": t + 1,
                 "agents": {
-                    name: {"ari": scores.ari(own, labels)}
-                    for name, own in zip(trace.agent_names, signs, strict=True)
+                    name: {"ari": scores.ari(own, labels)} for name, own in zip(trace.agent_names, signs, strict=True)
                 },
                 "kappa": scores.mean_pairwise_kappa(spoken[t]),
                 "accepted": trace.accepted_by_direction(0, t) if heard else None,

@@ -11,7 +11,7 @@ import platform
 import subprocess
 import time
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from importlib import metadata
 from pathlib import Path
 from typing import Any
@@ -59,7 +59,11 @@ def train(config: Config, *, command_line: Sequence[str] = (), printer: Printer 
 
 
 def resume(
-    path: Path, *, rounds: int | str | None = None, command_line: Sequence[str] = (), printer: Printer | None = None
+    path: Path,
+    *,
+    rounds: int | str | None = None,
+    command_line: Sequence[str] = (),
+    printer: Printer | None = None,
 ) -> dict[str, Any]:
     """Go on with the run in `path`, up to `rounds` rounds if that is given; returns its summary."""
     printer = printer or Printer()
@@ -80,9 +84,7 @@ def resume(
         if progress.done > config.rounds + 1:
             raise UsageError(f"--rounds must be {progress.done - 1} or more: so many are done; it is {config.rounds}")
         if progress.done == config.rounds + 1 and manifest["status"] == "done":
-            raise UsageError(
-                f"--resume {path}: the run is complete; --rounds R with R > {config.rounds} would go on"
-            )
+            raise UsageError(f"--resume {path}: the run is complete; --rounds R with R > {config.rounds} would go on")
         folder.write_text(store.CONFIG, settings.to_toml(config))
         folder.update_manifest(status="running", resumed=[*manifest.get("resumed", []), list(command_line)])
         folder.truncate_metrics(lambda row: row["round"] < progress.done)
@@ -155,15 +157,19 @@ class _Run:
             self.printer.note("warning: some proposals compared two impossible signs; they were rejected")
         arrays = {f"signs_{name}": trace.signs[0, -1, m] for m, name in enumerate(names)}
         folder.write_npz(store.SIGNS, index=objects.indices, label=objects.labels, **arrays)
-        save_posterior(
-            folder.file(store.POSTERIOR), trace, burn_in=config.burn_in, settings=settings.plain(config)
-        )
+        save_posterior(folder.file(store.POSTERIOR), trace, burn_in=config.burn_in, settings=settings.plain(config))
         seconds = self.spent + time.monotonic() - self.started
         folder.write_json(
             store.SUMMARY,
             summarise(
-                config, objects, trace, rows, self._bounds(),
-                round=played.round, seconds=round(seconds, 1), device=str(self.device),
+                config,
+                objects,
+                trace,
+                rows,
+                self._bounds(),
+                round=played.round,
+                seconds=round(seconds, 1),
+                device=str(self.device),
             )
             | {"start_evidence": None if played.start_evidence is None else played.start_evidence.tolist()},
         )
@@ -218,10 +224,8 @@ def _status(folder: RunFolder) -> Iterator[None]:
         yield
     except BaseException as error:
         status = "interrupted" if isinstance(error, KeyboardInterrupt) else "failed"
-        try:
+        with suppress(RunError):  # a full disk: the error that is on its way says so
             folder.update_manifest(status=status, error=str(error) or type(error).__name__)
-        except RunError:
-            pass  # a full disk: the error that is on its way says so
         raise
     folder.update_manifest(status="done", error=None)
 
@@ -236,9 +240,7 @@ def _free_folder(config: Config) -> Path:
     return path
 
 
-def _manifest(
-    config: Config, objects: Objects, device: torch.device, command_line: Sequence[str]
-) -> dict[str, Any]:
+def _manifest(config: Config, objects: Objects, device: torch.device, command_line: Sequence[str]) -> dict[str, Any]:
     return {
         "command_line": list(command_line),
         "settings": settings.plain(config),

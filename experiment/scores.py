@@ -125,9 +125,7 @@ def successive_ari(draws: ArrayLike) -> NDArray[np.float64]:
 def _pair(a: ArrayLike, b: ArrayLike) -> tuple[NDArray[Any], NDArray[Any]]:
     a, b = np.asarray(a), np.asarray(b)
     if a.ndim != 1 or a.shape != b.shape or not a.size:
-        raise ValueError(
-            f"two arrays of the same N >= 1 objects are needed; got the shapes {a.shape} and {b.shape}"
-        )
+        raise ValueError(f"two arrays of the same N >= 1 objects are needed; got the shapes {a.shape} and {b.shape}")
     return a, b
 
 

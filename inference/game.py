@@ -25,7 +25,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
@@ -61,9 +61,7 @@ class Trace(NamedTuple):
     evidence: Tensor  # (C, T)
 
 
-def init(
-    players: Sequence[Player], generators: Sequence[torch.Generator], signs: Tensor, K: int
-) -> State:
+def init(players: Sequence[Player], generators: Sequence[torch.Generator], signs: Tensor, K: int) -> State:
     """Begin from signs (C, M, N): every agent draws its parameters given its own."""
     beliefs = tuple(
         player.redraw(generator, signs[:, m], K)
@@ -112,9 +110,7 @@ def sweep(
                 ],
                 dim=1,
             )
-        state = _redraw(
-            game, players, generators, State(signs, signs, state.beliefs), range(len(players))
-        )
+        state = _redraw(game, players, generators, State(signs, signs, state.beliefs), range(len(players)))
     return state, Info(accepted, not_a_number, log_joint(game, state), _evidence(state))
 
 
@@ -139,7 +135,7 @@ def play(
     """`sweeps` sweeps and their trace. Nothing leaves the device before the last one is done."""
     C, M, N = state.signs.shape
     device = state.signs.device
-    real = {"dtype": torch.float64, "device": device}
+    real: dict[str, Any] = {"dtype": torch.float64, "device": device}
     trace = Trace(
         signs=torch.empty(C, sweeps, M, N, dtype=torch.int16, device=device),
         alone=torch.empty(C, sweeps, M, N, dtype=torch.int16, device=device) if shares(game) else None,

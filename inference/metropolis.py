@@ -48,9 +48,7 @@ def step(
     """
     proposed = draw(speaker_generator, proposal_logits(log_prior, speaker_table))
     offered = offer(listener_table, proposed, current)
-    log_u = torch.rand(
-        current.shape, generator=listener_generator, dtype=torch.float64, device=current.device
-    ).log()
+    log_u = torch.rand(current.shape, generator=listener_generator, dtype=torch.float64, device=current.device).log()
     # `<` with NaN is false: both signs impossible is a rejection, as it should be.
     accepted = log_u < rule(offered)
     return Turn(

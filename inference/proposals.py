@@ -79,9 +79,7 @@ def acceptance_rule(name: str) -> Rule:
     rules: dict[str, Rule] = {
         "mh": lambda o: o.log_ratio.clamp_max(0),
         "numerator": lambda o: o.log_share(o.proposed),
-        "subtraction": lambda o: (
-            (1 + o.log_share(o.proposed).exp() - o.log_share(o.current).exp()) / 2
-        ).log(),
+        "subtraction": lambda o: ((1 + o.log_share(o.proposed).exp() - o.log_share(o.current).exp()) / 2).log(),
         "binary": lambda o: torch.where(o.log_ratio >= 0, 0.0, -math.inf),
     }
     if name in rules:

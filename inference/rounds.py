@@ -87,9 +87,7 @@ class LearningError(ArithmeticError):
     """A loss was not finite; says in which round, for which agent, in which epoch and batch."""
 
 
-def member(
-    name: str, agent: Agent, x: Tensor, streams: dict[str, torch.Generator], schedule: Schedule
-) -> Member:
+def member(name: str, agent: Agent, x: Tensor, streams: dict[str, torch.Generator], schedule: Schedule) -> Member:
     """An agent made ready to learn from its observations x (N, *shape)."""
     learner = Learner(agent, x, streams["learn"], batch_size=schedule.batch_size, lr=schedule.lr)
     return Member(name, agent, x, learner, streams)
@@ -108,9 +106,7 @@ def run_rounds(
         yield _round(game, schedule, members, progress, watcher)
 
 
-def _round(
-    game: Game, schedule: Schedule, members: Sequence[Member], progress: Progress, watcher: Watcher
-) -> Played:
+def _round(game: Game, schedule: Schedule, members: Sequence[Member], progress: Progress, watcher: Watcher) -> Played:
     number = progress.done
     for m, one in enumerate(members):
         _learn(one, m, number, schedule, progress, watcher)
@@ -134,9 +130,7 @@ def _round(
     return Played(number, trace, evidence)
 
 
-def _learn(
-    one: Member, m: int, number: int, schedule: Schedule, progress: Progress, watcher: Watcher
-) -> None:
+def _learn(one: Member, m: int, number: int, schedule: Schedule, progress: Progress, watcher: Watcher) -> None:
     epochs = schedule.epochs if number == 0 else schedule.round_epochs
     signs = None if progress.signs is None else progress.signs[0, m]
     components = progress.components[m] if progress.components else None

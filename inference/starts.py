@@ -50,7 +50,7 @@ class Start:
 def begin(
     start: Start, game: Game, players: Sequence[Starter], generators: Sequence[torch.Generator], chains: int
 ) -> tuple[Tensor, Tensor]:
-    """Signs (C, M, N) to begin `chains` chains from, and the evidence (C, tries) of the starts they were chosen from."""
+    """Signs (C, M, N) to begin `chains` chains from, and the evidence (C, tries) of the starts they come from."""
     if game.mode == "no-com":
         each = [
             _begin(start, game, [player], [generator], chains)
@@ -82,9 +82,7 @@ def _begin(
     return state.signs[best], evidence
 
 
-def _from_prior(
-    game: Game, players: Sequence[Starter], generators: Sequence[torch.Generator], chains: int
-) -> Tensor:
+def _from_prior(game: Game, players: Sequence[Starter], generators: Sequence[torch.Generator], chains: int) -> Tensor:
     signs = []
     for player, generator in zip(players, generators, strict=True):
         belief = player.from_prior(generator, chains, game.K)

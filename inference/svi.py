@@ -61,9 +61,7 @@ class Learner:
         lr: Adam's step size.
     """
 
-    def __init__(
-        self, agent: Agent, x: Tensor, generator: torch.Generator, *, batch_size: int, lr: float
-    ) -> None:
+    def __init__(self, agent: Agent, x: Tensor, generator: torch.Generator, *, batch_size: int, lr: float) -> None:
         self.agent = agent
         self.x = x
         self.generator = generator

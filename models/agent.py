@@ -98,9 +98,7 @@ class Agent(PyroModule):
                 w = pyro.sample("w", dist.Categorical(logits=self.log_pi))
             else:
                 w = signs[ids]
-            z = pyro.sample(
-                "z", dist.MultivariateNormal(components.mu[w], scale_tril=components.scale_tril[w])
-            )
+            z = pyro.sample("z", dist.MultivariateNormal(components.mu[w], scale_tril=components.scale_tril[w]))
             return pyro.sample("x", self._observation(z), obs=x)
 
     def guide(

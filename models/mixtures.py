@@ -21,7 +21,7 @@ issue 122021).
 from __future__ import annotations
 
 import math
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import pyro.distributions as dist
 import torch
@@ -54,7 +54,7 @@ class Sums(NamedTuple):
 class Posterior(NamedTuple):
     """Normal-Wishart hyperparameters given some percepts; `inverse_scale` is the lower factor of W_n^-1."""
 
-    count: Tensor  # (...,) how many percepts
+    number: Tensor  # (...,) how many percepts
     mean: Tensor  # (..., L) m_n
     beta: Tensor  # (...,)
     nu: Tensor  # (...,)
@@ -87,13 +87,11 @@ class NormalWishart:
     ) -> None:
         if latent < 1:
             raise ValueError(f"the latent dimension must be 1 or more; it is {latent}")
-        real = {"dtype": torch.float64, "device": device}
+        real: dict[str, Any] = {"dtype": torch.float64, "device": device}
         self.latent = latent
         self.nu = float(latent if nu is None else nu)
         if not (self.nu > latent - 1 and math.isfinite(self.nu)):
-            raise ValueError(
-                f"nu, the degrees of freedom, must be greater than L - 1 = {latent - 1}; it is {nu}"
-            )
+            raise ValueError(f"nu, the degrees of freedom, must be greater than L - 1 = {latent - 1}; it is {nu}")
         self.beta = float(beta)
         if not (self.beta > 0 and math.isfinite(self.beta)):
             raise ValueError(f"beta must be positive; it is {beta}")
@@ -151,7 +149,7 @@ class NormalWishart:
             + self.nu * _log_diagonal(self._prior_factor)
             - nu * _log_diagonal(posterior.inverse_scale)
             + L / 2 * (math.log(self.beta) - posterior.beta.log())
-            - posterior.count * L / 2 * math.log(math.pi)
+            - posterior.number * L / 2 * math.log(math.pi)
         )
 
     # -- draws and densities -------------------------------------------------------------------------
@@ -220,7 +218,7 @@ def log_table(features: Features, components: Components) -> Tensor:
 
 def standard_normal(latent: int, device: torch.device | str = "cpu") -> Components:
     """One component, N(0, I): the prior of z before there are any signs."""
-    real = {"dtype": torch.float64, "device": device}
+    real: dict[str, Any] = {"dtype": torch.float64, "device": device}
     return Components(torch.zeros(1, latent, **real), torch.eye(latent, **real).unsqueeze(0))
 
 

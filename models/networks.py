@@ -10,7 +10,7 @@ which other objects share its batch.
 from __future__ import annotations
 
 import math
-
+from itertools import pairwise
 
 from torch import Tensor, nn
 
@@ -41,9 +41,7 @@ def mlp(shape: tuple[int, ...], latent: int, hidden: tuple[int, ...] = (512, 512
     size = math.prod(shape)
     widths = (size, *hidden)
     body = nn.Sequential(nn.Flatten(), *_dense(widths))
-    decoder = nn.Sequential(
-        *_dense((latent, *reversed(hidden))), nn.Linear(hidden[0], size), nn.Unflatten(1, shape)
-    )
+    decoder = nn.Sequential(*_dense((latent, *reversed(hidden))), nn.Linear(hidden[0], size), nn.Unflatten(1, shape))
     return Encoder(body, hidden[-1], latent), decoder
 
 
@@ -59,7 +57,7 @@ def conv_large(shape: tuple[int, ...], latent: int) -> Pair:
 
 def _dense(widths: tuple[int, ...]) -> list[nn.Module]:
     layers: list[nn.Module] = []
-    for before, after in zip(widths, widths[1:], strict=False):
+    for before, after in pairwise(widths):
         layers += [nn.Linear(before, after), nn.ReLU()]
     return layers
 
@@ -92,5 +90,3 @@ def _convolutional(shape: tuple[int, ...], latent: int, channels: tuple[int, ...
         if step < len(targets) - 1:
             up.append(nn.ReLU())
     return encoder, nn.Sequential(*up)
-
-

@@ -81,9 +81,5 @@ def test_packages_are_listed_and_files_belong_to_them():
     import tomllib
 
     listed = tomllib.loads((HOME / "pyproject.toml").read_text())["tool"]["setuptools"]["packages"]
-    found = {
-        ".".join(file.parent.relative_to(HOME).parts)
-        for file in sources()
-        if file.parent != HOME
-    }
+    found = {".".join(file.parent.relative_to(HOME).parts) for file in sources() if file.parent != HOME}
     assert found == set(listed)

@@ -63,9 +63,7 @@ def folder(root: Path, images: bytes, labels: bytes, *, name: str = "MNIST", suf
 
 @pytest.mark.parametrize("compressed", [False, True])
 @pytest.mark.parametrize(("name", "directory"), [("mnist", "MNIST"), ("fashion-mnist", "FashionMNIST")])
-def test_idx_folder_is_read_in_file_order(
-    tmp_path: Path, name: str, directory: str, compressed: bool
-) -> None:
+def test_idx_folder_is_read_in_file_order(tmp_path: Path, name: str, directory: str, compressed: bool) -> None:
     images, labels = idx(PIXELS), idx(CLASSES)
     if compressed:
         images, labels = gzip.compress(images), gzip.compress(labels)
@@ -203,9 +201,7 @@ def mnist5k() -> data.Objects:
     return load("mnist5k", limit=1000)
 
 
-def test_mnist5k_is_mixed_the_same_way_for_every_seed(
-    mnist5k: data.Objects, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_mnist5k_is_mixed_the_same_way_for_every_seed(mnist5k: data.Objects, monkeypatch: pytest.MonkeyPatch) -> None:
     assert mnist5k.views[0].shape == mnist5k.views[1].shape == (1000, 1, 28, 28)
     assert (mnist5k.views[0].min(), mnist5k.views[0].max()) == (0, 1)
     assert mnist5k.labels is not None
@@ -284,13 +280,9 @@ def test_describe(tmp_path: Path) -> None:
 
 def test_names_are_listed_without_heavy_imports() -> None:
     heavy = "torch", "torchvision", "mlxtend", "sklearn"
-    code = (
-        f"import sys; from experiment import data; data.describe(None); print({heavy} & sys.modules.keys())"
-    )
+    code = f"import sys; from experiment import data; data.describe(None); print({heavy} & sys.modules.keys())"
     code = code.replace(repr(heavy), repr(set(heavy)))
-    done = subprocess.run(
-        [sys.executable, "-c", code], cwd=PROJECT, capture_output=True, text=True, check=True
-    )
+    done = subprocess.run([sys.executable, "-c", code], cwd=PROJECT, capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "set()"
 
 

@@ -20,9 +20,7 @@ from experiment.errors import RunError
 ROOT = Path(__file__).resolve().parents[2]
 
 
-def rows(
-    rounds: int = 2, steps: int = 3, ari: float | None = 0.5, heard: bool = True
-) -> list[dict[str, Any]]:
+def rows(rounds: int = 2, steps: int = 3, ari: float | None = 0.5, heard: bool = True) -> list[dict[str, Any]]:
     found: list[dict[str, Any]] = []
     for r in range(rounds):
         for agent in "AB":

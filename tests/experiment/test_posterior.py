@@ -20,9 +20,7 @@ HERE = Path(__file__).resolve()
 SETTINGS = {"mode": "com", "views": None, "download": False, "nested": {"lr": 1e-3, "names": ["é", "犬"]}}
 
 
-def trace(
-    C: int = 3, T: int = 40, M: int = 2, N: int = 12, K: int = 4, seed: int = 0, **changes: Any
-) -> Trace:
+def trace(C: int = 3, T: int = 40, M: int = 2, N: int = 12, K: int = 4, seed: int = 0, **changes: Any) -> Trace:
     rng = np.random.default_rng(seed)
     fields: dict[str, Any] = {
         "signs": rng.integers(0, K, (C, T, M, N)),

@@ -60,7 +60,11 @@ def test_a_run_leaves_what_was_promised(finished):
         "config.toml", "manifest.json", "metrics.jsonl", "signs.npz", "posterior.nc", "checkpoint.pt",
         "checkpoint.prev.pt", "summary.json", "plots",
     }  # fmt: skip
-    assert {file.name for file in (folder / "plots").iterdir()} == {"training.png", "game.png", "confusion.png"}
+    assert {file.name for file in (folder / "plots").iterdir()} == {
+        "training.png",
+        "game.png",
+        "confusion.png",
+    }
     assert json.loads((folder / "summary.json").read_text(), parse_constant=pytest.fail) == summary
     manifest = json.loads((folder / "manifest.json").read_text())
     assert manifest["status"] == "done" and manifest["seed"] == 0 and len(manifest["checksum"]) == 64

@@ -123,9 +123,7 @@ def test_many_classes_for_few_objects_warn_of_nothing() -> None:
         warnings.simplefilter("error")
         assert scores.ari(labels, labels) == 1.0
         assert scores.nmi(labels, labels) == pytest.approx(1.0)
-        assert scores.nmi(labels % 2, labels) == pytest.approx(
-            normalized_mutual_info_score(labels, labels % 2)
-        )
+        assert scores.nmi(labels % 2, labels) == pytest.approx(normalized_mutual_info_score(labels, labels % 2))
 
 
 def test_ari_does_not_overflow_on_many_objects() -> None:

@@ -180,9 +180,7 @@ def test_the_lock_of_another_process_ends_with_it(tmp_path: Path) -> None:
     RunFolder.create(path, overwrite=True).close()
 
 
-def test_two_runs_that_start_at_once_on_an_empty_folder(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_two_runs_that_start_at_once_on_an_empty_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     take = store._take_lock
     first: list[bool] = []
 
@@ -366,9 +364,7 @@ def test_a_checkpoint_comes_back_equal_and_the_one_before_is_kept(run: RunFolder
         ({"deep": [np.int64(1)]}, r"numpy.int64"),
     ],
 )
-def test_what_could_not_be_loaded_is_refused_when_it_is_saved(
-    run: RunFolder, value: object, kind: str
-) -> None:
+def test_what_could_not_be_loaded_is_refused_when_it_is_saved(run: RunFolder, value: object, kind: str) -> None:
     run.save_checkpoint({"round": 1})
     with pytest.raises(TypeError, match=rf"state\['agents'\]\[0\].*{kind}"):
         run.save_checkpoint({"agents": [value]})
@@ -493,9 +489,7 @@ def test_metrics_are_appended_and_cut_back(run: RunFolder) -> None:
     run.append_metrics([])
     run.truncate_metrics(lambda row: True)
     assert run.read_metrics() == []
-    run.append_metrics(
-        {"round": r, "ari": {"A": None, "B": np.float32(0.5)}, "elbo": float("nan")} for r in range(3)
-    )
+    run.append_metrics({"round": r, "ari": {"A": None, "B": np.float32(0.5)}, "elbo": float("nan")} for r in range(3))
     run.append_metrics([{"round": 3}])
     assert [row["round"] for row in run.read_metrics()] == [0, 1, 2, 3]
     assert run.read_metrics()[0] == {"round": 0, "ari": {"A": None, "B": 0.5}, "elbo": None}
@@ -505,9 +499,7 @@ def test_metrics_are_appended_and_cut_back(run: RunFolder) -> None:
 
 @pytest.mark.parametrize("whole", [0, 2])
 @pytest.mark.parametrize("tail", ['{"rou', '{"round": 9}', "x" * 10_000, "\0" * 50])
-def test_a_torn_last_line_is_left_out_and_cut_off_when_the_run_goes_on(
-    run: RunFolder, tail: str, whole: int
-) -> None:
+def test_a_torn_last_line_is_left_out_and_cut_off_when_the_run_goes_on(run: RunFolder, tail: str, whole: int) -> None:
     rows = [{"round": r} for r in range(whole)]
     run.append_metrics(rows)
     run.close()
@@ -558,9 +550,7 @@ def test_a_run_killed_at_any_moment_can_go_on(tmp_path: Path) -> None:
     )
     reached = 0
     for delay in (0.05, 0.17):
-        with subprocess.Popen(
-            [sys.executable, "-c", code, str(path)], stdout=subprocess.PIPE, cwd=ROOT
-        ) as run:
+        with subprocess.Popen([sys.executable, "-c", code, str(path)], stdout=subprocess.PIPE, cwd=ROOT) as run:
             assert run.stdout is not None
             assert run.stdout.readline() == b"going\n"
             time.sleep(delay)

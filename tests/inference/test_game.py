@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 import torch
 
-from inference.exact import all_signs, joint_posterior, sign_posterior, transition_matrix
+from inference.exact import joint_posterior, sign_posterior, transition_matrix
 from inference.game import Game, init, play, sweep
 from inference.metropolis import draw, step
 from inference.proposals import acceptance_rule
@@ -137,7 +137,8 @@ def test_the_whole_game_has_the_enumerated_joint_posterior(game):
 
 
 @pytest.mark.parametrize(
-    "kind", ["all", "one agent deaf", "parameters from the prior", "prior ignored", "parameters never redrawn"]
+    "kind",
+    ["all", "one agent deaf", "parameters from the prior", "prior ignored", "parameters never redrawn"],
 )
 def test_wrong_whole_games_are_rejected(kind):
     law = joint_posterior(mixtures(), LOG_PRIOR, 4).numpy()
@@ -173,11 +174,13 @@ def test_wrong_whole_games_are_rejected(kind):
 
 @pytest.mark.slow
 def test_chains_of_their_own_come_near_the_joint_posterior_and_the_references_rule_less_near():
-    """With redrawn parameters `chain` is no exact sampler of the joint: its distance is known, and stated in the docs."""
+    """With redrawn parameters `chain` is no exact sampler of the joint: its distance is measured in the docs."""
     law = joint_posterior(mixtures(), LOG_PRIOR, 4).numpy()
 
     def distance(state):
-        found = np.bincount(assignment(played(Game(LOG_PRIOR, "com", state), chains=20_000)[:, 1]).numpy(), minlength=K**4)
+        found = np.bincount(
+            assignment(played(Game(LOG_PRIOR, "com", state), chains=20_000)[:, 1]).numpy(), minlength=K**4
+        )
         return total_variation(found / found.sum(), law)
 
     exact, own, private = distance("shared"), distance("chain"), distance("speaker-sample")

@@ -38,7 +38,7 @@ def test_merging_halves_brings_the_clumps_back():
     merged = merge(both, signs, 8, 4)
     assert merged.unique().tolist() == [0, 1, 2, 3]
     for row in merged.flatten(0, 1):
-        assert all(len(row[TRUTH == k].unique()) == 1 for k in range(4))
+        assert all(len(row[k == TRUTH].unique()) == 1 for k in range(4))
     assert torch.equal(signs, halves.expand(3, 2, 120)), "the signs that were given have changed"
 
 

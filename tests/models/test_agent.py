@@ -67,9 +67,7 @@ def test_the_prior_of_an_object_is_that_of_its_own_sign_whatever_the_batch():
     signs, phi = torch.tensor([0, 1, 2, 2, 1, 0, 0, 2, 1, 1, 0]), components(one)
     for index in (torch.tensor([7, 2, 10, 4]), torch.arange(11).flip(0)):
         with global_draws_from(stream(0, "draw")):
-            trace = poutine.trace(one.model).get_trace(
-                x[index], objects=11, index=index, signs=signs, components=phi
-            )
+            trace = poutine.trace(one.model).get_trace(x[index], objects=11, index=index, signs=signs, components=phi)
         assert torch.equal(trace.nodes["z"]["fn"].loc, phi.mu[signs[index]])
         assert trace.nodes["x"]["scale"] == pytest.approx(11 / len(index))
 

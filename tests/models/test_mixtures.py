@@ -52,7 +52,7 @@ def test_posterior_hyperparameters_are_the_textbooks():
     inverse = torch.linalg.inv(W) + scatter + 0.6 * n / beta * torch.outer(mean - M0, mean - M0)
     torch.testing.assert_close(found.mean, expected_m, rtol=1e-12, atol=1e-12)
     torch.testing.assert_close(found.inverse_scale @ found.inverse_scale.T, inverse, rtol=1e-11, atol=1e-11)
-    assert (found.beta.item(), found.nu.item(), found.count.item()) == pytest.approx((beta, nu, n))
+    assert (found.beta.item(), found.nu.item(), found.number.item()) == pytest.approx((beta, nu, n))
 
 
 def test_draws_have_the_posteriors_moments():
@@ -106,7 +106,10 @@ def test_precision_is_not_covariance():
     drawn = family.draw(stream(1, "draws"), many).scale_tril
     precision = torch.linalg.inv(drawn @ drawn.mT)
     torch.testing.assert_close(
-        precision[:, 0].mean(0), torch.tensor([[0.25, 0.0], [0.0, 4.0]], dtype=torch.float64), atol=0.15, rtol=0.05
+        precision[:, 0].mean(0),
+        torch.tensor([[0.25, 0.0], [0.0, 4.0]], dtype=torch.float64),
+        atol=0.15,
+        rtol=0.05,
     )
     assert z_test(precision[:, 1].numpy(), (2 * family.W).numpy()) > ALPHA  # no points: dof times W
 
@@ -125,9 +128,7 @@ def test_evidence_is_the_product_of_predictive_t_densities():
 def test_evidence_is_likelihood_times_prior_over_posterior():
     family, z = mixture(), percepts(5)
     p = posterior_of(z, family)
-    after = NormalWishart(
-        3, m0=p.mean, beta=float(p.beta), nu=float(p.nu), W=torch.cholesky_inverse(p.inverse_scale)
-    )
+    after = NormalWishart(3, m0=p.mean, beta=float(p.beta), nu=float(p.nu), W=torch.cholesky_inverse(p.inverse_scale))
     phi = Components(*(part[:1] for part in components()))
     likelihood = log_table(features(z), phi).sum()
     expected = likelihood + family.log_density(phi) - after.log_density(phi)

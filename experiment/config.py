@@ -86,7 +86,7 @@ class Config:
         choices=STARTS,
     )
     starts: int = _setting(
-        4, "int", "starts that compete for each chain; the best log evidence is kept", group="game", least=1
+        6, "int", "starts that compete for each chain; the best log evidence is kept", group="game", least=1
     )
     sweeps: int = _setting(50, "int", "sweeps of the game in each round (T)", group="game", least=1)
     burn_in: int = _setting(20, "int", "sweeps of a round left out of its means", group="game", least=0)

@@ -40,8 +40,8 @@ class Start:
     """
 
     kind: str = "merge"
-    tries: int = 4
-    excess: float = 2.0
+    tries: int = 6
+    excess: float = 3.0
     before: int = 40
     after: int = 30
     tail: int = 10

@@ -84,7 +84,7 @@ class Watcher(Protocol):
 
 
 class LearningError(ArithmeticError):
-    """A loss was not finite; says in which round, for which agent, in which epoch and batch."""
+    """A loss or a log joint was not finite; says in which round, and where in it."""
 
 
 def member(name: str, agent: Agent, x: Tensor, streams: dict[str, torch.Generator], schedule: Schedule) -> Member:
@@ -124,6 +124,8 @@ def _round(game: Game, schedule: Schedule, members: Sequence[Member], progress: 
         schedule.sweeps,
         lambda steps: watcher.progress(steps, f"round {number}: game"),
     )
+    if not trace.log_joint.isfinite().all():
+        raise LearningError(f"round {number}: the log joint of the game is not finite, so the percepts are not")
     progress.done = number + 1
     progress.signs = state.signs
     progress.components = tuple(first_chain(belief.parameters) for belief in state.beliefs)

@@ -136,7 +136,10 @@ class NormalWishart:
             + (second - n[..., None, None] * _outer(mean))
             + (self.beta * n / beta)[..., None, None] * _outer(away)
         )
-        factor = torch.linalg.cholesky((inverse + inverse.mT) / 2)
+        # Without the check for success, which would make a GPU wait for the host in every sweep. Percepts that are
+        # not finite end as NaN, which the rounds report.
+        factor, failed = torch.linalg.cholesky_ex((inverse + inverse.mT) / 2)
+        factor = torch.where((failed == 0)[..., None, None], factor, math.nan)
         return Posterior(n, self.m0 + (n / beta).unsqueeze(-1) * away, beta, nu, factor)
 
     def evidence(self, posterior: Posterior) -> Tensor:

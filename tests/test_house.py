@@ -83,3 +83,21 @@ def test_packages_are_listed_and_files_belong_to_them():
     listed = tomllib.loads((HOME / "pyproject.toml").read_text())["tool"]["setuptools"]["packages"]
     found = {".".join(file.parent.relative_to(HOME).parts) for file in sources() if file.parent != HOME}
     assert found == set(listed)
+
+
+def test_the_readmes_example_runs(capsys):
+    """An example that is left out of the tests is an example that fails."""
+    text = (HOME / "README.md").read_text(encoding="utf-8")
+    blocks = text.split("```python\n")[1:]
+    assert len(blocks) == 1
+    exec(compile(blocks[0].split("```")[0], "README.md", "exec"), {})
+    assert "tensor(" in capsys.readouterr().out
+
+
+def test_the_readmes_commands_name_files_that_are_there():
+    text = (HOME / "README.md").read_text(encoding="utf-8")
+    assert ".venv/bin/python cli.py train --mode com" in text
+    import re
+
+    for link in re.findall(r"\]\(([^)]+)\)", text):
+        assert link.startswith("http") or (HOME / link).exists(), link

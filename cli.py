@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import importlib.util
+import os
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -94,26 +95,42 @@ def parse(argv: Sequence[str]) -> argparse.Namespace:
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run one command; the exit code: 0 done, 1 the run failed, 2 bad usage, 130 interrupted."""
-    _check_home()
-    from experiment.errors import RunError, UsageError
-
     argv = sys.argv[1:] if argv is None else list(argv)
-    arguments = parse(argv)
+    name = PROGRAM
     try:
-        return _COMMANDS[arguments.command](arguments, argv)
-    except UsageError as error:
-        print(f"{PROGRAM} {arguments.command}: {error}", file=sys.stderr)
-        return 2
-    except RunError as error:
-        print(f"{PROGRAM} {arguments.command}: {error}", file=sys.stderr)
-        return 1
+        _check_home()
+        from experiment.errors import RunError, UsageError
+
+        arguments = parse(argv)
+        name = f"{PROGRAM} {arguments.command}"
+        try:
+            code = _COMMANDS[arguments.command](arguments, argv)
+        except UsageError as error:
+            return _complain(f"{name}: {error}", 2)
+        except RunError as error:
+            return _complain(f"{name}: {error}", 1)
+        sys.stdout.flush()
+        return code
     except KeyboardInterrupt:
-        print(f"{PROGRAM} {arguments.command}: interrupted", file=sys.stderr)
-        return 130
+        return _complain(f"{name}: interrupted", 130)
     except BrokenPipeError:
-        # The reader of our output left (as `head` does); nothing more can be said to it.
-        sys.stderr.close()
-        return 1
+        return _give_up_stdout()  # the reader of our output left, as `head` does
+    except OSError as error:
+        _give_up_stdout()
+        return _complain(f"{name}: {error}", 1)
+
+
+def _complain(message: str, code: int) -> int:
+    """One line on stderr, also where a path in it holds line breaks."""
+    if sys.stderr is not None:
+        print(" ".join(message.splitlines()), file=sys.stderr)
+    return code
+
+
+def _give_up_stdout() -> int:
+    """What is still in the buffer cannot be written; without this Python would try again at its end."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    return 1
 
 
 def _train(arguments: argparse.Namespace, argv: Sequence[str]) -> int:

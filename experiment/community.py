@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import string
 from collections.abc import Mapping
 from dataclasses import replace
@@ -60,11 +61,11 @@ def pick_device(name: str) -> torch.device:
     """The device called `name`; auto is the first CUDA device if there is one. UsageError if it is not there."""
     if name == "auto":
         return torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    kind, _, number = name.partition(":")
-    if kind == "cpu" and not number:
+    if name == "cpu":
         return torch.device("cpu")
-    if kind != "cuda" or (":" in name and not number.isdecimal()):
-        raise UsageError(f"--device must be auto, cpu, cuda or cuda:N; it is {name!r}")
+    if not re.fullmatch(r"cuda(:[0-9]{1,3})?", name):
+        raise UsageError(f"--device must be auto, cpu, cuda or cuda:N; it is {name[:40]!r}")
+    number = name.partition(":")[2]
     count = torch.cuda.device_count() if torch.cuda.is_available() else 0
     if int(number or 0) >= count:
         raise UsageError(f"--device {name}: there are {count} CUDA devices")
@@ -131,8 +132,8 @@ def to_checkpoint(members: list[Member], progress: Progress, seconds: float) -> 
     }
 
 
-def from_checkpoint(members: list[Member], state: Mapping[str, Any], file: str) -> Progress:
-    """Put the members where the checkpoint's were. UsageError naming `file` if it is of another kind of run."""
+def from_checkpoint(members: list[Member], state: Mapping[str, Any], file: str) -> tuple[Progress, float]:
+    """Put the members where the checkpoint's were; also the seconds spent. UsageError naming `file` if it is unfit."""
     if state.get("format") != CHECKPOINT_FORMAT:
         raise UsageError(f"{file} has the format {state.get('format')!r}; this version reads {CHECKPOINT_FORMAT}")
     device = members[0].x.device
@@ -150,9 +151,14 @@ def from_checkpoint(members: list[Member], state: Mapping[str, Any], file: str) 
             for kind, generator in one.streams.items():
                 generator.set_state(saved["streams"][kind])
         components = tuple(Components(*(part.to(device) for part in parts)) for parts in state["components"])
-        return Progress(state["done"], state["signs"].to(device), components)
+        done, signs = state["done"], state["signs"].to(device)
+        if type(done) is not int or done < 1 or len(components) != len(members):
+            raise ValueError(f"it tells of {done!r} rounds and {len(components)} agents")
+        if signs.dim() != 3 or signs.shape[1:] != (len(members), len(members[0].x)):
+            raise ValueError(f"its signs have the shape {tuple(signs.shape)}")
+        return Progress(done, signs, components), float(state["seconds"])
     except (KeyError, RuntimeError, TypeError, ValueError, AttributeError) as error:
-        reason = str(error).splitlines()[0]
+        reason = " ".join(str(error).split())[:200]
         raise UsageError(f"{file} does not fit the run's settings: {reason}") from error
 
 

@@ -25,7 +25,8 @@ from models import LIKELIHOODS, MIXTURES, NETWORKS
 # The public reference's numbers for the modes.
 MODE_ALIASES = {"-1": "com", "0": "no-com", "1": "all"}
 
-_SEED_LIMIT = 2**63
+# No whole number is larger, if nothing smaller is said: beyond it lie mistypings and the limits of int64.
+_MOST = 10**9
 
 
 def _setting(
@@ -37,6 +38,7 @@ def _setting(
     choices: Iterable[str] | None = None,
     least: float | None = None,
     above: float | None = None,
+    most: float | None = None,
     saved: bool = True,
 ) -> Any:
     """A field. kind: int, float, bool, text, numbers (a list), path; a default of None allows absence.
@@ -50,6 +52,7 @@ def _setting(
         "choices": None if choices is None else tuple(choices),
         "least": least,
         "above": above,
+        "most": _MOST if most is None and kind == "int" else most,
         "saved": saved,
     }
     return dataclasses.field(default=default, metadata=metadata)
@@ -67,7 +70,7 @@ class Config:
         group="game",
         choices=MODES,
     )
-    signs: int = _setting(10, "int", "how many signs there are (K)", group="game", least=1)
+    signs: int = _setting(10, "int", "how many signs there are (K)", group="game", least=1, most=10_000)
     listener_state: str = _setting(
         "chain",
         "text",
@@ -86,9 +89,14 @@ class Config:
         choices=STARTS,
     )
     starts: int = _setting(
-        6, "int", "starts that compete for each chain; the best log evidence is kept", group="game", least=1
+        6,
+        "int",
+        "starts that compete for each chain; the best log evidence is kept",
+        group="game",
+        least=1,
+        most=10_000,
     )
-    sweeps: int = _setting(50, "int", "sweeps of the game in each round (T)", group="game", least=1)
+    sweeps: int = _setting(50, "int", "sweeps of the game in each round (T)", group="game", least=1, most=10**7)
     burn_in: int = _setting(20, "int", "sweeps of a round left out of its means", group="game", least=0)
     chains: int = _setting(
         1,
@@ -96,6 +104,7 @@ class Config:
         "chains of the game on the same percepts (C); agents learn from chain 0",
         group="game",
         least=1,
+        most=10_000,
     )
     dataset: str = _setting(
         "mnist5k", "text", "the objects; `cli.py data` describes them", group="objects", choices=DATASETS
@@ -124,13 +133,14 @@ class Config:
         "dimensions of a percept (L); the number of features with --likelihood identity",
         group="agents",
         least=1,
+        most=1_000,
     )
     rounds: int = _setting(4, "int", "rounds of mutual learning after the first game (R)", group="learning", least=0)
     epochs: int = _setting(80, "int", "epochs before the first game (E)", group="learning", least=0)
     round_epochs: int = _setting(5, "int", "epochs at the beginning of each later round", group="learning", least=0)
     batch_size: int = _setting(128, "int", "objects a step", group="learning", least=1)
     lr: float = _setting(1e-3, "float", "step size of Adam", group="learning", above=0)
-    seed: int = _setting(0, "int", "the one seed of all random streams", group="running", least=0)
+    seed: int = _setting(0, "int", "the one seed of all random streams", group="running", least=0, most=2**63 - 1)
     device: str = _setting("auto", "text", "auto, cpu, cuda or cuda:N", group="running")
     run_dir: Path | None = _setting(
         None, "path", "run folder; if none is given, a new one in runs/", group="running", saved=False
@@ -166,10 +176,10 @@ def resolve(flags: Mapping[str, Any], file: Path | None = None) -> Config:
 def read_file(file: Path) -> dict[str, Any]:
     """The settings in a TOML file, by field name, each checked."""
     try:
-        table = tomllib.loads(file.read_text(encoding="utf-8"))
+        table = tomllib.loads(file.read_text(encoding="utf-8-sig"))
     except OSError as error:
         raise UsageError(f"--config {file}: {error.strerror or error}") from error
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+    except (ValueError, RecursionError) as error:  # also UnicodeDecodeError, and numbers of thousands of digits
         raise UsageError(f"--config {file}: not valid TOML: {error}") from error
     values = {}
     names = {key(name): name for name in FIELDS}
@@ -221,7 +231,7 @@ def _from_text(name: str, typed: Any) -> Any:
     if kind == "bool":  # the flags --x and --no-x carry no text
         return typed
     if kind == "path":
-        return Path(typed)
+        return _absolute(name, typed)
     try:
         if kind == "int":
             return int(typed)
@@ -229,7 +239,7 @@ def _from_text(name: str, typed: Any) -> Any:
             return float(typed)
         if kind == "numbers":
             return tuple(float(part) for part in typed.split(","))
-    except ValueError:
+    except (ValueError, OverflowError):
         what = {"int": "a whole number", "float": "a number", "numbers": "numbers with commas between"}[kind]
         raise UsageError(f"{flag(name)} must be {what}; it is {typed!r}") from None
     return typed
@@ -254,11 +264,19 @@ def _from_toml(name: str, value: Any, place: str) -> Any:
         return str(value)
     if not fits:
         raise UsageError(f"{place} must be {what}; it is {value!r}")
-    if kind == "float":
-        return float(value)
-    if kind == "numbers":
-        return tuple(float(v) for v in value)
-    return Path(value) if kind == "path" else value
+    try:
+        if kind == "float":
+            return float(value)
+        if kind == "numbers":
+            return tuple(float(v) for v in value)
+    except OverflowError:
+        raise UsageError(f"{place} is too large") from None
+    return _absolute(name, value) if kind == "path" else value
+
+
+def _absolute(name: str, typed: str) -> Path:
+    """A path that is saved with a run must mean the same from every folder."""
+    return Path(typed).absolute() if FIELDS[name].metadata["saved"] else Path(typed)
 
 
 def _checked(name: str, value: Any, place: str) -> Any:
@@ -270,14 +288,14 @@ def _checked(name: str, value: Any, place: str) -> Any:
             f"{place} must be one of {', '.join(rule['choices'])}; it is {value!r}{suggestion(value, rule['choices'])}"
         )
     numbers = value if rule["kind"] == "numbers" else [value] if rule["kind"] in ("int", "float") else []
+    if rule["most"] is not None and value > rule["most"]:
+        raise UsageError(f"{place} must be {rule['most']} or less; it is {_shortened(value)}")
+    if rule["least"] is not None and value < rule["least"]:
+        raise UsageError(f"{place} must be {rule['least']} or more; it is {_shortened(value)}")
     if not all(math.isfinite(number) for number in numbers):
         raise UsageError(f"{place} must be finite; it is {value!r}")
-    if rule["least"] is not None and value < rule["least"]:
-        raise UsageError(f"{place} must be {rule['least']} or more; it is {value}")
     if rule["above"] is not None and value <= rule["above"]:
         raise UsageError(f"{place} must be more than {rule['above']}; it is {value}")
-    if name == "seed" and value >= _SEED_LIMIT:
-        raise UsageError(f"{place} must be less than 2**63; it is {value}")
     if name == "acceptance":
         from inference.proposals import acceptance_rule
 
@@ -286,6 +304,12 @@ def _checked(name: str, value: Any, place: str) -> Any:
         except ValueError as error:
             raise UsageError(f"{place} {error}") from None
     return value
+
+
+def _shortened(number: float) -> str:
+    if abs(number) < 10**20:
+        return str(number)
+    return f"{'-' if number < 0 else ''}10**{int(math.log10(abs(number)))} or so"
 
 
 def _check_together(config: Config) -> None:

@@ -30,13 +30,16 @@ from numpy.typing import NDArray
 from experiment import scores
 from experiment.environment import environment
 from experiment.errors import UsageError
-from experiment.store import atomic_path, to_plain
+from experiment.store import atomic_path, reserve, to_plain
 
 # The pairs of objects whose co-assignment is followed: the same ones in every run with as many objects.
 _PAIRS_SEED = 20230101
 
 # R-hat and ESS split each chain in two and need two draws of each half.
 _MIN_DRAWS = 4
+
+# Headers, names and coordinates of a file, in bytes; generous.
+_HDF5_OVERHEAD = 400_000
 
 
 @dataclass(frozen=True, eq=False)
@@ -137,8 +140,14 @@ def save_posterior(
 ) -> Any:
     """Write `to_arviz` of the same arguments to `path` (netCDF) and return it. Nothing stays open."""
     data = to_arviz(trace, burn_in=burn_in, settings=settings, thin=thin, pairs=pairs, keep_signs=keep_signs)
+    groups = [data[group] for group in ("posterior", "sample_stats")]
+    size = sum(array.nbytes for group in groups for array in group.data_vars.values())
     with atomic_path(path) as beside:
-        _write(data, beside)
+        reserve(beside, size + _HDF5_OVERHEAD)
+        try:
+            _write(data, beside)
+        except RuntimeError as error:  # what h5py makes of a disk that fills up all the same
+            raise OSError(str(error).splitlines()[0]) from error
     return data
 
 

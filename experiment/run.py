@@ -8,7 +8,9 @@ from __future__ import annotations
 
 import os
 import platform
+import signal
 import subprocess
+import threading
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
@@ -71,6 +73,7 @@ def resume(
         flags = {} if rounds is None else {"rounds": rounds}
         config = settings.resolve(flags, folder.file(store.CONFIG))
         manifest = folder.read_manifest()
+        _refuse_changes(config, manifest, folder)
         device = pick_device(config.device)
         objects, config = load_objects(config)
         if manifest.get("checksum") != objects.checksum:
@@ -78,16 +81,29 @@ def resume(
         members = build_members(config, objects, device)
         progress, spent = Progress(0), 0.0
         if folder.file(store.CHECKPOINT).exists() or folder.file(store.PREVIOUS).exists():
-            state = folder.load_checkpoint()
-            progress = from_checkpoint(members, state, str(folder.file(store.CHECKPOINT)))
-            spent = float(state["seconds"])
+            file = str(folder.file(store.CHECKPOINT))
+            progress, spent = from_checkpoint(members, folder.load_checkpoint(), file)
+            if progress.done == config.rounds + 1 and not _results_are_whole(folder):
+                # The last round is played again, exactly, for what it left.
+                printer.note(f"warning: results in {path} are lost or damaged; the last round is played again")
+                progress, spent = Progress(0), 0.0
+                if config.rounds:
+                    file = str(folder.file(store.PREVIOUS))
+                    progress, spent = from_checkpoint(members, folder.load_checkpoint(previous=True), file)
+                else:
+                    members = build_members(config, objects, device)
         if progress.done > config.rounds + 1:
             raise UsageError(f"--rounds must be {progress.done - 1} or more: so many are done; it is {config.rounds}")
         if progress.done == config.rounds + 1 and manifest["status"] == "done":
             raise UsageError(f"--resume {path}: the run is complete; --rounds R with R > {config.rounds} would go on")
         folder.write_text(store.CONFIG, settings.to_toml(config))
-        folder.update_manifest(status="running", resumed=[*manifest.get("resumed", []), list(command_line)])
+        _check_metrics(folder, config, progress, printer)
         folder.truncate_metrics(lambda row: row["round"] < progress.done)
+        resumed = manifest.get("resumed")
+        history = resumed if isinstance(resumed, list) else []
+        folder.update_manifest(
+            status="running", settings=settings.plain(config), resumed=[*history, list(command_line)]
+        )
         with _status(folder):
             return _Run(config, objects, members, progress, folder, printer, spent).go()
 
@@ -224,10 +240,57 @@ def _status(folder: RunFolder) -> Iterator[None]:
         yield
     except BaseException as error:
         status = "interrupted" if isinstance(error, KeyboardInterrupt) else "failed"
-        with suppress(RunError):  # a full disk: the error that is on its way says so
+        with _uninterrupted(), suppress(RunError):  # a full disk: the error that is on its way says so
             folder.update_manifest(status=status, error=str(error) or type(error).__name__)
+        if isinstance(error, MemoryError | torch.OutOfMemoryError) or "not enough memory" in str(error):
+            raise RunError(f"there is not enough memory for these settings (run folder: {folder.path})") from error
         raise
     folder.update_manifest(status="done", error=None)
+
+
+@contextmanager
+def _uninterrupted() -> Iterator[None]:
+    """A second Ctrl-C must not break off the tidying up after the first."""
+    if threading.current_thread() is not threading.main_thread():  # only the main thread is interrupted
+        yield
+        return
+    before = signal.signal(signal.SIGINT, signal.SIG_IGN)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, before)
+
+
+def _refuse_changes(config: Config, manifest: dict[str, Any], folder: RunFolder) -> None:
+    """A run goes on as what it began; rounds may be added, and its data may have moved."""
+    made = manifest.get("settings")
+    if not isinstance(made, dict):
+        raise UsageError(f"{folder.file(store.MANIFEST)} is damaged: it holds no settings")
+    now = store.to_plain(settings.plain(config))
+    for name, value in now.items():
+        if name not in ("rounds", "data-root", "download", "device") and made.get(name) != value:
+            raise UsageError(
+                f"{folder.file(store.CONFIG)}: {name} = {value} is not what the run was made with, {made.get(name)}"
+            )
+
+
+def _results_are_whole(folder: RunFolder) -> bool:
+    try:
+        summary = folder.read_json(store.SUMMARY)
+    except UsageError:
+        return False
+    return "agents" in summary and all(folder.file(name).exists() for name in (store.SIGNS, store.POSTERIOR))
+
+
+def _check_metrics(folder: RunFolder, config: Config, progress: Progress, printer: Printer) -> None:
+    """UsageError for rows that are not ours; a line for rows that are lost, which no one can bring back."""
+    sweeps = 0
+    for number, row in enumerate(folder.read_metrics(), 1):
+        if row.get("kind") not in ("epoch", "sweep") or type(row.get("round")) is not int:
+            raise UsageError(f"{folder.file(store.METRICS)}, line {number} is not of a run of this program")
+        sweeps += row["kind"] == "sweep" and row["round"] < progress.done
+    if sweeps < progress.done * config.sweeps:
+        printer.note(f"warning: {folder.file(store.METRICS)} has lost rows of the rounds that are done")
 
 
 def _free_folder(config: Config) -> Path:

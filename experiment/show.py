@@ -23,7 +23,8 @@ class Printer:
     """The `Watcher` of a run at a terminal or in a log file."""
 
     def __init__(self) -> None:
-        self.bars = sys.stderr.isatty()
+        # Closed by the caller, stderr is None
+        self.bars = sys.stderr is not None and sys.stderr.isatty()
 
     def say(self, text: str) -> None:
         """One line of results."""
@@ -36,7 +37,8 @@ class Printer:
 
     def note(self, text: str) -> None:
         """One line about the run, not a result."""
-        print(text, file=sys.stderr, flush=True)
+        if sys.stderr is not None:
+            print(text, file=sys.stderr, flush=True)
 
     def objects(self, objects: Objects, views: Sequence[float], signs: int) -> None:
         """What the agents look at."""

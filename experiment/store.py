@@ -25,6 +25,7 @@ import logging
 import math
 import os
 import shutil
+import warnings
 from collections import OrderedDict
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager, suppress
@@ -215,21 +216,23 @@ class RunFolder:
                 os.replace(newest, previous)
         self._newest_damaged = False
 
-    def load_checkpoint(self) -> dict[str, Any]:
+    def load_checkpoint(self, *, previous: bool = False) -> dict[str, Any]:
         """The newest whole checkpoint, on the CPU, read by the safe loader, which executes no pickle.
 
-        A damaged newest one is reported on the "mhng" logger and the previous one is returned. `UsageError`
-        naming the file if neither can be read.
+        `previous` asks for the one before it. A damaged newest one is reported on the "mhng" logger and the
+        previous one is returned. `UsageError` naming the file if neither can be read.
         """
         import torch
 
         faults: list[str] = []
-        for name in (CHECKPOINT, PREVIOUS):
+        for name in (PREVIOUS,) if previous else (CHECKPOINT, PREVIOUS):
             file = self.path / name
             if not file.exists():
                 continue
             try:
-                state = torch.load(file, map_location="cpu", weights_only=True)
+                with warnings.catch_warnings():
+                    warnings.simplefilter("ignore")  # torch explains at length what a foreign file is not
+                    state = torch.load(file, map_location="cpu", weights_only=True)
                 if not isinstance(state, dict):
                     raise TypeError(f"it holds a {type(state).__name__}, not a dict")
             except Exception as error:
@@ -237,7 +240,7 @@ class RunFolder:
                 faults.append(f"{file} cannot be read ({_short(error)})")
                 self._newest_damaged |= name == CHECKPOINT
                 continue
-            if name == PREVIOUS:
+            if name == PREVIOUS and not previous:
                 reason = faults[0] if faults else f"{self.path / CHECKPOINT} is missing"
                 log.warning("%s; going on from the one before, %s", reason, file)
             return state
@@ -270,6 +273,8 @@ class RunFolder:
         manifest = self.read_json(MANIFEST)
         if manifest.get("made_by") != MADE_BY:
             raise UsageError(f"{self.path / MANIFEST} is not of a run of this program")
+        if manifest.get("status") not in STATUSES:
+            raise UsageError(f"{self.path / MANIFEST} is damaged: its status is {manifest.get('status')!r}")
         return manifest
 
     # -- metrics -----------------------------------------------------------------------------------
@@ -324,6 +329,16 @@ def atomic_path(target: Path) -> Iterator[Path]:
         with suppress(OSError):
             beside.unlink(missing_ok=True)
         raise
+
+
+def reserve(file: Path, size: int) -> None:
+    """Make `file` with room for `size` bytes, or raise the OSError of a full disk.
+
+    For writers that do not survive one: HDF5 raises what it likes, or crashes while it closes.
+    """
+    with file.open("wb") as out:
+        if hasattr(os, "posix_fallocate"):
+            os.posix_fallocate(out.fileno(), 0, max(size, 1))
 
 
 def to_plain(value: Any) -> Any:
@@ -424,7 +439,7 @@ def _line(row: Mapping[str, object]) -> str:
 def _json_object(data: bytes, place: str) -> dict[str, Any]:
     try:
         value = json.loads(data)
-    except ValueError:
+    except (ValueError, RecursionError):
         value = None
     if not isinstance(value, dict):
         raise UsageError(f"{place} is not a JSON object")

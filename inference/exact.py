@@ -39,7 +39,8 @@ def transition_matrix(log_prior: Tensor, speaker: Tensor, listener: Tensor, rule
     K = len(log_prior)
     proposal = proposal_logits(log_prior, speaker.unsqueeze(0)).softmax(-1).squeeze(0)
     current, proposed = torch.arange(K).repeat_interleave(K), torch.arange(K).repeat(K)
-    accept = rule(offer(listener.expand(K * K, K), proposed, current)).exp().nan_to_num(0.0).view(K, K)
+    offered = offer(listener.expand(K * K, K), proposed, current)
+    accept = torch.where(offered.log_ratio.isnan(), 0.0, rule(offered).exp()).view(K, K)
     moves = proposal * accept
     moves = moves - moves.diagonal().diag_embed()
     return moves + (1 - moves.sum(1)).diag_embed()

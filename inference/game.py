@@ -12,11 +12,12 @@ Modes
 Listener states, what a proposal is compared with (com and all)
     chain           the listener's own sign: every agent keeps a chain of its own
     shared          one sign per object for all agents: the textbook sampler of the joint model
-    speaker-sample  the listener's own last sample as a speaker, which is the public reference's rule. It is not
+    speaker-sample  the listener's own last sample as a speaker (at the beginning of a round: its sign), which is the
+                    public reference's rule. It is not
                     a Markov chain of the posterior: the accepted sign updates the parameters and is forgotten
 
-What is proved: with the parameters held fixed, `chain`, `shared` and `gibbs` have the posterior of the signs
-given all percepts as their stationary law. With the parameters redrawn, `shared` and `gibbs` sample the
+What is proved, for two agents: with the parameters held fixed, `chain`, `shared` and `gibbs` have the posterior of the
+signs given all percepts as their stationary law. With the parameters redrawn, `shared` and `gibbs` sample the
 joint posterior of signs and parameters. `chain` does not exactly: each agent's parameters then follow its own
 copy of the signs, and the two conditionals belong to no one joint law (docs/correctness.md measures it).
 """
@@ -191,5 +192,6 @@ def _redraw(
 def _put(signs: Tensor, agents: list[int], new: Tensor) -> Tensor:
     """A copy of signs (C, M, N) in which `agents` have `new` (C, N)."""
     result = signs.clone()
-    result[:, agents] = new.unsqueeze(1)
+    for m in agents:  # one by one: a list as an index would be copied to the device
+        result[:, m] = new
     return result

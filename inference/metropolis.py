@@ -49,11 +49,12 @@ def step(
     proposed = draw(speaker_generator, proposal_logits(log_prior, speaker_table))
     offered = offer(listener_table, proposed, current)
     log_u = torch.rand(current.shape, generator=listener_generator, dtype=torch.float64, device=current.device).log()
-    # `<` with NaN is false: both signs impossible is a rejection, as it should be.
-    accepted = log_u < rule(offered)
+    # Two impossible signs are a rejection, also by rules that never look at the ratio.
+    not_a_number = offered.log_ratio.isnan()
+    accepted = (log_u < rule(offered)) & ~not_a_number
     return Turn(
         signs=torch.where(accepted, proposed, current),
         proposed=proposed,
         accepted=accepted,
-        not_a_number=offered.log_ratio.isnan(),
+        not_a_number=not_a_number,
     )

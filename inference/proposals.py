@@ -19,7 +19,8 @@ The acceptance rules take log r and the tables they may look at; each returns lo
     binary        1 if r >= 1, else 0
 
 All but `mh` are tempering and the alternatives that Okumura et al. (2023) compare people's behaviour against. Of
-them only `numerator` keeps the joint posterior as well; it accepts less often than `mh`, everywhere.
+them only `numerator` keeps the joint posterior of three or more signs as well (with two, `subtraction` does too); it
+accepts less often than `mh`, everywhere.
 """
 
 from __future__ import annotations

@@ -70,7 +70,7 @@ class Played:
 
     round: int
     trace: Trace
-    start_evidence: Tensor | None  # (C, tries) in round 0
+    start_evidence: Tensor | None  # (C, 1 or M, tries) in round 0, see `starts.begin`
 
 
 class Watcher(Protocol):
@@ -111,6 +111,10 @@ def _round(game: Game, schedule: Schedule, members: Sequence[Member], progress: 
     for m, one in enumerate(members):
         _learn(one, m, number, schedule, progress, watcher)
     players = [one.agent.perceive(one.x, one.streams["perceive"]) for one in members]
+    for one, player in zip(members, players, strict=True):
+        # The last step of learning may have done what no loss has told of.
+        if not player.z.isfinite().all():
+            raise LearningError(f"round {number}, agent {one.name}: percepts are not finite; a smaller --lr may help")
     generators = [one.streams["play"] for one in members]
 
     signs, evidence = progress.signs, None

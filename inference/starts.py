@@ -10,9 +10,10 @@ kept. No label takes part.
     merge   the first agent clusters its percepts into more signs than K, all agents play with those, and then pairs
             of signs are merged, each time the pair that raises (or least lowers) the log evidence, until K remain
 
-In `com` and `all` two things cross between agents: the names that the first agent gives (signs, as in the game),
-and for `merge` and for the choice among starts one number per pair of signs, or per start: an agent's change of log
-evidence. Percepts and parameters do not. In `no-com` every agent starts by itself and judges by its own evidence.
+In all modes but `no-com` two things cross between agents: the names that the first agent gives (signs, as in the
+game), and numbers: an agent's change of log evidence for each pair of signs that `merge` may join, and its log
+evidence for each of several starts. Percepts and parameters do not. In `no-com` every agent starts by itself and
+judges by its own evidence.
 """
 
 from __future__ import annotations
@@ -50,14 +51,17 @@ class Start:
 def begin(
     start: Start, game: Game, players: Sequence[Starter], generators: Sequence[torch.Generator], chains: int
 ) -> tuple[Tensor, Tensor]:
-    """Signs (C, M, N) to begin `chains` chains from, and the evidence (C, tries) of the starts they come from."""
+    """Signs (C, M, N) to begin `chains` chains from, and the evidence of the starts that competed for each.
+
+    The evidence is (C, 1, tries), summed over agents; in `no-com`, where each agent keeps its own best, (C, M, tries).
+    """
     if game.mode == "no-com":
         each = [
             _begin(start, game, [player], [generator], chains)
             for player, generator in zip(players, generators, strict=True)
         ]
         signs, evidence = zip(*each, strict=True)
-        return torch.cat(signs, dim=1), torch.stack(evidence).sum(0)
+        return torch.cat(signs, dim=1), torch.cat(evidence, dim=1)
     return _begin(start, game, players, generators, chains)
 
 
@@ -75,11 +79,11 @@ def _begin(
         raise ValueError(f"start must be one of {', '.join(STARTS)}; it is {start.kind!r}")
     if start.tries == 1:
         evidence = torch.stack([p.evidence(signs[:, m], game.K) for m, p in enumerate(players)]).sum(0)
-        return signs, evidence.unsqueeze(1)
+        return signs, evidence.view(chains, 1, 1)
     state, trace = play(game, players, generators, init(players, generators, signs, game.K), start.after)
     evidence = trace.evidence[:, -start.tail :].mean(1).view(chains, start.tries)
     best = evidence.argmax(1) + torch.arange(chains, device=evidence.device) * start.tries
-    return state.signs[best], evidence
+    return state.signs[best], evidence.unsqueeze(1)
 
 
 def _from_prior(game: Game, players: Sequence[Starter], generators: Sequence[torch.Generator], chains: int) -> Tensor:
@@ -125,18 +129,27 @@ def _merged(
 def merge(players: Sequence[Starter], signs: Tensor, K: int, target: int) -> Tensor:
     """Merge pairs of the K signs (C, M, N), by the summed change of log evidence, until `target` remain.
 
-    All agents rename alike. Afterwards the signs are 0..target-1. Gains are found anew after each merger.
+    All agents rename alike. Afterwards the signs are 0..target-1. A merger changes the gains of the merged sign only,
+    so K gains are found anew after each, not K^2.
     """
     signs = signs.clone()
     C = len(signs)
     chain = torch.arange(C, device=signs.device)
+
+    def gains(one: Tensor) -> Tensor:
+        return torch.stack([p.merge_gain(signs[:, m], K, one) for m, p in enumerate(players)]).sum(0)
+
+    gain = torch.stack([gains(torch.full_like(chain, k)) for k in range(K)], dim=1)
+    gain.diagonal(dim1=1, dim2=2).fill_(-torch.inf)
     alive = torch.ones(C, K, dtype=torch.bool, device=signs.device)
     for _ in range(K - target):
-        gain = torch.stack([p.merge_gain(signs[:, m], K) for m, p in enumerate(players)]).sum(0)
-        allowed = (alive.unsqueeze(2) & alive.unsqueeze(1)).triu(1)
-        best = gain.masked_fill(~allowed, -torch.inf).flatten(1).argmax(1)
-        kept, gone = best // K, best % K
+        best = gain.flatten(1).argmax(1)
+        kept, gone = torch.minimum(best // K, best % K), torch.maximum(best // K, best % K)
         signs = torch.where(signs == gone[:, None, None], kept[:, None, None], signs)
         alive[chain, gone] = False
+        row = gains(kept).masked_fill(~alive, -torch.inf)
+        row[chain, kept] = -torch.inf
+        gain[chain, kept], gain[chain, :, kept] = row, row
+        gain[chain, gone], gain[chain, :, gone] = -torch.inf, -torch.inf
     names = alive.cumsum(1) - 1
     return names.gather(1, signs.flatten(1)).view_as(signs)

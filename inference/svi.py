@@ -105,23 +105,31 @@ class Learner:
                 try:
                     loss = bound(self.x[index], objects=N, index=index, signs=signs, components=components) / N
                 except ValueError as error:
-                    if all(part.isfinite().all() for part in self.agent.encoder(self.x[index])):
+                    if self._is_finite(index):
                         raise
-                    raise _not_finite(epoch, len(steps) + 1) from error
+                    raise _not_finite(epoch, steps) from error
                 self.optimiser.zero_grad()
                 loss.backward()
                 self.optimiser.step()
                 # Of the whole data set, so a batch counts by its share of the objects.
                 steps.append(torch.stack([loss.detach(), parts.reconstruction / N]) * len(index) / N)
         told = torch.stack(steps)
-        finite = told.isfinite().all(1)
-        if not finite.all():
-            raise _not_finite(epoch, int((~finite).nonzero()[0]) + 1)
+        if not told.isfinite().all():
+            raise _not_finite(epoch, steps)
         loss_sum, reconstruction = told.sum(0).tolist()
         return Loss(reconstruction=reconstruction, kl=loss_sum + reconstruction)
 
+    @torch.no_grad()
+    def _is_finite(self, index: Tensor) -> bool:
+        """Whether the networks' outputs for these objects are numbers at all."""
+        loc, scale = self.agent.encoder(self.x[index])
+        outputs = (loc, scale, self.agent.decoder(loc))
+        return all(bool(output.isfinite().all()) for output in outputs)
 
-def _not_finite(epoch: int, batch: int) -> NotFiniteError:
+
+def _not_finite(epoch: int, steps: list[Tensor]) -> NotFiniteError:
+    """Names the first batch whose loss was not finite: one of `steps`, or the one after them."""
+    batch = 1 + next((n for n, step in enumerate(steps) if not step.isfinite().all()), len(steps))
     return NotFiniteError(f"the loss was not finite in epoch {epoch}, batch {batch}")
 
 

@@ -51,8 +51,8 @@ class Starter(Player, Protocol):
     def evidence(self, signs: Tensor, K: int) -> Tensor:
         """(C,) log p(z | signs), phi integrated out."""
 
-    def merge_gain(self, signs: Tensor, K: int) -> Tensor:
-        """(C, K, K) change of log evidence if two signs became one."""
+    def merge_gain(self, signs: Tensor, K: int, one: Tensor) -> Tensor:
+        """(C, K) change of log evidence if sign `one` (C,) of each chain became one with each other sign."""
 
 
 class State(NamedTuple):
@@ -68,5 +68,5 @@ class Info(NamedTuple):
 
     accepted: Tensor  # (C, M) proposals accepted with agent m as listener, of N (no-com and gibbs: 0)
     not_a_number: Tensor  # (C,) ratios that were NaN, and therefore rejections
-    log_joint: Tensor  # (C,) sum over agents of log p(w, phi, z)
+    log_joint: Tensor  # (C,) log p(w, phi, z) of all agents, see `game.log_joint`
     evidence: Tensor  # (C,) sum over agents of log p(z | w), phi integrated out

@@ -104,6 +104,8 @@ class NormalWishart:
         self.W = scale
         self.W_inverse = torch.cholesky_inverse(factor)
         self._prior_factor = torch.linalg.cholesky(self.W_inverse)
+        # A number on the host, made once: making a tensor of it in every sweep would be a copy to the device.
+        self._prior_log_gamma = float(torch.mvlgamma(torch.tensor(self.nu / 2, dtype=torch.float64), latent))
 
     # -- percepts to hyperparameters -----------------------------------------------------------------
 
@@ -145,10 +147,10 @@ class NormalWishart:
     def evidence(self, posterior: Posterior) -> Tensor:
         """log p(the percepts of one sign), mu and Lambda integrated out (Murphy 2007, eq. 266): (...,)."""
         L = self.latent
-        nu, prior_nu = posterior.nu, self.W.new_tensor(self.nu)
+        nu = posterior.nu
         return (
             torch.mvlgamma(nu / 2, L)
-            - torch.mvlgamma(prior_nu / 2, L)
+            - self._prior_log_gamma
             + self.nu * _log_diagonal(self._prior_factor)
             - nu * _log_diagonal(posterior.inverse_scale)
             + L / 2 * (math.log(self.beta) - posterior.beta.log())
@@ -182,7 +184,7 @@ class NormalWishart:
             - whitened.square().sum((-2, -1)) / 2
             - nu * L / 2 * math.log(2)
             + nu * _log_diagonal(self._prior_factor)
-            - torch.mvlgamma(self.W.new_tensor(nu / 2), L)
+            - self._prior_log_gamma
         )
         d = (components.mu - self.m0).unsqueeze(-1)
         distance = torch.linalg.solve_triangular(scale_tril, d, upper=False).square().sum((-2, -1))

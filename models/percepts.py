@@ -58,14 +58,15 @@ class Percepts:
         sums = self.mixture.sums(self._features, signs, K)
         return self.mixture.evidence(self.mixture.posterior(sums)).sum(-1)
 
-    def merge_gain(self, signs: Tensor, K: int) -> Tensor:
-        """Change of log evidence if the objects of signs i and j shared one: signs (C, N) -> (C, K, K).
+    def merge_gain(self, signs: Tensor, K: int, one: Tensor) -> Tensor:
+        """Change of log evidence if the objects of sign `one` (C,) shared each other sign: signs (C, N) -> (C, K).
 
-        Sums add up, so all K^2 mergers come from the sums of K signs. The diagonal is meaningless.
+        Sums add up, so a merger needs no second look at the objects. The entry of `one` itself is meaningless.
         """
         mixture = self.mixture
         sums = mixture.sums(self._features, signs, K)
         alone = mixture.evidence(mixture.posterior(sums))
-        pairs = sums._replace(values=sums.values.unsqueeze(-2) + sums.values.unsqueeze(-3))
+        chains = torch.arange(len(signs), device=signs.device)
+        pairs = sums._replace(values=sums.values + sums.values[chains, one].unsqueeze(1))
         together = mixture.evidence(mixture.posterior(pairs))
-        return together - alone.unsqueeze(-1) - alone.unsqueeze(-2)
+        return together - alone - alone[chains, one].unsqueeze(1)

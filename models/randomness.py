@@ -33,8 +33,12 @@ def global_draws_from(generator: torch.Generator) -> Iterator[None]:
 
     For code that draws from the global state only: network initialisation and `Distribution.rsample`.
     """
-    devices = [generator.device] if generator.device.type == "cuda" else []
+    on_cuda = generator.device.type == "cuda"
     seed = integer(generator)
-    with torch.random.fork_rng(devices=devices):
-        torch.manual_seed(seed)
+    with torch.random.fork_rng(devices=[generator.device] if on_cuda else []):
+        # Not torch.manual_seed: it would seed every device, and only what is forked is put back.
+        torch.default_generator.manual_seed(seed)
+        if on_cuda:
+            with torch.cuda.device(generator.device):
+                torch.cuda.manual_seed(seed)
         yield

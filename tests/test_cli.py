@@ -66,6 +66,40 @@ def test_bad_usage_is_one_line_and_exit_code_2(arguments, said, tmp_path, monkey
     assert list(tmp_path.iterdir()) == []
 
 
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs /dev/full")
+@pytest.mark.parametrize("unbuffered", ["", "1"])
+def test_output_that_cannot_be_written_is_no_traceback(unbuffered):
+    environment = os.environ | {"PYTHONUNBUFFERED": unbuffered}
+    with open("/dev/full", "w") as full:
+        done = subprocess.run(
+            [sys.executable, str(HOME / "cli.py"), "models"],
+            stdout=full, stderr=subprocess.PIPE, text=True, env=environment,
+        )  # fmt: skip
+    assert done.returncode == 1 and "No space left" in done.stderr and done.stderr.count("\n") == 1
+
+
+def test_a_reader_that_leaves_and_a_closed_stderr_are_no_traceback(tmp_path):
+    door = f"'{sys.executable}' '{HOME / 'cli.py'}'"
+    left = subprocess.run(["bash", "-c", f"{door} models | true; exit ${{PIPESTATUS[0]}}"], capture_output=True)
+    assert left.returncode in (0, 1) and left.stderr == b""
+    command = f"{door} train {' '.join(SMALL)} --rounds 0 --run-dir run 2>&-"
+    assert subprocess.run(["bash", "-c", command], cwd=tmp_path, capture_output=True).returncode == 0
+
+
+def test_an_interrupt_before_the_arguments_are_read_is_one_line(monkeypatch, capsys):
+    def interrupted(*_):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(cli, "parse", interrupted)
+    assert cli.main(["models"]) == 130
+    assert capsys.readouterr().err == "cli.py: interrupted\n"
+
+
+def test_a_path_with_a_line_break_makes_one_line(capsys):
+    assert cli.main(["train", "--config", "new\nline.toml"]) == 2
+    assert capsys.readouterr().err.count("\n") == 1
+
+
 def test_the_variants_and_data_sets_are_listed(capsys, tmp_path):
     assert cli.main(["models"]) == 0
     out = capsys.readouterr().out

@@ -50,7 +50,12 @@ def test_the_references_numbers_stand_for_modes(typed, mode, tmp_path):
         ({"agents": "3"}, ["--agents", "3"]),
         ({"batch_size": "0"}, ["--batch-size"]),
         ({"seed": "-1"}, ["--seed", "0 or more"]),
-        ({"seed": str(2**63)}, ["--seed", "2**63"]),
+        ({"seed": str(2**63)}, ["--seed", "or less"]),
+        ({"seed": "9" * 400}, ["--seed", "or less", "10**"]),
+        ({"signs": "-" + "9" * 400}, ["--signs", "-10**"]),
+        ({"signs": "9" * 5000}, ["--signs", "whole number"]),
+        ({"batch_size": "9" * 30}, ["--batch-size", "or less"]),
+        ({"lr": "9" * 400}, ["--lr", "finite"]),
         ({"acceptance": "constant:2"}, ["--acceptance", "constant:P"]),
         ({"sweeps": "5", "burn_in": "5"}, ["--burn-in", "--sweeps = 5"]),
         ({"network": "convv"}, ["--network", "did you mean conv?"]),
@@ -83,6 +88,10 @@ def test_wrong_flags_are_named(flags, said):
         ("epochs = 3\nepochs = 4", ["not valid TOML"]),
         ("epochs = ", ["not valid TOML"]),
         ("signs = 0", ["signs must be 1 or more"]),
+        ("lr = " + "9" * 400, ["lr is too large"]),
+        ("views = [0, " + "9" * 400 + "]", ["views is too large"]),
+        ("limit = " + "9" * 5000, ["not valid TOML"]),
+        ("views = " + "[" * 9000, ["not valid TOML"]),
     ],
 )
 def test_wrong_keys_are_named_with_their_file(text, said, tmp_path):
@@ -92,6 +101,18 @@ def test_wrong_keys_are_named_with_their_file(text, said, tmp_path):
     assert "\n" not in message and "run.toml" in message
     for part in said:
         assert part in message
+
+
+def test_a_byte_order_mark_is_no_setting(tmp_path):
+    file = tmp_path / "run.toml"
+    file.write_bytes(b"\xef\xbb\xbfepochs = 3\n")
+    assert resolve({}, file).epochs == 3
+
+
+def test_a_saved_path_means_the_same_from_every_folder(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    assert resolve({"data_root": "here"}).data_root == tmp_path / "here"
+    assert resolve({}, write(tmp_path, 'data-root = "here"')).data_root == tmp_path / "here"
 
 
 def test_an_empty_file_means_the_defaults_and_an_absent_one_is_an_error(tmp_path):

@@ -1,6 +1,7 @@
 """A run from settings to a folder: what it leaves, that a stopped one goes on exactly, that faults leave nothing."""
 
 import json
+import os
 import shutil
 from dataclasses import replace
 
@@ -163,18 +164,118 @@ def test_resuming_what_does_not_fit_is_refused(finished, tmp_path):
     folder = tmp_path / "other"
     shutil.copytree(finished[0], folder)
     text = (folder / "config.toml").read_text()
-    for wrong, right, said in [("views", "[0.0, 45.0]", "objects"), ("latent-dim", "2", "checkpoint")]:
-        changed = {"views": "[0.0, 30.0]", "latent-dim": "4"}[wrong]
-        (folder / "config.toml").write_text(text.replace(f"{wrong} = {right}", f"{wrong} = {changed}"))
-        with pytest.raises(UsageError, match=said):
+    for line, other in [("seed = 0", "seed = 1"), ("latent-dim = 2", "latent-dim = 4"), ("lr = 0.001", "lr = 0.01")]:
+        (folder / "config.toml").write_text(text.replace(line, other))
+        with pytest.raises(UsageError, match=rf"config.toml: {other.split()[0]} .* not what the run was made with"):
             resume(folder, rounds="4", printer=Quiet())
-    assert "done" in (folder / "manifest.json").read_text()
+    (folder / "config.toml").write_text(text)
+    manifest = json.loads((folder / "manifest.json").read_text())
+    (folder / "manifest.json").write_text(json.dumps(manifest | {"checksum": "other"}))
+    with pytest.raises(UsageError, match="objects of digits are not those"):
+        resume(folder, rounds="4", printer=Quiet())
+    assert json.loads((folder / "manifest.json").read_text())["status"] == "done"
+
+
+@pytest.mark.parametrize(
+    ("name", "text", "said"),
+    [
+        ("metrics.jsonl", "{}\n", "metrics.jsonl, line 1"),
+        ("metrics.jsonl", '{"kind": "sweep", "round": "x"}\n', "metrics.jsonl, line 1"),
+        ("manifest.json", '{"made_by": "mh-naming-game"}', "manifest.json is damaged"),
+        ("manifest.json", '{"made_by": "mh-naming-game", "status": "done"}', "manifest.json is damaged"),
+        ("manifest.json", "[" * 100_000, "manifest.json"),
+        ("config.toml", "seed = ", "config.toml"),
+        ("checkpoint.pt", {"seconds": None}, "checkpoint.pt"),
+        ("checkpoint.pt", {"done": -5}, "checkpoint.pt"),
+        ("checkpoint.pt", {"done": "x"}, "checkpoint.pt"),
+        ("checkpoint.pt", {"components": []}, "checkpoint.pt"),
+        ("checkpoint.pt", {"members": {}}, "checkpoint.pt"),
+        ("checkpoint.pt", {"format": 99}, "format 99"),
+    ],
+)
+def test_resuming_what_is_damaged_names_the_file(name, text, said, finished, tmp_path):
+    import torch
+
+    folder = tmp_path / "damaged"
+    shutil.copytree(finished[0], folder)
+    if name == "checkpoint.pt":
+        torch.save(torch.load(folder / name, weights_only=True) | text, folder / name)
+    else:
+        (folder / name).write_text(text)
+    before = (folder / "manifest.json").read_text()
+    with pytest.raises(UsageError) as caught:
+        resume(folder, rounds="3", printer=Quiet())
+    assert said in str(caught.value) and "\n" not in str(caught.value)
+    assert (folder / "manifest.json").read_text() == before
+
+
+@pytest.mark.parametrize("lost", ["summary.json", "signs.npz", "posterior.nc"])
+def test_lost_results_are_played_again(lost, finished, tmp_path):
+    folder = tmp_path / "lost"
+    shutil.copytree(finished[0], folder)
+    manifest = json.loads((folder / "manifest.json").read_text())
+    (folder / "manifest.json").write_text(json.dumps(manifest | {"status": "interrupted"}))
+    (folder / lost).unlink()
+    printer = Quiet()
+    resume(folder, printer=printer)
+    assert any("played again" in line for line in printer.lines)
+    assert contents(folder) == contents(finished[0])
+
+
+def test_lost_metrics_are_told(finished, tmp_path):
+    folder = tmp_path / "lost"
+    shutil.copytree(finished[0], folder)
+    (folder / "metrics.jsonl").unlink()
+    printer = Quiet()
+    resume(folder, rounds="3", printer=printer)
+    assert any("lost rows" in line for line in printer.lines)
+
+
+def test_a_second_ctrl_c_does_not_break_off_the_tidying_up(tmp_path, monkeypatch):
+    import os
+    import signal
+
+    def interrupted(*_):
+        raise KeyboardInterrupt
+
+    update = store.RunFolder.update_manifest
+
+    def struck(self, **fields):
+        os.kill(os.getpid(), signal.SIGINT)
+        update(self, **fields)
+
+    monkeypatch.setattr(running._Run, "epoch", interrupted)
+    monkeypatch.setattr(store.RunFolder, "update_manifest", struck)
+    with pytest.raises(KeyboardInterrupt):
+        run(tmp_path / "run")
+    assert json.loads((tmp_path / "run" / "manifest.json").read_text())["status"] == "interrupted"
+    assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
+
+
+@pytest.mark.skipif(not hasattr(os, "posix_fallocate"), reason="needs a system that can reserve room")
+def test_a_disk_that_fills_up_under_the_posterior_is_one_line(tmp_path, monkeypatch):
+    def full(*_):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(os, "posix_fallocate", full)
+    with pytest.raises(RunError, match=r"posterior.nc could not be written: .*No space left") as caught:
+        run(tmp_path / "run")
+    assert "\n" not in str(caught.value)
+    assert json.loads((tmp_path / "run" / "manifest.json").read_text())["status"] == "failed"
+
+
+def test_too_little_memory_is_one_line(tmp_path, monkeypatch):
+    def greedy(*_, **__):
+        raise RuntimeError("[enforce fail at alloc_cpu.cpp:1] . DefaultCPUAllocator: not enough memory: you tried")
+
+    monkeypatch.setattr(running, "build_members", greedy)
+    with pytest.raises(RunError, match="not enough memory for these settings"):
+        run(tmp_path / "run")
 
 
 def test_a_loss_that_is_not_finite_fails_the_run_and_keeps_its_checkpoint(tmp_path):
     folder = tmp_path / "run"
     run(folder, rounds=0)
-    (folder / "config.toml").write_text((folder / "config.toml").read_text().replace("lr = 0.001", "lr = 0.001"))
     import torch
 
     state = torch.load(folder / "checkpoint.pt", weights_only=True)

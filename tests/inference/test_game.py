@@ -177,15 +177,15 @@ def test_chains_of_their_own_come_near_the_joint_posterior_and_the_references_ru
     """With redrawn parameters `chain` is no exact sampler of the joint: its distance is measured in the docs."""
     law = joint_posterior(mixtures(), LOG_PRIOR, 4).numpy()
 
-    def distance(state):
-        found = np.bincount(
-            assignment(played(Game(LOG_PRIOR, "com", state), chains=20_000)[:, 1]).numpy(), minlength=K**4
-        )
-        return total_variation(found / found.sum(), law)
+    def distances(state):
+        final = played(Game(LOG_PRIOR, "com", state), chains=20_000)
+        found = [np.bincount(assignment(final[:, m]).numpy(), minlength=K**4) for m in range(2)]
+        return [total_variation(counted / counted.sum(), law) for counted in found]
 
-    exact, own, private = distance("shared"), distance("chain"), distance("speaker-sample")
-    print(f"total variation from the joint posterior: {exact:.3f}, {own:.3f}, {private:.3f}")
-    assert exact < own < private
+    exact, own, private = distances("shared"), distances("chain"), distances("speaker-sample")
+    for name, pair in (("shared", exact), ("chain", own), ("speaker-sample", private)):
+        print(f"| {name} | {pair[0]:.3f} | {pair[1]:.3f} |")
+    assert max(exact) < min(own) and all(a < b for a, b in zip(own, private, strict=True))
 
 
 def test_successive_draws_keep_the_joint_law_of_everything():
@@ -248,6 +248,75 @@ def check_geweke(repeats, sweeps):
     assert smallest * a.shape[1] > ALPHA
     spread = min(stats.ks_2samp(x, y).pvalue for x, y in zip(a.T, b.T, strict=True))
     assert spread * a.shape[1] > ALPHA
+
+
+def sure(sign, of=K, N=4):
+    """An agent that would never hear of another sign than `sign`."""
+    table = torch.full((N, of), -1000.0, dtype=torch.float64)
+    table[:, sign] = 0.0
+    return TableAgent(table)
+
+
+def played_by(players, game, signs):
+    return sweep(game, players, generators(0), init(players, generators(0), signs, K))
+
+
+def test_each_listener_compares_with_its_own_sign_and_nobody_elses():
+    """A is sure of 0 and B of 1: each rejects what the other says, and each keeps what it had."""
+    signs = torch.stack([torch.zeros(1, 4), torch.ones(1, 4)], dim=1).long()
+    state, info = played_by([sure(0), sure(1)], COM, signs)
+    assert torch.equal(state.signs, signs) and (info.accepted == 0).all()
+
+
+def test_acceptance_is_the_listeners():
+    """B does not care and A is sure: B takes all that A says, and A what B then repeats of 2 from a start of 2."""
+    careless = TableAgent(torch.zeros(4, K, dtype=torch.float64))
+    signs = torch.tensor([0, 2]).view(1, 2, 1).expand(1, 2, 4)
+    state, info = sweep(
+        Game(torch.tensor([-1000.0, -1000.0, 0.0], dtype=torch.float64)),  # B, left to itself, always says 2
+        [sure(0), careless],
+        generators(0),
+        init([sure(0), careless], generators(0), signs, K),
+    )
+    assert info.accepted.tolist() == [[0, 4]]
+    assert (state.signs[:, 0] == 0).all()
+
+
+def test_what_a_speaker_said_is_its_own_private_sample():
+    signs = torch.full((1, 2, 4), 2)
+    state, _ = played_by([sure(0), sure(1)], Game(LOG_PRIOR, "com", "speaker-sample"), signs)
+    assert (state.private[:, 0] == 0).all() and (state.private[:, 1] == 1).all()
+
+
+@pytest.mark.parametrize("rule", ["mh", "constant:1", "subtraction"])
+def test_by_every_rule_two_impossible_signs_are_a_rejection(rule):
+    listener = torch.tensor([[[-math.inf, -math.inf, 0.0]]], dtype=torch.float64).expand(50, 1, K)
+    speaker = torch.tensor([[[0.0, -math.inf, -math.inf]]], dtype=torch.float64).expand(50, 1, K)
+    current = torch.ones(50, 1).long()
+    turn = step(generators(0)[0], generators(0)[1], LOG_PRIOR, speaker, listener, current, acceptance_rule(rule))
+    assert not turn.accepted.any() and turn.not_a_number.all()
+
+
+@pytest.mark.parametrize("mode", ["com", "no-com", "all", "gibbs"])
+@pytest.mark.parametrize("listener_state", ["chain", "shared", "speaker-sample"])
+def test_beliefs_are_in_step_with_signs(mode, listener_state):
+    players, own = mixtures(), generators(2)
+    game = Game(LOG_PRIOR, mode, listener_state)
+    state = init(players, own, random_signs(5), K)
+    for _ in range(4):
+        state, info = sweep(game, players, own, state)
+        evidence = [player.evidence(state.signs[:, m], K) for m, player in enumerate(players)]
+        for belief, expected in zip(state.beliefs, evidence, strict=True):
+            torch.testing.assert_close(belief.evidence, expected)
+        torch.testing.assert_close(info.evidence, evidence[0] + evidence[1])
+        one = mode == "gibbs" or (listener_state == "shared" and mode in ("com", "all"))
+        assert torch.equal(state.signs[:, 0], state.signs[:, 1]) == one
+
+
+def test_signs_are_drawn_by_their_probabilities():
+    logits = torch.tensor([[2.0, -1.0, 0.3]], dtype=torch.float64)
+    found = draw(stream(0, "draw"), logits.expand(C, 3))
+    assert chi_square(counts(found), logits[0].softmax(0).numpy()) > ALPHA
 
 
 def test_chains_are_different_draws():

@@ -71,12 +71,10 @@ def specimen(kind):
         "prior counted twice": ratio * priors,
         "prior left out of the proposal": ratio,
         "always accept": torch.ones(K, K, dtype=torch.float64),
-        "acceptance clipped at 0.99": (ratio.clamp_max(1) * 1.0).clamp_max(0.99),
+        # a move that was certain is sometimes refused: only moves with r >= 1 lose, which breaks the balance
+        "acceptance clipped at 0.99": torch.where(ratio >= 1, 0.99, ratio),
         "coin of a square root": ratio.sqrt(),
     }[kind].clamp_max(1)
-    if kind == "acceptance clipped at 0.99":
-        # a rejected move that was certain: only the moves with r >= 1 lose, which breaks the balance
-        accept = torch.where(ratio >= 1, 0.99, ratio.clamp_max(1))
     moves = proposal * accept
     moves = moves - moves.diagonal().diag_embed()
     return moves + (1 - moves.sum(1)).diag_embed()

@@ -42,14 +42,39 @@ def test_merging_halves_brings_the_clumps_back():
     assert torch.equal(signs, halves.expand(3, 2, 120)), "the signs that were given have changed"
 
 
+def test_every_merger_is_the_best_one_at_its_time():
+    """Against the plain way: all pairs tried anew before each merger."""
+    both = players()
+    signs = torch.randint(7, (2, 2, 120), generator=stream(3, "signs"))
+
+    def evidence(these):
+        return sum(float(player.evidence(these[m : m + 1], 7)) for m, player in enumerate(both))
+
+    for c in range(2):
+        plain = signs[c].clone()
+        for _ in range(4):
+            left = plain.unique().tolist()
+            pairs = [(i, j) for i in left for j in left if i < j]
+            i, j = max(pairs, key=lambda pair: evidence(torch.where(plain == pair[1], pair[0], plain)))
+            plain = torch.where(plain == j, i, plain)
+        found = merge(both, signs, 7, 3)[c]
+        for k in range(3):
+            assert len(plain[found == k].unique()) == 1
+
+
 def test_merging_judges_by_all_agents():
     """One agent alone would join the two clumps that it cannot tell apart before any other pair."""
     both = players()
     signs = TRUTH.expand(1, 1, 120)
     alone = merge(both[:1], signs, 4, 3)[0, 0]
     assert len(alone[TRUTH < 2].unique()) == 1
-    gains = [player.merge_gain(TRUTH.unsqueeze(0), 4)[0] for player in both]
-    assert gains[0][0, 1] > 0 > gains[1][0, 1]
+    gains = [player.merge_gain(TRUTH.unsqueeze(0), 4, torch.tensor([0]))[0] for player in both]
+    assert gains[0][1] > 0 > gains[1][1]
+    together = merge(both, TRUTH.expand(1, 2, 120), 4, 3)[0, 0]
+    sums = [[float(sum(p.merge_gain(TRUTH.unsqueeze(0), 4, torch.tensor([i]))[0, j] for p in both)) for j in range(4)]
+            for i in range(4)]  # fmt: skip
+    i, j = max(((i, j) for i in range(4) for j in range(i)), key=lambda pair: sums[pair[0]][pair[1]])
+    assert len(together[torch.isin(TRUTH, torch.tensor([i, j]))].unique()) == 1
 
 
 @pytest.mark.parametrize("kind", STARTS)
@@ -58,7 +83,7 @@ def test_every_start_gives_signs_for_every_chain_and_agent(kind, mode):
     both = players()
     start = Start(kind, tries=2, before=3, after=4, tail=2)
     signs, evidence = begin(start, game(mode), both, generators(0), chains=3)
-    assert signs.shape == (3, 2, 120) and evidence.shape == (3, 2)
+    assert signs.shape == (3, 2, 120) and evidence.shape == (3, 2 if mode == "no-com" else 1, 2)
     assert signs.min() >= 0 and signs.max() < 4 and evidence.isfinite().all()
 
 
@@ -66,14 +91,16 @@ def test_the_start_with_the_largest_evidence_is_kept(monkeypatch):
     both = players()
     good, poor = TRUTH, torch.zeros(120, dtype=torch.int64)
 
-    def two(*_):
-        return torch.stack([poor, good, good, poor]).unsqueeze(1).expand(4, 2, 120)
+    def six(*_):  # two for each of three chains; chain 2 has good ones only, under other numbers
+        rows = [poor, good, good, poor, 3 - good, 3 - good]
+        return torch.stack(rows).unsqueeze(1).expand(6, 2, 120)
 
-    monkeypatch.setattr("inference.starts._cluster", two)
+    monkeypatch.setattr("inference.starts._cluster", six)
     start = Start("kmeans", tries=2, after=1, tail=1)
-    signs, evidence = begin(start, game(), both, generators(0), chains=2)
-    assert evidence.argmax(1).tolist() == [1, 0]
-    assert (signs == TRUTH).float().mean() > 0.9
+    signs, evidence = begin(start, game(), both, generators(0), chains=3)
+    assert evidence[:2, 0].argmax(1).tolist() == [1, 0]
+    for chain, expected in enumerate((good, good, 3 - good)):
+        assert (signs[chain] == expected).double().mean() > 0.9
 
 
 def test_without_communication_a_partner_changes_nothing():

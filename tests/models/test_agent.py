@@ -113,7 +113,10 @@ def test_perceiving_is_a_draw_or_the_mean_and_needs_no_batch():
     torch.testing.assert_close(mean[2040:], one.perceive(x[2040:], None).z)
     drawn = one.perceive(x, stream(0, "perceive")).z
     assert torch.equal(drawn, one.perceive(x, stream(0, "perceive")).z)
-    assert not torch.equal(drawn, mean)
+    scale = one.encoder(x)[1].detach().double()
+    unit = (drawn - mean) / scale
+    assert float(unit.std()) == pytest.approx(1, abs=0.05) and float(unit.mean()) == pytest.approx(0, abs=0.05)
+    assert float((scale - 1).abs().mean()) > 0.01, "a scale of 1 would hide a squared one"
 
 
 def test_without_a_vae_the_percept_is_the_observation():

@@ -171,7 +171,7 @@ def test_chains_are_a_dimension_and_not_a_loop():
 def test_merge_gain_is_the_difference_that_merging_makes():
     player = Percepts(percepts(), mixture())
     signs = torch.randint(4, (2, 9), generator=stream(4, "signs"))
-    gain = player.merge_gain(signs, 4)
+    gain = torch.stack([player.merge_gain(signs, 4, torch.full((2,), i)) for i in range(4)], dim=1)
     for i, j in itertools.combinations(range(4), 2):
         merged = torch.where(signs == j, i, signs)
         difference = player.evidence(merged, 4) - player.evidence(signs, 4)

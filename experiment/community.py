@@ -48,6 +48,7 @@ def load_objects(config: Config) -> tuple[Objects, Config]:
         if config.likelihood != "identity" and config.network != "mlp":
             raise UsageError(f"--network {config.network} needs images; the objects of {config.dataset} are vectors")
         objects = replace(objects, views=tuple(_standardised(view) for view in objects.views))
+        config = replace(config, jitter=0.0)
     if config.likelihood == "identity":
         if not features:
             raise UsageError(
@@ -83,6 +84,7 @@ def schedule_of(config: Config) -> Schedule:
         start=Start(config.start, tries=config.starts),
         batch_size=config.batch_size,
         lr=config.lr,
+        jitter=config.jitter,
     )
 
 

@@ -42,6 +42,7 @@ class Schedule:
     start: Start
     batch_size: int
     lr: float
+    jitter: float = 0.0
 
 
 @dataclass
@@ -89,7 +90,9 @@ class LearningError(ArithmeticError):
 
 def member(name: str, agent: Agent, x: Tensor, streams: dict[str, torch.Generator], schedule: Schedule) -> Member:
     """An agent made ready to learn from its observations x (N, *shape)."""
-    learner = Learner(agent, x, streams["learn"], batch_size=schedule.batch_size, lr=schedule.lr)
+    learner = Learner(
+        agent, x, streams["learn"], batch_size=schedule.batch_size, lr=schedule.lr, jitter=schedule.jitter
+    )
     return Member(name, agent, x, learner, streams)
 
 

@@ -18,6 +18,7 @@ import torch
 from pyro.infer import TraceMeanField_ELBO
 from torch import Tensor
 
+from inference.jitter import jitter
 from models.agent import Agent
 from models.mixtures import Components, standard_normal
 from models.randomness import global_draws_from
@@ -59,13 +60,17 @@ class Learner:
         generator: the order of objects and the noise of q come from it, and nothing else does.
         batch_size: objects a step; the last batch of an epoch may be smaller.
         lr: Adam's step size.
+        jitter: strength of the random movements of images while learning (`inference.jitter`); 0 for vectors.
     """
 
-    def __init__(self, agent: Agent, x: Tensor, generator: torch.Generator, *, batch_size: int, lr: float) -> None:
+    def __init__(
+        self, agent: Agent, x: Tensor, generator: torch.Generator, *, batch_size: int, lr: float, jitter: float = 0.0
+    ) -> None:
         self.agent = agent
         self.x = x
         self.generator = generator
         self.batch_size = batch_size
+        self.jitter = jitter
         parameters = list(agent.parameters())
         self.optimiser = torch.optim.Adam(parameters, lr=lr, fused=True) if parameters else None
 
@@ -102,10 +107,11 @@ class Learner:
             # Of a NaN Pyro warns, or a distribution refuses it; both mean one thing here, and it is said once.
             warnings.filterwarnings("ignore", "Encountered NaN", UserWarning)
             for index in order.split(self.batch_size):
+                x = jitter(self.x[index], self.generator, self.jitter)
                 try:
-                    loss = bound(self.x[index], objects=N, index=index, signs=signs, components=components) / N
+                    loss = bound(x, objects=N, index=index, signs=signs, components=components) / N
                 except ValueError as error:
-                    if self._is_finite(index):
+                    if self._is_finite(x):
                         raise
                     raise _not_finite(epoch, steps) from error
                 self.optimiser.zero_grad()
@@ -120,9 +126,9 @@ class Learner:
         return Loss(reconstruction=reconstruction, kl=loss_sum + reconstruction)
 
     @torch.no_grad()
-    def _is_finite(self, index: Tensor) -> bool:
-        """Whether the networks' outputs for these objects are numbers at all."""
-        loc, scale = self.agent.encoder(self.x[index])
+    def _is_finite(self, x: Tensor) -> bool:
+        """Whether the networks' outputs for x are numbers at all."""
+        loc, scale = self.agent.encoder(x)
         outputs = (loc, scale, self.agent.decoder(loc))
         return all(bool(output.isfinite().all()) for output in outputs)
 

@@ -20,11 +20,9 @@ SMALL = [
 
 
 def call(*arguments, cwd, home=HOME, **options):
-    environment = os.environ | {"OMP_NUM_THREADS": "1"}
     return subprocess.run(
-        [sys.executable, str(home / "cli.py"), *arguments], cwd=cwd, env=environment, capture_output=True, text=True,
-        **options,
-    )  # fmt: skip
+        [sys.executable, str(home / "cli.py"), *arguments], cwd=cwd, capture_output=True, text=True, **options
+    )
 
 
 def test_it_works_from_any_folder_with_any_name(tmp_path):
@@ -113,7 +111,7 @@ def test_ctrl_c_ends_tidily_and_the_run_goes_on(tmp_path):
     arguments = [*SMALL, "--run-dir", "run", "--rounds", "4000"]
     process = subprocess.Popen(
         [sys.executable, str(HOME / "cli.py"), "train", *arguments], cwd=tmp_path, text=True,
-        stdout=subprocess.PIPE, stderr=subprocess.PIPE, env=os.environ | {"OMP_NUM_THREADS": "1"},
+        stdout=subprocess.PIPE, stderr=subprocess.PIPE,
     )  # fmt: skip
     waited = time.monotonic()
     while not (tmp_path / "run" / "checkpoint.pt").exists():

@@ -136,7 +136,7 @@ class Config:
         most=1_000,
     )
     rounds: int = _setting(4, "int", "rounds of mutual learning after the first game (R)", group="learning", least=0)
-    epochs: int = _setting(50, "int", "epochs before the first game (E)", group="learning", least=0)
+    epochs: int = _setting(80, "int", "epochs before the first game (E)", group="learning", least=0)
     round_epochs: int = _setting(5, "int", "epochs at the beginning of each later round", group="learning", least=0)
     jitter: float = _setting(
         1.0,

@@ -37,6 +37,7 @@ def load_objects(config: Config) -> tuple[Objects, Config]:
         seed=config.seed,
         classes=config.classes,
         ambiguity=config.ambiguity,
+        dimension=config.dimension,
     )
     features = objects.views[0].dim() == 2
     if features:
@@ -85,6 +86,7 @@ def schedule_of(config: Config) -> Schedule:
         batch_size=config.batch_size,
         lr=config.lr,
         jitter=config.jitter,
+        keep_means=config.keep in ("all", "components"),
     )
 
 

@@ -19,6 +19,7 @@ from typing import Any
 
 from experiment.data import DATASETS
 from experiment.errors import UsageError
+from experiment.traces import KEPT
 from inference import LISTENER_STATES, MODES, RULES, STARTS
 from models import LIKELIHOODS, MIXTURES, NETWORKS
 
@@ -106,6 +107,17 @@ class Config:
         least=1,
         most=10_000,
     )
+    thin: int = _setting(
+        1, "int", "every so manieth sweep after burn-in goes into posterior.nc", group="game", least=1, most=10**7
+    )
+    keep: str = _setting(
+        "all",
+        "text",
+        "what is large in posterior.nc: signs: the sign of every object; components: the components' means; all: "
+        "both; none: neither",
+        group="game",
+        choices=KEPT,
+    )
     dataset: str = _setting(
         "mnist5k", "text", "the objects; `cli.py data` describes them", group="objects", choices=DATASETS
     )
@@ -122,6 +134,9 @@ class Config:
         "synthetic objects: 0: every view tells all classes apart; 1: each view confuses pairs of them",
         group="objects",
         least=0,
+    )
+    dimension: int = _setting(
+        4, "int", "synthetic objects: how many features each has", group="objects", least=1, most=1_000
     )
     agents: int = _setting(2, "int", "how many agents there are (M)", group="agents", least=2)
     network: str = _setting("mlp", "text", "encoder and decoder", group="agents", choices=NETWORKS)

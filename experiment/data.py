@@ -98,12 +98,13 @@ def load(
     seed: int,
     classes: int = 6,
     ambiguity: float = 1.0,
+    dimension: int = 4,
 ) -> Objects:
     """The first `limit` objects (None: all) of the data set `name`, one view an agent.
 
     views: for each agent the degrees, counter-clockwise, by which it sees the images turned (nearest pixel,
     same size, corners black; multiples of 360 leave them untouched). For `synthetic` only their number
-    counts, and `seed`, `classes` and `ambiguity` say what is drawn (`experiment.synthetic`); nothing else
+    counts, and `seed`, `classes`, `ambiguity` and `dimension` say what is drawn (`experiment.synthetic`); nothing else
     depends on them. data_root: the folder of `mnist` and `fashion-mnist` (None: ./data). The network is used
     with `download` only, and only if the files are absent.
 
@@ -111,7 +112,7 @@ def load(
     """
     _check(name, limit, views)
     if name == "synthetic":
-        return _synthetic(limit, len(views), seed, classes, ambiguity)
+        return _synthetic(limit, len(views), seed, classes, ambiguity, dimension)
     source = _read(name, data_root, download)
     available = len(source.images)
     if limit is not None and limit > available:
@@ -208,13 +209,13 @@ def _turned(images: np.ndarray, angles: tuple[float, ...]) -> tuple[torch.Tensor
     return tuple(turned[angle % 360] for angle in angles)
 
 
-def _synthetic(limit: int | None, agents: int, seed: int, classes: int, ambiguity: float) -> Objects:
+def _synthetic(limit: int | None, agents: int, seed: int, classes: int, ambiguity: float, dimension: int) -> Objects:
     from experiment import synthetic
 
     count = SYNTHETIC_COUNT if limit is None else limit
     if count > SYNTHETIC_MAX:
         raise UsageError(f"--limit {count}: synthetic has at most {SYNTHETIC_MAX} objects")
-    drawn = synthetic.draw(count, agents, classes=classes, ambiguity=ambiguity, seed=seed)
+    drawn = synthetic.draw(count, agents, classes=classes, ambiguity=ambiguity, dimension=dimension, seed=seed)
     return Objects(
         name="synthetic",
         views=drawn.features,

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from experiment import scores
 from experiment.config import Config
 from experiment.data import Objects
-from experiment.posterior import Trace
+from experiment.traces import Trace
 from inference.rounds import Played
 from inference.svi import Loss
 
@@ -32,6 +32,7 @@ def host_trace(played: Played, names: Sequence[str], config: Config) -> Trace:
         agent_names=tuple(names),
         signs_count=config.signs,
         mode=config.mode,
+        means=None if trace.means is None else trace.means.cpu().numpy(),
     )
 
 

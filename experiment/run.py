@@ -34,7 +34,7 @@ from experiment.community import (
 from experiment.config import Config
 from experiment.data import Objects
 from experiment.errors import RunError, UsageError
-from experiment.posterior import save_posterior
+from experiment.netcdf import save_posterior
 from experiment.results import host_trace, summarise, sweep_rows
 from experiment.show import Printer
 from experiment.store import RunFolder
@@ -173,7 +173,14 @@ class _Run:
             self.printer.note("warning: some proposals compared two impossible signs; they were rejected")
         arrays = {f"signs_{name}": trace.signs[0, -1, m] for m, name in enumerate(names)}
         folder.write_npz(store.SIGNS, index=objects.indices, label=objects.labels, **arrays)
-        save_posterior(folder.file(store.POSTERIOR), trace, burn_in=config.burn_in, settings=settings.plain(config))
+        save_posterior(
+            folder.file(store.POSTERIOR),
+            trace,
+            burn_in=config.burn_in,
+            settings=settings.plain(config),
+            thin=config.thin,
+            keep=config.keep,
+        )
         seconds = self.spent + time.monotonic() - self.started
         folder.write_json(
             store.SUMMARY,
@@ -267,10 +274,12 @@ def _refuse_changes(config: Config, manifest: dict[str, Any], folder: RunFolder)
     if not isinstance(made, dict):
         raise UsageError(f"{folder.file(store.MANIFEST)} is damaged: it holds no settings")
     now = store.to_plain(settings.plain(config))
+    # A setting that the run's version did not know yet was what it is by default.
+    made = store.to_plain(settings.plain(Config())) | made
     for name, value in now.items():
-        if name not in ("rounds", "data-root", "download", "device") and made.get(name) != value:
+        if name not in ("rounds", "data-root", "download", "device") and made[name] != value:
             raise UsageError(
-                f"{folder.file(store.CONFIG)}: {name} = {value} is not what the run was made with, {made.get(name)}"
+                f"{folder.file(store.CONFIG)}: {name} = {value} is not what the run was made with, {made[name]}"
             )
 
 

@@ -60,6 +60,7 @@ class Trace(NamedTuple):
     not_a_number: Tensor  # (C, T)
     log_joint: Tensor  # (C, T)
     evidence: Tensor  # (C, T)
+    means: Tensor | None  # (C, T, M, K, L) where each agent's components lie; None if not kept, or an agent has none
 
 
 def init(players: Sequence[Player], generators: Sequence[torch.Generator], signs: Tensor, K: int) -> State:
@@ -132,9 +133,12 @@ def play(
     state: State,
     sweeps: int,
     progress: Callable[[Iterable[int]], Iterable[int]] = iter,
+    *,
+    keep_means: bool = True,
 ) -> tuple[State, Trace]:
     """`sweeps` sweeps and their trace. Nothing leaves the device before the last one is done."""
     C, M, N = state.signs.shape
+    means = component_means(state) if keep_means else None
     device = state.signs.device
     real: dict[str, Any] = {"dtype": torch.float64, "device": device}
     trace = Trace(
@@ -144,6 +148,7 @@ def play(
         not_a_number=torch.empty(C, sweeps, dtype=torch.int64, device=device),
         log_joint=torch.empty(C, sweeps, **real),
         evidence=torch.empty(C, sweeps, **real),
+        means=None if means is None else torch.empty(C, sweeps, *means.shape[1:], **real),
     )
     for t in progress(range(sweeps)):
         state, info = sweep(game, players, generators, state)
@@ -154,12 +159,22 @@ def play(
         trace.not_a_number[:, t] = info.not_a_number
         trace.log_joint[:, t] = info.log_joint
         trace.evidence[:, t] = info.evidence
+        if trace.means is not None and (means := component_means(state)) is not None:
+            trace.means[:, t] = means
     return state, trace
 
 
 def alone(game: Game, state: State) -> Tensor:
     """What each agent would say by itself: the best sign of its own posterior, (C, M, N)."""
     return torch.stack([(game.log_prior + belief.table).argmax(-1) for belief in state.beliefs], dim=1)
+
+
+def component_means(state: State) -> Tensor | None:
+    """The means of all agents' components, (C, M, K, L); None if the parameters of one have no `mu`."""
+    parameters = [belief.parameters for belief in state.beliefs]
+    if not all(hasattr(phi, "mu") for phi in parameters):
+        return None
+    return torch.stack([phi.mu for phi in parameters], dim=1)
 
 
 def log_joint(game: Game, state: State) -> Tensor:

@@ -43,6 +43,7 @@ class Schedule:
     batch_size: int
     lr: float
     jitter: float = 0.0
+    keep_means: bool = True  # in the traces
 
 
 @dataclass
@@ -130,6 +131,7 @@ def _round(game: Game, schedule: Schedule, members: Sequence[Member], progress: 
         init(players, generators, signs, game.K),
         schedule.sweeps,
         lambda steps: watcher.progress(steps, f"round {number}: game"),
+        keep_means=schedule.keep_means,
     )
     if not trace.log_joint.isfinite().all():
         raise LearningError(f"round {number}: the log joint of the game is not finite, so the percepts are not")

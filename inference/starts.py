@@ -80,7 +80,9 @@ def _begin(
     if start.tries == 1:
         evidence = torch.stack([p.evidence(signs[:, m], game.K) for m, p in enumerate(players)]).sum(0)
         return signs, evidence.view(chains, 1, 1)
-    state, trace = play(game, players, generators, init(players, generators, signs, game.K), start.after)
+    state, trace = play(
+        game, players, generators, init(players, generators, signs, game.K), start.after, keep_means=False
+    )
     evidence = trace.evidence[:, -start.tail :].mean(1).view(chains, start.tries)
     best = evidence.argmax(1) + torch.arange(chains, device=evidence.device) * start.tries
     return state.signs[best], evidence.unsqueeze(1)
@@ -122,7 +124,7 @@ def _merged(
     overcomplete = replace(game, log_prior=uniform)
     signs = _cluster(players, generators[0], chains, more)
     state = init(players, generators, signs, more)
-    state, _ = play(overcomplete, players, generators, state, start.before)
+    state, _ = play(overcomplete, players, generators, state, start.before, keep_means=False)
     return merge(players, state.signs, more, game.K)
 
 

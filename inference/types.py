@@ -20,7 +20,7 @@ class Belief(Protocol):
 
     @property
     def parameters(self) -> Any:
-        """phi, of no concern to the game."""
+        """phi. The game does not look into it; its trace keeps `phi.mu` (C, K, L) if there is such a thing."""
 
     @property
     def log_density(self) -> Tensor:

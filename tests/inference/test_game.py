@@ -172,6 +172,24 @@ def test_wrong_whole_games_are_rejected(kind):
     assert chi_square(found, law) < ALPHA
 
 
+def test_the_trace_keeps_the_means_of_the_components_and_draws_the_same_without():
+    kept, bare = (
+        play(COM, mixtures(), generators(3), init(mixtures(), generators(2), random_signs(5), K), 4, keep_means=keep)
+        for keep in (True, False)
+    )
+    assert kept[1].means.shape == (5, 4, 2, K, 2) and kept[1].means.dtype == torch.float64
+    for m, belief in enumerate(kept[0].beliefs):
+        assert torch.equal(kept[1].means[:, -1, m], belief.parameters.mu)
+    assert not torch.equal(kept[1].means[:, 0], kept[1].means[:, -1])
+    assert bare[1].means is None and torch.equal(bare[1].signs, kept[1].signs)
+    assert torch.equal(bare[1].log_joint, kept[1].log_joint)
+
+
+def test_agents_without_means_leave_none():
+    _, trace = play(COM, tables(), generators(3), init(tables(), generators(3), random_signs(5), K), 2)
+    assert trace.means is None
+
+
 @pytest.mark.slow
 def test_chains_of_their_own_come_near_the_joint_posterior_and_the_references_rule_less_near():
     """With redrawn parameters `chain` is no exact sampler of the joint: its distance is measured in the docs."""

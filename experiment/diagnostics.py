@@ -1,0 +1,163 @@
+"""Diagnostics of a game's draws: R-hat, effective sample size and Monte Carlo error of what does not depend on labels.
+
+Rank-normalised split R-hat and bulk ESS as in Vehtari, Gelman, Simpson, Carpenter and Buerkner (2021), by ArviZ at the
+level of arrays, where both its lines agree. A chain that stands still has neither: their share is reported apart.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from experiment.netcdf import arviz
+from experiment.traces import Trace, Variables, variables_of
+
+# R-hat and ESS split each chain in two and need two draws of each half.
+_MIN_DRAWS = 4
+
+# Raw signs and the permutations are labels: they are never diagnosed.
+_LABELS = ("signs", "relabel")
+
+# One row an agent stands for all of these: pairs of objects, coordinates of means.
+_TOGETHER = ("co_assignment", "mu")
+
+
+def summary(trace: Trace, burn_in: int, pairs: int = 200) -> dict[str, Any]:
+    """Diagnostics of the draws after `burn_in`, as plain values for JSON.
+
+    {"chains", "draws", "rhat_note", "rhat_max", "ess_min", "constant_chains", "stuck_apart", "quantities"},
+    where quantities maps a name such as "log_joint", "component_share[A, 1]" or "acceptance[A->B]" to
+
+      mean, sd         over all finite draws of all chains
+      rhat             rank-normalised split R-hat; None as `rhat_note` says, and where `rhat` has none
+      ess              bulk effective sample size over all chains; None if any chain is constant
+      mcse             Monte Carlo standard error of the mean; None where ess is
+      constant_chains  the share of chains that stand still
+      stuck_apart      1.0 if all stand still, not at the same value (R-hat would be infinite), else 0.0
+
+    "co_assignment[A]" stands for all pairs of objects: the largest R-hat, the smallest ESS among pairs where
+    no chain is constant, and shares over pairs and chains. So does "mu[A]" for all coordinates of an agent's
+    relabelled means; it has no mean of its own. Raw signs are never diagnosed.
+    """
+    return _diagnose(variables_of(trace, burn_in, pairs=pairs))
+
+
+def summary_of(data: Any) -> dict[str, Any]:
+    """`summary` of what `load_posterior` returned (of the draws that were kept)."""
+    groups = []
+    dims: dict[str, list[str]] = {}
+    coords: dict[str, list[Any]] = {}
+    for group in ("posterior", "sample_stats"):
+        arrays = {}
+        for name in data[group].data_vars:
+            if name in _LABELS:
+                continue
+            array = data[group][name]
+            arrays[name] = array.values
+            dims[name] = [str(dim) for dim in array.dims[2:]]
+            coords |= {dim: array[dim].values.tolist() for dim in dims[name]}
+        groups.append(arrays)
+    return _diagnose(Variables(groups[0], groups[1], dims, coords))
+
+
+def _diagnose(variables: Variables) -> dict[str, Any]:
+    C, D = variables.posterior["log_joint"].shape
+    quantities = {name: _row(list(scalars)) for name, scalars in _scalars(variables)}
+    for name, row in quantities.items():
+        if name.startswith("mu["):
+            row |= {"mean": None, "sd": None}  # of numbers that have nothing to do with each other
+    rhats = [row["rhat"] for row in quantities.values() if row["rhat"] is not None]
+    sizes = [row["ess"] for row in quantities.values() if row["ess"] is not None]
+    note = None
+    if C < 2:
+        note = "not available with one chain"
+    elif D < _MIN_DRAWS:
+        note = f"not available with fewer than {_MIN_DRAWS} draws"
+    return {
+        "chains": C,
+        "draws": D,
+        "rhat_note": note,
+        "rhat_max": max(rhats, default=None),
+        "ess_min": min(sizes, default=None),
+        "constant_chains": float(np.mean([row["constant_chains"] for row in quantities.values()])),
+        "stuck_apart": sorted(name for name, row in quantities.items() if row["stuck_apart"]),
+        "quantities": quantities,
+    }
+
+
+def _scalars(variables: Variables) -> Iterator[tuple[str, NDArray[np.float64]]]:
+    """Names and their scalar chains (number, C, D): one a name, but all pairs together for co_assignment."""
+    for name, values in (variables.posterior | variables.sample_stats).items():
+        if name in _LABELS:
+            continue
+        if values.shape[1] > 1 and np.isnan(values[:, 0]).all():
+            values = values[:, 1:]  # nothing comes before sweep 0
+        chains = np.moveaxis(np.asarray(values, dtype=np.float64), (0, 1), (-2, -1))  # (..., C, D)
+        axes = variables.dims.get(name, [])
+        if name in _TOGETHER:
+            axes = axes[:1]
+        for index in np.ndindex(chains.shape[: len(axes)]):
+            place = ", ".join(str(variables.coords[axis][i]) for axis, i in zip(axes, index, strict=True))
+            yield f"{name}[{place}]" if place else name, chains[index].reshape(-1, *chains.shape[-2:])
+
+
+def _row(scalars: list[NDArray[np.float64]]) -> dict[str, float | None]:
+    """Mean, sd and diagnostics of scalar chains, each (C, D): worst R-hat, worst ESS, mean shares."""
+    values = np.concatenate([chains.ravel() for chains in scalars])
+    finite = values[np.isfinite(values)]
+    still = [constant(chains) for chains in scalars]
+    apart = [all(each) and len(np.unique(chains)) > 1 for each, chains in zip(still, scalars, strict=True)]
+    rhats = [rhat(chains) for chains in scalars]
+    sizes = [ess(chains) for chains in scalars]
+    return {
+        "mean": float(finite.mean()) if finite.size else None,
+        "sd": float(finite.std()) if finite.size else None,
+        "rhat": max((value for value in rhats if value is not None), default=None),
+        "ess": min((value for value in sizes if value is not None), default=None),
+        "mcse": mcse(scalars[0]) if len(scalars) == 1 else None,
+        "constant_chains": float(np.mean(np.concatenate(still))),
+        "stuck_apart": float(np.mean(apart)),
+    }
+
+
+def rhat(chains: NDArray[np.float64]) -> float | None:
+    """Rank-normalised split R-hat of one scalar (C, D) (Vehtari et al. 2021).
+
+    None with one chain, fewer than 4 draws, values that are not finite, or if every chain is constant.
+    """
+    C, D = chains.shape
+    if C < 2 or D < _MIN_DRAWS or not np.isfinite(chains).all() or constant(chains).all():
+        return None
+    with np.errstate(all="ignore"):  # folding a two-valued scalar can leave it constant: 0/0, not the maximum
+        value = float(arviz().rhat(chains))
+    return value if np.isfinite(value) else None
+
+
+def ess(chains: NDArray[np.float64]) -> float | None:
+    """Bulk effective sample size of one scalar (C, D), all chains together (Vehtari et al. 2021).
+
+    None with fewer than 4 draws, values that are not finite, or if any chain is constant: the number would be
+    made of the others alone.
+    """
+    if chains.shape[1] < _MIN_DRAWS or not np.isfinite(chains).all() or constant(chains).any():
+        return None
+    with np.errstate(all="ignore"):
+        value = float(arviz().ess(chains, method="bulk"))
+    return value if np.isfinite(value) else None
+
+
+def mcse(chains: NDArray[np.float64]) -> float | None:
+    """Monte Carlo standard error of the mean of one scalar (C, D), where it has an ESS."""
+    if ess(chains) is None:
+        return None
+    with np.errstate(all="ignore"):
+        value = float(arviz().mcse(chains, method="mean"))
+    return value if np.isfinite(value) else None
+
+
+def constant(chains: NDArray[np.float64]) -> NDArray[np.bool_]:
+    """Which of the chains (C, D) stand still."""
+    return (chains == chains[:, :1]).all(axis=1)

@@ -21,7 +21,7 @@ from typing import Any
 import torch
 
 from experiment import config as settings
-from experiment import store
+from experiment import memory, store
 from experiment.community import (
     build_members,
     from_checkpoint,
@@ -50,7 +50,9 @@ def train(config: Config, *, command_line: Sequence[str] = (), printer: Printer 
     """Run one experiment; returns its summary. Bad input is a `UsageError` before anything is written."""
     printer = printer or Printer()
     device = pick_device(config.device)
+    memory.check(config, config.limit or 1, 1, device)  # what is hopeless need not wait for its objects
     objects, config = load_objects(config)
+    memory.check(config, objects.count, config.latent_dim, device)
     path = config.run_dir or _free_folder(config)
     with RunFolder.create(path, overwrite=config.overwrite) as folder:
         folder.start_manifest(_manifest(config, objects, device, command_line))
@@ -78,6 +80,7 @@ def resume(
         objects, config = load_objects(config)
         if manifest.get("checksum") != objects.checksum:
             raise UsageError(f"--resume {path}: the objects of {config.dataset} are not those of the run")
+        memory.check(config, objects.count, config.latent_dim, device)
         members = build_members(config, objects, device)
         progress, spent = Progress(0), 0.0
         if folder.file(store.CHECKPOINT).exists() or folder.file(store.PREVIOUS).exists():

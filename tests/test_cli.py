@@ -48,6 +48,7 @@ def test_it_works_from_any_folder_with_any_name(tmp_path):
         (["train", "--config", "absent.toml"], "absent.toml"),
         (["train", "--resume", "nowhere"], "nowhere"),
         (["train", "--resume", "x", "--epochs", "3"], "--resume"),
+        (["train", "--chains", "10000", "--sweeps", "10000000"], "--chains 10000 and --sweeps 10000000 need at least"),
         (["data", "--data-root", __file__], "--data-root"),
         (["models", "--x"], "'--x'"),
     ],

@@ -70,6 +70,24 @@ def build_parser() -> Parser:
             options["metavar"] = "{" + ",".join(choices) + "}" if choices else rule["kind"].upper()
         group.add_argument(flag(name), **options)
 
+    diagnose = commands.add_parser(
+        "diagnose",
+        help="of a run: did the chains converge, do the agents agree, are they right?",
+        description="Of a run: did its chains converge, do its agents agree, are they right? Reads the run folder "
+        "alone, and draws pictures into its plots/.",
+        allow_abbrev=False,
+    )
+    diagnose.add_argument("run", metavar="RUN", help="run folder")
+    diagnose.add_argument("--json", action="store_true", help="print one JSON object instead of words")
+    diagnose.add_argument(
+        "--plots", action=argparse.BooleanOptionalAction, default=True, help="draw pictures (default: yes)"
+    )
+    diagnose.add_argument(
+        "--exact",
+        action="store_true",
+        help="hold the draws against the enumerated posterior, where signs ** objects <= 2 ** 20 and --likelihood "
+        "is identity",
+    )
     commands.add_parser("models", help="the variants that can be swapped", allow_abbrev=False)
     data = commands.add_parser("data", help="the data sets that can be used, and how to get them", allow_abbrev=False)
     data.add_argument("--data-root", metavar="DIR", help="folder to look into")
@@ -153,6 +171,13 @@ def _train(arguments: argparse.Namespace, argv: Sequence[str]) -> int:
     return 0
 
 
+def _diagnose(arguments: argparse.Namespace, argv: Sequence[str]) -> int:
+    from experiment.diagnose import diagnose
+
+    diagnose(Path(arguments.run), as_json=arguments.json, plots=arguments.plots, exact=arguments.exact)
+    return 0
+
+
 def _models(arguments: argparse.Namespace, argv: Sequence[str]) -> int:
     from models import LIKELIHOODS, MIXTURES, NETWORKS
 
@@ -174,7 +199,7 @@ def _data(arguments: argparse.Namespace, argv: Sequence[str]) -> int:
     return 0
 
 
-_COMMANDS = {"train": _train, "models": _models, "data": _data}
+_COMMANDS = {"train": _train, "diagnose": _diagnose, "models": _models, "data": _data}
 
 if __name__ == "__main__":
     sys.exit(main())

@@ -77,8 +77,8 @@ def available() -> int | None:
 def _compare(config: Config, need: int, there: int | None, what: str) -> None:
     if there is not None and need > there:
         raise UsageError(
-            f"--chains {config.chains} and --sweeps {config.sweeps} need at least {_gib(need)} of {what} and {_gib(there)} "
-            "are available: give fewer of either"
+            f"--chains {config.chains} and --sweeps {config.sweeps} need at least {_gib(need)} of {what} and "
+            f"{_gib(there)} are available: give fewer of either"
         )
 
 

@@ -16,6 +16,7 @@ from typing import Any
 
 from experiment.environment import environment
 from experiment.errors import UsageError
+from experiment.interrupts import held_back
 from experiment.store import atomic_path, reserve, to_plain
 from experiment.traces import Trace, Variables, variables_of
 
@@ -62,7 +63,8 @@ def save_posterior(
     with atomic_path(path) as beside:
         reserve(beside, size + _HDF5_OVERHEAD)
         try:
-            _write(data, beside)
+            with held_back():
+                _write(data, beside)
         except RuntimeError as error:  # what h5py makes of a disk that fills up all the same
             raise OSError(str(error).splitlines()[0]) from error
     return data

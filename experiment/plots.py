@@ -1,17 +1,11 @@
 """The pictures of a run, as PNG files: arrays and rows of metrics in, one file out.
 
-The only importer of matplotlib. Figures are made by hand on the Agg canvas: no pyplot, so no display, no
-global figure and no say for MPLBACKEND or the user's matplotlibrc. Nothing here draws a random number.
-
-Agents are told apart by colour and by line style, in the palette of Okabe and Ito, which the colour-blind can
-tell apart too.
+Agents are told apart by colour and by line style. `experiment.sheet` says what all pictures have in common.
 """
 
 from __future__ import annotations
 
-import warnings
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Mapping, Sequence
 from itertools import cycle, islice
 from pathlib import Path
 from typing import Any
@@ -20,41 +14,26 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from experiment import scores
-from experiment.environment import environment
-from experiment.store import atomic_path
-
-with environment(MPLBACKEND=None):  # the name of a backend that no longer exists would fail the import
-    import matplotlib
-    from matplotlib.axes import Axes
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
-    from matplotlib.figure import Figure
-    from matplotlib.ticker import MaxNLocator, ScalarFormatter
+from experiment.sheet import (
+    COLOURS,
+    GREY,
+    LINES,
+    Axes,
+    MaxNLocator,
+    ScalarFormatter,
+    bare,
+    colormaps,
+    legend,
+    name_ticks,
+    picture,
+    shortened,
+)
 
 Row = Mapping[str, Any]
-
-_COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")
-_LINES = ("-", "--", "-.", ":")
-_GREY = "0.6"
-
-_STYLE: dict[str, Any] = {
-    "figure.dpi": 100,
-    "savefig.dpi": 150,
-    "font.size": 10,
-    "axes.titlesize": 10,
-    "axes.spines.top": False,
-    "axes.spines.right": False,
-    "axes.grid": True,
-    "grid.color": "0.92",
-    "axes.axisbelow": True,
-    "legend.frameon": False,
-    "lines.linewidth": 1.5,
-    "lines.markersize": 3.5,
-}
 
 _WITH_MARKERS = 30  # lines of up to so many points, or in short pieces, show them: one point alone is no line
 _ROUND_NAMES = 12  # more rounds than this are not all named
 _MOST_NUMBERS = 30  # larger tables show colours without numbers
-_LONGEST_NAME = 18
 
 
 def plot_training(path: Path, rows: Sequence[Row]) -> None:
@@ -71,14 +50,14 @@ def plot_training(path: Path, rows: Sequence[Row]) -> None:
         "reconstruction": "reconstruction\nE log p(x|z) (nats per object)",
         "kl": "KL\n(nats per object)",
     }
-    with _picture(path, 8, 7.5) as figure:
+    with picture(path, 8, 7.5) as figure:
         axes = figure.subplots(len(panels), 1, sharex=True)
         for panel, (name, label) in zip(axes, panels.items(), strict=True):
             lines = {agent: [row[name] for row in own] for agent, own in by_agent.items()}
             _draw_lines(panel, lines, label, "no network was trained")
         _mark_rounds(axes, max(by_agent.values(), key=len, default=[]))
         axes[-1].set_xlabel("epoch, over all rounds")
-        _legend(axes[0], "agent")
+        legend(axes[0], "agent")
 
 
 def plot_game(path: Path, rows: Sequence[Row]) -> None:
@@ -95,7 +74,7 @@ def plot_game(path: Path, rows: Sequence[Row]) -> None:
     rates = {name: [row["acceptance"][name] for row in rows] for name in directions}
     kappas = {"kappa": [row["kappa"] for row in rows]}
     joints = {"log joint": [row["log_joint"] for row in rows]}
-    with _picture(path, 8, 9) as figure:
+    with picture(path, 8, 9) as figure:
         axes = figure.subplots(4, 1, sharex=True)
         ari, kappa, acceptance, log_joint = axes
         _draw_lines(ari, aris, "ARI", "no ARI: the objects have no labels", rounds)
@@ -106,8 +85,8 @@ def plot_game(path: Path, rows: Sequence[Row]) -> None:
             panel.set_ylim(min(0, panel.dataLim.y0) - 0.04, 1.04)  # y0 is infinite in an empty panel
         _mark_rounds(axes, rows)
         log_joint.set_xlabel("sweep, over all rounds")
-        _legend(ari, "agent")
-        _legend(acceptance, "speaker->listener")
+        legend(ari, "agent")
+        legend(acceptance, "speaker->listener")
 
 
 def plot_confusion(
@@ -137,14 +116,14 @@ def plot_confusion(
     down = -(-len(signs) // across)
     cell = _cell(classes, K)
     width, height = max(2.4, cell * K) + 0.9, max(2.0, cell * classes) + 0.9
-    with _picture(path, across * width + 0.9, down * height) as figure:
+    with picture(path, across * width + 0.9, down * height) as figure:
         axes = figure.subplots(down, across, squeeze=False).ravel()
         for panel, name, own in zip(axes, agent_names, signs, strict=False):
             table = np.zeros((classes, K), dtype=np.intp)
             np.add.at(table, (labels, own), 1)
             first_in_its_row = panel.get_subplotspec().is_first_col()
-            names = _shortened(class_names) if first_in_its_row else [""] * classes
-            picture = _draw_confusion(panel, table, names)
+            names = shortened(class_names) if first_in_its_row else [""] * classes
+            shown = _draw_confusion(panel, table, names)
             matched = table[scores.match(table)].sum() / max(table.sum(), 1)
             panel.set_title(f"agent {name}: {matched:.0%} matched", parse_math=False)
             panel.set_xlabel("sign")
@@ -152,7 +131,7 @@ def plot_confusion(
                 panel.set_ylabel("class")
         for panel in axes[len(signs) :]:
             panel.set_axis_off()
-        bar = figure.colorbar(picture, ax=axes.tolist(), shrink=0.8, aspect=30, pad=0.02)
+        bar = figure.colorbar(shown, ax=axes.tolist(), shrink=0.8, aspect=30, pad=0.02)
         bar.set_label("share of the class (%)")
 
 
@@ -169,61 +148,19 @@ def plot_images(path: Path, images: ArrayLike, row_names: Sequence[str], column_
     for r, c in np.ndindex(R, C):
         top, left = gap + r * (H + gap), gap + c * (W + gap)
         grid[top : top + H, left : left + W] = images[r, c]
-    rows, columns = _shortened(row_names), _shortened(column_names)
+    rows, columns = shortened(row_names), shortened(column_names)
     cell = float(np.clip(12 / max(R, C), 0.2, 1.2))  # inches
     sideways = max(map(len, columns)) * 0.085 > cell
     beside = 0.3 + 0.085 * max(map(len, rows))
     above = 0.3 + (0.085 * max(map(len, columns)) if sideways else 0)
-    with _picture(path, C * cell + beside, R * cell * H / W + above) as figure:
+    with picture(path, C * cell + beside, R * cell * H / W + above) as figure:
         axes = figure.subplots()
-        colours = matplotlib.colormaps["gray"].with_extremes(bad="#DCE6F0")
+        colours = colormaps["gray"].with_extremes(bad="#DCE6F0")
         axes.imshow(grid, cmap=colours, vmin=0, vmax=1, interpolation="nearest")
-        _name_ticks(axes.xaxis, gap + W / 2 - 0.5 + (W + gap) * np.arange(C), columns, cell, sideways=sideways)
-        _name_ticks(axes.yaxis, gap + H / 2 - 0.5 + (H + gap) * np.arange(R), rows, cell * H / W)
+        name_ticks(axes.xaxis, gap + W / 2 - 0.5 + (W + gap) * np.arange(C), columns, cell, sideways=sideways)
+        name_ticks(axes.yaxis, gap + H / 2 - 0.5 + (H + gap) * np.arange(R), rows, cell * H / W)
         axes.xaxis.tick_top()
-        _bare(axes)
-
-
-# -- the sheet -------------------------------------------------------------------------------------
-
-
-@contextmanager
-def _picture(path: Path, width: float, height: float) -> Iterator[Figure]:
-    """An empty figure (inches) in our style; written to `path` when the block ends."""
-    plain = {k: v for k, v in matplotlib.rcParamsDefault.items() if not k.startswith(("backend", "toolbar"))}
-    style: Any = plain | _STYLE
-    with matplotlib.rc_context(style), warnings.catch_warnings():
-        warnings.filterwarnings("ignore", "Glyph .* missing")  # a class name in a script that the font lacks
-        figure = Figure(figsize=(width, height), layout="constrained")
-        FigureCanvasAgg(figure)
-        yield figure
-        with atomic_path(path) as beside:
-            figure.savefig(beside, format="png")
-
-
-def _shortened(names: Sequence[str]) -> list[str]:
-    return [name if len(name) <= _LONGEST_NAME else name[: _LONGEST_NAME - 1] + "…" for name in map(str, names)]
-
-
-def _bare(axes: Axes) -> None:
-    """An image needs no grid, no frame and no tick marks."""
-    axes.grid(False)
-    axes.tick_params(length=0)
-    for spine in axes.spines.values():
-        spine.set_visible(False)
-
-
-def _name_ticks(
-    axis: Any,
-    places: Sequence[float] | NDArray[Any],
-    names: Sequence[str],
-    room: float,
-    *,
-    sideways: bool = False,
-) -> None:
-    """Names at places that are `room` inches apart: every second, third... where they would touch."""
-    step = max(1, int(np.ceil(0.17 / room)))
-    axis.set_ticks(places[::step], names[::step], parse_math=False, rotation=90 if sideways else 0)
+        bare(axes)
 
 
 # -- lines over time -------------------------------------------------------------------------------
@@ -237,7 +174,7 @@ def _draw_lines(
     rounds: Sequence[int] | None = None,
 ) -> None:
     """Named lines over 1, 2, 3...; None is a gap, as is a change of `rounds`. `otherwise` stands for none."""
-    styles = zip(cycle(_COLOURS), cycle(_LINES), strict=False)
+    styles = zip(cycle(COLOURS), cycle(LINES), strict=False)
     for (name, values), (colour, line) in zip(lines.items(), styles, strict=False):
         x = np.arange(1, len(values) + 1, dtype=np.float64)
         y = np.array([np.nan if value is None else value for value in values], dtype=np.float64)
@@ -265,7 +202,7 @@ def _mark_rounds(axes: Sequence[Axes], rows: Sequence[Row]) -> None:
     for panel in axes:
         panel.set_xlim(0.5, len(rows) + 0.5)
         for edge in edges:
-            panel.axvline(edge, color=_GREY, linewidth=0.8, zorder=1)
+            panel.axvline(edge, color=GREY, linewidth=0.8, zorder=1)
     begins = np.array([0.5, *edges])
     middles = (begins + np.array([*edges, len(rows) + 0.5])) / 2
     step = -(-len(begins) // _ROUND_NAMES)
@@ -274,15 +211,6 @@ def _mark_rounds(axes: Sequence[Axes], rows: Sequence[Row]) -> None:
         place: dict[str, Any] = {"xycoords": ("data", "axes fraction"), "xytext": (0, 3), "ha": "center"}
         axes[0].annotate(str(rounds[int(begin)]), (middle, 1), **place, **style)
     axes[0].annotate("round", (0, 1), xycoords="axes fraction", xytext=(-6, 3), ha="right", **style)
-
-
-def _legend(axes: Axes, title: str) -> None:
-    """What the lines are, at the right of the panel, where it covers none of them."""
-    if axes.get_legend_handles_labels()[0]:
-        legend = axes.legend(loc="upper left", bbox_to_anchor=(1.0, 1.03), title=title, handlelength=2.8)
-        legend.set_alignment("left")
-        for text in legend.get_texts():
-            text.set_parse_math(False)
 
 
 # -- confusion -------------------------------------------------------------------------------------
@@ -300,8 +228,8 @@ def _draw_confusion(axes: Axes, table: NDArray[np.intp], class_names: Sequence[s
     order = np.concatenate([matched, np.setdiff1d(np.arange(K), matched)])
     totals = table.sum(axis=1, keepdims=True)
     percent = np.where(totals > 0, 100 * table[:, order] / np.maximum(totals, 1), np.nan)
-    colours = matplotlib.colormaps["Blues"].with_extremes(bad="0.9")  # a class without objects
-    picture = axes.imshow(percent, cmap=colours, vmin=0, vmax=100, interpolation="nearest", aspect="auto")
+    colours = colormaps["Blues"].with_extremes(bad="0.9")  # a class without objects
+    shown = axes.imshow(percent, cmap=colours, vmin=0, vmax=100, interpolation="nearest", aspect="auto")
     if max(classes, K) <= _MOST_NUMBERS:
         for (i, j), value in np.ndenumerate(percent):
             if value >= 0.5:
@@ -309,7 +237,7 @@ def _draw_confusion(axes: Axes, table: NDArray[np.intp], class_names: Sequence[s
                 axes.text(j, i, f"{value:.0f}", ha="center", va="center", color=colour, fontsize=7)
     if len(matched) < K:
         axes.axvline(len(matched) - 0.5, color="0.3", linewidth=1)
-    _name_ticks(axes.xaxis, np.arange(K), [str(k) for k in order], _cell(classes, K))
-    _name_ticks(axes.yaxis, np.arange(classes), class_names, _cell(classes, K))
-    _bare(axes)
-    return picture
+    name_ticks(axes.xaxis, np.arange(K), [str(k) for k in order], _cell(classes, K))
+    name_ticks(axes.yaxis, np.arange(classes), class_names, _cell(classes, K))
+    bare(axes)
+    return shown

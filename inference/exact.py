@@ -14,6 +14,8 @@ from torch import Tensor
 
 from inference.proposals import Rule, offer, proposal_logits
 
+_CHUNK = 2**14
+
 
 class Judge(Protocol):
     """A player that can integrate its parameters out."""
@@ -68,8 +70,10 @@ def all_signs(N: int, K: int) -> Tensor:
 def joint_posterior(judges: Sequence[Judge], log_prior: Tensor, N: int) -> Tensor:
     """P(w_1..w_N | all percepts), parameters integrated out, for every row of `all_signs`: (K^N,)."""
     K = len(log_prior)
-    signs = all_signs(N, K)
-    logits = log_prior[signs].sum(1)
-    for judge in judges:
-        logits = logits + judge.evidence(signs, K)
-    return logits.softmax(0)
+    logits = []
+    for signs in all_signs(N, K).split(_CHUNK):  # a million assignments at once would want gigabytes
+        total = log_prior[signs].sum(1)
+        for judge in judges:
+            total = total + judge.evidence(signs, K)
+        logits.append(total)
+    return torch.cat(logits).softmax(0)

@@ -49,7 +49,7 @@ def drawn(monkeypatch: pytest.MonkeyPatch) -> list[Figure]:
         figures.append(Figure(figsize=(width, height)))
         yield figures[-1]
 
-    monkeypatch.setattr(plots, "_picture", keep)
+    monkeypatch.setattr(plots, "picture", keep)
     return figures
 
 

@@ -1,0 +1,301 @@
+"""`diagnose RUN`: what a run's folder says about its own inference, as numbers, words and pictures.
+
+Nothing is trained and, but for --exact, torch is not imported: posterior.nc, signs.npz, summary.json, manifest.json
+and metrics.jsonl are all that is read.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+import textwrap
+import zipfile
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from experiment import basins, scores, store, verdict
+from experiment.diagnostics import summary_of
+from experiment.errors import UsageError
+from experiment.netcdf import load_posterior, settings_of
+from experiment.store import RunFolder, to_plain
+
+_WIDTH = 110  # of the words, in columns
+
+
+@dataclass(frozen=True)
+class Run:
+    """What a run folder holds, read and checked."""
+
+    folder: RunFolder
+    manifest: dict[str, Any]
+    summary: dict[str, Any]
+    settings: dict[str, Any]
+    data: Any  # both groups of posterior.nc
+    labels: NDArray[Any] | None
+    rows: list[dict[str, Any]]
+
+    @property
+    def names(self) -> list[str]:
+        """The agents'."""
+        return [str(name) for name in self.data["posterior"]["agent"].values]
+
+    def array(self, name: str) -> NDArray[Any] | None:
+        """A variable of either group; None where the file has none of that name."""
+        for group in ("posterior", "sample_stats"):
+            if name in self.data[group].data_vars:
+                values: NDArray[Any] = self.data[group][name].values
+                return values
+        return None
+
+
+def read(path: Path) -> Run:
+    """The run in `path`, also one that is going on. A `UsageError` names what is absent or damaged."""
+    with RunFolder.open(path, lock=False) as folder:
+        manifest = folder.read_manifest()
+        file = folder.file(store.POSTERIOR)
+        if not file.exists():
+            raise UsageError(
+                f"{file}: there is no such file; the first round writes it, and the run's status is "
+                f"{manifest['status']!r}"
+            )
+        data = load_posterior(file)
+        try:
+            settings = settings_of(data)
+            missing = {"mode", "listener-state", "acceptance", "start", "starts", "sweeps", "burn-in", "thin", "signs"}
+            missing -= set(settings)
+            missing |= {"log_joint", "log_evidence", "component_share", "weight"} - set(data["posterior"].data_vars)
+            if missing:
+                raise KeyError(f"it lacks {min(missing)}")
+        except (KeyError, ValueError, TypeError) as error:
+            raise UsageError(f"{file} is not of a run of this version: {str(error)[:100]}") from error
+        summary = folder.read_json(store.SUMMARY)
+        if not {"agents", "kappa_of", "kappa_matched", "rounds"} <= set(summary):
+            raise UsageError(f"{folder.file(store.SUMMARY)} is damaged: it lacks scores")
+        return Run(folder, manifest, summary, settings, data, _labels(folder), folder.read_metrics())
+
+
+def examine(run: Run, *, exact: bool = False) -> dict[str, Any]:
+    """The whole diagnosis, as plain values for JSON (what `--json` prints)."""
+    summary = summary_of(run.data)
+    signs = run.array("signs")
+    if exact and signs is None:
+        raise UsageError("--exact needs the signs of every draw: train with --keep signs or all")
+    kappa = run.array("kappa")
+    compared = None if signs is None else basins.compare(signs, _needed(run, "log_evidence"))
+    parts = {
+        "converged": verdict.converged(run.settings, summary, compared),
+        "agreed": (
+            verdict.Verdict("unknown", ["There is one agent."], [])
+            if kappa is None
+            else verdict.agreed(run.settings, kappa.mean(1).tolist(), run.summary)
+        ),
+        "right": verdict.right(
+            run.settings, _aris(run, signs), None if run.labels is None else len(np.unique(run.labels))
+        ),
+    }
+    advice = [line for part in parts.values() for line in part.next]
+    report = {
+        "run": str(run.folder.path),
+        "status": run.manifest["status"],
+        "settings": run.settings,
+        "objects": run.summary.get("objects"),
+        "round": run.summary["rounds"],
+        "target": verdict.target(run.settings)._asdict(),
+        "verdict": {name: {"answer": part.answer, "words": part.words} for name, part in parts.items()},
+        "next": list(dict.fromkeys(advice)),
+        "basins": None if compared is None else compared._asdict(),
+        "warnings": run.summary.get("warnings", []),
+        "exact": None,
+        **summary,
+    }
+    if exact:
+        assert signs is not None
+        from experiment.enumerated import against_the_truth
+
+        report["exact"] = against_the_truth(run.folder, signs, run.settings["signs"], run.names)
+    plain: dict[str, Any] = to_plain(report)
+    return plain
+
+
+def diagnose(path: Path, *, as_json: bool = False, plots: bool = True, exact: bool = False) -> dict[str, Any]:
+    """Read, examine, draw and print; returns the report."""
+    run = read(path)
+    report = examine(run, exact=exact)
+    if plots:
+        report["plots"] = _draw(run, report)
+    if as_json:
+        print(json.dumps(report, allow_nan=False, ensure_ascii=False, indent=2))
+    else:
+        for line in lines(report):
+            print(line)
+    return report
+
+
+# -- words -----------------------------------------------------------------------------------------
+
+
+def lines(report: Mapping[str, Any]) -> list[str]:
+    """The report for a reader: a table, the verdict, what to do next."""
+    settings = report["settings"]
+    unfinished = "" if report["status"] == "done" else f" (status: {report['status']})"
+    found = [
+        f"Run: {report['run']}{unfinished}",
+        f"Mode {settings['mode']}, listener state {settings['listener-state']}, acceptance {settings['acceptance']}; "
+        f"{report['objects']} objects, {settings['signs']} signs; round {report['round']}: {report['chains']} "
+        f"{'chain' if report['chains'] == 1 else 'chains'} of {report['draws']} draws",
+        "",
+        *_table(report),
+        "",
+    ]
+    for name, title in (("converged", "Converged?"), ("agreed", "Agreed?"), ("right", "Right?")):
+        part = report["verdict"][name]
+        text = " ".join([f"{part['answer'].upper()}.", *part["words"]])
+        found += textwrap.wrap(text, _WIDTH, initial_indent=f"{title:<12}", subsequent_indent=" " * 12)
+    if report["exact"]:
+        found += ["", *_exact_lines(report["exact"])]
+    if report["warnings"]:
+        found += ["", *(f"Warning: {text}" for text in report["warnings"])]
+    if report["next"]:
+        found += ["", "Next:", *(f"  - {text}" for text in report["next"])]
+    if report.get("plots"):
+        found += ["", f"Pictures: {Path(report['run']) / store.PLOTS}: {', '.join(report['plots'])}"]
+    return found
+
+
+def _table(report: Mapping[str, Any]) -> list[str]:
+    """One row a quantity; the ranks of shares, the signs of weights make one row an agent, by the worst."""
+    rows: dict[str, dict[str, Any]] = {}
+    for name, row in report["quantities"].items():
+        kind, _, place = name.partition("[")
+        if kind not in ("component_share", "weight"):
+            rows[name] = row
+            continue
+        label = f"{kind}[{place.split(',')[0]}, worst]"
+        other = rows.get(label)
+        if other is None:
+            rows[label] = {**row, "mean": None, "sd": None, "mcse": None, "count": 1}
+            continue
+        rhats = [value for value in (other["rhat"], row["rhat"]) if value is not None]
+        sizes = [value for value in (other["ess"], row["ess"]) if value is not None]
+        count = other["count"]
+        rows[label] |= {
+            "rhat": max(rhats, default=None),
+            "ess": min(sizes, default=None),
+            "constant_chains": (other["constant_chains"] * count + row["constant_chains"]) / (count + 1),
+            "count": count + 1,
+        }
+    widest = max(map(len, rows))
+    head = (
+        f"{'quantity':<{widest}}{'mean':>12}{'sd':>10}{'MCSE':>10}{'R-hat':>8}{'ESS bulk':>10}{'constant chains':>17}"
+    )
+    table = [head]
+    for name, row in rows.items():
+        cells = [
+            f"{name:<{widest}}",
+            f"{_number(row['mean'], 4):>12}{_number(row['sd'], 4):>10}{_number(row['mcse'], 4):>10}",
+            f"{_number(row['rhat'], 3):>8}{_number(row['ess'], 0):>10}{row['constant_chains']:>17.0%}",
+        ]
+        table.append("".join(cells))
+    if report["rhat_note"]:
+        table.append(f"R-hat is {report['rhat_note']}.")
+    return table
+
+
+def _exact_lines(exact: Mapping[str, Any]) -> list[str]:
+    found = [
+        f"Exact: against {exact['target']}, {exact['assignments']:,} assignments enumerated. Compared are partitions, "
+        "because the posterior is the same under every numbering and a chain visits few of them.",
+    ]
+    for name, own in exact["agents"].items():
+        found.append(
+            f"  {name}: total variation {own['total_variation']:.4f} over {own['partitions']:,} partitions; "
+            f"independent draws would give {own['noise_of_all_draws']:.4f} ({exact['draws']:,} of them) to "
+            f"{own['noise_of_one_draw_a_chain']:.4f} ({exact['chains']:,}, one a chain)"
+        )
+        found.append(
+            f"     co-assignment of pairs: mean difference {own['co_assignment_mean_gap']:.4f}, largest "
+            f"{own['co_assignment_largest_gap']:.4f}"
+        )
+    found.append("  Draws of one chain depend on each other: the noise to expect lies between the two.")
+    return found
+
+
+def _number(value: float | None, digits: int) -> str:
+    return "-" if value is None else f"{value:.{digits}f}"
+
+
+# -- from the folder -------------------------------------------------------------------------------
+
+
+def _labels(folder: RunFolder) -> NDArray[Any] | None:
+    file = folder.file(store.SIGNS)
+    try:
+        with np.load(file) as arrays:
+            return arrays["label"] if "label" in arrays.files else None
+    except FileNotFoundError:
+        raise UsageError(f"{file}: there is no such file") from None
+    except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile) as error:
+        raise UsageError(f"{file} cannot be read: {str(error).splitlines()[0][:120]}") from error
+
+
+def _needed(run: Run, name: str) -> NDArray[Any]:
+    values = run.array(name)
+    assert values is not None, name
+    return values
+
+
+def _aris(run: Run, signs: NDArray[Any] | None) -> dict[str, list[float]] | None:
+    """For each agent the ARI of each chain's last draw; of chain 0 alone, where signs were not kept."""
+    if run.labels is None:
+        return None
+    if signs is None or signs.shape[-1] != len(run.labels):
+        return {name: [own["ari"]] for name, own in run.summary["agents"].items()}
+    return {
+        name: [float(scores.ari(chain[-1, m], run.labels) or 0.0) for chain in signs]
+        for m, name in enumerate(run.names)
+    }
+
+
+def _draw(run: Run, report: Mapping[str, Any]) -> list[str]:
+    """The pictures that could be drawn. One that fails costs a line on stderr, never the diagnosis."""
+    from experiment import diagnostic_plots as pictures
+    from experiment import plots
+
+    joint, evidence = _needed(run, "log_joint"), _needed(run, "log_evidence")
+    share, weight = _needed(run, "component_share"), _needed(run, "weight")
+    signs, kappa, acceptance = run.array("signs"), run.array("kappa"), run.array("acceptance")
+    draws = run.data["posterior"]["draw"].values
+    monitors = {"log joint (nats)": joint, "log evidence (nats)": evidence}
+    if kappa is not None:
+        monitors["kappa"] = kappa
+    for m, name in enumerate(run.names):
+        monitors[f"largest share, {name}"] = share[:, :, m, 0]
+    jobs: dict[str, Any] = {
+        "monitors.png": lambda path: pictures.plot_monitors(path, monitors, draws),
+        "components.png": lambda path: pictures.plot_components(path, weight, run.names),
+    }
+    if acceptance is not None and run.settings["mode"] in ("com", "all"):
+        directions = [str(name) for name in run.data["sample_stats"]["direction"].values]
+        jobs["acceptance.png"] = lambda path: pictures.plot_acceptance(path, acceptance, directions, draws)
+    if not run.folder.file(store.PLOTS).joinpath("game.png").exists():
+        jobs["game.png"] = lambda path: plots.plot_game(path, run.rows)
+    if signs is not None:
+        permutation = _needed(run, "relabel")
+        jobs["co_assignment.png"] = lambda path: pictures.plot_co_assignment(path, signs, permutation, run.names)
+        found = report["basins"]
+        agreement = np.array(found["agreement"])
+        jobs["chains.png"] = lambda path: pictures.plot_agreement(path, agreement, found["chains"], run.names)
+    drawn = ["game.png"] if "game.png" not in jobs else []
+    for name, draw in jobs.items():
+        try:
+            draw(run.folder.file(store.PLOTS) / name)
+            drawn.append(name)
+        except Exception as error:
+            if sys.stderr is not None:
+                print(f"warning: {store.PLOTS}/{name} could not be drawn: {error}", file=sys.stderr)
+    return drawn

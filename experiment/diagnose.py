@@ -19,7 +19,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from experiment import basins, scores, store, verdict
-from experiment.diagnostics import summary_of
+from experiment.diagnostics import summary_of, without_rounding
 from experiment.errors import UsageError
 from experiment.netcdf import load_posterior, settings_of
 from experiment.store import RunFolder, to_plain
@@ -276,7 +276,9 @@ def _draw(run: Run, report: Mapping[str, Any]) -> list[str]:
     for m, name in enumerate(run.names):
         monitors[f"largest share, {name}"] = share[:, :, m, 0]
     jobs: dict[str, Any] = {
-        "monitors.png": lambda path: pictures.plot_monitors(path, monitors, draws),
+        "monitors.png": lambda path: pictures.plot_monitors(
+            path, {name: without_rounding(chains) for name, chains in monitors.items()}, draws
+        ),
         "components.png": lambda path: pictures.plot_components(path, weight, run.names),
     }
     if acceptance is not None and run.settings["mode"] in ("com", "all"):

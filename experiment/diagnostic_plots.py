@@ -14,7 +14,6 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
-from scipy.stats import rankdata
 
 from experiment.relabel import renumber
 from experiment.sheet import (
@@ -169,7 +168,10 @@ def _ranks(axes: Axes, chains: NDArray[Any]) -> None:
         axes.set_xticks([])
         axes.set_yticks([])
         return
-    ranks = rankdata(chains).reshape(C, D)
+    # Equal draws take turns, sweep by sweep and chain by chain: shared ranks would pile up in one bin.
+    ranks = np.empty((D, C))
+    ranks.flat[np.argsort(chains.T, axis=None, kind="stable")] = np.arange(1, C * D + 1)
+    ranks = ranks.T
     bins = int(np.clip(D // 5, 2, 20))
     edges = np.linspace(0.5, C * D + 0.5, bins + 1)
     styles = zip(cycle(COLOURS), cycle(LINES), strict=False)

@@ -18,6 +18,9 @@ from experiment.traces import Trace, Variables, variables_of
 # R-hat and ESS split each chain in two and need two draws of each half.
 _MIN_DRAWS = 4
 
+# Differences smaller than this, relative to the largest value, are rounding.
+_ROUNDING = 1e-11
+
 # Raw signs and the permutations are labels: they are never diagnosed.
 _LABELS = ("signs", "relabel")
 
@@ -101,7 +104,22 @@ def _scalars(variables: Variables) -> Iterator[tuple[str, NDArray[np.float64]]]:
             axes = axes[:1]
         for index in np.ndindex(chains.shape[: len(axes)]):
             place = ", ".join(str(variables.coords[axis][i]) for axis, i in zip(axes, index, strict=True))
-            yield f"{name}[{place}]" if place else name, chains[index].reshape(-1, *chains.shape[-2:])
+            scalars = chains[index].reshape(-1, *chains.shape[-2:])
+            yield f"{name}[{place}]" if place else name, np.stack([without_rounding(one) for one in scalars])
+
+
+def without_rounding(chains: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Draws (C, D) that differ in their last digits only, made equal.
+
+    One partition under two numberings has evidences that differ by rounding. R-hat and ESS go by ranks: without this
+    a chain that never moves would differ from another that stands at the same place by all there is.
+    """
+    finite = np.abs(chains[np.isfinite(chains)])
+    if not finite.size or finite.max() == 0:
+        return chains
+    step = 2.0 ** np.ceil(np.log2(finite.max() * _ROUNDING))
+    rounded: NDArray[np.float64] = np.round(chains / step) * step
+    return rounded
 
 
 def _row(scalars: list[NDArray[np.float64]]) -> dict[str, float | None]:

@@ -16,6 +16,8 @@ import math
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
+import numpy as np
+
 from experiment.basins import Basins
 
 # Vehtari, Gelman, Simpson, Carpenter and Buerkner (2021), "Rank-normalization, folding, and localization: an improved
@@ -30,6 +32,9 @@ KAPPA_PARTLY = 0.6
 # Steinley (2004), "Properties of the Hubert-Arabie adjusted Rand index": from 0.8 good, from 0.65 moderate recovery.
 ARI = 0.8
 ARI_PARTLY = 0.65
+
+# Below this ARI between its own draws a chain is nowhere in particular. Our own choice.
+DRIFTING = 0.2
 
 # Reported, not judged: the worst of hundreds of R-hats is over any limit by chance.
 NOT_JUDGED = ("co_assignment", "mu")
@@ -129,12 +134,13 @@ def converged(settings: Mapping[str, Any], summary: Mapping[str, Any], basins: B
         advice.append(f"--sweeps {_more_sweeps(settings, D, C, rhat, ess)} (now {settings['sweeps']})")
     else:
         answer = "yes"
+    words.append(found.words)
     if found.kind == "none":
         words.append("Chains can be compared with each other all the same; that is no convergence to anything.")
         answer = "no target"
         remedy = {"all": "--mode com"}.get(settings["mode"], "--listener-state shared --acceptance mh")
-        advice = [f"{remedy}, which samples a posterior", *advice]
-    words.append(found.words)
+        words.insert(0, words.pop(words.index(found.words)))
+        advice = [f"{remedy}, which samples a posterior", *(["--chains 4"] if C == 1 else [])]
     words.append("All this is of the last round alone: across rounds, and of raw signs, R-hat means nothing.")
     return Verdict(answer, words, advice)
 
@@ -167,7 +173,7 @@ def agreed(settings: Mapping[str, Any], kappas: Sequence[float], summary: Mappin
     advice = []
     if answer in ("no", "partly") and not alone:
         if settings["mode"] == "all":
-            advice = ["--mode com: without rejection, what an agent cannot tell apart is imposed on those who can"]
+            advice = ["rejection (--mode com): without it one agent's guesses overrule what the other can tell apart"]
         else:
             advice = ["more --sweeps or --rounds; if kappa stays low, the agents' percepts have little in common"]
     return Verdict(answer, words, advice)
@@ -197,6 +203,9 @@ def _basin_words(basins: Basins) -> str:
     C = len(basins.chains)
     off = [basins.agreement[:, a, b].mean() for a in range(C) for b in range(a)]
     between = f"mean ARI between chains {sum(off) / len(off):.3f}" if off else ""
+    within = float(np.mean(np.diagonal(basins.agreement, axis1=1, axis2=2)))
+    if within < DRIFTING:
+        return f"No chain stays with one partition (ARI between draws of one chain {within:.3f}): there are no basins."
     if len(basins.evidence) == 1:
         return f"The chains share a basin ({between})."
     best = [str(chain) for chain, name in zip(basins.chains, basins.basin, strict=True) if name == 0]
@@ -214,7 +223,7 @@ def _out_of_a_basin(settings: Mapping[str, Any], basins: Basins | None) -> list[
         advice = [f"--start merge --starts {max(starts, 20)} (now {settings['start']}, {starts})"]
     else:
         advice = [f"--starts {5 * starts} (now {starts})"]
-    return [*advice, "longer chains do not help: sweeps do not lead from one basin to another"]
+    return [*advice, "longer chains seldom help: sweeps rarely lead from one basin to another"]
 
 
 def _more_sweeps(settings: Mapping[str, Any], D: int, C: int, rhat: float | None, ess: float | None) -> int:

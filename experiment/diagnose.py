@@ -235,11 +235,11 @@ def _number(value: float | None, digits: int) -> str:
 def _labels(folder: RunFolder) -> NDArray[Any] | None:
     file = folder.file(store.SIGNS)
     try:
-        with np.load(file) as arrays:
+        with file.open("rb") as opened, np.load(opened) as arrays:  # numpy leaves a damaged file open
             return arrays["label"] if "label" in arrays.files else None
     except FileNotFoundError:
         raise UsageError(f"{file}: there is no such file") from None
-    except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile) as error:
+    except (OSError, ValueError, TypeError, KeyError, EOFError, zipfile.BadZipFile) as error:
         raise UsageError(f"{file} cannot be read: {str(error).splitlines()[0][:120]}") from error
 
 

@@ -1,0 +1,62 @@
+"""The commands of docs/diagnostics.md, run tiny: a page whose commands fail, or no longer say what it quotes, fails."""
+
+import re
+import shlex
+from pathlib import Path
+
+import pytest
+
+import cli
+
+PAGE = Path(__file__).resolve().parents[1] / "docs" / "diagnostics.md"
+
+# Appended to the page's own flags, of which the last one given counts; and what `diagnose` must say then.
+TINY = {
+    "runs/healthy": (
+        "--limit 400 --ambiguity 0 --starts 6 --sweeps 320",
+        ["Converged?  YES", "share a basin", "Agreed?     YES", "Right?      YES"],
+    ),
+    "runs/stuck": ("--limit 200 --sweeps 120", ["Converged?  NO.", "different basins", "--start merge"]),
+    "runs/all": ("--limit 100 --sweeps 60", ["NO TARGET", "there are no basins", "Agreed?     NO", "--mode com"]),
+    "runs/short": ("--limit 400 --ambiguity 0 --starts 6", ["NOT YET", "too few to say", "constant", "--sweeps"]),
+    "runs/exact": ("--chains 40 --sweeps 40", ["243 assignments", "total variation", "independent draws"]),
+}
+
+
+def commands():
+    """The arguments of every command in the page's shell blocks, by run folder."""
+    found = {}
+    for block in re.findall(r"```sh\n(.*?)```", PAGE.read_text(encoding="utf-8"), re.DOTALL):
+        for line in block.splitlines():
+            words = shlex.split(line)
+            assert words[:2] == ["python", "cli.py"], line
+            arguments = words[2:]
+            run = arguments[arguments.index("--run-dir") + 1] if "--run-dir" in arguments else arguments[1]
+            found.setdefault(run, []).append(arguments)
+    return found
+
+
+def test_the_page_has_the_runs_that_are_tested():
+    assert commands().keys() == TINY.keys()
+    assert all([words[0] for words in pair] == ["train", "diagnose"] for pair in commands().values())
+
+
+@pytest.mark.parametrize("run", TINY)
+def test_a_run_of_the_page_gets_its_verdict(run, tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    train, diagnose = commands()[run]
+    smaller, said = TINY[run]
+    assert cli.main([*train, *smaller.split()]) == 0
+    capsys.readouterr()
+    assert cli.main(diagnose) == 0
+    out = " ".join(capsys.readouterr().out.split("\n"))
+    for words in said:
+        assert words in re.sub(r" +(?=\S)", lambda gap: gap.group() if len(gap.group()) < 12 else " ", out), words
+
+
+def test_the_pictures_of_the_page_are_there_and_small():
+    names = re.findall(r"!\[[^]]*\]\(([^)]+)\)", PAGE.read_text(encoding="utf-8"))
+    files = [PAGE.parent / name for name in names]
+    assert len(files) == 6 and all(file.read_bytes().startswith(b"\x89PNG") for file in files)
+    assert {file.name for file in files} == {file.name for file in (PAGE.parent / "pictures").iterdir()}
+    assert sum(file.stat().st_size for file in files) < 600_000

@@ -1,4 +1,4 @@
-"""The commands of docs/diagnostics.md, run tiny: a page whose commands fail, or no longer say what it quotes, fails."""
+"""The commands of docs/diagnostics.md, run tiny: a page whose commands no longer say what it quotes fails."""
 
 import re
 import shlex

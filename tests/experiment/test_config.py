@@ -60,6 +60,9 @@ def test_the_references_numbers_stand_for_modes(typed, mode, tmp_path):
         ({"sweeps": "5", "burn_in": "5"}, ["--burn-in", "--sweeps = 5"]),
         ({"network": "convv"}, ["--network", "did you mean conv?"]),
         ({"limit": "-3"}, ["--limit"]),
+        ({"thin": "0"}, ["--thin", "1 or more"]),
+        ({"keep": "sign"}, ["--keep", "did you mean signs?"]),
+        ({"dimension": "0"}, ["--dimension", "1 or more"]),
     ],
 )
 def test_wrong_flags_are_named(flags, said):

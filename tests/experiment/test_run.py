@@ -160,6 +160,27 @@ def test_more_rounds_can_be_added_and_a_complete_run_says_so(finished, tmp_path)
     assert contents(shorter) == contents(longer)
 
 
+def test_a_run_of_before_a_setting_existed_goes_on_with_its_default(finished, tmp_path):
+    older = tmp_path / "older"
+    shutil.copytree(finished[0], older)
+    manifest = json.loads((older / "manifest.json").read_text())
+    del manifest["settings"]["thin"]
+    (older / "manifest.json").write_text(json.dumps(manifest))
+    text = (older / "config.toml").read_text()
+    (older / "config.toml").write_text(text.replace("thin = 1\n", ""))
+    resume(older, rounds="3", printer=Quiet())
+    (older / "config.toml").write_text(text.replace("thin = 1\n", "thin = 2\n"))
+    with pytest.raises(UsageError, match=r"thin = 2 is not what the run was made with, 1"):
+        resume(older, rounds="4", printer=Quiet())
+
+
+def test_thinning_and_keeping_less_say_what_is_in_the_posterior(tmp_path):
+    run(tmp_path / "run", rounds=0, thin=3, keep="components")
+    posterior = load_posterior(tmp_path / "run" / "posterior.nc")["posterior"]
+    assert posterior["draw"].values.tolist() == [2, 5]
+    assert "signs" not in posterior and posterior["mu"].shape == (2, 2, 2, 3, 2)
+
+
 def test_resuming_what_does_not_fit_is_refused(finished, tmp_path):
     folder = tmp_path / "other"
     shutil.copytree(finished[0], folder)
@@ -335,6 +356,7 @@ def test_a_folder_with_a_run_is_refused_unless_told(finished, tmp_path):
         {"dataset": "synthetic", "likelihood": "gaussian"},
         {"start": "prior", "starts": 1},
         {"start": "kmeans"},
+        {"dataset": "synthetic", "likelihood": "identity", "dimension": 2, "keep": "components", "thin": 3},
         {"epochs": 0, "round_epochs": 0},
         {"signs": 1, "latent_dim": 1},
         {"limit": 1, "signs": 4},

@@ -62,6 +62,15 @@ class Trace(NamedTuple):
     evidence: Tensor  # (C, T)
 
 
+def joined(first: Trace, then: Trace) -> Trace:
+    """Two traces of one game, the second of the sweeps after the first."""
+    tensors = first._asdict()
+    for name, after in then._asdict().items():
+        if after is not None:
+            tensors[name] = torch.cat([tensors[name], after], dim=1)
+    return Trace(**tensors)
+
+
 def init(players: Sequence[Player], generators: Sequence[torch.Generator], signs: Tensor, K: int) -> State:
     """Begin from signs (C, M, N): every agent draws its parameters given its own."""
     beliefs = tuple(

@@ -135,7 +135,7 @@ class Config:
         least=1,
         most=1_000,
     )
-    rounds: int = _setting(4, "int", "rounds of mutual learning after the first game (R)", group="learning", least=0)
+    rounds: int = _setting(30, "int", "rounds of mutual learning after the first game (R)", group="learning", least=0)
     epochs: int = _setting(80, "int", "epochs before the first game (E)", group="learning", least=0)
     round_epochs: int = _setting(1, "int", "epochs at the beginning of each later round", group="learning", least=0)
     round_sweeps: int = _setting(

@@ -81,6 +81,7 @@ def schedule_of(config: Config) -> Schedule:
         round_epochs=config.round_epochs,
         rounds=config.rounds,
         sweeps=config.sweeps,
+        round_sweeps=config.round_sweeps,
         chains=config.chains,
         start=Start(config.start, tries=config.starts),
         batch_size=config.batch_size,

@@ -97,8 +97,8 @@ class Config:
         least=1,
         most=10_000,
     )
-    sweeps: int = _setting(50, "int", "sweeps of the game in each round (T)", group="game", least=1, most=10**7)
-    burn_in: int = _setting(20, "int", "sweeps of a round left out of its means", group="game", least=0)
+    sweeps: int = _setting(50, "int", "sweeps of the last round's game (T)", group="game", least=1, most=10**7)
+    burn_in: int = _setting(20, "int", "sweeps of the last game left out of its means", group="game", least=0)
     chains: int = _setting(
         1,
         "int",
@@ -150,9 +150,17 @@ class Config:
         least=1,
         most=1_000,
     )
-    rounds: int = _setting(4, "int", "rounds of mutual learning after the first game (R)", group="learning", least=0)
+    rounds: int = _setting(30, "int", "rounds of mutual learning after the first game (R)", group="learning", least=0)
     epochs: int = _setting(80, "int", "epochs before the first game (E)", group="learning", least=0)
-    round_epochs: int = _setting(5, "int", "epochs at the beginning of each later round", group="learning", least=0)
+    round_epochs: int = _setting(1, "int", "epochs at the beginning of each later round", group="learning", least=0)
+    round_sweeps: int = _setting(
+        5,
+        "int",
+        "sweeps of the game in each round before the last (never more than --sweeps)",
+        group="learning",
+        least=1,
+        most=10**7,
+    )
     jitter: float = _setting(
         1.0,
         "float",

@@ -60,7 +60,7 @@ def read(path: Path) -> Run:
         file = folder.file(store.POSTERIOR)
         if not file.exists():
             raise UsageError(
-                f"{file}: there is no such file; the first round writes it, and the run's status is "
+                f"{file}: there is no such file; the last round writes it, and the run's status is "
                 f"{manifest['status']!r}"
             )
         data = load_posterior(file)

@@ -1,7 +1,7 @@
 """One experiment from settings to a finished run folder, and going on with one that stopped.
 
-After every round everything that the folder promises is written, and the checkpoint last: a run that is killed
-goes on from its last whole round and repeats what was lost exactly.
+After every round its metrics are written, and then the checkpoint: a run that is killed goes on from its last whole
+round and repeats what was lost exactly. The results are those of the last round, written before its checkpoint.
 """
 
 from __future__ import annotations
@@ -12,12 +12,13 @@ import signal
 import subprocess
 import threading
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from importlib import metadata
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 
 from experiment import config as settings
@@ -38,6 +39,7 @@ from experiment.netcdf import save_posterior
 from experiment.results import host_trace, summarise, sweep_rows
 from experiment.show import Printer
 from experiment.store import RunFolder
+from experiment.traces import Trace
 from inference.rounds import LearningError, Member, Played, Progress, run_rounds
 from inference.svi import Loss, bound
 from models.randomness import stream
@@ -50,7 +52,7 @@ def train(config: Config, *, command_line: Sequence[str] = (), printer: Printer 
     """Run one experiment; returns its summary. Bad input is a `UsageError` before anything is written."""
     printer = printer or Printer()
     device = pick_device(config.device)
-    memory.check(config, config.limit or 1, 1, device)  # what is hopeless need not wait for its objects
+    memory.check(config, 1, 1, device)  # what is hopeless however few objects there are need not wait for them
     objects, config = load_objects(config)
     memory.check(config, objects.count, config.latent_dim, device)
     path = config.run_dir or _free_folder(config)
@@ -86,9 +88,9 @@ def resume(
         if folder.file(store.CHECKPOINT).exists() or folder.file(store.PREVIOUS).exists():
             file = str(folder.file(store.CHECKPOINT))
             progress, spent = from_checkpoint(members, folder.load_checkpoint(), file)
-            if progress.done == config.rounds + 1 and not _results_are_whole(folder):
-                # The last round is played again, exactly, for what it left.
-                printer.note(f"warning: results in {path} are lost or damaged; the last round is played again")
+            if progress.done == config.rounds + 1 and not _results_are_whole(folder, config.rounds):
+                # The last round is played again, exactly, for what it leaves as the last one.
+                printer.note(f"{path} lacks whole results of round {config.rounds}; it is played again")
                 progress, spent = Progress(0), 0.0
                 if config.rounds:
                     file = str(folder.file(store.PREVIOUS))
@@ -101,7 +103,8 @@ def resume(
             raise UsageError(f"--resume {path}: the run is complete; --rounds R with R > {config.rounds} would go on")
         folder.write_text(store.CONFIG, settings.to_toml(config))
         _check_metrics(folder, config, progress, printer)
-        folder.truncate_metrics(lambda row: row["round"] < progress.done)
+        whole = progress.done == config.rounds + 1
+        folder.truncate_metrics(lambda row: row["round"] < progress.done and (whole or _is_of_round(row, config)))
         resumed = manifest.get("resumed")
         history = resumed if isinstance(resumed, list) else []
         folder.update_manifest(
@@ -156,7 +159,8 @@ class _Run:
         self._announce(round)
         row = {"kind": "epoch", "round": round, "agent": member, "epoch": epoch, "loss": loss.total}
         self.folder.append_metrics([row | loss._asdict()])
-        self.printer.epoch(round, member, epoch, epochs, loss)
+        if self.printer.shows(round, self.config.rounds):
+            self.printer.epoch(round, member, epoch, epochs, loss)
 
     def progress(self, steps: Any, title: str) -> Any:
         """Show the steps as they pass."""
@@ -166,15 +170,25 @@ class _Run:
 
     def _keep(self, played: Played) -> None:
         self._announce(played.round)
-        config, objects, folder = self.config, self.objects, self.folder
-        names = [one.name for one in self.members]
-        trace = host_trace(played, names, config)
-        rows = sweep_rows(played.round, trace, played, objects.labels)
+        config, folder = self.config, self.folder
+        trace = host_trace(played, [one.name for one in self.members], config)
+        rows = sweep_rows(played.round, trace, played, self.objects.labels)
+        if played.start_evidence is not None:
+            start = {"kind": "start", "round": played.round, "log_evidence": played.start_evidence.tolist()}
+            folder.append_metrics([start])
         folder.append_metrics(rows)
-        self.printer.sweeps(rows)
+        if self.printer.shows(played.round, config.rounds):
+            self.printer.sweeps(rows)
         if any(row["not_a_number"] for row in rows):
             self.printer.note("warning: some proposals compared two impossible signs; they were rejected")
-        arrays = {f"signs_{name}": trace.signs[0, -1, m] for m, name in enumerate(names)}
+        seconds = self.spent + time.monotonic() - self.started
+        if played.round == config.rounds:
+            self._write_results(played, trace, rows, seconds)
+        folder.save_checkpoint(to_checkpoint(self.members, self.state, seconds))
+
+    def _write_results(self, played: Played, trace: Trace, rows: Sequence[Mapping[str, Any]], seconds: float) -> None:
+        config, objects, folder = self.config, self.objects, self.folder
+        arrays = {f"signs_{name}": trace.signs[0, -1, m] for m, name in enumerate(trace.agent_names)}
         folder.write_npz(store.SIGNS, index=objects.indices, label=objects.labels, **arrays)
         save_posterior(
             folder.file(store.POSTERIOR),
@@ -184,7 +198,6 @@ class _Run:
             thin=config.thin,
             keep=config.keep,
         )
-        seconds = self.spent + time.monotonic() - self.started
         folder.write_json(
             store.SUMMARY,
             summarise(
@@ -192,30 +205,27 @@ class _Run:
                 objects,
                 trace,
                 rows,
-                self._bounds(),
+                self._bounds(played),
                 round=played.round,
                 seconds=round(seconds, 1),
                 device=str(self.device),
-            )
-            | {"start_evidence": None if played.start_evidence is None else played.start_evidence.tolist()},
+            ),
         )
-        folder.save_checkpoint(to_checkpoint(self.members, self.state, seconds))
 
-    def _bounds(self) -> dict[str, Loss | None]:
+    def _bounds(self, played: Played) -> dict[str, Loss | None]:
         """Each agent's ELBO given its signs, by a stream of its own: scoring must not shift what is drawn later."""
-        assert self.state.signs is not None
         bounds: dict[str, Loss | None] = {}
         for m, one in enumerate(self.members):
-            generator = stream(self.config.seed, f"{one.name}/score/{self.state.done}", self.device)
+            generator = stream(self.config.seed, f"{one.name}/score/{played.round}", self.device)
             bounds[one.name] = (
-                bound(one.agent, one.x, generator, self.state.signs[0, m], self.state.components[m])
+                bound(one.agent, one.x, generator, played.signs[0, m], played.components[m])
                 if one.learner.optimiser is not None
                 else None
             )
         return bounds
 
     def _announce(self, round: int) -> None:
-        if round > self._announced:
+        if round > self._announced and self.printer.shows(round, self.config.rounds):
             self.printer.round(round, self.config.rounds)
             self._announced = round
 
@@ -228,8 +238,8 @@ class _Run:
             "game.png": ("plot_game", (rows,)),
         }
         if self.objects.labels is not None:
-            assert self.state.signs is not None
-            signs = self.state.signs[0].cpu().numpy()
+            arrays = self.folder.read_npz(store.SIGNS)
+            signs = np.stack([arrays[f"signs_{name}"] for name in names])
             pictures["confusion.png"] = (
                 "plot_confusion",
                 (signs, self.objects.labels, names, self.objects.class_names, self.config.signs),
@@ -286,22 +296,29 @@ def _refuse_changes(config: Config, manifest: dict[str, Any], folder: RunFolder)
             )
 
 
-def _results_are_whole(folder: RunFolder) -> bool:
+def _is_of_round(row: Mapping[str, Any], config: Config) -> bool:
+    """False for the sweeps by which a last round was longer than it would have been with more rounds after it."""
+    return row["kind"] != "sweep" or row.get("sweep", 0) <= schedule_of(config).sweeps_between()
+
+
+def _results_are_whole(folder: RunFolder, rounds: int) -> bool:
     try:
         summary = folder.read_json(store.SUMMARY)
     except UsageError:
         return False
-    return "agents" in summary and all(folder.file(name).exists() for name in (store.SIGNS, store.POSTERIOR))
+    return summary.get("rounds") == rounds and all(
+        folder.file(name).exists() for name in (store.SIGNS, store.POSTERIOR)
+    )
 
 
 def _check_metrics(folder: RunFolder, config: Config, progress: Progress, printer: Printer) -> None:
     """UsageError for rows that are not ours; a line for rows that are lost, which no one can bring back."""
     sweeps = 0
     for number, row in enumerate(folder.read_metrics(), 1):
-        if row.get("kind") not in ("epoch", "sweep") or type(row.get("round")) is not int:
+        if row.get("kind") not in ("epoch", "start", "sweep") or type(row.get("round")) is not int:
             raise UsageError(f"{folder.file(store.METRICS)}, line {number} is not of a run of this program")
         sweeps += row["kind"] == "sweep" and row["round"] < progress.done
-    if sweeps < progress.done * config.sweeps:
+    if sweeps < progress.done * schedule_of(config).sweeps_between():
         printer.note(f"warning: {folder.file(store.METRICS)} has lost rows of the rounds that are done")
 
 

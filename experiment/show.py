@@ -12,6 +12,8 @@ from inference.svi import Loss
 # A line for the first, every so manieth, and the last.
 EPOCH_STEP = 25
 SWEEP_STEP = 10
+# Of more rounds than this, every so manieth is printed.
+ROUND_STEP = 10
 
 
 def is_shown(number: int, total: int, step: int) -> bool:
@@ -51,6 +53,10 @@ class Printer:
             self.say(f"Views: {shape}, turned by degrees: {turned}")
         else:
             self.say(f"Views: {shape} features each")
+
+    def shows(self, round: int, rounds: int) -> bool:
+        """Whether the lines of `round` of `rounds` are printed."""
+        return rounds <= ROUND_STEP or is_shown(round, rounds, ROUND_STEP)
 
     def round(self, number: int, rounds: int) -> None:
         """A round begins."""

@@ -26,6 +26,8 @@ import math
 import os
 import shutil
 import warnings
+import zipfile
+import zlib
 from collections import OrderedDict
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager, suppress
@@ -185,6 +187,17 @@ class RunFolder:
             # mypy takes the names of arrays for the flag allow_pickle
             np.savez_compressed(file, **given)  # type: ignore[arg-type]
         return target
+
+    def read_npz(self, name: str) -> dict[str, Any]:
+        """The arrays in the run's file `name`; no pickle is executed. `UsageError` naming the file if it is unfit."""
+        import numpy as np
+
+        file = self.path / name
+        try:
+            with np.load(file, allow_pickle=False) as arrays:
+                return {key: arrays[key] for key in arrays.files}
+        except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile, zlib.error) as error:
+            raise UsageError(f"{file} cannot be read: {_short(error)}") from error
 
     def _read(self, name: str) -> bytes:
         file = self.path / name

@@ -63,6 +63,15 @@ class Trace(NamedTuple):
     means: Tensor | None  # (C, T, M, K, L) where each agent's components lie; None if not kept, or an agent has none
 
 
+def joined(first: Trace, then: Trace) -> Trace:
+    """Two traces of one game, the second of the sweeps after the first."""
+    tensors = first._asdict()
+    for name, after in then._asdict().items():
+        if after is not None:
+            tensors[name] = torch.cat([tensors[name], after], dim=1)
+    return Trace(**tensors)
+
+
 def init(players: Sequence[Player], generators: Sequence[torch.Generator], signs: Tensor, K: int) -> State:
     """Begin from signs (C, M, N): every agent draws its parameters given its own."""
     beliefs = tuple(

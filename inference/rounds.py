@@ -8,42 +8,55 @@
 change with their language. All chains play on the same percepts; chain 0 is the one that the agents learn from.
 
 A round begins with learning so that the last thing a run does is play: the signs at the end belong to the networks
-at the end. `Progress` is all that the next round needs; `Played` is only for looking at.
+at the end. Games between rounds are short, because percepts and beliefs teach each other most where they take turns
+often; the last round's is played on, for draws of one posterior to look at. Those further sweeps draw from copies of
+the random streams and the next round does not start from them, so that R rounds are the beginning of R + 1.
+
+`Progress` is all that the next round needs; `Played` is only for looking at.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Protocol
 
 import torch
 from torch import Tensor
 
-from inference.game import Game, Trace, init, play
+from inference.game import Game, Trace, init, joined, play
 from inference.starts import Start, begin
 from inference.svi import Learner, Loss, NotFiniteError
+from inference.types import State
 from models.agent import Agent
 from models.mixtures import Components
-from models.randomness import stream
+from models.randomness import copied, stream
 
 STREAMS = ("init", "learn", "perceive", "play")
 
 
 @dataclass(frozen=True)
 class Schedule:
-    """How long everything takes. `epochs` is for round 0, `round_epochs` for each of the `rounds` after it."""
+    """How long everything takes. `epochs` is for round 0, `round_epochs` for each of the `rounds` after it.
+
+    The last round plays `sweeps` sweeps, every other one `round_sweeps`, or `sweeps` if those are fewer.
+    """
 
     epochs: int
     round_epochs: int
     rounds: int
     sweeps: int
+    round_sweeps: int
     chains: int
     start: Start
     batch_size: int
     lr: float
     jitter: float = 0.0
     keep_means: bool = True  # in the traces
+
+    def sweeps_between(self) -> int:
+        """Sweeps of a round that is not the last."""
+        return min(self.round_sweeps, self.sweeps)
 
 
 @dataclass
@@ -72,6 +85,8 @@ class Played:
 
     round: int
     trace: Trace
+    signs: Tensor  # (C, M, N) after the last sweep of the trace
+    components: tuple[Components, ...]  # of chain 0, one per agent, after the same sweep
     start_evidence: Tensor | None  # (C, 1 or M, tries) in round 0, see `starts.begin`
 
 
@@ -124,21 +139,34 @@ def _round(game: Game, schedule: Schedule, members: Sequence[Member], progress: 
     signs, evidence = progress.signs, None
     if signs is None:
         signs, evidence = begin(schedule.start, game, players, generators, schedule.chains)
+    between = schedule.sweeps_between()
+    state = init(players, generators, signs, game.K)
     state, trace = play(
         game,
         players,
         generators,
-        init(players, generators, signs, game.K),
-        schedule.sweeps,
+        state,
+        between,
         lambda steps: watcher.progress(steps, f"round {number}: game"),
         keep_means=schedule.keep_means,
     )
-    if not trace.log_joint.isfinite().all():
-        raise LearningError(f"round {number}: the log joint of the game is not finite, so the percepts are not")
     progress.done = number + 1
     progress.signs = state.signs
-    progress.components = tuple(first_chain(belief.parameters) for belief in state.beliefs)
-    return Played(number, trace, evidence)
+    progress.components = first_chain(state)
+    if number == schedule.rounds and schedule.sweeps > between:
+        state, more = play(
+            game,
+            players,
+            [copied(generator) for generator in generators],
+            state,
+            schedule.sweeps - between,
+            lambda steps: watcher.progress(steps, f"round {number}: game, played on"),
+            keep_means=schedule.keep_means,
+        )
+        trace = joined(trace, more)
+    if not trace.log_joint.isfinite().all():
+        raise LearningError(f"round {number}: the log joint of the game is not finite, so the percepts are not")
+    return Played(number, trace, state.signs, first_chain(state), evidence)
 
 
 def _learn(one: Member, m: int, number: int, schedule: Schedule, progress: Progress, watcher: Watcher) -> None:
@@ -157,6 +185,6 @@ def _learn(one: Member, m: int, number: int, schedule: Schedule, progress: Progr
         raise LearningError(f"round {number}, agent {one.name}: {error}; a smaller --lr may help") from error
 
 
-def first_chain(parameters: Any) -> Components:
-    """The components of chain 0."""
-    return Components(parameters.mu[0], parameters.scale_tril[0])
+def first_chain(state: State) -> tuple[Components, ...]:
+    """The components of chain 0, one per agent."""
+    return tuple(Components(belief.parameters.mu[0], belief.parameters.scale_tril[0]) for belief in state.beliefs)

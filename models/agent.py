@@ -98,7 +98,10 @@ class Agent(PyroModule):
                 w = pyro.sample("w", dist.Categorical(logits=self.log_pi))
             else:
                 w = signs[ids]
-            z = pyro.sample("z", dist.MultivariateNormal(components.mu[w], scale_tril=components.scale_tril[w]))
+            prior = dist.MultivariateNormal(components.mu[w], scale_tril=components.scale_tril[w])
+            # The KL asks for it: inverted once for each sign, not for each object.
+            prior.precision_matrix = torch.cholesky_inverse(components.scale_tril)[w]
+            z = pyro.sample("z", prior)
             return pyro.sample("x", self._observation(z), obs=x)
 
     def guide(

@@ -42,3 +42,10 @@ def global_draws_from(generator: torch.Generator) -> Iterator[None]:
             with torch.cuda.device(generator.device):
                 torch.cuda.manual_seed(seed)
         yield
+
+
+def copied(generator: torch.Generator) -> torch.Generator:
+    """A generator that goes on as `generator` would, and leaves it where it is."""
+    copy = torch.Generator(generator.device)
+    copy.set_state(generator.get_state())
+    return copy

@@ -136,7 +136,7 @@ def test_every_kind_of_run_has_a_diagnosis(
     ("file", "text", "said"),
     [
         (None, None, "no such folder"),
-        ("posterior.nc", None, "the first round writes it"),
+        ("posterior.nc", None, "the last round writes it"),
         ("posterior.nc", b"junk", "cannot be read as a posterior"),
         ("signs.npz", None, "signs.npz"),
         ("signs.npz", b"PK\x03\x04junk", "signs.npz cannot be read"),

@@ -33,7 +33,7 @@ def pictures():
 
 def schedule(**changes):
     options = {
-        "epochs": 2, "round_epochs": 1, "rounds": 2, "sweeps": 4, "chains": 2,
+        "epochs": 2, "round_epochs": 1, "rounds": 2, "sweeps": 4, "round_sweeps": 3, "chains": 2,
         "start": Start("merge", tries=2, before=3, after=3, tail=2), "batch_size": 16, "lr": 1e-3,
     }  # fmt: skip
     return Schedule(**(options | changes))
@@ -64,7 +64,21 @@ def test_rounds_come_in_order_and_every_one_learns_and_plays():
     assert [e for r, m, e, _ in losses if r == 0 and m == "A"] == [1, 2]
     assert rounds[0].start_evidence.shape == (2, 1, 2) and rounds[1].start_evidence is None
     assert progress.signs.shape == (2, 2, N) and progress.components[0].mu.shape == (K, 2)
-    assert torch.equal(rounds[-1].trace.signs[:, -1].long(), progress.signs)
+    assert [played.trace.signs.shape[1] for played in rounds] == [3, 3, 4]
+    assert torch.equal(rounds[-1].trace.signs[:, 2].long(), progress.signs)
+    assert torch.equal(rounds[-1].trace.signs[:, -1].long(), rounds[-1].signs)
+
+
+def test_the_last_game_is_played_on_and_changes_nothing_for_a_round_after_it():
+    """R rounds with a long last game are the beginning of R + 1 rounds, to the bit."""
+    short, long = run(plan=schedule(rounds=1)), run(plan=schedule(rounds=2))
+    assert [len(played.trace.log_joint[0]) for played in short[0]] == [3, 4]
+    assert torch.equal(short[0][1].trace.signs[:, :3], long[0][1].trace.signs)
+    assert torch.equal(short[2].signs, long[0][1].signs)
+    longer = run(plan=schedule(rounds=1, sweeps=9))
+    assert torch.equal(longer[0][1].trace.signs[:, :4], short[0][1].trace.signs)
+    fewer = run(plan=schedule(rounds=1, sweeps=2))
+    assert [len(played.trace.log_joint[0]) for played in fewer[0]] == [2, 2]
 
 
 @pytest.mark.parametrize("mode", ["com", "no-com", "all", "gibbs"])
@@ -126,10 +140,12 @@ def test_the_components_that_are_carried_on_are_chain_0s_and_the_agents_own(monk
         return states[-1]
 
     monkeypatch.setattr(module, "play", spy)
-    _, _, progress = run()
-    for m, components in enumerate(progress.components):
-        assert torch.equal(components.mu, states[-1][0].beliefs[m].parameters.mu[0])
-        assert not torch.equal(components.mu, states[-1][0].beliefs[m].parameters.mu[1])
+    rounds, _, progress = run()
+    # The last two games are the last round's, and its playing on.
+    for carried, (state, _) in ((progress.components, states[-2]), (rounds[-1].components, states[-1])):
+        for m, components in enumerate(carried):
+            assert torch.equal(components.mu, state.beliefs[m].parameters.mu[0])
+            assert not torch.equal(components.mu, state.beliefs[m].parameters.mu[1])
 
 
 def test_what_is_played_on_are_draws_of_the_percepts_by_the_networks_as_they_are(monkeypatch):

@@ -7,11 +7,15 @@ import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 
+# Ignored, or a handler that Python did not install and could not put back.
+_UNTOUCHED = (signal.SIG_IGN, None)
+
 
 @contextmanager
 def held_back() -> Iterator[None]:
     """An interrupt that comes in the block is raised at its end. For blocks of a second or so."""
-    if threading.current_thread() is not threading.main_thread():  # only the main thread is interrupted
+    # Only the main thread is interrupted, and a program in the background may have been told not to be.
+    if threading.current_thread() is not threading.main_thread() or signal.getsignal(signal.SIGINT) in _UNTOUCHED:
         yield
         return
     struck = False

@@ -135,8 +135,8 @@ def test_the_components_that_are_carried_on_are_chain_0s_and_the_agents_own(monk
     states = []
     play = module.play
 
-    def spy(*arguments):
-        states.append(play(*arguments))
+    def spy(*arguments, **named):
+        states.append(play(*arguments, **named))
         return states[-1]
 
     monkeypatch.setattr(module, "play", spy)

@@ -1,0 +1,38 @@
+"""Ctrl-C held back: raised at the end of the block, and not at all where it is ignored."""
+
+import os
+import signal
+
+import pytest
+
+from experiment.interrupts import held_back
+
+
+def test_an_interrupt_waits_for_the_end_of_the_block():
+    done = []
+
+    def block():
+        with held_back():
+            os.kill(os.getpid(), signal.SIGINT)
+            done.append("the rest of the block")
+
+    with pytest.raises(KeyboardInterrupt):
+        block()
+    assert done
+
+
+def test_what_is_ignored_stays_ignored():
+    before = signal.signal(signal.SIGINT, signal.SIG_IGN)
+    try:
+        with held_back():
+            os.kill(os.getpid(), signal.SIGINT)
+        assert signal.getsignal(signal.SIGINT) is signal.SIG_IGN
+    finally:
+        signal.signal(signal.SIGINT, before)
+
+
+def test_nothing_is_left_behind():
+    before = signal.getsignal(signal.SIGINT)
+    with held_back():
+        pass
+    assert signal.getsignal(signal.SIGINT) is before

@@ -9,7 +9,6 @@ from __future__ import annotations
 import json
 import sys
 import textwrap
-import zipfile
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -76,7 +75,9 @@ def read(path: Path) -> Run:
         summary = folder.read_json(store.SUMMARY)
         if not {"agents", "kappa_of", "kappa_matched", "rounds"} <= set(summary):
             raise UsageError(f"{folder.file(store.SUMMARY)} is damaged: it lacks scores")
-        return Run(folder, manifest, summary, settings, data, _labels(folder), folder.read_metrics())
+        return Run(
+            folder, manifest, summary, settings, data, folder.read_npz(store.SIGNS).get("label"), folder.read_metrics()
+        )
 
 
 def examine(run: Run, *, exact: bool = False) -> dict[str, Any]:
@@ -230,17 +231,6 @@ def _number(value: float | None, digits: int) -> str:
 
 
 # -- from the folder -------------------------------------------------------------------------------
-
-
-def _labels(folder: RunFolder) -> NDArray[Any] | None:
-    file = folder.file(store.SIGNS)
-    try:
-        with file.open("rb") as opened, np.load(opened) as arrays:  # numpy leaves a damaged file open
-            return arrays["label"] if "label" in arrays.files else None
-    except FileNotFoundError:
-        raise UsageError(f"{file}: there is no such file") from None
-    except (OSError, ValueError, TypeError, KeyError, EOFError, zipfile.BadZipFile) as error:
-        raise UsageError(f"{file} cannot be read: {str(error).splitlines()[0][:120]}") from error
 
 
 def _needed(run: Run, name: str) -> NDArray[Any]:

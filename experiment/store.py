@@ -194,9 +194,10 @@ class RunFolder:
 
         file = self.path / name
         try:
-            with np.load(file, allow_pickle=False) as arrays:
+            # Opened here: numpy leaves a damaged file open.
+            with file.open("rb") as opened, np.load(opened, allow_pickle=False) as arrays:
                 return {key: arrays[key] for key in arrays.files}
-        except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile, zlib.error) as error:
+        except (OSError, ValueError, TypeError, KeyError, EOFError, zipfile.BadZipFile, zlib.error) as error:
             raise UsageError(f"{file} cannot be read: {_short(error)}") from error
 
     def _read(self, name: str) -> bytes:

@@ -11,7 +11,10 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from models.mixtures import Components, NormalWishart, features, log_table
+from models.mixtures import Components, NormalWishart, Posterior, Sums, features, log_table
+
+# Steps that two halves of a group take from their seeds.
+_DIVIDING_STEPS = 8
 
 
 class Belief(NamedTuple):
@@ -70,3 +73,26 @@ class Percepts:
         pairs = sums._replace(values=sums.values + sums.values[chains, one].unsqueeze(1))
         together = mixture.evidence(mixture.posterior(pairs))
         return together - alone - alone[chains, one].unsqueeze(1)
+
+    def divide(self, group: Tensor, seeds: Tensor) -> Tensor:
+        """Log odds (C, N) that an object of `group` (C, N) is of the kind of seed 1, not of seed 0; seeds (C, 2).
+
+        Two components, first around the two seeds with the group's own covariance, follow their objects for a few
+        steps of expectation and maximisation. Nothing is drawn: the same group and seeds give the same odds.
+        """
+        mixture, values = self.mixture, self._features.values
+        inside = group.to(values.dtype)
+        whole = mixture.posterior(Sums(inside @ values, self._features.centre))
+        spread = _expected(whole).scale_tril.unsqueeze(1).expand(-1, 2, -1, -1)
+        table = log_table(self._features, Components(self.z[seeds], spread))
+        for _ in range(_DIVIDING_STEPS):
+            share = table.softmax(-1) * inside.unsqueeze(-1)
+            halves = mixture.posterior(Sums(share.mT @ values, self._features.centre))
+            table = log_table(self._features, _expected(halves)) + (1 + halves.number).log().unsqueeze(-2)
+        return table[..., 1] - table[..., 0]
+
+
+def _expected(posterior: Posterior) -> Components:
+    """The components at the posterior's mean and expected precision."""
+    scale = posterior.inverse_scale / posterior.nu.sqrt()[..., None, None]
+    return Components(posterior.mean, scale)

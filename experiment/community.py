@@ -94,7 +94,7 @@ def schedule_of(config: Config) -> Schedule:
 def game_of(config: Config, device: torch.device) -> Game:
     """The rules of the game, with a uniform prior of signs."""
     log_prior = torch.full((config.signs,), 1 / config.signs, dtype=torch.float64, device=device).log()
-    return Game(log_prior, config.mode, config.listener_state, config.acceptance)
+    return Game(log_prior, config.mode, config.listener_state, config.acceptance, config.split_merge)
 
 
 def build_members(config: Config, objects: Objects, device: torch.device) -> list[Member]:

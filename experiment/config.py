@@ -85,7 +85,7 @@ class Config:
         "merge",
         "text",
         "where a chain begins: prior: a draw; kmeans: the first agent's clusters; merge: too many clusters, "
-        "merged by evidence",
+        "merged by evidence; split: clusters, then split-merge steps",
         group="game",
         choices=STARTS,
     )
@@ -96,6 +96,15 @@ class Config:
         group="game",
         least=1,
         most=10_000,
+    )
+    split_merge: int = _setting(
+        0,
+        "int",
+        "steps in a sweep by which each agent proposes to split one sign and to join two others; needs signs that "
+        "are shared (--listener-state shared or --mode gibbs)",
+        group="game",
+        least=0,
+        most=1_000,
     )
     sweeps: int = _setting(50, "int", "sweeps of the last round's game (T)", group="game", least=1, most=10**7)
     burn_in: int = _setting(20, "int", "sweeps of the last game left out of its means", group="game", least=0)
@@ -353,6 +362,14 @@ def _check_together(config: Config) -> None:
         raise UsageError(
             f"--burn-in must be less than --sweeps = {config.sweeps}, so that draws are left; it is {config.burn_in}"
         )
+    if config.split_merge:
+        if config.mode != "gibbs" and (config.mode, config.listener_state) != ("com", "shared"):
+            raise UsageError(
+                f"--split-merge {config.split_merge} needs one sign for all agents: --mode gibbs, or --mode com with "
+                f"--listener-state shared; the mode is {config.mode}, the state {config.listener_state}"
+            )
+        if config.signs < 3:
+            raise UsageError(f"--split-merge {config.split_merge} needs --signs 3 or more; there are {config.signs}")
 
 
 def _toml(value: Any) -> str:

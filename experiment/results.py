@@ -41,7 +41,7 @@ def sweep_rows(round: int, trace: Trace, played: Played, labels: NDArray[Any] | 
     rows = []
     spoken = trace.spoken[0]
     heard = trace.mode in ("com", "all")
-    not_a_number = played.trace.not_a_number[0].tolist()
+    not_a_number, splits = played.trace.not_a_number[0].tolist(), played.trace.splits[0].tolist()
     for t, signs in enumerate(trace.signs[0]):
         rows.append(
             {
@@ -59,6 +59,7 @@ def sweep_rows(round: int, trace: Trace, played: Played, labels: NDArray[Any] | 
                     else None
                 ),
                 "not_a_number": not_a_number[t],
+                "splits": splits[t],
                 "log_joint": float(trace.log_joint[0, t]),
                 "log_evidence": float(trace.log_evidence[0, t]),
             }

@@ -5,5 +5,5 @@ Here are only the names that a user may choose from, so that reading them does n
 
 MODES = ("com", "no-com", "all", "gibbs")
 LISTENER_STATES = ("chain", "shared", "speaker-sample")
-STARTS = ("prior", "kmeans", "merge")
+STARTS = ("prior", "kmeans", "merge", "split")
 RULES = ("mh", "tempered:T", "constant:P", "numerator", "subtraction", "binary")

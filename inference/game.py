@@ -26,24 +26,34 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, cast
 
 import torch
 from torch import Tensor
 
 from inference.metropolis import draw, step
 from inference.proposals import acceptance_rule, joint_logits, proposal_logits
-from inference.types import Belief, Info, Player, State
+from inference.splits import split_merge
+from inference.types import Belief, Divider, Info, Player, State
 
 
 @dataclass(frozen=True)
 class Game:
-    """The rules of one game. `log_prior` (K,) is log pi."""
+    """The rules of one game. `log_prior` (K,) is log pi.
+
+    split_merge: steps of `inference.splits` that each agent proposes in a sweep; more than 0 only where one sign is
+    shared (ValueError otherwise).
+    """
 
     log_prior: Tensor
     mode: str = "com"
     listener_state: str = "chain"
     acceptance: str = "mh"
+    split_merge: int = 0
+
+    def __post_init__(self) -> None:
+        if self.split_merge and not shares(self):
+            raise ValueError("split-merge steps need signs that agents share: mode gibbs, or listener state shared")
 
     @property
     def K(self) -> int:  # noqa: N802 - the letter of the mathematics
@@ -58,6 +68,7 @@ class Trace(NamedTuple):
     alone: Tensor | None  # (C, T, M, N) int16, each agent's own best sign; kept where signs are shared
     accepted: Tensor  # (C, T, M)
     not_a_number: Tensor  # (C, T)
+    splits: Tensor  # (C, T)
     log_joint: Tensor  # (C, T)
     evidence: Tensor  # (C, T)
     means: Tensor | None  # (C, T, M, K, L) where each agent's components lie; None if not kept, or an agent has none
@@ -122,7 +133,24 @@ def sweep(
                 dim=1,
             )
         state = _redraw(game, players, generators, State(signs, signs, state.beliefs), range(len(players)))
-    return state, Info(accepted, not_a_number, log_joint(game, state), _evidence(state))
+    splits = torch.zeros_like(not_a_number)
+    if game.split_merge:
+        state, splits = _split_merge(game, cast(Sequence[Divider], players), generators, state)
+    return state, Info(accepted, not_a_number, splits, log_joint(game, state), _evidence(state))
+
+
+def _split_merge(
+    game: Game, players: Sequence[Divider], generators: Sequence[torch.Generator], state: State
+) -> tuple[State, Tensor]:
+    """Each agent in turn proposes its steps; then all redraw their parameters. Also the number accepted, (C,)."""
+    signs, accepted = state.signs[:, 0], torch.zeros(len(state.signs), dtype=torch.int64, device=state.signs.device)
+    for _ in range(game.split_merge):
+        for speaker, generator in enumerate(generators):
+            done = split_merge(generator, game.log_prior, players, speaker, signs)
+            signs, accepted = done.signs, accepted + done.accepted
+    shared = signs.unsqueeze(1).expand_as(state.signs)
+    state = _redraw(game, players, generators, state._replace(signs=shared), range(len(players)))
+    return state, accepted
 
 
 def shares(game: Game) -> bool:
@@ -155,6 +183,7 @@ def play(
         alone=torch.empty(C, sweeps, M, N, dtype=torch.int16, device=device) if shares(game) else None,
         accepted=torch.empty(C, sweeps, M, dtype=torch.int64, device=device),
         not_a_number=torch.empty(C, sweeps, dtype=torch.int64, device=device),
+        splits=torch.empty(C, sweeps, dtype=torch.int64, device=device),
         log_joint=torch.empty(C, sweeps, **real),
         evidence=torch.empty(C, sweeps, **real),
         means=None if means is None else torch.empty(C, sweeps, *means.shape[1:], **real),
@@ -166,6 +195,7 @@ def play(
             trace.alone[:, t] = alone(game, state)
         trace.accepted[:, t] = info.accepted
         trace.not_a_number[:, t] = info.not_a_number
+        trace.splits[:, t] = info.splits
         trace.log_joint[:, t] = info.log_joint
         trace.evidence[:, t] = info.evidence
         if trace.means is not None and (means := component_means(state)) is not None:

@@ -25,23 +25,13 @@ log q(w) - log q(w').
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import NamedTuple, Protocol
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
 from torch.nn.functional import logsigmoid
 
-from inference.types import Player
-
-
-class Divider(Player, Protocol):
-    """A player that can also tell two kinds apart in a group of objects, and integrate its parameters out."""
-
-    def divide(self, group: Tensor, seeds: Tensor) -> Tensor:
-        """Log odds (C, N) that an object of `group` (C, N) is of the kind of seed 1, not of seed 0; seeds (C, 2)."""
-
-    def evidence(self, signs: Tensor, K: int) -> Tensor:
-        """(C,) log p(z | signs), phi integrated out."""
+from inference.types import Divider
 
 
 class Proposal(NamedTuple):

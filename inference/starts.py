@@ -9,11 +9,13 @@ kept. No label takes part.
     kmeans  the first agent clusters its own percepts into K and names the objects so
     merge   the first agent clusters its percepts into more signs than K, all agents play with those, and then pairs
             of signs are merged, each time the pair that raises (or least lowers) the log evidence, until K remain
+    split   from those of kmeans all agents play with one shared sign for each object and split-merge steps
+            (inference.splits)
 
-In all modes but `no-com` two things cross between agents: the names that the first agent gives (signs, as in the
-game), and numbers: an agent's change of log evidence for each pair of signs that `merge` may join, and its log
-evidence for each of several starts. Percepts and parameters do not. In `no-com` every agent starts by itself and
-judges by its own evidence.
+In all modes but `no-com` two things cross between agents: the names that agents give (signs, as in the game), and
+numbers: an agent's change of log evidence for each pair of signs that `merge` may join or each step that `split`
+proposes, and its log evidence for each of several starts. Percepts and parameters do not. In `no-com` every agent
+starts by itself and judges by its own evidence.
 """
 
 from __future__ import annotations
@@ -36,8 +38,8 @@ class Start:
     """How to begin.
 
     kind: one of STARTS. tries: how many starts compete for each chain. excess: signs of `merge` per final
-    sign. before, after: sweeps before the merging, and before the evidence is compared; tail: over how many
-    of the last sweeps it is averaged.
+    sign. before, after: sweeps before the merging (or with split-merge steps), and before the evidence is compared;
+    tail: over how many of the last sweeps it is averaged.
     """
 
     kind: str = "merge"
@@ -75,6 +77,8 @@ def _begin(
         signs = _cluster(players, generators[0], candidates, game.K)
     elif start.kind == "merge":
         signs = _merged(start, game, players, generators, candidates)
+    elif start.kind == "split":
+        signs = _split(start, game, players, generators, candidates)
     else:
         raise ValueError(f"start must be one of {', '.join(STARTS)}; it is {start.kind!r}")
     if start.tries == 1:
@@ -126,6 +130,19 @@ def _merged(
     state = init(players, generators, signs, more)
     state, _ = play(overcomplete, players, generators, state, start.before, keep_means=False)
     return merge(players, state.signs, more, game.K)
+
+
+def _split(
+    start: Start, game: Game, players: Sequence[Starter], generators: Sequence[torch.Generator], chains: int
+) -> Tensor:
+    signs = _cluster(players, generators[0], chains, game.K)
+    if game.K < 3:
+        return signs
+    # With one player a draw from all players' percepts is a draw from its own.
+    mode = "gibbs" if game.mode == "gibbs" or len(players) == 1 else "com"
+    shared = replace(game, mode=mode, listener_state="shared", acceptance="mh", split_merge=1)
+    state = init(players, generators, signs, game.K)
+    return play(shared, players, generators, state, start.before, keep_means=False)[0].signs
 
 
 def merge(players: Sequence[Starter], signs: Tensor, K: int, target: int) -> Tensor:

@@ -55,6 +55,16 @@ class Starter(Player, Protocol):
         """(C, K) change of log evidence if sign `one` (C,) of each chain became one with each other sign."""
 
 
+class Divider(Player, Protocol):
+    """A player that can also propose and judge a step of `inference.splits`."""
+
+    def divide(self, group: Tensor, seeds: Tensor) -> Tensor:
+        """Log odds (C, N) that an object of `group` (C, N) is of the kind of seed 1, not of seed 0; seeds (C, 2)."""
+
+    def evidence(self, signs: Tensor, K: int) -> Tensor:
+        """(C,) log p(z | signs), phi integrated out."""
+
+
 class State(NamedTuple):
     """What a chain carries from one sweep to the next."""
 
@@ -68,5 +78,6 @@ class Info(NamedTuple):
 
     accepted: Tensor  # (C, M) proposals accepted with agent m as listener, of N (no-com and gibbs: 0)
     not_a_number: Tensor  # (C,) ratios that were NaN, and therefore rejections
+    splits: Tensor  # (C,) steps of `inference.splits` that were accepted
     log_joint: Tensor  # (C,) log p(w, phi, z) of all agents, see `game.log_joint`
     evidence: Tensor  # (C,) sum over agents of log p(z | w), phi integrated out

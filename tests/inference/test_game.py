@@ -126,11 +126,20 @@ def played(game, sweeps=40, chains=CHAINS, seed=5):
     return play(game, players, generators(seed), start, sweeps)[0].signs
 
 
-@pytest.mark.parametrize("game", [Game(LOG_PRIOR, "com", "shared"), Game(LOG_PRIOR, "gibbs")], ids=["shared", "gibbs"])
+@pytest.mark.parametrize(
+    "game",
+    [
+        Game(LOG_PRIOR, "com", "shared"),
+        Game(LOG_PRIOR, "gibbs"),
+        Game(LOG_PRIOR, "com", "shared", split_merge=1),
+        Game(LOG_PRIOR, "gibbs", split_merge=2),
+    ],
+    ids=["shared", "gibbs", "shared with split-merge", "gibbs with split-merge"],
+)
 def test_the_whole_game_has_the_enumerated_joint_posterior(game):
     """N = 4, K = 3, parameters redrawn: 81 assignments, parameters integrated out in closed form."""
     law = joint_posterior(mixtures(), LOG_PRIOR, 4).numpy()
-    final = played(game)
+    final = played(game, sweeps=10 if game.split_merge else 40)
     assert torch.equal(final[:, 0], final[:, 1])
     found = np.bincount(assignment(final[:, 0]).numpy(), minlength=K**4)
     assert chi_square(found, law) > ALPHA
@@ -389,6 +398,16 @@ def test_accepting_all_accepts_all_and_nothing_crosses_without_communication():
         final, _ = play(Game(LOG_PRIOR, "no-com"), pair, own, init(pair, own, random_signs(3), K), 5)
         results.append(final.signs[:, 1])
     assert torch.equal(*results)
+
+
+def test_split_merge_needs_shared_signs_and_is_counted():
+    for game in (("com", "chain"), ("no-com", "shared"), ("com", "speaker-sample")):
+        with pytest.raises(ValueError, match="shared"):
+            Game(LOG_PRIOR, *game, split_merge=1)
+    game = Game(LOG_PRIOR, "com", "shared", split_merge=2)
+    state, trace = play(game, mixtures(), generators(0), init(mixtures(), generators(0), random_signs(50), K), 10)
+    assert torch.equal(state.signs[:, 0], state.signs[:, 1])
+    assert 0 < trace.splits.sum() < 50 * 10 * 2 * 2 and trace.splits.shape == (50, 10)
 
 
 def test_one_sign_is_a_game_too():

@@ -38,7 +38,17 @@ class Player(Protocol):
         """Draw the parameters of K signs given its signs (C, N)."""
 
 
-class Starter(Player, Protocol):
+class Divider(Player, Protocol):
+    """A player that can also propose and judge a step of `inference.splits`."""
+
+    def divide(self, group: Tensor, seeds: Tensor) -> Tensor:
+        """Log odds (C, N) that an object of `group` (C, N) is of the kind of seed 1, not of seed 0; seeds (C, 2)."""
+
+    def evidence(self, signs: Tensor, K: int) -> Tensor:
+        """(C,) log p(z | signs), phi integrated out."""
+
+
+class Starter(Divider, Protocol):
     """A player that can also begin a chain (`inference.starts`)."""
 
     @property
@@ -48,21 +58,8 @@ class Starter(Player, Protocol):
     def from_prior(self, generator: torch.Generator, chains: int, K: int) -> Belief:
         """A belief before any sign was heard."""
 
-    def evidence(self, signs: Tensor, K: int) -> Tensor:
-        """(C,) log p(z | signs), phi integrated out."""
-
     def merge_gain(self, signs: Tensor, K: int, one: Tensor) -> Tensor:
         """(C, K) change of log evidence if sign `one` (C,) of each chain became one with each other sign."""
-
-
-class Divider(Player, Protocol):
-    """A player that can also propose and judge a step of `inference.splits`."""
-
-    def divide(self, group: Tensor, seeds: Tensor) -> Tensor:
-        """Log odds (C, N) that an object of `group` (C, N) is of the kind of seed 1, not of seed 0; seeds (C, 2)."""
-
-    def evidence(self, signs: Tensor, K: int) -> Tensor:
-        """(C,) log p(z | signs), phi integrated out."""
 
 
 class State(NamedTuple):

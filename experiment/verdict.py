@@ -223,6 +223,8 @@ def _out_of_a_basin(settings: Mapping[str, Any], basins: Basins | None) -> list[
         advice = [f"--start merge --starts {max(starts, 20)} (now {settings['start']}, {starts})"]
     else:
         advice = [f"--starts {5 * starts} (now {starts})"]
+    if settings["start"] != "split":
+        advice.append("--start split, whose steps lead from one vocabulary to another (for hundreds of objects)")
     return [*advice, "longer chains seldom help: sweeps rarely lead from one basin to another"]
 
 

@@ -20,7 +20,7 @@ _LUMA = (0.299, 0.587, 0.114)
 
 
 def fitted(images: Tensor, shape: tuple[int, ...]) -> Tensor:
-    """Images (B, c, h, w) in [0, 1] as (B, C, H, W), shape = (C, H, W); c and C are 1 or 3. Same shape: same images."""
+    """Images (B, c, h, w) in [0, 1] as (B, C, H, W), shape = (C, H, W); c and C are 1 or 3."""
     C, H, W = shape
     if images.shape[1] == 3 and C == 1:
         images = (images * images.new_tensor(_LUMA)[:, None, None]).sum(1, keepdim=True)

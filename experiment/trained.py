@@ -13,7 +13,7 @@ Notation: M agents, N objects, K signs, L latent dimensions.
 from __future__ import annotations
 
 import string
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -87,8 +87,11 @@ def load_trained(path: Path, *, data_root: Path | None = None) -> Trained:
 
 
 def objects_of(folder: RunFolder, config: Config) -> tuple[Objects, Config]:
-    """The objects of an opened run, and its settings made to fit them. UsageError if they are others than it saw."""
-    objects, config = load_objects(config)
+    """The objects of an opened run, and its settings made to fit them. UsageError if they are others than it saw.
+
+    The network is not used, though the run may have been allowed to.
+    """
+    objects, config = load_objects(replace(config, download=False))
     if objects.checksum != folder.read_manifest().get("checksum"):
         raise UsageError(f"the objects of {config.dataset} are not those of the run in {folder.path}")
     return objects, config

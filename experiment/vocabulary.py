@@ -37,9 +37,9 @@ def matching(counts: Ints) -> Ints:
 
 
 def captions(counts: Ints, class_names: Sequence[str]) -> list[str]:
-    """For each sign the class that it names most and the share of it: "7 (92%)"; "unused" for one without objects."""
+    """For each sign the class that it names most, and its share: "7, 92%"; "unused" for a sign without objects."""
     found = []
     for row in counts:
         most = int(row.argmax())
-        found.append(f"{class_names[most]} ({row[most] / row.sum():.0%})" if row.sum() else "unused")
+        found.append(f"{class_names[most]}, {row[most] / row.sum():.0%}" if row.sum() else "unused")
     return found

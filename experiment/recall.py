@@ -6,8 +6,8 @@
 Pictures are drawn for people; the scores are for machines, and use labels for nothing else. A classifier of the
 listener's own views (`experiment.judge`) looks at imagined images: is the one of sign k of the class that k is matched
 to, is the one of A's object of the class of that object? The listener's image is also compared with what it would have
-seen itself, in pixels, and its sign's mean with its own percept; the same with signs dealt out at random to the objects
-is what an image without a message would reach.
+seen itself, in pixels, and its sign's mean with its own percept; the same with signs dealt out at random to the
+objects is what an image without a message would reach.
 
 Notation: M agents, N objects, K signs, L latent dimensions, T temperature.
 """

@@ -1,4 +1,4 @@
-"""`recall RUN`: pictures and scores of what agents mean by a sign; the same every time; and a judge that can say no."""
+"""`recall RUN`: pictures and scores of what agents mean by a sign, the same every time, and a judge who can say no."""
 
 from __future__ import annotations
 

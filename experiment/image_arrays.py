@@ -82,7 +82,7 @@ class ImageArray:
                 f"{self.place}: images must be (N, H, W), (N, C, H, W) or (N, H, W, C) with C = 1 or 3; "
                 f"their shape is {shape}"
             )
-        if 0 in shape:
+        if min(shape) < 1:
             raise UsageError(f"{self.place}: images is empty; its shape is {shape}")
         first = kinds[len(shape)]
         height, width = shape[-2:] if first else shape[1:3]

@@ -15,7 +15,6 @@ Notation: M agents, N objects, K signs, L latent dimensions, T temperature.
 from __future__ import annotations
 
 import json
-import math
 from collections.abc import Mapping
 from itertools import permutations
 from pathlib import Path
@@ -35,6 +34,9 @@ from experiment.show import number
 from experiment.store import to_plain
 from experiment.trained import Trained, load_trained
 from models.randomness import stream
+
+# Far beyond it the networks overflow.
+HIGHEST_TEMPERATURE = 100.0
 
 # Pictures with more cells could not be looked at.
 MOST_DRAWS = 100
@@ -62,8 +64,8 @@ def recall(
     as_json: bool = False,
 ) -> dict[str, Any]:
     """Imagine, score, draw, write and print; returns what recall.json holds."""
-    if not (temperature >= 0 and math.isfinite(temperature)):
-        raise UsageError(f"--temperature must be 0 or more, and finite; it is {temperature:g}")
+    if not 0 <= temperature <= HIGHEST_TEMPERATURE:  # NaN is in no interval
+        raise UsageError(f"--temperature must be 0 to {HIGHEST_TEMPERATURE:g}; it is {temperature:g}")
     for flag, value, most in (("--count", count, MOST_DRAWS), ("--pairs", pairs, MOST_PAIRS)):
         if not 1 <= value <= most:
             raise UsageError(f"{flag} must be 1 to {most}; it is {value}")

@@ -74,7 +74,7 @@ def test_signs_are_bayes_rule_with_torchs_own_density(digits_run: Path, unseen: 
 
 
 def test_agents_are_those_of_the_checkpoint(digits_run: Path) -> None:
-    """Weights and components are the saved ones, and each agent's signs are nearer to its own in the run than chance."""
+    """Weights and components are the saved ones, and the names are nearer to the run's own than chance is."""
     trained = load_trained(digits_run)
     saved = torch.load(digits_run / "checkpoint.pt", weights_only=True)
     said = say(list(trained.agents.values()), trained.components, trained.objects.views)

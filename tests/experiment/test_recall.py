@@ -125,7 +125,7 @@ def test_refusals_are_one_line_and_write_nothing(
 ) -> None:
     before = {file: file.stat().st_mtime_ns for file in digits_run.rglob("*")}
     for run, arguments, said in (
-        (digits_run, ["--temperature", "-1"], "--temperature must be 0 or more"),
+        (digits_run, ["--temperature", "-1"], "--temperature must be 0 to 100"),
         (digits_run, ["--temperature", "nan"], "--temperature"),
         (digits_run, ["--temperature", "inf"], "--temperature"),
         (digits_run, ["--count", "0"], "--count must be 1 to"),

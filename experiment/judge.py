@@ -21,6 +21,8 @@ from models.randomness import integer
 # More objects than these teach it nothing that is worth the wait.
 _MOST = 10_000
 _HELD_OUT = 0.2
+_BATCH = 200
+_LEAST_STEPS = 500
 # Fewer cannot be divided into what it learns and what it is tested on.
 LEAST = 10
 
@@ -49,9 +51,11 @@ def train_judge(view: Tensor, labels: NDArray[np.int64], generator: torch.Genera
     test, train = order[:held][:_MOST], order[held:][:_MOST]
     if N < LEAST or len(np.unique(labels[train])) < 2:
         return None
-    model = MLPClassifier((128,), max_iter=30, random_state=integer(generator))
+    steps = -(-len(train) // _BATCH)  # an epoch
+    epochs = max(30, _LEAST_STEPS // steps)
+    model = MLPClassifier((128,), batch_size=min(_BATCH, len(train)), max_iter=epochs, random_state=integer(generator))
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore", ConvergenceWarning)  # 30 epochs are what it gets
+        warnings.simplefilter("ignore", ConvergenceWarning)  # so many epochs are what it gets
         model.fit(view[train].flatten(1).numpy(), labels[train])
     judge = Judge(model, 0.0)
     return Judge(model, float((judge.classes(view[test]) == labels[test]).mean()))

@@ -191,7 +191,7 @@ def test_other_sizes_and_colours_are_fitted_by_the_rule() -> None:
     same = torch.rand(2, 1, 8, 8)
     assert fitted(same, (1, 8, 8)) is same
     wide = fitted(torch.ones(1, 1, 4, 16), (1, 8, 8))
-    assert wide.shape == (1, 1, 8, 8) and wide[0, 0, 0].sum() == 0 and wide[0, 0, 4].min() > 0.9
+    assert wide.shape == (1, 1, 8, 8) and wide[0, 0, 0].sum() == 0 and wide[0, 0, 4].min() > 0.8
     assert fitted(torch.full((1, 1, 80, 80), 0.5), (1, 8, 8)).flatten().tolist() == pytest.approx([0.5] * 64)
 
 

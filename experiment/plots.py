@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from itertools import cycle, islice
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -143,24 +143,47 @@ def plot_images(path: Path, images: ArrayLike, row_names: Sequence[str], column_
             f"images must be ({len(row_names)} rows, {len(column_names)} columns, H, W); their shape is {images.shape}"
         )
     R, C, H, W = images.shape
-    gap = max(1, H // 14)
-    grid = np.full((R * (H + gap) + gap, C * (W + gap) + gap), np.nan)
-    for r, c in np.ndindex(R, C):
-        top, left = gap + r * (H + gap), gap + c * (W + gap)
-        grid[top : top + H, left : left + W] = images[r, c]
-    rows, columns = shortened(row_names), shortened(column_names)
+    tiles = mosaic(images, max(1, H // 14))
+    rows, columns = shortened(row_names, 26), shortened(column_names)
     cell = float(np.clip(12 / max(R, C), 0.2, 1.2))  # inches
     sideways = max(map(len, columns)) * 0.085 > cell
     beside = 0.3 + 0.085 * max(map(len, rows))
     above = 0.3 + (0.085 * max(map(len, columns)) if sideways else 0)
     with picture(path, C * cell + beside, R * cell * H / W + above) as figure:
         axes = figure.subplots()
-        colours = colormaps["gray"].with_extremes(bad="#DCE6F0")
-        axes.imshow(grid, cmap=colours, vmin=0, vmax=1, interpolation="nearest")
-        name_ticks(axes.xaxis, gap + W / 2 - 0.5 + (W + gap) * np.arange(C), columns, cell, sideways=sideways)
-        name_ticks(axes.yaxis, gap + H / 2 - 0.5 + (H + gap) * np.arange(R), rows, cell * H / W)
+        show_mosaic(axes, tiles.grid)
+        name_ticks(axes.xaxis, tiles.columns, columns, cell, sideways=sideways)
+        name_ticks(axes.yaxis, tiles.rows, rows, cell * H / W)
         axes.xaxis.tick_top()
-        bare(axes)
+
+
+# -- many images on one sheet ----------------------------------------------------------------------
+
+
+class Mosaic(NamedTuple):
+    """Images side by side: `grid` in pixels, NaN between them; where the middles of rows and columns are."""
+
+    grid: NDArray[np.float64]
+    rows: NDArray[np.float64]
+    columns: NDArray[np.float64]
+
+
+def mosaic(images: NDArray[Any], gap: int, *, every: int = 1, wider: int = 0) -> Mosaic:
+    """Images (R, C, H, W) in a grid, `gap` pixels apart; after each `every` columns, `wider` more."""
+    R, C, H, W = images.shape
+    tops = gap + (H + gap) * np.arange(R)
+    lefts = gap + (W + gap) * np.arange(C) + wider * (np.arange(C) // every)
+    grid = np.full((tops[-1] + H + gap, lefts[-1] + W + gap), np.nan)
+    for r, c in np.ndindex(R, C):
+        grid[tops[r] : tops[r] + H, lefts[c] : lefts[c] + W] = images[r, c]
+    return Mosaic(grid, tops + (H - 1) / 2, lefts + (W - 1) / 2)
+
+
+def show_mosaic(axes: Axes, grid: NDArray[np.float64]) -> None:
+    """Grey in [0, 1]; NaN is pale blue."""
+    colours = colormaps["gray"].with_extremes(bad="#DCE6F0")
+    axes.imshow(grid, cmap=colours, vmin=0, vmax=1, interpolation="nearest")
+    bare(axes)
 
 
 # -- lines over time -------------------------------------------------------------------------------

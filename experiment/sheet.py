@@ -81,8 +81,9 @@ def picture(path: Path, width: float, height: float) -> Iterator[Figure]:
             figure.savefig(beside, format="png")
 
 
-def shortened(names: Sequence[str]) -> list[str]:
-    return [name if len(name) <= _LONGEST_NAME else name[: _LONGEST_NAME - 1] + "…" for name in map(str, names)]
+def shortened(names: Sequence[str], longest: int = _LONGEST_NAME) -> list[str]:
+    """Names of `longest` letters at most."""
+    return [name if len(name) <= longest else name[: longest - 1] + "…" for name in map(str, names)]
 
 
 def bare(axes: Axes) -> None:

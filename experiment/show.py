@@ -58,9 +58,9 @@ class Printer:
         """Whether the lines of `round` of `rounds` are printed."""
         return rounds <= ROUND_STEP or is_shown(round, rounds, ROUND_STEP)
 
-    def round(self, number: int, rounds: int) -> None:
+    def round(self, which: int, rounds: int) -> None:
         """A round begins."""
-        self.say(f"---- round {number} of {rounds} ----")
+        self.say(f"---- round {which} of {rounds} ----")
 
     def epoch(self, round: int, member: str, epoch: int, epochs: int, loss: Loss) -> None:
         """An epoch of one agent is over."""
@@ -85,8 +85,8 @@ class Printer:
                 continue
             parts = [f"iteration {row['sweep']}/{len(rows)}"]
             for name, own in row["agents"].items():
-                parts.append(f"ARI_{name}: {_number(own['ari'])}")
-            parts.append(f"Kappa: {_number(row['kappa'])}")
+                parts.append(f"ARI_{name}: {number(own['ari'])}")
+            parts.append(f"Kappa: {number(row['kappa'])}")
             for direction, count in (row["accepted"] or {}).items():
                 parts.append(f"{direction.replace('->', '2')}: {count}")
             self.say(", ".join(parts))
@@ -95,15 +95,16 @@ class Printer:
         """The scores at the end."""
         for name, own in summary["agents"].items():
             self.say(
-                f"Agent {name}: ARI {_number(own['ari'])} (mean after burn-in {_number(own['ari_mean'])}), "
-                f"NMI {_number(own['nmi'])}, accuracy {_number(own['accuracy'])}, ELBO {_number(own['elbo'], 2)}"
+                f"Agent {name}: ARI {number(own['ari'])} (mean after burn-in {number(own['ari_mean'])}), "
+                f"NMI {number(own['nmi'])}, accuracy {number(own['accuracy'])}, ELBO {number(own['elbo'], 2)}"
             )
-        accepted = ", ".join(f"{name} {_number(rate)}" for name, rate in (summary["acceptance"] or {}).items())
-        self.say(f"Kappa: {_number(summary['kappa'])}" + (f"; acceptance: {accepted}" if accepted else ""))
+        accepted = ", ".join(f"{name} {number(rate)}" for name, rate in (summary["acceptance"] or {}).items())
+        self.say(f"Kappa: {number(summary['kappa'])}" + (f"; acceptance: {accepted}" if accepted else ""))
         for text in summary["warnings"]:
             self.note(f"warning: {text}")
         self.say(f"Run folder: {folder} ({summary['seconds']:.0f} s)")
 
 
-def _number(value: float | None, digits: int = 3) -> str:
+def number(value: float | None, digits: int = 3) -> str:
+    """For a reader; "-" for what is not known."""
     return "-" if value is None else f"{value:.{digits}f}"

@@ -50,11 +50,12 @@ POSTERIOR = "posterior.nc"
 CHECKPOINT = "checkpoint.pt"
 PREVIOUS = "checkpoint.prev.pt"
 SUMMARY = "summary.json"
+RECALL = "recall.json"
 REPORT = "report.html"
 PLOTS = "plots"
 
 # All that a run writes, and therefore all that `overwrite` may remove.
-RUN_FILES = (CONFIG, METRICS, SIGNS, POSTERIOR, CHECKPOINT, PREVIOUS, SUMMARY, REPORT)
+RUN_FILES = (CONFIG, METRICS, SIGNS, POSTERIOR, CHECKPOINT, PREVIOUS, SUMMARY, RECALL, REPORT)
 LOCK = ".lock"
 
 # How a manifest is known to be ours, and not the manifest.json of a web page.

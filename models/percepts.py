@@ -39,12 +39,16 @@ class Percepts:
         """N."""
         return len(self.z)
 
+    def judge(self, components: Components) -> Tensor:
+        """log p(z_n | w_n = k, phi) of every object, by components that are given: mu (..., K, L) -> (..., N, K)."""
+        return log_table(self._features, components)
+
     def redraw(self, generator: torch.Generator, signs: Tensor, K: int) -> Belief:
         """Draw phi given signs (C, N), and judge every object by it. A sign without objects is a prior draw."""
         posterior = self.mixture.posterior(self.mixture.sums(self._features, signs, K))
         components = self.mixture.draw(generator, posterior)
         return Belief(
-            table=log_table(self._features, components),
+            table=self.judge(components),
             parameters=components,
             log_density=self.mixture.log_density(components),
             evidence=self.mixture.evidence(posterior).sum(-1),
@@ -53,7 +57,7 @@ class Percepts:
     def from_prior(self, generator: torch.Generator, chains: int, K: int) -> Belief:
         """A belief that has heard no sign yet: phi from its prior. Its evidence is that of no percept, 0."""
         components = self.mixture.draw(generator, self.mixture.posterior(self.mixture.nothing(chains, K)))
-        table = log_table(self._features, components)
+        table = self.judge(components)
         return Belief(table, components, self.mixture.log_density(components), torch.zeros_like(table[:, 0, 0]))
 
     def evidence(self, signs: Tensor, K: int) -> Tensor:

@@ -1,0 +1,171 @@
+"""Images in an .npz file, read a few at a time: `images`, and `labels` if it has them.
+
+`images` is (N, H, W), (N, C, H, W) or (N, H, W, C) with C = 1 or 3, uint8 or floats in [0, 1]; where a shape can be
+read both ways, channels come first. `labels` is (N,), whole numbers, indices of the run's classes.
+
+The format (numpy.lib.format) is a zip archive of arrays, each a header and its bytes in order. Headers are read
+first, and the bytes are streamed: neither a large file nor a small one that unpacks to much more fills the memory. No
+pickle is executed.
+"""
+
+from __future__ import annotations
+
+import math
+import zipfile
+import zlib
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import IO, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from experiment.errors import UsageError
+from experiment.image_files import check_size
+
+_CHANNELS = (1, 3)
+# Bytes of an array whose order does not allow streaming, and of labels
+_MOST_WHOLE = 2**30
+# Bytes of a chunk
+_CHUNK = 2**26
+
+
+class Header(NamedTuple):
+    """What an array says of itself before its bytes."""
+
+    shape: tuple[int, ...]
+    fortran: bool
+    dtype: np.dtype
+
+
+class ImageArray:
+    """The images of an .npz file. Opening checks what can be known without reading them.
+
+    count: N. labels: int64 (N,) or None.
+    """
+
+    def __init__(self, file: Path, classes: int) -> None:
+        self.file = file
+        self.place = f"--images {file}"
+        with self._opened() as archive:
+            self.header = self._header(archive, "images")
+            self.channels_first = self._check_images()
+            self.count = self.header.shape[0]
+            self.labels = self._labels(archive, classes) if "labels.npy" in archive.namelist() else None
+
+    def chunks(self, limit: int) -> Iterator[NDArray[np.float32]]:
+        """The first `limit` images, in [0, 1], as (B, C, H, W). UsageError naming the index of one that is unfit."""
+        shape, fortran, _ = self.header
+        size = math.prod(shape[1:])
+        step = max(1, _CHUNK // max(size * 8, 1))
+        with self._opened() as archive, archive.open("images.npy") as stream:
+            self._skip_header(stream)
+            if fortran:
+                whole = self._array(stream, math.prod(shape)).reshape(shape, order="F")
+            for first in range(0, limit, step):
+                B = min(step, limit - first)
+                part = whole[first : first + B] if fortran else self._array(stream, B * size).reshape(B, *shape[1:])
+                yield self._in_unit_interval(part, first)
+
+    # -- checks --------------------------------------------------------------------------------------
+
+    def _check_images(self) -> bool:
+        """Whether channels come first."""
+        shape, fortran, dtype = self.header
+        if dtype != np.uint8 and dtype.kind != "f":
+            raise UsageError(f"{self.place}: images must be uint8, or floats in [0, 1]; their dtype is {dtype}")
+        kinds = {3: True, 4: len(shape) == 4 and shape[1] in _CHANNELS}
+        last = len(shape) == 4 and shape[3] in _CHANNELS
+        if len(shape) not in kinds or not (kinds[len(shape)] or last):
+            raise UsageError(
+                f"{self.place}: images must be (N, H, W), (N, C, H, W) or (N, H, W, C) with C = 1 or 3; "
+                f"their shape is {shape}"
+            )
+        if min(shape) < 1:
+            raise UsageError(f"{self.place}: images is empty; its shape is {shape}")
+        first = kinds[len(shape)]
+        height, width = shape[-2:] if first else shape[1:3]
+        check_size(self.place, width, height)
+        if fortran and math.prod(shape) * dtype.itemsize > _MOST_WHOLE:
+            raise UsageError(
+                f"{self.place}: images is in Fortran order and larger than 1 GiB; save numpy.ascontiguousarray of it"
+            )
+        return first
+
+    def _labels(self, archive: zipfile.ZipFile, classes: int) -> NDArray[np.int64]:
+        shape, _, dtype = self._header(archive, "labels")
+        if dtype.kind not in "iu" or shape != (self.count,):
+            raise UsageError(
+                f"{self.place}: labels must be {self.count} whole numbers, one an image; they are {dtype} of the "
+                f"shape {shape}"
+            )
+        if self.count * dtype.itemsize > _MOST_WHOLE:
+            raise UsageError(f"{self.place}: labels is larger than 1 GiB")
+        with archive.open("labels.npy") as stream:
+            self._skip_header(stream)
+            labels = self._exactly(stream, self.count, dtype)
+        foreign = np.flatnonzero((labels < 0) | (labels >= classes))
+        if len(foreign):
+            raise UsageError(
+                f"{self.place}: labels must be 0 to {classes - 1}, indices of the run's classes; "
+                f"labels[{foreign[0]}] is {labels[foreign[0]]}"
+            )
+        return labels.astype(np.int64)
+
+    def _in_unit_interval(self, part: NDArray, first: int) -> NDArray[np.float32]:
+        """(B, ...) as stored -> float32 (B, C, H, W)."""
+        if part.ndim == 3:
+            part = part[:, None]
+        elif not self.channels_first:
+            part = part.transpose(0, 3, 1, 2)
+        if part.dtype == np.uint8:
+            return part.astype(np.float32) / np.float32(255)
+        flat = part.reshape(len(part), -1)
+        wrong = np.flatnonzero(~((flat >= 0) & (flat <= 1)).all(1))  # NaN is in no interval
+        if len(wrong):
+            row = flat[wrong[0]]
+            value = row[~((row >= 0) & (row <= 1))][0]
+            hint = "; uint8 may go to 255" if value > 1 else ""
+            raise UsageError(
+                f"{self.place}: floats must lie in [0, 1]; images[{first + wrong[0]}] has {value:g}{hint}"
+            )
+        return part.astype(np.float32)
+
+    # -- the file ------------------------------------------------------------------------------------
+
+    @contextmanager
+    def _opened(self) -> Iterator[zipfile.ZipFile]:
+        try:
+            with zipfile.ZipFile(self.file) as archive:
+                yield archive
+        except (
+            OSError, ValueError, TypeError, KeyError, EOFError, RuntimeError, zipfile.BadZipFile, zlib.error,
+        ) as error:  # fmt: skip
+            reason = error.strerror if isinstance(error, OSError) and error.strerror else "it is no .npz, or damaged"
+            raise UsageError(f"{self.place} cannot be read: {reason}") from error
+
+    def _header(self, archive: zipfile.ZipFile, name: str) -> Header:
+        if f"{name}.npy" not in archive.namelist():
+            there = ", ".join(sorted(n.removesuffix(".npy") for n in archive.namelist())[:5]) or "nothing"
+            raise UsageError(f"{self.place} holds no array called {name}; it holds {there}")
+        with archive.open(f"{name}.npy") as stream:
+            return self._skip_header(stream)
+
+    def _skip_header(self, stream: IO[bytes]) -> Header:
+        version = np.lib.format.read_magic(stream)
+        if version == (1, 0):
+            return Header(*np.lib.format.read_array_header_1_0(stream))
+        if version == (2, 0):
+            return Header(*np.lib.format.read_array_header_2_0(stream))
+        raise ValueError(f"version {version}")
+
+    def _array(self, stream: IO[bytes], number: int) -> NDArray:
+        return self._exactly(stream, number, self.header.dtype)
+
+    @staticmethod
+    def _exactly(stream: IO[bytes], number: int, dtype: np.dtype) -> NDArray:
+        data = stream.read(number * dtype.itemsize)
+        if len(data) < number * dtype.itemsize:
+            raise EOFError("cut")
+        return np.frombuffer(data, dtype)

@@ -1,0 +1,182 @@
+"""`name RUN`: the agents of a run name images that they have not seen. One row an object, and scores.
+
+Rows go to --out or stdout, whole or not at all: a damaged image among the last leaves nothing of the first. The
+scores are lines for a reader, or one JSON object.
+"""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+import sys
+from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from experiment import store, unseen, vocabulary
+from experiment.data import turned
+from experiment.errors import UsageError
+from experiment.naming import Said, joined, say, score
+from experiment.show import number
+from experiment.store import atomic_path, to_plain
+from experiment.trained import Trained, load_trained
+from experiment.unseen import Unseen
+
+FORMATS = ("csv", "jsonl")
+
+
+def name(
+    path: Path,
+    *,
+    images: Path | None = None,
+    split: str | None = None,
+    data_root: Path | None = None,
+    limit: int | None = None,
+    out: Path | None = None,
+    form: str | None = None,
+    as_json: bool = False,
+) -> dict[str, Any]:
+    """Name the images of `images` or of `split`, write the rows, print the scores; returns the scores.
+
+    form: of the rows; None is jsonl where `out` ends so, else csv. as_json: scores as JSON, which needs `out`.
+    Bad input is a `UsageError` before anything is written.
+    """
+    if (images is None) == (split is None):
+        raise UsageError("give either --images or --split")
+    if as_json and out is None:
+        raise UsageError("--json needs --out FILE: stdout is where the rows go otherwise")
+    if out is not None:
+        _check_out(out, path, images)
+    trained = load_trained(path, data_root=data_root)
+    if len(trained.shape) != 3:
+        raise UsageError(
+            f"{path} cannot name images: its agents look at feature vectors of {trained.config.dataset}, "
+            f"{trained.shape[0]} numbers each"
+        )
+    if images is not None:
+        objects = unseen.of_path(trained, images, limit, _note)
+    else:
+        assert split is not None
+        objects = unseen.of_split(trained, split, limit, _note)
+    said = look(trained, objects)
+    if trained.config.mode == "no-com":
+        _note("note: in mode no-com signs are private, so agreement and the joint decision say nothing")
+    found = to_plain(score(said, list(trained.agents), objects.labels, meanings(trained)))
+    _write(_text(rows(trained, objects, said), form or ("jsonl" if out and out.suffix == ".jsonl" else "csv")), out)
+    _print(found, objects, out, as_json)
+    plain: dict[str, Any] = found
+    return plain
+
+
+def look(trained: Trained, objects: Unseen) -> Said:
+    """What the agents say of all objects, each seen turned by the agent's own view."""
+    agents = list(trained.agents.values())
+    return joined([say(agents, trained.components, turned(chunk, trained.config.views)) for chunk in objects.chunks])
+
+
+def meanings(trained: Trained) -> list[Any]:
+    """The class that each sign means, for each agent and, by all agents' signs, their joint decision: (M + 1) of (K,).
+
+    By the matching of the run's own final signs and labels; -1 everywhere for a run without labels.
+    """
+    K, labels = trained.config.signs, trained.objects.labels
+    if labels is None:
+        return [np.full(K, -1)] * (len(trained.agents) + 1)
+    counts = [vocabulary.table(own, labels, K, trained.classes) for own in trained.signs]
+    return [vocabulary.matching(own) for own in [*counts, np.sum(counts, axis=0)]]
+
+
+def rows(trained: Trained, objects: Unseen, said: Said) -> Iterator[dict[str, Any]]:
+    """One an object: name, label if known, each agent's sign and its probability, the joint one, do they agree?"""
+    classes = trained.objects.class_names
+    for n, called in enumerate(objects.names):
+        row: dict[str, Any] = {objects.title: called}
+        if objects.labels is not None:
+            row["label"] = classes[objects.labels[n]]
+        for m, agent in enumerate(trained.agents):
+            row |= {
+                f"sign_{agent}": int(said.signs[m, n]),
+                f"probability_{agent}": round(float(said.probability[m, n]), 6),
+            }
+        yield row | {
+            "joint_sign": int(said.joint[n]),
+            "joint_probability": round(float(said.joint_probability[n]), 6),
+            "agree": bool((said.signs[:, n] == said.signs[0, n]).all()),
+        }
+
+
+def lines(found: Mapping[str, Any]) -> list[str]:
+    """The scores for a reader."""
+    text = []
+    for agent, own in [
+        *((f"Agent {agent}", own) for agent, own in found["agents"].items()),
+        ("Joint", found["joint"]),
+    ]:
+        if own["ari"] is not None:
+            text.append(
+                f"{agent}: ARI {number(own['ari'])}, NMI {number(own['nmi'])}, accuracy {number(own['accuracy'])}"
+            )
+    text.append(f"Kappa: {number(found['kappa'])}; agreed on {found['agreed']:.1%} of {found['objects']} objects")
+    return text
+
+
+# -- writing -----------------------------------------------------------------------------------------
+
+
+def _check_out(out: Path, run: Path, images: Path | None) -> None:
+    """A file may be replaced; anything else, and what was read, may not."""
+    try:
+        if out.exists() and not out.is_file():
+            raise UsageError(f"--out {out} is there already and is no file")
+        if out.parent.exists() and not out.parent.is_dir():
+            raise UsageError(f"--out {out}: {out.parent} is no folder")
+        kept = [run / file for file in (store.MANIFEST, *store.RUN_FILES)] + ([images] if images else [])
+        if out.exists() and any(file.exists() and file.samefile(out) for file in kept):
+            raise UsageError(f"--out {out} would replace what is read")
+    except (OSError, ValueError) as error:
+        raise UsageError(f"--out {out} cannot be used: {getattr(error, 'strerror', None) or error}") from error
+
+
+def _text(table: Iterator[dict[str, Any]], form: str) -> str:
+    buffer = io.StringIO()
+    if form == "jsonl":
+        for row in table:
+            buffer.write(json.dumps(row, ensure_ascii=False) + "\n")
+        return buffer.getvalue()
+    writer: csv.DictWriter[str] | None = None
+    for row in table:
+        if writer is None:
+            writer = csv.DictWriter(buffer, list(row), lineterminator="\n")
+            writer.writeheader()
+        writer.writerow({key: str(value).lower() if isinstance(value, bool) else value for key, value in row.items()})
+    return buffer.getvalue()
+
+
+def _write(text: str, out: Path | None) -> None:
+    # A file name that is not UTF-8 holds lone surrogates; as \udcXX it can be written, in JSON as in CSV.
+    data = text.encode("utf-8", "backslashreplace")
+    if out is None:
+        sys.stdout.flush()
+        sys.stdout.write(data.decode("utf-8"))
+        return
+    with atomic_path(out) as beside:
+        beside.write_bytes(data)
+
+
+def _print(found: Mapping[str, Any], objects: Unseen, out: Path | None, as_json: bool) -> None:
+    if as_json:
+        print(json.dumps(found, allow_nan=False, indent=2))
+        return
+    say_it: Callable[[str], None] = print if out is not None else _note
+    for line in lines(found):
+        say_it(line)
+    if out is not None:
+        print(f"Rows: {out}")
+
+
+def _note(text: str) -> None:
+    if sys.stderr is not None:
+        print(text, file=sys.stderr)

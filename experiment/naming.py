@@ -1,0 +1,76 @@
+"""What agents call what they see, when nobody proposes anything: each alone, and all of them together.
+
+    alone     P(w | z^m)            proportional to  pi_w N(z^m; mu^m_w, Lambda^m_w^-1)
+    jointly   P(w | z^A, z^B, ...)  proportional to  pi_w prod_m N(z^m; mu^m_w, Lambda^m_w^-1)
+
+z^m is the mean of q(z | x^m): nothing is drawn, so that a name depends on the image alone. The joint decision is what
+the naming game samples from (with its parameters fixed); no agent could take it by itself. Both are given by their
+most probable sign.
+
+Notation: M agents, B objects, K signs.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, NamedTuple
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from experiment import scores
+from models.agent import Agent
+from models.mixtures import Components
+
+Floats = NDArray[np.float64]
+Ints = NDArray[np.int64]
+
+
+class Said(NamedTuple):
+    """The most probable signs and their probabilities."""
+
+    signs: Ints  # (M, B) each agent's
+    probability: Floats  # (M, B)
+    joint: Ints  # (B,)
+    joint_probability: Floats  # (B,)
+
+
+@torch.no_grad()
+def say(agents: Sequence[Agent], components: Sequence[Components], views: Sequence[Tensor]) -> Said:
+    """What the agents say of B objects: views, one an agent, (B, *shape)."""
+    log_pi = agents[0].log_pi
+    tables = [
+        agent.perceive(view, None).judge(own) for agent, own, view in zip(agents, components, views, strict=True)
+    ]
+    laws = torch.stack([*tables, torch.stack(tables).sum(0)]).add(log_pi).softmax(-1)
+    probability, signs = (part.numpy() for part in laws.max(-1))
+    return Said(signs[:-1], probability[:-1], signs[-1], probability[-1])
+
+
+def joined(parts: Sequence[Said]) -> Said:
+    """Chunks of objects, put together in their order."""
+    return Said(*(np.concatenate(arrays, axis=-1) for arrays in zip(*parts, strict=True)))
+
+
+def score(said: Said, names: Sequence[str], labels: Ints | None, classes_of: Sequence[Ints]) -> dict[str, Any]:
+    """Scores of new objects, as plain values; those that need `labels` (B,) are None without.
+
+    classes_of: the class that each sign means, for each agent and, last, for their joint decision, (M + 1) of (K,),
+    -1 for none; an object whose sign means none is an error. They come from the objects of the run.
+    """
+    rows = {}
+    for name, signs, mapped in zip([*names, "joint"], [*said.signs, said.joint], classes_of, strict=True):
+        rows[name] = {
+            "ari": scores.ari(signs, labels),
+            "nmi": scores.nmi(signs, labels),
+            "accuracy": None if labels is None else float((mapped[signs] == labels).mean()),
+        }
+    return {
+        "objects": len(said.joint),
+        "agents": {name: rows[name] for name in names},
+        "joint": rows["joint"],
+        "kappa": scores.mean_pairwise_kappa(said.signs),
+        "agreed": float((said.signs == said.signs[0]).all(0).mean()),
+    }

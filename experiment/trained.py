@@ -1,0 +1,107 @@
+"""The agents of a run that is over: what `name` and `recall` load of its folder.
+
+Read are config.toml, manifest.json, checkpoint.pt and signs.npz, and the objects from where they came from, because
+they say what shape an observation has and what the signs are names of. The agents live on the CPU, wherever they
+learned: to look at ten thousand images takes them a second.
+
+The components are those of the checkpoint, chain 0: each agent's belief at the end of the last round's game, before
+it was played on for looking at. `signs` are those of signs.npz, the end of the game that was played on.
+
+Notation: M agents, N objects, K signs, L latent dimensions.
+"""
+
+from __future__ import annotations
+
+import string
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from experiment import store
+from experiment.community import build_agent, load_minds, load_objects
+from experiment.config import Config, resolve
+from experiment.data import Objects
+from experiment.errors import UsageError
+from experiment.store import RunFolder
+from models.agent import Agent
+from models.mixtures import Components
+from models.randomness import stream
+
+_CPU = torch.device("cpu")
+
+
+@dataclass(frozen=True, eq=False)
+class Trained:
+    """A run's agents by name, with each one's components of chain 0, and what they learned from."""
+
+    folder: RunFolder
+    config: Config
+    objects: Objects
+    agents: dict[str, Agent]
+    components: tuple[Components, ...]  # of each agent: (K, L)
+    signs: NDArray[np.int64]  # (M, N)
+    round: int
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """Of one observation: (C, H, W), or (D,) for feature vectors."""
+        return tuple(self.objects.views[0].shape[1:])
+
+    @property
+    def classes(self) -> int:
+        """How many classes the labels tell apart."""
+        return len(self.objects.class_names)
+
+
+def load_trained(path: Path, *, data_root: Path | None = None) -> Trained:
+    """The run in `path`; `data_root` for data that has moved. A `UsageError` names what is absent or unfit."""
+    with RunFolder.open(path, lock=False) as folder:
+        file = folder.file(store.CONFIG)
+        config = resolve({} if data_root is None else {"data_root": str(data_root)}, file)
+        manifest = folder.read_manifest()
+        if not folder.file(store.SIGNS).exists():
+            raise UsageError(
+                f"{folder.file(store.SIGNS)}: there is no such file; the last round writes it, and the run's status "
+                f"is {manifest['status']!r}"
+            )
+        arrays = folder.read_npz(store.SIGNS)
+        state = folder.load_checkpoint()
+        objects, config = objects_of(folder, config)
+        agents = {
+            name: build_agent(config, tuple(view.shape[1:]), stream(config.seed, f"{name}/init"), _CPU)
+            for name, view in zip(string.ascii_uppercase, objects.views, strict=False)
+        }
+        checkpoint = str(folder.file(store.CHECKPOINT))
+        components = load_minds(agents, state, checkpoint)
+        for agent in agents.values():
+            agent.requires_grad_(False)
+        done = state.get("done")
+        if type(done) is not int:
+            raise UsageError(f"{checkpoint} does not say how many rounds are done")
+        signs = _signs(arrays, list(agents), objects.count, config.signs, folder.file(store.SIGNS))
+        return Trained(folder, config, objects, agents, components, signs, done - 1)
+
+
+def objects_of(folder: RunFolder, config: Config) -> tuple[Objects, Config]:
+    """The objects of an opened run, and its settings made to fit them. UsageError if they are others than it saw.
+
+    The network is not used, though the run may have been allowed to.
+    """
+    objects, config = load_objects(replace(config, download=False))
+    if objects.checksum != folder.read_manifest().get("checksum"):
+        raise UsageError(f"the objects of {config.dataset} are not those of the run in {folder.path}")
+    return objects, config
+
+
+def _signs(arrays: dict[str, Any], names: list[str], N: int, K: int, file: Path) -> NDArray[np.int64]:
+    found = []
+    for name in names:
+        own = arrays.get(f"signs_{name}")
+        if own is None or own.shape != (N,) or own.dtype.kind not in "iu" or own.min() < 0 or own.max() >= K:
+            raise UsageError(f"{file} is damaged: signs_{name} must be {N} signs from 0 to {K - 1}")
+        found.append(own.astype(np.int64))
+    return np.stack(found)

@@ -1,0 +1,41 @@
+"""One small run of images, made once for all tests that look at trained agents. Tests that write to it copy it."""
+
+from pathlib import Path
+
+import pytest
+
+from experiment.config import resolve
+from experiment.run import train
+from experiment.show import Printer
+
+
+class Quiet(Printer):
+    """Says nothing."""
+
+    def say(self, text: str) -> None:
+        pass
+
+    note = say
+
+
+def made(folder: Path, **changes: str) -> Path:
+    """A tiny run of 8 x 8 digits, with changes."""
+    settings = {
+        "dataset": "digits", "limit": "200", "signs": "10", "latent_dim": "4", "epochs": "15", "rounds": "1",
+        "sweeps": "6", "burn_in": "1", "starts": "2", "device": "cpu", "run_dir": str(folder),
+    }  # fmt: skip
+    train(resolve(settings | changes), printer=Quiet())
+    return folder
+
+
+@pytest.fixture(scope="session")
+def digits_run(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return made(tmp_path_factory.mktemp("runs") / "digits")
+
+
+@pytest.fixture(scope="session")
+def vectors_run(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return made(
+        tmp_path_factory.mktemp("runs") / "vectors",
+        dataset="synthetic", likelihood="identity", limit="20", signs="3", rounds="0",
+    )  # fmt: skip

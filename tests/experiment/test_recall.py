@@ -1,0 +1,139 @@
+"""`recall RUN`: pictures and scores of what agents mean by a sign, the same every time, and a judge who can say no."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+import cli
+from experiment.imagination import imagined, percepts
+from experiment.judge import train_judge
+from experiment.recall import examine
+from experiment.recall_plots import Direction, plot_cross
+from experiment.trained import load_trained
+from models.mixtures import Components
+from models.randomness import stream
+
+PICTURES = {"recall_A.png", "recall_B.png", "cross_recall.png"}
+
+
+@pytest.fixture(scope="module")
+def recalled(digits_run: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    run = tmp_path_factory.mktemp("recalled") / "run"
+    shutil.copytree(digits_run, run)
+    shutil.rmtree(run / "plots")
+    assert cli.main(["recall", str(run), "--count", "2", "--pairs", "2"]) == 0
+    return run
+
+
+def test_it_leaves_pictures_and_strict_json(recalled: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert {file.name for file in (recalled / "plots").iterdir()} == PICTURES
+    assert all((recalled / "plots" / name).read_bytes().startswith(b"\x89PNG") for name in PICTURES)
+    first = (recalled / "recall.json").read_text()
+    report = json.loads(first, parse_constant=pytest.fail)
+    assert set(report["agents"]) == {"A", "B"} and set(report["cross"]) == {"A->B", "B->A"}
+    assert len(report["agents"]["A"]["signs"]) == 10 and report["draws"] == 2
+    for own in report["cross"].values():
+        assert 0 <= own["accuracy_draws"] <= 1 and own["judge_accuracy"] > 0.5
+        assert own["pixel_distance"] < own["pixel_distance_shuffled"]
+        assert own["latent_distance"] < own["latent_distance_shuffled"]
+    # Again, as JSON: nothing but the seed decides.
+    assert cli.main(["recall", str(recalled), "--count", "2", "--pairs", "2", "--json"]) == 0
+    assert json.loads(capsys.readouterr().out) == report
+    assert (recalled / "recall.json").read_text() == first
+
+
+def test_accuracy_is_what_the_judge_says_of_imagined_images(digits_run: Path) -> None:
+    """The mean of every sign, judged once and handed to all objects that the speaker calls so."""
+    trained = load_trained(digits_run)
+    report, gallery = examine(trained, temperature=0, count=3, pairs=2)
+    assert report["draws"] == 0 and report["cross"]["A->B"]["accuracy_draws"] is None
+    labels = trained.objects.labels
+    assert labels is not None
+    a, b = trained.agents.values()
+    judge = train_judge(trained.objects.views[1], labels, stream(0, "B/recall/judge"))
+    assert judge is not None
+    spoken = a.perceive(trained.objects.views[0], None).judge(trained.components[0]).argmax(-1)
+    images = b.imagine(trained.components[1].mu)[spoken]
+    assert report["cross"]["A->B"]["accuracy_means"] == pytest.approx((judge.classes(images) == labels).mean())
+    # In the picture: the first objects that A calls so, and at T = 0 B's mean of the sign.
+    for row, k in enumerate(gallery.shown):
+        ids = torch.nonzero(spoken == int(k)).flatten()[:2]
+        for column, n in enumerate(ids):
+            np.testing.assert_array_equal(gallery.saw["A->B"][row, column], trained.objects.views[0][n, 0])
+            np.testing.assert_allclose(gallery.imagined["A->B"][row, column], images[n, 0], atol=1e-5)
+        assert np.isnan(gallery.saw["A->B"][row, len(ids) :]).all()
+
+
+def test_draws_have_the_components_covariance_times_the_temperature() -> None:
+    scale = torch.tensor([[1.0, 0.0], [2.0, 0.5]], dtype=torch.float64)
+    components = Components(torch.tensor([[3.0, -1.0], [0.0, 0.0]], dtype=torch.float64), torch.stack([scale, scale]))
+    signs = torch.zeros(20_000, dtype=torch.int64)
+    z = percepts(components, signs, 0.5, stream(0, "test"))
+    np.testing.assert_allclose(z.mean(0), components.mu[0], atol=0.03)
+    np.testing.assert_allclose(np.cov(z.numpy().T), 0.25 * (scale @ scale.mT), atol=0.04)
+    assert (percepts(components, signs, 0.0, stream(0, "test")) == components.mu[0]).all()
+
+
+def test_images_come_in_the_order_of_their_signs(digits_run: Path) -> None:
+    trained = load_trained(digits_run)
+    agent, own = trained.agents["A"], trained.components[0]
+    signs = torch.arange(10).repeat(150)  # more than a chunk
+    parts = list(imagined(agent, own, signs, 0.0, stream(0, "test")))
+    assert len(parts) == 2
+    np.testing.assert_allclose(torch.cat([part for _, part in parts]), agent.imagine(own.mu)[signs], atol=1e-6)
+
+
+def test_labels_reach_nothing_but_scores(digits_run: Path) -> None:
+    trained = load_trained(digits_run)
+    _, before = examine(trained, temperature=1, count=1, pairs=1)
+    object.__setattr__(trained.objects, "labels", np.roll(trained.objects.labels, 7))
+    _, after = examine(trained, temperature=1, count=1, pairs=1)
+    for part in ("recalled", "saw", "imagined"):
+        for name, images in getattr(before, part).items():
+            np.testing.assert_array_equal(images, getattr(after, part)[name])
+
+
+def test_the_judge_needs_something_to_learn_and_is_tested_on_the_rest() -> None:
+    labels = np.arange(100) % 2
+    view = torch.from_numpy(np.where(labels, 1.0, 0.0)).float()[:, None, None, None].expand(-1, 1, 3, 3)
+    judge = train_judge(view, labels, stream(0, "test"))
+    assert judge is not None and judge.held_out == 1.0
+    noise = train_judge(torch.rand(100, 1, 3, 3, generator=stream(1, "noise")), labels, stream(0, "test"))
+    assert noise is not None and noise.held_out < 0.9  # what it learned by heart does not count
+    assert train_judge(view[:5], labels[:5], stream(0, "test")) is None
+    assert train_judge(view, np.zeros(100, dtype=np.int64), stream(0, "test")) is None
+
+
+@pytest.mark.parametrize("shape", [(1, 1), (50, 20), (3, 2)])
+def test_every_size_of_picture_is_drawn(shape: tuple[int, int], tmp_path: Path) -> None:
+    S, P = shape
+    images = np.full((S, P, 8, 8), np.nan, dtype=np.float32)
+    rows = [f"sign {k}: T-shirt/top, 98%" for k in range(S)]
+    panels = [Direction(a, b, rows, images, images) for a, b in ("AB", "BA", "AC")]
+    plot_cross(tmp_path / "cross.png", panels)
+    assert (tmp_path / "cross.png").stat().st_size > 1000
+
+
+def test_refusals_are_one_line_and_write_nothing(
+    digits_run: Path, vectors_run: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    before = {file: file.stat().st_mtime_ns for file in digits_run.rglob("*")}
+    for run, arguments, said in (
+        (digits_run, ["--temperature", "-1"], "--temperature must be 0 to 100"),
+        (digits_run, ["--temperature", "nan"], "--temperature"),
+        (digits_run, ["--temperature", "inf"], "--temperature"),
+        (digits_run, ["--count", "0"], "--count must be 1 to"),
+        (digits_run, ["--pairs", "1000"], "--pairs must be 1 to"),
+        (vectors_run, [], "feature vectors"),
+        (digits_run / "plots", [], "is not a run"),
+    ):
+        assert cli.main(["recall", str(run), *arguments]) == 2
+        out, err = capsys.readouterr()
+        assert out == "" and said in err and err.count("\n") == 1
+    assert {file: file.stat().st_mtime_ns for file in digits_run.rglob("*")} == before

@@ -82,7 +82,10 @@ def plot_game(path: Path, rows: Sequence[Row]) -> None:
         _draw_lines(acceptance, rates, "accepted\n(share of proposals)", "no proposals in this mode", rounds)
         _draw_lines(log_joint, joints, "log joint (nats)", "no log joint", rounds)
         for panel in (ari, kappa, acceptance):
-            panel.set_ylim(min(0, panel.dataLim.y0) - 0.04, 1.04)  # y0 is infinite in an empty panel
+            # From a little below what there is, at the next 0.1, so that little changes near 1 can be seen.
+            low = panel.dataLim.y0 if np.isfinite(panel.dataLim.y0) else 0.0  # y0 is infinite in an empty panel
+            low = np.floor((min(low, 0.9) - 0.02) * 10) / 10
+            panel.set_ylim(low, 1 + 0.04 * (1 - low))
         _mark_rounds(axes, rows)
         log_joint.set_xlabel("sweep, over all rounds")
         legend(ari, "agent")

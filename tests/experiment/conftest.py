@@ -21,8 +21,9 @@ class Quiet(Printer):
 def made(folder: Path, **changes: str) -> Path:
     """A tiny run of 8 x 8 digits, with changes."""
     settings = {
-        "dataset": "digits", "limit": "200", "signs": "10", "latent_dim": "4", "epochs": "15", "rounds": "1",
+        "dataset": "digits", "limit": "200", "signs": "10", "latent_dim": "4", "epochs": "60", "rounds": "1",
         "sweeps": "6", "burn_in": "1", "starts": "2", "device": "cpu", "run_dir": str(folder),
+        "batch_size": "32", "lr": "3e-3", "jitter": "0",  # enough steps to see: a collapsed run tests nothing
     }  # fmt: skip
     train(resolve(settings | changes), printer=Quiet())
     return folder

@@ -136,6 +136,7 @@ def test_every_container_of_the_same_images_gives_the_same_names(
     expected = named(digits_run, capsys, "--images", str(folder))
     assert [row.pop("file") for row in expected] == [f"{n:02}.{'bmp' if n % 2 else 'png'}" for n in range(12)]
     signs = [(row["sign_A"], row["sign_B"], row["joint_sign"], row["agree"]) for row in expected]
+    assert len(set(signs)) > 3
     for name, array in arrays.items():
         file = tmp_path / f"{name}.npz"
         np.savez(file, images=array)

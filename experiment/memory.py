@@ -40,7 +40,7 @@ def needed(config: Config, N: int, L: int) -> Need:
     shared = config.mode == "gibbs" or (config.mode in ("com", "all") and config.listener_state == "shared")
     signs = 2 * C * T * M * N * (2 if shared else 1)
     means = 8 * C * T * M * K * L if config.keep in ("all", "components") else 0
-    trace = signs + means + 8 * C * T * (M + 3)
+    trace = signs + means + 8 * C * T * (M + 4)
     tables = 8 * C * M * N * K  # log p(z | w), one for each agent's belief
     share = -(-(T - config.burn_in) // config.thin) / T  # of the draws that posterior.nc takes
     return Need(trace, tables, int(share * (signs + means)) + _ROW * T)

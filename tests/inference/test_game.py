@@ -200,6 +200,27 @@ def test_agents_without_means_leave_none():
 
 
 @pytest.mark.slow
+def test_with_fixed_parameters_valid_games_are_within_a_hundredth_of_the_posterior():
+    law = sign_posterior(LOG_PRIOR, [TABLE_A, TABLE_B])
+    found = {}
+    for name, game in {
+        "chain": Game(LOG_PRIOR),
+        "shared": Game(LOG_PRIOR, "com", "shared"),
+        "gibbs": Game(LOG_PRIOR, "gibbs"),
+        "speaker-sample": Game(LOG_PRIOR, "com", "speaker-sample"),
+    }.items():
+        signs = random_signs(100_000)[:, :1].expand(-1, 2, -1)
+        state = init(tables(), generators(1), signs, K)
+        final = play(game, tables(), generators(1), state, 25, keep_means=False)[0].signs
+        found[name] = [
+            max(total_variation(np.bincount(own[:, n], minlength=K) / len(own), law[n].numpy()) for n in range(4))
+            for own in final.numpy().transpose(1, 0, 2)
+        ]
+        print(f"| {name} | {found[name][0]:.4f} | {found[name][1]:.4f} |")
+    assert max(max(found[name]) for name in ("chain", "shared", "gibbs")) < 0.01 < min(found["speaker-sample"])
+
+
+@pytest.mark.slow
 def test_chains_of_their_own_come_near_the_joint_posterior_and_the_references_rule_less_near():
     """With redrawn parameters `chain` is no exact sampler of the joint: its distance is measured in the docs."""
     law = joint_posterior(mixtures(), LOG_PRIOR, 4).numpy()

@@ -13,6 +13,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy.sparse.csgraph import connected_components
 
 from experiment import scores
 
@@ -52,7 +53,7 @@ def compare(signs: NDArray[Any], log_evidence: NDArray[Any]) -> Basins:
                 value = float(np.mean([scores.ari(one[i], other[j]) for i, j in pairs]))
                 agreement[m, a, b] = agreement[m, b, a] = value
     evidence = log_evidence[chosen].mean(1)
-    basin = _components(_alike(agreement))
+    _, basin = connected_components(_alike(agreement), directed=False)
     means = {name: float(evidence[basin == name].mean()) for name in set(basin.tolist())}
     order = sorted(means, key=lambda name: -means[name])
     return Basins(
@@ -68,13 +69,3 @@ def _alike(agreement: NDArray[np.float64]) -> NDArray[np.bool_]:
     within = np.diagonal(agreement, axis1=1, axis2=2)
     least = np.minimum(within[:, :, None], within[:, None, :])
     return np.all(agreement >= least - SLACK, axis=0)
-
-
-def _components(alike: NDArray[np.bool_]) -> NDArray[np.intp]:
-    """The connected components of a symmetric relation (C, C), by the first of each: (C,)."""
-    name = np.arange(len(alike))
-    while True:
-        lowest = np.where(alike, name[None, :], len(alike)).min(1)
-        if (lowest == name).all():
-            return name
-        name = lowest

@@ -1,9 +1,13 @@
-"""One small run of images, made once for all tests that look at trained agents. Tests that write to it copy it."""
+"""What tests share: one small run of images, made once (tests that write to it copy it), and figures caught."""
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
+from matplotlib.figure import Figure
 
+from experiment import diagnostic_plots, plots
 from experiment.config import resolve
 from experiment.run import train
 from experiment.show import Printer
@@ -40,3 +44,18 @@ def vectors_run(tmp_path_factory: pytest.TempPathFactory) -> Path:
         tmp_path_factory.mktemp("runs") / "vectors",
         dataset="synthetic", likelihood="identity", limit="20", signs="3", rounds="0",
     )  # fmt: skip
+
+
+@pytest.fixture
+def drawn(monkeypatch: pytest.MonkeyPatch) -> list[Figure]:
+    """The figures that were made, in the place of the files."""
+    figures: list[Figure] = []
+
+    @contextmanager
+    def keep(path: Path, width: float, height: float) -> Iterator[Figure]:
+        figures.append(Figure(figsize=(width, height)))
+        yield figures[-1]
+
+    for module in (plots, diagnostic_plots):
+        monkeypatch.setattr(module, "picture", keep)
+    return figures

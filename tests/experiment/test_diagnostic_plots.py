@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
@@ -14,20 +12,6 @@ from experiment import diagnostic_plots as pictures
 from experiment.relabel import relabel
 
 RNG = np.random.default_rng(0)
-
-
-@pytest.fixture
-def drawn(monkeypatch: pytest.MonkeyPatch) -> list[Figure]:
-    """The figures that were made, in the place of the files."""
-    figures: list[Figure] = []
-
-    @contextmanager
-    def keep(path: Path, width: float, height: float) -> Iterator[Figure]:
-        figures.append(Figure(figsize=(width, height)))
-        yield figures[-1]
-
-    monkeypatch.setattr(pictures, "picture", keep)
-    return figures
 
 
 def test_monitors_show_chains_and_their_ranks(drawn: list[Figure]) -> None:

@@ -5,8 +5,6 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -37,20 +35,6 @@ def rows(rounds: int = 2, steps: int = 3, ari: float | None = 0.5, heard: bool =
             sweep = {"kind": "sweep", "round": r, "sweep": t, "agents": agents, "acceptance": rates}
             found.append(sweep | {"kappa": t / 10, "log_joint": -1000.0 * r - t})
     return found
-
-
-@pytest.fixture
-def drawn(monkeypatch: pytest.MonkeyPatch) -> list[Figure]:
-    """The figures that were made, in the place of the files."""
-    figures: list[Figure] = []
-
-    @contextmanager
-    def keep(path: Path, width: float, height: float) -> Iterator[Figure]:
-        figures.append(Figure(figsize=(width, height)))
-        yield figures[-1]
-
-    monkeypatch.setattr(plots, "picture", keep)
-    return figures
 
 
 def assert_png(path: Path) -> None:

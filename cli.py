@@ -223,14 +223,14 @@ def _train(arguments: argparse.Namespace, argv: Sequence[str]) -> int:
 
 
 def _diagnose(arguments: argparse.Namespace, argv: Sequence[str]) -> int:
-    from experiment.diagnose import diagnose
+    from experiment.posterior.diagnose import diagnose
 
     diagnose(Path(arguments.run), as_json=arguments.json, plots=arguments.plots, exact=arguments.exact)
     return 0
 
 
 def _name(arguments: argparse.Namespace, argv: Sequence[str]) -> int:
-    from experiment.name import name
+    from experiment.meaning.name import name
 
     name(
         Path(arguments.run),
@@ -246,7 +246,7 @@ def _name(arguments: argparse.Namespace, argv: Sequence[str]) -> int:
 
 
 def _recall(arguments: argparse.Namespace, argv: Sequence[str]) -> int:
-    from experiment.recall import recall
+    from experiment.meaning.recall import recall
 
     recall(
         Path(arguments.run),
@@ -274,7 +274,7 @@ def _models(arguments: argparse.Namespace, argv: Sequence[str]) -> int:
 
 
 def _data(arguments: argparse.Namespace, argv: Sequence[str]) -> int:
-    from experiment.data import describe
+    from experiment.data.objects import describe
 
     for row in describe(_path(arguments.data_root)):
         state = "here" if row["present"] else "absent"

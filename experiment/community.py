@@ -12,7 +12,7 @@ from typing import Any
 import torch
 
 from experiment.config import Config
-from experiment.data import Objects, load
+from experiment.data.objects import Objects, load
 from experiment.errors import UsageError
 from inference.game import Game
 from inference.rounds import Member, Progress, Schedule, member, streams_of

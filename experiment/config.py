@@ -17,9 +17,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from experiment.data import DATASETS
+from experiment.data.objects import DATASETS
 from experiment.errors import UsageError
-from experiment.traces import KEPT
+from experiment.posterior.traces import KEPT
 from inference import LISTENER_STATES, MODES, RULES, STARTS
 from models import LIKELIHOODS, MIXTURES, NETWORKS
 

@@ -10,8 +10,8 @@ from numpy.typing import NDArray
 
 from experiment import scores
 from experiment.config import Config
-from experiment.data import Objects
-from experiment.traces import Trace
+from experiment.data.objects import Objects
+from experiment.posterior.traces import Trace
 from inference.rounds import Played
 from inference.svi import Loss
 

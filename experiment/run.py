@@ -33,13 +33,13 @@ from experiment.community import (
     to_checkpoint,
 )
 from experiment.config import Config
-from experiment.data import Objects
+from experiment.data.objects import Objects
 from experiment.errors import RunError, UsageError
-from experiment.netcdf import save_posterior
+from experiment.posterior.netcdf import save_posterior
+from experiment.posterior.traces import Trace
 from experiment.results import host_trace, summarise, sweep_rows
 from experiment.show import Printer
 from experiment.store import RunFolder
-from experiment.traces import Trace
 from inference.rounds import LearningError, Member, Played, Progress, run_rounds
 from inference.svi import Loss, bound
 from models.randomness import stream

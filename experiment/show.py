@@ -6,7 +6,7 @@ import sys
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
-from experiment.data import Objects
+from experiment.data.objects import Objects
 from inference.svi import Loss
 
 # A line for the first, every so manieth, and the last.

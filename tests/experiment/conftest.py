@@ -7,8 +7,9 @@ from pathlib import Path
 import pytest
 from matplotlib.figure import Figure
 
-from experiment import diagnostic_plots, plots
+from experiment import plots
 from experiment.config import resolve
+from experiment.posterior import diagnostic_plots
 from experiment.run import train
 from experiment.show import Printer
 

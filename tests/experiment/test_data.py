@@ -19,7 +19,8 @@ import pytest
 import torch
 from PIL import Image
 
-from experiment import data, datasets, synthetic
+from experiment.data import datasets, synthetic
+from experiment.data import objects as data
 from experiment.errors import UsageError
 
 PROJECT = Path(__file__).resolve().parents[2]
@@ -280,7 +281,7 @@ def test_describe(tmp_path: Path) -> None:
 
 def test_names_are_listed_without_heavy_imports() -> None:
     heavy = "torch", "torchvision", "mlxtend", "sklearn"
-    code = f"import sys; from experiment import data; data.describe(None); print({heavy} & sys.modules.keys())"
+    code = f"import sys; from experiment.data import objects; objects.describe(None); print({heavy} & sys.modules.keys())"
     code = code.replace(repr(heavy), repr(set(heavy)))
     done = subprocess.run([sys.executable, "-c", code], cwd=PROJECT, capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "set()"

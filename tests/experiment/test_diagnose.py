@@ -14,7 +14,7 @@ import pytest
 
 import cli
 from experiment.config import resolve
-from experiment.diagnose import examine, read
+from experiment.posterior.diagnose import examine, read
 from experiment.run import train
 from experiment.show import Printer
 
@@ -162,7 +162,7 @@ def test_a_bad_run_folder_is_one_line(
 
 def test_a_posterior_of_another_version_is_named(small: Path, tmp_path: Path) -> None:
     from experiment.errors import UsageError
-    from experiment.netcdf import save_posterior
+    from experiment.posterior.netcdf import save_posterior
     from tests.experiment.draws import trace
 
     run = copied(small, tmp_path / "run")
@@ -174,7 +174,7 @@ def test_a_posterior_of_another_version_is_named(small: Path, tmp_path: Path) ->
 def test_a_picture_that_fails_costs_a_line(
     small: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    from experiment import diagnostic_plots
+    from experiment.posterior import diagnostic_plots
 
     def broken(*_: Any) -> None:
         raise ValueError("no paper")

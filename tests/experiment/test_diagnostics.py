@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from experiment.diagnostics import summary
+from experiment.posterior.diagnostics import summary
 from tests.experiment.draws import trace
 
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from experiment.enumerated import canonical, check_size, codes, distance, expected_distance, partition_law
 from experiment.errors import UsageError
+from experiment.posterior.enumerated import canonical, check_size, codes, distance, expected_distance, partition_law
 from inference.exact import all_signs
 
 ASSIGNMENTS = all_signs(4, 3).numpy()

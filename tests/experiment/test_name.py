@@ -17,12 +17,15 @@ import torch
 from PIL import Image
 
 import cli
-from experiment import data, datasets, scores, vocabulary
+from experiment import scores
+from experiment.data import datasets
+from experiment.data import objects as data
+from experiment.data.fitted import fitted
+from experiment.data.image_files import read_image
 from experiment.errors import UsageError
-from experiment.fitted import fitted
-from experiment.image_files import read_image
-from experiment.naming import Said, say, score
-from experiment.trained import load_trained
+from experiment.meaning import vocabulary
+from experiment.meaning.naming import Said, say, score
+from experiment.meaning.trained import load_trained
 
 
 @pytest.fixture(scope="module")

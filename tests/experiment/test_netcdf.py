@@ -12,10 +12,10 @@ from typing import Any
 import numpy as np
 import pytest
 
-from experiment import netcdf
-from experiment.diagnostics import summary, summary_of
 from experiment.errors import RunError, UsageError
-from experiment.netcdf import load_posterior, save_posterior, settings_of
+from experiment.posterior import netcdf
+from experiment.posterior.diagnostics import summary, summary_of
+from experiment.posterior.netcdf import load_posterior, save_posterior, settings_of
 from tests.experiment.draws import assert_rows_agree, trace
 
 HERE = Path(__file__).resolve()
@@ -111,7 +111,7 @@ def test_the_other_line_of_arviz_reads_the_same(tmp_path: Path) -> None:
     assert settings_of(data) == SETTINGS
 
 
-@pytest.mark.parametrize("module", ["netcdf", "diagnostics", "relabel", "environment"])
+@pytest.mark.parametrize("module", ["posterior.netcdf", "posterior.diagnostics", "posterior.relabel", "environment"])
 def test_importing_it_is_quick(module: str) -> None:
     heavy = "{'arviz', 'torch', 'matplotlib', 'sklearn'}"
     code = f"import sys, experiment.{module}; sys.exit(str({heavy} & set(sys.modules)))"
@@ -122,7 +122,7 @@ def test_importing_it_is_quick(module: str) -> None:
 def test_arviz_is_imported_whatever_the_backend_and_without_a_cache_folder(tmp_path: Path) -> None:
     (tmp_path / "file").touch()
     code = (
-        "import os, warnings; warnings.simplefilter('error'); from experiment import netcdf\n"
+        "import os, warnings; warnings.simplefilter('error'); from experiment.posterior import netcdf\n"
         "netcdf.arviz(); assert os.environ['MPLBACKEND'] == 'no-such-backend'\n"
         "assert os.environ['XDG_CACHE_HOME'].endswith('file')\n"
     )

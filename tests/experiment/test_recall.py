@@ -11,11 +11,11 @@ import pytest
 import torch
 
 import cli
-from experiment.imagination import imagined, percepts
-from experiment.judge import train_judge
-from experiment.recall import examine
-from experiment.recall_plots import Direction, plot_cross
-from experiment.trained import load_trained
+from experiment.meaning.imagination import imagined, percepts
+from experiment.meaning.judge import train_judge
+from experiment.meaning.recall import examine
+from experiment.meaning.recall_plots import Direction, plot_cross
+from experiment.meaning.trained import load_trained
 from models.mixtures import Components
 from models.randomness import stream
 

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from experiment.relabel import relabel, renumber, reorder
+from experiment.posterior.relabel import relabel, renumber, reorder
 from experiment.scores import contingency
 
 C, D, M, N, K = 3, 5, 2, 40, 4

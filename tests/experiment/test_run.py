@@ -12,7 +12,7 @@ from experiment import run as running
 from experiment import store
 from experiment.config import Config, resolve
 from experiment.errors import RunError, UsageError
-from experiment.netcdf import load_posterior
+from experiment.posterior.netcdf import load_posterior
 from experiment.run import resume, train
 from experiment.show import Printer, is_shown
 

@@ -8,11 +8,11 @@ import numpy as np
 import pytest
 
 from experiment import scores
-from experiment.diagnostics import summary
 from experiment.errors import UsageError
-from experiment.netcdf import to_arviz
-from experiment.relabel import relabel, renumber, reorder
-from experiment.traces import object_pairs, variables_of
+from experiment.posterior.diagnostics import summary
+from experiment.posterior.netcdf import to_arviz
+from experiment.posterior.relabel import relabel, renumber, reorder
+from experiment.posterior.traces import object_pairs, variables_of
 from tests.experiment.draws import assert_rows_agree, trace
 
 

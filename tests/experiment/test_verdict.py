@@ -7,9 +7,9 @@ from typing import Any
 import numpy as np
 import pytest
 
-from experiment import verdict
-from experiment.basins import compare
-from experiment.diagnostics import summary
+from experiment.posterior import verdict
+from experiment.posterior.basins import compare
+from experiment.posterior.diagnostics import summary
 from tests.experiment.draws import trace
 
 SETTINGS: dict[str, Any] = {

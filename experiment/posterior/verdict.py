@@ -18,7 +18,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from experiment.basins import Basins
+from experiment.posterior.basins import Basins
 
 # Vehtari, Gelman, Simpson, Carpenter and Buerkner (2021), "Rank-normalization, folding, and localization: an improved
 # R-hat for assessing convergence of MCMC", section 4: R-hat below 1.01, and a bulk ESS of 100 for each chain.

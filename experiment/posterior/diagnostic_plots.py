@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from experiment.relabel import renumber
+from experiment.posterior.relabel import renumber
 from experiment.sheet import (
     COLOURS,
     GREY,

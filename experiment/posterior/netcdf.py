@@ -17,8 +17,8 @@ from typing import Any
 from experiment.environment import environment
 from experiment.errors import UsageError
 from experiment.interrupts import held_back
+from experiment.posterior.traces import Trace, Variables, variables_of
 from experiment.store import atomic_path, reserve, to_plain
-from experiment.traces import Trace, Variables, variables_of
 
 # Headers, names and coordinates of a file, in bytes; generous.
 _HDF5_OVERHEAD = 400_000

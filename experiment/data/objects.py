@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
-from experiment import datasets
+from experiment.data import datasets
 from experiment.errors import UsageError
 
 if TYPE_CHECKING:
@@ -104,7 +104,7 @@ def load(
 
     views: for each agent the degrees, counter-clockwise, by which it sees the images turned (nearest pixel,
     same size, corners black; multiples of 360 leave them untouched). For `synthetic` only their number
-    counts, and `seed`, `classes`, `ambiguity` and `dimension` say what is drawn (`experiment.synthetic`); nothing else
+    counts, and `seed`, `classes`, `ambiguity` and `dimension` say what is drawn (`experiment.data.synthetic`); nothing else
     depends on them. data_root: the folder of `mnist` and `fashion-mnist` (None: ./data). The network is used
     with `download` only, and only if the files are absent.
 
@@ -234,7 +234,7 @@ def _order(name: str, available: int) -> np.ndarray:
 
 
 def _synthetic(limit: int | None, agents: int, seed: int, classes: int, ambiguity: float, dimension: int) -> Objects:
-    from experiment import synthetic
+    from experiment.data import synthetic
 
     count = SYNTHETIC_COUNT if limit is None else limit
     if count > SYNTHETIC_MAX:

@@ -21,8 +21,8 @@ from typing import IO, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from experiment.data.image_files import check_size
 from experiment.errors import UsageError
-from experiment.image_files import check_size
 
 _CHANNELS = (1, 3)
 # Bytes of an array whose order does not allow streaming, and of labels

@@ -110,7 +110,7 @@ def against_the_truth(run: Any, signs: NDArray[Any], K: int, names: Sequence[str
     import torch
 
     from experiment.community import build_members, game_of
-    from experiment.trained import objects_of
+    from experiment.meaning.trained import objects_of
     from inference.exact import all_signs, joint_posterior
 
     objects, config = objects_of(run, config)

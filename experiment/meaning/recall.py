@@ -1,10 +1,10 @@
 """`recall RUN`: what do the agents mean by a sign, and does the one imagine what the other saw?
 
     recall         of each agent and sign: the image at the component's mean, and draws around it
-    cross recall   A sees an object and says its sign (as in `experiment.naming`); B, who has not looked, imagines it
+    cross recall   A sees an object and says its sign (as in `experiment.meaning.naming`); B, who has not looked, imagines it
 
 Pictures are drawn for people; the scores are for machines, and use labels for nothing else. A classifier of the
-listener's own views (`experiment.judge`) looks at imagined images: is the one of sign k of the class that k is matched
+listener's own views (`experiment.meaning.judge`) looks at imagined images: is the one of sign k of the class that k is matched
 to, is the one of A's object of the class of that object? The listener's image is also compared with what it would have
 seen itself, in pixels, and its sign's mean with its own percept; the same with signs dealt out at random to the
 objects is what an image without a message would reach.
@@ -25,14 +25,15 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from experiment import store, vocabulary
+from experiment import store
 from experiment.errors import UsageError
-from experiment.imagination import imagined
-from experiment.judge import Judge, train_judge
-from experiment.naming import say
+from experiment.meaning import vocabulary
+from experiment.meaning.imagination import imagined
+from experiment.meaning.judge import Judge, train_judge
+from experiment.meaning.naming import say
+from experiment.meaning.trained import Trained, load_trained
 from experiment.show import number
 from experiment.store import to_plain
-from experiment.trained import Trained, load_trained
 from models.randomness import stream
 
 # Far beyond it the networks overflow.
@@ -298,7 +299,8 @@ def _grid(
 
 def _draw(trained: Trained, gallery: Gallery) -> list[str]:
     """The pictures, in plots/; their names."""
-    from experiment import plots, recall_plots
+    from experiment import plots
+    from experiment.meaning import recall_plots
 
     folder = trained.folder.file(store.PLOTS)
     rows = {

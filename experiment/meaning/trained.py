@@ -24,7 +24,7 @@ from numpy.typing import NDArray
 from experiment import store
 from experiment.community import build_agent, load_minds, load_objects
 from experiment.config import Config, resolve
-from experiment.data import Objects
+from experiment.data.objects import Objects
 from experiment.errors import UsageError
 from experiment.store import RunFolder
 from models.agent import Agent

@@ -15,12 +15,12 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from experiment.data import held_out
+from experiment.data.fitted import RULE, fitted
+from experiment.data.image_arrays import ImageArray
+from experiment.data.image_files import listed, read_image
+from experiment.data.objects import held_out
 from experiment.errors import UsageError
-from experiment.fitted import RULE, fitted
-from experiment.image_arrays import ImageArray
-from experiment.image_files import listed, read_image
-from experiment.trained import Trained
+from experiment.meaning.trained import Trained
 
 SPLITS = ("test", "rest")
 

@@ -17,10 +17,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from experiment import basins, scores, store, verdict
-from experiment.diagnostics import summary_of, without_rounding
+from experiment import scores, store
 from experiment.errors import UsageError
-from experiment.netcdf import load_posterior, settings_of
+from experiment.posterior import basins, verdict
+from experiment.posterior.diagnostics import summary_of, without_rounding
+from experiment.posterior.netcdf import load_posterior, settings_of
 from experiment.store import RunFolder, to_plain
 
 _WIDTH = 110  # of the words, in columns
@@ -116,7 +117,7 @@ def examine(run: Run, *, exact: bool = False) -> dict[str, Any]:
     }
     if exact:
         assert signs is not None
-        from experiment.enumerated import against_the_truth
+        from experiment.posterior.enumerated import against_the_truth
 
         report["exact"] = against_the_truth(run.folder, signs, run.settings["signs"], run.names)
     plain: dict[str, Any] = to_plain(report)
@@ -253,8 +254,8 @@ def _aris(run: Run, signs: NDArray[Any] | None) -> dict[str, list[float]] | None
 
 def _draw(run: Run, report: Mapping[str, Any]) -> list[str]:
     """The pictures that could be drawn. One that fails costs a line on stderr, never the diagnosis."""
-    from experiment import diagnostic_plots as pictures
     from experiment import plots
+    from experiment.posterior import diagnostic_plots as pictures
 
     joint, evidence = _needed(run, "log_joint"), _needed(run, "log_evidence")
     share, weight = _needed(run, "component_share"), _needed(run, "weight")

@@ -16,14 +16,15 @@ from typing import Any
 
 import numpy as np
 
-from experiment import store, unseen, vocabulary
-from experiment.data import turned
+from experiment import store
+from experiment.data.objects import turned
 from experiment.errors import UsageError
-from experiment.naming import Said, joined, say, score
+from experiment.meaning import unseen, vocabulary
+from experiment.meaning.naming import Said, joined, say, score
+from experiment.meaning.trained import Trained, load_trained
+from experiment.meaning.unseen import Unseen
 from experiment.show import number
 from experiment.store import atomic_path, to_plain
-from experiment.trained import Trained, load_trained
-from experiment.unseen import Unseen
 
 FORMATS = ("csv", "jsonl")
 

@@ -1,0 +1,1 @@
+"""Objects and the agents' views of them: data sets, files, synthetic."""

@@ -1,0 +1,1 @@
+"""What the agents of a trained run mean by their signs: naming, recall, and who judges them."""

@@ -1,0 +1,1 @@
+"""What a run's draws say: traces, ArviZ, diagnostics and their verdict."""

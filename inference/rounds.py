@@ -148,6 +148,7 @@ def _round(game: Game, schedule: Schedule, members: Sequence[Member], progress: 
         state,
         between,
         lambda steps: watcher.progress(steps, f"round {number}: game"),
+        first=number * between,
         keep_means=schedule.keep_means,
     )
     progress.done = number + 1
@@ -161,6 +162,7 @@ def _round(game: Game, schedule: Schedule, members: Sequence[Member], progress: 
             state,
             schedule.sweeps - between,
             lambda steps: watcher.progress(steps, f"round {number}: game, played on"),
+            first=number * between + between,
             keep_means=schedule.keep_means,
         )
         trace = joined(trace, more)

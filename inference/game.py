@@ -115,7 +115,12 @@ def sweep(
     told = Info(counts, [0] * len(players), counts[:, 0], counts[:, 0], counts[:, 0], counts[:, 0], counts[:, 0])
     if game.mode in ("com", "all"):
         for encounter in game.meetings.encounters(len(players), number):
-            state, told = _meet(game, players, generators, state, encounter, told)
+            state, told = _meet(game, generators, state, encounter, told)
+            if not game.meetings.synchronous:
+                state = _redraw(game, players, generators, state, _hearers(game, encounter, len(players)))
+        if game.meetings.synchronous:
+            heard = [m for m, times in enumerate(told.heard) if times or shares(game)]
+            state = _redraw(game, players, generators, state, heard)
     else:
         if game.mode == "gibbs":
             logits = joint_logits(game.log_prior, [belief.table for belief in state.beliefs])
@@ -138,13 +143,12 @@ def sweep(
 
 def _meet(
     game: Game,
-    players: Sequence[Player],
     generators: Sequence[torch.Generator],
     state: State,
     encounter: Encounter,
     told: Info,
 ) -> tuple[State, Info]:
-    """One encounter: its proposal, the listener's answer, and what the listener then believes."""
+    """One encounter: its proposal and the listener's answer."""
     *speakers, listener = encounter
     rule = acceptance_rule("constant:1" if game.mode == "all" else game.acceptance)
     current = state.private if game.listener_state == "speaker-sample" else state.signs
@@ -160,13 +164,17 @@ def _meet(
         messages=told.messages + proposal.messages,
         not_a_number=told.not_a_number + turn.not_a_number.sum(-1),
     )
-    hearers = list(range(len(players))) if shares(game) else [listener]
     state = State(
-        signs=_put(state.signs, hearers, turn.signs),
+        signs=_put(state.signs, _hearers(game, encounter, state.signs.shape[1]), turn.signs),
         private=_put(state.private, speakers[:1], turn.proposed),
         beliefs=state.beliefs,
     )
-    return _redraw(game, players, generators, state, hearers), told
+    return state, told
+
+
+def _hearers(game: Game, encounter: Encounter, M: int) -> Sequence[int]:
+    """Who, of M agents, holds the listener's sign."""
+    return range(M) if shares(game) else encounter[-1:]
 
 
 def _split_merge(
@@ -276,7 +284,7 @@ def _redraw(
     return state._replace(beliefs=tuple(beliefs))
 
 
-def _put(signs: Tensor, agents: list[int], new: Tensor) -> Tensor:
+def _put(signs: Tensor, agents: Iterable[int], new: Tensor) -> Tensor:
     """A copy of signs (C, M, N) in which `agents` have `new` (C, N)."""
     result = signs.clone()
     for m in agents:  # one by one: a list as an index would be copied to the device

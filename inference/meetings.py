@@ -4,6 +4,9 @@ An encounter is a row of agents: all but the last make a proposal, as in `infere
 listens. Agents meet either all together, each listening once to all the others, or in pairs along the edges of a
 graph, each edge once in both directions. Of two agents both are A speaks to B, then B to A.
 
+Encounters follow one another, and whoever listened learns from it before the next; or, where they are `synchronous`,
+all speak out of what they believed before the sweep, and learn once, when it is over.
+
 Pairs know nothing of the others' percepts but what their words have taken up of them: no chain of a graph with
 more than two agents has the joint posterior of all as its law. Its language spreads from neighbour to neighbour.
 """
@@ -25,6 +28,8 @@ Edge = tuple[int, int]
 class Together:
     """Everyone meets everyone at once: agent m + M - 1 (mod M) hears what m, m + 1, ... propose, for each m."""
 
+    synchronous: bool = False
+
     def encounters(self, M: int, sweep: int) -> Sequence[Encounter]:
         """Of one sweep of M agents."""
         return [tuple((m + place) % M for place in range(M)) for m in range(M)]
@@ -32,9 +37,10 @@ class Together:
 
 @dataclass(frozen=True)
 class Graph:
-    """Pairs along `edges`, in their order; both directions of an edge, the lower number speaking first."""
+    """Pairs along `edges`, in their order; both directions of an edge, the first one speaking first."""
 
     edges: tuple[Edge, ...]
+    synchronous: bool = False
 
     def encounters(self, M: int, sweep: int) -> Sequence[Encounter]:
         """Of one sweep: the same ones in each."""
@@ -49,6 +55,7 @@ class RandomPairs:
     """
 
     seed: int
+    synchronous: bool = False
 
     def encounters(self, M: int, sweep: int) -> Sequence[Encounter]:
         """Of sweep number `sweep`, from 0."""

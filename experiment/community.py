@@ -112,6 +112,7 @@ def game_of(config: Config, device: torch.device, edges: Edges | None = None) ->
         config.split_merge,
         meetings,
         config.recursion,
+        config.inner_start,
     )
 
 

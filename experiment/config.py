@@ -20,7 +20,7 @@ from typing import Any
 from experiment.data.objects import DATASETS
 from experiment.errors import UsageError
 from experiment.posterior.traces import KEPT
-from inference import LISTENER_STATES, MODES, RULES, STARTS
+from inference import INNER_STARTS, LISTENER_STATES, MODES, RULES, STARTS
 from models import LIKELIHOODS, MIXTURES, NETWORKS
 
 # The public reference's numbers for the modes.
@@ -94,9 +94,17 @@ class Config:
     recursion: str = _setting(
         "os",
         "text",
-        "how three or more that meet together make a proposal: exact: a draw from what all of them know; os: one "
-        "sample that is passed on; ll:T: by inner games of T proposals",
+        "how three or more that meet together make a proposal: os: one sample that is passed on; ll:T: by inner games "
+        "of T proposals; exact: a fresh draw from what all of them know, which may take forever",
         group="game",
+    )
+    inner_start: str = _setting(
+        "listener",
+        "text",
+        "where inner games of os and ll:T begin: listener: at the sign that the listener holds, which keeps the "
+        "posterior; own: at each agent's own sign, which has a bias",
+        group="game",
+        choices=INNER_STARTS,
     )
     synchronous: bool = _setting(
         False,

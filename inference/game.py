@@ -18,8 +18,8 @@ Listener states, what a proposal is compared with (com and all)
                     public reference's rule. It is not
                     a Markov chain of the posterior: the accepted sign updates the parameters and is forgotten
 
-What is proved, for two agents, and for more that meet all together with the recursion `exact`: with the parameters
-held fixed, `chain`, `shared` and `gibbs` have the posterior of the
+What is proved, for two agents, and for more that meet all together, unless inner games begin at the agents' own signs:
+with the parameters held fixed, `chain`, `shared` and `gibbs` have the posterior of the
 signs given all percepts as their stationary law. With the parameters redrawn, `shared` and `gibbs` sample the
 joint posterior of signs and parameters. `chain` does not exactly: each agent's parameters then follow its own
 copy of the signs, and the two conditionals belong to no one joint law (docs/correctness.md measures it).
@@ -48,7 +48,7 @@ class Game:
 
     split_merge: steps of `inference.splits` that each agent proposes in a sweep; more than 0 only where one sign is
     shared (ValueError otherwise).
-    meetings: who meets whom. recursion: how three or more in an encounter make a proposal.
+    meetings: who meets whom. recursion, inner_start: how three or more in an encounter make a proposal.
     """
 
     log_prior: Tensor
@@ -58,6 +58,7 @@ class Game:
     split_merge: int = 0
     meetings: Meetings = Together()
     recursion: str = "os"
+    inner_start: str = "listener"
 
     def __post_init__(self) -> None:
         if self.split_merge and not shares(self):
@@ -114,8 +115,10 @@ def sweep(
     counts = torch.zeros(state.signs.shape[:2], dtype=torch.int64, device=state.signs.device)
     told = Info(counts, [0] * len(players), counts[:, 0], counts[:, 0], counts[:, 0], counts[:, 0], counts[:, 0])
     if game.mode in ("com", "all"):
+        # Written into by every encounter: a copy each would cost as much as M agents' signs, M times a sweep.
+        state = state._replace(signs=state.signs.clone(), private=state.private.clone())
         for encounter in game.meetings.encounters(len(players), number):
-            state, told = _meet(game, generators, state, encounter, told)
+            told = _meet(game, generators, state, encounter, told)
             if not game.meetings.synchronous:
                 state = _redraw(game, players, generators, state, _hearers(game, encounter, len(players)))
         if game.meetings.synchronous:
@@ -147,12 +150,15 @@ def _meet(
     state: State,
     encounter: Encounter,
     told: Info,
-) -> tuple[State, Info]:
-    """One encounter: its proposal and the listener's answer."""
+) -> Info:
+    """One encounter: its proposal and the listener's answer, which are written into the signs of `state`."""
     *speakers, listener = encounter
     rule = acceptance_rule("constant:1" if game.mode == "all" else game.acceptance)
     current = state.private if game.listener_state == "speaker-sample" else state.signs
-    voices = [Voice(generators[m], state.beliefs[m].table, current[:, m]) for m in speakers]
+    voices = [
+        Voice(generators[m], state.beliefs[m].table, current[:, m if game.inner_start == "own" else listener])
+        for m in speakers
+    ]
     proposal = propose(game.log_prior, voices, rule, 1 if game.mode == "all" else inner_length(game.recursion))
     turn = answer(generators[listener], state.beliefs[listener].table, proposal.signs, current[:, listener], rule)
     accepted, heard = told.accepted.clone(), list(told.heard)
@@ -161,15 +167,19 @@ def _meet(
     told = told._replace(
         accepted=accepted,
         heard=heard,
-        messages=told.messages + proposal.messages,
+        messages=told.messages + proposal.messages + _told_beforehand(game, state, len(speakers)),
         not_a_number=told.not_a_number + turn.not_a_number.sum(-1),
     )
-    state = State(
-        signs=_put(state.signs, _hearers(game, encounter, state.signs.shape[1]), turn.signs),
-        private=_put(state.private, speakers[:1], turn.proposed),
-        beliefs=state.beliefs,
-    )
-    return state, told
+    for m in _hearers(game, encounter, state.signs.shape[1]):  # one by one: a list as an index is copied to the device
+        state.signs[:, m] = turn.signs
+    state.private[:, speakers[0]] = turn.proposed
+    return told
+
+
+def _told_beforehand(game: Game, state: State, speakers: int) -> int:
+    """Names by which the listener tells the agents between what it holds."""
+    tells = game.inner_start == "listener" and game.recursion != "exact"
+    return state.signs.shape[-1] * (speakers - 1) if tells else 0
 
 
 def _hearers(game: Game, encounter: Encounter, M: int) -> Sequence[int]:
@@ -282,11 +292,3 @@ def _redraw(
     for m in who:
         beliefs[m] = players[m].redraw(generators[m], state.signs[:, m], game.K)
     return state._replace(beliefs=tuple(beliefs))
-
-
-def _put(signs: Tensor, agents: Iterable[int], new: Tensor) -> Tensor:
-    """A copy of signs (C, M, N) in which `agents` have `new` (C, N)."""
-    result = signs.clone()
-    for m in agents:  # one by one: a list as an index would be copied to the device
-        result[:, m] = new
-    return result

@@ -1,23 +1,30 @@
 """What several agents propose to one more: the recursive naming game (Inukai et al. 2023, RMHNG).
 
 For two agents the proposal is one draw of the speaker's, and the listener's acceptance makes of it a chain of
-P(w | z^1, z^2). For M agents in a row, the proposal to the last is to be a draw from P(w | z^1..z^(M-1)), which is
-what a game among those before it has as its law, and so on down to the first, who draws by itself. Then the
-last one's likelihood ratio is again all that the acceptance needs. How near to such a draw the proposal comes is
-a choice:
+P(w | z^1, z^2). For M agents in a row, the proposal to the last is made by a game among those before it, whose law
+is to be P(w | z^1..z^(M-1)), and so on down to the first, who draws by itself. Then the last one's likelihood ratio is
+again all that the acceptance needs. How long those inner games are is a choice:
 
-    ll:T   limited length: every agent between plays a chain of T proposals that begins at its own sign, each of them
-           made by the agents before it in the same way: T^(M-2) draws of the first agent for one proposal
+    ll:T   limited length: every agent between plays a chain of T proposals, each of them made by the agents before it
+           in the same way: T^(M-2) draws of the first agent for one proposal
     os     one sample, ll:1: a sign walks down the row, and each agent passes on what it holds after hearing it
     exact  the first agent names anew until all agents between, one after the other, accept, each against the sign that
            it finds best itself, with probability N(z; w*) / max_w N(z; w)
 
-`exact` is exact: an agent that holds its best sign accepts a proposal just as often as a rejection sampler must, so
-what all accept is a fresh draw from P(w | z^1..z^(M-1)) (and what the independence chain's coupling from the past
-would return; Corcoran and Tweedie 2002). Its price grows exponentially with the number of agents and with what they
-disagree about; `expected_draws` tells it beforehand. `os` and `ll` begin where the last game left an agent, so
-their proposals are not independent of what they are compared with, and the law has a bias that falls with T
-(docs/correctness.md measures it). With two agents there is nobody between, and all three are the two-agent game.
+And where they begin, for `os` and `ll`:
+
+    listener  at the sign that the listener holds and has said. An inner chain is reversible with respect to
+              P(w | z^1..z^(M-1)), however short it is, and begins where the listener's chain stands: so the acceptance
+              min(1, N(z^M; w*) / N(z^M; w)) satisfies detailed balance with P(w | z^1..z^M), for every T. With `os` a
+              name is taken up if everybody accepts it, one after the other
+    own       at the sign that each agent between holds itself. Proposals then depend on what has nothing to do with
+              the sign they are compared with, and the law has a bias that falls with T (docs/correctness.md)
+
+`exact` makes independent proposals: an agent that holds its best sign accepts just as often as a rejection sampler
+must, so what all accept is a fresh draw from P(w | z^1..z^(M-1)) (and what the independence chain's coupling from the
+past would return; Corcoran and Tweedie 2002). Its price grows exponentially with the number of agents and with what
+they disagree about; `expected_draws` tells it beforehand. With two agents there is nobody between, and all of these
+are the two-agent game.
 
 Only signs go from agent to agent, in every kind. Shapes: C chains, N objects, K signs.
 """
@@ -50,7 +57,7 @@ class Voice(NamedTuple):
 
     generator: torch.Generator
     table: Tensor  # (C, N, K)
-    signs: Tensor  # (C, N) what it holds now
+    signs: Tensor  # (C, N) where its inner game begins
 
 
 class Proposal(NamedTuple):

@@ -87,17 +87,19 @@ def target(settings: Mapping[str, Any]) -> Target:
 def _bias_of_many(settings: Mapping[str, Any]) -> Target | None:
     """What meetings of more than two agents make of the target; None where they sample the posterior."""
     meet, recursion = settings.get("meet", "together"), settings.get("recursion", "os")
+    inner_start = settings.get("inner-start", "listener")
     if meet != "together":
         return Target(
             "none",
-            f"Agents that meet in pairs (--meet {meet}) have no target: each pair knows its own percepts alone, and the "
-            "joint posterior of all is not what their chains sample; --meet together comes near it.",
+            f"Agents that meet in pairs (--meet {meet}) have no target: each pair knows its own percepts alone, and "
+            "the joint posterior of all is not what their chains sample; --meet together is for that.",
         )
-    if recursion != "exact":
+    if inner_start == "own" and recursion != "exact":
         return Target(
             "near",
-            f"The target is close to the joint posterior, but not exactly it: proposals by --recursion {recursion} have "
-            "a bias, which falls with the T of ll:T (docs/correctness.md); --recursion exact has none.",
+            "The target is close to the joint posterior, but not exactly it: inner games that begin at the agents' "
+            "own signs have a bias, which falls with the T of ll:T (docs/correctness.md); --inner-start listener has "
+            "none.",
         )
     return None
 

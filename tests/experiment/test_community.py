@@ -30,8 +30,8 @@ def test_three_agents_that_meet_together(tmp_path):
     matrix = np.array(summary["kappa_matrix"])
     assert matrix.shape == (3, 3) and summary["kappa"] == pytest.approx(matrix[np.triu_indices(3, 1)].mean())
     assert summary["kappa_by_distance"] is None and summary["kappa_fleiss"] <= 1
-    # Three proposals, each of one name to the listener and two to the agent between.
-    assert summary["messages"] == 3 * 3 * 40
+    # Three proposals, each of one name to the listener and two to the agent between, which the listener told its own.
+    assert summary["messages"] == 3 * (3 + 1) * 40
     rows = [json.loads(line) for line in metrics.splitlines()]
     assert rows[-1]["accepted"].keys() == {"others->A", "others->B", "others->C"}
     assert (folder / "plots" / "confusion.png").exists()

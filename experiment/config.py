@@ -337,7 +337,7 @@ def _checked(name: str, value: Any, place: str) -> Any:
         raise UsageError(f"{place} must be finite; it is {value!r}")
     if rule["above"] is not None and value <= rule["above"]:
         raise UsageError(f"{place} must be more than {rule['above']}; it is {value}")
-    if name == "acceptance":
+    if name == "acceptance" and value != FIELDS[name].default:  # the check of others takes torch
         from inference.proposals import acceptance_rule
 
         try:

@@ -38,20 +38,12 @@ def main(path: str, picture: str = "disagreements.png") -> None:
         print("No picture: the agents agree on everything, or see no images.")
         return
 
-    # First what surprises most: each agent's probability of its own sign, of the less certain one of the two.
-    images = run.objects.views[0].numpy()
-    said = run.name(images[apart])
-    certain = np.minimum(said.probability["A"], said.probability["B"])
-    shown = apart[np.argsort(-certain, kind="stable")[:MOST]]
+    shown = apart[:MOST]
     means = {k: run.recall(k, draws=0) for k in np.unique([a[shown], b[shown]])}
+    seen_by_a, seen_by_b = (view[shown].numpy() for view in run.objects.views)
     rows = [
-        [
-            run.objects.views[0][n].numpy(),
-            run.objects.views[1][n].numpy(),
-            means[a[n]]["A"].mean,
-            means[b[n]]["B"].mean,
-        ]
-        for n in shown
+        [seen_by_a[r], seen_by_b[r], means[a[n]]["A"].mean, means[b[n]]["B"].mean]  # each (C, H, W)
+        for r, n in enumerate(shown)
     ]
     names = [f"{run.index[n]}: A {a[n]}, B {b[n]}" for n in shown]
     plot_images(Path(picture), np.asarray(rows).mean(2), names, COLUMNS)  # mean over channels: grey
@@ -59,6 +51,8 @@ def main(path: str, picture: str = "disagreements.png") -> None:
 
 
 if __name__ == "__main__":
+    if len(sys.argv) not in (2, 3):
+        sys.exit("usage: python examples/look_at_a_run.py RUN [PICTURE.png]")
     try:
         main(*sys.argv[1:])
     except UsageError as error:

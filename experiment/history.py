@@ -31,7 +31,8 @@ def entries(row: Mapping[str, Any]) -> Iterator[tuple[str, str | None, Any]]:
     for key, value in row.items():
         if key == "agents" and isinstance(value, Mapping):
             for who, own in value.items():
-                yield from ((quantity, who, number) for quantity, number in own.items())
+                if isinstance(own, Mapping):
+                    yield from ((quantity, who, number) for quantity, number in own.items())
         elif isinstance(value, Mapping):
             yield from ((key, who, number) for who, number in value.items())
         else:

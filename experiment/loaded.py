@@ -149,7 +149,7 @@ class LoadedRun:
         """Where the agent's signs lie among its percepts: means (K, L) and covariances (K, L, L), of chain 0."""
         self._check_agent(agent)
         mind = self._trained.mind(agent)
-        return mind.mu.numpy(), (mind.scale_tril @ mind.scale_tril.mT).numpy()
+        return mind.mu.numpy().copy(), (mind.scale_tril @ mind.scale_tril.mT).numpy()
 
     def recall(self, sign: int, *, draws: int = 8, temperature: float = 1.0) -> dict[str, Recalled]:
         """What each agent means by `sign`, 0..K-1; the draws are those of `cli.py recall`, the same each time.
@@ -189,8 +189,9 @@ class LoadedRun:
         for name in (speaker, listener):
             self._check_agent(name)
         check_temperature("temperature", temperature)
+        picked = np.atleast_1d(np.arange(self.objects.count) if objects is None else objects)
         try:
-            wanted = np.arange(self.objects.count)[slice(None) if objects is None else np.asarray(objects)]
+            wanted = np.arange(self.objects.count)[picked if picked.size else picked.astype(np.intp)]
         except IndexError as error:
             raise UsageError(f"objects must be places from 0 to {self.objects.count - 1}: {error}") from error
         spoken = self._spoken[self.agents.index(speaker)]
@@ -211,7 +212,11 @@ class LoadedRun:
         from experiment.meaning.unseen import of_array
 
         self._trained.check_images("cannot name images")
-        said = look(self._trained, of_array(self._trained, np.asarray(images), note))
+        try:
+            array = np.asarray(images)
+        except ValueError as error:
+            raise UsageError("run.name: images must be one array, all of one size") from error
+        said = look(self._trained, of_array(self._trained, array, note))
         signs, probability = (dict(zip(self.agents, part, strict=True)) for part in (said.signs, said.probability))
         return Named(signs, probability, said.joint, said.joint_probability)
 

@@ -12,6 +12,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any
 
 from experiment import store
@@ -34,23 +35,25 @@ def check_tensorboard() -> None:
 
 
 class Scalars:
-    """Adds rows to the event file."""
+    """Adds rows to the event file in `path`."""
 
-    def __init__(self, writer: Any) -> None:
+    def __init__(self, path: Path, writer: Any) -> None:
+        self._path = path
         self._writer = writer
         self._steps: Counter[str] = Counter()
 
     def add(self, rows: Sequence[Mapping[str, Any]]) -> None:
         """The numbers in the rows, each a step after the last of its name. What is unknown takes a step too."""
-        for row in rows:
-            for quantity, who, value in entries(row):
-                if quantity in _NO_SCALARS or isinstance(value, list):
-                    continue
-                whose = who or row.get("agent")
-                tag = f"{quantity}/{whose.replace('->', '2')}" if whose else quantity
-                self._steps[tag] += 1
-                if value is not None:
-                    self._writer.add_scalar(tag, value, self._steps[tag])
+        with _disk_errors(self._path):  # of the writer's thread; it raises them here
+            for row in rows:
+                for quantity, who, value in entries(row):
+                    if quantity in _NO_SCALARS or isinstance(value, list):
+                        continue
+                    whose = who or row.get("agent")
+                    tag = f"{quantity}/{whose.replace('->', '2')}" if whose else quantity
+                    self._steps[tag] += 1
+                    if value is not None:
+                        self._writer.add_scalar(tag, value, self._steps[tag])
 
 
 @contextmanager
@@ -62,12 +65,19 @@ def scalars_of(folder: RunFolder, wanted: bool) -> Iterator[Scalars | None]:
     from torch.utils.tensorboard import SummaryWriter
 
     path = folder.file(store.TENSORBOARD)
-    try:
+    with _disk_errors(path):
         for old in path.glob("events.out.tfevents.*"):
             old.unlink()
-        with SummaryWriter(str(path), flush_secs=_FLUSH_SECONDS) as writer:
-            scalars = Scalars(writer)
-            scalars.add(folder.read_metrics())
-            yield scalars
+        opened = SummaryWriter(str(path), flush_secs=_FLUSH_SECONDS)
+    with opened as writer:
+        scalars = Scalars(path, writer)
+        scalars.add(folder.read_metrics())
+        yield scalars
+
+
+@contextmanager
+def _disk_errors(path: Path) -> Iterator[None]:
+    try:
+        yield
     except OSError as error:
         raise RunError(f"{path} could not be written: {error.strerror or error}") from error

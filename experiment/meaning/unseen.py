@@ -70,8 +70,8 @@ def of_path(trained: Trained, path: Path, limit: int | None, note: Callable[[str
 
 def of_array(trained: Trained, images: NDArray, note: Callable[[str], None]) -> Unseen:
     """Images in memory, in the shapes and types that an .npz file may have (`experiment.data.image_arrays`)."""
-    first = channels_first("name", images.shape, images.dtype)
-    parts = (in_unit_interval("name", part, number * _CHUNK, first) for number, part in enumerate(_cut(images)))
+    first = channels_first("run.name", images.shape, images.dtype)
+    parts = (in_unit_interval("run.name", part, number * _CHUNK, first) for number, part in enumerate(_cut(images)))
     return Unseen("index", range(len(images)), None, _fitted(parts, trained.shape, note))
 
 

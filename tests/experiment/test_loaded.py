@@ -174,6 +174,8 @@ def test_what_cannot_be_asked_is_refused_in_one_line(run: LoadedRun) -> None:
         (lambda: run.latents("C"), "no agent 'C'; the run's are A, B"),
         (lambda: run.imagine("A", "b"), "no agent 'b'"),
         (lambda: run.imagine("A", "B", objects=[200]), "places from 0 to 199"),
+        (lambda: run.imagine("A", "B", objects=["a"]), "places from 0 to 199"),
+        (lambda: run.name([[1.0, 2.0], [3.0]]), "one array"),
         (lambda: run.recall(10), "sign must be 0 to 9; it is 10"),
         (lambda: run.recall(-1), "sign must be"),
         (lambda: run.recall(0, draws=-1), "draws must be"),

@@ -202,11 +202,11 @@ class LoadedRun:
         return found
 
     def name(self, images: ArrayLike) -> Named:
-        """What the agents call images, each seen turned by the agent's own view; as `cli.py name`.
+        """What the agents call images, which each sees turned by its own view; as `cli.py name`.
 
-        images: (B, H, W), (B, C, H, W) or (B, H, W, C), C = 1 or 3, bright on black, uint8 or floats in [0, 1];
-        other sizes and colours are changed to the run's, and a line on stderr says so. `UsageError` naming the index
-        of an unfit image.
+        images: upright and bright on black, (B, H, W), (B, C, H, W) or (B, H, W, C) with C = 1 or 3, uint8 or floats
+        in [0, 1]; other sizes and colours are changed to the run's, and a line on stderr says so. `UsageError` naming
+        the index of an unfit image.
         """
         from experiment.meaning.name import look, note
         from experiment.meaning.unseen import of_array

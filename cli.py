@@ -51,7 +51,9 @@ def build_parser() -> Parser:
         description="One experiment: rounds of learning, perceiving and naming; writes a run folder.",
         allow_abbrev=False,
     )
-    train.add_argument("--resume", metavar="RUN", help="go on with a run that stopped; only --rounds may change")
+    train.add_argument(
+        "--resume", metavar="RUN", help="go on with a run that stopped; only --rounds and --tensorboard may change"
+    )
     train.add_argument("--config", metavar="FILE", help="TOML file of settings; flags beat it")
     groups: dict[str, Any] = {}
     for name, field in FIELDS.items():
@@ -139,6 +141,22 @@ def build_parser() -> Parser:
     )
     recall.add_argument("--data-root", metavar="DIR", help="folder of the run's data set, if that has moved")
     recall.add_argument("--json", action="store_true", help="print one JSON object instead of words")
+
+    corpus = commands.add_parser(
+        "corpus",
+        help="what the agents of a run said, as messages: JSON lines for the tools that study emergent languages",
+        description="What the agents of a finished run said, as messages: a line of JSON for each object and speaker, "
+        "with the message as a list of one sign. Lines go to --out or stdout.",
+        allow_abbrev=False,
+    )
+    corpus.add_argument("run", metavar="RUN", help="run folder")
+    corpus.add_argument("--out", metavar="FILE", help="write the lines there (default: stdout)")
+    corpus.add_argument(
+        "--draws",
+        choices=("last", "all"),
+        default="last",
+        help="last: the final draw; all: every draw in posterior.nc, in one numbering (default: last)",
+    )
     commands.add_parser("models", help="the variants that can be swapped", allow_abbrev=False)
     data = commands.add_parser("data", help="the data sets that can be used, and how to get them", allow_abbrev=False)
     data.add_argument("--data-root", metavar="DIR", help="folder to look into")
@@ -208,12 +226,14 @@ def _train(arguments: argparse.Namespace, argv: Sequence[str]) -> int:
 
     given = {name: value for name, value in vars(arguments).items() if name in FIELDS}
     if arguments.resume is not None:
-        refused = sorted(set(given) - {"rounds"})
+        refused = sorted(set(given) - {"rounds", "tensorboard"})
         if refused or arguments.config:
-            raise UsageError("--resume goes on with the run's own settings; beside it only --rounds may be given")
+            raise UsageError(
+                "--resume goes on with the run's own settings; beside it only --rounds and --tensorboard may be given"
+            )
         from experiment.run import resume
 
-        resume(Path(arguments.resume), rounds=given.get("rounds"), command_line=argv)
+        resume(Path(arguments.resume), command_line=argv, **given)
         return 0
     config = resolve(given, None if arguments.config is None else Path(arguments.config))
     from experiment.run import train
@@ -259,6 +279,13 @@ def _recall(arguments: argparse.Namespace, argv: Sequence[str]) -> int:
     return 0
 
 
+def _corpus(arguments: argparse.Namespace, argv: Sequence[str]) -> int:
+    from experiment.meaning.corpus import corpus
+
+    corpus(Path(arguments.run), draws=arguments.draws, out=_path(arguments.out))
+    return 0
+
+
 def _path(typed: str | None) -> Path | None:
     return None if typed is None else Path(typed)
 
@@ -289,6 +316,7 @@ _COMMANDS = {
     "diagnose": _diagnose,
     "name": _name,
     "recall": _recall,
+    "corpus": _corpus,
     "models": _models,
     "data": _data,
 }

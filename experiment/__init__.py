@@ -1,1 +1,24 @@
-"""A run, from files to pictures: settings, data, run folder, scores and diagnostics."""
+"""A run, from files to pictures: settings, data, run folder, scores and diagnostics.
+
+    from experiment import load_run
+
+is for notebooks and scripts (`experiment.loaded`). It is found when it is asked for: to import a part of this package
+must stay quick.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from experiment.loaded import load_run
+
+__all__ = ["load_run"]
+
+
+def __getattr__(name: str) -> Any:
+    if name in __all__:
+        from experiment import loaded
+
+        return getattr(loaded, name)
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

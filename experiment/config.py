@@ -217,6 +217,9 @@ class Config:
     lr: float = _setting(1e-3, "float", "step size of Adam", group="learning", above=0)
     seed: int = _setting(0, "int", "the one seed of all random streams", group="running", least=0, most=2**63 - 1)
     device: str = _setting("auto", "text", "auto, cpu, cuda or cuda:N", group="running")
+    tensorboard: bool = _setting(
+        False, "bool", "write the metrics as scalars for TensorBoard too, to RUN/tensorboard", group="running"
+    )
     run_dir: Path | None = _setting(
         None, "path", "run folder; if none is given, a new one in runs/", group="running", saved=False
     )
@@ -373,7 +376,7 @@ def _checked(name: str, value: Any, place: str) -> Any:
         raise UsageError(f"{place} must be finite; it is {value!r}")
     if rule["above"] is not None and value <= rule["above"]:
         raise UsageError(f"{place} must be more than {rule['above']}; it is {value}")
-    if name in ("acceptance", "recursion"):
+    if name in ("acceptance", "recursion") and value != FIELDS[name].default:  # the check of others takes torch
         try:
             _parser_of(name)(value)
         except ValueError as error:

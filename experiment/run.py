@@ -39,6 +39,7 @@ from experiment.graphs import Edges
 from experiment.posterior.netcdf import save_posterior
 from experiment.posterior.traces import Trace
 from experiment.results import host_trace, summarise, sweep_rows
+from experiment.scalars import Scalars, check_tensorboard, scalars_of
 from experiment.show import Printer
 from experiment.store import RunFolder
 from inference.game import Game
@@ -54,6 +55,8 @@ PACKAGES = ("torch", "torchvision", "pyro-ppl", "arviz", "numpy", "scipy", "scik
 def train(config: Config, *, command_line: Sequence[str] = (), printer: Printer | None = None) -> dict[str, Any]:
     """Run one experiment; returns its summary. Bad input is a `UsageError` before anything is written."""
     printer = printer or Printer()
+    if config.tensorboard:
+        check_tensorboard()
     device = pick_device(config.device)
     memory.check(config, 1, 1, device)  # what is hopeless however few objects there are need not wait for them
     objects, config = load_objects(config)
@@ -63,25 +66,32 @@ def train(config: Config, *, command_line: Sequence[str] = (), printer: Printer 
     with RunFolder.create(path, overwrite=config.overwrite) as folder:
         folder.start_manifest(_manifest(config, objects, game, device, command_line))
         folder.write_text(store.CONFIG, settings.to_toml(config))
-        with _status(folder):
+        with _status(folder), scalars_of(folder, config.tensorboard) as scalars:
             members = build_members(config, objects, device)
-            return _Run(config, objects, game, members, Progress(0), folder, printer, spent=0.0).go()
+            return _Run(config, objects, game, members, Progress(0), folder, printer, scalars, spent=0.0).go()
 
 
 def resume(
     path: Path,
     *,
     rounds: int | str | None = None,
+    tensorboard: bool | None = None,
     command_line: Sequence[str] = (),
     printer: Printer | None = None,
 ) -> dict[str, Any]:
-    """Go on with the run in `path`, up to `rounds` rounds if that is given; returns its summary."""
+    """Go on with the run in `path`, up to `rounds` rounds if that is given; returns its summary.
+
+    tensorboard: what to do from now on, if that is given.
+    """
     printer = printer or Printer()
     with RunFolder.open(path) as folder:
-        flags = {} if rounds is None else {"rounds": rounds}
+        given = {"rounds": rounds, "tensorboard": tensorboard}
+        flags = {name: value for name, value in given.items() if value is not None}
         config = settings.resolve(flags, folder.file(store.CONFIG))
         manifest = folder.read_manifest()
         _refuse_changes(config, manifest, folder)
+        if config.tensorboard:
+            check_tensorboard()
         device = pick_device(config.device)
         objects, config = load_objects(config)
         if manifest.get("checksum") != objects.checksum:
@@ -115,8 +125,8 @@ def resume(
         folder.update_manifest(
             status="running", settings=settings.plain(config), resumed=[*history, list(command_line)]
         )
-        with _status(folder):
-            return _Run(config, objects, game, members, progress, folder, printer, spent).go()
+        with _status(folder), scalars_of(folder, config.tensorboard) as scalars:
+            return _Run(config, objects, game, members, progress, folder, printer, scalars, spent).go()
 
 
 class _Run:
@@ -131,6 +141,7 @@ class _Run:
         progress: Progress,
         folder: RunFolder,
         printer: Printer,
+        scalars: Scalars | None,
         spent: float,
     ) -> None:
         self.config = config
@@ -140,6 +151,7 @@ class _Run:
         self.state = progress
         self.folder = folder
         self.printer = printer
+        self.scalars = scalars
         self.spent = spent
         self.started = time.monotonic()
         self.device = members[0].x.device
@@ -164,7 +176,7 @@ class _Run:
         """Keep and print the loss of an epoch."""
         self._announce(round)
         row = {"kind": "epoch", "round": round, "agent": member, "epoch": epoch, "loss": loss.total}
-        self.folder.append_metrics([row | loss._asdict()])
+        self._record([row | loss._asdict()])
         if self.printer.shows(round, self.config.rounds):
             self.printer.epoch(round, member, epoch, epochs, loss)
 
@@ -181,8 +193,8 @@ class _Run:
         rows = sweep_rows(played.round, trace, played, self.objects.labels)
         if played.start_evidence is not None:
             start = {"kind": "start", "round": played.round, "log_evidence": played.start_evidence.tolist()}
-            folder.append_metrics([start])
-        folder.append_metrics(rows)
+            self._record([start])
+        self._record(rows)
         if self.printer.shows(played.round, config.rounds):
             self.printer.sweeps(rows)
         if any(row["not_a_number"] for row in rows):
@@ -191,6 +203,11 @@ class _Run:
         if played.round == config.rounds:
             self._write_results(played, trace, rows, seconds)
         folder.save_checkpoint(to_checkpoint(self.members, self.state, seconds))
+
+    def _record(self, rows: Sequence[Mapping[str, Any]]) -> None:
+        self.folder.append_metrics(rows)
+        if self.scalars is not None:
+            self.scalars.add(rows)
 
     def _write_results(self, played: Played, trace: Trace, rows: Sequence[Mapping[str, Any]], seconds: float) -> None:
         config, objects, folder = self.config, self.objects, self.folder
@@ -289,7 +306,7 @@ def _uninterrupted() -> Iterator[None]:
 
 
 def _refuse_changes(config: Config, manifest: dict[str, Any], folder: RunFolder) -> None:
-    """A run goes on as what it began; rounds may be added, and its data may have moved."""
+    """A run goes on as what it began; rounds may be added, its data may have moved, and others may look on."""
     made = manifest.get("settings")
     if not isinstance(made, dict):
         raise UsageError(f"{folder.file(store.MANIFEST)} is damaged: it holds no settings")
@@ -297,7 +314,7 @@ def _refuse_changes(config: Config, manifest: dict[str, Any], folder: RunFolder)
     # A setting that the run's version did not know yet was what it is by default.
     made = store.to_plain(settings.plain(Config())) | made
     for name, value in now.items():
-        if name not in ("rounds", "data-root", "download", "device") and made[name] != value:
+        if name not in ("rounds", "data-root", "download", "device", "tensorboard") and made[name] != value:
             raise UsageError(
                 f"{folder.file(store.CONFIG)}: {name} = {value} is not what the run was made with, {made[name]}"
             )

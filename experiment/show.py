@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Iterable, Mapping, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from experiment.data.objects import Objects
 from experiment.names import agent_names
-from inference.svi import Loss
+
+if TYPE_CHECKING:
+    from experiment.data.objects import Objects
+    from inference.svi import Loss
 
 # A line for the first, every so manieth, and the last.
 EPOCH_STEP = 25

@@ -53,6 +53,7 @@ SUMMARY = "summary.json"
 RECALL = "recall.json"
 REPORT = "report.html"
 PLOTS = "plots"
+TENSORBOARD = "tensorboard"
 
 # All that a run writes, and therefore all that `overwrite` may remove.
 RUN_FILES = (CONFIG, METRICS, SIGNS, POSTERIOR, CHECKPOINT, PREVIOUS, SUMMARY, RECALL, REPORT)
@@ -79,8 +80,8 @@ class RunFolder:
     def create(cls, path: Path, overwrite: bool) -> RunFolder:
         """Take `path` for a new run: an empty or absent folder, or with `overwrite` an earlier run's.
 
-        Overwriting removes what a run writes (`RUN_FILES`, plots/) and nothing else, and only in a folder
-        with a manifest of ours. A refusal is a `UsageError` that names --run-dir and changes no file.
+        Overwriting removes what a run writes (`RUN_FILES`, plots/, tensorboard/) and nothing else, and only in a
+        folder with a manifest of ours. A refusal is a `UsageError` that names --run-dir and changes no file.
         """
         run = cls(path)
         with run._opening(f"--run-dir {path}"):
@@ -155,6 +156,16 @@ class RunFolder:
     def file(self, name: str) -> Path:
         """The path of the run's file `name`."""
         return self.path / name
+
+    def result(self, name: str) -> Path:
+        """The path of a file that the last round writes; `UsageError` if it is not there."""
+        file = self.path / name
+        if not file.exists():
+            status = self.read_manifest()["status"]
+            raise UsageError(
+                f"{file}: there is no such file; the last round writes it, and the run's status is {status!r}"
+            )
+        return file
 
     # -- whole files -------------------------------------------------------------------------------
 
@@ -390,11 +401,11 @@ def _remove_run(path: Path) -> None:
     """Remove what an earlier run wrote, except its manifest."""
     for file in {path / name for name in RUN_FILES} | _leftovers(path):
         file.unlink(missing_ok=True)
-    plots = path / PLOTS
-    if plots.is_symlink():
-        plots.unlink()  # what it points at is not ours
-    elif plots.is_dir():
-        shutil.rmtree(plots)
+    for folder in (path / PLOTS, path / TENSORBOARD):
+        if folder.is_symlink():
+            folder.unlink()  # what it points at is not ours
+        elif folder.is_dir():
+            shutil.rmtree(folder)
 
 
 def _take_lock(path: Path) -> int:

@@ -61,6 +61,9 @@ def test_it_works_from_any_folder_with_any_name(tmp_path):
         (["recall", "nowhere", "--temperature", "-1"], "--temperature"),
         (["recall", "nowhere", "--temperature", "hot"], "--temperature"),
         (["recall", "nowhere", "--pair", "2"], "did you mean --pairs?"),
+        (["corpus"], "RUN"),
+        (["corpus", "nowhere"], "nowhere"),
+        (["corpus", "nowhere", "--draws", "some"], "'some'"),
         (["models", "--x"], "'--x'"),
     ],
 )

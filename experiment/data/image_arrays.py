@@ -39,6 +39,42 @@ class Header(NamedTuple):
     dtype: np.dtype
 
 
+def channels_first(place: str, shape: tuple[int, ...], dtype: np.dtype) -> bool:
+    """Whether channels come first in images of that shape. UsageError naming `place` if images cannot be so."""
+    if dtype != np.uint8 and dtype.kind != "f":
+        raise UsageError(f"{place}: images must be uint8, or floats in [0, 1]; their dtype is {dtype}")
+    kinds = {3: True, 4: len(shape) == 4 and shape[1] in _CHANNELS}
+    last = len(shape) == 4 and shape[3] in _CHANNELS
+    if len(shape) not in kinds or not (kinds[len(shape)] or last):
+        raise UsageError(
+            f"{place}: images must be (N, H, W), (N, C, H, W) or (N, H, W, C) with C = 1 or 3; their shape is {shape}"
+        )
+    if min(shape) < 1:
+        raise UsageError(f"{place}: images is empty; its shape is {shape}")
+    first = kinds[len(shape)]
+    height, width = shape[-2:] if first else shape[1:3]
+    check_size(place, width, height)
+    return first
+
+
+def in_unit_interval(place: str, part: NDArray, first: int, channels_first: bool) -> NDArray[np.float32]:
+    """(B, ...) as given -> float32 (B, C, H, W). UsageError naming the index, from `first`, of an unfit image."""
+    if part.ndim == 3:
+        part = part[:, None]
+    elif not channels_first:
+        part = part.transpose(0, 3, 1, 2)
+    if part.dtype == np.uint8:
+        return part.astype(np.float32) / np.float32(255)
+    flat = part.reshape(len(part), -1)
+    wrong = np.flatnonzero(~((flat >= 0) & (flat <= 1)).all(1))  # NaN is in no interval
+    if len(wrong):
+        row = flat[wrong[0]]
+        value = row[~((row >= 0) & (row <= 1))][0]
+        hint = "; uint8 may go to 255" if value > 1 else ""
+        raise UsageError(f"{place}: floats must lie in [0, 1]; images[{first + wrong[0]}] has {value:g}{hint}")
+    return part.astype(np.float32)
+
+
 class ImageArray:
     """The images of an .npz file. Opening checks what can be known without reading them.
 
@@ -66,27 +102,14 @@ class ImageArray:
             for first in range(0, limit, step):
                 B = min(step, limit - first)
                 part = whole[first : first + B] if fortran else self._array(stream, B * size).reshape(B, *shape[1:])
-                yield self._in_unit_interval(part, first)
+                yield in_unit_interval(self.place, part, first, self.channels_first)
 
     # -- checks --------------------------------------------------------------------------------------
 
     def _check_images(self) -> bool:
         """Whether channels come first."""
         shape, fortran, dtype = self.header
-        if dtype != np.uint8 and dtype.kind != "f":
-            raise UsageError(f"{self.place}: images must be uint8, or floats in [0, 1]; their dtype is {dtype}")
-        kinds = {3: True, 4: len(shape) == 4 and shape[1] in _CHANNELS}
-        last = len(shape) == 4 and shape[3] in _CHANNELS
-        if len(shape) not in kinds or not (kinds[len(shape)] or last):
-            raise UsageError(
-                f"{self.place}: images must be (N, H, W), (N, C, H, W) or (N, H, W, C) with C = 1 or 3; "
-                f"their shape is {shape}"
-            )
-        if min(shape) < 1:
-            raise UsageError(f"{self.place}: images is empty; its shape is {shape}")
-        first = kinds[len(shape)]
-        height, width = shape[-2:] if first else shape[1:3]
-        check_size(self.place, width, height)
+        first = channels_first(self.place, shape, dtype)
         if fortran and math.prod(shape) * dtype.itemsize > _MOST_WHOLE:
             raise UsageError(
                 f"{self.place}: images is in Fortran order and larger than 1 GiB; save numpy.ascontiguousarray of it"
@@ -112,25 +135,6 @@ class ImageArray:
                 f"labels[{foreign[0]}] is {labels[foreign[0]]}"
             )
         return labels.astype(np.int64)
-
-    def _in_unit_interval(self, part: NDArray, first: int) -> NDArray[np.float32]:
-        """(B, ...) as stored -> float32 (B, C, H, W)."""
-        if part.ndim == 3:
-            part = part[:, None]
-        elif not self.channels_first:
-            part = part.transpose(0, 3, 1, 2)
-        if part.dtype == np.uint8:
-            return part.astype(np.float32) / np.float32(255)
-        flat = part.reshape(len(part), -1)
-        wrong = np.flatnonzero(~((flat >= 0) & (flat <= 1)).all(1))  # NaN is in no interval
-        if len(wrong):
-            row = flat[wrong[0]]
-            value = row[~((row >= 0) & (row <= 1))][0]
-            hint = "; uint8 may go to 255" if value > 1 else ""
-            raise UsageError(
-                f"{self.place}: floats must lie in [0, 1]; images[{first + wrong[0]}] has {value:g}{hint}"
-            )
-        return part.astype(np.float32)
 
     # -- the file ------------------------------------------------------------------------------------
 

@@ -13,11 +13,23 @@ from collections.abc import Iterator
 import torch
 from torch import Tensor
 
+from experiment.errors import UsageError
+from experiment.meaning.trained import Trained
 from models.agent import Agent
 from models.mixtures import Components
+from models.randomness import stream
+
+# Far beyond it the networks overflow.
+HIGHEST_TEMPERATURE = 100.0
 
 # Images at once
 _CHUNK = 1024
+
+
+def check_temperature(place: str, temperature: float) -> None:
+    """UsageError naming `place` if draws cannot be taken at that temperature."""
+    if not 0 <= temperature <= HIGHEST_TEMPERATURE:  # NaN is in no interval
+        raise UsageError(f"{place} must be 0 to {HIGHEST_TEMPERATURE:g}; it is {temperature:g}")
 
 
 def percepts(components: Components, signs: Tensor, temperature: float, generator: torch.Generator) -> Tensor:
@@ -37,3 +49,23 @@ def imagined(
     for first in range(0, len(signs), _CHUNK):
         part = slice(first, min(first + _CHUNK, len(signs)))
         yield part, agent.imagine(percepts(components, signs[part], temperature, generator))
+
+
+def meant(trained: Trained, name: str, draws: int, temperature: float) -> Iterator[Iterator[tuple[slice, Tensor]]]:
+    """What the agent means by each of its K signs: images at the means, then `draws` times images around them.
+
+    Each of the 1 + draws is by the chunk, as in `imagined`, and must be used up before the next. The stream is the
+    agent's own, so that the same draws come each time.
+    """
+    agent, components = trained.agents[name], trained.mind(name)
+    generator = stream(trained.config.seed, f"{name}/recall")
+    for column in range(1 + draws):
+        yield imagined(agent, components, torch.arange(agent.signs), temperature if column else 0.0, generator)
+
+
+def heard(
+    trained: Trained, speaker: str, listener: str, signs: Tensor, temperature: float
+) -> Iterator[tuple[slice, Tensor]]:
+    """What the listener imagines on hearing the speaker's sign for each object, signs (N,), by the chunk."""
+    generator = stream(trained.config.seed, f"{speaker}->{listener}/recall")
+    return imagined(trained.agents[listener], trained.mind(listener), signs, temperature, generator)

@@ -23,8 +23,9 @@ from experiment.meaning import unseen, vocabulary
 from experiment.meaning.naming import Said, joined, say, score
 from experiment.meaning.trained import Trained, load_trained
 from experiment.meaning.unseen import Unseen
+from experiment.out_file import check_out, write_out
 from experiment.show import number
-from experiment.store import atomic_path, to_plain
+from experiment.store import to_plain
 
 FORMATS = ("csv", "jsonl")
 
@@ -50,23 +51,21 @@ def name(
     if as_json and out is None:
         raise UsageError("--json needs --out FILE: stdout is where the rows go otherwise")
     if out is not None:
-        _check_out(out, path, images)
+        check_out(out, [path / file for file in (store.MANIFEST, *store.RUN_FILES)] + ([images] if images else []))
     trained = load_trained(path, data_root=data_root)
-    if len(trained.shape) != 3:
-        raise UsageError(
-            f"{path} cannot name images: its agents look at feature vectors of {trained.config.dataset}, "
-            f"{trained.shape[0]} numbers each"
-        )
+    trained.check_images("cannot name images")
     if images is not None:
-        objects = unseen.of_path(trained, images, limit, _note)
+        objects = unseen.of_path(trained, images, limit, note)
     else:
         assert split is not None
-        objects = unseen.of_split(trained, split, limit, _note)
+        objects = unseen.of_split(trained, split, limit, note)
     said = look(trained, objects)
     if trained.config.mode == "no-com":
-        _note("note: in mode no-com signs are private, so agreement and the joint decision say nothing")
+        note("note: in mode no-com signs are private, so agreement and the joint decision say nothing")
     found = to_plain(score(said, list(trained.agents), objects.labels, meanings(trained)))
-    _write(_text(rows(trained, objects, said), form or ("jsonl" if out and out.suffix == ".jsonl" else "csv")), out)
+    write_out(
+        [_text(rows(trained, objects, said), form or ("jsonl" if out and out.suffix == ".jsonl" else "csv"))], out
+    )
     _print(found, objects, out, as_json)
     plain: dict[str, Any] = found
     return plain
@@ -127,20 +126,6 @@ def lines(found: Mapping[str, Any]) -> list[str]:
 # -- writing -----------------------------------------------------------------------------------------
 
 
-def _check_out(out: Path, run: Path, images: Path | None) -> None:
-    """A file may be replaced; anything else, and what was read, may not."""
-    try:
-        if out.exists() and not out.is_file():
-            raise UsageError(f"--out {out} is there already and is no file")
-        if out.parent.exists() and not out.parent.is_dir():
-            raise UsageError(f"--out {out}: {out.parent} is no folder")
-        kept = [run / file for file in (store.MANIFEST, *store.RUN_FILES)] + ([images] if images else [])
-        if out.exists() and any(file.exists() and file.samefile(out) for file in kept):
-            raise UsageError(f"--out {out} would replace what is read")
-    except (OSError, ValueError) as error:
-        raise UsageError(f"--out {out} cannot be used: {getattr(error, 'strerror', None) or error}") from error
-
-
 def _text(table: Iterator[dict[str, Any]], form: str) -> str:
     buffer = io.StringIO()
     if form == "jsonl":
@@ -156,28 +141,18 @@ def _text(table: Iterator[dict[str, Any]], form: str) -> str:
     return buffer.getvalue()
 
 
-def _write(text: str, out: Path | None) -> None:
-    # A file name that is not UTF-8 holds lone surrogates; as \udcXX it can be written, in JSON as in CSV.
-    data = text.encode("utf-8", "backslashreplace")
-    if out is None:
-        sys.stdout.flush()
-        sys.stdout.write(data.decode("utf-8"))
-        return
-    with atomic_path(out) as beside:
-        beside.write_bytes(data)
-
-
 def _print(found: Mapping[str, Any], objects: Unseen, out: Path | None, as_json: bool) -> None:
     if as_json:
         print(json.dumps(found, allow_nan=False, indent=2))
         return
-    say_it: Callable[[str], None] = print if out is not None else _note
+    say_it: Callable[[str], None] = print if out is not None else note
     for line in lines(found):
         say_it(line)
     if out is not None:
         print(f"Rows: {out}")
 
 
-def _note(text: str) -> None:
+def note(text: str) -> None:
+    """One line on stderr."""
     if sys.stderr is not None:
         print(text, file=sys.stderr)

@@ -28,16 +28,13 @@ from torch import Tensor
 from experiment import store
 from experiment.errors import UsageError
 from experiment.meaning import vocabulary
-from experiment.meaning.imagination import imagined
+from experiment.meaning.imagination import check_temperature, heard, meant
 from experiment.meaning.judge import Judge, train_judge
 from experiment.meaning.naming import say
 from experiment.meaning.trained import Trained, load_trained
 from experiment.show import number
 from experiment.store import to_plain
 from models.randomness import stream
-
-# Far beyond it the networks overflow.
-HIGHEST_TEMPERATURE = 100.0
 
 # Pictures with more cells could not be looked at.
 MOST_DRAWS = 100
@@ -65,17 +62,12 @@ def recall(
     as_json: bool = False,
 ) -> dict[str, Any]:
     """Imagine, score, draw, write and print; returns what recall.json holds."""
-    if not 0 <= temperature <= HIGHEST_TEMPERATURE:  # NaN is in no interval
-        raise UsageError(f"--temperature must be 0 to {HIGHEST_TEMPERATURE:g}; it is {temperature:g}")
+    check_temperature("--temperature", temperature)
     for flag, value, most in (("--count", count, MOST_DRAWS), ("--pairs", pairs, MOST_PAIRS)):
         if not 1 <= value <= most:
             raise UsageError(f"{flag} must be 1 to {most}; it is {value}")
     trained = load_trained(path, data_root=data_root)
-    if len(trained.shape) != 3:
-        raise UsageError(
-            f"{path} has no images to recall: its agents look at feature vectors of {trained.config.dataset}, "
-            f"{trained.shape[0]} numbers each"
-        )
+    trained.check_images("has no images to recall")
     report, gallery = examine(trained, temperature=temperature, count=count, pairs=pairs)
     report["pictures"] = _draw(trained, gallery)
     plain: dict[str, Any] = to_plain(report)
@@ -105,7 +97,7 @@ def examine(trained: Trained, *, temperature: float, count: int, pairs: int) -> 
         own = _Vocabulary(trained, m)
         captions[name] = [own.captions[k] for k in shown]
         agents[name], recalled[name] = _recalled(trained, m, own, judges[name], temperature, draws, shown)
-    cross, saw, heard = {}, {}, {}
+    cross, saw, imagined = {}, {}, {}
     for speaker, listener in permutations(range(len(names)), 2):
         direction = f"{names[speaker]}->{names[listener]}"
         signs, view = said[speaker], objects.views[speaker]
@@ -113,7 +105,7 @@ def examine(trained: Trained, *, temperature: float, count: int, pairs: int) -> 
         judge = judges[names[listener]]
         cross[direction], images = _cross(trained, direction, signs, listener, judge, temperature, wanted)
         saw[direction] = _grid(wanted, pairs, {int(n): view[n] for row in wanted for n in row}, trained.shape)
-        heard[direction] = _grid(wanted, pairs, images, trained.shape)
+        imagined[direction] = _grid(wanted, pairs, images, trained.shape)
     report = {
         "run": str(trained.folder.path),
         "mode": config.mode,
@@ -124,7 +116,7 @@ def examine(trained: Trained, *, temperature: float, count: int, pairs: int) -> 
         "agents": agents,
         "cross": cross,
     }
-    return report, Gallery(shown, captions, recalled, saw, heard)
+    return report, Gallery(shown, captions, recalled, saw, imagined)
 
 
 # -- words -------------------------------------------------------------------------------------------
@@ -190,15 +182,12 @@ def _recalled(
     shown: NDArray[np.int64],
 ) -> tuple[dict[str, Any], NDArray[np.float32]]:
     """Agent m's scores, and its images of the signs `shown`: (S, 1 + draws, H, W)."""
-    name, agent = list(trained.agents.items())[m]
-    K, components = trained.config.signs, trained.components[m]
-    generator = stream(trained.config.seed, f"{name}/recall")
+    name, K = list(trained.agents)[m], trained.config.signs
     columns = []
     judged = np.full((1 + draws, K), -1)
-    for column in range(1 + draws):
-        T = temperature if column else 0.0
+    for column, chunks in enumerate(meant(trained, name, draws, temperature)):
         images = []
-        for part, chunk in imagined(agent, components, torch.arange(K), T, generator):
+        for part, chunk in chunks:
             if judge is not None:
                 judged[column, part] = judge.classes(chunk)
             here = (shown >= part.start) & (shown < part.stop)
@@ -239,14 +228,15 @@ def _cross(
     config, labels = trained.config, trained.objects.labels
     agent, components = list(trained.agents.values())[listener], trained.components[listener]
     view = trained.objects.views[listener]
-    heard = torch.from_numpy(signs)
-    random = heard[torch.randperm(len(heard), generator=stream(config.seed, f"{direction}/recall/shuffle"))]
+    spoken = torch.from_numpy(signs)
+    random = spoken[torch.randperm(len(spoken), generator=stream(config.seed, f"{direction}/recall/shuffle"))]
     means = agent.imagine(components.mu)
     z = agent.perceive(view, None).z
     kept: dict[int, Tensor] = {}
     some = np.concatenate([np.array([], dtype=np.intp), *wanted])
     right = 0
-    for part, chunk in imagined(agent, components, heard, temperature, stream(config.seed, f"{direction}/recall")):
+    speaker, _, hearer = direction.partition("->")
+    for part, chunk in heard(trained, speaker, hearer, spoken, temperature):
         kept |= {int(n): chunk[n - part.start] for n in some[(some >= part.start) & (some < part.stop)]}
         if judge is not None and labels is not None and temperature > 0:
             right += int((judge.classes(chunk) == labels[part]).sum())
@@ -255,9 +245,9 @@ def _cross(
         "accuracy_means": float((judge.classes(means)[signs] == labels).mean()) if judge is not None else None,
         "accuracy_draws": right / len(signs) if judged and temperature > 0 else None,
         "judge_accuracy": None if judge is None else judge.held_out,
-        "pixel_distance": _pixels(means, heard, view),
+        "pixel_distance": _pixels(means, spoken, view),
         "pixel_distance_shuffled": _pixels(means, random, view),
-        "latent_distance": float((components.mu[heard] - z).norm(dim=1).mean()),
+        "latent_distance": float((components.mu[spoken] - z).norm(dim=1).mean()),
         "latent_distance_shuffled": float((components.mu[random] - z).norm(dim=1).mean()),
     }
     return scores, kept

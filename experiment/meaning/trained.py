@@ -14,7 +14,6 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import torch
@@ -25,7 +24,7 @@ from experiment.community import build_agent, load_minds, load_objects
 from experiment.config import Config, resolve
 from experiment.data.objects import Objects
 from experiment.errors import UsageError
-from experiment.names import agent_names
+from experiment.final_signs import read_signs
 from experiment.store import RunFolder
 from models.agent import Agent
 from models.mixtures import Components
@@ -46,10 +45,22 @@ class Trained:
     signs: NDArray[np.int64]  # (M, N)
     round: int
 
+    def mind(self, name: str) -> Components:
+        """The components of the agent called `name`: (K, L)."""
+        return self.components[list(self.agents).index(name)]
+
     @property
     def shape(self) -> tuple[int, ...]:
         """Of one observation: (C, H, W), or (D,) for feature vectors."""
         return tuple(self.objects.views[0].shape[1:])
+
+    def check_images(self, fault: str) -> None:
+        """UsageError, beginning with the run and its `fault`, if its observations are no images."""
+        if len(self.shape) != 3:
+            raise UsageError(
+                f"{self.folder.path} {fault}: its agents look at feature vectors of {self.config.dataset}, "
+                f"{self.shape[0]} numbers each"
+            )
 
     @property
     def classes(self) -> int:
@@ -62,18 +73,15 @@ def load_trained(path: Path, *, data_root: Path | None = None) -> Trained:
     with RunFolder.open(path, lock=False) as folder:
         file = folder.file(store.CONFIG)
         config = resolve({} if data_root is None else {"data_root": str(data_root)}, file)
-        manifest = folder.read_manifest()
-        if not folder.file(store.SIGNS).exists():
-            raise UsageError(
-                f"{folder.file(store.SIGNS)}: there is no such file; the last round writes it, and the run's status "
-                f"is {manifest['status']!r}"
-            )
-        arrays = folder.read_npz(store.SIGNS)
+        final = read_signs(folder, config)
         state = folder.load_checkpoint()
         objects, config = objects_of(folder, config)
+        if len(final.index) != objects.count:
+            file = folder.file(store.SIGNS)
+            raise UsageError(f"{file} is damaged: it tells of {len(final.index)} objects, the run of {objects.count}")
         agents = {
             name: build_agent(config, tuple(view.shape[1:]), stream(config.seed, f"{name}/init"), _CPU)
-            for name, view in zip(agent_names(len(objects.views)), objects.views, strict=True)
+            for name, view in zip(final.signs, objects.views, strict=True)
         }
         checkpoint = str(folder.file(store.CHECKPOINT))
         components = load_minds(agents, state, checkpoint)
@@ -82,7 +90,7 @@ def load_trained(path: Path, *, data_root: Path | None = None) -> Trained:
         done = state.get("done")
         if type(done) is not int:
             raise UsageError(f"{checkpoint} does not say how many rounds are done")
-        signs = _signs(arrays, list(agents), objects.count, config.signs, folder.file(store.SIGNS))
+        signs = np.stack(list(final.signs.values()))
         return Trained(folder, config, objects, agents, components, signs, done - 1)
 
 
@@ -95,13 +103,3 @@ def objects_of(folder: RunFolder, config: Config) -> tuple[Objects, Config]:
     if objects.checksum != folder.read_manifest().get("checksum"):
         raise UsageError(f"the objects of {config.dataset} are not those of the run in {folder.path}")
     return objects, config
-
-
-def _signs(arrays: dict[str, Any], names: list[str], N: int, K: int, file: Path) -> NDArray[np.int64]:
-    found = []
-    for name in names:
-        own = arrays.get(f"signs_{name}")
-        if own is None or own.shape != (N,) or own.dtype.kind not in "iu" or own.min() < 0 or own.max() >= K:
-            raise UsageError(f"{file} is damaged: signs_{name} must be {N} signs from 0 to {K - 1}")
-        found.append(own.astype(np.int64))
-    return np.stack(found)

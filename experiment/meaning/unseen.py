@@ -1,4 +1,4 @@
-"""Images that a run's agents have not learned from, a few at a time: files, an .npz, or held-out objects.
+"""Images that a run's agents have not learned from, a few at a time: files, arrays, or held-out objects.
 
 Whatever their source, chunks are float32 (B, C, H, W) in [0, 1], upright, of the run's shape (`experiment.fitted`).
 Only a chunk is in memory at once. What can be checked without reading all images is checked before the first.
@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from experiment.data.fitted import RULE, fitted
-from experiment.data.image_arrays import ImageArray
+from experiment.data.image_arrays import ImageArray, channels_first, in_unit_interval
 from experiment.data.image_files import listed, read_image
 from experiment.data.objects import held_out
 from experiment.errors import UsageError
@@ -66,6 +66,13 @@ def of_path(trained: Trained, path: Path, limit: int | None, note: Callable[[str
     files = files[: _within(limit, len(files), f"--images {path}")]
     one_by_one = _fitted((read_image(file)[None] for file in files), trained.shape, note)
     return Unseen("file", [file.name for file in files], None, _gathered(one_by_one))
+
+
+def of_array(trained: Trained, images: NDArray, note: Callable[[str], None]) -> Unseen:
+    """Images in memory, in the shapes and types that an .npz file may have (`experiment.data.image_arrays`)."""
+    first = channels_first("run.name", images.shape, images.dtype)
+    parts = (in_unit_interval("run.name", part, number * _CHUNK, first) for number, part in enumerate(_cut(images)))
+    return Unseen("index", range(len(images)), None, _fitted(parts, trained.shape, note))
 
 
 def _within(limit: int | None, there: int, place: str) -> int:

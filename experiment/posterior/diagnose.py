@@ -57,12 +57,7 @@ def read(path: Path) -> Run:
     """The run in `path`, also one that is going on. A `UsageError` names what is absent or damaged."""
     with RunFolder.open(path, lock=False) as folder:
         manifest = folder.read_manifest()
-        file = folder.file(store.POSTERIOR)
-        if not file.exists():
-            raise UsageError(
-                f"{file}: there is no such file; the last round writes it, and the run's status is "
-                f"{manifest['status']!r}"
-            )
+        file = folder.result(store.POSTERIOR)
         data = load_posterior(file)
         try:
             settings = settings_of(data)

@@ -1,0 +1,246 @@
+"""`load_run`: a run folder in a notebook says what the commands say of it, and loads nothing before it is asked."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+import cli
+from experiment import load_run
+from experiment.data import datasets
+from experiment.errors import UsageError
+from experiment.loaded import LoadedRun
+from experiment.meaning.recall import examine
+from experiment.meaning.trained import load_trained
+
+HOME = Path(__file__).resolve().parents[2]
+
+
+@pytest.fixture(scope="module")
+def run(digits_run: Path) -> LoadedRun:
+    return load_run(digits_run)
+
+
+def everything(run: Path) -> None:
+    """Ask for all parts of a run."""
+    loaded = load_run(run)
+    for part in ("signs", "scores", "history", "posterior", "objects"):
+        getattr(loaded, part)
+
+
+def said_of(run: Path) -> str:
+    """The one line of the error in which a damaged run ends."""
+    with pytest.raises(UsageError) as caught:
+        everything(run)
+    assert "\n" not in str(caught.value)
+    return str(caught.value)
+
+
+# -- what is in the files ----------------------------------------------------------------------------
+
+
+def test_it_holds_what_the_files_hold(run: LoadedRun, digits_run: Path) -> None:
+    arrays = np.load(digits_run / "signs.npz")
+    assert run.agents == ("A", "B") == tuple(run.signs)
+    for name in run.agents:
+        np.testing.assert_array_equal(run.signs[name], arrays[f"signs_{name}"])
+    assert run.labels is not None
+    np.testing.assert_array_equal(run.labels, arrays["label"])
+    np.testing.assert_array_equal(run.index, arrays["index"])
+    assert run.scores == json.loads((digits_run / "summary.json").read_text())
+    assert (run.settings["latent-dim"], run.settings["views"], run.status) == (4, (0.0, 45.0), "done")
+    assert run.posterior["posterior"]["signs"].shape == (1, 5, 2, 200)
+    assert run.objects.count == 200 and run.objects.class_names[3] == "3"
+
+
+def test_its_history_is_a_table_of_every_epoch_and_sweep(run: LoadedRun) -> None:
+    epochs, sweeps = run.history
+    assert {len(column) for column in epochs.values()} == {2 * 61}
+    assert {len(column) for column in sweeps.values()} == {5 + 6}
+    of_b = epochs["agent"] == "B"
+    assert epochs["epoch"][of_b].tolist() == [*range(1, 61), 1] and epochs["round"][of_b].tolist() == [0] * 60 + [1]
+    np.testing.assert_allclose(epochs["loss"], epochs["kl"] - epochs["reconstruction"])
+    assert sweeps["ari_B"][-1] == run.scores["agents"]["B"]["ari"] and sweeps["kappa"][-1] == run.scores["kappa"]
+    np.testing.assert_allclose(sweeps["acceptance_A->B"] * 200, sweeps["accepted_A->B"])
+
+
+def test_its_repr_is_one_line_that_says_what_it_is(run: LoadedRun, digits_run: Path) -> None:
+    text = repr(run)
+    assert text.count("\n") == 0 and len(text) < 300
+    kappa = f"kappa {run.scores['kappa']:.3f}"
+    for part in (str(digits_run), "done", "mode com", "digits", "10 signs", "200 objects", "round 1 of 1", kappa):
+        assert part in text
+
+
+def test_nothing_heavy_is_loaded_before_it_is_asked_for(digits_run: Path) -> None:
+    code = (
+        "import sys\n"
+        "def heavy(): return {'torch', 'pyro', 'sklearn', 'arviz', 'matplotlib', 'pandas'} & set(sys.modules)\n"
+        "import experiment; assert not heavy() and 'numpy' not in sys.modules\n"
+        "run = experiment.load_run(sys.argv[1]); repr(run), run.signs, run.labels, run.scores, run.history\n"
+        "assert not heavy(), heavy()\n"
+        "run.posterior; assert 'torch' not in sys.modules and 'arviz' in sys.modules\n"
+    )
+    done = subprocess.run([sys.executable, "-c", code, str(digits_run)], cwd=HOME, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+
+
+# -- agents ------------------------------------------------------------------------------------------
+
+
+def test_latents_and_components_are_those_that_the_signs_are_said_of(run: LoadedRun, digits_run: Path) -> None:
+    """By scipy's density, not ours: the sign that is most probable of a percept is the one the agent says."""
+    from scipy.stats import multivariate_normal
+
+    images = run.objects.views[0].numpy()
+    named = run.name(images)
+    for name in run.agents:
+        z, (means, covariances) = run.latents(name), run.components(name)
+        assert z.shape == (200, 4)
+        laws = [multivariate_normal(mu, cov) for mu, cov in zip(means, covariances, strict=True)]
+        table = np.stack([law.logpdf(z) for law in laws], axis=1)
+        np.testing.assert_array_equal(named.signs[name], table.argmax(1))
+    trained = load_trained(digits_run)
+    saw = trained.agents["B"].encoder(trained.objects.views[1])[0]
+    np.testing.assert_allclose(run.latents("B"), saw.detach().double(), atol=1e-6)
+
+
+def test_names_are_those_of_the_command(
+    run: LoadedRun, digits_run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    images = datasets.digits().images[200:212, 0]
+    np.savez(tmp_path / "x.npz", images=images)
+    assert (
+        cli.main(["name", str(digits_run), "--images", str(tmp_path / "x.npz"), "--out", str(tmp_path / "y.jsonl")])
+        == 0
+    )
+    rows = [json.loads(line) for line in (tmp_path / "y.jsonl").read_text().splitlines()]
+    named = run.name(images)
+    assert [row["sign_B"] for row in rows] == named.signs["B"].tolist()
+    assert [row["joint_sign"] for row in rows] == named.joint.tolist()
+    np.testing.assert_allclose([row["probability_A"] for row in rows], named.probability["A"], atol=1e-6)
+    np.testing.assert_allclose([row["joint_probability"] for row in rows], named.joint_probability, atol=1e-6)
+    assert capsys.readouterr().err == ""
+    # Bytes, channels and torch's tensors say the same; another size is told of.
+    whole = (images * 255).round().astype(np.uint8)
+    for same in (whole, whole[:, None], np.repeat(whole[..., None], 3, axis=-1), torch.from_numpy(whole)):
+        np.testing.assert_array_equal(run.name(same).joint, run.name(whole / 255).joint)
+    assert "(such as 3x8x8) are changed" in capsys.readouterr().err
+    run.name(np.kron(images, np.ones((2, 2))))
+    assert "(such as 1x16x16) are changed" in capsys.readouterr().err
+
+
+def test_recall_and_imagination_are_those_of_the_command(run: LoadedRun, digits_run: Path) -> None:
+    _, gallery = examine(load_trained(digits_run), temperature=1, count=2, pairs=2)
+    for row, k in enumerate(gallery.shown):
+        for name, (mean, draws) in run.recall(int(k), draws=2).items():
+            assert mean.shape == (1, 8, 8) and draws.shape == (2, 1, 8, 8)
+            shown = gallery.recalled[name][row]
+            np.testing.assert_allclose(mean[0], shown[0], atol=1e-6)
+            np.testing.assert_allclose(draws[:, 0], shown[1:], atol=1e-6)
+    said = run.name(run.objects.views[0].numpy()).signs["A"]  # what A says of what it sees
+    drawn = run.imagine("A", "B", temperature=1)
+    assert drawn.shape == (200, 1, 8, 8)
+    for row, k in enumerate(gallery.shown):
+        of_k = drawn[said == k][:2, 0]
+        np.testing.assert_allclose(of_k, gallery.imagined["A->B"][row, : len(of_k)], atol=1e-6)
+    np.testing.assert_array_equal(run.imagine("A", "B", objects=[7, 3], temperature=1), drawn[[7, 3]])
+    np.testing.assert_allclose(
+        run.imagine("A", "B", objects=[5])[0], run.recall(said[5], draws=0)["B"].mean, atol=1e-6
+    )
+
+
+def test_a_run_of_vectors_has_all_but_images_to_name(vectors_run: Path) -> None:
+    run = load_run(vectors_run)
+    assert run.latents("A").shape == (20, 4) and run.recall(2, draws=3)["B"].draws.shape == (3, 4)
+    assert "objects" in repr(run) and run.history.epochs == {}  # nothing to learn
+    with pytest.raises(UsageError, match="cannot name images"):
+        run.name(np.zeros((2, 8, 8)))
+
+
+# -- refusals ----------------------------------------------------------------------------------------
+
+
+def test_what_cannot_be_asked_is_refused_in_one_line(run: LoadedRun) -> None:
+    dark = np.zeros((3, 8, 8))
+    for asked, said in (
+        (lambda: run.latents("C"), "no agent 'C'; the run's are A, B"),
+        (lambda: run.imagine("A", "b"), "no agent 'b'"),
+        (lambda: run.imagine("A", "B", objects=[200]), "places from 0 to 199"),
+        (lambda: run.imagine("A", "B", objects=["a"]), "places from 0 to 199"),
+        (lambda: run.name([[1.0, 2.0], [3.0]]), "one array"),
+        (lambda: run.recall(10), "sign must be 0 to 9; it is 10"),
+        (lambda: run.recall(-1), "sign must be"),
+        (lambda: run.recall(0, draws=-1), "draws must be"),
+        (lambda: run.recall(0, temperature=float("nan")), "temperature must be 0 to 100"),
+        (lambda: run.name(dark[0]), "their shape is (8, 8)"),
+        (lambda: run.name(dark - 1), "images[0] has -1"),
+        (lambda: run.name(dark.astype(int)), "dtype is int64"),
+        (lambda: run.name(dark[:0]), "empty"),
+        (lambda: run.name(np.where(np.arange(3)[:, None, None] == 2, 200.0, dark)), "images[2] has 200; uint8 may"),
+    ):
+        with pytest.raises(UsageError) as caught:
+            asked()
+        assert said in str(caught.value) and "\n" not in str(caught.value)
+    with pytest.raises(TypeError):
+        run.recall(0.5)  # type: ignore[arg-type]
+    import experiment
+
+    with pytest.raises(AttributeError, match="load_runs"):
+        experiment.load_runs  # noqa: B018
+
+
+def test_a_damaged_run_says_which_file(digits_run: Path, tmp_path: Path) -> None:
+    assert "no such folder" in said_of(tmp_path / "nowhere")
+    assert "is not a run" in said_of(digits_run / "plots")
+    for name, contents, said in (
+        ("signs.npz", b"PK", "signs.npz cannot be read"),
+        ("summary.json", b"{", "summary.json is not a JSON object"),
+        ("metrics.jsonl", b"{}\nx\n", "metrics.jsonl, line 2"),
+        ("posterior.nc", b"CDF", "posterior.nc cannot be read"),
+        ("checkpoint.pt", b"x", "checkpoint.pt cannot be read"),
+        ("config.toml", b"signs = 'ten'", "signs must be a whole number"),
+        ("config.toml", b"signs = 2", "signs_A must be 200 signs from 0 to 1"),
+    ):
+        copy = tmp_path / "run"
+        shutil.copytree(digits_run, copy)
+        (copy / name).write_bytes(contents)
+        (copy / "checkpoint.prev.pt").unlink()
+        assert said in said_of(copy)
+        shutil.rmtree(copy)
+
+
+def test_an_unfinished_run_shows_its_history_and_says_what_it_lacks(digits_run: Path, tmp_path: Path) -> None:
+    copy = tmp_path / "run"
+    shutil.copytree(digits_run, copy)
+    for name in ("signs.npz", "summary.json", "posterior.nc"):
+        (copy / name).unlink()
+    manifest = json.loads((copy / "manifest.json").read_text())
+    (copy / "manifest.json").write_text(json.dumps(manifest | {"status": "interrupted"}))
+    run = load_run(copy)
+    assert "interrupted" in repr(run) and "no results yet" in repr(run)
+    assert len(run.history.sweeps["kappa"]) == 11
+    for part in ("signs", "labels", "scores", "posterior", "objects"):
+        with pytest.raises(UsageError, match="the last round writes it, and the run's status is 'interrupted'"):
+            getattr(run, part)
+
+
+# -- the README --------------------------------------------------------------------------------------
+
+
+def test_the_readmes_lines_work(digits_run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    blocks = (HOME / "README.md").read_text(encoding="utf-8").split("```python\n")[1:]
+    (code,) = [block.split("```")[0] for block in blocks if "load_run" in block]
+    (tmp_path / "runs").mkdir()
+    (tmp_path / "runs" / "com-mnist5k-seed0").symlink_to(digits_run)
+    monkeypatch.chdir(tmp_path)
+    names: dict[str, object] = {"images": datasets.digits().images[200:212, 0]}
+    exec(compile(code, "README.md", "exec"), names)
+    assert isinstance(names["run"], LoadedRun)

@@ -7,9 +7,11 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+import torch
 
 from experiment import run as running
 from experiment import store
+from experiment.community import load_objects
 from experiment.config import Config, resolve
 from experiment.errors import RunError, UsageError
 from experiment.posterior.netcdf import load_posterior
@@ -413,3 +415,31 @@ def test_a_run_without_a_folder_makes_a_new_one_each_time(tmp_path, monkeypatch)
 def test_signs_that_collapsed_are_warned_of(tmp_path):
     _, lines = run(tmp_path / "run", signs=2, limit=1, rounds=0)
     assert any("one sign to 100% of the objects" in line for line in lines)
+
+
+@pytest.mark.parametrize("mode", ["com", "no-com", "all", "gibbs"])
+def test_labels_reach_nothing_but_the_scores(mode, tmp_path, monkeypatch):
+    """With labels dealt out anew, and with none, everything but the scores is the same to the last bit."""
+
+    def made(name, relabelled):
+        def load(config):
+            objects, config = load_objects(config)
+            return replace(objects, labels=relabelled(objects.labels)), config
+
+        monkeypatch.setattr(running, "load_objects", load)
+        run(tmp_path / name, mode=mode)
+        rows = [json.loads(line) for line in (tmp_path / name / store.METRICS).read_text().splitlines()]
+        aris = [row.pop("agents") for row in rows if "agents" in row]
+        with np.load(tmp_path / name / store.SIGNS) as arrays:
+            signs = {key: arrays[key].tolist() for key in arrays.files if key.startswith("signs")}
+        weights = torch.load(tmp_path / name / store.CHECKPOINT, weights_only=True)["members"]
+        tensors = [value for own in weights.values() for value in own["agent"].values()]
+        return aris, rows, signs, tensors
+
+    shuffled = np.random.default_rng(0).permutation
+    truth, dealt, none = (
+        made("truth", lambda y: y), made("dealt", shuffled), made("none", lambda y: None)
+    )  # fmt: skip
+    for other in (dealt, none):
+        assert other[1:3] == truth[1:3] and other[0] != truth[0]
+        assert all(torch.equal(a, b) for a, b in zip(other[3], truth[3], strict=True))

@@ -30,8 +30,10 @@ from experiment.sheet import (
 )
 
 Row = Mapping[str, Any]
+Lines = Mapping[str, Sequence[float | None]]
 
 _WITH_MARKERS = 30  # lines of up to so many points, or in short pieces, show them: one point alone is no line
+_MOST_LINES = 8  # of more agents than this, mean and range
 _ROUND_NAMES = 12  # more rounds than this are not all named
 _MOST_NUMBERS = 30  # larger tables show colours without numbers
 
@@ -54,7 +56,7 @@ def plot_training(path: Path, rows: Sequence[Row]) -> None:
         axes = figure.subplots(len(panels), 1, sharex=True)
         for panel, (name, label) in zip(axes, panels.items(), strict=True):
             lines = {agent: [row[name] for row in own] for agent, own in by_agent.items()}
-            _draw_lines(panel, lines, label, "no network was trained")
+            _draw_lines(panel, few(lines), label, "no network was trained")
         _mark_rounds(axes, max(by_agent.values(), key=len, default=[]))
         axes[-1].set_xlabel("epoch, over all rounds")
         legend(axes[0], "agent")
@@ -77,9 +79,9 @@ def plot_game(path: Path, rows: Sequence[Row]) -> None:
     with picture(path, 8, 9) as figure:
         axes = figure.subplots(4, 1, sharex=True)
         ari, kappa, acceptance, log_joint = axes
-        _draw_lines(ari, aris, "ARI", "no ARI: the objects have no labels", rounds)
+        _draw_lines(ari, few(aris), "ARI", "no ARI: the objects have no labels", rounds)
         _draw_lines(kappa, kappas, "kappa", "no kappa", rounds)
-        _draw_lines(acceptance, rates, "accepted\n(share of proposals)", "no proposals in this mode", rounds)
+        _draw_lines(acceptance, few(rates), "accepted\n(share of proposals)", "no proposals in this mode", rounds)
         _draw_lines(log_joint, joints, "log joint (nats)", "no log joint", rounds)
         for panel in (ari, kappa, acceptance):
             # From a little below what there is, at the next 0.1, so that little changes near 1 can be seen.
@@ -189,12 +191,21 @@ def show_mosaic(axes: Axes, grid: NDArray[np.float64]) -> None:
     bare(axes)
 
 
+def few(lines: Lines, most: int = _MOST_LINES) -> Lines:
+    """Named lines; of more than `most` their mean and the range that they cover, where they are known."""
+    if len(lines) <= most:
+        return lines
+    whole = {"highest": max, "mean": lambda known: sum(known) / len(known), "lowest": min}
+    points = [[value for value in column if value is not None] for column in zip(*lines.values(), strict=True)]
+    return {name: [of(known) if known else None for known in points] for name, of in whole.items()}
+
+
 # -- lines over time -------------------------------------------------------------------------------
 
 
 def _draw_lines(
     axes: Axes,
-    lines: Mapping[str, Sequence[float | None]],
+    lines: Lines,
     label: str,
     otherwise: str,
     rounds: Sequence[int] | None = None,

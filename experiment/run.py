@@ -268,11 +268,15 @@ class _Run:
                 "plot_confusion",
                 (signs, self.objects.labels, names, self.objects.class_names, self.config.signs),
             )
+        if len(names) > 2:
+            matrix = np.array(self.folder.read_json(store.SUMMARY)["kappa_matrix"])
+            pictures["community.png"] = ("plot_community", (matrix, names))
         for name, (function, arguments) in pictures.items():
             try:
-                from experiment import plots
+                from experiment import community_plots, plots
 
-                getattr(plots, function)(self.folder.file(store.PLOTS) / name, *arguments)
+                where = community_plots if function == "plot_community" else plots
+                getattr(where, function)(self.folder.file(store.PLOTS) / name, *arguments)
             except Exception as error:
                 self.printer.note(f"warning: {store.PLOTS}/{name} could not be drawn: {error}")
 

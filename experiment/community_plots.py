@@ -1,0 +1,56 @@
+"""The picture of a community's language: which agents speak alike."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from experiment.sheet import GREY, bare, colormaps, name_ticks, picture
+
+_MOST_NUMBERS = 16  # of more agents the colours stand alone
+
+
+def plot_community(path: Path, kappa: NDArray[np.float64], agent_names: Sequence[str]) -> None:
+    """Kappa of each two of M >= 3 agents (M, M), in the order of a tree that joins those who agree most.
+
+    The tree is by average linkage of 1 - kappa (SciPy); where two branches meet, so far apart are their languages on
+    average.
+    """
+    from scipy.cluster.hierarchy import dendrogram, linkage
+    from scipy.spatial.distance import squareform
+
+    M = len(kappa)
+    apart = np.clip(1 - (kappa + kappa.T) / 2, 0, None)
+    np.fill_diagonal(apart, 0)
+    tree = dendrogram(linkage(squareform(apart, checks=False), "average"), no_plot=True)
+    order = tree["leaves"]
+    side = float(np.clip(0.42 * M, 2.8, 7))
+    names = [agent_names[m] for m in order]
+    with picture(path, side * 1.45 + 1.6, side + 0.9) as figure:
+        branches, matrix = figure.subplots(1, 2, gridspec_kw={"width_ratios": [0.45, 1]})
+        for along, height in zip(tree["icoord"], tree["dcoord"], strict=True):
+            # SciPy puts leaf number i at 10 i + 5.
+            branches.plot(height, (np.array(along) - 5) / 10, color=GREY, linewidth=1.5)
+        branches.set_ylim(M - 0.5, -0.5)
+        branches.set_xlim(max(0.05, 1.05 * apart.max()), 0)
+        branches.set_xlabel("1 − kappa")
+        branches.spines["left"].set_visible(False)
+        name_ticks(branches.yaxis, np.arange(M), names, side / M)
+        branches.yaxis.tick_right()
+        branches.tick_params(axis="y", length=0)
+        branches.grid(False, axis="y")
+        shown = matrix.imshow(
+            kappa[np.ix_(order, order)], cmap=colormaps["viridis"], vmin=min(0.0, float(kappa.min())), vmax=1,
+            interpolation="nearest",
+        )  # fmt: skip
+        if M <= _MOST_NUMBERS:
+            for (i, j), value in np.ndenumerate(kappa[np.ix_(order, order)]):
+                colour = "black" if value > 0.6 else "white"
+                matrix.text(j, i, f"{value:.2f}", ha="center", va="center", color=colour, fontsize=7)
+        name_ticks(matrix.xaxis, np.arange(M), names, side / M)
+        matrix.set_yticks([])
+        bare(matrix)
+        figure.colorbar(shown, ax=matrix, shrink=0.8, pad=0.02).set_label("kappa")

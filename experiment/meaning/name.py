@@ -23,6 +23,7 @@ from experiment.meaning import unseen, vocabulary
 from experiment.meaning.naming import Said, joined, say, score
 from experiment.meaning.trained import Trained, load_trained
 from experiment.meaning.unseen import Unseen
+from experiment.outfile import check_out
 from experiment.show import number
 from experiment.store import atomic_path, to_plain
 
@@ -50,7 +51,7 @@ def name(
     if as_json and out is None:
         raise UsageError("--json needs --out FILE: stdout is where the rows go otherwise")
     if out is not None:
-        _check_out(out, path, images)
+        check_out(out, [path / file for file in (store.MANIFEST, *store.RUN_FILES)] + ([images] if images else []))
     trained = load_trained(path, data_root=data_root)
     if len(trained.shape) != 3:
         raise UsageError(
@@ -125,20 +126,6 @@ def lines(found: Mapping[str, Any]) -> list[str]:
 
 
 # -- writing -----------------------------------------------------------------------------------------
-
-
-def _check_out(out: Path, run: Path, images: Path | None) -> None:
-    """A file may be replaced; anything else, and what was read, may not."""
-    try:
-        if out.exists() and not out.is_file():
-            raise UsageError(f"--out {out} is there already and is no file")
-        if out.parent.exists() and not out.parent.is_dir():
-            raise UsageError(f"--out {out}: {out.parent} is no folder")
-        kept = [run / file for file in (store.MANIFEST, *store.RUN_FILES)] + ([images] if images else [])
-        if out.exists() and any(file.exists() and file.samefile(out) for file in kept):
-            raise UsageError(f"--out {out} would replace what is read")
-    except (OSError, ValueError) as error:
-        raise UsageError(f"--out {out} cannot be used: {getattr(error, 'strerror', None) or error}") from error
 
 
 def _text(table: Iterator[dict[str, Any]], form: str) -> str:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-import string
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import replace
@@ -14,7 +13,10 @@ import torch
 from experiment.config import Config
 from experiment.data.objects import Objects, load
 from experiment.errors import UsageError
+from experiment.graphs import Edges, meetings_of
+from experiment.names import agent_names
 from inference.game import Game
+from inference.meetings import Graph
 from inference.rounds import Member, Progress, Schedule, member, streams_of
 from inference.starts import Start
 from models.agent import Agent
@@ -92,17 +94,32 @@ def schedule_of(config: Config) -> Schedule:
     )
 
 
-def game_of(config: Config, device: torch.device) -> Game:
-    """The rules of the game, with a uniform prior of signs."""
+def game_of(config: Config, device: torch.device, edges: Edges | None = None) -> Game:
+    """The rules of the game, with a uniform prior of signs. UsageError from `graphs.meetings_of`.
+
+    edges: who meets whom, where it is known already, as for a run that goes on: a file of them may have changed.
+    """
+    if edges is None:
+        meetings = meetings_of(config.meet, config.agents, config.seed, synchronous=config.synchronous)
+    else:
+        meetings = Graph(edges, config.synchronous)
     log_prior = torch.full((config.signs,), 1 / config.signs, dtype=torch.float64, device=device).log()
-    return Game(log_prior, config.mode, config.listener_state, config.acceptance, config.split_merge)
+    return Game(
+        log_prior,
+        config.mode,
+        config.listener_state,
+        config.acceptance,
+        config.split_merge,
+        meetings,
+        config.recursion,
+    )
 
 
 def build_members(config: Config, objects: Objects, device: torch.device) -> list[Member]:
     """The agents A, B, ... with fresh weights. Each sees its own view of the objects and nothing else."""
     schedule = schedule_of(config)
     members = []
-    for name, view in zip(string.ascii_uppercase, objects.views, strict=False):
+    for name, view in zip(agent_names(len(objects.views)), objects.views, strict=True):
         streams = streams_of(config.seed, name, device)
         agent = build_agent(config, tuple(view.shape[1:]), streams["init"], device)
         members.append(member(name, agent, view.to(device), streams, schedule))

@@ -12,7 +12,7 @@ import difflib
 import json
 import math
 import tomllib
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -28,6 +28,9 @@ MODE_ALIASES = {"-1": "com", "0": "no-com", "1": "all"}
 
 # No whole number is larger, if nothing smaller is said: beyond it lie mistypings and the limits of int64.
 _MOST = 10**9
+
+# Names that one proposal of the recursive game may take: more are hours for a sweep of a thousand objects.
+_MOST_NAMES = 10**5
 
 
 def _setting(
@@ -81,6 +84,26 @@ class Config:
         choices=LISTENER_STATES,
     )
     acceptance: str = _setting("mh", "text", f"acceptance rule: {', '.join(RULES)}", group="game")
+    meet: str = _setting(
+        "together",
+        "text",
+        "who meets whom: together: everyone at once; in pairs: complete, ring, star, random-pairs, small-world:P, "
+        "bridges:B, or a file with two agents' names a line",
+        group="game",
+    )
+    recursion: str = _setting(
+        "os",
+        "text",
+        "how three or more that meet together make a proposal: exact: a draw from what all of them know; os: one "
+        "sample that is passed on; ll:T: by inner games of T proposals",
+        group="game",
+    )
+    synchronous: bool = _setting(
+        False,
+        "bool",
+        "all pairs of a sweep meet at the same time, and agents learn from what they heard when it is over",
+        group="game",
+    )
     start: str = _setting(
         "merge",
         "text",
@@ -134,7 +157,10 @@ class Config:
     download: bool = _setting(False, "bool", "fetch a missing data set into --data-root", group="objects")
     limit: int | None = _setting(None, "int", "use the first N objects", group="objects", least=1)
     views: tuple[float, ...] = _setting(
-        (0.0, 45.0), "numbers", "degrees by which each agent's view is turned", group="objects"
+        (0.0, 45.0),
+        "numbers",
+        "degrees by which each agent's view is turned; of M != 2 agents, if not given, from 0 by steps of 100 / M",
+        group="objects",
     )
     classes: int = _setting(6, "int", "synthetic objects: how many classes", group="objects", least=3)
     ambiguity: float = _setting(
@@ -147,7 +173,7 @@ class Config:
     dimension: int = _setting(
         4, "int", "synthetic objects: how many features each has", group="objects", least=1, most=1_000
     )
-    agents: int = _setting(2, "int", "how many agents there are (M)", group="agents", least=2)
+    agents: int = _setting(2, "int", "how many agents there are (M)", group="agents", least=2, most=1_000)
     network: str = _setting("mlp", "text", "encoder and decoder", group="agents", choices=NETWORKS)
     likelihood: str = _setting("bernoulli", "text", "p(x | z)", group="agents", choices=LIKELIHOODS)
     mixture: str = _setting("normal-wishart", "text", "p(z | w)", group="agents", choices=MIXTURES)
@@ -209,6 +235,8 @@ def resolve(flags: Mapping[str, Any], file: Path | None = None) -> Config:
         values |= read_file(file)
     for name, typed in flags.items():
         values[name] = _checked(name, _from_text(name, typed), flag(name))
+    if values.get("agents", 2) != 2 and "views" not in values:
+        values["views"] = tuple(100 * m / values["agents"] for m in range(values["agents"]))
     config = Config(**values)
     _check_together(config)
     return config
@@ -337,14 +365,23 @@ def _checked(name: str, value: Any, place: str) -> Any:
         raise UsageError(f"{place} must be finite; it is {value!r}")
     if rule["above"] is not None and value <= rule["above"]:
         raise UsageError(f"{place} must be more than {rule['above']}; it is {value}")
-    if name == "acceptance":
-        from inference.proposals import acceptance_rule
-
+    if name in ("acceptance", "recursion"):
         try:
-            acceptance_rule(value)
+            _parser_of(name)(value)
         except ValueError as error:
             raise UsageError(f"{place} {error}") from None
     return value
+
+
+def _parser_of(name: str) -> Callable[[str], Any]:
+    """What takes the text of a setting that is a small language of its own; its module imports torch."""
+    if name == "acceptance":
+        from inference.proposals import acceptance_rule
+
+        return acceptance_rule
+    from inference.recursion import inner_length
+
+    return inner_length
 
 
 def _shortened(number: float) -> str:
@@ -354,10 +391,9 @@ def _shortened(number: float) -> str:
 
 
 def _check_together(config: Config) -> None:
-    if config.agents != 2:
-        raise UsageError(f"--agents must be 2: games of more agents are not there yet; it is {config.agents}")
     if len(config.views) != config.agents:
         raise UsageError(f"--views must have one entry per agent, {config.agents}; it has {len(config.views)}")
+    _check_community(config)
     if config.burn_in >= config.sweeps:
         raise UsageError(
             f"--burn-in must be less than --sweeps = {config.sweeps}, so that draws are left; it is {config.burn_in}"
@@ -370,6 +406,29 @@ def _check_together(config: Config) -> None:
             )
         if config.signs < 3:
             raise UsageError(f"--split-merge {config.split_merge} needs --signs 3 or more; there are {config.signs}")
+
+
+def _check_community(config: Config) -> None:
+    """What many agents can play, and what would take them forever."""
+    default = {name: FIELDS[name].default for name in ("meet", "recursion")}
+    together = config.meet == default["meet"]
+    if config.synchronous and together:
+        raise UsageError("--synchronous is for agents that meet in pairs: give --meet too")
+    if config.recursion != default["recursion"] and not together:
+        raise UsageError(f"--recursion {config.recursion} is for agents that meet together; --meet is {config.meet}")
+    if config.agents == 2 or not together or config.mode in ("no-com", "gibbs"):
+        return
+    if config.listener_state == "speaker-sample":
+        raise UsageError("--listener-state speaker-sample is a rule for two, or for pairs: give --meet too")
+    if config.recursion == "exact" and config.acceptance != "mh":
+        raise UsageError("--recursion exact needs --acceptance mh, by which all agents between accept")
+    if config.recursion.startswith("ll:"):
+        names = int(config.recursion[3:]) ** (config.agents - 2)
+        if names > _MOST_NAMES:
+            raise UsageError(
+                f"--recursion {config.recursion} of {config.agents} agents takes {_shortened(names)} names of the "
+                f"first speaker for each proposal, more than {_MOST_NAMES}; give a smaller T, or os"
+            )
 
 
 def _toml(value: Any) -> str:

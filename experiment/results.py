@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from itertools import combinations
 from typing import Any
 
 import numpy as np
@@ -11,6 +12,7 @@ from numpy.typing import NDArray
 from experiment import scores
 from experiment.config import Config
 from experiment.data.objects import Objects
+from experiment.graphs import Edges, distances
 from experiment.posterior.traces import Trace
 from inference.rounds import Played
 from inference.svi import Loss
@@ -33,6 +35,7 @@ def host_trace(played: Played, names: Sequence[str], config: Config) -> Trace:
         signs_count=config.signs,
         mode=config.mode,
         means=None if trace.means is None else trace.means.cpu().numpy(),
+        heard=trace.heard.numpy() if config.mode in ("com", "all") else None,
     )
 
 
@@ -41,7 +44,9 @@ def sweep_rows(round: int, trace: Trace, played: Played, labels: NDArray[Any] | 
     rows = []
     spoken = trace.spoken[0]
     heard = trace.mode in ("com", "all")
+    acceptance = trace.acceptance()[0]
     not_a_number, splits = played.trace.not_a_number[0].tolist(), played.trace.splits[0].tolist()
+    messages = played.trace.messages[0].tolist()
     for t, signs in enumerate(trace.signs[0]):
         rows.append(
             {
@@ -52,12 +57,17 @@ def sweep_rows(round: int, trace: Trace, played: Played, labels: NDArray[Any] | 
                     name: {"ari": scores.ari(own, labels)} for name, own in zip(trace.agent_names, signs, strict=True)
                 },
                 "kappa": scores.mean_pairwise_kappa(spoken[t]),
-                "accepted": trace.accepted_by_direction(0, t) if heard else None,
+                "accepted": (accepted := trace.accepted_by_direction(0, t)) if heard else None,
+                # None of an agent that heard nothing in this sweep
                 "acceptance": (
-                    {name: count / signs.shape[1] for name, count in trace.accepted_by_direction(0, t).items()}
+                    {
+                        name: share if share == share else None
+                        for name, share in zip(accepted, acceptance[t].tolist(), strict=True)
+                    }
                     if heard
                     else None
                 ),
+                "messages": messages[t],
                 "not_a_number": not_a_number[t],
                 "splits": splits[t],
                 "log_joint": float(trace.log_joint[0, t]),
@@ -74,11 +84,16 @@ def summarise(
     rows: Sequence[Mapping[str, Any]],
     bounds: Mapping[str, Loss | None],
     *,
+    edges: Edges | None,
     round: int,
     seconds: float,
     device: str,
 ) -> dict[str, Any]:
-    """summary.json: scores of the final draw of chain 0, and their means over the sweeps after burn-in (`*_mean`)."""
+    """summary.json: scores of the final draw of chain 0, and their means over the sweeps after burn-in (`*_mean`).
+
+    edges: who met whom, where that is a graph. kappa is the mean over all pairs of agents; messages are names said in
+    a sweep, of all objects.
+    """
     kept = rows[config.burn_in :]
     last = rows[-1]
     signs, spoken = trace.signs[0, -1], trace.spoken[0, -1]
@@ -109,7 +124,11 @@ def summarise(
         "kappa": last["kappa"],
         "kappa_mean": _mean([row["kappa"] for row in kept]),
         "kappa_of": "what each agent would say alone" if trace.alone is not None else "signs",
-        "kappa_matched": scores.matched_kappa(spoken[0], spoken[1]),
+        "kappa_matched": float(np.mean([scores.matched_kappa(a, b) for a, b in combinations(spoken, 2)])),
+        "kappa_matrix": scores.kappa_matrix(spoken).tolist(),
+        "kappa_fleiss": scores.fleiss_kappa(spoken),
+        "kappa_by_distance": _by_distance(config, scores.kappa_matrix(spoken), edges),
+        "messages": _mean([row["messages"] for row in kept]),
         "acceptance": (
             {name: _mean([row["acceptance"][name] for row in kept]) for name in last["acceptance"]}
             if last["acceptance"]
@@ -119,6 +138,16 @@ def summarise(
         "log_evidence": last["log_evidence"],
         "log_evidence_mean": _mean([row["log_evidence"] for row in kept]),
         "warnings": warnings_of(config, trace, bounds),
+    }
+
+
+def _by_distance(config: Config, matrix: NDArray[np.float64], edges: Edges | None) -> dict[str, float] | None:
+    """Mean kappa of the pairs of agents that so many edges lie between; None where no graph says."""
+    if edges is None:
+        return None
+    return {
+        str(length): float(np.mean([matrix[pair] for pair in pairs]))
+        for length, pairs in distances(edges, config.agents).items()
     }
 
 

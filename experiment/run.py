@@ -35,12 +35,15 @@ from experiment.community import (
 from experiment.config import Config
 from experiment.data.objects import Objects
 from experiment.errors import RunError, UsageError
+from experiment.graphs import Edges
 from experiment.posterior.netcdf import save_posterior
 from experiment.posterior.traces import Trace
 from experiment.results import host_trace, summarise, sweep_rows
 from experiment.show import Printer
 from experiment.store import RunFolder
-from inference.rounds import LearningError, Member, Played, Progress, run_rounds
+from inference.game import Game
+from inference.meetings import Graph
+from inference.rounds import Member, Played, Progress, RoundError, run_rounds
 from inference.svi import Loss, bound
 from models.randomness import stream
 
@@ -55,13 +58,14 @@ def train(config: Config, *, command_line: Sequence[str] = (), printer: Printer 
     memory.check(config, 1, 1, device)  # what is hopeless however few objects there are need not wait for them
     objects, config = load_objects(config)
     memory.check(config, objects.count, config.latent_dim, device)
+    game = game_of(config, device)
     path = config.run_dir or _free_folder(config)
     with RunFolder.create(path, overwrite=config.overwrite) as folder:
-        folder.start_manifest(_manifest(config, objects, device, command_line))
+        folder.start_manifest(_manifest(config, objects, game, device, command_line))
         folder.write_text(store.CONFIG, settings.to_toml(config))
         with _status(folder):
             members = build_members(config, objects, device)
-            return _Run(config, objects, members, Progress(0), folder, printer, spent=0.0).go()
+            return _Run(config, objects, game, members, Progress(0), folder, printer, spent=0.0).go()
 
 
 def resume(
@@ -83,6 +87,7 @@ def resume(
         if manifest.get("checksum") != objects.checksum:
             raise UsageError(f"--resume {path}: the objects of {config.dataset} are not those of the run")
         memory.check(config, objects.count, config.latent_dim, device)
+        game = game_of(config, device, edges=_edges_of(manifest, config, folder))
         members = build_members(config, objects, device)
         progress, spent = Progress(0), 0.0
         if folder.file(store.CHECKPOINT).exists() or folder.file(store.PREVIOUS).exists():
@@ -111,7 +116,7 @@ def resume(
             status="running", settings=settings.plain(config), resumed=[*history, list(command_line)]
         )
         with _status(folder):
-            return _Run(config, objects, members, progress, folder, printer, spent).go()
+            return _Run(config, objects, game, members, progress, folder, printer, spent).go()
 
 
 class _Run:
@@ -121,6 +126,7 @@ class _Run:
         self,
         config: Config,
         objects: Objects,
+        game: Game,
         members: list[Member],
         progress: Progress,
         folder: RunFolder,
@@ -129,6 +135,7 @@ class _Run:
     ) -> None:
         self.config = config
         self.objects = objects
+        self.game = game
         self.members = members
         self.state = progress
         self.folder = folder
@@ -141,11 +148,10 @@ class _Run:
     def go(self) -> dict[str, Any]:
         """All rounds that are left, then the pictures; returns the summary."""
         self.printer.objects(self.objects, self.config.views, self.config.signs)
-        game, schedule = game_of(self.config, self.device), schedule_of(self.config)
         try:
-            for played in run_rounds(game, schedule, self.members, self.state, self):
+            for played in run_rounds(self.game, schedule_of(self.config), self.members, self.state, self):
                 self._keep(played)
-        except LearningError as error:
+        except RoundError as error:
             raise RunError(f"{error} (run folder: {self.folder.path})") from error
         self._draw()
         summary = self.folder.read_json(store.SUMMARY)
@@ -206,6 +212,7 @@ class _Run:
                 trace,
                 rows,
                 self._bounds(played),
+                edges=self.game.meetings.edges if isinstance(self.game.meetings, Graph) else None,
                 round=played.round,
                 seconds=round(seconds, 1),
                 device=str(self.device),
@@ -296,6 +303,21 @@ def _refuse_changes(config: Config, manifest: dict[str, Any], folder: RunFolder)
             )
 
 
+def _edges_of(manifest: dict[str, Any], config: Config, folder: RunFolder) -> Edges | None:
+    """Who met whom in the run so far; None where no graph says."""
+    edges = manifest.get("edges")
+    if edges is None:
+        return None
+    agents = range(config.agents)
+    try:
+        found = tuple((int(a), int(b)) for a, b in edges)
+    except (TypeError, ValueError):
+        found = ((-1, -1),)
+    if not all(a in agents and b in agents and a != b for a, b in found):
+        raise UsageError(f"{folder.file(store.MANIFEST)} is damaged: its edges are not pairs of agents")
+    return found
+
+
 def _is_of_round(row: Mapping[str, Any], config: Config) -> bool:
     """False for the sweeps by which a last round was longer than it would have been with more rounds after it."""
     return row["kind"] != "sweep" or row.get("sweep", 0) <= schedule_of(config).sweeps_between()
@@ -332,8 +354,11 @@ def _free_folder(config: Config) -> Path:
     return path
 
 
-def _manifest(config: Config, objects: Objects, device: torch.device, command_line: Sequence[str]) -> dict[str, Any]:
+def _manifest(
+    config: Config, objects: Objects, game: Game, device: torch.device, command_line: Sequence[str]
+) -> dict[str, Any]:
     return {
+        "edges": game.meetings.edges if isinstance(game.meetings, Graph) else None,
         "command_line": list(command_line),
         "settings": settings.plain(config),
         "seed": config.seed,

@@ -25,7 +25,7 @@ Edges, all without a warning:
 
 from __future__ import annotations
 
-from itertools import combinations, pairwise
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -105,12 +105,45 @@ def matched_kappa(a: ArrayLike, b: ArrayLike) -> float:
     return _kappa(matched)
 
 
+def kappa_matrix(signs: ArrayLike) -> NDArray[np.float64]:
+    """`kappa` of each pair of the M >= 2 agents of `signs` (M, N): (M, M), with ones on the diagonal."""
+    agreed, counts, n = _agreement(signs)
+    by_chance = counts @ counts.T
+    # As in `_kappa`: whole numbers up to one division, and 1 where both always give the same one sign.
+    always = by_chance == n**2
+    return np.where(always, 1.0, (n * agreed - by_chance) / np.where(always, 1, n**2 - by_chance))
+
+
 def mean_pairwise_kappa(signs: ArrayLike) -> float:
     """`kappa` averaged over all pairs of the M >= 2 agents of `signs` (M, N)."""
+    matrix = kappa_matrix(signs)
+    return float(np.mean(matrix[np.triu_indices(len(matrix), 1)]))
+
+
+def fleiss_kappa(signs: ArrayLike) -> float:
+    """Agreement of all M >= 2 agents of `signs` (M, N) at once, beyond chance (Fleiss 1971); 1 if all are one sign.
+
+    Chance is one distribution of signs for all agents, and not, as for Cohen's, each one's own.
+    """
+    agreed, counts, n = _agreement(signs)
+    M = len(agreed)
+    observed = (int(agreed.sum()) - M * n) / (M * (M - 1) * n)
+    chance = float(((counts.sum(axis=0) / (M * n)) ** 2).sum())
+    return 1.0 if chance == 1 else (observed - chance) / (1 - chance)
+
+
+def _agreement(signs: ArrayLike) -> tuple[IntArray, IntArray, int]:
+    """On how many objects each two agents agree (M, M), how often each gives each sign (M, K), and N."""
     signs = np.asarray(signs)
     if signs.ndim != 2 or len(signs) < 2:
         raise ValueError(f"kappa needs the signs of two or more agents, (M, N); got the shape {signs.shape}")
-    return float(np.mean([kappa(a, b) for a, b in combinations(signs, 2)]))
+    codes = _codes(signs)
+    agreed = np.zeros((len(signs), len(signs)))
+    for k in range(int(codes.max()) + 1):
+        given = (codes == k).astype(np.float64)  # products of whole numbers below 2**53 are exact, and quick
+        agreed += given @ given.T
+    counts = np.stack([np.bincount(own, minlength=int(codes.max()) + 1) for own in codes])
+    return agreed.astype(np.intp), counts.astype(np.intp), signs.shape[1]
 
 
 def successive_ari(draws: ArrayLike) -> NDArray[np.float64]:

@@ -7,6 +7,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from experiment.data.objects import Objects
+from experiment.names import agent_names
 from inference.svi import Loss
 
 # A line for the first, every so manieth, and the last.
@@ -49,7 +50,7 @@ class Printer:
         self.say(f"Objects: {objects.count}, categories: {categories}, signs: {signs}")
         shape = "x".join(map(str, objects.views[0].shape[1:]))
         if objects.views[0].dim() == 4:
-            turned = ", ".join(f"{name} {angle:g}" for name, angle in zip("ABCDEFGH", views, strict=False))
+            turned = ", ".join(f"{name} {angle:g}" for name, angle in zip(agent_names(len(views)), views, strict=True))
             self.say(f"Views: {shape}, turned by degrees: {turned}")
         else:
             self.say(f"Views: {shape} features each")

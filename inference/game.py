@@ -1,7 +1,9 @@
-"""The schedule of the naming game: who speaks to whom in a sweep, in each mode, for M agents and C chains.
+"""The naming game: what happens in a sweep, in each mode, for M agents and C chains.
 
 A sweep of two agents A, B is A speaks and B listens, then B speaks and A listens; each listener redraws its own
-parameters given its own signs before it speaks (Taniguchi et al. 2023, algorithm 1).
+parameters given its own signs before it speaks (Taniguchi et al. 2023, algorithm 1). With more agents every encounter
+of `inference.meetings` is such a turn, its proposal made by one agent or by several, recursively
+(`inference.recursion`).
 
 Modes
     com     Metropolis-Hastings: a proposal is accepted by the listener's rule
@@ -16,7 +18,8 @@ Listener states, what a proposal is compared with (com and all)
                     public reference's rule. It is not
                     a Markov chain of the posterior: the accepted sign updates the parameters and is forgotten
 
-What is proved, for two agents: with the parameters held fixed, `chain`, `shared` and `gibbs` have the posterior of the
+What is proved, for two agents, and for more that meet all together with the recursion `exact`: with the parameters
+held fixed, `chain`, `shared` and `gibbs` have the posterior of the
 signs given all percepts as their stationary law. With the parameters redrawn, `shared` and `gibbs` sample the
 joint posterior of signs and parameters. `chain` does not exactly: each agent's parameters then follow its own
 copy of the signs, and the two conditionals belong to no one joint law (docs/correctness.md measures it).
@@ -31,8 +34,10 @@ from typing import Any, NamedTuple, cast
 import torch
 from torch import Tensor
 
-from inference.metropolis import draw, step
+from inference.meetings import Encounter, Meetings, Together
+from inference.metropolis import answer, draw
 from inference.proposals import acceptance_rule, joint_logits, proposal_logits
+from inference.recursion import Voice, inner_length, propose
 from inference.splits import split_merge
 from inference.types import Belief, Divider, Info, Player, State
 
@@ -43,6 +48,7 @@ class Game:
 
     split_merge: steps of `inference.splits` that each agent proposes in a sweep; more than 0 only where one sign is
     shared (ValueError otherwise).
+    meetings: who meets whom. recursion: how three or more in an encounter make a proposal.
     """
 
     log_prior: Tensor
@@ -50,10 +56,13 @@ class Game:
     listener_state: str = "chain"
     acceptance: str = "mh"
     split_merge: int = 0
+    meetings: Meetings = Together()
+    recursion: str = "os"
 
     def __post_init__(self) -> None:
         if self.split_merge and not shares(self):
             raise ValueError("split-merge steps need signs that agents share: mode gibbs, or listener state shared")
+        inner_length(self.recursion)
 
     @property
     def K(self) -> int:  # noqa: N802 - the letter of the mathematics
@@ -67,6 +76,8 @@ class Trace(NamedTuple):
     signs: Tensor  # (C, T, M, N) int16
     alone: Tensor | None  # (C, T, M, N) int16, each agent's own best sign; kept where signs are shared
     accepted: Tensor  # (C, T, M)
+    heard: Tensor  # (T, M)
+    messages: Tensor  # (C, T)
     not_a_number: Tensor  # (C, T)
     splits: Tensor  # (C, T)
     log_joint: Tensor  # (C, T)
@@ -79,7 +90,7 @@ def joined(first: Trace, then: Trace) -> Trace:
     tensors = first._asdict()
     for name, after in then._asdict().items():
         if after is not None:
-            tensors[name] = torch.cat([tensors[name], after], dim=1)
+            tensors[name] = torch.cat([tensors[name], after], dim=0 if name == "heard" else 1)
     return Trace(**tensors)
 
 
@@ -93,32 +104,23 @@ def init(players: Sequence[Player], generators: Sequence[torch.Generator], signs
 
 
 def sweep(
-    game: Game, players: Sequence[Player], generators: Sequence[torch.Generator], state: State
+    game: Game,
+    players: Sequence[Player],
+    generators: Sequence[torch.Generator],
+    state: State,
+    number: int = 0,
 ) -> tuple[State, Info]:
-    """Every agent listens once (com, all), or every agent redraws its signs once (no-com, gibbs)."""
-    accepted = torch.zeros(state.signs.shape[:2], dtype=torch.int64, device=state.signs.device)
-    not_a_number = torch.zeros(len(state.signs), dtype=torch.int64, device=state.signs.device)
+    """Every encounter of sweep `number` (com, all), or every agent redraws its signs once (no-com, gibbs)."""
+    counts = torch.zeros(state.signs.shape[:2], dtype=torch.int64, device=state.signs.device)
+    told = Info(counts, [0] * len(players), counts[:, 0], counts[:, 0], counts[:, 0], counts[:, 0], counts[:, 0])
     if game.mode in ("com", "all"):
-        rule = acceptance_rule("constant:1" if game.mode == "all" else game.acceptance)
-        for speaker, listener in schedule(len(players)):
-            turn = step(
-                generators[speaker],
-                generators[listener],
-                game.log_prior,
-                state.beliefs[speaker].table,
-                state.beliefs[listener].table,
-                (state.private if game.listener_state == "speaker-sample" else state.signs)[:, listener],
-                rule,
-            )
-            accepted[:, listener] += turn.accepted.sum(-1)
-            not_a_number += turn.not_a_number.sum(-1)
-            hearers = list(range(len(players))) if shares(game) else [listener]
-            state = State(
-                signs=_put(state.signs, hearers, turn.signs),
-                private=_put(state.private, [speaker], turn.proposed),
-                beliefs=state.beliefs,
-            )
-            state = _redraw(game, players, generators, state, hearers)
+        for encounter in game.meetings.encounters(len(players), number):
+            state, told = _meet(game, generators, state, encounter, told)
+            if not game.meetings.synchronous:
+                state = _redraw(game, players, generators, state, _hearers(game, encounter, len(players)))
+        if game.meetings.synchronous:
+            heard = [m for m, times in enumerate(told.heard) if times or shares(game)]
+            state = _redraw(game, players, generators, state, heard)
     else:
         if game.mode == "gibbs":
             logits = joint_logits(game.log_prior, [belief.table for belief in state.beliefs])
@@ -133,10 +135,46 @@ def sweep(
                 dim=1,
             )
         state = _redraw(game, players, generators, State(signs, signs, state.beliefs), range(len(players)))
-    splits = torch.zeros_like(not_a_number)
     if game.split_merge:
         state, splits = _split_merge(game, cast(Sequence[Divider], players), generators, state)
-    return state, Info(accepted, not_a_number, splits, log_joint(game, state), _evidence(state))
+        told = told._replace(splits=splits)
+    return state, told._replace(log_joint=log_joint(game, state), evidence=_evidence(state))
+
+
+def _meet(
+    game: Game,
+    generators: Sequence[torch.Generator],
+    state: State,
+    encounter: Encounter,
+    told: Info,
+) -> tuple[State, Info]:
+    """One encounter: its proposal and the listener's answer."""
+    *speakers, listener = encounter
+    rule = acceptance_rule("constant:1" if game.mode == "all" else game.acceptance)
+    current = state.private if game.listener_state == "speaker-sample" else state.signs
+    voices = [Voice(generators[m], state.beliefs[m].table, current[:, m]) for m in speakers]
+    proposal = propose(game.log_prior, voices, rule, 1 if game.mode == "all" else inner_length(game.recursion))
+    turn = answer(generators[listener], state.beliefs[listener].table, proposal.signs, current[:, listener], rule)
+    accepted, heard = told.accepted.clone(), list(told.heard)
+    accepted[:, listener] += turn.accepted.sum(-1)
+    heard[listener] += 1
+    told = told._replace(
+        accepted=accepted,
+        heard=heard,
+        messages=told.messages + proposal.messages,
+        not_a_number=told.not_a_number + turn.not_a_number.sum(-1),
+    )
+    state = State(
+        signs=_put(state.signs, _hearers(game, encounter, state.signs.shape[1]), turn.signs),
+        private=_put(state.private, speakers[:1], turn.proposed),
+        beliefs=state.beliefs,
+    )
+    return state, told
+
+
+def _hearers(game: Game, encounter: Encounter, M: int) -> Sequence[int]:
+    """Who, of M agents, holds the listener's sign."""
+    return range(M) if shares(game) else encounter[-1:]
 
 
 def _split_merge(
@@ -158,11 +196,6 @@ def shares(game: Game) -> bool:
     return game.mode == "gibbs" or (game.mode in ("com", "all") and game.listener_state == "shared")
 
 
-def schedule(M: int) -> list[tuple[int, int]]:
-    """(speaker, listener) of one sweep: each agent speaks to the next, and the last to the first."""
-    return [(m, (m + 1) % M) for m in range(M)]
-
-
 def play(
     game: Game,
     players: Sequence[Player],
@@ -171,9 +204,13 @@ def play(
     sweeps: int,
     progress: Callable[[Iterable[int]], Iterable[int]] = iter,
     *,
+    first: int = 0,
     keep_means: bool = True,
 ) -> tuple[State, Trace]:
-    """`sweeps` sweeps and their trace. Nothing leaves the device before the last one is done."""
+    """`sweeps` sweeps, numbered from `first`, and their trace. Nothing leaves the device before the last is done.
+
+    (But for `exact` recursion, which must know which objects are still being named.)
+    """
     C, M, N = state.signs.shape
     means = component_means(state) if keep_means else None
     device = state.signs.device
@@ -182,6 +219,8 @@ def play(
         signs=torch.empty(C, sweeps, M, N, dtype=torch.int16, device=device),
         alone=torch.empty(C, sweeps, M, N, dtype=torch.int16, device=device) if shares(game) else None,
         accepted=torch.empty(C, sweeps, M, dtype=torch.int64, device=device),
+        heard=torch.empty(sweeps, M, dtype=torch.int64),
+        messages=torch.empty(C, sweeps, dtype=torch.int64, device=device),
         not_a_number=torch.empty(C, sweeps, dtype=torch.int64, device=device),
         splits=torch.empty(C, sweeps, dtype=torch.int64, device=device),
         log_joint=torch.empty(C, sweeps, **real),
@@ -189,11 +228,13 @@ def play(
         means=None if means is None else torch.empty(C, sweeps, *means.shape[1:], **real),
     )
     for t in progress(range(sweeps)):
-        state, info = sweep(game, players, generators, state)
+        state, info = sweep(game, players, generators, state, first + t)
         trace.signs[:, t] = state.signs
         if trace.alone is not None:
             trace.alone[:, t] = alone(game, state)
         trace.accepted[:, t] = info.accepted
+        trace.heard[t] = torch.tensor(info.heard)
+        trace.messages[:, t] = info.messages
         trace.not_a_number[:, t] = info.not_a_number
         trace.splits[:, t] = info.splits
         trace.log_joint[:, t] = info.log_joint
@@ -243,7 +284,7 @@ def _redraw(
     return state._replace(beliefs=tuple(beliefs))
 
 
-def _put(signs: Tensor, agents: list[int], new: Tensor) -> Tensor:
+def _put(signs: Tensor, agents: Iterable[int], new: Tensor) -> Tensor:
     """A copy of signs (C, M, N) in which `agents` have `new` (C, N)."""
     result = signs.clone()
     for m in agents:  # one by one: a list as an index would be copied to the device

@@ -33,6 +33,21 @@ def draw(generator: torch.Generator, logits: Tensor) -> Tensor:
     return (cumulated <= level.unsqueeze(-1)).sum(-1)
 
 
+def answer(generator: torch.Generator, listener_table: Tensor, proposed: Tensor, current: Tensor, rule: Rule) -> Turn:
+    """A listener accepts what is `proposed` (C, N), or keeps its `current` (C, N): its table (C, N, K)."""
+    offered = offer(listener_table, proposed, current)
+    log_u = torch.rand(current.shape, generator=generator, dtype=torch.float64, device=current.device).log()
+    # Two impossible signs are a rejection, also by rules that never look at the ratio.
+    not_a_number = offered.log_ratio.isnan()
+    accepted = (log_u < rule(offered)) & ~not_a_number
+    return Turn(
+        signs=torch.where(accepted, proposed, current),
+        proposed=proposed,
+        accepted=accepted,
+        not_a_number=not_a_number,
+    )
+
+
 def step(
     speaker_generator: torch.Generator,
     listener_generator: torch.Generator,
@@ -47,14 +62,4 @@ def step(
     Each agent draws from its own generator, so that one agent's randomness never depends on another's.
     """
     proposed = draw(speaker_generator, proposal_logits(log_prior, speaker_table))
-    offered = offer(listener_table, proposed, current)
-    log_u = torch.rand(current.shape, generator=listener_generator, dtype=torch.float64, device=current.device).log()
-    # Two impossible signs are a rejection, also by rules that never look at the ratio.
-    not_a_number = offered.log_ratio.isnan()
-    accepted = (log_u < rule(offered)) & ~not_a_number
-    return Turn(
-        signs=torch.where(accepted, proposed, current),
-        proposed=proposed,
-        accepted=accepted,
-        not_a_number=not_a_number,
-    )
+    return answer(listener_generator, listener_table, proposed, current, rule)

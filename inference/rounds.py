@@ -25,11 +25,13 @@ import torch
 from torch import Tensor
 
 from inference.game import Game, Trace, init, joined, play
+from inference.recursion import EndlessGameError
 from inference.starts import Start, begin
 from inference.svi import Learner, Loss, NotFiniteError
 from inference.types import State
 from models.agent import Agent
 from models.mixtures import Components
+from models.percepts import Percepts
 from models.randomness import copied, stream
 
 STREAMS = ("init", "learn", "perceive", "play")
@@ -100,8 +102,8 @@ class Watcher(Protocol):
         """`steps`, shown as they pass."""
 
 
-class LearningError(ArithmeticError):
-    """A loss or a log joint was not finite; says in which round, and where in it."""
+class RoundError(ArithmeticError):
+    """A round cannot be finished: something is not finite, or a game has no end. Says which round, and where."""
 
 
 def member(name: str, agent: Agent, x: Tensor, streams: dict[str, torch.Generator], schedule: Schedule) -> Member:
@@ -133,9 +135,24 @@ def _round(game: Game, schedule: Schedule, members: Sequence[Member], progress: 
     for one, player in zip(members, players, strict=True):
         # The last step of learning may have done what no loss has told of.
         if not player.z.isfinite().all():
-            raise LearningError(f"round {number}, agent {one.name}: percepts are not finite; a smaller --lr may help")
+            raise RoundError(f"round {number}, agent {one.name}: percepts are not finite; a smaller --lr may help")
     generators = [one.streams["play"] for one in members]
 
+    try:
+        return _play(game, schedule, players, generators, progress, watcher)
+    except EndlessGameError as error:
+        raise RoundError(f"round {number}: {error}") from error
+
+
+def _play(
+    game: Game,
+    schedule: Schedule,
+    players: Sequence[Percepts],
+    generators: Sequence[torch.Generator],
+    progress: Progress,
+    watcher: Watcher,
+) -> Played:
+    number = progress.done
     signs, evidence = progress.signs, None
     if signs is None:
         signs, evidence = begin(schedule.start, game, players, generators, schedule.chains)
@@ -148,6 +165,7 @@ def _round(game: Game, schedule: Schedule, members: Sequence[Member], progress: 
         state,
         between,
         lambda steps: watcher.progress(steps, f"round {number}: game"),
+        first=number * between,
         keep_means=schedule.keep_means,
     )
     progress.done = number + 1
@@ -161,11 +179,12 @@ def _round(game: Game, schedule: Schedule, members: Sequence[Member], progress: 
             state,
             schedule.sweeps - between,
             lambda steps: watcher.progress(steps, f"round {number}: game, played on"),
+            first=number * between + between,
             keep_means=schedule.keep_means,
         )
         trace = joined(trace, more)
     if not trace.log_joint.isfinite().all():
-        raise LearningError(f"round {number}: the log joint of the game is not finite, so the percepts are not")
+        raise RoundError(f"round {number}: the log joint of the game is not finite, so the percepts are not")
     return Played(number, trace, state.signs, first_chain(state), evidence)
 
 
@@ -182,7 +201,7 @@ def _learn(one: Member, m: int, number: int, schedule: Schedule, progress: Progr
             progress=lambda steps: watcher.progress(steps, f"round {number}: agent {one.name} learns"),
         )
     except NotFiniteError as error:
-        raise LearningError(f"round {number}, agent {one.name}: {error}; a smaller --lr may help") from error
+        raise RoundError(f"round {number}, agent {one.name}: {error}; a smaller --lr may help") from error
 
 
 def first_chain(state: State) -> tuple[Components, ...]:

@@ -57,6 +57,9 @@ def begin(
 
     The evidence is (C, 1, tries), summed over agents; in `no-com`, where each agent keeps its own best, (C, M, tries).
     """
+    if game.recursion == "exact":
+        # A start need not be exact, and is played with percepts that nobody has agreed on yet: it could take forever.
+        game = replace(game, recursion="os")
     if game.mode == "no-com":
         each = [
             _begin(start, game, [player], [generator], chains)

@@ -5,6 +5,7 @@ Shapes: C chains, M agents, N objects, K signs.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any, NamedTuple, Protocol
 
 import torch
@@ -73,7 +74,9 @@ class State(NamedTuple):
 class Info(NamedTuple):
     """What one sweep shows; nothing of it is needed by the next."""
 
-    accepted: Tensor  # (C, M) proposals accepted with agent m as listener, of N (no-com and gibbs: 0)
+    accepted: Tensor  # (C, M) proposals accepted with agent m as listener, of N * heard (no-com and gibbs: 0)
+    heard: Sequence[int]  # (M) encounters in which agent m was the listener
+    messages: Tensor  # (C,) names said by one agent to another, of all objects
     not_a_number: Tensor  # (C,) ratios that were NaN, and therefore rejections
     splits: Tensor  # (C,) steps of `inference.splits` that were accepted
     log_joint: Tensor  # (C,) log p(w, phi, z) of all agents, see `game.log_joint`

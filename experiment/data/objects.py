@@ -104,9 +104,9 @@ def load(
 
     views: for each agent the degrees, counter-clockwise, by which it sees the images turned (nearest pixel,
     same size, corners black; multiples of 360 leave them untouched). For `synthetic` only their number
-    counts, and `seed`, `classes`, `ambiguity` and `dimension` say what is drawn (`experiment.data.synthetic`); nothing else
-    depends on them. data_root: the folder of `mnist` and `fashion-mnist` (None: ./data). The network is used
-    with `download` only, and only if the files are absent.
+    counts, and `seed`, `classes`, `ambiguity` and `dimension` say what is drawn (`experiment.data.synthetic`);
+    nothing else depends on them. data_root: the folder of `mnist` and `fashion-mnist` (None: ./data). The network is
+    used with `download` only, and only if the files are absent.
 
     Bad input is a `UsageError` of one line that names the flag or the file.
     """

@@ -12,7 +12,6 @@ Notation: M agents, N objects, K signs, L latent dimensions.
 
 from __future__ import annotations
 
-import string
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -26,6 +25,7 @@ from experiment.community import build_agent, load_minds, load_objects
 from experiment.config import Config, resolve
 from experiment.data.objects import Objects
 from experiment.errors import UsageError
+from experiment.names import agent_names
 from experiment.store import RunFolder
 from models.agent import Agent
 from models.mixtures import Components
@@ -73,7 +73,7 @@ def load_trained(path: Path, *, data_root: Path | None = None) -> Trained:
         objects, config = objects_of(folder, config)
         agents = {
             name: build_agent(config, tuple(view.shape[1:]), stream(config.seed, f"{name}/init"), _CPU)
-            for name, view in zip(string.ascii_uppercase, objects.views, strict=False)
+            for name, view in zip(agent_names(len(objects.views)), objects.views, strict=True)
         }
         checkpoint = str(folder.file(store.CHECKPOINT))
         components = load_minds(agents, state, checkpoint)

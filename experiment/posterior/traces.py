@@ -6,8 +6,8 @@ Shapes: C chains, T sweeps, M agents, N objects, K signs, L latent dimensions. A
 A permutation of the sign numbers leaves the posterior unchanged, so R-hat of "sign 3" compares nothing with
 nothing. What is diagnosed here is invariant to it: the log joint, the collapsed log evidence, the shares of objects
 per sign in descending order, whether two given objects share a sign, ARI between successive draws, acceptance,
-kappa; and, once the draws are renumbered to one of them (`experiment.posterior.relabel`), each sign's share and mean. It all
-holds within one round, where the percepts stand still; from round to round the target itself moves.
+kappa; and, once the draws are renumbered to one of them (`experiment.posterior.relabel`), each sign's share and mean.
+It all holds within one round, where the percepts stand still; from round to round the target itself moves.
 """
 
 from __future__ import annotations
@@ -42,6 +42,7 @@ class Trace:
     mode: str
     alone: NDArray[Any] | None = None  # (C, T, M, N) each agent's own best sign, where signs are shared
     means: NDArray[Any] | None = None  # (C, T, M, K, L) the means of each agent's components, if they were kept
+    heard: NDArray[Any] | None = None  # (T, M) in how many encounters agent m was the listener; None: in one
 
     @property
     def spoken(self) -> NDArray[Any]:
@@ -54,6 +55,14 @@ class Trace:
         counts = self.accepted[chain, sweep, listeners].tolist()
         return dict(zip(directions, counts, strict=True))
 
+    def acceptance(self) -> NDArray[np.float64]:
+        """(C, T, directions) the share of proposals that were accepted; NaN where there was none."""
+        listeners, _ = _directions(self.agent_names)
+        N = self.signs.shape[-1]
+        heard = np.ones_like(self.accepted[0]) if self.heard is None else np.where(self.heard > 0, self.heard, np.nan)
+        shares: NDArray[np.float64] = self.accepted[..., listeners] / (N * heard[:, listeners])
+        return shares
+
     def __post_init__(self) -> None:
         if self.signs.ndim != 4 or 0 in self.signs.shape[2:]:
             raise ValueError(f"signs must be (chains, sweeps, agents, objects); its shape is {self.signs.shape}")
@@ -62,6 +71,8 @@ class Trace:
         for field, shape in expected.items():
             if getattr(self, field).shape != shape:
                 raise ValueError(f"{field} must have the shape {shape}; it is {getattr(self, field).shape}")
+        if self.heard is not None and self.heard.shape != (T, M):
+            raise ValueError(f"heard must have the shape {(T, M)}; it is {self.heard.shape}")
         if len(set(self.agent_names)) != M or len(self.agent_names) != M:
             raise ValueError(f"agent_names must be {M} different names; they are {self.agent_names}")
         if self.signs.size and not 0 <= self.signs.min() <= self.signs.max() < self.signs_count:
@@ -110,7 +121,7 @@ def variables_of(trace: Trace, burn_in: int, *, thin: int = 1, pairs: int = 200,
     sweeps = np.arange(T)[burn_in::thin]
     kept = trace.signs[:, sweeps]
     spoken = trace.spoken[:, sweeps]
-    listeners, directions = _directions(trace.agent_names)
+    _, directions = _directions(trace.agent_names)
     first, second = object_pairs(N, pairs)
 
     together = trace.mode != "no-com"  # agents that never spoke have no common code to renumber
@@ -138,7 +149,7 @@ def variables_of(trace: Trace, burn_in: int, *, thin: int = 1, pairs: int = 200,
         posterior["mu"] = reorder(trace.means[:, sweeps], renumbered.permutation)
         dims["mu"] = ["agent", "sign", "latent"]
     sample_stats: dict[str, NDArray[Any]] = {
-        "acceptance": trace.accepted[:, sweeps][..., listeners] / N,
+        "acceptance": trace.acceptance()[:, sweeps],
         "successive_ari": _successive_ari(trace.signs, sweeps),
     }
     dims |= {"acceptance": ["direction"], "successive_ari": ["agent"]}

@@ -281,7 +281,9 @@ def test_describe(tmp_path: Path) -> None:
 
 def test_names_are_listed_without_heavy_imports() -> None:
     heavy = "torch", "torchvision", "mlxtend", "sklearn"
-    code = f"import sys; from experiment.data import objects; objects.describe(None); print({heavy} & sys.modules.keys())"
+    code = (
+        f"import sys; from experiment.data import objects; objects.describe(None); print({heavy} & sys.modules.keys())"
+    )
     code = code.replace(repr(heavy), repr(set(heavy)))
     done = subprocess.run([sys.executable, "-c", code], cwd=PROJECT, capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "set()"

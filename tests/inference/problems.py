@@ -21,6 +21,9 @@ TABLE_A = torch.tensor(
 TABLE_B = torch.tensor(
     [[-0.4, -1.3, -0.9], [-1.7, -0.5, -1.2], [-0.8, -0.9, -1.6], [-2.0, -0.1, -1.0]], dtype=torch.float64
 )
+TABLE_C = torch.tensor(
+    [[-1.2, -0.9, -0.1], [-0.2, -0.6, -1.4], [-1.9, -0.3, -0.9], [-0.5, -1.6, -0.2]], dtype=torch.float64
+)
 
 
 class Fixed(NamedTuple):
@@ -46,15 +49,22 @@ def tables():
     return [TableAgent(TABLE_A), TableAgent(TABLE_B)]
 
 
-def mixtures(N=4):
-    """Two agents with percepts of two dimensions, and priors that are not the identity."""
+def three_tables():
+    """Three agents with fixed parameters."""
+    return [*tables(), TableAgent(TABLE_C)]
+
+
+def mixtures(N=4, M=2):
+    """M agents, at most three, with percepts of two dimensions, and priors that are not the identity."""
     scale = torch.tensor([[0.8, 0.2], [0.2, 0.5]], dtype=torch.float64)
     place = torch.tensor([[-1.0, 0.6], [-0.8, 0.1], [1.2, -0.3], [0.9, 0.4]], dtype=torch.float64)[:N]
     other = torch.tensor([[0.5, 1.1], [-0.7, -0.9], [0.6, 0.8], [-0.9, -1.2]], dtype=torch.float64)[:N]
+    third = torch.tensor([[0.1, -1.0], [0.3, 0.9], [-0.2, 1.3], [1.1, -0.8]], dtype=torch.float64)[:N]
     return [
         Percepts(place, NormalWishart(2, m0=0.2, beta=0.7, nu=3.1, W=scale)),
         Percepts(other, NormalWishart(2, m0=-0.1, beta=1.3, nu=2.5, W=2 * scale)),
-    ]
+        Percepts(third, NormalWishart(2, m0=0.1, beta=0.9, nu=2.8, W=1.5 * scale)),
+    ][:M]
 
 
 def generators(seed, M=2):

@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from inference.game import Game
-from inference.rounds import LearningError, Progress, Schedule, member, run_rounds, streams_of
+from inference.rounds import Progress, RoundError, Schedule, member, run_rounds, streams_of
 from inference.starts import Start
 from models.agent import Agent
 from models.randomness import stream
@@ -172,11 +172,11 @@ def test_what_is_played_on_are_draws_of_the_percepts_by_the_networks_as_they_are
 
 def test_a_loss_that_is_not_finite_names_round_agent_epoch_and_batch():
     plan = schedule(lr=1e38)
-    with pytest.raises(LearningError, match=r"round 0, agent A: .* epoch 1, batch 2.*--lr"):
+    with pytest.raises(RoundError, match=r"round 0, agent A: .* epoch 1, batch 2.*--lr"):
         run(plan=plan)
 
 
 def test_percepts_that_are_not_finite_name_round_and_agent():
     """The last step of learning spoils the weights, and no loss has told of it."""
-    with pytest.raises(LearningError, match=r"round 0, agent A: percepts are not finite.*--lr"):
+    with pytest.raises(RoundError, match=r"round 0, agent A: percepts are not finite.*--lr"):
         run(plan=schedule(epochs=1, rounds=0, batch_size=60, lr=1e30))

@@ -1,0 +1,136 @@
+"""Who meets whom, by name: the graphs of `--meet` and the lists of edges that users bring.
+
+    together        everyone at once: the recursive game (of two agents, the two-agent game)
+    complete        every pair
+    ring            each agent and the next, the last and the first
+    star            the first agent and each other one
+    random-pairs    other pairs in every sweep
+    small-world:P   a ring on which each knows its two neighbours on either side, every edge rewired with probability P
+                    (Watts and Strogatz 1998; connected)
+    bridges:B       two complete communities of half the agents each, joined by B edges
+    FILE            a text file: two names of agents a line, `#` begins a remark
+
+All but `together` are games in pairs. What is drawn here follows from the seed alone.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from experiment.errors import UsageError
+from experiment.names import agent_names
+from inference.meetings import Graph, Meetings, RandomPairs, Together
+
+MEETINGS = ("together", "complete", "ring", "star", "random-pairs", "small-world:P", "bridges:B")
+Edges = tuple[tuple[int, int], ...]
+
+# A file of edges is read whole.
+_MOST_BYTES = 10**7
+
+
+def meetings_of(meet: str, M: int, seed: int, *, synchronous: bool = False) -> Meetings:
+    """The meetings called `meet` of M agents. UsageError naming --meet, or the file and its line."""
+    if meet == "together":
+        return Together()
+    if meet == "random-pairs":
+        return RandomPairs(seed, synchronous)
+    return Graph(edges(meet, M, seed), synchronous)
+
+
+def edges(meet: str, M: int, seed: int) -> Edges:
+    """The pairs a < b of M agents that meet, in order; none of `together` and `random-pairs`."""
+    import networkx as nx
+
+    kind, _, value = meet.partition(":")
+    if meet == "complete":
+        graph = nx.complete_graph(M)
+    elif meet == "ring":
+        graph = nx.cycle_graph(M) if M > 2 else nx.path_graph(M)
+    elif meet == "star":
+        graph = nx.star_graph(M - 1)
+    elif kind == "small-world" and (p := _number(value, "0.1")) is not None and 0 <= p <= 1:
+        if M < 6:
+            raise UsageError(f"--meet {meet} needs --agents 6 or more; there are {M}")
+        # Of numpy's seeds no more than 32 bits are taken.
+        graph = nx.connected_watts_strogatz_graph(M, 4, p, seed=seed % 2**32)
+    elif kind == "bridges" and (count := _number(value, "1")) is not None and count == int(count) > 0:
+        graph = _bridged(M, int(count), meet)
+    elif kind in ("small-world", "bridges"):
+        raise UsageError(
+            f"--meet must be small-world:P with P from 0 to 1, or bridges:B with B from 1; it is {meet!r}"
+        )
+    else:
+        graph = _from_file(Path(meet), M)
+    return tuple(sorted((min(a, b), max(a, b)) for a, b in graph.edges))
+
+
+def distances(pairs: Edges, M: int) -> dict[int, list[tuple[int, int]]]:
+    """Pairs of agents by the edges between them, the nearest first; those that no path joins are left out."""
+    import networkx as nx
+
+    graph = nx.Graph(pairs)
+    found: dict[int, list[tuple[int, int]]] = {}
+    for a, lengths in nx.all_pairs_shortest_path_length(graph):
+        for b, length in lengths.items():
+            if a < b:
+                found.setdefault(length, []).append((a, b))
+    return dict(sorted(found.items()))
+
+
+def _bridged(M: int, count: int, meet: str) -> Any:
+    import networkx as nx
+
+    half = M // 2
+    if M < 4 or count > half * (M - half):
+        raise UsageError(
+            f"--meet {meet} needs --agents 4 or more, and no more bridges than pairs between the halves; "
+            f"there are {M} agents"
+        )
+    graph = nx.disjoint_union(nx.complete_graph(half), nx.complete_graph(M - half))
+    # Each bridge between two that have none yet, as long as there are such.
+    graph.add_edges_from(
+        [(b % half, half + (b + b // half) % (M - half)) for b in range(count)]
+        if count <= half
+        else [(b % half, half + b // half) for b in range(count)]
+    )
+    return graph
+
+
+def _from_file(path: Path, M: int) -> Any:
+    import networkx as nx
+
+    numbers = {name: m for m, name in enumerate(agent_names(M))}
+    try:
+        size = path.stat().st_size
+        if not path.is_file() or size > _MOST_BYTES:
+            raise UsageError(f"--meet {path}: a file of edges must be a file of at most {_MOST_BYTES} bytes")
+        text = path.read_text(encoding="utf-8")
+    except FileNotFoundError:
+        raise UsageError(
+            f"--meet must be one of {', '.join(MEETINGS)}, or a file of edges; there is no file {str(path)!r}"
+        ) from None
+    except (OSError, ValueError) as error:
+        raise UsageError(f"--meet {path}: the file of edges cannot be read: {error}") from error
+    graph = nx.Graph()
+    for number, line in enumerate(text.splitlines(), 1):
+        names = line.partition("#")[0].split()
+        if not names:
+            continue
+        unknown = [name for name in names if name not in numbers]
+        if len(names) != 2 or unknown or names[0] == names[1]:
+            raise UsageError(
+                f"{path}, line {number}: an edge is two different names of agents, of "
+                f"{next(iter(numbers))} to {list(numbers)[-1]}; it is {line.strip()[:60]!r}"
+            )
+        graph.add_edge(*(numbers[name] for name in names))
+    if not graph.edges:
+        raise UsageError(f"{path} holds no edge")
+    return graph
+
+
+def _number(text: str, default: str) -> float | None:
+    try:
+        return float(text or default)
+    except ValueError:
+        return None

@@ -61,6 +61,10 @@ def test_it_works_from_any_folder_with_any_name(tmp_path):
         (["recall", "nowhere", "--temperature", "-1"], "--temperature"),
         (["recall", "nowhere", "--temperature", "hot"], "--temperature"),
         (["recall", "nowhere", "--pair", "2"], "did you mean --pairs?"),
+        (["report"], "RUN"),
+        (["report", "nowhere"], "nowhere"),
+        (["report", "nowhere", "--map", "umap"], "--map"),
+        (["report", "nowhere", "--output", "x"], "did you mean --out?"),
         (["models", "--x"], "'--x'"),
     ],
 )

@@ -87,7 +87,7 @@ def _page(path: Path, file: Path, summary: dict[str, Any]) -> Page:
             f"seeds {word(seeds)}",
             *([] if baseline is None else [f"held against {baseline}"]),
         ],
-        warnings=[f"{len(failed)} of {len(runs)} runs have no results; means are of the others."] if failed else [],
+        warnings=[f"{len(failed)} of {len(runs)} runs left no results; means are of the others."] if failed else [],
         sections=[section for section in sections if section is not None],
     )
 
@@ -108,7 +108,7 @@ def _best(rows: Sequence[Row]) -> str:
 
 def _scores(studio: Studio, rows: Sequence[Row], baseline: str | None) -> Section:
     head = [
-        "", "runs", "ARI", "± sd", "95% interval", "worst", "after burn-in", "accuracy", "kappa", "worst",
+        "", "runs", "ARI", "± sd", "95% interval", "ARI, worst", "ARI, mean", "accuracy", "kappa", "kappa, worst",
         "kappa, matched", "acceptance", "seconds",
     ]  # fmt: skip
     body = []
@@ -134,7 +134,8 @@ def _scores(studio: Studio, rows: Sequence[Row], baseline: str | None) -> Sectio
         "Scores",
         [
             "Each run's score is of its final draw, averaged over its agents; a row's is the mean over seeds, with "
-            "their standard deviation and Student's 95% interval of the mean.",
+            "their standard deviation and Student's 95% interval of the mean. “ARI, mean” is over the sweeps after "
+            "burn-in.",
             "In the pictures a dot is a seed, a diamond the mean with its interval"
             + (f", the grey line the mean of {baseline}." if baseline is not None else "."),
         ],

@@ -27,7 +27,10 @@ def scores(summary: Mapping[str, Any]) -> Section:
         ("kappa of " + str(summary.get("kappa_of", "signs")), summary.get("kappa"), 3),
         ("kappa, mean after burn-in", summary.get("kappa_mean"), 3),
         ("kappa after the best renumbering", summary.get("kappa_matched"), 3),
+        ("Fleiss's kappa", summary.get("kappa_fleiss") if len(summary["agents"]) > 2 else None, 3),
+        *((f"kappa at distance {at}", value, 3) for at, value in (summary.get("kappa_by_distance") or {}).items()),
         *((f"accepted, {name}", rate, 3) for name, rate in (summary.get("acceptance") or {}).items()),
+        ("names said in a sweep", summary.get("messages"), 0),
         ("log joint (nats)", summary.get("log_joint"), 1),
         ("log evidence (nats)", summary.get("log_evidence"), 1),
     ]
@@ -43,9 +46,23 @@ def scores(summary: Mapping[str, Any]) -> Section:
         words,
         tables=[
             Table(["", *columns], own, "Each agent"),
-            Table(["", "value"], [cells([name, number(value, places)]) for name, value, places in shared], "Together"),
+            Table(
+                ["", "value"],
+                [cells([name, number(value, places)]) for name, value, places in shared if value is not None],
+                "Together",
+            ),
+            *_kappas(summary),
         ],
     )
+
+
+def _kappas(summary: Mapping[str, Any]) -> list[Table]:
+    """Kappa of each two agents, where there are more than two."""
+    names, matrix = list(summary["agents"]), summary.get("kappa_matrix")
+    if len(names) < 3 or not isinstance(matrix, list):
+        return []
+    rows = [cells([name, *(number(value) for value in row)]) for name, row in zip(names, matrix, strict=True)]
+    return [Table(["", *names], rows, "Kappa of each two agents")]
 
 
 def settings(made: Mapping[str, Any]) -> Section:

@@ -36,7 +36,7 @@ def plane(z: Floats, kind: str, seed: int) -> Plane:
     """Percepts z (N, L) in the plane; of many objects, `MOST` taken evenly."""
     N = len(z)
     shown = np.unique(np.linspace(0, N - 1, min(N, MOST[kind])).round().astype(np.intp))
-    if kind == "tsne" and len(shown) >= _LEAST_FOR_TSNE:
+    if kind == "tsne" and len(shown) >= _LEAST_FOR_TSNE and np.ptp(z[shown], axis=0).any():
         return Plane(_tsne(z[shown], seed), shown, ("t-SNE 1", "t-SNE 2"), "by t-SNE")
     centred = z - z.mean(0)
     _, sizes, axes = np.linalg.svd(centred, full_matrices=False)

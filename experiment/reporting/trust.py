@@ -7,6 +7,7 @@ from functools import partial
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from experiment.posterior import diagnostic_plots as plots
 from experiment.posterior.diagnose import Run, monitors, table_rows
@@ -69,12 +70,16 @@ def _pictures(studio: Studio, run: Run, report: Mapping[str, Any]) -> list[list[
     chains = [
         studio.chart(
             partial(plots.plot_monitor, name=name, chains=values, draws=draws),
-            f"{name} over the draws of {'one chain' if C == 1 else f'{C} chains'}: from {number(values.min())} to "
-            f"{number(values.max())}.",
+            f"{name} over the draws of {'one chain' if C == 1 else f'{C} chains'}: from {_ends(values)}.",
         )
         for name, values in scalars.items()
     ]
     return [chains, *_of_signs(studio, run), *_of_chains(studio, run, report)]
+
+
+def _ends(values: NDArray[Any]) -> str:
+    known = values[np.isfinite(values)]
+    return f"{number(float(known.min()))} to {number(float(known.max()))}" if known.size else "nothing to nothing"
 
 
 def _of_signs(studio: Studio, run: Run) -> list[list[Picture]]:

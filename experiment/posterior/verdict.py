@@ -73,6 +73,8 @@ def target(settings: Mapping[str, Any]) -> Target:
         )
     if rule not in ("mh", "numerator"):
         return Target("none", f"Acceptance rule {rule} has no target: only mh and numerator keep the posterior.")
+    if settings.get("agents", 2) > 2 and (bias := _bias_of_many(settings)):
+        return bias
     if state == "chain":
         return Target(
             "near",
@@ -80,6 +82,24 @@ def target(settings: Mapping[str, Any]) -> Target:
             "follows its own copy of the signs (docs/correctness.md); --listener-state shared is exact.",
         )
     return Target("exact", "The target is the joint posterior of all agents.")
+
+
+def _bias_of_many(settings: Mapping[str, Any]) -> Target | None:
+    """What meetings of more than two agents make of the target; None where they sample the posterior."""
+    meet, recursion = settings.get("meet", "together"), settings.get("recursion", "os")
+    if meet != "together":
+        return Target(
+            "none",
+            f"Agents that meet in pairs (--meet {meet}) have no target: each pair knows its own percepts alone, and the "
+            "joint posterior of all is not what their chains sample; --meet together comes near it.",
+        )
+    if recursion != "exact":
+        return Target(
+            "near",
+            f"The target is close to the joint posterior, but not exactly it: proposals by --recursion {recursion} have "
+            "a bias, which falls with the T of ll:T (docs/correctness.md); --recursion exact has none.",
+        )
+    return None
 
 
 def converged(settings: Mapping[str, Any], summary: Mapping[str, Any], basins: Basins | None) -> Verdict:

@@ -21,6 +21,11 @@ def test_a_flag_beats_the_file_and_the_file_the_default(tmp_path):
     assert config.limit == 50 and config.download is True and config.rounds == Config().rounds
 
 
+def test_views_are_spread_over_agents_that_have_none():
+    assert resolve({"agents": "4"}).views == (0, 25, 50, 75) and resolve({"agents": "2"}).views == (0, 45)
+    assert resolve({"agents": "3", "views": "1,2,3"}).views == (1, 2, 3)
+
+
 def test_the_resolved_file_gives_the_same_settings_again(tmp_path):
     config = resolve({"data_root": "Ünï 実験 \\ dir", "limit": "3", "views": "0,-12.5", "run_dir": "x"})
     again = resolve({}, write(tmp_path, to_toml(config)))
@@ -47,7 +52,14 @@ def test_the_references_numbers_stand_for_modes(typed, mode, tmp_path):
         ({"views": "0,x"}, ["--views", "numbers"]),
         ({"views": "0"}, ["--views", "one entry per agent"]),
         ({"views": "0,nan"}, ["--views", "finite"]),
-        ({"agents": "3"}, ["--agents", "3"]),
+        ({"agents": "3", "views": "0,45"}, ["--views", "one entry per agent, 3"]),
+        ({"agents": "1"}, ["--agents", "2 or more"]),
+        ({"recursion": "ll"}, ["--recursion", "exact, os, ll:T"]),
+        ({"recursion": "exact", "meet": "ring"}, ["--recursion exact", "--meet is ring"]),
+        ({"synchronous": True}, ["--synchronous", "--meet"]),
+        ({"agents": "3", "listener_state": "speaker-sample"}, ["speaker-sample", "--meet"]),
+        ({"agents": "3", "recursion": "exact", "acceptance": "binary"}, ["--recursion exact", "--acceptance mh"]),
+        ({"agents": "20", "recursion": "ll:10"}, ["--recursion ll:10 of 20 agents", "1000000000000000000 names"]),
         ({"batch_size": "0"}, ["--batch-size"]),
         ({"seed": "-1"}, ["--seed", "0 or more"]),
         ({"seed": str(2**63)}, ["--seed", "or less"]),

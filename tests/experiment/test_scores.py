@@ -141,6 +141,29 @@ def test_mean_pairwise_kappa() -> None:
         scores.mean_pairwise_kappa(signs[:1])
 
 
+def test_the_matrix_of_kappas_is_kappa_of_each_pair_to_the_last_bit() -> None:
+    signs = np.random.default_rng(0).choice(4, p=[0.6, 0.2, 0.15, 0.05], size=(5, 37))
+    signs[3] = 2
+    signs[4] = 2
+    matrix = scores.kappa_matrix(signs)
+    for i in range(5):
+        for j in range(5):
+            assert matrix[i, j] == scores.kappa(signs[i], signs[j])
+
+
+def test_fleiss_kappa_is_what_its_definition_says() -> None:
+    signs = np.random.default_rng(1).choice(3, p=[0.7, 0.2, 0.1], size=(4, 50))
+    signs[1:, :30] = signs[0, :30]
+    counts = np.stack([(signs == k).sum(0) for k in range(3)], axis=1)  # (N, K), as Fleiss lays them out
+    per_object = ((counts**2).sum(1) - 4) / (4 * 3)
+    chance = ((counts.sum(0) / (4 * 50)) ** 2).sum()
+    assert scores.fleiss_kappa(signs) == pytest.approx((per_object.mean() - chance) / (1 - chance))
+    assert scores.fleiss_kappa(np.tile(signs[0], (3, 1))) == pytest.approx(1.0)
+    assert scores.fleiss_kappa(np.full((3, 5), 2)) == 1.0
+    with pytest.raises(ValueError, match="two or more agents"):
+        scores.fleiss_kappa(signs[:1])
+
+
 def test_successive_ari_compares_neighbours_only() -> None:
     draws = np.array([[0, 0, 1, 1], [1, 1, 0, 0], [0, 1, 0, 1]])
     np.testing.assert_allclose(scores.successive_ari(draws), [1.0, -0.5])

@@ -8,7 +8,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from experiment.sheet import COLOURS, GREY, picture, shortened
+from experiment.sheet import COLOURS, GREY, MaxNLocator, picture, shortened
 
 _HIGHEST = 60.0  # inches
 
@@ -43,4 +43,5 @@ def plot_dots(path: Path, rows: Sequence[Dots], label: str, base: float | None) 
         axes.set_yticks(range(len(rows)), shortened([row.name for row in rows], 24), parse_math=False)
         axes.set_ylim(len(rows) - 0.5, -0.5)
         axes.grid(axis="y", visible=False)
+        axes.xaxis.set_major_locator(MaxNLocator(nbins=5))
         axes.set_xlabel(label)

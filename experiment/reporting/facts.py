@@ -72,7 +72,7 @@ def settings(made: Mapping[str, Any]) -> Section:
     known = {key(name): field.metadata["group"] for name, field in FIELDS.items()}
     for name, value in made.items():
         changed = name not in default or to_plain(value) != default[name]
-        groups.setdefault(known.get(name, "other"), []).append((name, word(value), changed))
+        groups.setdefault(known.get(name, "other").capitalize(), []).append((name, word(value), changed))
     return Section(
         "settings",
         "Settings",

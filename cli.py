@@ -154,7 +154,7 @@ def build_parser() -> Parser:
         metavar="{pca,tsne}",
         default="pca",
         help="of percepts in the plane: pca: principal components, at once; tsne: neighbours, of at most 2,000 "
-        "objects, half a minute an agent (default: pca)",
+        "objects (default: pca)",
     )
     report.add_argument("--data-root", metavar="DIR", help="folder of the run's data set, if that has moved")
     commands.add_parser("models", help="the variants that can be swapped", allow_abbrev=False)

@@ -157,6 +157,23 @@ def build_parser() -> Parser:
         default="last",
         help="last: the final draw; all: every draw in posterior.nc, in one numbering (default: last)",
     )
+    report = commands.add_parser(
+        "report",
+        help="one HTML page of a run, or of a comparison: verdict, scores, curves, maps, recall, settings",
+        description="One self-contained HTML page of a finished run, or of the folder of a comparison. It needs no "
+        "network and no script. Writes report.html in RUN, or --out.",
+        allow_abbrev=False,
+    )
+    report.add_argument("run", metavar="RUN", help="run folder, or folder of a comparison")
+    report.add_argument("--out", metavar="FILE", help="write the page there (default: RUN/report.html)")
+    report.add_argument(
+        "--map",
+        metavar="{pca,tsne}",
+        default="pca",
+        help="of percepts in the plane: pca: principal components, at once; tsne: neighbours, of at most 2,000 "
+        "objects (default: pca)",
+    )
+    report.add_argument("--data-root", metavar="DIR", help="folder of the run's data set, if that has moved")
     commands.add_parser("models", help="the variants that can be swapped", allow_abbrev=False)
     data = commands.add_parser("data", help="the data sets that can be used, and how to get them", allow_abbrev=False)
     data.add_argument("--data-root", metavar="DIR", help="folder to look into")
@@ -286,6 +303,13 @@ def _corpus(arguments: argparse.Namespace, argv: Sequence[str]) -> int:
     return 0
 
 
+def _report(arguments: argparse.Namespace, argv: Sequence[str]) -> int:
+    from experiment.reporting.report import report
+
+    report(Path(arguments.run), out=_path(arguments.out), kind=arguments.map, data_root=_path(arguments.data_root))
+    return 0
+
+
 def _path(typed: str | None) -> Path | None:
     return None if typed is None else Path(typed)
 
@@ -317,6 +341,7 @@ _COMMANDS = {
     "name": _name,
     "recall": _recall,
     "corpus": _corpus,
+    "report": _report,
     "models": _models,
     "data": _data,
 }

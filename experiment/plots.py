@@ -6,7 +6,7 @@ Agents are told apart by colour and by line style. `experiment.sheet` says what 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from itertools import cycle, islice
+from itertools import cycle, zip_longest
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -34,8 +34,69 @@ Lines = Mapping[str, Sequence[float | None]]
 
 _WITH_MARKERS = 30  # lines of up to so many points, or in short pieces, show them: one point alone is no line
 _MOST_LINES = 8  # of more agents than this, mean and range
-_ROUND_NAMES = 12  # more rounds than this are not all named
+_MANY_ROUNDS = 12  # more are parted by paler lines
+_ROUND_NAME = 0.055  # the room for the name of a round, as a share of the axis
 _MOST_NUMBERS = 30  # larger tables show colours without numbers
+
+
+class Curves(NamedTuple):
+    """One panel: named lines over 1, 2, 3..., all of one length and None for a gap; what to say if there are none."""
+
+    label: str
+    lines: Lines
+    otherwise: str
+    legend: str = ""  # what the names are; none is shown for ""
+    share: bool = False  # of 1, which is the most
+    rounds: Sequence[int] | None = None  # lines are broken where it changes
+
+
+def training_curves(rows: Sequence[Row]) -> tuple[list[Curves], list[Row]]:
+    """Loss, reconstruction and KL of each agent by epoch, from rows of metrics.jsonl; and the rows of one agent."""
+    by_agent: dict[str, list[Row]] = {}
+    for row in rows:
+        if row["kind"] == "epoch":
+            by_agent.setdefault(row["agent"], []).append(row)
+    panels = {
+        "loss": "loss = −ELBO\n(nats per object)",
+        "reconstruction": "reconstruction\nE log p(x|z) (nats per object)",
+        "kl": "KL\n(nats per object)",
+    }
+    curves = [
+        Curves(
+            label,
+            _few({agent: [row[name] for row in own] for agent, own in by_agent.items()}),
+            "no network was trained",
+            "agent",
+        )
+        for name, label in panels.items()
+    ]
+    return curves, max(by_agent.values(), key=len, default=[])
+
+
+def game_curves(rows: Sequence[Row]) -> tuple[list[Curves], list[Row]]:
+    """ARI, kappa, acceptance and log joint by sweep, from rows of metrics.jsonl; and the rows of sweeps."""
+    rows = [row for row in rows if row["kind"] == "sweep"]
+    rounds = [row["round"] for row in rows]
+    agents = list(rows[0]["agents"]) if rows else []
+    directions = list(rows[0]["acceptance"] or {}) if rows else []
+    aris = _few({name: [row["agents"][name]["ari"] for row in rows] for name in agents})
+    rates = _few({name: [row["acceptance"][name] for row in rows] for name in directions})
+    kappas = {"kappa": [row["kappa"] for row in rows]}
+    joints = {"log joint": [row["log_joint"] for row in rows]}
+    curves = [
+        Curves("ARI", aris, "no ARI: the objects have no labels", "agent", True, rounds),
+        Curves("kappa", kappas, "no kappa", "", True, rounds),
+        Curves(
+            "accepted\n(share of proposals)",
+            _few(rates),
+            "no proposals in this mode",
+            "speaker->listener",
+            True,
+            rounds,
+        ),
+        Curves("log joint (nats)", joints, "no log joint", "", False, rounds),
+    ]
+    return curves, rows
 
 
 def plot_training(path: Path, rows: Sequence[Row]) -> None:
@@ -43,23 +104,7 @@ def plot_training(path: Path, rows: Sequence[Row]) -> None:
 
     rows: those of metrics.jsonl; the ones of kind "epoch" are drawn.
     """
-    rows = [row for row in rows if row["kind"] == "epoch"]
-    by_agent: dict[str, list[Row]] = {}
-    for row in rows:
-        by_agent.setdefault(row["agent"], []).append(row)
-    panels = {
-        "loss": "loss = −ELBO\n(nats per object)",
-        "reconstruction": "reconstruction\nE log p(x|z) (nats per object)",
-        "kl": "KL\n(nats per object)",
-    }
-    with picture(path, 8, 7.5) as figure:
-        axes = figure.subplots(len(panels), 1, sharex=True)
-        for panel, (name, label) in zip(axes, panels.items(), strict=True):
-            lines = {agent: [row[name] for row in own] for agent, own in by_agent.items()}
-            _draw_lines(panel, few(lines), label, "no network was trained")
-        _mark_rounds(axes, max(by_agent.values(), key=len, default=[]))
-        axes[-1].set_xlabel("epoch, over all rounds")
-        legend(axes[0], "agent")
+    _plot_all(path, *training_curves(rows), "epoch, over all rounds", 7.5)
 
 
 def plot_game(path: Path, rows: Sequence[Row]) -> None:
@@ -68,30 +113,33 @@ def plot_game(path: Path, rows: Sequence[Row]) -> None:
     rows: those of metrics.jsonl; the ones of kind "sweep" are drawn. Lines are broken between rounds: each
     round is a game of its own, on other percepts.
     """
-    rows = [row for row in rows if row["kind"] == "sweep"]
-    rounds = [row["round"] for row in rows]
-    agents = list(rows[0]["agents"]) if rows else []
-    directions = list(rows[0]["acceptance"] or {}) if rows else []
-    aris = {name: [row["agents"][name]["ari"] for row in rows] for name in agents}
-    rates = {name: [row["acceptance"][name] for row in rows] for name in directions}
-    kappas = {"kappa": [row["kappa"] for row in rows]}
-    joints = {"log joint": [row["log_joint"] for row in rows]}
-    with picture(path, 8, 9) as figure:
-        axes = figure.subplots(4, 1, sharex=True)
-        ari, kappa, acceptance, log_joint = axes
-        _draw_lines(ari, few(aris), "ARI", "no ARI: the objects have no labels", rounds)
-        _draw_lines(kappa, kappas, "kappa", "no kappa", rounds)
-        _draw_lines(acceptance, few(rates), "accepted\n(share of proposals)", "no proposals in this mode", rounds)
-        _draw_lines(log_joint, joints, "log joint (nats)", "no log joint", rounds)
-        for panel in (ari, kappa, acceptance):
-            # From a little below what there is, at the next 0.1, so that little changes near 1 can be seen.
-            low = panel.dataLim.y0 if np.isfinite(panel.dataLim.y0) else 0.0  # y0 is infinite in an empty panel
-            low = np.floor((min(low, 0.9) - 0.02) * 10) / 10
-            panel.set_ylim(low, 1 + 0.04 * (1 - low))
-        _mark_rounds(axes, rows)
-        log_joint.set_xlabel("sweep, over all rounds")
-        legend(ari, "agent")
-        legend(acceptance, "speaker->listener")
+    _plot_all(path, *game_curves(rows), "sweep, over all rounds", 9)
+
+
+def plot_curves(path: Path, curves: Curves, rows: Sequence[Row], steps: str) -> None:
+    """One panel of `training_curves` or `game_curves`, for a column of a page. steps: what is counted."""
+    with picture(path, 5, 2.7) as figure:
+        axes = figure.subplots()
+        _draw_curves(axes, curves)
+        _mark_rounds([axes], rows)
+        axes.set_xlabel(steps)
+        handles, names = axes.get_legend_handles_labels()
+        if curves.legend and handles:
+            figure.legend(handles, names, loc="outside lower center", ncols=4, handlelength=2.8)
+
+
+def _plot_all(path: Path, curves: Sequence[Curves], rows: Sequence[Row], steps: str, height: float) -> None:
+    """Panels below each other, over one axis of steps."""
+    titled: set[str] = set()
+    with picture(path, 8, height) as figure:
+        panels = figure.subplots(len(curves), 1, sharex=True)
+        for axes, one in zip(panels, curves, strict=True):
+            _draw_curves(axes, one)
+            if one.legend and one.legend not in titled:
+                titled.add(one.legend)
+                legend(axes, one.legend)
+        _mark_rounds(panels, rows)
+        panels[-1].set_xlabel(steps)
 
 
 def plot_confusion(
@@ -101,10 +149,12 @@ def plot_confusion(
     agent_names: Sequence[str],
     class_names: Sequence[str],
     signs_count: int,
+    *,
+    bar: bool = True,
 ) -> None:
     """What each agent calls each class: its signs against the labels, one panel an agent.
 
-    signs: (M, N), 0..signs_count - 1. labels: (N,), indices of class_names.
+    signs: (M, N), 0..signs_count - 1. labels: (N,), indices of class_names. bar: draw the scale of colours.
 
     A cell is the share of the class (its row) that got the sign (its column), in per
     cent; under half a per cent it shows no number. Columns are ordered so that a perfect naming is a
@@ -121,7 +171,7 @@ def plot_confusion(
     down = -(-len(signs) // across)
     cell = _cell(classes, K)
     width, height = max(2.4, cell * K) + 0.9, max(2.0, cell * classes) + 0.9
-    with picture(path, across * width + 0.9, down * height) as figure:
+    with picture(path, across * width + 0.9 * bar, down * height) as figure:
         axes = figure.subplots(down, across, squeeze=False).ravel()
         for panel, name, own in zip(axes, agent_names, signs, strict=False):
             table = np.zeros((classes, K), dtype=np.intp)
@@ -136,8 +186,9 @@ def plot_confusion(
                 panel.set_ylabel("class")
         for panel in axes[len(signs) :]:
             panel.set_axis_off()
-        bar = figure.colorbar(shown, ax=axes.tolist(), shrink=0.8, aspect=30, pad=0.02)
-        bar.set_label("share of the class (%)")
+        if bar:
+            scale = figure.colorbar(shown, ax=axes.tolist(), shrink=0.8, aspect=30, pad=0.02)
+            scale.set_label("share of the class (%)")
 
 
 def plot_images(path: Path, images: ArrayLike, row_names: Sequence[str], column_names: Sequence[str]) -> None:
@@ -191,16 +242,28 @@ def show_mosaic(axes: Axes, grid: NDArray[np.float64]) -> None:
     bare(axes)
 
 
-def few(lines: Lines, most: int = _MOST_LINES) -> Lines:
-    """Named lines; of more than `most` their mean and the range that they cover, where they are known."""
-    if len(lines) <= most:
+def _few(lines: Lines) -> Lines:
+    """Named lines; of many their mean and the range that they cover, where they are known."""
+    if len(lines) <= _MOST_LINES:
         return lines
-    whole = {"highest": max, "mean": lambda known: sum(known) / len(known), "lowest": min}
-    points = [[value for value in column if value is not None] for column in zip(*lines.values(), strict=True)]
-    return {name: [of(known) if known else None for known in points] for name, of in whole.items()}
+    points = [[value for value in column if value is not None] for column in zip_longest(*lines.values())]
+    return {
+        "highest": [max(known, default=None) for known in points],
+        "mean": [sum(known) / len(known) if known else None for known in points],
+        "lowest": [min(known, default=None) for known in points],
+    }
 
 
 # -- lines over time -------------------------------------------------------------------------------
+
+
+def _draw_curves(axes: Axes, curves: Curves) -> None:
+    _draw_lines(axes, curves.lines, curves.label, curves.otherwise, curves.rounds)
+    if curves.share:
+        # From a little below what there is, at the next 0.1, so that little changes near 1 can be seen.
+        low = axes.dataLim.y0 if np.isfinite(axes.dataLim.y0) else 0.0  # y0 is infinite in an empty panel
+        low = np.floor((min(low, 0.9) - 0.02) * 10) / 10
+        axes.set_ylim(low, 1 + 0.04 * (1 - low))
 
 
 def _draw_lines(
@@ -236,15 +299,19 @@ def _mark_rounds(axes: Sequence[Axes], rows: Sequence[Row]) -> None:
         return
     rounds = np.array([row["round"] for row in rows])
     edges = np.flatnonzero(np.diff(rounds)) + 1.5
+    grey, width = (GREY, 0.8) if len(edges) <= _MANY_ROUNDS else ("0.82", 0.6)
     for panel in axes:
         panel.set_xlim(0.5, len(rows) + 0.5)
         for edge in edges:
-            panel.axvline(edge, color=GREY, linewidth=0.8, zorder=1)
+            panel.axvline(edge, color=grey, linewidth=width, zorder=1)
     begins = np.array([0.5, *edges])
     middles = (begins + np.array([*edges, len(rows) + 0.5])) / 2
-    step = -(-len(begins) // _ROUND_NAMES)
     style: dict[str, Any] = {"va": "bottom", "color": "0.35", "fontsize": 9, "textcoords": "offset points"}
-    for begin, middle in islice(zip(begins, middles, strict=True), None, None, step):
+    named = -np.inf
+    for begin, middle in zip(begins, middles, strict=True):
+        if middle - named < _ROUND_NAME * len(rows):
+            continue
+        named = middle
         place: dict[str, Any] = {"xycoords": ("data", "axes fraction"), "xytext": (0, 3), "ha": "center"}
         axes[0].annotate(str(rounds[int(begin)]), (middle, 1), **place, **style)
     axes[0].annotate("round", (0, 1), xycoords="axes fraction", xytext=(-6, 3), ha="right", **style)

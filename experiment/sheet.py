@@ -28,6 +28,7 @@ with environment(MPLBACKEND=None):  # the name of a backend that no longer exist
     from matplotlib.axes import Axes
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
+    from matplotlib.patheffects import withStroke
     from matplotlib.ticker import MaxNLocator, ScalarFormatter
 
 __all__ = [
@@ -40,6 +41,7 @@ __all__ = [
     "ScalarFormatter",
     "bare",
     "colormaps",
+    "halo",
     "legend",
     "name_ticks",
     "picture",
@@ -69,21 +71,32 @@ _STYLE: dict[str, Any] = {
 
 @contextmanager
 def picture(path: Path, width: float, height: float) -> Iterator[Figure]:
-    """An empty figure (inches) in our style; written to `path` when the block ends."""
+    """An empty figure (inches) in our style; written to `path` when the block ends.
+
+    PNG, but SVG if `path` ends so: without a background, for a page that has its own, and with text as text.
+    """
+    form = "svg" if path.suffix == ".svg" else "png"
     plain = {k: v for k, v in matplotlib.rcParamsDefault.items() if not k.startswith(("backend", "toolbar"))}
-    style: Any = plain | _STYLE
+    # Ids within an SVG are hashes: of the name, so that the same picture is the same file, and no two share them.
+    style: Any = plain | _STYLE | {"svg.fonttype": "none", "svg.hashsalt": path.name}
     with matplotlib.rc_context(style), warnings.catch_warnings():
         warnings.filterwarnings("ignore", "Glyph .* missing")  # a class name in a script that the font lacks
         figure = Figure(figsize=(width, height), layout="constrained")
         FigureCanvasAgg(figure)
         yield figure
         with atomic_path(path) as beside:
-            figure.savefig(beside, format="png")
+            extra: dict[str, Any] = {"transparent": True, "metadata": {"Date": None}} if form == "svg" else {}
+            figure.savefig(beside, format=form, **extra)
 
 
 def shortened(names: Sequence[str], longest: int = _LONGEST_NAME) -> list[str]:
     """Names of `longest` letters at most."""
     return [name if len(name) <= longest else name[: longest - 1] + "…" for name in map(str, names)]
+
+
+def halo(width: float) -> list[Any]:
+    """For text on a picture: a white edge, `width` points."""
+    return [withStroke(linewidth=width, foreground="white")]
 
 
 def bare(axes: Axes) -> None:

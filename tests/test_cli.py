@@ -64,6 +64,10 @@ def test_it_works_from_any_folder_with_any_name(tmp_path):
         (["corpus"], "RUN"),
         (["corpus", "nowhere"], "nowhere"),
         (["corpus", "nowhere", "--draws", "some"], "'some'"),
+        (["report"], "RUN"),
+        (["report", "nowhere"], "nowhere"),
+        (["report", "nowhere", "--map", "umap"], "--map"),
+        (["report", "nowhere", "--output", "x"], "did you mean --out?"),
         (["models", "--x"], "'--x'"),
     ],
 )

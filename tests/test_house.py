@@ -63,13 +63,16 @@ def test_one_file_imports_matplotlib():
     assert users == {"sheet.py"}
 
 
-@pytest.mark.parametrize("arguments", [["--help"], ["train", "--help"], ["name", "--help"], ["models"], ["data"]])
+@pytest.mark.parametrize(
+    "arguments", [["--help"], ["train", "--help"], ["name", "--help"], ["report", "--help"], ["models"], ["data"]]
+)
 def test_nothing_heavy_is_imported_to_answer_quickly(arguments, tmp_path):
     code = (
         f"import sys; sys.path.insert(0, {str(HOME)!r}); import cli\n"
         "try: cli.main(sys.argv[1:])\n"
         "except SystemExit: pass\n"
-        "heavy = {'torch', 'pyro', 'sklearn', 'arviz', 'matplotlib', 'pandas', 'mlxtend'} & set(sys.modules)\n"
+        "heavy = {'torch', 'pyro', 'sklearn', 'arviz', 'matplotlib', 'pandas', 'mlxtend', 'jinja2'}\n"
+        "heavy &= set(sys.modules)\n"
         "assert not heavy, heavy\n"
     )
     done = subprocess.run([sys.executable, "-c", code, *arguments], cwd=tmp_path, capture_output=True, text=True)
@@ -83,6 +86,18 @@ def test_packages_are_listed_and_files_belong_to_them():
     listed = tomllib.loads((HOME / "pyproject.toml").read_text())["tool"]["setuptools"]["packages"]
     found = {".".join(file.parent.relative_to(HOME).parts) for file in sources() if file.parent != HOME}
     assert found == set(listed)
+
+
+def test_what_is_no_python_is_installed_too():
+    import tomllib
+
+    listed = tomllib.loads((HOME / "pyproject.toml").read_text())["tool"]["setuptools"]["package-data"]
+    found = {}
+    for room in ("experiment", "inference", "models"):
+        for file in (HOME / room).rglob("*"):
+            if file.is_file() and file.suffix not in (".py", ".pyc"):
+                found.setdefault(".".join(file.parent.relative_to(HOME).parts), set()).add(f"*{file.suffix}")
+    assert found == {package: set(patterns) for package, patterns in listed.items()}
 
 
 def test_the_readmes_example_runs(capsys):

@@ -125,7 +125,16 @@ def examine(trained: Trained, *, temperature: float, count: int, pairs: int) -> 
 def lines(report: Mapping[str, Any]) -> list[str]:
     """The report for a reader."""
     T = report["temperature"]
-    found = [f"Run: {report['run']}; mode {report['mode']}, {report['objects']} objects, temperature {T:g}"]
+    return [
+        f"Run: {report['run']}; mode {report['mode']}, {report['objects']} objects, temperature {T:g}",
+        *score_lines(report),
+        f"Pictures: {Path(report['run']) / store.PLOTS}: {', '.join(report['pictures'])}",
+    ]
+
+
+def score_lines(report: Mapping[str, Any]) -> list[str]:
+    """What the scores say, a line an agent and two a direction."""
+    found = []
     for name, own in report["agents"].items():
         judge = own["judge_accuracy"]
         if judge is None:
@@ -150,7 +159,6 @@ def lines(report: Mapping[str, Any]) -> list[str]:
             f"{number(own['pixel_distance_shuffled'])}), from its own percept {number(own['latent_distance'], 2)} "
             f"({number(own['latent_distance_shuffled'], 2)})"
         )
-    found.append(f"Pictures: {Path(report['run']) / store.PLOTS}: {', '.join(report['pictures'])}")
     return found
 
 

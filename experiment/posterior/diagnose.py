@@ -164,8 +164,11 @@ def lines(report: Mapping[str, Any]) -> list[str]:
     return found
 
 
-def _table(report: Mapping[str, Any]) -> list[str]:
-    """One row a quantity; the ranks of shares, the signs of weights make one row an agent, by the worst."""
+def table_rows(report: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
+    """One row a quantity (`diagnostics.summary`); the ranks of shares, the signs of weights make one row an agent.
+
+    Such a row has the worst R-hat and ESS, the mean share of constant chains, and no mean of its own.
+    """
     rows: dict[str, dict[str, Any]] = {}
     for name, row in report["quantities"].items():
         kind, _, place = name.partition("[")
@@ -186,6 +189,11 @@ def _table(report: Mapping[str, Any]) -> list[str]:
             "constant_chains": (other["constant_chains"] * count + row["constant_chains"]) / (count + 1),
             "count": count + 1,
         }
+    return rows
+
+
+def _table(report: Mapping[str, Any]) -> list[str]:
+    rows = table_rows(report)
     widest = max(map(len, rows))
     head = (
         f"{'quantity':<{widest}}{'mean':>12}{'sd':>10}{'MCSE':>10}{'R-hat':>8}{'ESS bulk':>10}{'constant chains':>17}"
@@ -247,24 +255,27 @@ def _aris(run: Run, signs: NDArray[Any] | None) -> dict[str, list[float]] | None
     }
 
 
+def monitors(run: Run) -> dict[str, NDArray[Any]]:
+    """The scalars whose chains are drawn: (C, D) by name, draws that differ by rounding made equal."""
+    found = {"log joint (nats)": _needed(run, "log_joint"), "log evidence (nats)": _needed(run, "log_evidence")}
+    kappa, share = run.array("kappa"), _needed(run, "component_share")
+    if kappa is not None:
+        found["kappa"] = kappa
+    for m, name in enumerate(run.names):
+        found[f"largest share, {name}"] = share[:, :, m, 0]
+    return {name: without_rounding(chains) for name, chains in found.items()}
+
+
 def _draw(run: Run, report: Mapping[str, Any]) -> list[str]:
     """The pictures that could be drawn. One that fails costs a line on stderr, never the diagnosis."""
     from experiment import plots
     from experiment.posterior import diagnostic_plots as pictures
 
-    joint, evidence = _needed(run, "log_joint"), _needed(run, "log_evidence")
-    share, weight = _needed(run, "component_share"), _needed(run, "weight")
-    signs, kappa, acceptance = run.array("signs"), run.array("kappa"), run.array("acceptance")
+    weight = _needed(run, "weight")
+    signs, acceptance = run.array("signs"), run.array("acceptance")
     draws = run.data["posterior"]["draw"].values
-    monitors = {"log joint (nats)": joint, "log evidence (nats)": evidence}
-    if kappa is not None:
-        monitors["kappa"] = kappa
-    for m, name in enumerate(run.names):
-        monitors[f"largest share, {name}"] = share[:, :, m, 0]
     jobs: dict[str, Any] = {
-        "monitors.png": lambda path: pictures.plot_monitors(
-            path, {name: without_rounding(chains) for name, chains in monitors.items()}, draws
-        ),
+        "monitors.png": lambda path: pictures.plot_monitors(path, monitors(run), draws),
         "components.png": lambda path: pictures.plot_components(path, weight, run.names),
     }
     if acceptance is not None and run.settings["mode"] in ("com", "all"):

@@ -54,6 +54,23 @@ def plot_monitors(path: Path, monitors: Mapping[str, NDArray[Any]], draws: Array
         legend(axes[0, 1], "chain")
 
 
+def plot_monitor(path: Path, name: str, chains: ArrayLike, draws: ArrayLike) -> None:
+    """One scalar (C, D) over its draws and, of several chains, below it the ranks: for a column of a page."""
+    chains = np.asarray(chains, dtype=np.float64)
+    several = len(chains) > 1
+    with picture(path, 5, 4.4 if several else 2.4) as figure:
+        axes = figure.subplots(2 if several else 1, 1, squeeze=False)[:, 0]
+        _chains(axes[0], np.asarray(draws), chains)
+        axes[0].set_ylabel(name)
+        axes[0].set_xlabel("sweep of the last round")
+        if several:
+            _ranks(axes[1], chains)
+            axes[1].set_xlabel("rank among all draws (dashed: uniform)")
+            handles, names = axes[0].get_legend_handles_labels()
+            title = "chain" + _only(len(chains))
+            figure.legend(handles, names, loc="outside lower center", ncols=MOST_LINES, title=title, handlelength=2)
+
+
 def plot_acceptance(path: Path, acceptance: NDArray[Any], directions: Sequence[str], draws: ArrayLike) -> None:
     """The share of proposals accepted (C, D, directions) over the draws, a panel a direction."""
     with picture(path, 8, 2.2 * len(directions) + 0.4) as figure:
@@ -66,11 +83,14 @@ def plot_acceptance(path: Path, acceptance: NDArray[Any], directions: Sequence[s
         legend(axes[0], "chain")
 
 
-def plot_components(path: Path, weight: NDArray[Any], names: Sequence[str]) -> None:
-    """How large each relabelled sign is, (C, D, M, K): mean over draws and the range they cover, by chain."""
+def plot_components(path: Path, weight: NDArray[Any], names: Sequence[str], *, least: float = 6) -> None:
+    """How large each relabelled sign is, (C, D, M, K): mean over draws and the range they cover, by chain.
+
+    least: the width in inches; more where there are many signs and chains.
+    """
     C, _, M, K = weight.shape
     shown = min(C, MOST_LINES)
-    with picture(path, float(np.clip(2 + 0.12 * K * shown, 6, 14)), 2.4 * M + 0.4) as figure:
+    with picture(path, float(np.clip(2 + 0.12 * K * shown, least, 14)), 2.4 * M + 0.4) as figure:
         axes = figure.subplots(M, 1, squeeze=False, sharex=True, sharey=True)[:, 0]
         for m, (panel, name) in enumerate(zip(axes, names, strict=True)):
             for c, colour in zip(range(shown), cycle(COLOURS), strict=False):

@@ -10,6 +10,7 @@ from matplotlib.figure import Figure
 from experiment import plots
 from experiment.config import resolve
 from experiment.posterior import diagnostic_plots
+from experiment.reporting.report import report
 from experiment.run import train
 from experiment.show import Printer
 
@@ -37,6 +38,16 @@ def made(folder: Path, **changes: str) -> Path:
 @pytest.fixture(scope="session")
 def digits_run(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return made(tmp_path_factory.mktemp("runs") / "digits")
+
+
+@pytest.fixture(scope="session")
+def digits_page(digits_run: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The report of the run, in a folder that was not there."""
+    file = tmp_path_factory.mktemp("page") / "new" / "page.html"
+    before = {one: one.stat().st_mtime_ns for one in digits_run.rglob("*")}
+    report(digits_run, out=file)
+    assert {one: one.stat().st_mtime_ns for one in digits_run.rglob("*")} == before
+    return file
 
 
 @pytest.fixture(scope="session")

@@ -1,0 +1,1 @@
+"""`report`: one self-contained HTML page of a run, or of a comparison of runs."""

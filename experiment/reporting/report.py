@@ -1,0 +1,44 @@
+"""`report RUN`: one self-contained HTML page of a run, or of a comparison of runs.
+
+The page asks the network for nothing and has no script: it can be mailed, printed, and opened in ten years. It is
+written whole or not at all.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from experiment import store
+from experiment.errors import UsageError
+from experiment.out_file import check_out
+from experiment.reporting import compare_page
+from experiment.reporting.latent_map import MAPS
+from experiment.reporting.page import render
+from experiment.store import atomic_path
+
+
+def report(path: Path, *, out: Path | None = None, kind: str = "pca", data_root: Path | None = None) -> Path:
+    """Write the page of the run or comparison in `path`, print where, and return that.
+
+    out: the file; None is report.html in `path`. kind: of the latent map (`MAPS`). data_root: for data that has moved.
+    Bad input is a `UsageError` before anything is written.
+    """
+    if kind not in MAPS:
+        raise UsageError(f"--map must be one of {', '.join(MAPS)}; it is {kind!r}")
+    file = path / store.REPORT if out is None else out
+    kept = {store.MANIFEST, *store.RUN_FILES, *compare_page.FILES} - {store.REPORT}
+    check_out(file, [path / name for name in sorted(kept)])
+    if compare_page.is_comparison(path):
+        if data_root is not None:
+            raise UsageError(f"--data-root is for the data of one run; {path} holds a comparison of runs")
+        page = compare_page.compare_page(path, file)
+    else:
+        from experiment.reporting.run_page import run_page
+
+        page = run_page(path, kind=kind, data_root=data_root)
+    # A path that is not UTF-8 holds lone surrogates; as \udcXX it can be written.
+    html = render(page).encode("utf-8", "backslashreplace")
+    with atomic_path(file) as beside:
+        beside.write_bytes(html)
+    print(f"Report: {file}")
+    return file

@@ -1,0 +1,118 @@
+"""The page of one run."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from experiment.errors import UsageError
+from experiment.posterior import diagnose
+from experiment.reporting import curves, facts, meaning, trust
+from experiment.reporting.page import Page, Section, number, word
+from experiment.reporting.studio import Studio
+from experiment.store import POSTERIOR, RunFolder
+
+if TYPE_CHECKING:
+    from experiment.meaning.trained import Trained
+
+
+def run_page(path: Path, *, kind: str, data_root: Path | None) -> Page:
+    """All that the run folder says of its run. kind: of the latent map. UsageError if the run has no results."""
+    _refuse_unfinished(path)
+    run = diagnose.read(path)
+    report = diagnose.examine(run)
+    trained, reason = _trained(path, data_root)
+    with Studio() as studio:
+        sections = [
+            facts.scores(run.summary),
+            curves.curves(studio, run.rows),
+            meaning.confusion(studio, run, None if trained is None else trained.objects.class_names),
+            *_of_agents(studio, trained, reason, kind),
+            trust.diagnostics(studio, run, report),
+            facts.settings(run.manifest.get("settings") or run.settings),
+            facts.provenance(run.manifest, str(path)),
+        ]
+    return Page(
+        kind="A run of the naming game",
+        title=_title(run),
+        lead=_lead(run.summary),
+        facts=_facts(run, path),
+        answers=trust.answers(report),
+        next=report["next"],
+        warnings=[*_status(run.manifest), *map(str, report["warnings"])],
+        sections=sections,
+        made=str(run.manifest.get("updated", "")),
+    )
+
+
+def _refuse_unfinished(path: Path) -> None:
+    with RunFolder.open(path, lock=False) as folder:
+        status = folder.read_manifest()["status"]
+        if folder.file(POSTERIOR).exists():
+            return
+    if status == "running":
+        remedy = "wait for it, or, if it was killed, go on with it"
+    else:
+        remedy = "go on with it"
+    raise UsageError(
+        f"{path} has no results yet (no {POSTERIOR}; status {status!r}): {remedy} by train --resume {path}"
+    )
+
+
+def _trained(path: Path, data_root: Path | None) -> tuple[Trained | None, str]:
+    """The agents and their objects; or None, and why. With a --data-root that was asked for, that is an error."""
+    from experiment.meaning.trained import load_trained
+
+    try:
+        return load_trained(path, data_root=data_root), ""
+    except UsageError as error:
+        if data_root is not None:
+            raise
+        return None, f"{error}. If the data set has moved, --data-root DIR says where to."
+
+
+def _of_agents(studio: Studio, trained: Trained | None, reason: str, kind: str) -> list[Section]:
+    if trained is None:
+        missing = f"This needs the agents and the objects that they saw. {reason}"
+        return [
+            Section("map", "Latent map", missing=missing),
+            Section("recall", "Recall", missing=missing),
+        ]
+    return [meaning.latent_map(studio, trained, kind), meaning.recall(trained)]
+
+
+def _title(run: diagnose.Run) -> str:
+    mode, dataset, seed = run.settings["mode"], run.manifest.get("dataset"), run.manifest.get("seed")
+    return f"Mode {word(mode)} on {word(dataset)}, seed {word(seed)}"
+
+
+def _lead(summary: dict[str, Any]) -> str:
+    """The run in a sentence."""
+    aris = [f"{name} {number(own['ari'])}" for name, own in summary["agents"].items() if own.get("ari") is not None]
+    parts = [f"ARI with the labels: {', '.join(aris)}."] if aris else ["The objects have no labels."]
+    parts.append(f"Agreement: kappa {number(summary.get('kappa'))}.")
+    rates = summary.get("acceptance") or {}
+    if rates:
+        parts.append("Accepted: " + ", ".join(f"{name} {number(rate, 2)}" for name, rate in rates.items()) + ".")
+    return " ".join(parts)
+
+
+def _facts(run: diagnose.Run, path: Path) -> list[str]:
+    settings, summary = run.settings, run.summary
+    seconds = summary.get("seconds")
+    found = [
+        f"{number(summary.get('objects'), 0)} objects",
+        f"{word(settings['signs'])} signs",
+        f"{len(run.names)} agents",
+        f"{word(summary['rounds'])} rounds",
+        f"{word(summary.get('device'))}",
+    ]
+    if isinstance(seconds, int | float):
+        found.append(f"{seconds:.0f} s" if seconds < 600 else f"{seconds / 60:.0f} min")
+    return [*found, path.resolve().name]
+
+
+def _status(manifest: dict[str, Any]) -> list[str]:
+    if manifest["status"] == "done":
+        return []
+    return [f"The run's status is {manifest['status']}: what is shown may be of a round before its last."]

@@ -1,0 +1,88 @@
+"""Where pictures for a page are drawn: by the functions that draw files, into bytes that the page holds.
+
+Charts are SVG without a background: the page's shows through, also where that is dark. Images are PNG, transparent
+between the tiles.
+"""
+
+from __future__ import annotations
+
+import base64
+import io
+import re
+import sys
+import tempfile
+from collections.abc import Callable
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Self
+
+import numpy as np
+from numpy.typing import NDArray
+
+from experiment.reporting.page import Picture
+
+_PIXELS_PER_POINT = 96 / 72
+
+
+class Studio:
+    """A folder for files that live as long as the drawing; a context manager."""
+
+    def __init__(self) -> None:
+        self._folder = tempfile.TemporaryDirectory(prefix="mhng-report-")
+        self._count = 0
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None
+    ) -> None:
+        self._folder.cleanup()
+
+    def chart(self, draw: Callable[[Path], Any], alt: str, caption: str = "") -> Picture:
+        """What `draw` writes to the path that it is given. If it fails, a line on stderr, and words in the page."""
+        self._count += 1
+        file = Path(self._folder.name) / f"chart{self._count}.svg"
+        try:
+            draw(file)
+            svg = file.read_text(encoding="utf-8")
+            width, height = _size(svg)
+        except Exception as error:
+            fault = f"could not be drawn: {str(error) or type(error).__name__}"
+            if sys.stderr is not None:
+                print(f"warning: {alt.split(':')[0]} {fault}", file=sys.stderr)
+            return Picture(alt, caption=caption, fault=fault)
+        return Picture(alt, _uri("svg+xml", svg.encode()), width, height, caption)
+
+
+def _size(svg: str) -> tuple[int, int]:
+    """Width and height in pixels of a matplotlib SVG, which gives them in points."""
+    found = re.search(r'<svg[^>]*? height="([\d.]+)pt"[^>]*? width="([\d.]+)pt"|'
+                      r'<svg[^>]*? width="([\d.]+)pt"[^>]*? height="([\d.]+)pt"', svg)  # fmt: skip
+    if found is None:
+        raise ValueError("the SVG has no size")
+    high, wide, wider, higher = found.groups()
+    width, height = float(wide or wider), float(high or higher)
+    return round(width * _PIXELS_PER_POINT), round(height * _PIXELS_PER_POINT)
+
+
+def strip(images: NDArray[Any], alt: str, *, every: int = 1) -> Picture:
+    """Grey images (C, H, W) in [0, 1] beside each other, a wider gap after each `every`; NaN is transparent."""
+    from PIL import Image
+
+    from experiment.plots import mosaic
+
+    _, _, W = images.shape
+    gap = max(1, W // 14)
+    grid = mosaic(images[None], gap, every=every, wider=2 * gap if every > 1 else 0).grid
+    grid = grid[gap:-gap, gap:-gap]
+    known = np.isfinite(grid)
+    grey = np.where(known, np.nan_to_num(grid), 0.0).clip(0, 1)
+    pixels = np.stack([np.round(255 * grey), 255.0 * known], axis=-1).astype(np.uint8)
+    buffer = io.BytesIO()
+    Image.fromarray(pixels, mode=None).save(buffer, format="PNG", optimize=True)
+    return Picture(alt, _uri("png", buffer.getvalue()), pixels.shape[1], pixels.shape[0])
+
+
+def _uri(kind: str, data: bytes) -> str:
+    return f"data:image/{kind};base64,{base64.b64encode(data).decode('ascii')}"

@@ -33,7 +33,7 @@ METRICS = (
     "log_evidence", "seconds",
 )  # fmt: skip
 
-# Of these more is better, whatever the row. A log evidence is of the row's own percepts: rows cannot be compared by it.
+# Of these more is better, whatever the row. A log evidence is of the row's own percepts and compares no rows.
 PAIRED = ("ari", "ari_after_burn_in", "nmi", "accuracy", "kappa", "kappa_after_burn_in", "kappa_matched")
 
 LEVEL = 0.95
@@ -95,9 +95,9 @@ def spread(values: Sequence[float | None], *, most_is_worst: bool = False) -> di
 
 
 def paired(own: Mapping[int, float | None], base: Mapping[int, float | None]) -> dict[str, float | int | None]:
-    """Differences own - base, seed by seed, over the seeds at which both are known: mean, interval, seeds won and lost.
+    """Differences own - base, seed by seed: their mean, its 95% interval, and how many seeds were won and lost.
 
-    own, base: seed -> value.
+    own, base: seed -> value. `of` counts the seeds at which both are known.
     """
     differences = []
     for seed, value in own.items():
@@ -116,7 +116,7 @@ def paired(own: Mapping[int, float | None], base: Mapping[int, float | None]) ->
 
 
 def summarise(rows: Sequence[Row], baseline: str | None, settings: Mapping[str, Any]) -> dict[str, Any]:
-    """What summary.json holds, see above. baseline: the name of one of `rows`, or None. settings: those of all runs."""
+    """What summary.json holds, see above. baseline: one of `rows` by name, or None. settings: those of all runs."""
     base = next((row for row in rows if row.name == baseline), None)
     return {"baseline": baseline, "settings": dict(settings), "rows": [_summary_of(row, base) for row in rows]}
 

@@ -377,7 +377,7 @@ def to_plain(value: Any) -> Any:
 
 
 def is_free(path: Path) -> bool:
-    """Whether a new run may begin in `path`: it is absent, or a folder with no more in it than a killed run's dregs."""
+    """Whether a new run may begin in `path`: it is absent, or a folder with no more than a killed run's dregs."""
     return not path.exists() or (path.is_dir() and not _contents(path))
 
 

@@ -61,6 +61,14 @@ def test_it_works_from_any_folder_with_any_name(tmp_path):
         (["recall", "nowhere", "--temperature", "-1"], "--temperature"),
         (["recall", "nowhere", "--temperature", "hot"], "--temperature"),
         (["recall", "nowhere", "--pair", "2"], "did you mean --pairs?"),
+        (["compare"], "--out"),
+        (["compare", "--out", "x", "--mode", "com"], "did you mean --modes?"),
+        (["compare", "--out", "x", "--epochs", "3"], "flags of train stand after --"),
+        (["compare", "--out", "x", "--jobs", "two"], "--jobs"),
+        (
+            ["compare", "--out", "x", "--", "--epoch", "3"],
+            "after --: unknown argument '--epoch'; did you mean --epochs?",
+        ),
         (["models", "--x"], "'--x'"),
     ],
 )

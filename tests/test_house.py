@@ -63,7 +63,10 @@ def test_one_file_imports_matplotlib():
     assert users == {"sheet.py"}
 
 
-@pytest.mark.parametrize("arguments", [["--help"], ["train", "--help"], ["name", "--help"], ["models"], ["data"]])
+QUICK = [["--help"], ["train", "--help"], ["name", "--help"], ["compare", "--help"], ["models"], ["data"]]
+
+
+@pytest.mark.parametrize("arguments", QUICK)
 def test_nothing_heavy_is_imported_to_answer_quickly(arguments, tmp_path):
     code = (
         f"import sys; sys.path.insert(0, {str(HOME)!r}); import cli\n"

@@ -131,6 +131,8 @@ def make(
     for name in own:
         _check_name(name, "--variant" if variants is not None else f"{place}, [variants]")
     own = own or {"": {}}
+    if own.get(""):
+        raise UsageError(f"{place if variants is None else '--variant'}: a variant that has settings needs a name")
 
     where, given = ("--modes", modes) if modes is not None else (f"{place}: modes", head.get("modes", list(MODES)))
     modes_found = [settings.checked("mode", str(mode), where) for mode in _listed(given, where)]
@@ -245,7 +247,7 @@ def _from_flags(variants: Sequence[str]) -> dict[str, dict[str, Any]]:
 
 def _check_name(name: str, place: str) -> None:
     """A name is a cell of a table and a part of a folder's name."""
-    if name and (len(name) > LONGEST_NAME or not name.isprintable() or "|" in name or not re.search(r"\w", name)):
+    if name != "" and (len(name) > LONGEST_NAME or not name.isprintable() or "|" in name or not re.search(r"\w", name)):
         raise UsageError(
             f"{place}: a name has {LONGEST_NAME} printable letters at most, one of them a letter or digit, and no |; "
             f"it is {name!r}"

@@ -38,6 +38,10 @@ def plot_quality(path: Path, summary: Mapping[str, Any]) -> None:
         names = shortened([_name(row) for row in rows], 40)
         axes[0].set_yticks(range(len(rows)), names, parse_math=False)
         axes[0].set_ylim(len(rows) - 0.5, -0.5)
+        axes[0].set_title("dot: a seed; diamond: mean and its 95% interval", loc="left")
+        if summary["baseline"] is not None:
+            (short,) = shortened([summary["baseline"]], 40)
+            axes[1].set_title(f"line: mean of {short}", loc="left", parse_math=False)
 
 
 def _draw_row(panel: Axes, place: int, row: Mapping[str, Any], metric: str) -> None:

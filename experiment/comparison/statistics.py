@@ -26,7 +26,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
-from scipy import stats
+from scipy.special import stdtrit
 
 METRICS = (
     "ari", "ari_after_burn_in", "nmi", "accuracy", "kappa", "kappa_after_burn_in", "kappa_matched", "acceptance",
@@ -88,7 +88,7 @@ def spread(values: Sequence[float | None], *, most_is_worst: bool = False) -> di
         found["worst"] = max(known) if most_is_worst else min(known)
     if len(known) > 1:
         sd = float(np.std(known, ddof=1))
-        half = float(stats.t.ppf((1 + LEVEL) / 2, len(known) - 1)) * sd / len(known) ** 0.5
+        half = float(stdtrit(len(known) - 1, (1 + LEVEL) / 2)) * sd / len(known) ** 0.5
         middle = float(np.mean(known))
         found |= {"sd": sd, "low": middle - half, "high": middle + half}
     return found

@@ -8,7 +8,7 @@ import os
 import sys
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import NoReturn
 
 HOME = Path(__file__).resolve().parent
 PROGRAM = "cli.py"
@@ -36,7 +36,7 @@ class Parser(argparse.ArgumentParser):
 
 def build_parser() -> Parser:
     """All commands and their flags."""
-    from experiment.config import FIELDS, flag
+    from experiment.flags import add_settings
 
     parser = Parser(
         prog=PROGRAM,
@@ -55,22 +55,7 @@ def build_parser() -> Parser:
         "--resume", metavar="RUN", help="go on with a run that stopped; only --rounds and --tensorboard may change"
     )
     train.add_argument("--config", metavar="FILE", help="TOML file of settings; flags beat it")
-    groups: dict[str, Any] = {}
-    for name, field in FIELDS.items():
-        rule = field.metadata
-        group = groups.get(rule["group"]) or train.add_argument_group(rule["group"])
-        groups[rule["group"]] = group
-        options: dict[str, Any] = {"dest": name, "default": argparse.SUPPRESS}
-        default = "none" if field.default is None else field.default
-        if isinstance(default, tuple):
-            default = ",".join(f"{value:g}" for value in default)
-        options["help"] = f"{rule['help']} (default: {default})".replace("%", "%%")
-        if rule["kind"] == "bool":
-            options["action"] = argparse.BooleanOptionalAction
-        else:
-            choices = rule["choices"]
-            options["metavar"] = "{" + ",".join(choices) + "}" if choices else rule["kind"].upper()
-        group.add_argument(flag(name), **options)
+    add_settings(train)
 
     diagnose = commands.add_parser(
         "diagnose",
@@ -174,6 +159,46 @@ def build_parser() -> Parser:
         "objects (default: pca)",
     )
     report.add_argument("--data-root", metavar="DIR", help="folder of the run's data set, if that has moved")
+    comparison = commands.add_parser(
+        "compare",
+        help="a grid of modes, seeds and variants, run side by side, in one table",
+        usage=f"{PROGRAM} compare --out DIR [options] [-- FLAGS OF TRAIN]",
+        description="Runs every variant in every mode with every seed, each in a folder of its own in DIR, and puts "
+        "them into tables: each seed, mean, sd and interval, and differences from a baseline, seed by seed. What "
+        "stands after -- goes to every run. The same command again runs only what is missing, and goes on with what "
+        "was stopped; with --out alone it takes the grid that DIR holds.",
+        allow_abbrev=False,
+    )
+    comparison.add_argument("--out", metavar="DIR", required=True, help="folder of the runs, tables and picture")
+    comparison.add_argument(
+        "--modes", metavar="MODE", nargs="+", help="modes of the game (default: com no-com all gibbs)"
+    )
+    comparison.add_argument(
+        "--seeds", metavar="SEED", nargs="+", help="numbers, or ranges that include both ends (default: 0-4)"
+    )
+    comparison.add_argument(
+        "--variant",
+        metavar="'NAME: FLAGS'",
+        action="append",
+        help="a name for the table and the flags of train that make it; '' changes nothing; may be given many times",
+    )
+    comparison.add_argument(
+        "--baseline",
+        metavar="ROW",
+        help="row that the others are held against: 'MODE' or 'MODE, VARIANT' (default: the first)",
+    )
+    comparison.add_argument(
+        "--config", metavar="FILE", help="TOML file with [compare], [settings] and [variants.NAME]; flags beat it"
+    )
+    comparison.add_argument(
+        "--jobs",
+        metavar="J",
+        type=int,
+        help="runs at a time (default: one for each core; give fewer where they share a GPU)",
+    )
+    comparison.add_argument("--threads", metavar="T", type=int, help="threads of each run (default: cores / jobs)")
+    comparison.add_argument("--overwrite", action="store_true", help="replace runs in DIR that have other settings")
+    comparison.add_argument("--json", action="store_true", help="print summary.json instead of the tables")
     commands.add_parser("models", help="the variants that can be swapped", allow_abbrev=False)
     data = commands.add_parser("data", help="the data sets that can be used, and how to get them", allow_abbrev=False)
     data.add_argument("--data-root", metavar="DIR", help="folder to look into")
@@ -185,7 +210,12 @@ def parse(argv: Sequence[str]) -> argparse.Namespace:
     from experiment.config import suggestion
 
     parser = build_parser()
+    words: list[str] = []
+    if argv[:1] == ["compare"] and "--" in argv:  # what argparse makes of -- differs between versions of Python
+        end = list(argv).index("--")
+        argv, words = argv[:end], list(argv[end + 1 :])
     arguments, unknown = parser.parse_known_args(argv)
+    arguments.words = words
     if unknown:
         wrong = unknown[0].split("=")[0]
         known = [
@@ -193,7 +223,10 @@ def parse(argv: Sequence[str]) -> argparse.Namespace:
             for action in parser._subparsers._group_actions[0].choices[arguments.command]._actions  # type: ignore[union-attr, index]
             for option in action.option_strings
         ]
-        parser.error(f"{arguments.command}: unknown argument {unknown[0]!r}{suggestion(wrong, known)}")
+        hint = suggestion(wrong, known)
+        if arguments.command == "compare":
+            hint = hint or "; flags of train stand after --"
+        parser.error(f"{arguments.command}: unknown argument {unknown[0]!r}{hint}")
     return arguments
 
 
@@ -310,6 +343,25 @@ def _report(arguments: argparse.Namespace, argv: Sequence[str]) -> int:
     return 0
 
 
+def _compare(arguments: argparse.Namespace, argv: Sequence[str]) -> int:
+    from experiment.comparison.compare import compare
+
+    whole = compare(
+        Path(arguments.out),
+        modes=arguments.modes,
+        seeds=arguments.seeds,
+        variants=arguments.variant,
+        baseline=arguments.baseline,
+        words=arguments.words,
+        file=_path(arguments.config),
+        jobs=arguments.jobs,
+        threads=arguments.threads,
+        overwrite=arguments.overwrite,
+        as_json=arguments.json,
+    )
+    return 0 if whole else 1
+
+
 def _path(typed: str | None) -> Path | None:
     return None if typed is None else Path(typed)
 
@@ -342,6 +394,7 @@ _COMMANDS = {
     "recall": _recall,
     "corpus": _corpus,
     "report": _report,
+    "compare": _compare,
     "models": _models,
     "data": _data,
 }

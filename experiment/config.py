@@ -20,11 +20,15 @@ from typing import Any
 from experiment.data.objects import DATASETS
 from experiment.errors import UsageError
 from experiment.posterior.traces import KEPT
+from experiment.store import to_plain
 from inference import INNER_STARTS, LISTENER_STATES, MODES, RULES, STARTS
 from models import LIKELIHOODS, MIXTURES, NETWORKS
 
 # The public reference's numbers for the modes.
 MODE_ALIASES = {"-1": "com", "0": "no-com", "1": "all"}
+
+# Keys that may change while a run remains the same run.
+MOVABLE = ("data-root", "download", "device", "tensorboard")
 
 # No whole number is larger, if nothing smaller is said: beyond it lie mistypings and the limits of int64.
 _MOST = 10**9
@@ -241,11 +245,30 @@ def key(name: str) -> str:
 
 def resolve(flags: Mapping[str, Any], file: Path | None = None) -> Config:
     """Defaults, then the file, then `flags` (field name -> text as typed, or a bool). Checks everything."""
-    values: dict[str, Any] = {}
-    if file is not None:
-        values |= read_file(file)
-    for name, typed in flags.items():
-        values[name] = _checked(name, _from_text(name, typed), flag(name))
+    return together(({} if file is None else read_file(file)) | from_flags(flags))
+
+
+def from_flags(flags: Mapping[str, Any]) -> dict[str, Any]:
+    """Settings by field name, each checked, of flags as typed: field name -> text, or a bool."""
+    return {name: checked(name, _from_text(name, typed), flag(name)) for name, typed in flags.items()}
+
+
+def from_table(table: Mapping[str, Any], place: str) -> dict[str, Any]:
+    """Settings by field name, each checked, of a TOML table by key; messages begin with `place`."""
+    values = {}
+    names = {key(name): name for name in FIELDS}
+    for found, value in table.items():
+        if found not in names:
+            raise UsageError(f"{place}: unknown key {found!r}{suggestion(found, names)}")
+        name = names[found]
+        own = f"{place}: {found}"
+        values[name] = checked(name, _from_toml(name, value, own), own)
+    return values
+
+
+def together(values: Mapping[str, Any]) -> Config:
+    """The settings, defaults where `values` (by field name, each checked) has none. Checks that they fit together."""
+    values = dict(values)
     if values.get("agents", 2) != 2 and "views" not in values:
         values["views"] = tuple(100 * m / values["agents"] for m in range(values["agents"]))
     config = Config(**values)
@@ -255,21 +278,17 @@ def resolve(flags: Mapping[str, Any], file: Path | None = None) -> Config:
 
 def read_file(file: Path) -> dict[str, Any]:
     """The settings in a TOML file, by field name, each checked."""
+    return from_table(read_toml(file), f"--config {file}")
+
+
+def read_toml(file: Path) -> dict[str, Any]:
+    """The table in the TOML file of --config."""
     try:
-        table = tomllib.loads(file.read_text(encoding="utf-8-sig"))
+        return tomllib.loads(file.read_text(encoding="utf-8-sig"))
     except OSError as error:
         raise UsageError(f"--config {file}: {error.strerror or error}") from error
     except (ValueError, RecursionError) as error:  # also UnicodeDecodeError, and numbers of thousands of digits
         raise UsageError(f"--config {file}: not valid TOML: {error}") from error
-    values = {}
-    names = {key(name): name for name in FIELDS}
-    for found, value in table.items():
-        if found not in names:
-            raise UsageError(f"--config {file}: unknown key {found!r}{suggestion(found, names)}")
-        name = names[found]
-        place = f"--config {file}: {found}"
-        values[name] = _checked(name, _from_toml(name, value, place), place)
-    return values
 
 
 def to_toml(config: Config) -> str:
@@ -284,7 +303,7 @@ def to_toml(config: Config) -> str:
             group = field.metadata["group"]
             lines.append(f"# {group}")
         value = getattr(config, name)
-        lines.append(f"# {key(name)} =" if value is None else f"{key(name)} = {_toml(value)}")
+        lines.append(f"# {key(name)} =" if value is None else f"{key(name)} = {toml_value(value)}")
     return "\n".join(lines) + "\n"
 
 
@@ -295,6 +314,29 @@ def plain(config: Config) -> dict[str, Any]:
         for name, field in FIELDS.items()
         if field.metadata["saved"]
     }
+
+
+def to_flags(config: Config) -> list[str]:
+    """The flags of `train` that make these settings: those that differ from the defaults."""
+    words = []
+    for name, field in FIELDS.items():
+        value = getattr(config, name)
+        if value == field.default:
+            continue
+        if isinstance(value, bool):
+            words.append(flag(name) if value else "--no-" + key(name))
+        else:
+            # In one word, because a value may begin with a dash.
+            text = ",".join(f"{part!r}" for part in value) if isinstance(value, tuple) else str(value)
+            words.append(f"{flag(name)}={text}")
+    return words
+
+
+def changes(config: Config, made: Mapping[str, Any]) -> dict[str, tuple[Any, Any]]:
+    """Where `config` differs from settings in a manifest, by key: (that of config, that of the manifest)."""
+    # A setting that the manifest's version did not know yet was what it is by default.
+    made = to_plain(plain(Config())) | made
+    return {name: (value, made[name]) for name, value in to_plain(plain(config)).items() if made[name] != value}
 
 
 def suggestion(wrong: str, right: Iterable[str]) -> str:
@@ -359,7 +401,8 @@ def _absolute(name: str, typed: str) -> Path:
     return Path(typed).absolute() if FIELDS[name].metadata["saved"] else Path(typed)
 
 
-def _checked(name: str, value: Any, place: str) -> Any:
+def checked(name: str, value: Any, place: str) -> Any:
+    """The value of a field, if it may have it; messages begin with `place`."""
     rule = FIELDS[name].metadata
     if name == "mode":
         value = MODE_ALIASES.get(value, value)
@@ -422,12 +465,12 @@ def _check_together(config: Config) -> None:
 def _check_community(config: Config) -> None:
     """What many agents can play, and what would take them forever."""
     default = {name: FIELDS[name].default for name in ("meet", "recursion")}
-    together = config.meet == default["meet"]
-    if config.synchronous and together:
+    all_at_once = config.meet == default["meet"]
+    if config.synchronous and all_at_once:
         raise UsageError("--synchronous is for agents that meet in pairs: give --meet too")
-    if config.recursion != default["recursion"] and not together:
+    if config.recursion != default["recursion"] and not all_at_once:
         raise UsageError(f"--recursion {config.recursion} is for agents that meet together; --meet is {config.meet}")
-    if config.agents == 2 or not together or config.mode in ("no-com", "gibbs"):
+    if config.agents == 2 or not all_at_once or config.mode in ("no-com", "gibbs"):
         return
     if config.listener_state == "speaker-sample":
         raise UsageError("--listener-state speaker-sample is a rule for two, or for pairs: give --meet too")
@@ -442,11 +485,12 @@ def _check_community(config: Config) -> None:
             )
 
 
-def _toml(value: Any) -> str:
+def toml_value(value: Any) -> str:
+    """A setting as TOML writes it."""
     if isinstance(value, bool):
         return "true" if value else "false"
     if isinstance(value, tuple):
-        return "[" + ", ".join(_toml(item) for item in value) + "]"
+        return "[" + ", ".join(toml_value(item) for item in value) + "]"
     if isinstance(value, str | Path):
         # A JSON string is a TOML string, but for DEL, which TOML wants escaped.
         return json.dumps(str(value), ensure_ascii=False).replace("\x7f", "\\u007f")

@@ -314,14 +314,9 @@ def _refuse_changes(config: Config, manifest: dict[str, Any], folder: RunFolder)
     made = manifest.get("settings")
     if not isinstance(made, dict):
         raise UsageError(f"{folder.file(store.MANIFEST)} is damaged: it holds no settings")
-    now = store.to_plain(settings.plain(config))
-    # A setting that the run's version did not know yet was what it is by default.
-    made = store.to_plain(settings.plain(Config())) | made
-    for name, value in now.items():
-        if name not in ("rounds", "data-root", "download", "device", "tensorboard") and made[name] != value:
-            raise UsageError(
-                f"{folder.file(store.CONFIG)}: {name} = {value} is not what the run was made with, {made[name]}"
-            )
+    for name, (now, then) in settings.changes(config, made).items():
+        if name not in ("rounds", *settings.MOVABLE):
+            raise UsageError(f"{folder.file(store.CONFIG)}: {name} = {now} is not what the run was made with, {then}")
 
 
 def _edges_of(manifest: dict[str, Any], config: Config, folder: RunFolder) -> Edges | None:

@@ -387,6 +387,24 @@ def to_plain(value: Any) -> Any:
 # -- the folder ------------------------------------------------------------------------------------
 
 
+def is_free(path: Path) -> bool:
+    """Whether a new run may begin in `path`: it is absent, or a folder with no more than a killed run's dregs."""
+    return not path.exists() or (path.is_dir() and not _contents(path))
+
+
+@contextmanager
+def locked(path: Path) -> Iterator[None]:
+    """Hold a folder that is there; `UsageError` if another command holds it."""
+    try:
+        lock = _take_lock(path)
+    except OSError as error:
+        raise UsageError(f"{path} cannot be used: {_short(error)}") from error
+    try:
+        yield
+    finally:
+        os.close(lock)
+
+
 def _contents(path: Path) -> set[Path]:
     """What the folder holds, apart from our lock and the unfinished files of a killed run."""
     return set(path.iterdir()) - _leftovers(path) - {path / LOCK}

@@ -68,6 +68,14 @@ def test_it_works_from_any_folder_with_any_name(tmp_path):
         (["report", "nowhere"], "nowhere"),
         (["report", "nowhere", "--map", "umap"], "--map"),
         (["report", "nowhere", "--output", "x"], "did you mean --out?"),
+        (["compare"], "--out"),
+        (["compare", "--out", "x", "--mode", "com"], "did you mean --modes?"),
+        (["compare", "--out", "x", "--epochs", "3"], "flags of train stand after --"),
+        (["compare", "--out", "x", "--jobs", "two"], "--jobs"),
+        (
+            ["compare", "--out", "x", "--", "--epoch", "3"],
+            "after --: unknown argument '--epoch'; did you mean --epochs?",
+        ),
         (["models", "--x"], "'--x'"),
     ],
 )

@@ -63,9 +63,11 @@ def test_one_file_imports_matplotlib():
     assert users == {"sheet.py"}
 
 
-@pytest.mark.parametrize(
-    "arguments", [["--help"], ["train", "--help"], ["name", "--help"], ["report", "--help"], ["models"], ["data"]]
-)
+QUICK = [["--help"], ["models"], ["data"]]
+QUICK += [[command, "--help"] for command in ("train", "name", "compare", "report")]
+
+
+@pytest.mark.parametrize("arguments", QUICK)
 def test_nothing_heavy_is_imported_to_answer_quickly(arguments, tmp_path):
     code = (
         f"import sys; sys.path.insert(0, {str(HOME)!r}); import cli\n"

@@ -8,6 +8,7 @@ import pytest
 from matplotlib.figure import Figure
 
 from experiment import plots
+from experiment.comparison import plots as comparison_plots
 from experiment.config import resolve
 from experiment.posterior import diagnostic_plots
 from experiment.reporting.report import report
@@ -68,6 +69,6 @@ def drawn(monkeypatch: pytest.MonkeyPatch) -> list[Figure]:
         figures.append(Figure(figsize=(width, height)))
         yield figures[-1]
 
-    for module in (plots, diagnostic_plots):
+    for module in (plots, diagnostic_plots, comparison_plots):
         monkeypatch.setattr(module, "picture", keep)
     return figures

@@ -1,0 +1,235 @@
+"""The command `compare`: run what a grid lacks, each run in a process of its own, then put all into tables.
+
+The folder of a grid holds a run folder and a log for each run, and
+
+    grid.toml      the grid, usable as --config
+    summary.json   every run's numbers, each row's statistics, differences from the baseline
+    table.md       the tables that are printed
+    table.csv      a line a run
+    quality.png    a dot a seed
+
+Nothing is remembered elsewhere: which runs are done is read from their folders.
+"""
+
+from __future__ import annotations
+
+import json
+import signal
+import sys
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from experiment import store
+from experiment.comparison import statistics, table
+from experiment.comparison.folders import Step, step
+from experiment.comparison.grid import Grid, Run, make
+from experiment.comparison.pool import Task, cores, side_by_side
+from experiment.comparison.progress import Progress
+from experiment.comparison.statistics import Outcome
+from experiment.config import key, to_flags
+from experiment.errors import RunError, UsageError
+from experiment.store import RunFolder, atomic_path
+
+GRID = "grid.toml"
+TABLE = "table.md"
+CSV = "table.csv"
+PICTURE = "quality.png"
+
+DOOR = Path(__file__).resolve().parents[2] / "cli.py"
+_LONGEST_REASON = 300
+
+
+def compare(
+    out: Path,
+    *,
+    modes: Sequence[str] | None = None,
+    seeds: Sequence[str] | None = None,
+    variants: Sequence[str] | None = None,
+    baseline: str | None = None,
+    words: Sequence[str] = (),
+    file: Path | None = None,
+    jobs: int | None = None,
+    threads: int | None = None,
+    overwrite: bool = False,
+    as_json: bool = False,
+) -> bool:
+    """Make the runs of the grid that are not done in `out`, print its table; returns whether none failed.
+
+    modes, seeds, variants, baseline, words (flags of train) and file are as in `grid.make`. If none of them but
+    `baseline` is given, the grid that `out` already holds is taken. jobs: runs at a time (None: as many as there are
+    cores). threads: of each (None: the cores by the jobs). overwrite: replace runs of other settings.
+
+    Bad input is a `UsageError` before anything is run or written.
+    """
+    for name, value in (("--jobs", jobs), ("--threads", threads)):
+        if value is not None and value < 1:
+            raise UsageError(f"{name} must be 1 or more; it is {value}")
+    if file is None and (modes, seeds, variants, list(words)) == (None, None, None, []) and (out / GRID).is_file():
+        file = out / GRID
+    grid = make(file, modes=modes, seeds=seeds, variants=variants, baseline=baseline, words=words)
+    runs = grid.runs()
+    _check_folder(out)
+    steps = [step(out / run.folder, run.config, overwrite=overwrite) for run in runs]
+    _check_objects([run for run, how in zip(runs, steps, strict=True) if how != "nothing"])
+    jobs = jobs or min(cores(), len(runs))
+    threads = threads or max(1, cores() // jobs)
+    try:
+        out.mkdir(parents=True, exist_ok=True)
+    except (OSError, ValueError) as error:
+        raise UsageError(f"--out {out} cannot be used: {getattr(error, 'strerror', None) or error}") from error
+    with store.locked(out):
+        _write(out / GRID, grid.to_toml())
+        outcomes = _outcomes(out, runs, steps, jobs, threads)
+        summary = statistics.summarise(_rows(grid, runs, outcomes), _baseline(grid), _by_key(grid.settings))
+        text = table.markdown(summary)
+        _write(out / TABLE, text)
+        _write(out / CSV, table.comma_separated(summary))
+        as_text = json.dumps(store.to_plain(summary), ensure_ascii=False, allow_nan=False, indent=2) + "\n"
+        _write(out / store.SUMMARY, as_text)
+        _draw(out / PICTURE, summary)
+    print(as_text if as_json else text, end="", flush=True)
+    return all(one.error is None for one in outcomes)
+
+
+# -- before anything is written --------------------------------------------------------------------
+
+
+def _check_folder(out: Path) -> None:
+    """UsageError if what this writes would replace what it has not written."""
+    try:
+        if out.exists() and not out.is_dir():
+            raise UsageError(f"--out {out} is a file; give a folder")
+    except ValueError as error:  # a null byte in the name
+        raise UsageError(f"--out {out} cannot be used: {error}") from error
+    if (out / GRID).exists():
+        return
+    for name in (store.MANIFEST, store.SUMMARY, TABLE, CSV, PICTURE):
+        if (out / name).exists():
+            raise UsageError(f"--out {out} holds a {name} that is of no grid: give another folder")
+
+
+def _check_objects(runs: Sequence[Run]) -> None:
+    """UsageError if there is no such device, or the objects are absent or do not fit; once for each variant.
+
+    A data set that may be downloaded is here afterwards, so that the runs do not fetch it all at once.
+    """
+    of_variants = {run.variant: run for run in reversed(runs)}
+    if not of_variants:
+        return
+    from experiment import memory
+    from experiment.community import load_objects, pick_device
+
+    for run in of_variants.values():
+        try:
+            device = pick_device(run.config.device)
+            objects, config = load_objects(run.config)
+            # Asking CUDA for its memory takes a part of it, which the runs should have.
+            if device.type == "cpu":
+                memory.check(config, objects.count, config.latent_dim, device)
+        except UsageError as error:
+            raise UsageError(f"row {run.row!r}: {error}") from None
+
+
+# -- the runs --------------------------------------------------------------------------------------
+
+
+def _outcomes(out: Path, runs: Sequence[Run], steps: Sequence[Step], jobs: int, threads: int) -> list[Outcome]:
+    """How each run ended, those made here and those made before."""
+    outcomes = {run.folder: _read(out, run) for run, how in zip(runs, steps, strict=True) if how == "nothing"}
+    todo = [(run, how) for run, how in zip(runs, steps, strict=True) if how != "nothing"]
+    tasks = [Task(_command(out / run.folder, run, how), _log(out, run)) for run, how in todo]
+    with Progress(len(runs), done=len(outcomes)) as progress:
+
+        def ended(index: int, code: int) -> None:
+            run = todo[index][0]
+            outcomes[run.folder] = one = _read(out, run) if code == 0 else _failed(run, _reason(code, _log(out, run)))
+            progress.ended(f"{run.row}, seed {run.seed}", one.error)
+
+        try:
+            side_by_side(tasks, jobs=jobs, threads=threads, ended=ended, waiting=progress.waiting)
+        except KeyboardInterrupt:
+            progress.stopped()
+            raise
+    return [outcomes[run.folder] for run in runs]
+
+
+def _command(path: Path, run: Run, how: Step) -> list[str]:
+    door = [sys.executable, str(DOOR), "train"]
+    if how == "resume":
+        return [*door, f"--resume={path}"]
+    replaced = how == "overwrite"
+    return [*door, *to_flags(replace(run.config, run_dir=path, overwrite=replaced))]
+
+
+def _log(out: Path, run: Run) -> Path:
+    return out / f"{run.folder}.log"
+
+
+def _read(out: Path, run: Run) -> Outcome:
+    try:
+        summary = RunFolder(out / run.folder).read_json(store.SUMMARY)
+        return Outcome(run.seed, run.folder, numbers=statistics.numbers(summary))
+    except UsageError as error:
+        return _failed(run, str(error))
+    except (KeyError, TypeError, AttributeError, ValueError):
+        return _failed(run, f"{store.SUMMARY} is not as this program writes it")
+
+
+def _failed(run: Run, reason: str) -> Outcome:
+    return Outcome(run.seed, run.folder, error=" ".join(reason.split())[:_LONGEST_REASON])
+
+
+def _reason(code: int, log: Path) -> str:
+    """Why a run ended: the last line that it printed, which of this program's errors is the only one."""
+    if code < 0:
+        names = {int(number): number.name for number in signal.Signals}
+        return f"killed by {names.get(-code, f'signal {-code}')}"
+    try:
+        lines = log.read_text(encoding="utf-8", errors="replace").split("\n")
+    except OSError:
+        lines = []
+    last = next((line.strip() for line in reversed(lines) if line.strip()), "")
+    last = "" if last.startswith("$ ") else last.removeprefix("cli.py train: ")
+    return last or f"exit code {code}"
+
+
+# -- the results -----------------------------------------------------------------------------------
+
+
+def _rows(grid: Grid, runs: Sequence[Run], outcomes: Sequence[Outcome]) -> list[statistics.Row]:
+    of_row: dict[str, list[Outcome]] = {}
+    for run, one in zip(runs, outcomes, strict=True):
+        of_row.setdefault(run.row, []).append(one)
+    return [
+        statistics.Row(name, mode, variant, _by_key(grid.variants[variant]), of_row[name])
+        for name, mode, variant in grid.rows()
+    ]
+
+
+def _baseline(grid: Grid) -> str | None:
+    names = [name for name, _, _ in grid.rows()]
+    return None if len(names) == 1 else grid.baseline or names[0]
+
+
+def _by_key(values: Mapping[str, Any]) -> dict[str, Any]:
+    return {key(name): store.to_plain(value) for name, value in values.items()}
+
+
+def _write(file: Path, text: str) -> None:
+    with atomic_path(file) as beside:
+        beside.write_bytes(text.encode("utf-8", "backslashreplace"))
+
+
+def _draw(file: Path, summary: dict[str, Any]) -> None:
+    """A picture that fails costs a line on stderr, never the table."""
+    try:
+        from experiment.comparison.plots import plot_quality
+
+        plot_quality(file, summary)
+    except RunError:
+        raise
+    except Exception as error:
+        if sys.stderr is not None:
+            print(f"warning: {file.name} could not be drawn: {error}", file=sys.stderr)

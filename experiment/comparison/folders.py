@@ -1,0 +1,53 @@
+"""What a run of a grid finds in its folder, and what is to be done about it."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Literal
+
+from experiment import store
+from experiment.config import MOVABLE, Config, changes
+from experiment.errors import UsageError
+from experiment.store import RunFolder
+
+Step = Literal["train", "resume", "overwrite", "nothing"]
+
+
+def step(path: Path, config: Config, *, overwrite: bool) -> Step:
+    """How the run of `config` comes to be in the folder `path`.
+
+    train: there is no run. resume: it is there and was stopped, or failed. nothing: it is done. overwrite: another
+    run is there and may go. `UsageError` if it may not, or if the folder holds something else.
+    """
+    if not (path / store.MANIFEST).exists():
+        if not store.is_free(path):
+            raise UsageError(f"{path} is in the way: it is not a run of this program")
+        return "train"
+    folder = RunFolder(path)
+    manifest = folder.read_manifest()
+    made = manifest.get("settings")
+    if not isinstance(made, dict):
+        if manifest["status"] != "running":
+            raise UsageError(f"{folder.file(store.MANIFEST)} is damaged: it holds no settings")
+        return "overwrite"  # it was killed while it replaced an earlier run, before it wrote anything
+    for name, (wanted, found) in changes(config, made).items():
+        if name not in MOVABLE and name not in _fitted(config):
+            if overwrite:
+                return "overwrite"
+            raise UsageError(
+                f"{path} was made with {name} = {found}, this grid has {wanted}: give another --out, or --overwrite"
+            )
+    if manifest["status"] == "done" and folder.file(store.SUMMARY).exists():
+        return "nothing"
+    # Without its settings it cannot be resumed. They are written first of all, so nothing is lost.
+    return "resume" if folder.file(store.CONFIG).exists() else "overwrite"
+
+
+def _fitted(config: Config) -> set[str]:
+    """Keys that a run changes to fit its objects, so that its manifest need not hold what was asked for."""
+    fitted = set()
+    if config.likelihood == "identity":
+        fitted.add("latent-dim")
+    if config.dataset == "synthetic":
+        fitted.add("jitter")
+    return fitted

@@ -1,0 +1,121 @@
+"""Programs side by side, so many at a time, each with its share of the threads; all of them end with this one."""
+
+from __future__ import annotations
+
+import os
+import shlex
+import signal
+import subprocess
+import threading
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from experiment.interrupts import held_back
+
+# Whichever of these libraries brings the threads: one number, and the user's own does not multiply by the jobs.
+_THREADS = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS")
+
+_PAUSE = 0.05  # seconds between two looks at what runs
+_PATIENCE = 30.0  # seconds for a run to end tidily: it may be in the middle of writing a checkpoint
+
+
+class Task(NamedTuple):
+    """A command to run, and the file that its output is added to."""
+
+    command: Sequence[str]
+    log: Path
+
+
+def cores() -> int:
+    """How many cores this process may use."""
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
+
+
+def side_by_side(
+    tasks: Sequence[Task],
+    *,
+    jobs: int,
+    threads: int,
+    ended: Callable[[int, int], None],
+    waiting: Callable[[], None] = lambda: None,
+) -> None:
+    """Run all tasks, `jobs` at a time, with `threads` threads each.
+
+    ended(index of the task, exit code, negative for a signal) is called after each; waiting() several times a second.
+    Whatever ends this (Ctrl-C, SIGTERM, a terminal that was closed, an error) ends the running tasks as Ctrl-C would.
+    """
+    left = list(enumerate(tasks))[::-1]
+    running: dict[int, subprocess.Popen[bytes]] = {}
+    with _signals_interrupt():
+        try:
+            while left or running:
+                while left and len(running) < jobs:
+                    index, task = left.pop()
+                    with held_back():  # one that has been started must be known to be stopped
+                        running[index] = _start(task, threads)
+                for index, process in list(running.items()):
+                    if (code := process.poll()) is not None:
+                        del running[index]
+                        ended(index, code)
+                waiting()
+                time.sleep(_PAUSE)
+        finally:
+            _stop(list(running.values()))
+
+
+def _start(task: Task, threads: int) -> subprocess.Popen[bytes]:
+    with task.log.open("ab") as log:
+        log.write(f"$ {shlex.join(task.command)}\n".encode("utf-8", "backslashreplace"))
+        log.flush()
+        return subprocess.Popen(
+            task.command,
+            stdin=subprocess.DEVNULL,
+            stdout=log,
+            stderr=subprocess.STDOUT,
+            env=os.environ | dict.fromkeys(_THREADS, str(threads)),
+            # A terminal interrupts all of its group: these would be struck twice, and a second Ctrl-C breaks tidying.
+            process_group=0,
+        )
+
+
+def _stop(processes: Sequence[subprocess.Popen[bytes]]) -> None:
+    """Interrupt all and wait; kill those that take too long, or all at another Ctrl-C."""
+    try:
+        for process in processes:
+            process.send_signal(signal.SIGINT)
+        until = time.monotonic() + _PATIENCE
+        with suppress(subprocess.TimeoutExpired, KeyboardInterrupt):
+            for process in processes:
+                process.wait(max(0.0, until - time.monotonic()))
+    finally:
+        for process in processes:
+            if process.poll() is None:
+                process.kill()
+                process.wait()
+
+
+@contextmanager
+def _signals_interrupt() -> Iterator[None]:
+    """SIGTERM and SIGHUP end the block as Ctrl-C does, unless they are ignored (nohup)."""
+
+    def interrupt(*_: Any) -> None:
+        raise KeyboardInterrupt
+
+    if threading.current_thread() is not threading.main_thread():  # only the main thread may set handlers
+        yield
+        return
+    names = [name for name in ("SIGTERM", "SIGHUP") if hasattr(signal, name)]
+    before = {getattr(signal, name): signal.getsignal(getattr(signal, name)) for name in names}
+    before = {number: handler for number, handler in before.items() if handler is signal.SIG_DFL}
+    for number in before:
+        signal.signal(number, interrupt)
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)

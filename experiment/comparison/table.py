@@ -1,0 +1,89 @@
+"""The tables of a grid, made from its summary (`experiment.comparison.statistics`): for readers, and for programs."""
+
+from __future__ import annotations
+
+import csv
+import io
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from experiment.comparison.statistics import METRICS
+from experiment.show import number
+
+_HEAD = (
+    "run", "ARI, final draw, each seed", "mean ± sd [95%]", "worst", "mean after burn-in", "accuracy", "kappa (worst)",
+    "kappa, matched", "acceptance", "seconds",
+)  # fmt: skip
+_PAIRED_HEAD = ("run", "ARI: mean [95%]", "seeds won, lost", "kappa: mean [95%]", "seeds won, lost")
+
+
+def markdown(summary: Mapping[str, Any]) -> str:
+    """The table of rows, that of differences from the baseline, and the runs that failed."""
+    rows = summary["rows"]
+    seeds = " ".join(str(run["seed"]) for run in rows[0]["runs"])
+    parts = [_table(_HEAD, [_line(row) for row in rows])]
+    parts += [f"Seeds: {seeds}. ± is the standard deviation over seeds, [ ] Student's 95% interval of the mean."]
+    others = [row for row in rows if row["paired"] is not None]
+    if others:
+        parts += [f"Differences from {summary['baseline']}, seed by seed:"]
+        parts += [_table(_PAIRED_HEAD, [_paired_line(row) for row in others])]
+    failed = [(row["row"], run) for row in rows for run in row["runs"] if run["status"] == "failed"]
+    if failed:
+        parts += ["Failed:"]
+        parts += ["\n".join(f"- {name}, seed {run['seed']} ({run['folder']}): {run['error']}" for name, run in failed)]
+    return "\n\n".join(parts) + "\n"
+
+
+def comma_separated(summary: Mapping[str, Any]) -> str:
+    """A line a run, the failed ones too: what it is, how it ended, METRICS. What is not known is empty."""
+    text = io.StringIO()
+    writer = csv.writer(text, lineterminator="\n")
+    writer.writerow(["row", "mode", "variant", "seed", "folder", "status", "error", *METRICS])
+    for row in summary["rows"]:
+        for run in row["runs"]:
+            found = run["numbers"] or {}
+            head = [row["row"], row["mode"], row["variant"], run["seed"], run["folder"], run["status"], run["error"]]
+            writer.writerow([*head, *(found.get(name) for name in METRICS)])
+    return text.getvalue()
+
+
+def _line(row: Mapping[str, Any]) -> list[str]:
+    runs, statistics = row["runs"], row["statistics"]
+    done = sum(run["status"] == "done" for run in runs)
+    ari = statistics["ari"]
+    return [
+        row["row"] if done == len(runs) else f"{row['row']} ({done} of {len(runs)})",
+        " ".join(number((run["numbers"] or {}).get("ari")) for run in runs) if ari["count"] else "-",
+        _with_interval(ari, sd=True),
+        number(ari["worst"]),
+        *(number(statistics[name]["mean"]) for name in ("ari_after_burn_in", "accuracy")),
+        f"{number(statistics['kappa']['mean'])} ({number(statistics['kappa']['worst'])})"
+        if statistics["kappa"]["count"]
+        else "-",
+        *(number(statistics[name]["mean"]) for name in ("kappa_matched", "acceptance")),
+        number(statistics["seconds"]["mean"], 0),
+    ]
+
+
+def _paired_line(row: Mapping[str, Any]) -> list[str]:
+    cells = [row["row"]]
+    for name in ("ari", "kappa"):
+        found = row["paired"][name]
+        cells += [_with_interval(found, sign="+"), f"{found['won']}, {found['lost']} of {found['of']}"]
+    return cells
+
+
+def _with_interval(found: Mapping[str, Any], *, sd: bool = False, sign: str = "") -> str:
+    """ "0.849 ± 0.051 [0.785, 0.913]", or as much of it as is known."""
+    if found["mean"] is None:
+        return "-"
+    text = f"{found['mean']:{sign}.3f}"
+    if found["low"] is None:
+        return text
+    spread = f" ± {found['sd']:.3f}" if sd else ""
+    return f"{text}{spread} [{found['low']:{sign}.3f}, {found['high']:{sign}.3f}]"
+
+
+def _table(head: Sequence[str], lines: Sequence[Sequence[str]]) -> str:
+    ruled = [head, ["---"] * len(head), *lines]
+    return "\n".join("| " + " | ".join(cells) + " |" for cells in ruled)

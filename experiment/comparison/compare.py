@@ -25,7 +25,7 @@ from experiment import store
 from experiment.comparison import statistics, table
 from experiment.comparison.folders import Step, step
 from experiment.comparison.grid import Grid, Run, make
-from experiment.comparison.pool import Task, cores, side_by_side
+from experiment.comparison.pool import COMMAND_MARK, Task, cores, side_by_side
 from experiment.comparison.progress import Progress
 from experiment.comparison.statistics import Outcome
 from experiment.config import key, to_flags
@@ -38,6 +38,7 @@ CSV = "table.csv"
 PICTURE = "quality.png"
 
 DOOR = Path(__file__).resolve().parents[2] / "cli.py"
+_COMPLAINT = "cli.py train: "
 _LONGEST_REASON = 300
 
 
@@ -182,17 +183,19 @@ def _failed(run: Run, reason: str) -> Outcome:
 
 
 def _reason(code: int, log: Path) -> str:
-    """Why a run ended: the last line that it printed, which of this program's errors is the only one."""
+    """Why a run ended: the complaint in its log or, where it made none, the last line there."""
     if code < 0:
         names = {int(number): number.name for number in signal.Signals}
         return f"killed by {names.get(-code, f'signal {-code}')}"
     try:
-        lines = log.read_text(encoding="utf-8", errors="replace").split("\n")
+        lines = [line.strip() for line in log.read_text(encoding="utf-8", errors="replace").split("\n")]
     except OSError:
         lines = []
-    last = next((line.strip() for line in reversed(lines) if line.strip()), "")
-    last = "" if last.startswith("$ ") else last.removeprefix("cli.py train: ")
-    return last or f"exit code {code}"
+    begun = max((number for number, line in enumerate(lines) if line.startswith(COMMAND_MARK)), default=-1)
+    own = [line for line in lines[begun + 1 :] if line]
+    # Not only the last line: a run whose grid was killed may still be adding to the same log.
+    complaints = [line.removeprefix(_COMPLAINT) for line in own if line.startswith(_COMPLAINT)]
+    return [f"exit code {code}", *own[-1:], *complaints[-1:]][-1]
 
 
 # -- the results -----------------------------------------------------------------------------------

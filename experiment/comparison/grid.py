@@ -247,9 +247,7 @@ def _from_flags(variants: Sequence[str]) -> dict[str, dict[str, Any]]:
 
 def _check_name(name: str, place: str) -> None:
     """A name is a cell of a table and a part of a folder's name."""
-    if name != "" and (
-        len(name) > LONGEST_NAME or not name.isprintable() or "|" in name or not re.search(r"\w", name)
-    ):
+    if name and (len(name) > LONGEST_NAME or not name.isprintable() or "|" in name or not re.search(r"\w", name)):
         raise UsageError(
             f"{place}: a name has {LONGEST_NAME} printable letters at most, one of them a letter or digit, and no |; "
             f"it is {name!r}"

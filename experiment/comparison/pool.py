@@ -18,6 +18,8 @@ from experiment.interrupts import held_back
 # Whichever of these libraries brings the threads: one number, and the user's own does not multiply by the jobs.
 _THREADS = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS")
 
+COMMAND_MARK = "$ "  # begins the line of a log that holds the command
+
 _PAUSE = 0.05  # seconds between two looks at what runs
 _PATIENCE = 30.0  # seconds for a run to end tidily: it may be in the middle of writing a checkpoint
 
@@ -56,7 +58,8 @@ def side_by_side(
             while left or running:
                 while left and len(running) < jobs:
                     index, task = left.pop()
-                    with held_back():  # one that has been started must be known to be stopped
+                    # One that has been started must be known, to be stopped.
+                    with held_back(), _interruptible():
                         running[index] = _start(task, threads)
                 for index, process in list(running.items()):
                     if (code := process.poll()) is not None:
@@ -70,7 +73,7 @@ def side_by_side(
 
 def _start(task: Task, threads: int) -> subprocess.Popen[bytes]:
     with task.log.open("ab") as log:
-        log.write(f"$ {shlex.join(task.command)}\n".encode("utf-8", "backslashreplace"))
+        log.write(f"{COMMAND_MARK}{shlex.join(task.command)}\n".encode("utf-8", "backslashreplace"))
         log.flush()
         return subprocess.Popen(
             task.command,
@@ -97,6 +100,20 @@ def _stop(processes: Sequence[subprocess.Popen[bytes]]) -> None:
             if process.poll() is None:
                 process.kill()
                 process.wait()
+
+
+@contextmanager
+def _interruptible() -> Iterator[None]:
+    """What is started in the block can be interrupted, also where this program was told to ignore that (cmd &)."""
+    ignored = signal.getsignal(signal.SIGINT) is signal.SIG_IGN
+    if not ignored or threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    signal.signal(signal.SIGINT, lambda *_: None)  # a new program starts with the default in the place of a handler
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, signal.SIG_IGN)
 
 
 @contextmanager

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+import time
 from types import TracebackType
 from typing import Any, Self
 
@@ -19,7 +20,11 @@ class Progress:
         if done < total and sys.stderr is not None and sys.stderr.isatty():
             from tqdm import tqdm
 
-            self._bar = tqdm(total=total, initial=done, desc="runs", unit="run", leave=False, file=sys.stderr)
+            # The mean pace, because runs that are side by side end in bursts.
+            self._bar = tqdm(
+                total=total, initial=done, desc="runs", unit="run", leave=False, file=sys.stderr, smoothing=0
+            )
+            self._shown = time.monotonic()
 
     def __enter__(self) -> Self:
         return self
@@ -45,8 +50,9 @@ class Progress:
 
     def waiting(self) -> None:
         """Time passes: the bar's clock goes on."""
-        if self._bar is not None:
-            self._bar.update(0)
+        if self._bar is not None and time.monotonic() - self._shown > 1:
+            self._bar.refresh()
+            self._shown = time.monotonic()
 
     def stopped(self) -> None:
         """The grid was interrupted."""

@@ -367,6 +367,17 @@ def test_what_stops_the_grid_stops_its_programs_tidily(stop, tmp_path):
     assert signal.getsignal(signal.SIGTERM) is signal.SIG_DFL
 
 
+def test_programs_can_be_stopped_where_interrupts_are_ignored(tmp_path):
+    text = "import signal; print(signal.getsignal(signal.SIGINT) is signal.default_int_handler)"
+    before = signal.signal(signal.SIGINT, signal.SIG_IGN)  # as a shell starts a command with & behind it
+    try:
+        side_by_side([script(tmp_path, 0, text)], jobs=1, threads=1, ended=lambda *_: None)
+        assert signal.getsignal(signal.SIGINT) is signal.SIG_IGN
+    finally:
+        signal.signal(signal.SIGINT, before)
+    assert (tmp_path / "0.log").read_text().endswith("True\n")
+
+
 def test_a_program_that_will_not_stop_is_killed(tmp_path, monkeypatch):
     monkeypatch.setattr(pool, "_PATIENCE", 0.2)
     started = []
@@ -501,6 +512,8 @@ def test_two_grids_cannot_have_one_folder(here, tmp_path, capsys):
     [
         (1, "$ x\nEpoch\ncli.py train: the disk is full\n\n", "the disk is full"),
         (1, "$ x\nTraceback:\n  line\nValueError: odd\n", "ValueError: odd"),
+        (1, "$ x\ncli.py train: it is in use\niteration 5/5\n", "it is in use"),
+        (1, "$ x\ncli.py train: interrupted\n$ y\nSegments\n", "Segments"),
         (-9, "$ x\n", "killed by SIGKILL"),
         (3, "$ x\n", "exit code 3"),
         (3, None, "exit code 3"),

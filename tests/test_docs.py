@@ -1,4 +1,4 @@
-"""The commands of docs/diagnostics.md, run tiny: a page whose commands no longer say what it quotes fails."""
+"""What pages say: the commands of docs/diagnostics.md, run tiny, quote it rightly; both READMEs say the same."""
 
 import re
 import shlex
@@ -8,7 +8,8 @@ import pytest
 
 import cli
 
-PAGE = Path(__file__).resolve().parents[1] / "docs" / "diagnostics.md"
+HOME = Path(__file__).resolve().parents[1]
+PAGE = HOME / "docs" / "diagnostics.md"
 
 # Appended to the page's own flags, of which the last one given counts; and what `diagnose` must say then.
 TINY = {
@@ -62,3 +63,21 @@ def test_the_pictures_of_the_page_are_there_and_small():
     files += [PAGE.parents[1] / name for name in re.findall(r"!\[[^]]*\]\(([^)]+)\)", readme)]
     assert {file.name for file in files} == {file.name for file in (PAGE.parent / "pictures").iterdir()}
     assert sum(file.stat().st_size for file in files) < 700_000
+
+
+def told(file):
+    """What a README says that needs no language: blocks of code, code in the text, links, figures."""
+    text = (HOME / file).read_text(encoding="utf-8")
+    blocks = re.findall(r"```.*?```", text, flags=re.S)
+    text = re.sub(r"```.*?```|^    .*?$", "", text, flags=re.S | re.M)
+    spans = sorted({" ".join(span.split()) for span in re.findall(r"`([^`]+)`", text)})
+    links = sorted(set(re.findall(r"\]\(([^)]+)\)", text)) - {"README.md", "README.ja.md"})
+    figures = sorted(re.findall(r"(?<![\w.])\d+[.,:]\d+|\d+%", re.sub(r"`[^`]+`|\]\([^)]+\)", "", text)))
+    return {"blocks": blocks, "spans": spans, "links": links, "figures": figures}
+
+
+def test_the_japanese_readme_says_what_the_english_one_says():
+    english, japanese = told("README.md"), told("README.ja.md")
+    assert len(english["spans"]) > 60 and len(english["figures"]) > 8
+    for kind, expected in english.items():
+        assert japanese[kind] == expected, kind

@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import replace
+from functools import partial
 from typing import Any
 
 import torch
 
-from experiment.config import Config
+from experiment.config import FIELDS, Config
 from experiment.data.objects import Objects, load
+from experiment.data.own import Files
+from experiment.data.reduced import reduced
 from experiment.errors import UsageError
 from experiment.graphs import Edges, meetings_of
 from experiment.names import agent_names
@@ -29,7 +32,8 @@ def load_objects(config: Config) -> tuple[Objects, Config]:
     """The objects, and the settings made to fit them (L is the number of features where z is the observation).
 
     Features are standardised, each by its own mean and spread over an agent's objects: the mixture's prior expects
-    percepts around zero. Raises `UsageError` where network or likelihood cannot take such objects.
+    percepts around zero. Then --reduce makes them fewer. Raises `UsageError` where network or likelihood
+    cannot take such objects.
     """
     objects = load(
         config.dataset,
@@ -41,9 +45,12 @@ def load_objects(config: Config) -> tuple[Objects, Config]:
         classes=config.classes,
         ambiguity=config.ambiguity,
         dimension=config.dimension,
+        files=files_of(config),
     )
-    features = objects.views[0].dim() == 2
-    if features:
+    vectors = [view.dim() == 2 for view in objects.views]
+    if config.reduce is not None and not any(vectors):
+        raise UsageError(f"--reduce is for features; the objects of {config.dataset} are images")
+    if any(vectors):
         if config.likelihood == "bernoulli":
             raise UsageError(
                 f"--likelihood bernoulli needs pixels in [0, 1]; the objects of {config.dataset} are feature vectors: "
@@ -51,15 +58,48 @@ def load_objects(config: Config) -> tuple[Objects, Config]:
             )
         if config.likelihood != "identity" and config.network != "mlp":
             raise UsageError(f"--network {config.network} needs images; the objects of {config.dataset} are vectors")
-        objects = replace(objects, views=tuple(_standardised(view) for view in objects.views))
-        config = replace(config, jitter=0.0)
+        objects = replace(objects, views=_alike(_standardised, objects.views), checksum="")
+        if config.reduce is not None:
+            few = partial(reduced, dimensions=config.reduce)
+            objects = replace(objects, views=_alike(few, objects.views), checksum=objects.checksum)
+        if all(vectors):
+            config = replace(config, jitter=0.0)
     if config.likelihood == "identity":
-        if not features:
+        if not all(vectors):
             raise UsageError(
                 f"--likelihood identity needs feature vectors; the objects of {config.dataset} are images"
             )
-        config = replace(config, latent_dim=objects.views[0].shape[1])
+        most = FIELDS["latent_dim"].metadata["most"]
+        for name, view in zip(agent_names(len(vectors)), objects.views, strict=True):
+            if view.shape[1] > most:
+                raise UsageError(
+                    f"--likelihood identity takes {most} features at most, and agent {name} has {view.shape[1]}: "
+                    "give --reduce, or --likelihood gaussian"
+                )
+        config = replace(config, latent_dim=max(view.shape[1] for view in objects.views))
     return objects, config
+
+
+def files_of(config: Config) -> Files:
+    """Where the objects are, if they are the user's own."""
+    return Files(config.data or (), config.label_column, config.header)
+
+
+def latents_of(config: Config, objects: Objects) -> tuple[int, ...]:
+    """L of each agent: the number of its features where z is the observation, else the same for all."""
+    return tuple(_latent(config, tuple(view.shape[1:])) for view in objects.views)
+
+
+def _latent(config: Config, shape: tuple[int, ...]) -> int:
+    return shape[0] if config.likelihood == "identity" else config.latent_dim
+
+
+def _alike(
+    change: Callable[[torch.Tensor], torch.Tensor], views: tuple[torch.Tensor, ...]
+) -> tuple[torch.Tensor, ...]:
+    """The views with features changed; images as they are, and agents that see the same go on sharing it."""
+    changed = {id(view): change(view) for view in views if view.dim() == 2}
+    return tuple(changed.get(id(view), view) for view in views)
 
 
 def pick_device(name: str) -> torch.device:
@@ -123,7 +163,8 @@ def build_members(config: Config, objects: Objects, device: torch.device) -> lis
     for name, view in zip(agent_names(len(objects.views)), objects.views, strict=True):
         streams = streams_of(config.seed, name, device)
         agent = build_agent(config, tuple(view.shape[1:]), streams["init"], device)
-        members.append(member(name, agent, view.to(device), streams, schedule))
+        own = schedule if view.dim() == 4 else replace(schedule, jitter=0.0)
+        members.append(member(name, agent, view.to(device), streams, own))
     return members
 
 
@@ -132,7 +173,7 @@ def build_agent(config: Config, shape: tuple[int, ...], generator: torch.Generat
     return Agent(
         shape,
         signs=config.signs,
-        latent=config.latent_dim,
+        latent=_latent(config, shape),
         network=config.network,
         likelihood=config.likelihood,
         mixture=config.mixture,

@@ -17,7 +17,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from experiment.data import own
 from experiment.data.objects import DATASETS
+from experiment.data.own_csv import HEADERS
 from experiment.errors import UsageError
 from experiment.posterior.traces import KEPT
 from experiment.store import to_plain
@@ -28,7 +30,7 @@ from models import LIKELIHOODS, MIXTURES, NETWORKS
 MODE_ALIASES = {"-1": "com", "0": "no-com", "1": "all"}
 
 # Keys that may change while a run remains the same run.
-MOVABLE = ("data-root", "download", "device", "tensorboard")
+MOVABLE = ("data", "data-root", "download", "device", "tensorboard")
 
 # No whole number is larger, if nothing smaller is said: beyond it lie mistypings and the limits of int64.
 _MOST = 10**9
@@ -165,6 +167,35 @@ class Config:
     dataset: str = _setting(
         "mnist5k", "text", "the objects; `cli.py data` describes them", group="objects", choices=DATASETS
     )
+    data: tuple[Path, ...] | None = _setting(
+        None,
+        "paths",
+        "data of your own, for --dataset npz and csv: a file, or with commas between one for each agent, of the same "
+        "objects in the same order",
+        group="objects",
+    )
+    label_column: str | None = _setting(
+        None,
+        "text",
+        "csv: the column of the labels, by its name or its number (1 the first, -1 the last); none: the one called "
+        "label, if there is one",
+        group="objects",
+    )
+    header: str = _setting(
+        "auto",
+        "text",
+        "csv: whether the first row names the columns; auto: if none of it is a number, or it counts them",
+        group="objects",
+        choices=HEADERS,
+    )
+    reduce: int | None = _setting(
+        None,
+        "int",
+        "features: each agent keeps so many principal components of its own, whitened, if it has more features",
+        group="objects",
+        least=1,
+        most=1_000,
+    )
     data_root: Path | None = _setting(None, "path", "folder of data sets that no package ships", group="objects")
     download: bool = _setting(False, "bool", "fetch a missing data set into --data-root", group="objects")
     limit: int | None = _setting(None, "int", "use the first N objects", group="objects", least=1)
@@ -192,7 +223,7 @@ class Config:
     latent_dim: int = _setting(
         12,
         "int",
-        "dimensions of a percept (L); the number of features with --likelihood identity",
+        "dimensions of a percept (L); with --likelihood identity the number of features, the largest of all agents'",
         group="agents",
         least=1,
         most=1_000,
@@ -261,19 +292,32 @@ def from_table(table: Mapping[str, Any], place: str) -> dict[str, Any]:
         if found not in names:
             raise UsageError(f"{place}: unknown key {found!r}{suggestion(found, names)}")
         name = names[found]
-        own = f"{place}: {found}"
-        values[name] = checked(name, _from_toml(name, value, own), own)
+        where = f"{place}: {found}"
+        values[name] = checked(name, _from_toml(name, value, where), where)
     return values
 
 
 def together(values: Mapping[str, Any]) -> Config:
     """The settings, defaults where `values` (by field name, each checked) has none. Checks that they fit together."""
     values = dict(values)
+    values.update(_as_many_as_the_data(values))
     if values.get("agents", 2) != 2 and "views" not in values:
         values["views"] = tuple(100 * m / values["agents"] for m in range(values["agents"]))
     config = Config(**values)
     _check_together(config)
     return config
+
+
+def _as_many_as_the_data(values: dict[str, Any]) -> dict[str, Any]:
+    """As many agents as there are data of their own, and views as they are, where nothing else is said."""
+    kind, data = values.get("dataset"), values.get("data")
+    if kind not in own.KINDS or not data or {"agents", "views"} <= values.keys():
+        return {}
+    count = own.agents_in(kind, data)
+    found: dict[str, Any] = {} if "agents" in values or count is None or count < 2 else {"agents": count}
+    if "views" not in values and (count is not None or not own.is_for_all(kind, data)):
+        found["views"] = (0.0,) * (values | found).get("agents", 2)
+    return found
 
 
 def read_file(file: Path) -> dict[str, Any]:
@@ -309,11 +353,13 @@ def to_toml(config: Config) -> str:
 
 def plain(config: Config) -> dict[str, Any]:
     """The settings by key, as JSON knows them."""
-    return {
-        key(name): str(value) if isinstance(value := getattr(config, name), Path) else value
-        for name, field in FIELDS.items()
-        if field.metadata["saved"]
-    }
+    return {key(name): _plain(getattr(config, name)) for name, field in FIELDS.items() if field.metadata["saved"]}
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, tuple):
+        return tuple(_plain(item) for item in value)
+    return str(value) if isinstance(value, Path) else value
 
 
 def to_flags(config: Config) -> list[str]:
@@ -327,7 +373,7 @@ def to_flags(config: Config) -> list[str]:
             words.append(flag(name) if value else "--no-" + key(name))
         else:
             # In one word, because a value may begin with a dash.
-            text = ",".join(f"{part!r}" for part in value) if isinstance(value, tuple) else str(value)
+            text = ",".join(map(str, value)) if isinstance(value, tuple) else str(value)
             words.append(f"{flag(name)}={text}")
     return words
 
@@ -354,6 +400,8 @@ def _from_text(name: str, typed: Any) -> Any:
         return typed
     if kind == "path":
         return _absolute(name, typed)
+    if kind == "paths":
+        return _all_absolute(name, typed.split(","), flag(name))
     try:
         if kind == "int":
             return int(typed)
@@ -376,6 +424,10 @@ def _from_toml(name: str, value: Any, place: str) -> Any:
         "bool": (isinstance(value, bool), "true or false"),
         "text": (isinstance(value, str), "text in quotes"),
         "path": (isinstance(value, str), "a path in quotes"),
+        "paths": (
+            isinstance(value, str) or (isinstance(value, list) and all(isinstance(v, str) for v in value)),
+            "a path in quotes, or a list of them",
+        ),
         "numbers": (
             isinstance(value, list) and all(isinstance(v, int | float) and not isinstance(v, bool) for v in value),
             "a list of numbers",
@@ -393,7 +445,15 @@ def _from_toml(name: str, value: Any, place: str) -> Any:
             return tuple(float(v) for v in value)
     except OverflowError:
         raise UsageError(f"{place} is too large") from None
+    if kind == "paths":
+        return _all_absolute(name, [value] if isinstance(value, str) else value, place)
     return _absolute(name, value) if kind == "path" else value
+
+
+def _all_absolute(name: str, typed: list[str], place: str) -> tuple[Path, ...]:
+    if not all(typed):
+        raise UsageError(f"{place} must be a path, or paths with commas between; it is {','.join(typed)!r}")
+    return tuple(_absolute(name, one) for one in typed)
 
 
 def _absolute(name: str, typed: str) -> Path:
@@ -448,6 +508,7 @@ def _check_together(config: Config) -> None:
     if len(config.views) != config.agents:
         raise UsageError(f"--views must have one entry per agent, {config.agents}; it has {len(config.views)}")
     _check_community(config)
+    _check_data(config)
     if config.burn_in >= config.sweeps:
         raise UsageError(
             f"--burn-in must be less than --sweeps = {config.sweeps}, so that draws are left; it is {config.burn_in}"
@@ -460,6 +521,18 @@ def _check_together(config: Config) -> None:
             )
         if config.signs < 3:
             raise UsageError(f"--split-merge {config.split_merge} needs --signs 3 or more; there are {config.signs}")
+
+
+def _check_data(config: Config) -> None:
+    """Flags that belong to other data sets than the one that is given."""
+    if (config.dataset in own.KINDS) != bool(config.data):
+        raise UsageError(
+            f"--data goes with --dataset {' and '.join(own.KINDS)}, and they with it; --dataset is {config.dataset}, "
+            f"--data is {'not given' if not config.data else ','.join(map(str, config.data))}"
+        )
+    for name in ("label_column", "header"):
+        if config.dataset != "csv" and getattr(config, name) != FIELDS[name].default:
+            raise UsageError(f"{flag(name)} is for --dataset csv; --dataset is {config.dataset}")
 
 
 def _check_community(config: Config) -> None:

@@ -196,7 +196,8 @@ class LoadedRun:
         except IndexError as error:
             raise UsageError(f"objects must be places from 0 to {self.objects.count - 1}: {error}") from error
         spoken = self._spoken[self.agents.index(speaker)]
-        found = np.empty((len(wanted), *self._trained.shape), dtype=np.float32)
+        shape = self.objects.views[self.agents.index(listener)].shape[1:]
+        found = np.empty((len(wanted), *shape), dtype=np.float32)
         for part, chunk in heard(self._trained, speaker, listener, spoken, temperature):
             here = (wanted >= part.start) & (wanted < part.stop)
             found[here] = chunk[wanted[here] - part.start].numpy()
@@ -212,7 +213,7 @@ class LoadedRun:
         from experiment.meaning.name import look, note
         from experiment.meaning.unseen import of_array
 
-        self._trained.check_images("cannot name images")
+        self._trained.check_one_image("cannot name images")
         try:
             array = np.asarray(images)
         except ValueError as error:

@@ -27,6 +27,7 @@ from experiment.community import (
     build_members,
     from_checkpoint,
     game_of,
+    latents_of,
     load_objects,
     pick_device,
     schedule_of,
@@ -58,9 +59,9 @@ def train(config: Config, *, command_line: Sequence[str] = (), printer: Printer 
     if config.tensorboard:
         check_tensorboard()
     device = pick_device(config.device)
-    memory.check(config, 1, 1, device)  # what is hopeless however few objects there are need not wait for them
+    memory.check(config, 1, (1,), device)  # what is hopeless however few objects there are need not wait for them
     objects, config = load_objects(config)
-    memory.check(config, objects.count, config.latent_dim, device)
+    memory.check(config, objects.count, latents_of(config, objects), device)
     game = game_of(config, device)
     path = config.run_dir or _free_folder(config)
     with RunFolder.create(path, overwrite=config.overwrite) as folder:
@@ -96,7 +97,7 @@ def resume(
         objects, config = load_objects(config)
         if manifest.get("checksum") != objects.checksum:
             raise UsageError(f"--resume {path}: the objects of {config.dataset} are not those of the run")
-        memory.check(config, objects.count, config.latent_dim, device)
+        memory.check(config, objects.count, latents_of(config, objects), device)
         game = game_of(config, device, edges=_edges_of(manifest, config, folder))
         members = build_members(config, objects, device)
         progress, spent = Progress(0), 0.0
@@ -160,6 +161,10 @@ class _Run:
     def go(self) -> dict[str, Any]:
         """All rounds that are left, then the pictures; returns the summary."""
         self.printer.objects(self.objects, self.config.views, self.config.signs)
+        if len(set(latents_of(self.config, self.objects))) > 1 and schedule_of(self.config).keep_means:
+            self.printer.note(
+                "note: agents with unequal numbers of features: posterior.nc will hold no component means"
+            )
         try:
             for played in run_rounds(self.game, schedule_of(self.config), self.members, self.state, self):
                 self._keep(played)

@@ -50,8 +50,12 @@ class Printer:
         self.say(f"Dataset: {objects.name}")
         categories = "unknown" if objects.categories is None else objects.categories
         self.say(f"Objects: {objects.count}, categories: {categories}, signs: {signs}")
-        shape = "x".join(map(str, objects.views[0].shape[1:]))
-        if objects.views[0].dim() == 4:
+        shapes = ["x".join(map(str, view.shape[1:])) for view in objects.views]
+        shape = shapes[0]
+        if objects.paired:
+            told = ", ".join(f"{name} {own}" for name, own in zip(agent_names(len(views)), shapes, strict=True))
+            self.say(f"Views: of each agent's own data: {told}")
+        elif objects.views[0].dim() == 4:
             turned = ", ".join(f"{name} {angle:g}" for name, angle in zip(agent_names(len(views)), views, strict=True))
             self.say(f"Views: {shape}, turned by degrees: {turned}")
         else:

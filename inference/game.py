@@ -83,7 +83,7 @@ class Trace(NamedTuple):
     splits: Tensor  # (C, T)
     log_joint: Tensor  # (C, T)
     evidence: Tensor  # (C, T)
-    means: Tensor | None  # (C, T, M, K, L) where each agent's components lie; None if not kept, or an agent has none
+    means: Tensor | None  # (C, T, M, K, L) where each agent's components lie; None if not kept, or there are none
 
 
 def joined(first: Trace, then: Trace) -> Trace:
@@ -260,9 +260,9 @@ def alone(game: Game, state: State) -> Tensor:
 
 
 def component_means(state: State) -> Tensor | None:
-    """The means of all agents' components, (C, M, K, L); None if the parameters of one have no `mu`."""
+    """The means of all agents' components, (C, M, K, L); None if one has no `mu`, or they differ in L."""
     parameters = [belief.parameters for belief in state.beliefs]
-    if not all(hasattr(phi, "mu") for phi in parameters):
+    if not all(hasattr(phi, "mu") and phi.mu.shape == parameters[0].mu.shape for phi in parameters):
         return None
     return torch.stack([phi.mu for phi in parameters], dim=1)
 

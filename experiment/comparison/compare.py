@@ -112,7 +112,7 @@ def _check_folder(out: Path) -> None:
 
 
 def _check_objects(runs: Sequence[Run]) -> None:
-    """UsageError if there is no such device, or the objects are absent or do not fit; once for each variant.
+    """UsageError if there is no such device or graph, or the objects are absent or do not fit; once for each variant.
 
     A data set that may be downloaded is here afterwards, so that the runs do not fetch it all at once.
     """
@@ -120,7 +120,7 @@ def _check_objects(runs: Sequence[Run]) -> None:
     if not of_variants:
         return
     from experiment import memory
-    from experiment.community import load_objects, pick_device
+    from experiment.community import game_of, latents_of, load_objects, pick_device
 
     for run in of_variants.values():
         try:
@@ -128,7 +128,8 @@ def _check_objects(runs: Sequence[Run]) -> None:
             objects, config = load_objects(run.config)
             # Asking CUDA for its memory takes a part of it, which the runs should have.
             if device.type == "cpu":
-                memory.check(config, objects.count, config.latent_dim, device)
+                memory.check(config, objects.count, latents_of(config, objects), device)
+            game_of(config, device)
         except UsageError as error:
             raise UsageError(f"row {run.row!r}: {error}") from None
 

@@ -29,11 +29,11 @@ from experiment.errors import UsageError
 class Source(NamedTuple):
     """All objects of a data set, in its own order.
 
-    images: (N, C, H, W), uint8 in 0..255 or float32 in [0, 1]; labels: int64 (N,), indices into class_names.
+    images: (N, C, H, W), uint8 in 0..255 or float32 in [0, 1]; labels: int64 (N,), indices into class_names, or None.
     """
 
     images: np.ndarray
-    labels: np.ndarray
+    labels: np.ndarray | None
     class_names: tuple[str, ...]
 
 

@@ -3,25 +3,23 @@
 `images` is (N, H, W), (N, C, H, W) or (N, H, W, C) with C = 1 or 3, uint8 or floats in [0, 1]; where a shape can be
 read both ways, channels come first. `labels` is (N,), whole numbers, indices of the run's classes.
 
-The format (numpy.lib.format) is a zip archive of arrays, each a header and its bytes in order. Headers are read
-first, and the bytes are streamed: neither a large file nor a small one that unpacks to much more fills the memory. No
-pickle is executed.
+Headers are read first, and the bytes are streamed: neither a large file nor a small one that unpacks to much more
+fills the memory. No pickle is executed.
 """
 
 from __future__ import annotations
 
 import math
 import zipfile
-import zlib
 from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
-from typing import IO, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
+from experiment.data import npz
 from experiment.data.image_files import check_size
+from experiment.data.labels import coded, text_or_numbers
 from experiment.errors import UsageError
 
 _CHANNELS = (1, 3)
@@ -31,33 +29,27 @@ _MOST_WHOLE = 2**30
 _CHUNK = 2**26
 
 
-class Header(NamedTuple):
-    """What an array says of itself before its bytes."""
-
-    shape: tuple[int, ...]
-    fortran: bool
-    dtype: np.dtype
-
-
-def channels_first(place: str, shape: tuple[int, ...], dtype: np.dtype) -> bool:
-    """Whether channels come first in images of that shape. UsageError naming `place` if images cannot be so."""
+def channels_first(place: str, shape: tuple[int, ...], dtype: np.dtype, name: str = "images") -> bool:
+    """Whether channels come first in images of that shape. UsageError naming `place` and `name` if they do not fit."""
     if dtype != np.uint8 and dtype.kind != "f":
-        raise UsageError(f"{place}: images must be uint8, or floats in [0, 1]; their dtype is {dtype}")
+        raise UsageError(f"{place}: {name} must be uint8, or floats in [0, 1]; their dtype is {dtype}")
     kinds = {3: True, 4: len(shape) == 4 and shape[1] in _CHANNELS}
     last = len(shape) == 4 and shape[3] in _CHANNELS
     if len(shape) not in kinds or not (kinds[len(shape)] or last):
         raise UsageError(
-            f"{place}: images must be (N, H, W), (N, C, H, W) or (N, H, W, C) with C = 1 or 3; their shape is {shape}"
+            f"{place}: {name} must be (N, H, W), (N, C, H, W) or (N, H, W, C) with C = 1 or 3; their shape is {shape}"
         )
     if min(shape) < 1:
-        raise UsageError(f"{place}: images is empty; its shape is {shape}")
+        raise UsageError(f"{place}: {name} is empty; its shape is {shape}")
     first = kinds[len(shape)]
     height, width = shape[-2:] if first else shape[1:3]
     check_size(place, width, height)
     return first
 
 
-def in_unit_interval(place: str, part: NDArray, first: int, channels_first: bool) -> NDArray[np.float32]:
+def in_unit_interval(
+    place: str, part: NDArray, first: int, channels_first: bool, name: str = "images"
+) -> NDArray[np.float32]:
     """(B, ...) as given -> float32 (B, C, H, W). UsageError naming the index, from `first`, of an unfit image."""
     if part.ndim == 3:
         part = part[:, None]
@@ -71,37 +63,46 @@ def in_unit_interval(place: str, part: NDArray, first: int, channels_first: bool
         row = flat[wrong[0]]
         value = row[~((row >= 0) & (row <= 1))][0]
         hint = "; uint8 may go to 255" if value > 1 else ""
-        raise UsageError(f"{place}: floats must lie in [0, 1]; images[{first + wrong[0]}] has {value:g}{hint}")
+        raise UsageError(f"{place}: floats must lie in [0, 1]; {name}[{first + wrong[0]}] has {value:g}{hint}")
     return part.astype(np.float32)
 
 
 class ImageArray:
     """The images of an .npz file. Opening checks what can be known without reading them.
 
-    count: N. labels: int64 (N,) or None.
+    classes: how many the run has. class_names: theirs, if labels are to be read as such and not as indices. count: N.
+    labels: int64 (N,) or None.
     """
 
-    def __init__(self, file: Path, classes: int) -> None:
+    def __init__(self, file: Path, classes: int, class_names: tuple[str, ...] | None = None) -> None:
         self.file = file
         self.place = f"--images {file}"
-        with self._opened() as archive:
-            self.header = self._header(archive, "images")
+        with npz.opened(self.file, self.place) as archive:
+            self.header = npz.header(archive, "images", self.place)
             self.channels_first = self._check_images()
             self.count = self.header.shape[0]
-            self.labels = self._labels(archive, classes) if "labels.npy" in archive.namelist() else None
+            self.labels = None
+            if "labels" in npz.names(archive):
+                self.labels = (
+                    self._labels(archive, classes) if class_names is None else self._named(archive, class_names)
+                )
 
     def chunks(self, limit: int) -> Iterator[NDArray[np.float32]]:
         """The first `limit` images, in [0, 1], as (B, C, H, W). UsageError naming the index of one that is unfit."""
-        shape, fortran, _ = self.header
+        shape, fortran, dtype = self.header
         size = math.prod(shape[1:])
         step = max(1, _CHUNK // max(size * 8, 1))
-        with self._opened() as archive, archive.open("images.npy") as stream:
-            self._skip_header(stream)
+        with npz.opened(self.file, self.place) as archive, archive.open("images.npy") as stream:
+            npz.skip_header(stream)
             if fortran:
-                whole = self._array(stream, math.prod(shape)).reshape(shape, order="F")
+                whole = npz.exactly(stream, math.prod(shape), dtype).reshape(shape, order="F")
             for first in range(0, limit, step):
                 B = min(step, limit - first)
-                part = whole[first : first + B] if fortran else self._array(stream, B * size).reshape(B, *shape[1:])
+                part = (
+                    whole[first : first + B]
+                    if fortran
+                    else npz.exactly(stream, B * size, dtype).reshape(B, *shape[1:])
+                )
                 yield in_unit_interval(self.place, part, first, self.channels_first)
 
     # -- checks --------------------------------------------------------------------------------------
@@ -116,8 +117,18 @@ class ImageArray:
             )
         return first
 
+    def _named(self, archive: zipfile.ZipFile, class_names: tuple[str, ...]) -> NDArray[np.int64]:
+        codes, found = coded(f"{self.place}: labels", text_or_numbers(archive, self.count, self.place))
+        for code, name in enumerate(found):
+            if name not in class_names:
+                raise UsageError(
+                    f"{self.place}: labels must be classes of the run, {', '.join(class_names)[:200]}; "
+                    f"labels[{np.flatnonzero(codes == code)[0]}] is {name[:60]}"
+                )
+        return np.array([class_names.index(name) for name in found], dtype=np.int64)[codes]
+
     def _labels(self, archive: zipfile.ZipFile, classes: int) -> NDArray[np.int64]:
-        shape, _, dtype = self._header(archive, "labels")
+        shape, _, dtype = npz.header(archive, "labels", self.place)
         if dtype.kind not in "iu" or shape != (self.count,):
             raise UsageError(
                 f"{self.place}: labels must be {self.count} whole numbers, one an image; they are {dtype} of the "
@@ -126,8 +137,8 @@ class ImageArray:
         if self.count * dtype.itemsize > _MOST_WHOLE:
             raise UsageError(f"{self.place}: labels is larger than 1 GiB")
         with archive.open("labels.npy") as stream:
-            self._skip_header(stream)
-            labels = self._exactly(stream, self.count, dtype)
+            npz.skip_header(stream)
+            labels = npz.exactly(stream, self.count, dtype)
         foreign = np.flatnonzero((labels < 0) | (labels >= classes))
         if len(foreign):
             raise UsageError(
@@ -135,41 +146,3 @@ class ImageArray:
                 f"labels[{foreign[0]}] is {labels[foreign[0]]}"
             )
         return labels.astype(np.int64)
-
-    # -- the file ------------------------------------------------------------------------------------
-
-    @contextmanager
-    def _opened(self) -> Iterator[zipfile.ZipFile]:
-        try:
-            with zipfile.ZipFile(self.file) as archive:
-                yield archive
-        except (
-            OSError, ValueError, TypeError, KeyError, EOFError, RuntimeError, zipfile.BadZipFile, zlib.error,
-        ) as error:  # fmt: skip
-            reason = error.strerror if isinstance(error, OSError) and error.strerror else "it is no .npz, or damaged"
-            raise UsageError(f"{self.place} cannot be read: {reason}") from error
-
-    def _header(self, archive: zipfile.ZipFile, name: str) -> Header:
-        if f"{name}.npy" not in archive.namelist():
-            there = ", ".join(sorted(n.removesuffix(".npy") for n in archive.namelist())[:5]) or "nothing"
-            raise UsageError(f"{self.place} holds no array called {name}; it holds {there}")
-        with archive.open(f"{name}.npy") as stream:
-            return self._skip_header(stream)
-
-    def _skip_header(self, stream: IO[bytes]) -> Header:
-        version = np.lib.format.read_magic(stream)
-        if version == (1, 0):
-            return Header(*np.lib.format.read_array_header_1_0(stream))
-        if version == (2, 0):
-            return Header(*np.lib.format.read_array_header_2_0(stream))
-        raise ValueError(f"version {version}")
-
-    def _array(self, stream: IO[bytes], number: int) -> NDArray:
-        return self._exactly(stream, number, self.header.dtype)
-
-    @staticmethod
-    def _exactly(stream: IO[bytes], number: int, dtype: np.dtype) -> NDArray:
-        data = stream.read(number * dtype.itemsize)
-        if len(data) < number * dtype.itemsize:
-            raise EOFError("cut")
-        return np.frombuffer(data, dtype)

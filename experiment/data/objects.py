@@ -14,15 +14,16 @@ import hashlib
 import importlib.util
 import math
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
-from experiment.data import datasets
+from experiment.data import datasets, own
 from experiment.errors import UsageError
+from experiment.names import agent_names
 
 if TYPE_CHECKING:
     import torch
@@ -35,6 +36,7 @@ DATASETS: Mapping[str, str] = MappingProxyType(
         "fashion-mnist": "the 60,000 training images of Fashion-MNIST, 28x28, in file order",
         "digits": "1,797 handwritten digits, 8x8",
         "synthetic": "a Gaussian mixture with known truth; each agent confuses other pairs of classes",
+        **own.KINDS,
     }
 )
 DEFAULT_ROOT = Path("data")
@@ -64,7 +66,9 @@ class Objects:
 
     name: the data set. views: one tensor an agent, float32, (N, C, H, W) in [0, 1] for images and (N, D) for
     features. labels: int64 (N,), indices into class_names, or None. indices: int64 (N,), where each object
-    stands in its source. checksum: SHA-256, in hexadecimal, of the views and labels.
+    stands in its source. paired: each agent has data of its own, which no view of another's would give. checksum:
+    SHA-256, in hexadecimal, of the views and labels; to be given where what is made of them may differ in the last
+    digit from machine to machine.
     """
 
     name: str
@@ -72,10 +76,12 @@ class Objects:
     labels: np.ndarray | None
     class_names: tuple[str, ...]
     indices: np.ndarray
-    checksum: str = field(init=False)
+    paired: bool = False
+    checksum: str = ""
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "checksum", _checksum(self.views, self.labels))
+        if not self.checksum:
+            object.__setattr__(self, "checksum", _checksum(self.views, self.labels))
 
     @property
     def count(self) -> int:
@@ -99,13 +105,16 @@ def load(
     classes: int = 6,
     ambiguity: float = 1.0,
     dimension: int = 4,
+    files: own.Files = own.NONE,
 ) -> Objects:
     """The first `limit` objects (None: all) of the data set `name`, one view an agent.
 
     views: for each agent the degrees, counter-clockwise, by which it sees the images turned (nearest pixel,
     same size, corners black; multiples of 360 leave them untouched). For `synthetic` only their number
     counts, and `seed`, `classes`, `ambiguity` and `dimension` say what is drawn (`experiment.data.synthetic`);
-    nothing else depends on them. data_root: the folder of `mnist` and `fashion-mnist` (None: ./data). The network is
+    nothing else depends on them. files: where data of one's own are (`experiment.data.own`), of
+    which each agent may have others; features have no views. data_root: the folder of `mnist` and `fashion-mnist`
+    (None: ./data). The network is
     used with `download` only, and only if the files are absent.
 
     Bad input is a `UsageError` of one line that names the flag or the file.
@@ -113,21 +122,62 @@ def load(
     _check(name, limit, views)
     if name == "synthetic":
         return _synthetic(limit, len(views), seed, classes, ambiguity, dimension)
+    if name in own.KINDS:
+        return _own(name, files, limit, views)
     source = _read(name, data_root, download)
     available = len(source.images)
-    if limit is not None and limit > available:
-        raise UsageError(f"--limit {limit}: {name} has {available} objects; give at most {available}")
+    _check_limit(name, limit, available)
     indices = _order(name, available)[:limit]
     return Objects(
         name=name,
         views=turned(source.images[indices], views),
-        labels=source.labels[indices],
+        labels=None if source.labels is None else source.labels[indices],
         class_names=source.class_names,
         indices=indices,
     )
 
 
-def held_out(name: str, split: str, *, data_root: Path | None, used: int) -> tuple[datasets.Source, np.ndarray]:
+def _own(name: str, files: own.Files, limit: int | None, views: tuple[float, ...]) -> Objects:
+    """The first `limit` objects of `own.read`."""
+    import torch
+
+    given = own.read(name, files)
+    M, arrays = len(views), given.arrays
+    if len(arrays) not in (1, M):
+        raise UsageError(f"--data has data for {len(arrays)} agents, one by one; --agents is {M}")
+    available = len(arrays[0])
+    _check_limit(name, limit, available)
+    N = available if limit is None else limit
+    if len(arrays) == 1 and arrays[0].ndim == 4:
+        seen = turned(arrays[0][:N], views)
+    else:
+        each = arrays if len(arrays) == M else arrays * M
+        same = {id(array): torch.from_numpy(array[:N]) for array in arrays}
+        for agent, array, angle in zip(agent_names(M), each, views, strict=True):
+            if array.ndim == 2 and angle % 360:
+                raise UsageError(f"--views: agent {agent} looks at features, which cannot be turned by {angle:g}")
+        seen = tuple(
+            turned(same[id(array)], (angle,))[0] if array.ndim == 4 else same[id(array)]
+            for array, angle in zip(each, views, strict=True)
+        )
+    return Objects(
+        name=name,
+        views=seen,
+        labels=None if given.labels is None else given.labels[:N],
+        class_names=given.class_names,
+        indices=np.arange(N, dtype=np.int64),
+        paired=len(arrays) > 1,
+    )
+
+
+def _check_limit(name: str, limit: int | None, available: int) -> None:
+    if limit is not None and limit > available:
+        raise UsageError(f"--limit {limit}: {name} has {available} objects; give at most {available}")
+
+
+def held_out(
+    name: str, split: str, *, data_root: Path | None, used: int, files: own.Files = own.NONE
+) -> tuple[datasets.Source, np.ndarray]:
     """Objects of the data set `name` that a run with its first `used` objects has not seen, and their indices.
 
     split: "test", the test files of an idx set, in file order; "rest", what `load` leaves with that limit, in its
@@ -143,11 +193,17 @@ def held_out(name: str, split: str, *, data_root: Path | None, used: int) -> tup
         return source, np.arange(len(source.images), dtype=np.int64)
     if name == "synthetic":
         raise UsageError("--split rest: synthetic objects are drawn for a run, so there are no others")
-    source = _read(name, data_root, download=False)
+    if name in own.KINDS:
+        given = own.read(name, files)
+        source = datasets.Source(given.arrays[0], given.labels, given.class_names)
+    else:
+        source = _read(name, data_root, download=False)
     left = _order(name, len(source.images))[used:]
     if not len(left):
         raise UsageError(f"--split rest: the run used all {used} objects of {name}, so none are left")
-    return source._replace(images=source.images[left], labels=source.labels[left]), left
+    return source._replace(
+        images=source.images[left], labels=None if source.labels is None else source.labels[left]
+    ), left
 
 
 def turned(images: np.ndarray | torch.Tensor, angles: tuple[float, ...]) -> tuple[torch.Tensor, ...]:
@@ -182,7 +238,7 @@ def describe(data_root: Path | None) -> list[dict[str, Any]]:
             present = importlib.util.find_spec(_BUNDLED[name].module) is not None
             how = f"comes with the Python package {_BUNDLED[name].package}"
         else:
-            present, how = True, "drawn from --seed"
+            present, how = True, "--data" if name in own.KINDS else "drawn from --seed"
         rows.append({"name": name, "present": present, "what": what, "how": how})
     return rows
 

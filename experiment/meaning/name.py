@@ -53,7 +53,7 @@ def name(
     if out is not None:
         check_out(out, [path / file for file in (store.MANIFEST, *store.RUN_FILES)] + ([images] if images else []))
     trained = load_trained(path, data_root=data_root)
-    trained.check_images("cannot name images")
+    trained.check_one_image("cannot name images")
     if images is not None:
         objects = unseen.of_path(trained, images, limit, note)
     else:

@@ -104,8 +104,8 @@ def examine(trained: Trained, *, temperature: float, count: int, pairs: int) -> 
         wanted = [np.flatnonzero(signs == k)[:pairs] for k in shown]
         judge = judges[names[listener]]
         cross[direction], images = _cross(trained, direction, signs, listener, judge, temperature, wanted)
-        saw[direction] = _grid(wanted, pairs, {int(n): view[n] for row in wanted for n in row}, trained.shape)
-        imagined[direction] = _grid(wanted, pairs, images, trained.shape)
+        saw[direction] = _grid(wanted, pairs, {int(n): view[n] for row in wanted for n in row})
+        imagined[direction] = _grid(wanted, pairs, images)
     report = {
         "run": str(trained.folder.path),
         "mode": config.mode,
@@ -284,10 +284,9 @@ def _grey(images: Tensor) -> NDArray[np.float32]:
     return grey
 
 
-def _grid(
-    wanted: list[NDArray[np.intp]], pairs: int, images: Mapping[int, Tensor], shape: tuple[int, ...]
-) -> NDArray[np.float32]:
+def _grid(wanted: list[NDArray[np.intp]], pairs: int, images: Mapping[int, Tensor]) -> NDArray[np.float32]:
     """The images of the objects in each row, left-aligned: (S, pairs, H, W)."""
+    shape = next(iter(images.values())).shape
     grid = np.full((len(wanted), pairs, *shape[1:]), np.nan, dtype=np.float32)
     for r, row in enumerate(wanted):
         for c, n in enumerate(row):

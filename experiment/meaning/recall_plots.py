@@ -26,6 +26,18 @@ class Direction(NamedTuple):
     imagined: NDArray[np.float32]
 
 
+def _side_by_side(one: Direction) -> tuple[NDArray[np.float32], int]:
+    """Pairs (S, 2 P, H, W) of what was seen and what was imagined, the smaller on a larger ground; and W."""
+    S, P = one.saw.shape[:2]
+    H, W = (max(sizes) for sizes in zip(one.saw.shape[2:], one.imagined.shape[2:], strict=True))
+    grounds = np.full((2, S, P, H, W), np.nan, dtype=np.float32)
+    for ground, images in zip(grounds, (one.saw, one.imagined), strict=True):
+        h, w = images.shape[2:]
+        top, left = (H - h) // 2, (W - w) // 2
+        ground[:, :, top : top + h, left : left + w] = images
+    return np.stack([*grounds], axis=2).reshape(S, 2 * P, H, W), W
+
+
 def plot_cross(path: Path, directions: Sequence[Direction]) -> None:
     """A panel for each direction, two beside each other; in it pairs of images: what was seen, what was imagined."""
     S, P, H, W = directions[0].saw.shape
@@ -37,7 +49,7 @@ def plot_cross(path: Path, directions: Sequence[Direction]) -> None:
     with picture(path, max(width, 4.0), height) as figure:
         panels = figure.subplots(down, across, squeeze=False).ravel()
         for axes, one in zip(panels, directions, strict=False):
-            paired = np.stack([one.saw, one.imagined], axis=2).reshape(S, 2 * P, H, W)
+            paired, W = _side_by_side(one)
             gap = max(1, W // 14)
             tiles = mosaic(paired, gap, every=2, wider=3 * gap)
             show_mosaic(axes, tiles.grid)

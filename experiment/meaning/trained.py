@@ -51,15 +51,25 @@ class Trained:
 
     @property
     def shape(self) -> tuple[int, ...]:
-        """Of one observation: (C, H, W), or (D,) for feature vectors."""
+        """Of one observation of agent A's, and of every agent's unless each has data of its own."""
         return tuple(self.objects.views[0].shape[1:])
 
     def check_images(self, fault: str) -> None:
         """UsageError, beginning with the run and its `fault`, if its observations are no images."""
-        if len(self.shape) != 3:
+        for view in self.objects.views:
+            if view.dim() != 4:
+                raise UsageError(
+                    f"{self.folder.path} {fault}: its agents look at feature vectors of {self.config.dataset}, "
+                    f"{view.shape[1]} numbers each"
+                )
+
+    def check_one_image(self, fault: str) -> None:
+        """The same, also if one image cannot be what all agents look at."""
+        self.check_images(fault)
+        if self.objects.paired:
             raise UsageError(
-                f"{self.folder.path} {fault}: its agents look at feature vectors of {self.config.dataset}, "
-                f"{self.shape[0]} numbers each"
+                f"{self.folder.path} {fault}: each of its agents has data of its own in {self.config.dataset}, and "
+                "a new image would be that of one alone"
             )
 
     @property

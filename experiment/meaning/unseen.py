@@ -15,6 +15,8 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from experiment.community import files_of
+from experiment.data import own
 from experiment.data.fitted import RULE, fitted
 from experiment.data.image_arrays import ImageArray, channels_first, in_unit_interval
 from experiment.data.image_files import listed, read_image
@@ -40,13 +42,15 @@ class Unseen:
 def of_split(trained: Trained, split: str, limit: int | None, note: Callable[[str], None]) -> Unseen:
     """Objects of the run's own data set that it did not use: `data.held_out`."""
     config = trained.config
-    source, indices = held_out(config.dataset, split, data_root=config.data_root, used=trained.objects.count)
+    source, indices = held_out(
+        config.dataset, split, data_root=config.data_root, used=trained.objects.count, files=files_of(config)
+    )
     N = _within(limit, len(indices), f"--split {split}")
     images = source.images[:N]
     # Bytes become fractions by the chunk: all of them at once would take four times the memory.
     scale = np.float32(255 if images.dtype == np.uint8 else 1)
     chunks = _fitted((part.astype(np.float32) / scale for part in _cut(images)), trained.shape, note)
-    return Unseen("index", indices[:N].tolist(), source.labels[:N], chunks)
+    return Unseen("index", indices[:N].tolist(), None if source.labels is None else source.labels[:N], chunks)
 
 
 def of_path(trained: Trained, path: Path, limit: int | None, note: Callable[[str], None]) -> Unseen:
@@ -58,7 +62,8 @@ def of_path(trained: Trained, path: Path, limit: int | None, note: Callable[[str
     if not is_there:
         raise UsageError(f"--images {path}: there is no such file or folder")
     if path.suffix.lower() == ".npz" and not is_folder:
-        array = ImageArray(path, trained.classes)
+        named = trained.objects.class_names if trained.config.dataset in own.KINDS else None
+        array = ImageArray(path, trained.classes, named)
         N = _within(limit, array.count, f"--images {path}")
         labels = None if array.labels is None else array.labels[:N]
         return Unseen("index", range(N), labels, _fitted(array.chunks(N), trained.shape, note))

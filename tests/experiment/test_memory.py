@@ -30,32 +30,32 @@ def test_the_estimate_is_the_size_of_the_trace(changes: dict[str, str]) -> None:
     state = init(players, generators, torch.zeros(4, 2, 30, dtype=torch.int64), 3)
     keep = config.keep == "all"
     state, trace = play(game_of(config, CPU), players, generators, state, 6, keep_means=keep)
-    need = needed(config, objects.count, config.latent_dim)
+    need = needed(config, objects.count, (4, 4))
     assert need.trace == sum(part.nbytes for part in trace if part is not None)
     assert need.tables == sum(belief.table.nbytes for belief in state.beliefs)
 
 
 def test_thinning_and_keeping_less_make_it_smaller() -> None:
-    host = [needed(replace(SMALL, **c), 30, 4).host for c in ({}, {"thin": 2}, {"burn_in": 5}, {"keep": "none"})]
+    host = [needed(replace(SMALL, **c), 30, (4, 4)).host for c in ({}, {"thin": 2}, {"burn_in": 5}, {"keep": "none"})]
     assert host[0] > max(host[1:])
 
 
 def test_a_run_that_would_not_fit_names_its_flags_and_both_sizes(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(memory, "available", lambda: 3 * 2**30)
-    check(SMALL, 30, 4, CPU)
+    check(SMALL, 30, (4, 4), CPU)
     with pytest.raises(
         UsageError, match=r"--chains 1000 and --sweeps 50000 need at least .* GiB .* 3 GiB are"
     ) as caught:
-        check(replace(SMALL, chains=1000, sweeps=50_000), 30, 4, CPU)
+        check(replace(SMALL, chains=1000, sweeps=50_000), 30, (4, 4), CPU)
     assert "\n" not in str(caught.value)
     monkeypatch.setattr(memory, "available", lambda: None)
-    check(replace(SMALL, chains=10_000, sweeps=10**7), 30, 4, CPU)  # who does not know does not refuse
+    check(replace(SMALL, chains=10_000, sweeps=10**7), 30, (4, 4), CPU)  # who does not know does not refuse
 
 
 def test_the_memory_of_a_device_counts_too(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(torch.cuda, "mem_get_info", lambda _: (2**20, 2**34))
     with pytest.raises(UsageError, match=r"GiB of memory of cuda:0 and 0\.000977 GiB are"):
-        check(replace(SMALL, chains=1000), 30, 4, torch.device("cuda", 0))
+        check(replace(SMALL, chains=1000), 30, (4, 4), torch.device("cuda", 0))
 
 
 def test_available_memory_is_read_where_the_system_tells_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

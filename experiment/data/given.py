@@ -1,0 +1,45 @@
+"""What a reader of the user's own data gives, and the checks that all such readers share."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from experiment.errors import UsageError
+
+
+class Given(NamedTuple):
+    """N objects: one array for all agents, or one for each; images (N, C, H, W) in [0, 1] or features (N, D), float32.
+
+    labels: int64 (N,), indices of class_names, or None. files: the name of each object, or none.
+    """
+
+    arrays: tuple[NDArray[np.float32], ...]
+    labels: NDArray[np.int64] | None
+    class_names: tuple[str, ...]
+    files: tuple[str, ...] | None = None
+
+
+def check_fits(place: str, size: int) -> None:
+    """UsageError if `size` bytes are more than the memory that is free."""
+    from experiment.memory import GIB, available
+
+    there = available()
+    # Read, changed to float32 and seen by agents, data exist twice at the least.
+    if there is not None and 2 * size > there:
+        raise UsageError(
+            f"{place} holds {size / GIB:,.3g} GiB of data, and {there / GIB:.3g} GiB of memory are available"
+        )
+
+
+def finite(place: str, features: NDArray) -> NDArray[np.float32]:
+    """Features (N, D) as float32. UsageError naming the row and column of one that is not finite there."""
+    with np.errstate(over="ignore"):
+        found: NDArray[np.float32] = features.astype(np.float32, order="C")
+    wrong = np.argwhere(~np.isfinite(found))
+    if len(wrong):
+        n, d = wrong[0]
+        raise UsageError(f"{place} must be finite numbers below 3e38; [{n}, {d}] is {features[n, d]}")
+    return found

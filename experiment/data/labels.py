@@ -1,0 +1,80 @@
+"""Labels as users have them, whole numbers with gaps or text, made into indices of class names.
+
+Labels score and do nothing else, so any that tell classes apart will do. Whole numbers are in order of size, text is
+in the order of its characters; a whole number that is written as a float or as text is a whole number.
+"""
+
+from __future__ import annotations
+
+import zipfile
+from collections.abc import Sequence
+
+import numpy as np
+from numpy.typing import NDArray
+
+from experiment.data import npz
+from experiment.errors import UsageError
+
+# Bytes of an array of labels: longer texts are no names of classes.
+_MOST_LABELS = 2**30
+
+
+def coded(place: str, labels: Sequence[str] | NDArray) -> tuple[NDArray[np.int64], tuple[str, ...]]:
+    """Labels (N,) as int64 indices (N,) of class names, and these.
+
+    place: what begins each complaint. UsageError naming the index of a label that is empty, or no whole number among
+    numbers.
+    """
+    array = np.asarray(labels)
+    if array.dtype.kind == "S":
+        array = np.char.decode(array, "utf-8", "replace")
+    if array.dtype.kind == "U":
+        array = np.char.strip(array)
+        _refuse(place, array, array == "", "text or a whole number; it is empty")
+        numbers = _as_numbers(array)
+        if numbers is None:
+            names, codes = np.unique(array, return_inverse=True)
+            return codes.astype(np.int64), tuple(str(name) for name in names)
+        array = numbers
+    if array.dtype.kind == "f":
+        whole = np.isfinite(array) & (array == np.floor(array)) & (np.abs(array) < 2**53)
+        _refuse(place, array, ~whole, "a whole number or text")
+        array = array.astype(np.int64)
+    if array.dtype.kind not in "iub":
+        raise UsageError(f"{place} must be whole numbers or text; they are {array.dtype}")
+    if array.dtype.kind == "b":
+        array = array.astype(np.int64)
+    values, codes = np.unique(array, return_inverse=True)
+    return codes.astype(np.int64), tuple(str(value) for value in values.tolist())
+
+
+def text_or_numbers(archive: zipfile.ZipFile, N: int, place: str) -> NDArray:
+    """The array `labels` of an .npz file, (N,), not judged further."""
+    header = npz.header(archive, "labels", place)
+    if header.dtype.kind not in "iubfUS" or header.shape != (N,):
+        raise UsageError(
+            f"{place}: labels must be {N} whole numbers or texts, one an object; they are {header.dtype} of the "
+            f"shape {header.shape}"
+        )
+    if header.bytes > _MOST_LABELS:
+        raise UsageError(f"{place}: labels is larger than 1 GiB")
+    return npz.whole(archive, "labels")
+
+
+def _as_numbers(text: NDArray) -> NDArray | None:
+    """The numbers that all the texts are, or None."""
+    try:
+        return text.astype(np.int64)
+    except (ValueError, OverflowError):
+        pass
+    try:
+        return text.astype(np.float64)
+    except ValueError:
+        return None
+
+
+def _refuse(place: str, array: NDArray, wrong: NDArray[np.bool_], what: str) -> None:
+    found = np.flatnonzero(wrong)
+    if len(found):
+        shown = "" if what.endswith("empty") else f"; it is {array[found[0]]}"
+        raise UsageError(f"{place}[{found[0]}] must be {what}{shown}")

@@ -1,0 +1,169 @@
+"""Features of one's own in CSV files: a row an object, commas between, one file for all agents or one for each.
+
+The label column is the one of the given number (-1 is the last) or name, or else one called `label`. With a file for
+each agent, row n is the same object in all of them, and where more than one has labels they must be the same.
+
+The first row is a header if none of its cells, the label's apart, is a number, or if they count the columns 0, 1, 2,
+... or 1, 2, 3, ..., four at the least: so do tables whose columns have no names when pandas writes them. `--header
+yes | no` decides where that is wrong. Empty lines are passed over.
+"""
+
+from __future__ import annotations
+
+import csv
+from array import array
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from experiment.data.given import Given, check_fits, finite
+from experiment.data.labels import coded
+from experiment.errors import UsageError
+
+HEADERS = ("auto", "yes", "no")
+LABEL = "label"
+# 0, 1 is an object as likely as not.
+_LEAST_COUNTED = 4
+
+
+class _Table(NamedTuple):
+    features: NDArray[np.float32]  # (N, D)
+    labels: list[str] | None
+    lines: array[int]  # in the file, from 1
+
+
+def read(files: Sequence[Path], label_column: str | None, header: str) -> Given:
+    """The objects in `files`. UsageError naming file, line and column of what is unfit."""
+    tables = [_read(file, label_column, header) for file in files]
+    for file, table in zip(files, tables, strict=True):
+        if len(table.features) != len(tables[0].features):
+            raise UsageError(
+                f"--data {files[0]} has {len(tables[0].features)} rows and {file} {len(table.features)}; row n must "
+                "be the same object in all files"
+            )
+    labelled = [(file, table) for file, table in zip(files, tables, strict=True) if table.labels is not None]
+    features = tuple(table.features for table in tables)
+    if not labelled:
+        if label_column is not None:
+            raise UsageError(
+                f"--label-column {label_column}: no column of --data {', '.join(map(str, files))} is called so"
+            )
+        return Given(features, None, ())
+    (first, one), *others = labelled
+    assert one.labels is not None
+    labels, class_names = coded(f"--data {first}: label", one.labels)
+    for file, other in others:
+        assert other.labels is not None
+        codes, other_names = coded(f"--data {file}: label", other.labels)
+        differ = np.flatnonzero(np.asarray(class_names)[labels] != np.asarray(other_names)[codes])
+        if len(differ):
+            n = int(differ[0])
+            raise UsageError(
+                f"--data {file}, line {other.lines[n]}: the label is {other.labels[n]!r} and in {first} "
+                f"{one.labels[n]!r}; row n must be the same object in all files"
+            )
+    return Given(features, labels, class_names)
+
+
+def _read(file: Path, label_column: str | None, header: str) -> _Table:
+    place = f"--data {file}"
+    try:
+        # A number and its comma take two characters at the least, and eight bytes as a float.
+        check_fits(place, 4 * file.stat().st_size)
+        with file.open(encoding="utf-8-sig", newline="") as stream:
+            return _parse(csv.reader(stream), file, label_column, header)
+    except OSError as error:
+        raise UsageError(f"{place} cannot be read: {error.strerror or error}") from error
+    except UnicodeDecodeError as error:
+        raise UsageError(f"{place} cannot be read: it is not text in UTF-8") from error
+    except csv.Error as error:
+        raise UsageError(f"{place} cannot be read: {error}") from error
+
+
+def _parse(reader: Any, file: Path, label_column: str | None, header: str) -> _Table:
+    place = f"--data {file}"
+    rows = (row for row in reader if any(cell.strip() for cell in row))
+    first = next(rows, None)
+    if first is None:
+        raise UsageError(f"{place} is empty")
+    width = len(first)
+    by_number = _number(label_column, width, place)
+    named = header == "yes" or (header == "auto" and _is_header(first, by_number))
+    column = by_number if by_number is not None or not named else _called(first, label_column or LABEL, place)
+    unnamed = [number + 1 for number, title in enumerate(first) if named and not title.strip() and number != column]
+    if unnamed:
+        raise UsageError(
+            f"{place}: column {unnamed[0]} has no name; if it numbers the rows, leave it out (pandas: index=False)"
+        )
+    if width - (column is not None) < 1:
+        raise UsageError(f"{place} has no column of features beside the labels")
+    values, lines = array("d"), array("q")
+    labels: list[str] | None = None if column is None else []
+
+    def take(row: list[str]) -> None:
+        if len(row) != width:
+            raise UsageError(f"{place}, line {reader.line_num}: {len(row)} columns; the first row has {width}")
+        for number, cell in enumerate(row):
+            if number == column:
+                assert labels is not None
+                if not cell.strip():
+                    raise UsageError(f"{place}, line {reader.line_num}: the label is empty")
+                labels.append(cell.strip())
+                continue
+            value = _value(cell)
+            if value is None or value - value != 0:  # NaN and infinities
+                title = f" ({first[number].strip()[:40]})" if named else ""
+                raise UsageError(
+                    f"{place}, line {reader.line_num}: column {number + 1}{title} must be a finite number; "
+                    f"it is {cell[:40]!r}" + ("" if lines or named else " (--header yes, if that row is a header)")
+                )
+            values.append(value)
+        lines.append(reader.line_num)
+
+    if not named:
+        take(first)
+    for row in rows:
+        take(row)
+    if not lines:
+        raise UsageError(f"{place} has a header and no rows")
+    features = np.frombuffer(values, np.float64).reshape(len(lines), -1)
+    return _Table(finite(place, features), labels, lines)
+
+
+def _number(label_column: str | None, width: int, place: str) -> int | None:
+    """The label column, from 0, if it is given by a number (from 1, or from the end: -1)."""
+    try:
+        number = int(label_column or "")
+    except ValueError:
+        return None
+    if not 1 <= abs(number) <= width:
+        raise UsageError(
+            f"--label-column must be 1 to {width}, or -1 to -{width} from the end, in {place}; it is {number}"
+        )
+    return number - 1 if number > 0 else width + number
+
+
+def _called(titles: list[str], name: str, place: str) -> int | None:
+    found = [number for number, title in enumerate(titles) if title.strip() == name]
+    if len(found) > 1:
+        raise UsageError(f"{place} has {len(found)} columns called {name!r}")
+    return found[0] if found else None
+
+
+def _is_header(row: list[str], label: int | None) -> bool:
+    cells = [_value(cell) for number, cell in enumerate(row) if number != label]
+    counting = len(cells) >= _LEAST_COUNTED and any(
+        cells == [start + d for d in range(len(cells))] for start in (0, 1)
+    )
+    return counting or all(cell is None for cell in cells)
+
+
+def _value(cell: str) -> float | None:
+    """The number that a cell is, or None; Python alone reads 1_000 as a number."""
+    try:
+        return None if "_" in cell else float(cell)
+    except ValueError:
+        return None

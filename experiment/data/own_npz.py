@@ -1,0 +1,99 @@
+"""Objects of one's own in an .npz file.
+
+images      (N, H, W), (N, C, H, W) or (N, H, W, C), C = 1 or 3, uint8 or floats in [0, 1]: the same for all agents
+features    (N, D) numbers: the same for all agents
+view_A, view_B, ...   either of the two for each agent, of the same N objects; their shapes may differ
+labels      (N,) whole numbers or text, optional
+"""
+
+from __future__ import annotations
+
+import zipfile
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from experiment.data import npz
+from experiment.data.given import Given, check_fits, finite
+from experiment.data.image_arrays import channels_first, in_unit_interval
+from experiment.data.labels import coded, text_or_numbers
+from experiment.errors import UsageError
+from experiment.names import agent_names
+
+_PREFIX = "view_"
+
+
+def agents_in(file: Path) -> int | None:
+    """How many agents the file has data of their own for; None if it has the same for all, or cannot be read."""
+    try:
+        with npz.opened(file, "") as archive:
+            return len(_own(archive)) or None
+    except UsageError:
+        return None
+
+
+def has_images(file: Path) -> bool:
+    """Whether the file has images that are the same for all agents."""
+    try:
+        with npz.opened(file, "") as archive:
+            return "images" in npz.names(archive)
+    except UsageError:
+        return False
+
+
+def read(file: Path) -> Given:
+    """The objects in `file`. UsageError naming the file, the array and the index of what is unfit."""
+    place = f"--data {file}"
+    with npz.opened(file, place) as archive:
+        keys = _keys(archive, place)
+        headers = [npz.header(archive, key, place) for key in keys]
+        counts = {key: header.shape[0] if header.shape else 0 for key, header in zip(keys, headers, strict=True)}
+        (first, N), *others = counts.items()
+        for key, count in others:
+            if count != N:
+                raise UsageError(f"{place}: {first} holds {N} objects and {key} {count}; row n must be one object")
+        check_fits(place, sum(header.bytes for header in headers))
+        arrays = tuple(_array(archive, key, header, place) for key, header in zip(keys, headers, strict=True))
+        if "labels" not in npz.names(archive):
+            return Given(arrays, None, ())
+        labels, class_names = coded(f"{place}: labels", text_or_numbers(archive, N, place))
+        return Given(arrays, labels, class_names)
+
+
+def _own(archive: zipfile.ZipFile) -> list[str]:
+    return sorted(key for key in npz.names(archive) if key.startswith(_PREFIX))
+
+
+def _keys(archive: zipfile.ZipFile, place: str) -> list[str]:
+    """Which arrays the agents see: one for all, or one for each in order."""
+    there = npz.names(archive)
+    own = _own(archive)
+    kinds: list[str] = [key for key in ("images", "features") if key in there]
+    if len(kinds) + bool(own) != 1:
+        found = ", ".join(kinds + own) or ", ".join(sorted(there)[:5]) or "nothing"
+        raise UsageError(
+            f"{place} must hold one of images, features, and arrays {_PREFIX}A, {_PREFIX}B, ...; it holds {found}"
+        )
+    if not own:
+        return kinds
+    if len(own) == 1:
+        raise UsageError(f"{place} has {own[0]} alone; it needs one for each agent, or images or features for all")
+    wanted = [_PREFIX + name for name in agent_names(len(own))]
+    if set(own) != set(wanted):
+        missing = next(key for key in wanted if key not in own)
+        raise UsageError(f"{place} has {len(own)} arrays called {_PREFIX}...; {missing} is not among them")
+    return wanted
+
+
+def _array(archive: zipfile.ZipFile, key: str, header: npz.Header, place: str) -> NDArray[np.float32]:
+    """Images (N, C, H, W) in [0, 1], or features (N, D)."""
+    shape, _, dtype = header
+    if key == "features" or (key != "images" and len(shape) == 2):
+        if dtype.kind not in "fiub" or len(shape) != 2 or min(shape) < 1:
+            raise UsageError(
+                f"{place}: {key} must be numbers (N, D), N and D at least 1; it is {dtype} of the shape {shape}"
+            )
+        return finite(f"{place}: {key}", npz.whole(archive, key))
+    first = channels_first(place, shape, dtype, key)
+    return np.ascontiguousarray(in_unit_interval(place, npz.whole(archive, key), 0, first, key))

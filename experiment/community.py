@@ -82,7 +82,7 @@ def load_objects(config: Config) -> tuple[Objects, Config]:
 
 def files_of(config: Config) -> Files:
     """Where the objects are, if they are the user's own."""
-    return Files(config.data or (), config.label_column, config.header)
+    return Files(config.data or (), config.label_column, config.header, config.image_size, config.channels)
 
 
 def latents_of(config: Config, objects: Objects) -> tuple[int, ...]:

@@ -170,8 +170,8 @@ class Config:
     data: tuple[Path, ...] | None = _setting(
         None,
         "paths",
-        "data of your own, for --dataset npz and csv: a file, or with commas between one for each agent, of the same "
-        "objects in the same order",
+        "data of your own, for --dataset npz, csv and folder: a file or folder, or with commas between one for each "
+        "agent, of the same objects",
         group="objects",
     )
     label_column: str | None = _setting(
@@ -187,6 +187,17 @@ class Config:
         "csv: whether the first row names the columns; auto: if none of it is a number, or it counts them",
         group="objects",
         choices=HEADERS,
+    )
+    image_size: int = _setting(
+        28,
+        "int",
+        "folder: images are made so many pixels wide and high; black is added to keep proportions",
+        group="objects",
+        least=4,
+        most=512,
+    )
+    channels: int = _setting(
+        1, "int", "folder: 1: images are made grey; 3: coloured", group="objects", least=1, most=3
     )
     reduce: int | None = _setting(
         None,
@@ -527,12 +538,15 @@ def _check_data(config: Config) -> None:
     """Flags that belong to other data sets than the one that is given."""
     if (config.dataset in own.KINDS) != bool(config.data):
         raise UsageError(
-            f"--data goes with --dataset {' and '.join(own.KINDS)}, and they with it; --dataset is {config.dataset}, "
+            f"--data goes with --dataset {', '.join(own.KINDS)}, and they with it; --dataset is {config.dataset}, "
             f"--data is {'not given' if not config.data else ','.join(map(str, config.data))}"
         )
-    for name in ("label_column", "header"):
-        if config.dataset != "csv" and getattr(config, name) != FIELDS[name].default:
-            raise UsageError(f"{flag(name)} is for --dataset csv; --dataset is {config.dataset}")
+    for kind, names in (("csv", ("label_column", "header")), ("folder", ("image_size", "channels"))):
+        for name in names:
+            if config.dataset != kind and getattr(config, name) != FIELDS[name].default:
+                raise UsageError(f"{flag(name)} is for --dataset {kind}; --dataset is {config.dataset}")
+    if config.channels == 2:
+        raise UsageError("--channels must be 1 or 3; it is 2")
 
 
 def _check_community(config: Config) -> None:

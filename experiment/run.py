@@ -217,6 +217,8 @@ class _Run:
     def _write_results(self, played: Played, trace: Trace, rows: Sequence[Mapping[str, Any]], seconds: float) -> None:
         config, objects, folder = self.config, self.objects, self.folder
         arrays = {f"signs_{name}": trace.signs[0, -1, m] for m, name in enumerate(trace.agent_names)}
+        if objects.files is not None:
+            arrays["files"] = np.array(objects.files)
         folder.write_npz(store.SIGNS, index=objects.indices, label=objects.labels, **arrays)
         save_posterior(
             folder.file(store.POSTERIOR),

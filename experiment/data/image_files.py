@@ -36,7 +36,7 @@ def listed(folder: Path) -> list[Path]:
     return files
 
 
-def read_image(file: Path) -> NDArray[np.float32]:
+def read_image(file: Path, flag: str = "--images") -> NDArray[np.float32]:
     """The first frame of `file`, turned as its EXIF says: (1, h, w) if it is grey, else (3, h, w); what is
     transparent lies on black. UsageError naming the file if it is no image, damaged or too large.
     """
@@ -47,16 +47,16 @@ def read_image(file: Path) -> NDArray[np.float32]:
             # Pillow's own, softer bound, and its complaints about odd metadata of images that it can read
             warnings.simplefilter("ignore")
             with Image.open(file, formats=_FORMATS) as opened:
-                check_size(f"--images {file}", opened.width, opened.height)
+                check_size(f"{flag} {file}", opened.width, opened.height)
                 return _array(ImageOps.exif_transpose(opened))
     except Image.DecompressionBombError as error:
-        raise UsageError(f"--images {file} has more than {MOST_PIXELS:,} pixels") from error
+        raise UsageError(f"{flag} {file} has more than {MOST_PIXELS:,} pixels") from error
     except UsageError:
         raise
     except Exception as error:
         # Readers of damaged files raise what they like, from SyntaxError to struct.error.
         reason = error.strerror if isinstance(error, OSError) and error.strerror else "it is no image, or damaged"
-        raise UsageError(f"--images {file} cannot be read: {reason}") from error
+        raise UsageError(f"{flag} {file} cannot be read: {reason}") from error
 
 
 def check_size(place: str, width: int, height: int) -> None:

@@ -66,7 +66,8 @@ class Objects:
 
     name: the data set. views: one tensor an agent, float32, (N, C, H, W) in [0, 1] for images and (N, D) for
     features. labels: int64 (N,), indices into class_names, or None. indices: int64 (N,), where each object
-    stands in its source. paired: each agent has data of its own, which no view of another's would give. checksum:
+    stands in its source. paired: each agent has data of its own, which no view of another's would give. files: the
+    name of each object, if objects are files. checksum:
     SHA-256, in hexadecimal, of the views and labels; to be given where what is made of them may differ in the last
     digit from machine to machine.
     """
@@ -77,6 +78,7 @@ class Objects:
     class_names: tuple[str, ...]
     indices: np.ndarray
     paired: bool = False
+    files: tuple[str, ...] | None = None
     checksum: str = ""
 
     def __post_init__(self) -> None:
@@ -167,6 +169,7 @@ def _own(name: str, files: own.Files, limit: int | None, views: tuple[float, ...
         class_names=given.class_names,
         indices=np.arange(N, dtype=np.int64),
         paired=len(arrays) > 1,
+        files=None if given.files is None else given.files[:N],
     )
 
 

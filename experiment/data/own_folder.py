@@ -1,0 +1,127 @@
+"""Images of one's own in folders: the objects are the files, and the folders that they lie in are their labels.
+
+    DIR/cat/1.png, DIR/dog/2.png    a folder for each class, as torchvision's ImageFolder has them; deeper ones belong
+                                    to the class too
+    DIR/1.png, DIR/2.png            no classes, so no labels
+    A, B                            a folder for each agent: files of equal relative names, but for the suffix, are
+                                    the same object
+
+Files are sorted by the bytes of their relative names, so that their order is the same on every machine. Files and
+folders whose names begin with a dot are passed over, and so are files of other suffixes than those of images; a file
+with such a suffix that is no image is refused. Links are followed, but a folder that contains itself is refused.
+
+All images are made `channels` x `size` x `size` by the rule of `experiment.data.fitted`: black is added until they are
+square, and they are scaled.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from experiment.data.given import Given, check_fits
+from experiment.data.image_files import SUFFIXES, read_image
+from experiment.errors import UsageError
+
+
+def read(folders: Sequence[Path], size: int, channels: int) -> Given:
+    """The objects in `folders`. UsageError naming the folder or file that is unfit."""
+    listings = [_listed(folder) for folder in folders]
+    first = listings[0]
+    for folder, listing in zip(folders[1:], listings[1:], strict=True):
+        _check_same(folders[0], first, folder, listing)
+    check_fits(f"--data {','.join(map(str, folders))}", 4 * len(folders) * len(first) * channels * size**2)
+    arrays = tuple(
+        _read([folder / listing[stem] for stem in first], size, channels)
+        for folder, listing in zip(folders, listings, strict=True)
+    )
+    labels, class_names = _classes(folders[0], list(first.values()))
+    return Given(arrays, labels, class_names, tuple(first.values()))
+
+
+def _listed(folder: Path) -> dict[str, str]:
+    """Of each image, by its relative name without suffix: its relative name. Sorted by the bytes of the former."""
+    found: dict[str, str] = {}
+    for name in sorted(_walk(folder, "", ()), key=os.fsencode):
+        stem = name[: name.rindex(".")]
+        if stem in found:
+            raise UsageError(f"--data {folder}: {found[stem]} and {name} have one name, so they would be one object")
+        found[stem] = name
+    if not found:
+        raise UsageError(f"--data {folder}: the folder holds no image ({', '.join(SUFFIXES)})")
+    return dict(sorted(found.items(), key=lambda item: os.fsencode(item[0])))
+
+
+def _walk(folder: Path, inside: str, above: tuple[tuple[int, int], ...]) -> list[str]:
+    """Relative names of the images in and below `folder / inside`; above: the folders that this one lies in."""
+    here = folder / inside
+    try:
+        status = here.stat()
+        identity = (status.st_dev, status.st_ino)
+        entries = list(os.scandir(here))
+        folders = {entry.name for entry in entries if entry.is_dir()}
+    except (OSError, ValueError) as error:
+        raise UsageError(f"--data {here} cannot be read: {getattr(error, 'strerror', None) or error}") from error
+    if identity in above:
+        raise UsageError(f"--data {folder}: {inside.rstrip('/')} is a link to a folder that it lies in")
+    found = []
+    for entry in entries:
+        if entry.name.startswith("."):
+            continue
+        if entry.name in folders:
+            found += _walk(folder, f"{inside}{entry.name}/", (*above, identity))
+        elif os.path.splitext(entry.name)[1].lower() in SUFFIXES:
+            if not entry.is_file():
+                raise UsageError(f"--data {here / entry.name} is no file, or a link to none")
+            found.append(inside + entry.name)
+    return found
+
+
+def _check_same(first: Path, one: dict[str, str], folder: Path, other: dict[str, str]) -> None:
+    for there, absent, own, theirs in ((first, folder, one, other), (folder, first, other, one)):
+        names = own.keys() - theirs.keys()
+        if names:
+            shown = own[min(names, key=os.fsencode)]
+            more = f", nor are {len(names) - 1} others" if len(names) > 1 else ""
+            raise UsageError(
+                f"--data: {shown} of {there} is not in {absent}{more}; the files of all agents must have equal names"
+            )
+
+
+def _read(files: list[Path], size: int, channels: int) -> NDArray[np.float32]:
+    """(N, channels, size, size)."""
+    import torch
+
+    from experiment.data.fitted import fitted
+
+    images = np.empty((len(files), channels, size, size), dtype=np.float32)
+    for n, file in enumerate(files):
+        image = torch.from_numpy(read_image(file, "--data")[None])
+        images[n] = fitted(image, (channels, size, size))[0].numpy()
+    return images
+
+
+def _classes(folder: Path, names: list[str]) -> tuple[NDArray[np.int64] | None, tuple[str, ...]]:
+    """Labels and class names: the first folder on the way to each file, or none where there is none."""
+    inside = ["/" in name for name in names]
+    if not any(inside):
+        return None, ()
+    if not all(inside):
+        raise UsageError(
+            f"--data {folder}: {names[inside.index(False)]} lies in no folder of a class, and "
+            f"{names[inside.index(True)]} does; give folders of classes alone, or files alone"
+        )
+    classes = [name.split("/", 1)[0] for name in names]
+    class_names = _in_order(set(classes))
+    return np.array([class_names.index(one) for one in classes], dtype=np.int64), class_names
+
+
+def _in_order(classes: set[str]) -> tuple[str, ...]:
+    """Numbers by size, 2 before 10, else by the bytes of the names."""
+    if all(one.isdecimal() and one.isascii() for one in classes):
+        return tuple(sorted(classes, key=lambda one: (int(one), one)))
+    return tuple(sorted(classes, key=os.fsencode))

@@ -60,12 +60,14 @@ def train(config: Config, *, command_line: Sequence[str] = (), printer: Printer 
         check_tensorboard()
     device = pick_device(config.device)
     memory.check(config, 1, (1,), device)  # what is hopeless however few objects there are need not wait for them
+    asked = settings.plain(config)
     objects, config = load_objects(config)
     memory.check(config, objects.count, latents_of(config, objects), device)
     game = game_of(config, device)
     path = config.run_dir or _free_folder(config)
     with RunFolder.create(path, overwrite=config.overwrite) as folder:
-        folder.start_manifest(_manifest(config, objects, game, device, command_line))
+        fitted = sorted(settings.changes(config, store.to_plain(asked)))
+        folder.start_manifest({**_manifest(config, objects, game, device, command_line), "fitted": fitted})
         folder.write_text(store.CONFIG, settings.to_toml(config))
         with _status(folder), scalars_of(folder, config.tensorboard) as scalars:
             members = build_members(config, objects, device)

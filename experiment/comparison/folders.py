@@ -30,8 +30,11 @@ def step(path: Path, config: Config, *, overwrite: bool) -> Step:
         if manifest["status"] != "running":
             raise UsageError(f"{folder.file(store.MANIFEST)} is damaged: it holds no settings")
         return "overwrite"  # it was killed while it replaced an earlier run, before it wrote anything
+    fitted = manifest.get("fitted")
+    # Keys that the run changed to fit its objects, so that what was asked for made no difference.
+    same = {*MOVABLE, *_fitted(config), *(fitted if isinstance(fitted, list) else ())}
     for name, (wanted, found) in changes(config, made).items():
-        if name not in MOVABLE and name not in _fitted(config):
+        if name not in same:
             if overwrite:
                 return "overwrite"
             raise UsageError(
@@ -44,7 +47,7 @@ def step(path: Path, config: Config, *, overwrite: bool) -> Step:
 
 
 def _fitted(config: Config) -> set[str]:
-    """Keys that a run changes to fit its objects, so that its manifest need not hold what was asked for."""
+    """Those of them that the settings tell: an older manifest does not, nor one of what happened to fit."""
     fitted = set()
     if config.likelihood == "identity":
         fitted.add("latent-dim")

@@ -31,9 +31,8 @@ def plot_dots(path: Path, rows: Sequence[Dots], label: str, base: float | None) 
             axes.axvline(base, color=GREY, linewidth=0.8, zorder=1)
         for place, row in enumerate(rows):
             # Spread from top to bottom: equal scores are not one dot.
-            heights = (
-                place - 0.12 + np.linspace(-0.12, 0.12, len(row.values)) if len(row.values) > 1 else [place - 0.12]
-            )
+            spread = np.linspace(-0.12, 0.12, len(row.values)) if len(row.values) > 1 else np.zeros(len(row.values))
+            heights = place - 0.12 + spread
             axes.plot(row.values, heights, "o", color=COLOURS[0], alpha=0.65, markersize=5, markeredgewidth=0)
             if row.mean is None:
                 continue

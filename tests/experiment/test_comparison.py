@@ -29,6 +29,7 @@ from experiment.comparison.statistics import METRICS, Outcome, Row, numbers, pai
 from experiment.comparison.table import comma_separated, markdown
 from experiment.config import resolve, to_flags
 from experiment.errors import UsageError
+from experiment.reporting.dot_plots import Dots, plot_dots
 
 HOME = Path(__file__).resolve().parents[2]
 TINY = [
@@ -145,6 +146,12 @@ def test_the_picture_has_a_dot_a_seed_and_the_interval(three_rows, drawn):
     assert [text.get_text() for text in ari.get_yticklabels()] == ["com", "com, split (2 of 3)", "gibbs"]
     assert sum(line.get_marker() == "o" for line in ari.lines) == 2  # gibbs has no ARI
     assert sum(line.get_marker() == "o" for line in kappa.lines) == 3
+
+
+def test_a_row_without_a_run_has_its_place_in_the_reports_picture(tmp_path):
+    rows = [Dots("com", [0.5], 0.5, None, None), Dots("broken", [], None, None, None)]
+    plot_dots(tmp_path / "dots.png", rows, "ARI", 0.5)
+    assert (tmp_path / "dots.png").read_bytes().startswith(b"\x89PNG")
 
 
 # -- the grid --------------------------------------------------------------------------------------
@@ -457,6 +464,17 @@ def test_a_grid_is_run_once_and_grows(here, tmp_path, capsys):
     assert len(here) == 6 and (out / "table.md").read_text() == before
     assert cli.main([*grown[:3], "--overwrite", "--seeds", "0", "--", *TINY, "--signs", "4"]) == 0
     assert json.loads((out / "com-seed0" / "summary.json").read_text())["signs"] == 4
+
+
+def test_settings_that_gave_way_to_ones_own_data_are_no_change(here, tmp_path, capsys):
+    rows = np.random.default_rng(0).normal(size=(20, 3))
+    (tmp_path / "a.csv").write_text("\n".join(",".join(f"{value:.3f}" for value in row) for row in rows))
+    own = ["--dataset", "csv", "--data", str(tmp_path / "a.csv"), "--header", "no", *TINY[2:]]
+    arguments = ["compare", "--out", str(tmp_path / "grid"), "--modes", "com", "--seeds", "0", "--", *own]
+    assert cli.main(arguments) == 0, capsys.readouterr().err
+    assert cli.main(arguments) == 0 and len(here) == 1
+    assert "| com | - | - | - | - | - |" in capsys.readouterr().out  # no labels, no ARI
+    assert cli.main([*arguments, "--signs", "4"]) == 2
 
 
 def test_a_failed_run_is_listed_and_the_others_go_on(here, tmp_path, capsys):

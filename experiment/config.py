@@ -20,6 +20,7 @@ from typing import Any
 from experiment.data import own
 from experiment.data.objects import DATASETS
 from experiment.data.own_csv import HEADERS
+from experiment.data.views import LANGUAGE, View, entries, entry
 from experiment.errors import UsageError
 from experiment.posterior.traces import KEPT
 from experiment.store import to_plain
@@ -51,7 +52,7 @@ def _setting(
     most: float | None = None,
     saved: bool = True,
 ) -> Any:
-    """A field. kind: int, float, bool, text, numbers (a list), path; a default of None allows absence.
+    """A field. kind: int, float, bool, text, views, path, paths (a list); a default of None allows absence.
 
     Not `saved`: left out of the run's config.toml, which must be usable for another run.
     """
@@ -210,10 +211,11 @@ class Config:
     data_root: Path | None = _setting(None, "path", "folder of data sets that no package ships", group="objects")
     download: bool = _setting(False, "bool", "fetch a missing data set into --data-root", group="objects")
     limit: int | None = _setting(None, "int", "use the first N objects", group="objects", least=1)
-    views: tuple[float, ...] = _setting(
+    views: tuple[View, ...] = _setting(
         (0.0, 45.0),
-        "numbers",
-        "degrees by which each agent's view is turned; of M != 2 agents, if not given, from 0 by steps of 100 / M",
+        "views",
+        f"how each agent sees the images, one entry an agent: {LANGUAGE}; patches:G is G * G entries. Of M != 2 "
+        "agents, if not given, degrees from 0 by steps of 100 / M",
         group="objects",
     )
     classes: int = _setting(6, "int", "synthetic objects: how many classes", group="objects", least=3)
@@ -413,15 +415,15 @@ def _from_text(name: str, typed: Any) -> Any:
         return _absolute(name, typed)
     if kind == "paths":
         return _all_absolute(name, typed.split(","), flag(name))
+    if kind == "views":
+        return _views([typed], flag(name))
     try:
         if kind == "int":
             return int(typed)
         if kind == "float":
             return float(typed)
-        if kind == "numbers":
-            return tuple(float(part) for part in typed.split(","))
     except (ValueError, OverflowError):
-        what = {"int": "a whole number", "float": "a number", "numbers": "numbers with commas between"}[kind]
+        what = {"int": "a whole number", "float": "a number"}[kind]
         raise UsageError(f"{flag(name)} must be {what}; it is {typed!r}") from None
     return typed
 
@@ -439,9 +441,13 @@ def _from_toml(name: str, value: Any, place: str) -> Any:
             isinstance(value, str) or (isinstance(value, list) and all(isinstance(v, str) for v in value)),
             "a path in quotes, or a list of them",
         ),
-        "numbers": (
-            isinstance(value, list) and all(isinstance(v, int | float) and not isinstance(v, bool) for v in value),
-            "a list of numbers",
+        "views": (
+            isinstance(value, str)
+            or (
+                isinstance(value, list)
+                and all(isinstance(v, int | float | str) and not isinstance(v, bool) for v in value)
+            ),
+            "a list of numbers or texts",
         ),
     }[kind]
     # The reference's -1, 0, 1 are numbers, also in a file.
@@ -452,13 +458,23 @@ def _from_toml(name: str, value: Any, place: str) -> Any:
     try:
         if kind == "float":
             return float(value)
-        if kind == "numbers":
-            return tuple(float(v) for v in value)
+        if kind == "views":
+            return _views([value] if isinstance(value, str) else value, place)
     except OverflowError:
         raise UsageError(f"{place} is too large") from None
     if kind == "paths":
         return _all_absolute(name, [value] if isinstance(value, str) else value, place)
     return _absolute(name, value) if kind == "path" else value
+
+
+def _views(given: list[float | str], place: str) -> tuple[View, ...]:
+    try:
+        found: list[View] = []
+        for one in given:
+            found += entries(one) if isinstance(one, str) else [entry(float(one))]
+        return tuple(found)
+    except ValueError as error:
+        raise UsageError(f"{place}: {error}") from None
 
 
 def _all_absolute(name: str, typed: list[str], place: str) -> tuple[Path, ...]:
@@ -481,7 +497,7 @@ def checked(name: str, value: Any, place: str) -> Any:
         raise UsageError(
             f"{place} must be one of {', '.join(rule['choices'])}; it is {value!r}{suggestion(value, rule['choices'])}"
         )
-    numbers = value if rule["kind"] == "numbers" else [value] if rule["kind"] in ("int", "float") else []
+    numbers = [value] if rule["kind"] in ("int", "float") else []
     if rule["most"] is not None and value > rule["most"]:
         raise UsageError(f"{place} must be {rule['most']} or less; it is {_shortened(value)}")
     if rule["least"] is not None and value < rule["least"]:

@@ -6,6 +6,7 @@ import sys
 from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
+from experiment.data.views import View, described
 from experiment.names import agent_names
 
 if TYPE_CHECKING:
@@ -45,7 +46,7 @@ class Printer:
         if sys.stderr is not None:
             print(text, file=sys.stderr, flush=True)
 
-    def objects(self, objects: Objects, views: Sequence[float], signs: int) -> None:
+    def objects(self, objects: Objects, views: Sequence[View], signs: int) -> None:
         """What the agents look at."""
         self.say(f"Dataset: {objects.name}")
         categories = "unknown" if objects.categories is None else objects.categories
@@ -56,8 +57,11 @@ class Printer:
             told = ", ".join(f"{name} {own}" for name, own in zip(agent_names(len(views)), shapes, strict=True))
             self.say(f"Views: of each agent's own data: {told}")
         elif objects.views[0].dim() == 4:
-            turned = ", ".join(f"{name} {angle:g}" for name, angle in zip(agent_names(len(views)), views, strict=True))
-            self.say(f"Views: {shape}, turned by degrees: {turned}")
+            told = ", ".join(
+                f"{name} {described(view)}" for name, view in zip(agent_names(len(views)), views, strict=True)
+            )
+            how = "seen as" if any(isinstance(view, str) for view in views) else "turned by degrees"
+            self.say(f"Views: {shape}, {how}: {told}")
         else:
             self.say(f"Views: {shape} features each")
 

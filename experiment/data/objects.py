@@ -12,7 +12,6 @@ from __future__ import annotations
 import difflib
 import hashlib
 import importlib.util
-import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -22,6 +21,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 
 from experiment.data import datasets, own
+from experiment.data.views import View, seen, steps
 from experiment.errors import UsageError
 from experiment.names import agent_names
 
@@ -102,7 +102,7 @@ def load(
     data_root: Path | None,
     download: bool,
     limit: int | None,
-    views: tuple[float, ...],
+    views: tuple[View, ...],
     seed: int,
     classes: int = 6,
     ambiguity: float = 1.0,
@@ -111,10 +111,11 @@ def load(
 ) -> Objects:
     """The first `limit` objects (None: all) of the data set `name`, one view an agent.
 
-    views: for each agent the degrees, counter-clockwise, by which it sees the images turned (nearest pixel,
-    same size, corners black; multiples of 360 leave them untouched). For `synthetic` only their number
+    views: for each agent how it sees the images: the degrees, counter-clockwise, by which they are turned (nearest
+    pixel, same size, corners black; multiples of 360 leave them untouched), or what else `experiment.data.views`
+    knows, where `seed` says what is drawn. For `synthetic` only their number
     counts, and `seed`, `classes`, `ambiguity` and `dimension` say what is drawn (`experiment.data.synthetic`);
-    nothing else depends on them. files: where data of one's own are (`experiment.data.own`), of
+    nothing else depends on these. files: where data of one's own are (`experiment.data.own`), of
     which each agent may have others; features have no views. data_root: the folder of `mnist` and `fashion-mnist`
     (None: ./data). The network is
     used with `download` only, and only if the files are absent.
@@ -125,21 +126,21 @@ def load(
     if name == "synthetic":
         return _synthetic(limit, len(views), seed, classes, ambiguity, dimension)
     if name in own.KINDS:
-        return _own(name, files, limit, views)
+        return _own(name, files, limit, views, seed)
     source = _read(name, data_root, download)
     available = len(source.images)
     _check_limit(name, limit, available)
     indices = _order(name, available)[:limit]
     return Objects(
         name=name,
-        views=turned(source.images[indices], views),
+        views=seen(source.images[indices], views, names=agent_names(len(views)), seed=seed),
         labels=None if source.labels is None else source.labels[indices],
         class_names=source.class_names,
         indices=indices,
     )
 
 
-def _own(name: str, files: own.Files, limit: int | None, views: tuple[float, ...]) -> Objects:
+def _own(name: str, files: own.Files, limit: int | None, views: tuple[View, ...], seed: int) -> Objects:
     """The first `limit` objects of `own.read`."""
     import torch
 
@@ -151,20 +152,20 @@ def _own(name: str, files: own.Files, limit: int | None, views: tuple[float, ...
     _check_limit(name, limit, available)
     N = available if limit is None else limit
     if len(arrays) == 1 and arrays[0].ndim == 4:
-        seen = turned(arrays[0][:N], views)
+        found = seen(arrays[0][:N], views, names=agent_names(M), seed=seed)
     else:
         each = arrays if len(arrays) == M else arrays * M
         same = {id(array): torch.from_numpy(array[:N]) for array in arrays}
-        for agent, array, angle in zip(agent_names(M), each, views, strict=True):
-            if array.ndim == 2 and angle % 360:
-                raise UsageError(f"--views: agent {agent} looks at features, which cannot be turned by {angle:g}")
-        seen = tuple(
-            turned(same[id(array)], (angle,))[0] if array.ndim == 4 else same[id(array)]
-            for array, angle in zip(each, views, strict=True)
+        for agent, array, view in zip(agent_names(M), each, views, strict=True):
+            if array.ndim == 2 and (isinstance(view, str) or view % 360):
+                raise UsageError(f"--views: agent {agent} looks at features, and {view} is a view of images")
+        found = tuple(
+            seen(same[id(array)], (view,), names=(agent,), seed=seed)[0] if array.ndim == 4 else same[id(array)]
+            for agent, array, view in zip(agent_names(M), each, views, strict=True)
         )
     return Objects(
         name=name,
-        views=seen,
+        views=found,
         labels=None if given.labels is None else given.labels[:N],
         class_names=given.class_names,
         indices=np.arange(N, dtype=np.int64),
@@ -209,23 +210,6 @@ def held_out(
     ), left
 
 
-def turned(images: np.ndarray | torch.Tensor, angles: tuple[float, ...]) -> tuple[torch.Tensor, ...]:
-    """The images (N, C, H, W) as float32 in [0, 1], turned by each of `angles` as `load` says of views."""
-    import torch
-    from torchvision.transforms import InterpolationMode
-    from torchvision.transforms.v2 import functional
-
-    if isinstance(images, np.ndarray):
-        if images.dtype == np.uint8:
-            images = images.astype(np.float32) / np.float32(255)
-        images = torch.from_numpy(images)
-    seen = {0.0: images}
-    for angle in angles:
-        if angle % 360 not in seen:
-            seen[angle % 360] = functional.rotate(images, angle % 360, InterpolationMode.NEAREST)
-    return tuple(seen[angle % 360] for angle in angles)
-
-
 def describe(data_root: Path | None) -> list[dict[str, Any]]:
     """For each data set its name, whether it is present, what it is (`what`) and how to get it (`how`).
 
@@ -246,7 +230,7 @@ def describe(data_root: Path | None) -> list[dict[str, Any]]:
     return rows
 
 
-def _check(name: str, limit: int | None, views: tuple[float, ...]) -> None:
+def _check(name: str, limit: int | None, views: tuple[View, ...]) -> None:
     if name not in DATASETS:
         close = difflib.get_close_matches(name.lower(), DATASETS, n=1)
         hint = f"did you mean {close[0]}?" if close else f"choose from {', '.join(DATASETS)}"
@@ -254,10 +238,12 @@ def _check(name: str, limit: int | None, views: tuple[float, ...]) -> None:
     if limit is not None and limit < 1:
         raise UsageError(f"--limit must be at least 1; it was {limit}")
     if not views:
-        raise UsageError("--views must name one rotation in degrees for each agent; there were none")
-    for angle in views:
-        if not math.isfinite(angle):
-            raise UsageError(f"--views must be finite rotations in degrees; one was {angle}")
+        raise UsageError("--views must have an entry for each agent; there were none")
+    for view in views:
+        try:
+            steps(view)
+        except ValueError as error:
+            raise UsageError(f"--views: {error}") from None
 
 
 def _root(data_root: Path | None) -> Path:

@@ -17,7 +17,7 @@ from typing import Any
 import numpy as np
 
 from experiment import store
-from experiment.data.objects import turned
+from experiment.data.views import seen
 from experiment.errors import UsageError
 from experiment.meaning import unseen, vocabulary
 from experiment.meaning.naming import Said, joined, say, score
@@ -72,9 +72,12 @@ def name(
 
 
 def look(trained: Trained, objects: Unseen) -> Said:
-    """What the agents say of all objects, each seen turned by the agent's own view."""
+    """What the agents say of all objects, each seen by the agent's own view."""
     agents = list(trained.agents.values())
-    return joined([say(agents, trained.components, turned(chunk, trained.config.views)) for chunk in objects.chunks])
+    views, names, seed = trained.config.views, list(trained.agents), trained.config.seed
+    return joined(
+        [say(agents, trained.components, seen(chunk, views, names=names, seed=seed)) for chunk in objects.chunks]
+    )
 
 
 def meanings(trained: Trained) -> list[Any]:

@@ -49,7 +49,7 @@ def test_the_references_numbers_stand_for_modes(typed, mode, tmp_path):
         ({"epochs": "3.5"}, ["--epochs", "whole number"]),
         ({"lr": "0"}, ["--lr", "more than 0"]),
         ({"lr": "inf"}, ["--lr", "finite"]),
-        ({"views": "0,x"}, ["--views", "numbers"]),
+        ({"views": "0,x"}, ["--views", "'x'", "degrees, patch:R.C/G"]),
         ({"views": "0"}, ["--views", "one entry per agent"]),
         ({"views": "0,nan"}, ["--views", "finite"]),
         ({"agents": "3", "views": "0,45"}, ["--views", "one entry per agent, 3"]),

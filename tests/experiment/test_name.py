@@ -22,6 +22,7 @@ from experiment.data import datasets
 from experiment.data import objects as data
 from experiment.data.fitted import fitted
 from experiment.data.image_files import read_image
+from experiment.data.views import seen
 from experiment.errors import UsageError
 from experiment.meaning import vocabulary
 from experiment.meaning.naming import Said, say, score
@@ -59,7 +60,7 @@ def test_signs_are_bayes_rule_with_torchs_own_density(digits_run: Path, unseen: 
     pi = torch.tensor([0.3, 0.02, *[0.085] * 8], dtype=torch.float64)  # skewed: a prior counted twice would show
     for agent in agents:
         agent.log_pi.copy_((pi / pi.sum()).log())
-    views = data.turned(unseen[:, None].copy(), trained.config.views)
+    views = seen(unseen[:, None].copy(), trained.config.views, names="AB", seed=0)
     said = say(agents, trained.components, views)
     log_likelihoods = []
     for agent, own, view in zip(agents, trained.components, views, strict=True):
@@ -110,7 +111,7 @@ def test_the_rest_is_what_the_run_did_not_use(digits_run: Path, capsys: pytest.C
     assert all((row["agree"] == "true") == (row["sign_A"] == row["sign_B"]) for row in found)
     trained = load_trained(digits_run)
     images = datasets.digits().images[200:]
-    said = say(list(trained.agents.values()), trained.components, data.turned(images, (0.0, 45.0)))
+    said = say(list(trained.agents.values()), trained.components, seen(images, (0.0, 45.0), names="AB", seed=0))
     assert [int(row["sign_B"]) for row in found] == said.signs[1].tolist()  # in chunks as in one piece
 
 

@@ -231,7 +231,7 @@ OTHERS: dict[str, tuple[str, Callable[[Path], str], list[str], list[str]]] = {
     "too many agents": ("npz", lambda folder: str(npz(folder, view_A=NUMBERS, view_B=NUMBERS)), ["--agents", "3"],
                         ["2 agents", "--agents is 3"]),
     "turned features": ("npz", lambda folder: str(npz(folder, features=NUMBERS)), ["--views", "0,45"],
-                        ["--views", "agent B", "45"]),
+                        ["--views: agent B", "45.0 is a view"]),
     "identity of images": ("npz", lambda folder: str(npz(folder, images=BYTES)), ["--likelihood", "identity"],
                            ["--likelihood identity", "images"]),
     "identity of many": ("npz", lambda folder: str(npz(folder, features=np.zeros((3, 1001)))),

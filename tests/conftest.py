@@ -6,6 +6,8 @@ import os
 # with two threads each on two cores wait for each other most of the time.
 os.environ["OMP_NUM_THREADS"] = "1"
 
+import signal
+
 import pytest
 import torch
 
@@ -16,3 +18,10 @@ def _globals_are_left_alone():
     before = torch.get_default_dtype(), torch.get_num_threads()
     yield
     assert (torch.get_default_dtype(), torch.get_num_threads()) == before
+
+
+@pytest.fixture(autouse=True, scope="session")
+def _ctrl_c_interrupts():
+    """A shell starts a command with & behind it so that it ignores Ctrl-C, and tests of Ctrl-C would wait forever."""
+    if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+        signal.signal(signal.SIGINT, signal.default_int_handler)

@@ -97,6 +97,7 @@ def summarise(
     kept = rows[config.burn_in :]
     last = rows[-1]
     signs, spoken = trace.signs[0, -1], trace.spoken[0, -1]
+    kappas = scores.kappa_matrix(spoken)
     agents = {}
     for m, name in enumerate(trace.agent_names):
         loss = bounds[name]
@@ -125,9 +126,9 @@ def summarise(
         "kappa_mean": _mean([row["kappa"] for row in kept]),
         "kappa_of": "what each agent would say alone" if trace.alone is not None else "signs",
         "kappa_matched": float(np.mean([scores.matched_kappa(a, b) for a, b in combinations(spoken, 2)])),
-        "kappa_matrix": scores.kappa_matrix(spoken).tolist(),
+        "kappa_matrix": kappas.tolist(),
         "kappa_fleiss": scores.fleiss_kappa(spoken),
-        "kappa_by_distance": _by_distance(config, scores.kappa_matrix(spoken), edges),
+        "kappa_by_distance": _by_distance(config, kappas, edges),
         "messages": _mean([row["messages"] for row in kept]),
         "acceptance": (
             {name: _mean([row["acceptance"][name] for row in kept]) for name in last["acceptance"]}

@@ -36,7 +36,7 @@ from torch import Tensor
 
 from inference.meetings import Encounter, Meetings, Together
 from inference.metropolis import answer, draw
-from inference.proposals import acceptance_rule, joint_logits, proposal_logits
+from inference.proposals import Rule, acceptance_rule, joint_logits, proposal_logits
 from inference.recursion import Voice, inner_length, propose
 from inference.splits import split_merge
 from inference.types import Belief, Divider, Info, Player, State
@@ -115,10 +115,12 @@ def sweep(
     counts = torch.zeros(state.signs.shape[:2], dtype=torch.int64, device=state.signs.device)
     told = Info(counts, [0] * len(players), counts[:, 0], counts[:, 0], counts[:, 0], counts[:, 0], counts[:, 0])
     if game.mode in ("com", "all"):
+        rule = acceptance_rule("constant:1" if game.mode == "all" else game.acceptance)
+        length = 1 if game.mode == "all" else inner_length(game.recursion)
         # Written into by every encounter: a copy each would cost as much as M agents' signs, M times a sweep.
         state = state._replace(signs=state.signs.clone(), private=state.private.clone())
         for encounter in game.meetings.encounters(len(players), number):
-            told = _meet(game, generators, state, encounter, told)
+            told = _meet(game, rule, length, generators, state, encounter, told)
             if not game.meetings.synchronous:
                 state = _redraw(game, players, generators, state, _hearers(game, encounter, len(players)))
         if game.meetings.synchronous:
@@ -146,6 +148,8 @@ def sweep(
 
 def _meet(
     game: Game,
+    rule: Rule,
+    length: int | None,
     generators: Sequence[torch.Generator],
     state: State,
     encounter: Encounter,
@@ -153,13 +157,12 @@ def _meet(
 ) -> Info:
     """One encounter: its proposal and the listener's answer, which are written into the signs of `state`."""
     *speakers, listener = encounter
-    rule = acceptance_rule("constant:1" if game.mode == "all" else game.acceptance)
     current = state.private if game.listener_state == "speaker-sample" else state.signs
     voices = [
         Voice(generators[m], state.beliefs[m].table, current[:, m if game.inner_start == "own" else listener])
         for m in speakers
     ]
-    proposal = propose(game.log_prior, voices, rule, 1 if game.mode == "all" else inner_length(game.recursion))
+    proposal = propose(game.log_prior, voices, rule, length)
     turn = answer(generators[listener], state.beliefs[listener].table, proposal.signs, current[:, listener], rule)
     accepted, heard = told.accepted.clone(), list(told.heard)
     accepted[:, listener] += turn.accepted.sum(-1)

@@ -14,12 +14,12 @@ from typing import Any
 from urllib.parse import quote
 
 from experiment import store
+from experiment.comparison.compare import CSV, GRID, PICTURE, TABLE
 from experiment.errors import UsageError
 from experiment.reporting.page import Cell, Page, Picture, Section, Table, cells, number, word
 from experiment.reporting.studio import Studio
 
-GRID = "grid.toml"
-FILES = (GRID, store.SUMMARY, "table.md", "table.csv", "quality.png")
+FILES = (GRID, store.SUMMARY, TABLE, CSV, PICTURE)
 
 _DRAWN = {"ari": "ARI, final draw", "accuracy": "accuracy, final draw", "kappa": "kappa, final draw"}
 _PAIRED = {"ari": "ARI", "accuracy": "accuracy", "kappa": "kappa"}

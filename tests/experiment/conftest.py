@@ -1,13 +1,16 @@
 """What tests share: one small run of images, made once (tests that write to it copy it), and figures caught."""
 
+import json
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
+import numpy as np
 import pytest
 from matplotlib.figure import Figure
 
-from experiment import plots
+from experiment import plots, store
 from experiment.comparison import plots as comparison_plots
 from experiment.config import resolve
 from experiment.posterior import diagnostic_plots
@@ -23,6 +26,15 @@ class Quiet(Printer):
         pass
 
     note = say
+
+
+def contents(folder: Path) -> tuple[dict[str, Any], dict[str, Any], str]:
+    """What must be equal after a stop and a resume: everything but times."""
+    summary = json.loads((folder / store.SUMMARY).read_text())
+    summary.pop("seconds")
+    with np.load(folder / store.SIGNS) as arrays:
+        signs = {name: arrays[name].tolist() for name in arrays.files}
+    return summary, signs, (folder / store.METRICS).read_text()
 
 
 def made(folder: Path, **changes: str) -> Path:

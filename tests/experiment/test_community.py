@@ -10,17 +10,9 @@ from experiment.errors import RunError, UsageError
 from experiment.posterior.netcdf import load_posterior
 from experiment.run import resume
 from inference import recursion
-from tests.experiment.conftest import Quiet, made
+from tests.experiment.conftest import Quiet, contents, made
 
 TINY = {"limit": "40", "signs": "3", "epochs": "2", "sweeps": "4", "round_sweeps": "3", "chains": "2"}
-
-
-def contents(folder):
-    summary = json.loads((folder / store.SUMMARY).read_text())
-    summary.pop("seconds")
-    with np.load(folder / store.SIGNS) as arrays:
-        signs = {name: arrays[name].tolist() for name in arrays.files}
-    return summary, signs, (folder / store.METRICS).read_text()
 
 
 def test_three_agents_that_meet_together(tmp_path):

@@ -17,6 +17,7 @@ from experiment.errors import RunError, UsageError
 from experiment.posterior.netcdf import load_posterior
 from experiment.run import resume, train
 from experiment.show import Printer, is_shown
+from tests.experiment.conftest import contents
 
 SMALL = Config(
     dataset="digits", limit=60, signs=3, latent_dim=2, epochs=2, round_epochs=1, rounds=2, sweeps=6, burn_in=2,
@@ -38,15 +39,6 @@ class Quiet(Printer):
 def run(folder, config=SMALL, **changes):
     printer = Quiet()
     return train(replace(config, run_dir=folder, **changes), printer=printer), printer.lines
-
-
-def contents(folder):
-    """What must be equal after a stop and a resume: everything but times."""
-    summary = json.loads((folder / store.SUMMARY).read_text())
-    summary.pop("seconds")
-    with np.load(folder / store.SIGNS) as arrays:
-        signs = {name: arrays[name].tolist() for name in arrays.files}
-    return summary, signs, (folder / store.METRICS).read_text()
 
 
 @pytest.fixture(scope="module")

@@ -27,7 +27,7 @@ class Counter:
     def __init__(self, counts: Tensor) -> None:
         self.counts = counts.double()
 
-    def redraw(self, generator: torch.Generator, signs: Tensor, K: int) -> Belief:
+    def redraw(self, generator: torch.Generator, signs: Tensor, K: int, before: object = None) -> Belief:
         own = torch.nn.functional.one_hot(signs, K).double()  # (C, N) -> (C, N, K)
         prior = torch.ones(K, self.counts.shape[1], dtype=torch.float64)
         alpha = prior + own.mT @ self.counts  # (C, K, D)

@@ -23,7 +23,6 @@ from inference.meetings import Graph
 from inference.rounds import Member, Progress, Schedule, member, streams_of
 from inference.starts import Start
 from models.agent import Agent
-from models.mixtures import Components
 
 CHECKPOINT_FORMAT = 1
 
@@ -226,8 +225,8 @@ def from_checkpoint(members: list[Member], state: Mapping[str, Any], file: str) 
         return Progress(done, signs, components), float(state["seconds"])
 
 
-def load_minds(agents: Mapping[str, Agent], state: Mapping[str, Any], file: str) -> tuple[Components, ...]:
-    """Give the agents, by name, the weights of a checkpoint; returns each one's components of chain 0, (K, L).
+def load_minds(agents: Mapping[str, Agent], state: Mapping[str, Any], file: str) -> tuple[Any, ...]:
+    """Give the agents, by name, the weights of a checkpoint; returns each one's components of chain 0.
 
     What an agent knows lives on any device, unlike the streams that a run goes on with. UsageError naming `file` if
     the checkpoint is unfit.
@@ -240,10 +239,10 @@ def load_minds(agents: Mapping[str, Agent], state: Mapping[str, Any], file: str)
         found = []
         for (name, agent), parts in zip(agents.items(), state["components"], strict=True):
             agent.load_state_dict(state["members"][name]["agent"])
-            own = Components(*(part.to(agent.log_pi.device) for part in parts))
-            K, L = agent.signs, agent.latent
-            if own.mu.shape != (K, L) or own.scale_tril.shape != (K, L, L):
-                raise ValueError(f"agent {name}'s components have the shape {tuple(own.mu.shape)}")
+            own = agent.mixture.Parameters(*(part.to(agent.log_pi.device) for part in parts))
+            shapes = tuple(tuple(part.shape) for part in own)
+            if shapes != agent.mixture.shapes(agent.signs):
+                raise ValueError(f"agent {name}'s components have the shapes {shapes}")
             found.append(own)
         return tuple(found)
 

@@ -150,7 +150,8 @@ class LoadedRun:
         """Where the agent's signs lie among its percepts: means (K, L) and covariances (K, L, L), of chain 0."""
         self._check_agent(agent)
         mind = self._trained.mind(agent)
-        return mind.mu.numpy().copy(), (mind.scale_tril @ mind.scale_tril.mT).numpy()
+        mixture = self._trained.agents[agent].mixture
+        return mind.mu.numpy().copy(), mixture.covariance(mind).numpy()
 
     def recall(self, sign: int, *, draws: int = 8, temperature: float = 1.0) -> dict[str, Recalled]:
         """What each agent means by `sign`, 0..K-1; the draws are those of `cli.py recall`, the same each time.

@@ -293,5 +293,5 @@ def _redraw(
 ) -> State:
     beliefs: list[Belief] = list(state.beliefs)
     for m in who:
-        beliefs[m] = players[m].redraw(generators[m], state.signs[:, m], game.K)
+        beliefs[m] = players[m].redraw(generators[m], state.signs[:, m], game.K, beliefs[m].parameters)
     return state._replace(beliefs=tuple(beliefs))

@@ -19,7 +19,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Any, Protocol
 
 import torch
 from torch import Tensor
@@ -30,7 +30,6 @@ from inference.starts import Start, begin
 from inference.svi import Learner, Loss, NotFiniteError
 from inference.types import State
 from models.agent import Agent
-from models.mixtures import Components
 from models.percepts import Percepts
 from models.randomness import copied, stream
 
@@ -78,7 +77,7 @@ class Progress:
 
     done: int  # rounds that are complete, round 0 counted: 0 at the beginning
     signs: Tensor | None = None  # (C, M, N)
-    components: tuple[Components, ...] = ()  # of chain 0, one per agent
+    components: tuple[Any, ...] = ()  # of chain 0, one per agent
 
 
 @dataclass(frozen=True)
@@ -88,7 +87,7 @@ class Played:
     round: int
     trace: Trace
     signs: Tensor  # (C, M, N) after the last sweep of the trace
-    components: tuple[Components, ...]  # of chain 0, one per agent, after the same sweep
+    components: tuple[Any, ...]  # of chain 0, one per agent, after the same sweep
     start_evidence: Tensor | None  # (C, 1 or M, tries) in round 0, see `starts.begin`
 
 
@@ -204,6 +203,6 @@ def _learn(one: Member, m: int, number: int, schedule: Schedule, progress: Progr
         raise RoundError(f"round {number}, agent {one.name}: {error}; a smaller --lr may help") from error
 
 
-def first_chain(state: State) -> tuple[Components, ...]:
-    """The components of chain 0, one per agent."""
-    return tuple(Components(belief.parameters.mu[0], belief.parameters.scale_tril[0]) for belief in state.beliefs)
+def first_chain(state: State) -> tuple[Any, ...]:
+    """The parameters of chain 0, one NamedTuple per agent."""
+    return tuple(type(phi)(*(part[0] for part in phi)) for phi in (belief.parameters for belief in state.beliefs))

@@ -107,7 +107,7 @@ def _cluster(players: Sequence[Starter], generator: torch.Generator, chains: int
     """The first player's k-means clusters, a fresh one per chain, as the signs of everybody: (C, M, N)."""
     from sklearn.cluster import KMeans
 
-    z = players[0].z
+    z = players[0].places
     points = z.cpu().numpy()
     seeds = torch.randint(2**31 - 1, (chains,), generator=generator, device=generator.device).tolist()
     signs = []

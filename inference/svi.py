@@ -20,7 +20,6 @@ from torch import Tensor
 
 from inference.jitter import jitter
 from models.agent import Agent
-from models.mixtures import Components, standard_normal
 from models.randomness import global_draws_from
 
 
@@ -78,11 +77,11 @@ class Learner:
         self,
         epochs: int,
         signs: Tensor | None = None,
-        components: Components | None = None,
+        components: Any = None,
         each: Callable[[int, Loss], None] = lambda epoch, loss: None,
         progress: Callable[[Iterable[int]], Iterable[int]] = iter,
     ) -> None:
-        """`epochs` epochs given signs (N,) and components; without them z has the prior N(0, I).
+        """`epochs` epochs given signs (N,) and components; without them z has the mixture's standard prior, N(0, I).
 
         `each` is told epoch and loss at the end of every epoch. Raises NotFiniteError.
         """
@@ -91,11 +90,11 @@ class Learner:
         N = len(self.x)
         if signs is None or components is None:
             signs = torch.zeros(N, dtype=torch.int64, device=self.x.device)
-            components = standard_normal(self.agent.latent, self.x.device)
+            components = self.agent.mixture.standard(self.x.device)
         for epoch in progress(range(1, epochs + 1)):
             each(epoch, self._epoch(epoch, signs, components))
 
-    def _epoch(self, epoch: int, signs: Tensor, components: Components) -> Loss:
+    def _epoch(self, epoch: int, signs: Tensor, components: Any) -> Loss:
         assert self.optimiser is not None
         N = len(self.x)
         parts = PartsELBO()
@@ -145,7 +144,7 @@ def bound(
     x: Tensor,
     generator: torch.Generator,
     signs: Tensor,
-    components: Components,
+    components: Any,
     chunk: int = 1024,
 ) -> Loss:
     """The ELBO's parts per object over all of x (N, *shape), one draw of z each; nothing is learned."""

@@ -35,8 +35,12 @@ class Belief(Protocol):
 class Player(Protocol):
     """An agent in the game: it judges signs by its own percepts, which nobody else sees."""
 
-    def redraw(self, generator: torch.Generator, signs: Tensor, K: int) -> Belief:
-        """Draw the parameters of K signs given its signs (C, N)."""
+    def redraw(self, generator: torch.Generator, signs: Tensor, K: int, before: Any = None) -> Belief:
+        """Draw the parameters of K signs given its signs (C, N).
+
+        before: the `parameters` of its last belief, None at the beginning. A player whose draws are independent
+        ignores it.
+        """
 
 
 class Divider(Player, Protocol):
@@ -53,8 +57,8 @@ class Starter(Divider, Protocol):
     """A player that can also begin a chain (`inference.starts`)."""
 
     @property
-    def z(self) -> Tensor:
-        """(N, L) its percepts, for its own clustering."""
+    def places(self) -> Tensor:
+        """(N, L) where its percepts lie, for its own clustering."""
 
     def from_prior(self, generator: torch.Generator, chains: int, K: int) -> Belief:
         """A belief before any sign was heard."""

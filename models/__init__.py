@@ -33,7 +33,16 @@ LIKELIHOODS = {
 }
 MIXTURES = {
     "normal-wishart": Variant(
-        "models.mixtures:NormalWishart", "a full covariance per sign, conjugate Normal-Wishart prior"
+        "models.mixtures.normal_wishart:NormalWishart", "a full covariance per sign, conjugate Normal-Wishart prior"
+    ),
+    "normal-gamma": Variant("models.mixtures.axis_aligned:NormalGamma", "a variance per sign and dimension"),
+    "spherical": Variant("models.mixtures.axis_aligned:Spherical", "a variance per sign"),
+    "tied": Variant("models.mixtures.tied:Tied", "one full covariance for all signs, Wishart prior"),
+    "student-t": Variant(
+        "models.mixtures.student_t:StudentT", "heavy tails: Student-t with 5 degrees of freedom as a scale mixture"
+    ),
+    "dirichlet": Variant(
+        "models.mixtures.dirichlet:DirichletMultinomial", "counts: Dirichlet mixture of multinomials (Inter-DM)"
     ),
 }
 

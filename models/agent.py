@@ -1,8 +1,8 @@
 """An agent: one Pyro generative model, used three ways.
 
-    Lambda_k, mu_k  ~ Normal-Wishart              plate "components", K
+    phi_k           ~ the mixture's prior         plate "components", K
     w_n             ~ Categorical(pi)             plate "objects", N
-    z_n | w_n = k   ~ Normal(mu_k, Lambda_k^-1)
+    z_n | w_n = k   ~ p(z | phi_k)                by default Normal(mu_k, Lambda_k^-1), phi a Normal-Wishart draw
     x_n | z_n       ~ p_theta(x | z)              the likelihood of the decoder's output
 
 (Taniguchi et al. 2023, Inter-GMM+VAE.) Unconditioned it simulates; conditioned on z it is the game's target;
@@ -23,7 +23,6 @@ from pyro.nn import PyroModule
 from torch import Tensor
 
 from models import LIKELIHOODS, MIXTURES, NETWORKS, find
-from models.mixtures import Components
 from models.percepts import Percepts
 from models.randomness import global_draws_from
 
@@ -79,7 +78,7 @@ class Agent(PyroModule):
         objects: int,
         index: Tensor | None = None,
         signs: Tensor | None = None,
-        components: Components | None = None,
+        components: Any = None,
     ) -> Tensor:
         """p(x, z, w, components), or part of it given the rest.
 
@@ -88,20 +87,17 @@ class Agent(PyroModule):
             objects: N, the size of the plate. With fewer in `index`, densities are scaled up to N.
             index: (B,) dataset indices; None is all of them.
             signs: (N,) by dataset index, or None: a site "w" with prior pi.
-            components: given, or None: sites "Lambda" and "mu". More or fewer than K are allowed if `signs`
+            components: phi, given, or None: sites of the mixture's. More or fewer than K are allowed if `signs`
                 are given too: before there are signs, the prior of z is one component.
         """
         if components is None:
-            components = self._component_sites()
+            components = self.mixture.sites(self.signs, self.log_pi.device)
         with pyro.plate("objects", objects, subsample=index, device=self.log_pi.device) as ids:
             if signs is None:
                 w = pyro.sample("w", dist.Categorical(logits=self.log_pi))
             else:
                 w = signs[ids]
-            prior = dist.MultivariateNormal(components.mu[w], scale_tril=components.scale_tril[w])
-            # The KL asks for it: inverted once for each sign, not for each object.
-            prior.precision_matrix = torch.cholesky_inverse(components.scale_tril)[w]
-            z = pyro.sample("z", prior)
+            z = pyro.sample("z", self.mixture.percept(components, w))
             return pyro.sample("x", self._observation(z), obs=x)
 
     def guide(
@@ -111,21 +107,12 @@ class Agent(PyroModule):
         objects: int,
         index: Tensor | None = None,
         signs: Tensor | None = None,
-        components: Components | None = None,
+        components: Any = None,
     ) -> Tensor:
         """q(z | x), with the signature of `model`; what is held fixed there is not needed here."""
         loc, scale = self.encoder(x)
         with pyro.plate("objects", objects, subsample=index, device=self.log_pi.device):
             return pyro.sample("z", dist.Normal(loc.double(), scale.double()).to_event(1))
-
-    def _component_sites(self) -> Components:
-        with pyro.plate("components", self.signs, device=self.log_pi.device):
-            precision = pyro.sample("Lambda", self.mixture.precision_prior(self.signs))
-            prior = dist.MultivariateNormal(
-                self.mixture.m0.expand(self.signs, -1), precision_matrix=self.mixture.beta * precision
-            )
-            mu = pyro.sample("mu", prior)
-        return Components(mu, _covariance_factor(precision))
 
     def _observation(self, z: Tensor) -> Any:
         return self.likelihood(self.decoder(z.float()) if self.likelihood.has_network else z)
@@ -150,13 +137,3 @@ class Agent(PyroModule):
         output = self.decoder(z.float()) if self.likelihood.has_network else z
         mean: Tensor = self.likelihood.mean(output)
         return mean
-
-
-def _covariance_factor(precision: Tensor) -> Tensor:
-    """Lower Cholesky factor of precision^-1, without forming the inverse: (..., L, L).
-
-    The flipped matrix P = J Lambda J has a lower factor F; J F^-T J is lower and the factor sought.
-    """
-    flipped = torch.linalg.cholesky(precision.flip(-2, -1))
-    eye = torch.eye(precision.shape[-1], dtype=precision.dtype, device=precision.device)
-    return torch.linalg.solve_triangular(flipped.mT, eye.expand_as(flipped), upper=True).flip(-2, -1)

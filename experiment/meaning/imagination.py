@@ -1,14 +1,15 @@
 """What an agent imagines when it hears a sign: the decoder's image of percepts that the sign stands for.
 
-    z = mu_k + T scale_tril_k e,   e ~ N(0, I),   image = E[x | z]
+    z = mu_k + T scale_tril_k e,   e ~ N(0, I),   image = E[x | z]        (of a Gaussian mixture)
 
-T is the temperature: at 1 z is a draw of Normal(mu_k, Lambda_k^-1), what the agent believes of the sign; below, draws
+T is the temperature: at 1 z is a draw of p(z | w = k, phi), what the agent believes of the sign; below, draws
 keep to what is typical; at 0 every draw is the mean.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -16,7 +17,6 @@ from torch import Tensor
 from experiment.errors import UsageError
 from experiment.meaning.trained import Trained
 from models.agent import Agent
-from models.mixtures import Components
 from models.randomness import stream
 
 # Far beyond it the networks overflow.
@@ -32,15 +32,8 @@ def check_temperature(place: str, temperature: float) -> None:
         raise UsageError(f"{place} must be 0 to {HIGHEST_TEMPERATURE:g}; it is {temperature:g}")
 
 
-def percepts(components: Components, signs: Tensor, temperature: float, generator: torch.Generator) -> Tensor:
-    """One percept for each of the signs (B,), at the given temperature: (B, L)."""
-    mu = components.mu[signs]
-    noise = torch.randn(mu.shape, dtype=mu.dtype, generator=generator)
-    return mu + temperature * (components.scale_tril[signs] @ noise.unsqueeze(-1)).squeeze(-1)
-
-
 def imagined(
-    agent: Agent, components: Components, signs: Tensor, temperature: float, generator: torch.Generator
+    agent: Agent, components: Any, signs: Tensor, temperature: float, generator: torch.Generator
 ) -> Iterator[tuple[slice, Tensor]]:
     """An image for each of the signs (N,), by the chunk: which of them, and (B, *shape).
 
@@ -48,7 +41,7 @@ def imagined(
     """
     for first in range(0, len(signs), _CHUNK):
         part = slice(first, min(first + _CHUNK, len(signs)))
-        yield part, agent.imagine(percepts(components, signs[part], temperature, generator))
+        yield part, agent.imagine(agent.mixture.imagine(generator, components, signs[part], temperature))
 
 
 def meant(trained: Trained, name: str, draws: int, temperature: float) -> Iterator[Iterator[tuple[slice, Tensor]]]:

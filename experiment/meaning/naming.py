@@ -22,7 +22,6 @@ from torch import Tensor
 
 from experiment import scores
 from models.agent import Agent
-from models.mixtures import Components
 
 Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]
@@ -38,7 +37,7 @@ class Said(NamedTuple):
 
 
 @torch.no_grad()
-def say(agents: Sequence[Agent], components: Sequence[Components], views: Sequence[Tensor]) -> Said:
+def say(agents: Sequence[Agent], components: Sequence[Any], views: Sequence[Tensor]) -> Said:
     """What the agents say of B objects: views, one an agent, (B, *shape)."""
     log_pi = agents[0].log_pi
     tables = [

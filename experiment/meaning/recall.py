@@ -239,7 +239,7 @@ def _cross(
     spoken = torch.from_numpy(signs)
     random = spoken[torch.randperm(len(spoken), generator=stream(config.seed, f"{direction}/recall/shuffle"))]
     means = agent.imagine(components.mu)
-    z = agent.perceive(view, None).z
+    z = agent.perceive(view, None).places
     kept: dict[int, Tensor] = {}
     some = np.concatenate([np.array([], dtype=np.intp), *wanted])
     right = 0

@@ -14,6 +14,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -27,7 +28,6 @@ from experiment.errors import UsageError
 from experiment.final_signs import read_signs
 from experiment.store import RunFolder
 from models.agent import Agent
-from models.mixtures import Components
 from models.randomness import stream
 
 _CPU = torch.device("cpu")
@@ -41,11 +41,11 @@ class Trained:
     config: Config
     objects: Objects
     agents: dict[str, Agent]
-    components: tuple[Components, ...]  # of each agent: (K, L)
+    components: tuple[Any, ...]  # phi of each agent
     signs: NDArray[np.int64]  # (M, N)
     round: int
 
-    def mind(self, name: str) -> Components:
+    def mind(self, name: str) -> Any:
         """The components of the agent called `name`: (K, L)."""
         return self.components[list(self.agents).index(name)]
 

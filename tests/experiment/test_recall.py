@@ -11,12 +11,11 @@ import pytest
 import torch
 
 import cli
-from experiment.meaning.imagination import imagined, percepts
+from experiment.meaning.imagination import imagined
 from experiment.meaning.judge import train_judge
 from experiment.meaning.recall import examine
 from experiment.meaning.recall_plots import Direction, plot_cross
 from experiment.meaning.trained import load_trained
-from models.mixtures import Components
 from models.randomness import stream
 
 PICTURES = {"recall_A.png", "recall_B.png", "cross_recall.png"}
@@ -68,16 +67,6 @@ def test_accuracy_is_what_the_judge_says_of_imagined_images(digits_run: Path) ->
             np.testing.assert_array_equal(gallery.saw["A->B"][row, column], trained.objects.views[0][n, 0])
             np.testing.assert_allclose(gallery.imagined["A->B"][row, column], images[n, 0], atol=1e-5)
         assert np.isnan(gallery.saw["A->B"][row, len(ids) :]).all()
-
-
-def test_draws_have_the_components_covariance_times_the_temperature() -> None:
-    scale = torch.tensor([[1.0, 0.0], [2.0, 0.5]], dtype=torch.float64)
-    components = Components(torch.tensor([[3.0, -1.0], [0.0, 0.0]], dtype=torch.float64), torch.stack([scale, scale]))
-    signs = torch.zeros(20_000, dtype=torch.int64)
-    z = percepts(components, signs, 0.5, stream(0, "test"))
-    np.testing.assert_allclose(z.mean(0), components.mu[0], atol=0.03)
-    np.testing.assert_allclose(np.cov(z.numpy().T), 0.25 * (scale @ scale.mT), atol=0.04)
-    assert (percepts(components, signs, 0.0, stream(0, "test")) == components.mu[0]).all()
 
 
 def test_images_come_in_the_order_of_their_signs(digits_run: Path) -> None:

@@ -39,7 +39,7 @@ class TableAgent:
     def __init__(self, table):
         self.table = table
 
-    def redraw(self, generator, signs, K):
+    def redraw(self, generator, signs, K, before=None):
         nothing = torch.zeros(len(signs), dtype=torch.float64)
         return Fixed(self.table.expand(len(signs), *self.table.shape), None, nothing, nothing)
 

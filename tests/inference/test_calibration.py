@@ -14,7 +14,8 @@ import torch
 
 from inference.game import Game, init, sweep
 from inference.metropolis import draw
-from models.mixtures import Features, NormalWishart, Posterior, log_table
+from models.mixtures import Features, NormalWishart, log_table
+from models.mixtures.normal_wishart import Posterior
 from models.percepts import Percepts
 from models.randomness import stream
 from tests.checks import ALPHA, chi_square
@@ -153,7 +154,7 @@ def test_the_whole_game_is_calibrated(game):
 class Deaf(OnItsOwn):
     """Keeps its parameters at a draw from the prior."""
 
-    def redraw(self, generator, signs, K):
+    def redraw(self, generator, signs, K, before=None):
         return self.from_prior(generator, len(signs), K)
 
 

@@ -161,7 +161,7 @@ def test_wrong_whole_games_are_rejected(kind):
     elif kind == "parameters from the prior":
 
         class Forgetful(Percepts):
-            def redraw(self, generator, signs, K):
+            def redraw(self, generator, signs, K, before=None):
                 return self.from_prior(generator, len(signs), K)
 
         players = [Forgetful(one.z, one.mixture) for one in players]
@@ -170,7 +170,7 @@ def test_wrong_whole_games_are_rejected(kind):
         class Stubborn(Percepts):
             kept = None
 
-            def redraw(self, generator, signs, K):
+            def redraw(self, generator, signs, K, before=None):
                 self.kept = self.kept or super().redraw(generator, signs, K)
                 return self.kept
 

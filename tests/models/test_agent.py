@@ -7,8 +7,9 @@ from pyro import poutine
 from pyro.infer import TraceMeanField_ELBO
 
 from models import LIKELIHOODS, MIXTURES, NETWORKS, find
-from models.agent import Agent, _covariance_factor
-from models.mixtures import features, log_table
+from models.agent import Agent
+from models.mixtures import Components, features, log_table
+from models.mixtures.gaussians import covariance_factor
 from models.randomness import global_draws_from, stream
 
 SHAPE = (1, 7, 6)
@@ -52,10 +53,8 @@ def test_the_models_component_prior_is_the_mixtures():
     with global_draws_from(stream(0, "simulate")):
         trace = poutine.trace(one.model).get_trace(objects=4)
     trace.compute_log_prob()
-    from models.mixtures import Components
-
     precision = trace.nodes["Lambda"]["value"]
-    phi = Components(trace.nodes["mu"]["value"], _covariance_factor(precision))
+    phi = Components(trace.nodes["mu"]["value"], covariance_factor(precision))
     torch.testing.assert_close(phi.scale_tril @ phi.scale_tril.mT, torch.linalg.inv(precision))
     expected = trace.nodes["Lambda"]["log_prob_sum"] + trace.nodes["mu"]["log_prob_sum"]
     torch.testing.assert_close(one.mixture.log_density(phi), expected, rtol=1e-8, atol=1e-8)

@@ -1,0 +1,22 @@
+"""p(z | w, phi): what an agent believes each sign sounds like in its own percepts. One file a family.
+
+`family.py` says what a family must answer; `gaussians.py` holds what Gaussian ones share.
+"""
+
+from models.mixtures.family import Conjugate, Family, Features, Sums
+from models.mixtures.gaussians import Components, features, log_table, standard_normal
+from models.mixtures.normal_wishart import NormalWishart
+from models.mixtures.wishart import BartlettWishart
+
+__all__ = [
+    "BartlettWishart",
+    "Components",
+    "Conjugate",
+    "Family",
+    "Features",
+    "NormalWishart",
+    "Sums",
+    "features",
+    "log_table",
+    "standard_normal",
+]

@@ -1,0 +1,165 @@
+"""Components that know no correlation: a variance for each dimension, or one for all of them.
+
+    normal-gamma   lambda_kl ~ Gamma(nu / 2, rate 1 / (2 W))    for every dimension l
+                   mu_kl     ~ Normal(m0, 1 / (beta lambda_kl))
+    spherical      the same with one lambda_k for all dimensions of sign k
+
+(Bishop 2006, section 2.3.6; Murphy 2007, section 3.) nu and W mean what they mean in a Wishart of one dimension:
+lambda has the mean nu W. Features are [1, d, d^2], or [1, d, |d|^2]: linear in L, so that these families take features
+of a thousand dimensions where a full covariance does not.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import Any, NamedTuple
+
+import pyro
+import pyro.distributions as dist
+import torch
+from torch import Tensor
+
+from models.mixtures.family import Features, Sums
+from models.mixtures.gaussians import LOG_2PI, Components, Gaussian
+from models.mixtures.normal_wishart import checked_beta, drawn_means
+
+
+class GammaPosterior(NamedTuple):
+    """Hyperparameters given some percepts; V is L, or 1 for a variance that all dimensions share."""
+
+    number: Tensor  # (...,) how many percepts
+    mean: Tensor  # (..., L)
+    beta: Tensor  # (...,)
+    shape: Tensor  # (..., 1) of the Gamma distribution of each lambda
+    rate: Tensor  # (..., V)
+
+
+class NormalGamma(Gaussian):
+    """A diagonal covariance for each sign.
+
+    Args:
+        latent: L.
+        m0: prior mean, a number or (L,).
+        beta: prior strength of the mean, > 0.
+        nu: degrees of freedom of each precision, > 0.
+        W: scale of each precision, a positive number or (V,).
+        device: where the percepts will be.
+
+    Raises:
+        ValueError: a hyperparameter is out of its range; the message names it.
+    """
+
+    shared = False  # whether one variance serves all dimensions
+
+    def __init__(
+        self,
+        latent: int,
+        m0: float | Tensor = 0.0,
+        beta: float = 1.0,
+        nu: float = 4.0,
+        W: float | Tensor = 0.3,
+        device: torch.device | str = "cpu",
+    ) -> None:
+        if latent < 1:
+            raise ValueError(f"the latent dimension must be 1 or more; it is {latent}")
+        real: dict[str, Any] = {"dtype": torch.float64, "device": device}
+        self.latent = latent
+        self.beta = checked_beta(beta)
+        self.nu = float(nu)
+        if not (self.nu > 0 and math.isfinite(self.nu)):
+            raise ValueError(f"nu, the degrees of freedom, must be positive; it is {nu}")
+        self.m0 = torch.as_tensor(m0, **real).expand(latent)
+        scale = torch.as_tensor(W, **real)
+        if not bool(((scale > 0) & scale.isfinite()).all()):
+            raise ValueError("W must be positive")
+        self.rate = (1 / (2 * scale)).expand(1 if self.shared else latent)
+
+    # -- percepts to hyperparameters -------------------------------------------------------------------
+
+    def features(self, z: Tensor) -> Features:
+        """[1, d, d^2], or [1, d, |d|^2] where the variance is shared."""
+        centre = z.mean(0)
+        d = z - centre
+        squares = d.square().sum(1, keepdim=True) if self.shared else d.square()
+        return Features(torch.cat([torch.ones_like(d[:, :1]), d, squares], dim=1), centre)
+
+    def nothing(self, *shape: int) -> Sums:
+        """The sums of no object at all."""
+        return Sums(self.m0.new_zeros(*shape, 1 + self.latent + len(self.rate)), self.m0)
+
+    def posterior(self, sums: Sums) -> GammaPosterior:
+        """Hyperparameters given sums (..., F); a sign without objects keeps the prior's."""
+        n, total, squares = sums.values.split([1, self.latent, len(self.rate)], dim=-1)
+        mean = total / n.clamp_min(1)  # from the centre
+        away = sums.centre + mean - self.m0
+        beta = self.beta + n
+        # Rounding may leave less than nothing of a scatter that is zero.
+        scatter = (squares - self._over_dimensions(n * mean.square())).clamp_min(0)
+        rate = self.rate + (scatter + self._over_dimensions(self.beta * n / beta * away.square())) / 2
+        each = self.latent if self.shared else 1  # dimensions that tell of one variance
+        shape = (self.nu + n * each) / 2
+        return GammaPosterior(n.squeeze(-1), self.m0 + n / beta * away, beta.squeeze(-1), shape, rate)
+
+    def _over_dimensions(self, values: Tensor) -> Tensor:
+        return values.sum(-1, keepdim=True) if self.shared else values
+
+    def evidence(self, posterior: GammaPosterior) -> Tensor:
+        """log p(the percepts of one sign), mu and lambda integrated out: (...,)."""
+        prior, shape = self.nu / 2, posterior.shape
+        # Of the shape once for each variance: it is the same for all of them.
+        variances = (
+            torch.lgamma(shape) - math.lgamma(prior) + prior * self.rate.log() - shape * posterior.rate.log()
+        ).sum(-1)
+        means = self.latent / 2 * (math.log(self.beta) - posterior.beta.log())
+        return variances + means - posterior.number * self.latent / 2 * LOG_2PI
+
+    # -- draws and densities ---------------------------------------------------------------------------
+
+    def draw(self, generator: torch.Generator, posterior: GammaPosterior) -> Components:
+        """lambda ~ Gamma, mu ~ Normal given it."""
+        shape = posterior.shape.expand_as(posterior.rate)
+        precision = torch._standard_gamma(shape, generator=generator) / posterior.rate
+        # A shape near 0 draws precisions that underflow; a variance must stay a number.
+        scale = precision.clamp_min(torch.finfo(precision.dtype).tiny).rsqrt()
+        return drawn_means(generator, posterior.mean, posterior.beta, self._scale_tril(scale))
+
+    def _scale_tril(self, scale: Tensor) -> Tensor:
+        return scale.expand(*scale.shape[:-1], self.latent).diag_embed()
+
+    def expected(self, posterior: GammaPosterior) -> Components:
+        """The posterior's mean and expected precision."""
+        return Components(posterior.mean, self._scale_tril((posterior.rate / posterior.shape).sqrt()))
+
+    def table(self, features: Features, phi: Components) -> Tensor:
+        """log N(z_n; mu_k, diag(lambda_k)^-1): (..., N, K)."""
+        scale = phi.scale_tril.diagonal(dim1=-2, dim2=-1)
+        precision = scale.square().reciprocal()
+        offset = phi.mu - features.centre
+        constant = -(scale.log() + (LOG_2PI + precision * offset.square()) / 2).sum(-1, keepdim=True)
+        quadratic = -precision[..., : len(self.rate)] / 2
+        return features.values @ torch.cat([constant, precision * offset, quadratic], dim=-1).mT
+
+    def log_density(self, phi: Components) -> Tensor:
+        """log p(mu_k, lambda_k) under the prior, summed over signs: (...,)."""
+        scale = phi.scale_tril.diagonal(dim1=-2, dim2=-1)
+        precision = scale.square().reciprocal()
+        own = precision[..., : len(self.rate)]
+        prior = self.nu / 2
+        gamma = prior * self.rate.log() - math.lgamma(prior) + (prior - 1) * own.log() - self.rate * own
+        distance = self.beta * precision * (phi.mu - self.m0).square()
+        normal = (math.log(self.beta) - LOG_2PI - distance) / 2 - scale.log()
+        return gamma.sum((-2, -1)) + normal.sum((-2, -1))
+
+    def sites(self, K: int, device: torch.device) -> Components:
+        """Sites "lambda" and "mu" in a plate "components"."""
+        with pyro.plate("components", K, device=device):
+            prior = dist.Gamma(self.rate.new_tensor(self.nu / 2), self.rate).to_event(1)
+            scale = pyro.sample("lambda", prior).rsqrt()
+            mu = pyro.sample("mu", dist.Normal(self.m0, scale / math.sqrt(self.beta)).to_event(1))
+        return Components(mu, self._scale_tril(scale))
+
+
+class Spherical(NormalGamma):
+    """One variance for all dimensions of a sign; for the arguments see `NormalGamma`."""
+
+    shared = True

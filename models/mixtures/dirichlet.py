@@ -1,0 +1,142 @@
+"""Counts instead of points: a Dirichlet mixture of multinomials (Inter-DM: Hagiwara et al. 2019; Murphy 2012, sec.
+3.4).
+
+    theta_k ~ Dirichlet(alpha, ..., alpha)
+    z | w=k ~ Multinomial(total of z, theta_k)
+
+For words, visual words, histograms: the percept is the observed vector of counts itself, with the identity likelihood.
+The totals say nothing of signs and are given.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import Any, NamedTuple
+
+import pyro
+import pyro.distributions as dist
+import torch
+from torch import Tensor
+
+from models.counts import Counts
+from models.mixtures.family import Conjugate, Features, Sums
+
+# Counts of an imagined object.
+_IMAGINED = 100
+
+
+class Proportions(NamedTuple):
+    """The parameters of K signs."""
+
+    log_theta: Tensor  # (..., K, L)
+
+    @property
+    def mu(self) -> Tensor:
+        """theta, (..., K, L): where the signs lie among relative frequencies."""
+        return self.log_theta.exp()
+
+
+class DirichletPosterior(NamedTuple):
+    """Hyperparameters given some percepts."""
+
+    number: Tensor  # (...,) how many
+    alpha: Tensor  # (..., L)
+    coefficient: Tensor  # (...,) sum of their log multinomial coefficients
+
+
+class DirichletMultinomial(Conjugate):
+    """The family.
+
+    Args:
+        latent: L, how many kinds of things are counted.
+        alpha: what the prior counts of each kind in advance, > 0, a number or (L,).
+        device: where the percepts will be.
+
+    Raises:
+        ValueError: a hyperparameter is out of its range; the message names it.
+    """
+
+    Parameters = Proportions
+    needs_counts = True
+
+    def __init__(self, latent: int, alpha: float | Tensor = 1.0, device: torch.device | str = "cpu") -> None:
+        if latent < 1:
+            raise ValueError(f"the latent dimension must be 1 or more; it is {latent}")
+        self.latent = latent
+        self.alpha = torch.as_tensor(alpha, dtype=torch.float64, device=device).expand(latent)
+        if not bool(((self.alpha > 0) & self.alpha.isfinite()).all()):
+            raise ValueError(f"alpha must be positive; it is {alpha}")
+
+    def features(self, z: Tensor) -> Features:
+        """[1, log multinomial coefficient, counts]."""
+        coefficient = torch.lgamma(z.sum(1, keepdim=True) + 1) - torch.lgamma(z + 1).sum(1, keepdim=True)
+        return Features(torch.cat([torch.ones_like(coefficient), coefficient, z], dim=1), torch.zeros_like(z[0]))
+
+    def table(self, features: Features, phi: Proportions) -> Tensor:
+        """log Multinomial(z_n; theta_k): (..., N, K)."""
+        ones = torch.ones_like(phi.log_theta[..., :1])
+        return features.values @ torch.cat([torch.zeros_like(ones), ones, phi.log_theta], dim=-1).mT
+
+    def nothing(self, *shape: int) -> Sums:
+        """The sums of no object at all."""
+        return Sums(self.alpha.new_zeros(*shape, 2 + self.latent), torch.zeros_like(self.alpha))
+
+    def posterior(self, sums: Sums) -> DirichletPosterior:
+        """alpha + counts."""
+        number, coefficient, counts = sums.values.split([1, 1, self.latent], dim=-1)
+        return DirichletPosterior(number.squeeze(-1), self.alpha + counts, coefficient.squeeze(-1))
+
+    def evidence(self, posterior: DirichletPosterior) -> Tensor:
+        """log p(the percepts of one sign), theta integrated out: (...,)."""
+        return posterior.coefficient + _log_beta(posterior.alpha) - _log_beta(self.alpha)
+
+    def draw(self, generator: torch.Generator, posterior: DirichletPosterior) -> Proportions:
+        """theta ~ Dirichlet(alpha_n)."""
+        gamma = torch._standard_gamma(posterior.alpha, generator=generator)
+        log_gamma = gamma.clamp_min(torch.finfo(gamma.dtype).tiny).log()
+        return Proportions(log_gamma.log_softmax(-1))
+
+    def expected(self, posterior: DirichletPosterior) -> Proportions:
+        """E[theta]."""
+        return Proportions(posterior.alpha.log() - posterior.alpha.sum(-1, keepdim=True).log())
+
+    def log_density(self, phi: Proportions) -> Tensor:
+        """log p(theta) under the prior, summed over signs: (...,)."""
+        return (((self.alpha - 1) * phi.log_theta).sum(-1) - _log_beta(self.alpha)).sum(-1)
+
+    def sites(self, K: int, device: torch.device) -> Proportions:
+        """Site "theta" in a plate "components"."""
+        with pyro.plate("components", K, device=device):
+            return Proportions(pyro.sample("theta", dist.Dirichlet(self.alpha)).log())
+
+    def percept(self, phi: Proportions, signs: Tensor) -> Any:
+        """Multinomial of the object's own total; simulated ones have a hundred counts."""
+        return Counts(phi.log_theta[signs], _IMAGINED)
+
+    def standard(self, device: torch.device) -> Proportions:
+        """All kinds alike."""
+        return Proportions(torch.full((1, self.latent), -math.log(self.latent), dtype=torch.float64, device=device))
+
+    def place(self, z: Tensor) -> Tensor:
+        """Relative frequencies."""
+        return z / z.sum(-1, keepdim=True).clamp_min(1)
+
+    def imagine(self, generator: torch.Generator, phi: Proportions, signs: Tensor, temperature: float) -> Tensor:
+        """Relative frequencies: theta_w, and at temperature 1 those of a hundred counts."""
+        theta = phi.mu[signs]
+        drawn = torch.multinomial(theta, _IMAGINED, replacement=True, generator=generator)
+        counts = torch.zeros_like(theta).scatter_add_(1, drawn, torch.ones_like(drawn, dtype=theta.dtype))
+        return theta + temperature * (counts / _IMAGINED - theta)
+
+    def covariance(self, phi: Proportions) -> Tensor:
+        """Of the relative frequencies of one count."""
+        theta = phi.mu
+        return theta.diag_embed() - theta.unsqueeze(-1) * theta.unsqueeze(-2)
+
+    def shapes(self, K: int) -> tuple[tuple[int, ...], ...]:
+        """Of log_theta."""
+        return ((K, self.latent),)
+
+
+def _log_beta(alpha: Tensor) -> Tensor:
+    return torch.lgamma(alpha).sum(-1) - torch.lgamma(alpha.sum(-1))

@@ -1,0 +1,219 @@
+"""What a mixture p(z | w, phi) must answer: the game, the Pyro model and the pictures ask nothing else of it.
+
+A family holds hyperparameters, no percept and no draw. What it draws, phi, is a NamedTuple of tensors whose first
+dimensions are any chains, then K signs; one of its attributes is `mu` (..., K, L), where the signs lie among percepts.
+
+`Conjugate` derives the answers from sums over the objects of each sign: a family of which phi given percepts has a
+closed form writes five methods that know no chain, no object and no game. A new family is one file, and a line in the
+registry.
+
+Notation: N objects, K signs, L latent dimensions, C chains, F features. Everything is float64.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from typing import Any, ClassVar, NamedTuple
+
+import torch
+from torch import Tensor
+
+# Steps that two halves of a group take from their seeds.
+_DIVIDING_STEPS = 8
+
+
+class Drawn(NamedTuple):
+    """A redraw: phi, and log p(z | signs) with phi integrated out."""
+
+    parameters: Any
+    evidence: Tensor  # (C,)
+
+
+class Features(NamedTuple):
+    """What a family needs to know of N percepts, made once. `centre` is near them: no digits are lost far from 0."""
+
+    values: Tensor  # (N, F)
+    centre: Tensor  # (L,)
+
+
+class Sums(NamedTuple):
+    """`Features.values` added up over the objects of a sign, with the centre that they were measured from.
+
+    number: how many objects there are, where `values` have weights and do not tell.
+    """
+
+    values: Tensor  # (..., F)
+    centre: Tensor  # (L,)
+    number: Tensor | None = None  # (...,)
+
+
+class Family(ABC):
+    """A mixture. `latent` is L."""
+
+    latent: int
+    Parameters: ClassVar[type[Any]]  # the NamedTuple of its phi
+    exact_evidence: ClassVar[bool] = True  # whether `log_evidence` is one, and no approximation
+    needs_counts: ClassVar[bool] = False  # whether percepts must be counts, and so the observations themselves
+
+    # -- for the game ----------------------------------------------------------------------------------
+
+    @abstractmethod
+    def features(self, z: Tensor) -> Features:
+        """The features of percepts z (N, L)."""
+
+    @abstractmethod
+    def table(self, features: Features, phi: Any) -> Tensor:
+        """log p(z_n | w_n = k, phi) of every object and sign: (..., N, K)."""
+
+    @abstractmethod
+    def redraw(self, generator: torch.Generator, features: Features, signs: Tensor, K: int, before: Any) -> Drawn:
+        """phi given signs (C, N), by a step that leaves p(phi | z, signs) as it is.
+
+        before: the phi that is left behind, for families whose step begins there; None at the beginning. A sign
+        without objects is a draw from the prior.
+        """
+
+    @abstractmethod
+    def from_prior(self, generator: torch.Generator, chains: int, K: int) -> Any:
+        """phi from its prior, for each of the chains."""
+
+    @abstractmethod
+    def log_density(self, phi: Any) -> Tensor:
+        """log p(phi), over all signs: (...,)."""
+
+    @abstractmethod
+    def log_evidence(self, features: Features, signs: Tensor, K: int) -> Tensor:
+        """log p(z | signs), phi integrated out, or what the family puts in its place: signs (C, N) -> (C,)."""
+
+    @abstractmethod
+    def merge_gain(self, features: Features, signs: Tensor, K: int, one: Tensor) -> Tensor:
+        """Change of log evidence if the objects of sign `one` (C,) shared each other sign: signs (C, N) -> (C, K).
+
+        The entry of `one` itself is meaningless.
+        """
+
+    @abstractmethod
+    def divide(self, features: Features, group: Tensor, seeds: Tensor) -> Tensor:
+        """Log odds (C, N) that an object of `group` (C, N) is of the kind of seed 1, not of seed 0; seeds (C, 2).
+
+        Nothing is drawn: the same group and seeds give the same odds.
+        """
+
+    # -- for the Pyro model ----------------------------------------------------------------------------
+
+    @abstractmethod
+    def sites(self, K: int, device: torch.device) -> Any:
+        """phi as sample sites of the Pyro model that is being run."""
+
+    @abstractmethod
+    def percept(self, phi: Any, signs: Tensor) -> Any:
+        """p(z | w, phi) of objects with signs (B,), as a Pyro distribution of batch shape (B,); phi (K, ...)."""
+
+    @abstractmethod
+    def standard(self, device: torch.device) -> Any:
+        """phi of the one component that stands for all signs before there are any: around 0, of unit scale."""
+
+    # -- for the pictures and the scores ---------------------------------------------------------------
+
+    def place(self, z: Tensor) -> Tensor:
+        """Where percepts z (N, L) lie on the scale of mu, where distances mean something."""
+        return z
+
+    @abstractmethod
+    def imagine(self, generator: torch.Generator, phi: Any, signs: Tensor, temperature: float) -> Tensor:
+        """One percept for each of the signs (B,): phi (K, ...) -> (B, L).
+
+        At temperature 1 a draw of p(z | w, phi); below, draws keep to what is typical, and 0 gives mu.
+        """
+
+    @abstractmethod
+    def covariance(self, phi: Any) -> Tensor:
+        """Of percepts given each sign: (..., K, L, L)."""
+
+    @abstractmethod
+    def shapes(self, K: int) -> tuple[tuple[int, ...], ...]:
+        """The shapes of phi's tensors, for one chain."""
+
+
+class Conjugate(Family):
+    """A family whose phi is drawn in closed form, given sums of features over the objects of each sign."""
+
+    # -- what a family writes --------------------------------------------------------------------------
+
+    @abstractmethod
+    def nothing(self, *shape: int) -> Sums:
+        """The sums of no object at all: values (*shape, F)."""
+
+    @abstractmethod
+    def posterior(self, sums: Sums) -> Any:
+        """Hyperparameters given sums (..., K, F): a NamedTuple of tensors (..., K, ...)."""
+
+    @abstractmethod
+    def evidence(self, posterior: Any) -> Tensor:
+        """log p(the percepts of each sign), phi integrated out: (..., K)."""
+
+    @abstractmethod
+    def draw(self, generator: torch.Generator, posterior: Any) -> Any:
+        """phi given the posterior."""
+
+    @abstractmethod
+    def expected(self, posterior: Any) -> Any:
+        """phi in the middle of the posterior, without chance."""
+
+    # -- what follows from it --------------------------------------------------------------------------
+
+    def sums(self, features: Features, signs: Tensor, K: int) -> Sums:
+        """The features of the objects of each sign, added up: signs (..., N) -> (..., K, F)."""
+        return Sums(one_hot(signs, K, features.values.dtype).mT @ features.values, features.centre)
+
+    def redraw(self, generator: torch.Generator, features: Features, signs: Tensor, K: int, before: Any) -> Drawn:
+        """An independent draw, whatever was before."""
+        posterior = self.posterior(self.sums(features, signs, K))
+        return Drawn(self.draw(generator, posterior), self.evidence(posterior).sum(-1))
+
+    def from_prior(self, generator: torch.Generator, chains: int, K: int) -> Any:
+        """phi from its prior, for each of the chains."""
+        return self.draw(generator, self.posterior(self.nothing(chains, K)))
+
+    def log_evidence(self, features: Features, signs: Tensor, K: int) -> Tensor:
+        """log p(z | signs), phi integrated out: signs (C, N) -> (C,)."""
+        return self.evidence(self.posterior(self.sums(features, signs, K))).sum(-1)
+
+    def merge_gain(self, features: Features, signs: Tensor, K: int, one: Tensor) -> Tensor:
+        """Sums add up, so a merger needs no second look at the objects."""
+        sums = self.sums(features, signs, K)
+        alone = self.evidence(self.posterior(sums))
+        chains = torch.arange(len(signs), device=signs.device)
+        together = self.evidence(self.posterior(_added(sums, chains, one)))
+        return together - alone - alone[chains, one].unsqueeze(1)
+
+    def divide(self, features: Features, group: Tensor, seeds: Tensor) -> Tensor:
+        """Two components, first around the two seeds, follow their objects by expectation and maximisation.
+
+        Each component also has a weight, its share of the group.
+        """
+        inside = group.to(features.values.dtype)
+        table = self.table(features, self.around(features, inside, seeds))
+        for _ in range(_DIVIDING_STEPS):
+            share = table.softmax(-1) * inside.unsqueeze(-1)
+            halves = self.posterior(Sums(share.mT @ features.values, features.centre))
+            table = self.table(features, self.expected(halves)) + (1 + halves.number).log().unsqueeze(-2)
+        return table[..., 1] - table[..., 0]
+
+    def around(self, features: Features, inside: Tensor, seeds: Tensor) -> Any:
+        """Two components to begin a division from: what is expected after the seed (C, 2) alone."""
+        return self.expected(self.posterior(Sums(features.values[seeds], features.centre)))
+
+
+def one_hot(signs: Tensor, K: int, dtype: torch.dtype) -> Tensor:
+    """signs (..., N) -> (..., N, K)."""
+    found = torch.zeros(*signs.shape, K, dtype=dtype, device=signs.device)
+    return found.scatter_(-1, signs.unsqueeze(-1), 1.0)
+
+
+def _added(sums: Sums, chains: Tensor, one: Tensor) -> Sums:
+    """Each sign's sums with those of sign `one` (C,) added to them."""
+    number = sums.number
+    if number is not None:
+        number = number + number[chains, one].unsqueeze(1)
+    return Sums(sums.values + sums.values[chains, one].unsqueeze(1), sums.centre, number)

@@ -1,0 +1,185 @@
+"""A full covariance for each sign: the Normal-Wishart mixture.
+
+    Lambda_k ~ Wishart(nu, W)                  a precision, with mean nu W
+    mu_k     ~ Normal(m0, (beta Lambda_k)^-1)
+    z | w=k  ~ Normal(mu_k, Lambda_k^-1)
+
+(Bishop 2006, section 10.2; Murphy 2007, "Conjugate Bayesian analysis of the Gaussian distribution", section 8.)
+"""
+
+from __future__ import annotations
+
+import math
+from typing import Any, NamedTuple
+
+import pyro
+import pyro.distributions as dist
+import torch
+from torch import Tensor
+
+from models.mixtures.family import Sums
+from models.mixtures.gaussians import (
+    LOG_2PI,
+    Components,
+    Gaussian,
+    covariance_factor,
+    log_diagonal,
+    lower_factor,
+    outer,
+    symmetric,
+)
+from models.mixtures.wishart import BartlettWishart, drawn_scale_tril
+
+
+class Posterior(NamedTuple):
+    """Normal-Wishart hyperparameters given some percepts; `inverse_scale` is the lower factor of W_n^-1."""
+
+    number: Tensor  # (...,) how many percepts
+    mean: Tensor  # (..., L) m_n
+    beta: Tensor  # (...,)
+    nu: Tensor  # (...,)
+    inverse_scale: Tensor  # (..., L, L)
+
+
+class WishartPrior:
+    """The hyperparameters m0, beta, nu, W, checked.
+
+    Args:
+        latent: L.
+        m0: prior mean, a number or (L,).
+        beta: prior strength of the mean, > 0.
+        nu: degrees of freedom, > L - 1; None for L.
+        W: prior scale matrix of Lambda, symmetric positive definite (L, L); a number w stands for w I.
+        device: where the percepts will be.
+
+    Raises:
+        ValueError: a hyperparameter is out of its range; the message names it.
+    """
+
+    def __init__(
+        self,
+        latent: int,
+        m0: float | Tensor = 0.0,
+        beta: float = 1.0,
+        nu: float | None = None,
+        W: float | Tensor = 0.1,
+        device: torch.device | str = "cpu",
+    ) -> None:
+        if latent < 1:
+            raise ValueError(f"the latent dimension must be 1 or more; it is {latent}")
+        real: dict[str, Any] = {"dtype": torch.float64, "device": device}
+        self.latent = latent
+        self.nu = float(latent if nu is None else nu)
+        if not (self.nu > latent - 1 and math.isfinite(self.nu)):
+            raise ValueError(f"nu, the degrees of freedom, must be greater than L - 1 = {latent - 1}; it is {nu}")
+        self.beta = checked_beta(beta)
+        self.m0 = torch.as_tensor(m0, **real).expand(latent)
+        scale = torch.as_tensor(W, **real)
+        scale = scale * torch.eye(latent, **real) if scale.dim() == 0 else scale
+        factor, failed = torch.linalg.cholesky_ex((scale + scale.mT) / 2)
+        if scale.shape != (latent, latent) or failed or not torch.isfinite(factor).all():
+            raise ValueError(f"W must be a positive definite matrix ({latent}, {latent}) or a positive number")
+        self.W = scale
+        self.W_inverse = torch.cholesky_inverse(factor)
+        self.prior_factor = torch.linalg.cholesky(self.W_inverse)
+        # A number on the host, made once: making a tensor of it in every sweep would be a copy to the device.
+        self.prior_log_gamma = float(torch.mvlgamma(torch.tensor(self.nu / 2, dtype=torch.float64), latent))
+
+    def log_density_of_precision(self, scale_tril: Tensor) -> Tensor:
+        """log Wishart(Lambda; nu, W), Lambda = (scale_tril scale_tril^T)^-1: (..., L, L) -> (...,)."""
+        L, nu = self.latent, self.nu
+        whitened = torch.linalg.solve_triangular(scale_tril, self.prior_factor, upper=False)
+        return (
+            -(nu - L - 1) * log_diagonal(scale_tril)
+            - whitened.square().sum((-2, -1)) / 2
+            - nu * L / 2 * math.log(2)
+            + nu * log_diagonal(self.prior_factor)
+            - self.prior_log_gamma
+        )
+
+    def log_density_of_mean(self, components: Components) -> Tensor:
+        """log Normal(mu_k; m0, (beta Lambda_k)^-1): (..., K)."""
+        L, scale_tril = self.latent, components.scale_tril
+        d = (components.mu - self.m0).unsqueeze(-1)
+        distance = torch.linalg.solve_triangular(scale_tril, d, upper=False).square().sum((-2, -1))
+        return (L * (math.log(self.beta) - LOG_2PI) - self.beta * distance) / 2 - log_diagonal(scale_tril)
+
+
+class NormalWishart(WishartPrior, Gaussian):
+    """The family; for its hyperparameters see `WishartPrior`."""
+
+    def nothing(self, *shape: int) -> Sums:
+        """The sums of no object at all."""
+        L = self.latent
+        return Sums(self.W.new_zeros(*shape, 1 + L + L * (L + 1) // 2), self.m0)
+
+    def posterior(self, sums: Sums) -> Posterior:
+        """Hyperparameters given sums (..., F); a sign without objects keeps the prior's.
+
+        If the objects have weights u_n, so that z_n ~ Normal(mu, (u_n Lambda)^-1), the sums are weighted, and
+        sums.number is the number of objects: each adds u_n to beta, and 1 to nu.
+        """
+        L = self.latent
+        n, total, products = sums.values.split([1, L, L * (L + 1) // 2], dim=-1)
+        n = n.squeeze(-1)
+        number = n if sums.number is None else sums.number
+        mean = total / (n.clamp_min(1) if sums.number is None else torch.where(n > 0, n, 1)).unsqueeze(-1)
+        away = sums.centre + mean - self.m0
+        beta, nu = self.beta + n, self.nu + number
+        inverse = (
+            self.W_inverse
+            + (symmetric(products, L) - n[..., None, None] * outer(mean))
+            + (self.beta * n / beta)[..., None, None] * outer(away)
+        )
+        return Posterior(number, self.m0 + (n / beta).unsqueeze(-1) * away, beta, nu, lower_factor(inverse))
+
+    def evidence(self, posterior: Posterior) -> Tensor:
+        """log p(the percepts of one sign), mu and Lambda integrated out (Murphy 2007, eq. 266): (...,)."""
+        L = self.latent
+        nu = posterior.nu
+        return (
+            torch.mvlgamma(nu / 2, L)
+            - self.prior_log_gamma
+            + self.nu * log_diagonal(self.prior_factor)
+            - nu * log_diagonal(posterior.inverse_scale)
+            + L / 2 * (math.log(self.beta) - posterior.beta.log())
+            - posterior.number * L / 2 * math.log(math.pi)
+        )
+
+    def draw(self, generator: torch.Generator, posterior: Posterior) -> Components:
+        """mu, Lambda ~ Normal-Wishart(posterior)."""
+        scale_tril = drawn_scale_tril(generator, posterior.nu, posterior.inverse_scale)
+        return drawn_means(generator, posterior.mean, posterior.beta, scale_tril)
+
+    def expected(self, posterior: Posterior) -> Components:
+        """The posterior's mean and expected precision."""
+        scale = posterior.inverse_scale / posterior.nu.sqrt()[..., None, None]
+        return Components(posterior.mean, scale)
+
+    def log_density(self, phi: Components) -> Tensor:
+        """log p(mu_k, Lambda_k) under the prior, summed over signs: (...,)."""
+        return (self.log_density_of_precision(phi.scale_tril) + self.log_density_of_mean(phi)).sum(-1)
+
+    def sites(self, K: int, device: torch.device) -> Components:
+        """Sites "Lambda" and "mu" in a plate "components"."""
+        with pyro.plate("components", K, device=device):
+            precision = pyro.sample(
+                "Lambda", BartlettWishart(self.W.new_tensor(self.nu), covariance_matrix=self.W.expand(K, -1, -1))
+            )
+            prior = dist.MultivariateNormal(self.m0.expand(K, -1), precision_matrix=self.beta * precision)
+            mu = pyro.sample("mu", prior)
+        return Components(mu, covariance_factor(precision))
+
+
+def drawn_means(generator: torch.Generator, mean: Tensor, beta: Tensor, scale_tril: Tensor) -> Components:
+    """mu ~ Normal(mean, Lambda^-1 / beta) beside its Lambda: mean (..., K, L), beta (..., K)."""
+    noise = torch.randn(mean.shape, dtype=mean.dtype, device=mean.device, generator=generator)
+    step = (scale_tril @ noise.unsqueeze(-1)).squeeze(-1)
+    return Components(mean + step / beta.sqrt().unsqueeze(-1), scale_tril)
+
+
+def checked_beta(beta: float) -> float:
+    """ValueError naming it if it is not positive."""
+    if not (float(beta) > 0 and math.isfinite(beta)):
+        raise ValueError(f"beta must be positive; it is {beta}")
+    return float(beta)

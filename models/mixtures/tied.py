@@ -1,0 +1,136 @@
+"""One covariance for all signs, as in linear discriminant analysis.
+
+    Lambda ~ Wishart(nu, W)
+    mu_k   ~ Normal(m0, (beta Lambda)^-1)
+    z | w=k ~ Normal(mu_k, Lambda^-1)
+
+(The conjugate family of a multivariate regression on signs: Bishop 2006, exercise 3.10 and section 10.2 put together.)
+Given percepts, Lambda hears the scatter of all signs, each around its own mean, and a sign's mean its own objects. So
+the evidence is no sum over signs: `evidence` puts what belongs to Lambda into the first.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import NamedTuple
+
+import pyro
+import pyro.distributions as dist
+import torch
+from torch import Tensor
+
+from models.mixtures.family import Features, Sums
+from models.mixtures.gaussians import (
+    Components,
+    Gaussian,
+    covariance_factor,
+    log_diagonal,
+    lower_factor,
+    outer,
+    symmetric,
+)
+from models.mixtures.normal_wishart import WishartPrior, drawn_means
+from models.mixtures.wishart import BartlettWishart, drawn_scale_tril
+
+
+class TiedPosterior(NamedTuple):
+    """Hyperparameters given the percepts of K signs."""
+
+    number: Tensor  # (..., K) how many percepts
+    mean: Tensor  # (..., K, L)
+    beta: Tensor  # (..., K)
+    nu: Tensor  # (...,)
+    inverse_scale: Tensor  # (..., L, L) the lower factor of W_n^-1
+    scatter: Tensor  # (..., K, L, L) what each sign adds to W^-1
+
+
+class Tied(WishartPrior, Gaussian):
+    """The family; for its hyperparameters see `WishartPrior`."""
+
+    def nothing(self, *shape: int) -> Sums:
+        """The sums of no object at all."""
+        L = self.latent
+        return Sums(self.W.new_zeros(*shape, 1 + L + L * (L + 1) // 2), self.m0)
+
+    def posterior(self, sums: Sums) -> TiedPosterior:
+        """Hyperparameters given sums (..., K, F)."""
+        number, mean, beta, scatter = self._each(sums)
+        inverse = lower_factor(self.W_inverse + scatter.sum(-3))
+        return TiedPosterior(number, mean, beta, self.nu + number.sum(-1), inverse, scatter)
+
+    def _each(self, sums: Sums) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+        """Of each sign by itself: number, mean, beta, and what it adds to W^-1."""
+        L = self.latent
+        n, total, products = sums.values.split([1, L, L * (L + 1) // 2], dim=-1)
+        n = n.squeeze(-1)
+        mean = total / n.clamp_min(1).unsqueeze(-1)  # from the centre
+        away = sums.centre + mean - self.m0
+        beta = self.beta + n
+        scatter = (
+            symmetric(products, L)
+            - n[..., None, None] * outer(mean)
+            + (self.beta * n / beta)[..., None, None] * outer(away)
+        )
+        return n, self.m0 + (n / beta).unsqueeze(-1) * away, beta, scatter
+
+    def evidence(self, posterior: TiedPosterior) -> Tensor:
+        """(..., K), of which only the sum over K has a meaning: log p(the percepts of all signs)."""
+        each = self._of_means(posterior.beta)
+        each[..., 0] += self._of_precision(posterior.number.sum(-1), log_diagonal(posterior.inverse_scale))
+        return each
+
+    def _of_means(self, beta: Tensor) -> Tensor:
+        return self.latent / 2 * (math.log(self.beta) - beta.log())
+
+    def _of_precision(self, number: Tensor, half_log_det: Tensor) -> Tensor:
+        nu = self.nu + number
+        return (
+            torch.mvlgamma(nu / 2, self.latent)
+            - self.prior_log_gamma
+            + self.nu * log_diagonal(self.prior_factor)
+            - nu * half_log_det
+            - number * self.latent / 2 * math.log(math.pi)
+        )
+
+    def merge_gain(self, features: Features, signs: Tensor, K: int, one: Tensor) -> Tensor:
+        """A merger changes the means' part for two signs, and what they add to the scatter."""
+        sums = self.sums(features, signs, K)
+        number, _, beta, scatter = self._each(sums)
+        chains = torch.arange(len(signs), device=signs.device)
+        pair = Sums(sums.values + sums.values[chains, one].unsqueeze(1), sums.centre)
+        _, _, beta_pair, scatter_pair = self._each(pair)
+        means = self._of_means(beta_pair) - self._of_means(beta) - self._of_means(beta[chains, one]).unsqueeze(1)
+        whole = (self.W_inverse + scatter.sum(1)).unsqueeze(1)
+        after = whole - scatter - scatter[chains, one].unsqueeze(1) + scatter_pair
+        objects = number.sum(1, keepdim=True)
+        before = self._of_precision(objects, log_diagonal(lower_factor(whole)))
+        return means + self._of_precision(objects, log_diagonal(lower_factor(after))) - before
+
+    def draw(self, generator: torch.Generator, posterior: TiedPosterior) -> Components:
+        """Lambda ~ Wishart, and the means given it."""
+        scale_tril = drawn_scale_tril(generator, posterior.nu, posterior.inverse_scale)
+        K, L = posterior.mean.shape[-2:]
+        return drawn_means(
+            generator,
+            posterior.mean,
+            posterior.beta,
+            scale_tril.unsqueeze(-3).expand(*scale_tril.shape[:-2], K, L, L),
+        )
+
+    def expected(self, posterior: TiedPosterior) -> Components:
+        """The posterior's means and expected precision."""
+        scale = posterior.inverse_scale / posterior.nu.sqrt()[..., None, None]
+        K, L = posterior.mean.shape[-2:]
+        return Components(posterior.mean, scale.unsqueeze(-3).expand(*scale.shape[:-2], K, L, L))
+
+    def log_density(self, phi: Components) -> Tensor:
+        """log p(mu, Lambda) under the prior, Lambda counted once: (...,)."""
+        return self.log_density_of_precision(phi.scale_tril[..., 0, :, :]) + self.log_density_of_mean(phi).sum(-1)
+
+    def sites(self, K: int, device: torch.device) -> Components:
+        """Site "Lambda", and "mu" in a plate "components"."""
+        precision = pyro.sample("Lambda", BartlettWishart(self.W.new_tensor(self.nu), covariance_matrix=self.W))
+        with pyro.plate("components", K, device=device):
+            prior = dist.MultivariateNormal(self.m0.expand(K, -1), precision_matrix=self.beta * precision)
+            mu = pyro.sample("mu", prior)
+        return Components(mu, covariance_factor(precision).expand(K, -1, -1))

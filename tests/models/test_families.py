@@ -1,0 +1,249 @@
+"""One contract for every mixture of the registry, with priors that are not round and agree with no default.
+
+A family is simulated: phi from its prior, percepts given phi and signs. Then phi is redrawn given the percepts. If the
+redraw is right, the new phi is as the old one was; wrong specimens show that the check would notice.
+"""
+
+import itertools
+
+import pyro
+import pytest
+import torch
+from pyro import poutine
+
+from models import MIXTURES, find
+from models.agent import Agent
+from models.mixtures import Features
+from models.percepts import Percepts
+from models.randomness import global_draws_from, stream
+from tests.checks import ALPHA, z_test
+
+K, L = 3, 2
+SCALE = torch.tensor([[0.8, 0.2], [0.2, 0.5]], dtype=torch.float64)
+WISHART = {"m0": torch.tensor([0.3, -0.7], dtype=torch.float64), "beta": 0.6, "nu": 5.5, "W": SCALE}
+PRIORS = {
+    "normal-wishart": WISHART,
+    "tied": WISHART,
+    "student-t": WISHART | {"freedom": 3.7},
+    "normal-gamma": WISHART | {"W": torch.tensor([0.4, 0.9], dtype=torch.float64)},
+    "spherical": WISHART | {"W": 0.7},
+    "dirichlet": {"alpha": torch.tensor([0.7, 1.9], dtype=torch.float64)},
+}
+FAMILIES = sorted(MIXTURES)
+EXACT = [name for name in FAMILIES if find(MIXTURES[name]).exact_evidence]
+
+
+def family(name):
+    return find(MIXTURES[name])(L, **PRIORS[name])
+
+
+def signs_of(C, N=7):
+    """(C, N); sign 2 has no object in half of the chains."""
+    signs = torch.tensor([0, 1, 0, 1, 1, 0, 2][:N]).expand(C, N).clone()
+    signs[::2, signs[0] == 2] = 0
+    return signs
+
+
+def simulated(mixture, C, seed=0, N=7):
+    """phi of C chains, signs (C, N), and percepts (C, N, L) that each chain has for itself."""
+    phi = mixture.from_prior(stream(seed, "phi"), C, K)
+    signs = signs_of(C, N)
+    with global_draws_from(stream(seed, "z")):
+        each = [mixture.percept(type(phi)(*(part[c] for part in phi)), signs[c]).sample() for c in range(C)]
+    return phi, signs, torch.stack(each).double()
+
+
+def features_of(mixture, z):
+    """The features of percepts (C, N, L)."""
+    found = mixture.features(z.reshape(-1, L))
+    return Features(found.values.view(*z.shape[:2], -1), found.centre)
+
+
+def percepts_of(name, N=9, seed=1):
+    """(N, L), neither round nor near the prior's mean."""
+    if find(MIXTURES[name]).needs_counts:
+        return torch.randint(0, 6, (N, L), generator=stream(seed, "z")).double()
+    shear = torch.tensor([[1.3, 0.0], [0.7, 0.4]], dtype=torch.float64)
+    noise = torch.randn(N, L, generator=stream(seed, "z"), dtype=torch.float64)
+    return noise @ shear.T + torch.tensor([0.9, 0.2], dtype=torch.float64)
+
+
+def quantities(mixture, phi, features, signs):
+    """What a wrong redraw would move: of phi alone, and of phi and percepts together, each (C,)."""
+    own = mixture.table(features, phi).gather(-1, signs.unsqueeze(-1)).squeeze(-1)
+    parts = [part.flatten(1) for part in phi]
+    # Precisions have heavy tails; their logarithms do not.
+    parts = [torch.where(part > 0, part.abs().clamp_min(1e-300).log(), part).tanh() for part in parts]
+    mine = [own.mean(1).sigmoid(), (own.clamp_min(-50) * (signs == 0)).sum(1).tanh()]
+    return torch.cat([*parts, torch.stack(mine, 1), phi.mu[:, 0].prod(-1, keepdim=True).tanh()], dim=1)
+
+
+def smallest_p(name, redraw, C=1500):
+    """That phi after `redraw(mixture, features, signs, phi)` is in law as it was before."""
+    mixture = family(name)
+    phi, signs, z = simulated(mixture, C)
+    features = features_of(mixture, z)
+    after = redraw(mixture, features, signs, phi)
+    moved = quantities(mixture, after, features, signs) - quantities(mixture, phi, features, signs)
+    return z_test(moved.numpy(), torch.zeros(moved.shape[1]).numpy())
+
+
+@pytest.mark.parametrize("name", FAMILIES)
+def test_a_redraw_keeps_the_joint_law_of_parameters_and_percepts(name):
+    def redraw(mixture, features, signs, phi):
+        return mixture.redraw(stream(1, "redraw"), features, signs, K, phi).parameters
+
+    assert smallest_p(name, redraw) > ALPHA
+
+
+@pytest.mark.parametrize("name", FAMILIES)
+@pytest.mark.parametrize("wrong", ["an object of another sign", "the prior alone", "objects counted twice"])
+def test_wrong_redraws_do_not(name, wrong):
+    def redraw(mixture, features, signs, phi):
+        generator = stream(1, "redraw")
+        if wrong == "the prior alone":
+            return mixture.from_prior(generator, len(signs), K)
+        if wrong == "objects counted twice":
+            values = features.values.repeat(1, 2, 1)
+            return mixture.redraw(generator, Features(values, features.centre), signs.repeat(1, 2), K, phi).parameters
+        return mixture.redraw(generator, features, torch.where(signs == 1, 0, signs), K, phi).parameters
+
+    assert smallest_p(name, redraw) < ALPHA
+
+
+@pytest.mark.parametrize("name", FAMILIES)
+def test_the_table_is_the_density_of_the_pyro_model(name):
+    mixture, z = family(name), percepts_of(name)
+    phi = mixture.from_prior(stream(2, "phi"), 1, K)
+    phi = type(phi)(*(part[0] for part in phi))
+    table = mixture.table(mixture.features(z), phi)
+    assert table.dtype == torch.float64
+    for k in range(K):
+        law = mixture.percept(phi, torch.full((len(z),), k))
+        assert law.batch_shape == (len(z),) and law.event_shape == (L,)
+        torch.testing.assert_close(table[:, k], law.log_prob(z), rtol=1e-9, atol=1e-9)
+
+
+@pytest.mark.parametrize("name", FAMILIES)
+def test_the_density_of_the_parameters_is_that_of_the_pyro_sites(name):
+    mixture = family(name)
+    with global_draws_from(stream(3, "sites")):
+        trace = poutine.trace(lambda: mixture.sites(K, torch.device("cpu"))).get_trace()
+    trace.compute_log_prob()
+    expected = sum(node["log_prob_sum"] for node in trace.nodes.values() if node["type"] == "sample")
+    phi = trace.nodes["_RETURN"]["value"]
+    assert tuple(tuple(part.shape) for part in phi) == mixture.shapes(K)
+    torch.testing.assert_close(mixture.log_density(phi), expected, rtol=1e-8, atol=1e-8)
+
+
+@pytest.mark.parametrize("name", FAMILIES)
+def test_the_evidence_is_the_mean_likelihood_under_the_prior(name):
+    """Few percepts, so that draws from the prior find them; the bound of Student-t lies about half a nat below for each sign."""
+    mixture, z, signs = family(name), percepts_of(name, N=4, seed=5) * 0.8, torch.tensor([0, 1, 0, 0])
+    z = z.round() if mixture.needs_counts else z
+    features = mixture.features(z)
+    evidence = float(mixture.log_evidence(features, signs.unsqueeze(0), K))
+    phi = mixture.from_prior(stream(4, "phi"), 200_000, K)
+    likelihood = mixture.table(features, phi).gather(-1, signs.expand(len(phi.mu), -1).unsqueeze(-1)).sum((1, 2))
+    if mixture.exact_evidence:
+        assert z_test((likelihood - evidence).exp().numpy(), torch.tensor(1.0).numpy()) > ALPHA
+        assert z_test((likelihood - evidence - 0.4).exp().numpy(), torch.tensor(1.0).numpy()) < ALPHA
+    else:
+        truth = float(likelihood.logsumexp(0)) - torch.tensor(2e5).log().item()
+        assert truth - 1.2 < evidence < truth
+
+
+@pytest.mark.parametrize("name", FAMILIES)
+def test_signs_without_objects_add_nothing_to_the_evidence(name):
+    mixture = family(name)
+    features, signs = mixture.features(percepts_of(name)), signs_of(1, 7)[:, [0, 1, 2, 3, 4, 5, 6, 0, 1]]
+    few, many = (mixture.log_evidence(features, signs, K) for K in (3, 8))
+    torch.testing.assert_close(few, many)
+    belief = Percepts(percepts_of(name), mixture).redraw(stream(0, "redraw"), signs, 8)
+    assert belief.table.shape == (1, 9, 8) and belief.table.isfinite().all() and belief.log_density.isfinite().all()
+
+
+@pytest.mark.parametrize("name", EXACT)
+def test_the_gain_of_a_merger_is_the_difference_that_merging_makes(name):
+    mixture = family(name)
+    features = mixture.features(percepts_of(name))
+    signs = torch.randint(4, (2, 9), generator=stream(4, "signs"))
+    gain = torch.stack([mixture.merge_gain(features, signs, 4, torch.full((2,), i)) for i in range(4)], dim=1)
+    before = mixture.log_evidence(features, signs, 4)
+    for i, j in itertools.permutations(range(4), 2):
+        after = mixture.log_evidence(features, torch.where(signs == j, i, signs), 4)
+        torch.testing.assert_close(gain[:, i, j], after - before, rtol=1e-9, atol=1e-9)
+
+
+def test_the_gain_of_a_merger_of_heavy_tails_is_near_the_difference():
+    mixture = family("student-t")
+    features = mixture.features(percepts_of("student-t", N=60))
+    signs = torch.randint(4, (1, 60), generator=stream(4, "signs"))
+    before = mixture.log_evidence(features, signs, 4)
+    for i in range(4):
+        gain = mixture.merge_gain(features, signs, 4, torch.tensor([i]))
+        for j in set(range(4)) - {i}:
+            after = mixture.log_evidence(features, torch.where(signs == j, i, signs), 4)
+            assert float(gain[0, j]) == pytest.approx(float(after - before), abs=1.5)
+            assert float(after - before) > 3, "signs were dealt at random, so every merger must gain"
+
+
+@pytest.mark.parametrize("name", FAMILIES)
+def test_a_group_is_divided_between_its_two_kinds(name):
+    mixture = family(name)
+    two = torch.tensor([[4.0, 0.0], [0.0, 4.0]], dtype=torch.float64).repeat(6, 1)
+    z = two + (torch.arange(12.0).double().unsqueeze(1) % 3 if mixture.needs_counts else percepts_of(name, N=12) / 3)
+    odds = mixture.divide(mixture.features(z), torch.ones(1, 12, dtype=torch.bool), torch.tensor([[0, 1]]))
+    assert ((odds[0] > 0) == (torch.arange(12) % 2 == 1)).all()
+
+
+@pytest.mark.parametrize("name", FAMILIES)
+def test_imagined_percepts_have_the_signs_mean_and_covariance(name):
+    mixture = family(name)
+    phi = mixture.from_prior(stream(6, "phi"), 1, K)
+    phi = type(phi)(*(part[0] for part in phi))
+    signs = torch.full((40_000,), 1)
+    assert torch.equal(mixture.imagine(stream(0, "x"), phi, signs[:3], 0.0), phi.mu[signs[:3]])
+    drawn = mixture.imagine(stream(0, "x"), phi, signs, 1.0) - phi.mu[1]
+    half = mixture.imagine(stream(0, "x"), phi, signs, 0.5) - phi.mu[1]
+    torch.testing.assert_close(half, drawn / 2)
+    counts = 100 if mixture.needs_counts else 1
+    covariance = mixture.covariance(phi)[1] / counts
+    found = drawn.mT @ drawn / len(drawn)
+    size = covariance.diagonal().mean()
+    torch.testing.assert_close(found / size, covariance / size, rtol=0.15, atol=0.15)
+
+
+@pytest.mark.parametrize("name", [name for name in FAMILIES if not find(MIXTURES[name]).needs_counts])
+def test_an_agent_learns_under_it(name):
+    one = Agent((1, 6, 6), signs=K, latent=L, mixture=name, generator=stream(0, "A/init"))
+    x = torch.rand(5, 1, 6, 6, generator=stream(0, "x"))
+    phi = one.mixture.from_prior(stream(2, "phi"), 1, K)
+    phi = type(phi)(*(part[0] for part in phi))
+    from inference.svi import PartsELBO
+
+    for signs, own in ((torch.tensor([0, 1, 2, 1, 0]), phi), (torch.zeros(5).long(), one.mixture.standard("cpu"))):
+        with global_draws_from(stream(1, "q")):
+            loss = PartsELBO()(one.model, one.guide)(x, objects=5, signs=signs, components=own)
+        one.zero_grad()
+        loss.backward()
+        assert loss.isfinite() and all(
+            p.grad is not None and p.grad.isfinite().all() and p.grad.any() for p in one.parameters()
+        )
+    assert not pyro.get_param_store().keys()
+
+
+@pytest.mark.parametrize(
+    ("name", "changes", "named"),
+    [
+        ("normal-gamma", {"nu": 0.0}, "nu"),
+        ("normal-gamma", {"W": -1.0}, "W"),
+        ("spherical", {"beta": 0.0}, "beta"),
+        ("tied", {"nu": 1.0}, "nu"),
+        ("student-t", {"freedom": 0.0}, "freedom"),
+        ("dirichlet", {"alpha": torch.tensor([1.0, 0.0])}, "alpha"),
+    ],
+)
+def test_hyperparameters_out_of_range_are_named(name, changes, named):
+    with pytest.raises(ValueError, match=named):
+        find(MIXTURES[name])(L, **(PRIORS[name] | changes))

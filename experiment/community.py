@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from functools import partial
@@ -11,17 +11,18 @@ from typing import Any
 
 import torch
 
+from experiment import individuals
 from experiment.config import FIELDS, Config
 from experiment.data.objects import Objects, load
 from experiment.data.own import Files
 from experiment.data.reduced import reduced
 from experiment.errors import UsageError
 from experiment.graphs import Edges, meetings_of
-from experiment.names import agent_names
 from inference.game import Game
 from inference.meetings import Graph
 from inference.rounds import Member, Progress, Schedule, member, streams_of
 from inference.starts import Start
+from models import MIXTURES, find
 from models.agent import Agent
 
 CHECKPOINT_FORMAT = 1
@@ -34,6 +35,7 @@ def load_objects(config: Config) -> tuple[Objects, Config]:
     percepts around zero. Then --reduce makes them fewer. Raises `UsageError` where network or likelihood
     cannot take such objects.
     """
+    _check_models(config)
     objects = load(
         config.dataset,
         data_root=config.data_root,
@@ -49,34 +51,69 @@ def load_objects(config: Config) -> tuple[Objects, Config]:
     vectors = [view.dim() == 2 for view in objects.views]
     if config.reduce is not None and not any(vectors):
         raise UsageError(f"--reduce is for features; the objects of {config.dataset} are images")
+    kinds = []
+    for (name, own), view in zip(individuals.each(config), objects.views, strict=True):
+        _check_sight(own, view, individuals.who(config, name), config.dataset)
+        kinds.append(_perceives_counts(own))
     if any(vectors):
-        if config.likelihood == "bernoulli":
-            raise UsageError(
-                f"--likelihood bernoulli needs pixels in [0, 1]; the objects of {config.dataset} are feature vectors: "
-                "give gaussian or identity"
-            )
-        if config.likelihood != "identity" and config.network != "mlp":
-            raise UsageError(f"--network {config.network} needs images; the objects of {config.dataset} are vectors")
-        objects = replace(objects, views=_alike(_standardised, objects.views), checksum="")
+        objects = replace(objects, views=_alike(_standardised, objects.views, kinds), checksum="")
         if config.reduce is not None:
             few = partial(reduced, dimensions=config.reduce)
-            objects = replace(objects, views=_alike(few, objects.views), checksum=objects.checksum)
-        if all(vectors):
-            config = replace(config, jitter=0.0)
-    if config.likelihood == "identity":
-        if not all(vectors):
-            raise UsageError(
-                f"--likelihood identity needs feature vectors; the objects of {config.dataset} are images"
-            )
-        most = FIELDS["latent_dim"].metadata["most"]
-        for name, view in zip(agent_names(len(vectors)), objects.views, strict=True):
-            if view.shape[1] > most:
-                raise UsageError(
-                    f"--likelihood identity takes {most} features at most, and agent {name} has {view.shape[1]}: "
-                    "give --reduce, or --likelihood gaussian"
-                )
+            objects = replace(objects, views=_alike(few, objects.views, kinds), checksum=objects.checksum)
+    if all(vectors):
+        config = replace(config, jitter=0.0)
+    if all(own.likelihood == "identity" for _, own in individuals.each(config)):
         config = replace(config, latent_dim=max(view.shape[1] for view in objects.views))
+    for (name, own), view in zip(individuals.each(config), objects.views, strict=True):
+        most = FIELDS["latent_dim"].metadata["most"]
+        if own.likelihood == "identity" and view.shape[1] > most:
+            raise UsageError(
+                f"--likelihood identity takes {most} features at most, and agent {name} has {view.shape[1]}: "
+                "give --reduce, or --likelihood gaussian"
+            )
     return objects, config
+
+
+def _check_models(config: Config) -> None:
+    """UsageError for an agent's settings that exclude each other, whatever the objects are."""
+    for name, own in individuals.each(config):
+        who, mixture = individuals.who(config, name), find(MIXTURES[own.mixture])
+        if mixture.needs_counts and own.likelihood != "identity":
+            raise UsageError(
+                f"--mixture {own.mixture}{who} is for observed counts and needs --likelihood identity; it is "
+                f"{own.likelihood}"
+            )
+        if config.split_merge and not mixture.exact_evidence:
+            raise UsageError(
+                f"--split-merge {config.split_merge} needs the evidence of signs, which --mixture "
+                f"{own.mixture}{who} has not in closed form"
+            )
+
+
+def _check_sight(own: Config, view: torch.Tensor, who: str, dataset: str) -> None:
+    """UsageError where an agent with these settings cannot look at such observations."""
+    if view.dim() != 2:
+        if own.likelihood == "identity":
+            raise UsageError(f"--likelihood identity{who} needs feature vectors; the objects of {dataset} are images")
+        return
+    if own.likelihood == "bernoulli":
+        raise UsageError(
+            f"--likelihood bernoulli{who} needs pixels in [0, 1]; the objects of {dataset} are feature vectors: "
+            "give gaussian or identity"
+        )
+    if own.likelihood != "identity" and own.network != "mlp":
+        raise UsageError(f"--network {own.network}{who} needs images; the objects of {dataset} are vectors")
+    if _perceives_counts(own):
+        wrong = ~((view >= 0) & (view == view.round())).all(1)
+        if bool(wrong.any()):
+            raise UsageError(
+                f"--mixture {own.mixture}{who} needs counts, whole numbers of 0 or more; object "
+                f"{int(wrong.nonzero()[0])} of {dataset} has others"
+            )
+
+
+def _perceives_counts(own: Config) -> bool:
+    return bool(find(MIXTURES[own.mixture]).needs_counts)
 
 
 def files_of(config: Config) -> Files:
@@ -86,7 +123,8 @@ def files_of(config: Config) -> Files:
 
 def latents_of(config: Config, objects: Objects) -> tuple[int, ...]:
     """L of each agent: the number of its features where z is the observation, else the same for all."""
-    return tuple(_latent(config, tuple(view.shape[1:])) for view in objects.views)
+    each = zip(individuals.each(config), objects.views, strict=True)
+    return tuple(_latent(own, tuple(view.shape[1:])) for (_, own), view in each)
 
 
 def _latent(config: Config, shape: tuple[int, ...]) -> int:
@@ -94,11 +132,18 @@ def _latent(config: Config, shape: tuple[int, ...]) -> int:
 
 
 def _alike(
-    change: Callable[[torch.Tensor], torch.Tensor], views: tuple[torch.Tensor, ...]
+    change: Callable[[torch.Tensor], torch.Tensor], views: tuple[torch.Tensor, ...], counts: Sequence[bool]
 ) -> tuple[torch.Tensor, ...]:
-    """The views with features changed; images as they are, and agents that see the same go on sharing it."""
-    changed = {id(view): change(view) for view in views if view.dim() == 2}
-    return tuple(changed.get(id(view), view) for view in views)
+    """The views with features changed, but for counts; agents that see the same go on sharing it."""
+    changed: dict[int, torch.Tensor] = {}
+    found = []
+    for view, keep in zip(views, counts, strict=True):
+        if view.dim() == 2 and not keep:
+            if id(view) not in changed:
+                changed[id(view)] = change(view)
+            view = changed[id(view)]
+        found.append(view)
+    return tuple(found)
 
 
 def pick_device(name: str) -> torch.device:
@@ -157,25 +202,24 @@ def game_of(config: Config, device: torch.device, edges: Edges | None = None) ->
 
 def build_members(config: Config, objects: Objects, device: torch.device) -> list[Member]:
     """The agents A, B, ... with fresh weights. Each sees its own view of the objects and nothing else."""
-    schedule = schedule_of(config)
     members = []
-    for name, view in zip(agent_names(len(objects.views)), objects.views, strict=True):
+    for (name, own), view in zip(individuals.each(config), objects.views, strict=True):
         streams = streams_of(config.seed, name, device)
-        agent = build_agent(config, tuple(view.shape[1:]), streams["init"], device)
-        own = schedule if view.dim() == 4 else replace(schedule, jitter=0.0)
-        members.append(member(name, agent, view.to(device), streams, own))
+        agent = build_agent(own, tuple(view.shape[1:]), streams["init"], device)
+        schedule = schedule_of(own if view.dim() == 4 else replace(own, jitter=0.0))
+        members.append(member(name, agent, view.to(device), streams, schedule))
     return members
 
 
-def build_agent(config: Config, shape: tuple[int, ...], generator: torch.Generator, device: torch.device) -> Agent:
-    """One agent for observations of `shape`, with fresh weights drawn from `generator`."""
+def build_agent(own: Config, shape: tuple[int, ...], generator: torch.Generator, device: torch.device) -> Agent:
+    """One agent with its own settings for observations of `shape`, fresh weights drawn from `generator`."""
     return Agent(
         shape,
-        signs=config.signs,
-        latent=_latent(config, shape),
-        network=config.network,
-        likelihood=config.likelihood,
-        mixture=config.mixture,
+        signs=own.signs,
+        latent=_latent(own, shape),
+        network=own.network,
+        likelihood=own.likelihood,
+        mixture=own.mixture,
         generator=generator,
         device=device,
     )

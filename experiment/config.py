@@ -27,6 +27,9 @@ from experiment.store import to_plain
 from inference import INNER_STARTS, LISTENER_STATES, MODES, RULES, STARTS
 from models import LIKELIHOODS, MIXTURES, NETWORKS
 
+# Settings that agents have for themselves, see `experiment.individuals`: ((agent, ((field, value), ...)), ...).
+Own = tuple[tuple[str, tuple[tuple[str, Any], ...]], ...]
+
 # The public reference's numbers for the modes.
 MODE_ALIASES = {"-1": "com", "0": "no-com", "1": "all"}
 
@@ -52,7 +55,7 @@ def _setting(
     most: float | None = None,
     saved: bool = True,
 ) -> Any:
-    """A field. kind: int, float, bool, text, views, path, paths (a list); a default of None allows absence.
+    """A field. kind: int, float, bool, text, views, path, paths (a list), own; a default of None allows absence.
 
     Not `saved`: left out of the run's config.toml, which must be usable for another run.
     """
@@ -241,6 +244,12 @@ class Config:
         least=1,
         most=1_000,
     )
+    agent: Own = _setting(
+        (),
+        "own",
+        "settings of one agent for itself, as in 'B: --network conv --latent-dim 8'; may be given many times",
+        group="agents",
+    )
     rounds: int = _setting(30, "int", "rounds of mutual learning after the first game (R)", group="learning", least=0)
     epochs: int = _setting(80, "int", "epochs before the first game (E)", group="learning", least=0)
     round_epochs: int = _setting(1, "int", "epochs at the beginning of each later round", group="learning", least=0)
@@ -302,12 +311,24 @@ def from_table(table: Mapping[str, Any], place: str) -> dict[str, Any]:
     values = {}
     names = {key(name): name for name in FIELDS}
     for found, value in table.items():
-        if found not in names:
+        if found == "agents" and isinstance(value, dict):
+            values.update(_agents_of(value, place))
+            continue
+        if found not in names or found == "agent":
             raise UsageError(f"{place}: unknown key {found!r}{suggestion(found, names)}")
         name = names[found]
         where = f"{place}: {found}"
         values[name] = checked(name, _from_toml(name, value, where), where)
     return values
+
+
+def _agents_of(table: Mapping[str, Any], place: str) -> dict[str, Any]:
+    """The settings in [agents] and [agents.NAME]."""
+    from experiment import individuals
+
+    tables = dict(table)
+    count = {} if "count" not in tables else from_table({"agents": tables.pop("count")}, f"{place}, [agents]")
+    return count | {"agent": individuals.from_tables(tables, place)}
 
 
 def together(values: Mapping[str, Any]) -> Config:
@@ -359,14 +380,23 @@ def to_toml(config: Config) -> str:
             lines += [""] * (group is not None)
             group = field.metadata["group"]
             lines.append(f"# {group}")
+        if name == "agent" or (name == "agents" and config.agent):
+            continue
         value = getattr(config, name)
         lines.append(f"# {key(name)} =" if value is None else f"{key(name)} = {toml_value(value)}")
+    if config.agent:
+        from experiment import individuals
+
+        lines += ["", "[agents]", f"count = {config.agents}"]
+        for name, own in individuals.to_tables(config.agent).items():
+            lines += ["", f"[agents.{name}]", *(f"{field} = {toml_value(value)}" for field, value in own.items())]
     return "\n".join(lines) + "\n"
 
 
 def plain(config: Config) -> dict[str, Any]:
     """The settings by key, as JSON knows them."""
-    return {key(name): _plain(getattr(config, name)) for name, field in FIELDS.items() if field.metadata["saved"]}
+    found = {key(name): _plain(getattr(config, name)) for name, field in FIELDS.items() if field.metadata["saved"]}
+    return found | {"agent": {name: {key(one): item for one, item in own} for name, own in config.agent}}
 
 
 def _plain(value: Any) -> Any:
@@ -377,11 +407,17 @@ def _plain(value: Any) -> Any:
 
 def to_flags(config: Config) -> list[str]:
     """The flags of `train` that make these settings: those that differ from the defaults."""
+    from experiment import individuals
+
+    values = {name: getattr(config, name) for name in FIELDS if name != "agent"}
+    changed = {name: value for name, value in values.items() if value != FIELDS[name].default}
+    return words_of(changed) + individuals.to_flags(config)
+
+
+def words_of(values: Mapping[str, Any]) -> list[str]:
+    """Flags that make these settings, by field name."""
     words = []
-    for name, field in FIELDS.items():
-        value = getattr(config, name)
-        if value == field.default:
-            continue
+    for name, value in values.items():
         if isinstance(value, bool):
             words.append(flag(name) if value else "--no-" + key(name))
         else:
@@ -417,6 +453,10 @@ def _from_text(name: str, typed: Any) -> Any:
         return _all_absolute(name, typed.split(","), flag(name))
     if kind == "views":
         return _views([typed], flag(name))
+    if kind == "own":
+        from experiment import individuals
+
+        return individuals.from_flags(typed)
     try:
         if kind == "int":
             return int(typed)
@@ -536,6 +576,10 @@ def _check_together(config: Config) -> None:
         raise UsageError(f"--views must have one entry per agent, {config.agents}; it has {len(config.views)}")
     _check_community(config)
     _check_data(config)
+    if config.agent:
+        from experiment import individuals
+
+        individuals.check(config)
     if config.burn_in >= config.sweeps:
         raise UsageError(
             f"--burn-in must be less than --sweeps = {config.sweeps}, so that draws are left; it is {config.burn_in}"
@@ -592,6 +636,8 @@ def toml_value(value: Any) -> str:
     """A setting as TOML writes it."""
     if isinstance(value, bool):
         return "true" if value else "false"
+    if isinstance(value, dict):
+        return "{ " + ", ".join(f"{name} = {toml_value(item)}" for name, item in value.items()) + " }"
     if isinstance(value, tuple):
         return "[" + ", ".join(toml_value(item) for item in value) + "]"
     if isinstance(value, str | Path):

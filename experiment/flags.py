@@ -24,6 +24,8 @@ def add_settings(parser: argparse.ArgumentParser) -> None:
         options["help"] = f"{rule['help']} (default: {default})".replace("%", "%%")
         if rule["kind"] == "bool":
             options["action"] = argparse.BooleanOptionalAction
+        elif rule["kind"] == "own":
+            options |= {"action": "append", "metavar": "'NAME: FLAGS'", "help": rule["help"]}
         else:
             choices = rule["choices"]
             options["metavar"] = "{" + ",".join(choices) + "}" if choices else rule["kind"].upper()

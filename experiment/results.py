@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from experiment import scores
+from experiment import individuals, scores
 from experiment.config import Config
 from experiment.data.objects import Objects
 from experiment.graphs import Edges, distances
@@ -159,11 +159,9 @@ def warnings_of(config: Config, trace: Trace, bounds: Mapping[str, Loss | None])
         share = np.bincount(trace.signs[0, -1, m]).max() / trace.signs.shape[-1]
         if config.signs > 1 and share > LARGEST_SHARE:
             found.append(f"agent {name} gives one sign to {share:.0%} of the objects")
-        loss = bounds[name]
-        if loss is not None and loss.kl / config.latent_dim < LEAST_KL:
-            found.append(
-                f"agent {name}'s percepts say next to nothing (KL {loss.kl / config.latent_dim:.4f} nats a dimension)"
-            )
+        loss, L = bounds[name], individuals.of(config, name).latent_dim
+        if loss is not None and loss.kl / L < LEAST_KL:
+            found.append(f"agent {name}'s percepts say next to nothing (KL {loss.kl / L:.4f} nats a dimension)")
     return found
 
 

@@ -165,7 +165,7 @@ class _Run:
         self.printer.objects(self.objects, self.config.views, self.config.signs)
         if len(set(latents_of(self.config, self.objects))) > 1 and schedule_of(self.config).keep_means:
             self.printer.note(
-                "note: agents with unequal numbers of features: posterior.nc will hold no component means"
+                "note: agents whose percepts have unequal dimensions: posterior.nc will hold no component means"
             )
         try:
             for played in run_rounds(self.game, schedule_of(self.config), self.members, self.state, self):

@@ -49,7 +49,7 @@ def step(path: Path, config: Config, *, overwrite: bool) -> Step:
 def _fitted(config: Config) -> set[str]:
     """Those of them that the settings tell: an older manifest does not, nor one of what happened to fit."""
     fitted = set()
-    if config.likelihood == "identity":
+    if config.likelihood == "identity" and not config.agent:
         fitted.add("latent-dim")
     if config.dataset == "synthetic":
         fitted.add("jitter")

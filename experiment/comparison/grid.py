@@ -27,6 +27,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from experiment import config as settings
+from experiment import individuals
 from experiment.config import Config, suggestion
 from experiment.errors import UsageError
 from experiment.flags import read_settings
@@ -181,8 +182,16 @@ def _stem(mode: str, variant: str) -> str:
     return f"{mode}-{words}" if variant else mode
 
 
+_AGENTS = ("agents", "agent")  # one table of a file holds both
+
+
 def _assignments(values: Mapping[str, Any]) -> list[str]:
-    return [f"{settings.key(name)} = {settings.toml_value(value)}" for name, value in values.items()]
+    lines = [f"{settings.key(name)} = {settings.toml_value(values[name])}" for name in values if name not in _AGENTS]
+    if "agent" in values:
+        tables: dict[str, Any] = {"count": values["agents"]} if "agents" in values else {}
+        tables |= individuals.to_tables(values["agent"])
+        return [*lines, f"agents = {settings.toml_value(tables)}"]
+    return lines + [f"agents = {values[name]}" for name in _AGENTS if name in values]
 
 
 # -- reading ---------------------------------------------------------------------------------------

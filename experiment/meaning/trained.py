@@ -20,7 +20,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from experiment import store
+from experiment import individuals, store
 from experiment.community import build_agent, load_minds, load_objects
 from experiment.config import Config, resolve
 from experiment.data.objects import Objects
@@ -90,8 +90,8 @@ def load_trained(path: Path, *, data_root: Path | None = None) -> Trained:
             file = folder.file(store.SIGNS)
             raise UsageError(f"{file} is damaged: it tells of {len(final.index)} objects, the run of {objects.count}")
         agents = {
-            name: build_agent(config, tuple(view.shape[1:]), stream(config.seed, f"{name}/init"), _CPU)
-            for name, view in zip(final.signs, objects.views, strict=True)
+            name: build_agent(own, tuple(view.shape[1:]), stream(config.seed, f"{name}/init"), _CPU)
+            for (name, own), view in zip(individuals.each(config), objects.views, strict=True)
         }
         checkpoint = str(folder.file(store.CHECKPOINT))
         components = load_minds(agents, state, checkpoint)

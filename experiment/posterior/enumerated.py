@@ -96,15 +96,22 @@ def against_the_truth(run: Any, signs: NDArray[Any], K: int, names: Sequence[str
 
     UsageError where the run's percepts are not its observations, or the problem is too large to list.
     """
-    from experiment import store
+    from experiment import individuals, store
     from experiment.config import resolve
+    from models import MIXTURES, find
 
     config = resolve({}, run.file(store.CONFIG))
-    if config.likelihood != "identity":
-        raise UsageError(
-            f"--exact needs the percepts, and a run keeps none; with --likelihood {config.likelihood} they are draws "
-            "of a network: train with --likelihood identity, where they are the observations"
-        )
+    for name, own in individuals.each(config):
+        who = individuals.who(config, name)
+        if own.likelihood != "identity":
+            raise UsageError(
+                f"--exact needs the percepts, and a run keeps none; with --likelihood {own.likelihood}{who} they are "
+                "draws of a network: train with --likelihood identity, where they are the observations"
+            )
+        if not find(MIXTURES[own.mixture]).exact_evidence:
+            raise UsageError(
+                f"--exact needs the evidence of signs, which --mixture {own.mixture}{who} has not in closed form"
+            )
     check_size(signs.shape[-1], K)
 
     import torch

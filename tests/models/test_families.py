@@ -138,7 +138,7 @@ def test_the_density_of_the_parameters_is_that_of_the_pyro_sites(name):
 
 @pytest.mark.parametrize("name", FAMILIES)
 def test_the_evidence_is_the_mean_likelihood_under_the_prior(name):
-    """Few percepts, so that draws from the prior find them; the bound of Student-t lies about half a nat below for each sign."""
+    """Few percepts, so that draws from the prior find them; the bound of Student-t lies half a nat a sign below."""
     mixture, z, signs = family(name), percepts_of(name, N=4, seed=5) * 0.8, torch.tensor([0, 1, 0, 0])
     z = z.round() if mixture.needs_counts else z
     features = mixture.features(z)

@@ -1,0 +1,120 @@
+"""Agents that differ: settings that one agent has for itself, where the others have those of the run.
+
+    --agent 'B: --network conv --latent-dim 8'           [agents.B]
+                                                         network = "conv"
+                                                         latent-dim = 8
+
+Agents share the objects, the number of signs and the game; of everything that makes an agent each may have its own.
+In a file a table [agents.NAME] says so; the number of agents, otherwise `agents = M`, is then `count` in [agents].
+"""
+
+from __future__ import annotations
+
+import shlex
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
+from typing import Any
+
+from experiment import config as settings
+from experiment.config import FIELDS, Config, Own
+from experiment.errors import UsageError
+from experiment.names import agent_names
+
+# What an agent may have for itself: what it is made of, and how it learns.
+INDIVIDUAL = (
+    *(
+        name
+        for name, field in FIELDS.items()
+        if field.metadata["group"] == "agents" and name not in ("agents", "agent")
+    ),
+    "jitter",
+    "batch_size",
+    "lr",
+)
+
+
+def of(config: Config, name: str) -> Config:
+    """The settings of the agent called `name`: its own where it has any."""
+    return replace(config, agent=(), **dict(dict(config.agent).get(name, ())))
+
+
+def each(config: Config) -> Iterator[tuple[str, Config]]:
+    """The name and the settings of every agent."""
+    for name in agent_names(config.agents):
+        yield name, of(config, name)
+
+
+def who(config: Config, name: str) -> str:
+    """ "of agent B" where agents differ, to be put after the name of a setting; else nothing."""
+    return f" of agent {name}" if config.agent else ""
+
+
+def from_flags(texts: Sequence[str]) -> Own:
+    """The value of the setting `agent` from --agent 'NAME: FLAGS', given any number of times."""
+    from experiment.flags import read_settings
+
+    found: dict[str, Mapping[str, Any]] = {}
+    for text in texts:
+        name, colon, flags = text.partition(":")
+        name = name.strip()
+        place = f"--agent {name!r}"
+        if not colon or not name or name.startswith("-"):
+            raise UsageError(f"--agent must be 'NAME: FLAGS', as in 'B: --network conv'; it is {text!r}")
+        if name in found:
+            raise UsageError(f"{place} is given twice")
+        try:
+            given = read_settings(shlex.split(flags))
+            _refuse_common({settings.flag(field): field for field in given})
+            found[name] = settings.from_flags(given)
+        except (UsageError, ValueError) as error:
+            raise UsageError(f"{place}: {error}") from None
+    return _frozen(found)
+
+
+def from_tables(tables: Mapping[str, Any], place: str) -> Own:
+    """The value of the setting `agent` from tables [agents.NAME] of a file."""
+    found: dict[str, Mapping[str, Any]] = {}
+    for name, table in tables.items():
+        where = f"{place}, [agents.{name}]"
+        if not isinstance(table, dict):
+            raise UsageError(f"{place}: agents.{name} must be a table [agents.{name}], or count a whole number")
+        found[name] = settings.from_table(table, where)
+        _refuse_common({f"{where}: {settings.key(field)}": field for field in found[name]})
+    return _frozen(found)
+
+
+def to_tables(agent: Own) -> dict[str, dict[str, Any]]:
+    """The reverse of `from_tables`."""
+    return {name: {settings.key(field): value for field, value in own} for name, own in agent}
+
+
+def to_flags(config: Config) -> list[str]:
+    """The reverse of `from_flags`."""
+    words = []
+    for name, own in config.agent:
+        flags = shlex.join(settings.words_of(dict(own)))
+        words.append(f"--agent={name}: {flags}")
+    return words
+
+
+def check(config: Config) -> None:
+    """UsageError for settings of agents that there are not."""
+    names = agent_names(config.agents)
+    for name, _ in config.agent:
+        if name not in names:
+            raise UsageError(
+                f"--agent {name!r} is none of the {config.agents} agents, {names[0]} to {names[-1]}: their names are "
+                "capital letters"
+            )
+
+
+def _refuse_common(given: Mapping[str, str]) -> None:
+    """UsageError for fields, by how the user wrote them, that are not an agent's own."""
+    for written, field in given.items():
+        if field not in INDIVIDUAL:
+            own = ", ".join(settings.key(name) for name in INDIVIDUAL)
+            raise UsageError(f"{written} is one for all agents; an agent may have its own {own}")
+
+
+def _frozen(found: Mapping[str, Mapping[str, Any]]) -> Own:
+    return tuple((name, tuple(sorted(own.items()))) for name, own in sorted(found.items()))

@@ -24,6 +24,7 @@ from inference.rounds import Member, Progress, Schedule, member, streams_of
 from inference.starts import Start
 from models import MIXTURES, find
 from models.agent import Agent
+from models.weights import sign_weights
 
 CHECKPOINT_FORMAT = 1
 
@@ -197,6 +198,7 @@ def game_of(config: Config, device: torch.device, edges: Edges | None = None) ->
         meetings,
         config.recursion,
         config.inner_start,
+        sign_weights(config.weights),
     )
 
 
@@ -220,6 +222,7 @@ def build_agent(own: Config, shape: tuple[int, ...], generator: torch.Generator,
         network=own.network,
         likelihood=own.likelihood,
         mixture=own.mixture,
+        weights=own.weights,
         generator=generator,
         device=device,
     )

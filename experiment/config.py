@@ -85,6 +85,13 @@ class Config:
         choices=MODES,
     )
     signs: int = _setting(10, "int", "how many signs there are (K)", group="game", least=1, most=10_000)
+    weights: str = _setting(
+        "uniform",
+        "text",
+        "how often each sign is used: uniform; dirichlet:ALPHA: learned; sticks:ALPHA: learned, and --signs is the "
+        "most there may be: signs that the evidence does not need are merged away",
+        group="game",
+    )
     listener_state: str = _setting(
         "chain",
         "text",
@@ -546,7 +553,9 @@ def checked(name: str, value: Any, place: str) -> Any:
         raise UsageError(f"{place} must be finite; it is {value!r}")
     if rule["above"] is not None and value <= rule["above"]:
         raise UsageError(f"{place} must be more than {rule['above']}; it is {value}")
-    if name in ("acceptance", "recursion") and value != FIELDS[name].default:  # the check of others takes torch
+    if (
+        name in ("acceptance", "recursion", "weights") and value != FIELDS[name].default
+    ):  # the check of others takes torch
         try:
             _parser_of(name)(value)
         except ValueError as error:
@@ -560,6 +569,10 @@ def _parser_of(name: str) -> Callable[[str], Any]:
         from inference.proposals import acceptance_rule
 
         return acceptance_rule
+    if name == "weights":
+        from models.weights import sign_weights
+
+        return sign_weights
     from inference.recursion import inner_length
 
     return inner_length

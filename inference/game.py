@@ -40,14 +40,16 @@ from inference.proposals import Rule, acceptance_rule, joint_logits, proposal_lo
 from inference.recursion import Voice, inner_length, propose
 from inference.splits import split_merge
 from inference.types import Belief, Divider, Info, Player, State
+from models.weights import Weights
 
 
 @dataclass(frozen=True)
 class Game:
-    """The rules of one game. `log_prior` (K,) is log pi.
+    """The rules of one game. `log_prior` (K,) is log pi, where it is known.
 
-    split_merge: steps of `inference.splits` that each agent proposes in a sweep; more than 0 only where one sign is
-    shared (ValueError otherwise).
+    weights: the prior of pi, where it is not: each agent draws its own given its signs, all one where signs are
+    shared. split_merge: steps of `inference.splits` that each agent proposes in a sweep; more than 0 only where one
+    sign is shared (ValueError otherwise).
     meetings: who meets whom. recursion, inner_start: how three or more in an encounter make a proposal.
     """
 
@@ -59,6 +61,7 @@ class Game:
     meetings: Meetings = Together()
     recursion: str = "os"
     inner_start: str = "listener"
+    weights: Weights | None = None
 
     def __post_init__(self) -> None:
         if self.split_merge and not shares(self):
@@ -112,6 +115,8 @@ def sweep(
     number: int = 0,
 ) -> tuple[State, Info]:
     """Every encounter of sweep `number` (com, all), or every agent redraws its signs once (no-com, gibbs)."""
+    if game.weights is not None and state.log_pi is None:
+        state = _reweigh(game, generators, state, range(len(players)))
     counts = torch.zeros(state.signs.shape[:2], dtype=torch.int64, device=state.signs.device)
     told = Info(counts, [0] * len(players), counts[:, 0], counts[:, 0], counts[:, 0], counts[:, 0], counts[:, 0])
     if game.mode in ("com", "all"):
@@ -128,22 +133,22 @@ def sweep(
             state = _redraw(game, players, generators, state, heard)
     else:
         if game.mode == "gibbs":
-            logits = joint_logits(game.log_prior, [belief.table for belief in state.beliefs])
+            logits = joint_logits(_log_pi(game, state, 0), [belief.table for belief in state.beliefs])
             signs = draw(generators[0], logits).unsqueeze(1).expand_as(state.signs)
         else:
             tables = [belief.table for belief in state.beliefs]
             signs = torch.stack(
                 [
-                    draw(generator, proposal_logits(game.log_prior, table))
-                    for generator, table in zip(generators, tables, strict=True)
+                    draw(generator, proposal_logits(_log_pi(game, state, m), table))
+                    for m, (generator, table) in enumerate(zip(generators, tables, strict=True))
                 ],
                 dim=1,
             )
-        state = _redraw(game, players, generators, State(signs, signs, state.beliefs), range(len(players)))
+        state = _redraw(game, players, generators, state._replace(signs=signs, private=signs), range(len(players)))
     if game.split_merge:
         state, splits = _split_merge(game, cast(Sequence[Divider], players), generators, state)
         told = told._replace(splits=splits)
-    return state, told._replace(log_joint=log_joint(game, state), evidence=_evidence(state))
+    return state, told._replace(log_joint=log_joint(game, state), evidence=_evidence(game, state))
 
 
 def _meet(
@@ -162,7 +167,7 @@ def _meet(
         Voice(generators[m], state.beliefs[m].table, current[:, m if game.inner_start == "own" else listener])
         for m in speakers
     ]
-    proposal = propose(game.log_prior, voices, rule, length)
+    proposal = propose(_log_pi(game, state, speakers[0]), voices, rule, length)
     turn = answer(generators[listener], state.beliefs[listener].table, proposal.signs, current[:, listener], rule)
     accepted, heard = told.accepted.clone(), list(told.heard)
     accepted[:, listener] += turn.accepted.sum(-1)
@@ -195,9 +200,10 @@ def _split_merge(
 ) -> tuple[State, Tensor]:
     """Each agent in turn proposes its steps; then all redraw their parameters. Also the number accepted, (C,)."""
     signs, accepted = state.signs[:, 0], torch.zeros(len(state.signs), dtype=torch.int64, device=state.signs.device)
+    log_pi = game.log_prior if state.log_pi is None else state.log_pi[:, 0]
     for _ in range(game.split_merge):
         for speaker, generator in enumerate(generators):
-            done = split_merge(generator, game.log_prior, players, speaker, signs)
+            done = split_merge(generator, log_pi, players, speaker, signs)
             signs, accepted = done.signs, accepted + done.accepted
     shared = signs.unsqueeze(1).expand_as(state.signs)
     state = _redraw(game, players, generators, state._replace(signs=shared), range(len(players)))
@@ -259,7 +265,9 @@ def play(
 
 def alone(game: Game, state: State) -> Tensor:
     """What each agent would say by itself: the best sign of its own posterior, (C, M, N)."""
-    return torch.stack([(game.log_prior + belief.table).argmax(-1) for belief in state.beliefs], dim=1)
+    return torch.stack(
+        [(_log_pi(game, state, m) + belief.table).argmax(-1) for m, belief in enumerate(state.beliefs)], dim=1
+    )
 
 
 def component_means(state: State) -> Tensor | None:
@@ -273,15 +281,35 @@ def component_means(state: State) -> Tensor | None:
 def log_joint(game: Game, state: State) -> Tensor:
     """log p(w, phi, z) of all agents: (C,). Signs that are not shared count once for each agent, p(w^m) too."""
     owners = slice(0, 1) if shares(game) else slice(None)
-    total = game.log_prior[state.signs[:, owners]].sum((-2, -1))
+    if state.log_pi is None:
+        total = game.log_prior[state.signs[:, owners]].sum((-2, -1))
+    else:
+        assert game.weights is not None
+        log_pi = state.log_pi[:, owners]
+        total = (log_pi.gather(-1, state.signs[:, owners]).sum(-1) + game.weights.log_density(log_pi)).sum(-1)
     for m, belief in enumerate(state.beliefs):
         heard = belief.table.gather(-1, state.signs[:, m].unsqueeze(-1)).sum((-2, -1))
         total = total + belief.log_density + heard
     return total
 
 
-def _evidence(state: State) -> Tensor:
-    return torch.stack([belief.evidence for belief in state.beliefs]).sum(0)
+def _evidence(game: Game, state: State) -> Tensor:
+    total = torch.stack([belief.evidence for belief in state.beliefs]).sum(0)
+    if game.weights is None:
+        return total
+    return total + evidence_of_signs(game, game.weights, state.signs)
+
+
+def evidence_of_signs(game: Game, weights: Weights, signs: Tensor) -> Tensor:
+    """log p(w), pi integrated out: signs (C, M, N) -> (C,). Signs that are not shared count once for each agent."""
+    owners = slice(0, 1) if shares(game) else slice(None)
+    return weights.log_evidence(counts_of(signs[:, owners], game.K)).sum(-1)
+
+
+def counts_of(signs: Tensor, K: int) -> Tensor:
+    """How many objects each sign has: (..., N) -> (..., K)."""
+    counts = torch.zeros(*signs.shape[:-1], K, dtype=torch.int64, device=signs.device)
+    return counts.scatter_add_(-1, signs, torch.ones_like(signs))
 
 
 def _redraw(
@@ -294,4 +322,23 @@ def _redraw(
     beliefs: list[Belief] = list(state.beliefs)
     for m in who:
         beliefs[m] = players[m].redraw(generators[m], state.signs[:, m], game.K, beliefs[m].parameters)
-    return state._replace(beliefs=tuple(beliefs))
+    return _reweigh(game, generators, state._replace(beliefs=tuple(beliefs)), who)
+
+
+def _reweigh(game: Game, generators: Sequence[torch.Generator], state: State, who: Iterable[int]) -> State:
+    """The weights of agents `who` given their signs; one draw for all, by the first, where signs are shared."""
+    if game.weights is None:
+        return state
+    C, M, _ = state.signs.shape
+    if shares(game):
+        drawn = game.weights.redraw(generators[0], counts_of(state.signs[:, 0], game.K))
+        return state._replace(log_pi=drawn.unsqueeze(1).expand(C, M, game.K))
+    log_pi = list(state.log_pi.unbind(1)) if state.log_pi is not None else [torch.empty(0)] * M
+    for m in who:
+        log_pi[m] = game.weights.redraw(generators[m], counts_of(state.signs[:, m], game.K))
+    return state._replace(log_pi=torch.stack(log_pi, dim=1))
+
+
+def _log_pi(game: Game, state: State, m: int) -> Tensor:
+    """log pi of agent m, as it is added to a table (C, N, K)."""
+    return game.log_prior if state.log_pi is None else state.log_pi[:, m].unsqueeze(1)

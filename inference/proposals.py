@@ -52,7 +52,7 @@ Rule = Callable[[Offer], Tensor]
 
 
 def proposal_logits(log_prior: Tensor, speaker_table: Tensor) -> Tensor:
-    """log of pi_w N(z^Sp; w), not normalised: log_prior (K,), speaker_table (..., N, K).
+    """log of pi_w N(z^Sp; w), not normalised: log_prior (K,) or (..., 1, K), speaker_table (..., N, K).
 
     A percept that every sign finds impossible says nothing: its proposal is the prior.
     """

@@ -82,7 +82,7 @@ def inner_length(recursion: str) -> int | None:
 
 
 def propose(log_prior: Tensor, voices: Sequence[Voice], rule: Rule, length: int | None) -> Proposal:
-    """The proposal of a row of agents, first speaker first: log_prior (K,).
+    """The proposal of a row of agents, first speaker first: log_prior (K,), or (C, 1, K) where chains differ.
 
     With one voice it is its own draw. EndlessGameError from `exact`.
     """

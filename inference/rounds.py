@@ -26,7 +26,7 @@ from torch import Tensor
 
 from inference.game import Game, Trace, init, joined, play
 from inference.recursion import EndlessGameError
-from inference.starts import Start, begin
+from inference.starts import Start, begin, tidied
 from inference.svi import Learner, Loss, NotFiniteError
 from inference.types import State
 from models.agent import Agent
@@ -138,7 +138,7 @@ def _round(game: Game, schedule: Schedule, members: Sequence[Member], progress: 
     generators = [one.streams["play"] for one in members]
 
     try:
-        return _play(game, schedule, players, generators, progress, watcher)
+        return _play(game, schedule, [one.agent for one in members], players, generators, progress, watcher)
     except EndlessGameError as error:
         raise RoundError(f"round {number}: {error}") from error
 
@@ -146,6 +146,7 @@ def _round(game: Game, schedule: Schedule, members: Sequence[Member], progress: 
 def _play(
     game: Game,
     schedule: Schedule,
+    agents: Sequence[Agent],
     players: Sequence[Percepts],
     generators: Sequence[torch.Generator],
     progress: Progress,
@@ -155,6 +156,9 @@ def _play(
     signs, evidence = progress.signs, None
     if signs is None:
         signs, evidence = begin(schedule.start, game, players, generators, schedule.chains)
+    else:
+        # What the percepts of this round do not tell apart. The games are of different posteriors anyway.
+        signs = tidied(game, players, signs)
     between = schedule.sweeps_between()
     state = init(players, generators, signs, game.K)
     state, trace = play(
@@ -170,6 +174,9 @@ def _play(
     progress.done = number + 1
     progress.signs = state.signs
     progress.components = first_chain(state)
+    if state.log_pi is not None:
+        for m, agent in enumerate(agents):
+            agent.log_pi.copy_(state.log_pi[0, m])
     if number == schedule.rounds and schedule.sweeps > between:
         state, more = play(
             game,

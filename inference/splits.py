@@ -49,11 +49,11 @@ def split_merge(
     speaker: int,
     signs: Tensor,
 ) -> Proposal:
-    """One step for each chain, from signs (C, N) that all players share. log_prior (K,), K >= 3.
+    """One step for each chain, from signs (C, N) that all players share. log_prior (K,) or (C, K), K >= 3.
 
     The speaker's choices, its division and the coin are drawn from `generator`.
     """
-    K = len(log_prior)
+    K = log_prior.shape[-1]
     if K < 3:
         raise ValueError(f"a split that is paid for by a merger needs three signs or more; there are {K}")
     C = len(signs)
@@ -69,7 +69,8 @@ def split_merge(
     proposed = torch.where(joined, m, signs).where(~taken, l)
     log_q = _log_probability(there, taken, split)
     log_q_back = _log_probability(back, signs == l, joined)
-    change = (log_prior[proposed] - log_prior[signs]).sum(1)
+    log_prior = log_prior.expand(C, K)
+    change = (log_prior.gather(1, proposed) - log_prior.gather(1, signs)).sum(1)
     for player in players:
         change = change + player.evidence(proposed, K) - player.evidence(signs, K)
     log_ratio = change + log_q_back - log_q

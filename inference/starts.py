@@ -27,7 +27,7 @@ import torch
 from torch import Tensor
 
 from inference import STARTS
-from inference.game import Game, init, play
+from inference.game import Game, counts_of, evidence_of_signs, init, play, shares
 from inference.metropolis import draw
 from inference.proposals import proposal_logits
 from inference.types import Starter
@@ -84,8 +84,11 @@ def _begin(
         signs = _split(start, game, players, generators, candidates)
     else:
         raise ValueError(f"start must be one of {', '.join(STARTS)}; it is {start.kind!r}")
+    signs = tidied(game, players, signs)
     if start.tries == 1:
         evidence = torch.stack([p.evidence(signs[:, m], game.K) for m, p in enumerate(players)]).sum(0)
+        if game.weights is not None:
+            evidence = evidence + evidence_of_signs(game, game.weights, signs)
         return signs, evidence.view(chains, 1, 1)
     state, trace = play(
         game, players, generators, init(players, generators, signs, game.K), start.after, keep_means=False
@@ -128,11 +131,11 @@ def _merged(
     more = max(game.K, round(start.excess * game.K))
     # The extra signs are a device of the start, and nothing is known about them: their prior is uniform.
     uniform = torch.zeros(more, dtype=torch.float64, device=game.log_prior.device).log_softmax(0)
-    overcomplete = replace(game, log_prior=uniform)
+    overcomplete = replace(game, log_prior=uniform, weights=None)
     signs = _cluster(players, generators[0], chains, more)
     state = init(players, generators, signs, more)
     state, _ = play(overcomplete, players, generators, state, start.before, keep_means=False)
-    return merge(players, state.signs, more, game.K)
+    return merge(players, state.signs, more, game.K, game)
 
 
 def _split(
@@ -143,35 +146,78 @@ def _split(
         return signs
     # With one player a draw from all players' percepts is a draw from its own.
     mode = "gibbs" if game.mode == "gibbs" or len(players) == 1 else "com"
-    shared = replace(game, mode=mode, listener_state="shared", acceptance="mh", split_merge=1)
+    shared = replace(game, mode=mode, listener_state="shared", acceptance="mh", split_merge=1, weights=None)
     state = init(players, generators, signs, game.K)
     return play(shared, players, generators, state, start.before, keep_means=False)[0].signs
 
 
-def merge(players: Sequence[Starter], signs: Tensor, K: int, target: int) -> Tensor:
+def tidied(game: Game, players: Sequence[Starter], signs: Tensor) -> Tensor:
+    """Signs (C, M, N) after all mergers that raise the evidence, where there may be fewer than K; else as they are.
+
+    In `no-com` every agent merges its own.
+    """
+    if game.weights is None or not game.weights.sparse:
+        return signs
+    if game.mode != "no-com":
+        return merge(players, signs, game.K, game.K, game)
+    own = [merge([player], signs[:, m : m + 1], game.K, game.K, game) for m, player in enumerate(players)]
+    return torch.cat(own, dim=1)
+
+
+def merge(players: Sequence[Starter], signs: Tensor, K: int, target: int, game: Game | None = None) -> Tensor:
     """Merge pairs of the K signs (C, M, N), by the summed change of log evidence, until `target` remain.
 
     All agents rename alike. Afterwards the signs are 0..target-1. A merger changes the gains of the merged sign only,
     so K gains are found anew after each, not K^2.
+
+    game: if its weights of signs are drawn, the evidence of the signs themselves counts too; if they are sparse,
+    mergers go on below `target` while they raise it, and signs are numbered by how many objects they have, the
+    largest first.
     """
     signs = signs.clone()
     C = len(signs)
     chain = torch.arange(C, device=signs.device)
+    sparse = game is not None and game.weights is not None and game.weights.sparse
 
     def gains(one: Tensor) -> Tensor:
-        return torch.stack([p.merge_gain(signs[:, m], K, one) for m, p in enumerate(players)]).sum(0)
+        total = torch.stack([p.merge_gain(signs[:, m], K, one) for m, p in enumerate(players)]).sum(0)
+        return total if game is None or game.weights is None else total + _gain_of_signs(game, signs, K, one)
 
     gain = torch.stack([gains(torch.full_like(chain, k)) for k in range(K)], dim=1)
     gain.diagonal(dim1=1, dim2=2).fill_(-torch.inf)
     alive = torch.ones(C, K, dtype=torch.bool, device=signs.device)
-    for _ in range(K - target):
-        best = gain.flatten(1).argmax(1)
+    for left in range(K, 1, -1):
+        most, best = gain.flatten(1).max(1)
+        goes_on = torch.full_like(most, left > target, dtype=torch.bool)
+        if sparse:
+            goes_on |= most > 0
+        if left <= target and not goes_on.any():
+            break
         kept, gone = torch.minimum(best // K, best % K), torch.maximum(best // K, best % K)
+        gone = torch.where(goes_on, gone, kept)  # a chain that has all it needs merges a sign with itself
         signs = torch.where(signs == gone[:, None, None], kept[:, None, None], signs)
-        alive[chain, gone] = False
+        alive[chain, gone] &= ~goes_on
         row = gains(kept).masked_fill(~alive, -torch.inf)
         row[chain, kept] = -torch.inf
         gain[chain, kept], gain[chain, :, kept] = row, row
-        gain[chain, gone], gain[chain, :, gone] = -torch.inf, -torch.inf
-    names = alive.cumsum(1) - 1
+        dead = ~alive
+        gain.masked_fill_(dead.unsqueeze(1) | dead.unsqueeze(2), -torch.inf)
+    if sparse:
+        size = counts_of(signs, K).sum(1)
+        names = (-size).argsort(dim=1, stable=True).argsort(1)
+    else:
+        names = alive.cumsum(1) - 1
     return names.gather(1, signs.flatten(1)).view_as(signs)
+
+
+def _gain_of_signs(game: Game, signs: Tensor, K: int, one: Tensor) -> Tensor:
+    """Change of log p(w), pi integrated out, if sign `one` (C,) became one with each other: (C, K)."""
+    assert game.weights is not None
+    owners = slice(0, 1) if shares(game) else slice(None)
+    counts = counts_of(signs[:, owners], K)  # (C, M, K)
+    index = one[:, None, None].expand(-1, counts.shape[1], 1)
+    moved = counts.gather(2, index)
+    without = counts.scatter(2, index, 0)
+    merged = without.unsqueeze(2) + moved.unsqueeze(3) * torch.eye(K, dtype=torch.int64, device=signs.device)
+    change = game.weights.log_evidence(merged) - game.weights.log_evidence(counts).unsqueeze(2)
+    return change.sum(1)

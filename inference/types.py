@@ -73,6 +73,7 @@ class State(NamedTuple):
     signs: Tensor  # (C, M, N) each agent's sign for each object
     private: Tensor  # (C, M, N) the last sample of each agent as a speaker; read by `speaker-sample` only
     beliefs: tuple[Belief, ...]  # one per agent
+    log_pi: Tensor | None = None  # (C, M, K) each agent's weights of the signs, where they are drawn
 
 
 class Info(NamedTuple):
@@ -84,4 +85,4 @@ class Info(NamedTuple):
     not_a_number: Tensor  # (C,) ratios that were NaN, and therefore rejections
     splits: Tensor  # (C,) steps of `inference.splits` that were accepted
     log_joint: Tensor  # (C,) log p(w, phi, z) of all agents, see `game.log_joint`
-    evidence: Tensor  # (C,) sum over agents of log p(z | w), phi integrated out
+    evidence: Tensor  # (C,) sum over agents of log p(z | w), phi integrated out; and log p(w) where pi is drawn

@@ -31,6 +31,8 @@ LIKELIHOODS = {
     "gaussian": Variant("models.likelihoods:Gaussian", "real values with one learned noise scale"),
     "identity": Variant("models.likelihoods:Identity", "no VAE: z is the observed feature vector (Inter-GMM)"),
 }
+# Names of priors of the signs' weights, which `models.weights` reads.
+WEIGHTS = ("uniform", "dirichlet:ALPHA", "sticks:ALPHA")
 MIXTURES = {
     "normal-wishart": Variant(
         "models.mixtures.normal_wishart:NormalWishart", "a full covariance per sign, conjugate Normal-Wishart prior"

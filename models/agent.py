@@ -25,6 +25,7 @@ from torch import Tensor
 from models import LIKELIHOODS, MIXTURES, NETWORKS, find
 from models.percepts import Percepts
 from models.randomness import global_draws_from
+from models.weights import sign_weights
 
 pyro.settings.set(module_local_params=True)
 
@@ -39,7 +40,7 @@ class Agent(PyroModule):
         shape: of one observation: (C, H, W) or (D,).
         signs: K, how many signs there are.
         latent: L; with the identity likelihood it must be D.
-        network, likelihood, mixture: names in the registry of `models`.
+        network, likelihood, mixture, weights: names in the registry of `models`.
         generator: initial weights are drawn from it.
         device: where the agent lives.
     """
@@ -53,6 +54,7 @@ class Agent(PyroModule):
         network: str = "mlp",
         likelihood: str = "bernoulli",
         mixture: str = "normal-wishart",
+        weights: str = "uniform",
         generator: torch.Generator,
         device: torch.device | str = "cpu",
     ) -> None:
@@ -67,7 +69,8 @@ class Agent(PyroModule):
         elif shape != (latent,):
             raise ValueError(f"z is the observation itself: L must be its length {shape}; it is {latent}")
         self.mixture = find(MIXTURES[mixture])(latent, device=device)
-        self.log_pi: Tensor
+        self.weights = sign_weights(weights)
+        self.log_pi: Tensor  # what the agent believes of them; the game writes here what it drew
         self.register_buffer("log_pi", torch.full((signs,), 1 / signs, dtype=torch.float64).log())
         self.to(device)
 
@@ -86,15 +89,19 @@ class Agent(PyroModule):
             x: observations (B, *shape) of the objects in `index`; None simulates them.
             objects: N, the size of the plate. With fewer in `index`, densities are scaled up to N.
             index: (B,) dataset indices; None is all of them.
-            signs: (N,) by dataset index, or None: a site "w" with prior pi.
+            signs: (N,) by dataset index, or None: a site "w" with prior pi; pi has sites of its own if it is
+                unknown and the components are not given either.
             components: phi, given, or None: sites of the mixture's. More or fewer than K are allowed if `signs`
                 are given too: before there are signs, the prior of z is one component.
         """
+        log_pi = self.log_pi
+        if components is None and signs is None and self.weights is not None:
+            log_pi = self.weights.site(self.signs, self.log_pi)
         if components is None:
             components = self.mixture.sites(self.signs, self.log_pi.device)
         with pyro.plate("objects", objects, subsample=index, device=self.log_pi.device) as ids:
             if signs is None:
-                w = pyro.sample("w", dist.Categorical(logits=self.log_pi))
+                w = pyro.sample("w", dist.Categorical(logits=log_pi))
             else:
                 w = signs[ids]
             z = pyro.sample("z", self.mixture.percept(components, w))

@@ -12,6 +12,7 @@ Notation: M agents, B objects, K signs.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
@@ -39,11 +40,13 @@ class Said(NamedTuple):
 @torch.no_grad()
 def say(agents: Sequence[Agent], components: Sequence[Any], views: Sequence[Tensor]) -> Said:
     """What the agents say of B objects: views, one an agent, (B, *shape)."""
-    log_pi = agents[0].log_pi
+    log_pi = torch.stack([agent.log_pi for agent in agents])
+    together = log_pi.logsumexp(0, keepdim=True) - math.log(len(agents))  # where agents differ, the mean of their pi
     tables = [
         agent.perceive(view, None).judge(own) for agent, own, view in zip(agents, components, views, strict=True)
     ]
-    laws = torch.stack([*tables, torch.stack(tables).sum(0)]).add(log_pi).softmax(-1)
+    logits = torch.stack([*tables, torch.stack(tables).sum(0)])
+    laws = (logits + torch.cat([log_pi, together]).unsqueeze(1)).softmax(-1)
     probability, signs = (part.numpy() for part in laws.max(-1))
     return Said(signs[:-1], probability[:-1], signs[-1], probability[-1])
 

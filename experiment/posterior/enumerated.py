@@ -112,6 +112,8 @@ def against_the_truth(run: Any, signs: NDArray[Any], K: int, names: Sequence[str
             raise UsageError(
                 f"--exact needs the evidence of signs, which --mixture {own.mixture}{who} has not in closed form"
             )
+    if config.weights != "uniform":
+        raise UsageError(f"--exact is for signs of known weights; the run has --weights {config.weights}")
     check_size(signs.shape[-1], K)
 
     import torch

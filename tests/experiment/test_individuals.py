@@ -98,7 +98,21 @@ def test_settings_that_exclude_each_other_are_both_named(flags, said, tmp_path, 
 
 def test_agents_that_differ_train_resume_and_are_looked_at(tmp_path, capsys):
     run = str(tmp_path / "run")
-    tiny = "--dataset digits --limit 60 --epochs 1 --rounds 1 --sweeps 6 --burn-in 2 --starts 1 --signs 4".split()
+    tiny = [
+        "--dataset",
+        "digits",
+        "--limit",
+        "60",
+        "--epochs",
+        "1",
+        "--rounds",
+        "1",
+        "--sweeps",
+        "6",
+        "--burn-in",
+        "2",
+    ]
+    tiny += ["--starts", "1", "--signs", "4"]
     own = ["--agent", "A: --network conv --latent-dim 3 --mixture student-t", "--agent", "B: --likelihood gaussian"]
     assert main(["train", *tiny, *own, "--run-dir", run]) == 0
     assert "unequal dimensions" in capsys.readouterr().err

@@ -24,6 +24,7 @@ from inference.rounds import Member, Progress, Schedule, member, streams_of
 from inference.starts import Start
 from models import MIXTURES, find
 from models.agent import Agent
+from models.priors import hyperparameters, read_prior
 from models.weights import sign_weights
 
 CHECKPOINT_FORMAT = 1
@@ -72,6 +73,11 @@ def load_objects(config: Config) -> tuple[Objects, Config]:
                 f"--likelihood identity takes {most} features at most, and agent {name} has {view.shape[1]}: "
                 "give --reduce, or --likelihood gaussian"
             )
+        try:
+            mixture = find(MIXTURES[own.mixture])
+            mixture(_latent(own, tuple(view.shape[1:])), **read_prior(own.prior))
+        except ValueError as error:
+            raise UsageError(f"--prior {own.prior}{individuals.who(config, name)}: {error}") from None
     return objects, config
 
 
@@ -79,6 +85,12 @@ def _check_models(config: Config) -> None:
     """UsageError for an agent's settings that exclude each other, whatever the objects are."""
     for name, own in individuals.each(config):
         who, mixture = individuals.who(config, name), find(MIXTURES[own.mixture])
+        takes = hyperparameters(mixture)
+        for one in read_prior(own.prior):
+            if one not in takes:
+                raise UsageError(
+                    f"--prior {own.prior}{who}: --mixture {own.mixture} has no {one}; it has {', '.join(takes)}"
+                )
         if mixture.needs_counts and own.likelihood != "identity":
             raise UsageError(
                 f"--mixture {own.mixture}{who} is for observed counts and needs --likelihood identity; it is "
@@ -223,6 +235,7 @@ def build_agent(own: Config, shape: tuple[int, ...], generator: torch.Generator,
         likelihood=own.likelihood,
         mixture=own.mixture,
         weights=own.weights,
+        prior=read_prior(own.prior),
         generator=generator,
         device=device,
     )

@@ -12,8 +12,9 @@ import difflib
 import json
 import math
 import tomllib
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from importlib import import_module
 from pathlib import Path
 from typing import Any
 
@@ -38,6 +39,14 @@ MOVABLE = ("data", "data-root", "download", "device", "tensorboard")
 
 # No whole number is larger, if nothing smaller is said: beyond it lie mistypings and the limits of int64.
 _MOST = 10**9
+
+# What reads a setting that is a small language of its own. ValueError says what it must be.
+_PARSERS = {
+    "acceptance": "inference.proposals:acceptance_rule",
+    "recursion": "inference.recursion:inner_length",
+    "weights": "models.weights:sign_weights",
+    "prior": "models.priors:read_prior",
+}
 
 # Names that one proposal of the recursive game may take: more are hours for a sweep of a thousand objects.
 _MOST_NAMES = 10**5
@@ -243,6 +252,13 @@ class Config:
     network: str = _setting("mlp", "text", "encoder and decoder", group="agents", choices=NETWORKS)
     likelihood: str = _setting("bernoulli", "text", "p(x | z)", group="agents", choices=LIKELIHOODS)
     mixture: str = _setting("normal-wishart", "text", "p(z | w)", group="agents", choices=MIXTURES)
+    prior: str = _setting(
+        "",
+        "text",
+        "hyperparameters of the mixture, as in W=0.5,beta=0.1: what each takes stands in docs/models.md; those that "
+        "are not given are its own defaults",
+        group="agents",
+    )
     latent_dim: int = _setting(
         12,
         "int",
@@ -553,29 +569,13 @@ def checked(name: str, value: Any, place: str) -> Any:
         raise UsageError(f"{place} must be finite; it is {value!r}")
     if rule["above"] is not None and value <= rule["above"]:
         raise UsageError(f"{place} must be more than {rule['above']}; it is {value}")
-    if (
-        name in ("acceptance", "recursion", "weights") and value != FIELDS[name].default
-    ):  # the check of others takes torch
+    if name in _PARSERS and value != FIELDS[name].default:  # a default need not wait for torch
+        module, _, parser = _PARSERS[name].partition(":")
         try:
-            _parser_of(name)(value)
+            getattr(import_module(module), parser)(value)
         except ValueError as error:
             raise UsageError(f"{place} {error}") from None
     return value
-
-
-def _parser_of(name: str) -> Callable[[str], Any]:
-    """What takes the text of a setting that is a small language of its own; its module imports torch."""
-    if name == "acceptance":
-        from inference.proposals import acceptance_rule
-
-        return acceptance_rule
-    if name == "weights":
-        from models.weights import sign_weights
-
-        return sign_weights
-    from inference.recursion import inner_length
-
-    return inner_length
 
 
 def _shortened(number: float) -> str:

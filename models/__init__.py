@@ -43,6 +43,9 @@ MIXTURES = {
     "student-t": Variant(
         "models.mixtures.student_t:StudentT", "heavy tails: Student-t with 5 degrees of freedom as a scale mixture"
     ),
+    "head-to-head": Variant(
+        "models.mixtures.head_to_head:HeadToHead", "categories of the agent's own, and signs that hang on them (H2H)"
+    ),
     "dirichlet": Variant(
         "models.mixtures.dirichlet:DirichletMultinomial", "counts: Dirichlet mixture of multinomials (Inter-DM)"
     ),

@@ -14,6 +14,7 @@ register networks there under equal names share the first one's tensors, and the
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 import pyro
@@ -41,6 +42,8 @@ class Agent(PyroModule):
         signs: K, how many signs there are.
         latent: L; with the identity likelihood it must be D.
         network, likelihood, mixture, weights: names in the registry of `models`.
+        prior: hyperparameters of the mixture, by the names of its constructor; a ValueError of the family names one
+            that is out of its range.
         generator: initial weights are drawn from it.
         device: where the agent lives.
     """
@@ -55,6 +58,7 @@ class Agent(PyroModule):
         likelihood: str = "bernoulli",
         mixture: str = "normal-wishart",
         weights: str = "uniform",
+        prior: Mapping[str, float] | None = None,
         generator: torch.Generator,
         device: torch.device | str = "cpu",
     ) -> None:
@@ -68,7 +72,7 @@ class Agent(PyroModule):
                 self.encoder, self.decoder = find(NETWORKS[network])(shape, latent)
         elif shape != (latent,):
             raise ValueError(f"z is the observation itself: L must be its length {shape}; it is {latent}")
-        self.mixture = find(MIXTURES[mixture])(latent, device=device)
+        self.mixture = find(MIXTURES[mixture])(latent, device=device, **(prior or {}))
         self.weights = sign_weights(weights)
         self.log_pi: Tensor  # what the agent believes of them; the game writes here what it drew
         self.register_buffer("log_pi", torch.full((signs,), 1 / signs, dtype=torch.float64).log())
@@ -101,7 +105,7 @@ class Agent(PyroModule):
             components = self.mixture.sites(self.signs, self.log_pi.device)
         with pyro.plate("objects", objects, subsample=index, device=self.log_pi.device) as ids:
             if signs is None:
-                w = pyro.sample("w", dist.Categorical(logits=log_pi))
+                w = pyro.sample("w", dist.Categorical(logits=self.mixture.names(components, log_pi)))
             else:
                 w = signs[ids]
             z = pyro.sample("z", self.mixture.percept(components, w))

@@ -63,7 +63,10 @@ class Family(ABC):
 
     @abstractmethod
     def table(self, features: Features, phi: Any) -> Tensor:
-        """log p(z_n | w_n = k, phi) of every object and sign: (..., N, K)."""
+        """log p(z_n | w_n = k, phi) of every object and sign, or log p(z_n, w_n = k | phi) if `names` are phi's own.
+
+        (..., N, K).
+        """
 
     @abstractmethod
     def redraw(self, generator: torch.Generator, features: Features, signs: Tensor, K: int, before: Any) -> Drawn:
@@ -104,6 +107,10 @@ class Family(ABC):
     @abstractmethod
     def sites(self, K: int, device: torch.device) -> Any:
         """phi as sample sites of the Pyro model that is being run."""
+
+    def names(self, phi: Any, log_pi: Tensor) -> Tensor:
+        """log p(w | phi), (K,): log pi, where signs are the parents of percepts."""
+        return log_pi
 
     @abstractmethod
     def percept(self, phi: Any, signs: Tensor) -> Any:

@@ -1,4 +1,4 @@
-"""Games whose weights of signs are drawn: the enumerated posterior with pi integrated out, and signs that are merged."""
+"""Games whose weights of signs are drawn: the posterior with pi integrated out, and signs that are merged."""
 
 from dataclasses import replace
 
@@ -27,7 +27,7 @@ GAMES = [
 
 
 def law_of_signs(weights, signs):
-    """p(w) of all sequences, signs with their names (A, N): by 200,000 draws of pi for sticks, exactly for Dirichlet."""
+    """log p(w) of sequences of signs (A, N), pi integrated out; what a sign is called matters to sticks."""
     counts = torch.nn.functional.one_hot(signs, K).sum(1)
     if isinstance(weights, Dirichlet):
         return weights.log_evidence(counts)
@@ -48,7 +48,7 @@ def rows(signs):
     return (signs * torch.tensor([27, 9, 3, 1])).sum(1).numpy()
 
 
-def final(game, sweeps=40, chains=6000):
+def final(game, sweeps=30, chains=3000):
     players = mixtures()
     start = init(players, generators(5), random_signs(chains, seed=5), K)
     return play(game, players, generators(5), start, sweeps)[0].signs
@@ -56,7 +56,7 @@ def final(game, sweeps=40, chains=6000):
 
 @pytest.mark.parametrize("game", GAMES, ids=lambda game: f"{game.mode} {game.weights} {game.split_merge}")
 def test_the_whole_game_has_the_posterior_with_weights_integrated_out(game):
-    found = np.bincount(rows(final(game, 10 if game.split_merge else 40)[:, 0]), minlength=81)
+    found = np.bincount(rows(final(game, 10 if game.split_merge else 30)[:, 0]), minlength=81)
     assert chi_square(found, enumerated(game.weights)) > ALPHA
 
 

@@ -27,8 +27,11 @@ PRIORS = {
     "student-t": WISHART | {"freedom": 3.7},
     "normal-gamma": WISHART | {"W": torch.tensor([0.4, 0.9], dtype=torch.float64)},
     "spherical": WISHART | {"W": 0.7},
+    "head-to-head": WISHART | {"categories": 4, "alpha": 0.7},
     "dirichlet": {"alpha": torch.tensor([0.7, 1.9], dtype=torch.float64)},
 }
+# How far a bound may lie below the evidence of four objects. Head-to-head has 4! equal modes and sees one.
+BELOW = {"student-t": 1.2, "head-to-head": 6.5}
 FAMILIES = sorted(MIXTURES)
 EXACT = [name for name in FAMILIES if find(MIXTURES[name]).exact_evidence]
 
@@ -38,18 +41,23 @@ def family(name):
 
 
 def signs_of(C, N=7):
-    """(C, N); sign 2 has no object in half of the chains."""
-    signs = torch.tensor([0, 1, 0, 1, 1, 0, 2][:N]).expand(C, N).clone()
-    signs[::2, signs[0] == 2] = 0
-    return signs
+    """(C, N); sign 2 has few objects, or none."""
+    return torch.tensor([0, 1, 0, 1, 1, 0, 0][:N]).expand(C, N).clone()
+
+
+def one_of(phi, c=0):
+    """The parameters of one chain."""
+    return type(phi)(*(part[c] for part in phi))
 
 
 def simulated(mixture, C, seed=0, N=7):
     """phi of C chains, signs (C, N), and percepts (C, N, L) that each chain has for itself."""
     phi = mixture.from_prior(stream(seed, "phi"), C, K)
-    signs = signs_of(C, N)
+    flat = torch.zeros(K, dtype=torch.float64).log_softmax(0)
+    laws = torch.stack([mixture.names(one_of(phi, c), flat) for c in range(C)]).softmax(-1)
+    signs = torch.multinomial(laws, N, replacement=True, generator=stream(seed, "w"))
     with global_draws_from(stream(seed, "z")):
-        each = [mixture.percept(type(phi)(*(part[c] for part in phi)), signs[c]).sample() for c in range(C)]
+        each = [mixture.percept(one_of(phi, c), signs[c]).sample() for c in range(C)]
     return phi, signs, torch.stack(each).double()
 
 
@@ -115,13 +123,14 @@ def test_wrong_redraws_do_not(name, wrong):
 def test_the_table_is_the_density_of_the_pyro_model(name):
     mixture, z = family(name), percepts_of(name)
     phi = mixture.from_prior(stream(2, "phi"), 1, K)
-    phi = type(phi)(*(part[0] for part in phi))
+    phi = one_of(phi)
     table = mixture.table(mixture.features(z), phi)
     assert table.dtype == torch.float64
     for k in range(K):
         law = mixture.percept(phi, torch.full((len(z),), k))
         assert law.batch_shape == (len(z),) and law.event_shape == (L,)
-        torch.testing.assert_close(table[:, k], law.log_prob(z), rtol=1e-9, atol=1e-9)
+        named = mixture.names(phi, torch.zeros(K, dtype=torch.float64))[k]
+        torch.testing.assert_close(table[:, k], law.log_prob(z) + named, rtol=1e-9, atol=1e-9)
 
 
 @pytest.mark.parametrize("name", FAMILIES)
@@ -150,7 +159,7 @@ def test_the_evidence_is_the_mean_likelihood_under_the_prior(name):
         assert z_test((likelihood - evidence - 0.4).exp().numpy(), torch.tensor(1.0).numpy()) < ALPHA
     else:
         truth = float(likelihood.logsumexp(0)) - torch.tensor(2e5).log().item()
-        assert truth - 1.2 < evidence < truth
+        assert truth - BELOW[name] < evidence < truth
 
 
 @pytest.mark.parametrize("name", FAMILIES)
@@ -158,7 +167,8 @@ def test_signs_without_objects_add_nothing_to_the_evidence(name):
     mixture = family(name)
     features, signs = mixture.features(percepts_of(name)), signs_of(1, 7)[:, [0, 1, 2, 3, 4, 5, 6, 0, 1]]
     few, many = (mixture.log_evidence(features, signs, K) for K in (3, 8))
-    torch.testing.assert_close(few, many)
+    if name != "head-to-head":  # whose evidence is of the signs too, and they are K
+        torch.testing.assert_close(few, many)
     belief = Percepts(percepts_of(name), mixture).redraw(stream(0, "redraw"), signs, 8)
     assert belief.table.shape == (1, 9, 8) and belief.table.isfinite().all() and belief.log_density.isfinite().all()
 
@@ -201,15 +211,18 @@ def test_a_group_is_divided_between_its_two_kinds(name):
 def test_imagined_percepts_have_the_signs_mean_and_covariance(name):
     mixture = family(name)
     phi = mixture.from_prior(stream(6, "phi"), 1, K)
-    phi = type(phi)(*(part[0] for part in phi))
+    phi = one_of(phi)
     signs = torch.full((40_000,), 1)
     assert torch.equal(mixture.imagine(stream(0, "x"), phi, signs[:3], 0.0), phi.mu[signs[:3]])
     drawn = mixture.imagine(stream(0, "x"), phi, signs, 1.0) - phi.mu[1]
     half = mixture.imagine(stream(0, "x"), phi, signs, 0.5) - phi.mu[1]
-    torch.testing.assert_close(half, drawn / 2)
+    if name == "head-to-head":  # draws are of fewer categories, too
+        assert float(half.norm(dim=1).mean()) < float(drawn.norm(dim=1).mean())
+    else:
+        torch.testing.assert_close(half, drawn / 2)
     counts = 100 if mixture.needs_counts else 1
     covariance = mixture.covariance(phi)[1] / counts
-    found = drawn.mT @ drawn / len(drawn)
+    found = drawn.T.cov()
     size = covariance.diagonal().mean()
     torch.testing.assert_close(found / size, covariance / size, rtol=0.15, atol=0.15)
 
@@ -219,7 +232,7 @@ def test_an_agent_learns_under_it(name):
     one = Agent((1, 6, 6), signs=K, latent=L, mixture=name, generator=stream(0, "A/init"))
     x = torch.rand(5, 1, 6, 6, generator=stream(0, "x"))
     phi = one.mixture.from_prior(stream(2, "phi"), 1, K)
-    phi = type(phi)(*(part[0] for part in phi))
+    phi = one_of(phi)
     from inference.svi import PartsELBO
 
     for signs, own in ((torch.tensor([0, 1, 2, 1, 0]), phi), (torch.zeros(5).long(), one.mixture.standard("cpu"))):

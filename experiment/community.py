@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
@@ -11,30 +12,39 @@ from typing import Any
 
 import torch
 
-from experiment.config import FIELDS, Config
+from experiment.config import FIELDS, Config, flag
 from experiment.data.objects import Objects, load
 from experiment.data.own import Files
 from experiment.data.reduced import reduced
 from experiment.errors import UsageError
 from experiment.graphs import Edges, meetings_of
 from experiment.names import agent_names
+from experiment.parts import parts_of
 from inference.game import Game
 from inference.meetings import Graph
 from inference.rounds import Member, Progress, Schedule, member, streams_of
 from inference.starts import Start
+from inference.svi import bound
+from models import FAMILIES, NETWORKS
 from models.agent import Agent
-from models.mixtures import Components
+from models.mixtures import Components, standard_normal
+from models.plugins import is_plugin
+from models.randomness import stream
 
 CHECKPOINT_FORMAT = 1
+
+# float32 holds no whole number beyond it for certain.
+_MOST_COUNTS = 2**24
 
 
 def load_objects(config: Config) -> tuple[Objects, Config]:
     """The objects, and the settings made to fit them (L is the number of features where z is the observation).
 
     Features are standardised, each by its own mean and spread over an agent's objects: the mixture's prior expects
-    percepts around zero. Then --reduce makes them fewer. Raises `UsageError` where network or likelihood
-    cannot take such objects.
+    percepts around zero. Then --reduce makes them fewer. Counts stay as they are. Raises `UsageError` where
+    network or likelihood cannot take such objects.
     """
+    likelihood = parts_of(config)["likelihood"]
     objects = load(
         config.dataset,
         data_root=config.data_root,
@@ -51,19 +61,22 @@ def load_objects(config: Config) -> tuple[Objects, Config]:
     if config.reduce is not None and not any(vectors):
         raise UsageError(f"--reduce is for features; the objects of {config.dataset} are images")
     if any(vectors):
-        if config.likelihood == "bernoulli":
+        if likelihood.needs_unit_interval:
             raise UsageError(
-                f"--likelihood bernoulli needs pixels in [0, 1]; the objects of {config.dataset} are feature vectors: "
-                "give gaussian or identity"
+                f"--likelihood {config.likelihood} needs pixels in [0, 1]; the objects of {config.dataset} are "
+                "feature vectors: give gaussian or identity"
             )
-        if config.likelihood != "identity" and config.network != "mlp":
+        if likelihood.has_network and config.network in NETWORKS and config.network != "mlp":
             raise UsageError(f"--network {config.network} needs images; the objects of {config.dataset} are vectors")
-        objects = replace(objects, views=_alike(_standardised, objects.views), checksum="")
+        if not likelihood.needs_counts:
+            objects = replace(objects, views=_alike(_standardised, objects.views), checksum="")
         if config.reduce is not None:
             few = partial(reduced, dimensions=config.reduce)
             objects = replace(objects, views=_alike(few, objects.views), checksum=objects.checksum)
         if all(vectors):
             config = replace(config, jitter=0.0)
+    if likelihood.needs_counts:
+        _check_counts(config, objects)
     if config.likelihood == "identity":
         if not all(vectors):
             raise UsageError(
@@ -77,7 +90,43 @@ def load_objects(config: Config) -> tuple[Objects, Config]:
                     "give --reduce, or --likelihood gaussian"
                 )
         config = replace(config, latent_dim=max(view.shape[1] for view in objects.views))
+    _rehearse(config, objects)
     return objects, config
+
+
+def _rehearse(config: Config, objects: Objects) -> None:
+    """UsageError if parts of the user's own cannot do with two objects what a run will do with all of them."""
+    own = [f"{flag(name)} {getattr(config, name)}" for name in FAMILIES if is_plugin(getattr(config, name))]
+    if not own:
+        return
+    place = f"{', '.join(own)}: a rehearsal with two objects failed"
+    for view in {tuple(view.shape[1:]): view for view in objects.views}.values():
+        x, generator = view[:2], stream(config.seed, "rehearsal")
+        try:
+            agent = build_agent(config, tuple(x.shape[1:]), generator, x.device)
+            signs = torch.zeros(len(x), dtype=torch.int64)
+            loss = bound(agent, x, generator, signs, standard_normal(agent.latent))
+            z = agent.perceive(x, generator).z
+            shapes = tuple(z.shape), tuple(agent.imagine(z).shape)
+        except Exception as error:  # whatever code of others may raise
+            told = " ".join(f"{type(error).__name__}: {error}".split())[:300]
+            raise UsageError(f"{place}: {told}") from error
+        if shapes != ((len(x), agent.latent), tuple(x.shape)):
+            raise UsageError(f"{place}: percepts and images of {tuple(x.shape)} have the shapes {shapes}")
+        if not math.isfinite(loss.total):
+            raise UsageError(f"{place}: the loss is {loss.total}")
+
+
+def _check_counts(config: Config, objects: Objects) -> None:
+    """UsageError naming the first number that is no count."""
+    place = f"--likelihood {config.likelihood} needs counts, whole numbers from 0 to {_MOST_COUNTS}"
+    for name, view in zip(agent_names(len(objects.views)), objects.views, strict=True):
+        if view.dim() != 2:
+            raise UsageError(f"{place}; the objects of {config.dataset} are images")
+        wrong = ((view < 0) | (view != view.round()) | (view > _MOST_COUNTS)).nonzero()
+        if len(wrong):
+            n, d = wrong[0].tolist()
+            raise UsageError(f"{place}; agent {name}'s [{n}, {d}] of {config.dataset} is {float(view[n, d]):g}")
 
 
 def files_of(config: Config) -> Files:
@@ -131,6 +180,7 @@ def schedule_of(config: Config) -> Schedule:
         lr=config.lr,
         jitter=config.jitter,
         keep_means=config.keep in ("all", "components"),
+        percept=config.percept,
     )
 
 
@@ -177,6 +227,8 @@ def build_agent(config: Config, shape: tuple[int, ...], generator: torch.Generat
         network=config.network,
         likelihood=config.likelihood,
         mixture=config.mixture,
+        guide=config.guide,
+        noise=config.noise,
         generator=generator,
         device=device,
     )

@@ -21,11 +21,12 @@ from experiment.data import own
 from experiment.data.objects import DATASETS
 from experiment.data.own_csv import HEADERS
 from experiment.data.views import LANGUAGE, View, entries, entry
-from experiment.errors import UsageError
+from experiment.errors import UntrustedError, UsageError
 from experiment.posterior.traces import KEPT
 from experiment.store import to_plain
-from inference import INNER_STARTS, LISTENER_STATES, MODES, RULES, STARTS
-from models import LIKELIHOODS, MIXTURES, NETWORKS
+from inference import INNER_STARTS, LISTENER_STATES, MODES, PERCEPTS, RULES, STARTS
+from models import FAMILIES, GUIDES, LIKELIHOODS, MIXTURES, NETWORKS
+from models.plugins import is_plugin, is_well_formed
 
 # The public reference's numbers for the modes.
 MODE_ALIASES = {"-1": "com", "0": "no-com", "1": "all"}
@@ -230,8 +231,26 @@ class Config:
         4, "int", "synthetic objects: how many features each has", group="objects", least=1, most=1_000
     )
     agents: int = _setting(2, "int", "how many agents there are (M)", group="agents", least=2, most=1_000)
-    network: str = _setting("mlp", "text", "encoder and decoder", group="agents", choices=NETWORKS)
+    network: str = _setting("mlp", "text", "encoder and decoder, f", group="agents", choices=NETWORKS)
     likelihood: str = _setting("bernoulli", "text", "p(x | z)", group="agents", choices=LIKELIHOODS)
+    noise: float = _setting(
+        0.2,
+        "float",
+        "--likelihood gaussian-fixed: standard deviation of what is seen around what is imagined; 0.2 of the range of "
+        "pixels is near what gaussian learns of digits, and of standardised features a fifth of their spread",
+        group="agents",
+        above=0,
+        most=1e3,
+    )
+    guide: str = _setting("diagonal", "text", "q(z | x)", group="agents", choices=GUIDES)
+    percept: str = _setting(
+        "draw",
+        "text",
+        "what the game is played on: draw: a draw of q(z | x) in each round; mean: its mean, which leaves out how "
+        "sure an agent is of what it sees, so that the game's posterior is another one",
+        group="agents",
+        choices=PERCEPTS,
+    )
     mixture: str = _setting("normal-wishart", "text", "p(z | w)", group="agents", choices=MIXTURES)
     latent_dim: int = _setting(
         12,
@@ -287,9 +306,12 @@ def key(name: str) -> str:
     return name.replace("_", "-")
 
 
-def resolve(flags: Mapping[str, Any], file: Path | None = None) -> Config:
-    """Defaults, then the file, then `flags` (field name -> text as typed, or a bool). Checks everything."""
-    return together(({} if file is None else read_file(file)) | from_flags(flags))
+def resolve(flags: Mapping[str, Any], file: Path | None = None, *, trust_plugins: bool = False) -> Config:
+    """Defaults, then the file, then `flags` (field name -> text as typed, or a bool). Checks everything.
+
+    trust_plugins: the file may name code of its own to run; without it that is an `UntrustedError`.
+    """
+    return together(({} if file is None else read_file(file, trust_plugins=trust_plugins)) | from_flags(flags))
 
 
 def from_flags(flags: Mapping[str, Any]) -> dict[str, Any]:
@@ -297,8 +319,12 @@ def from_flags(flags: Mapping[str, Any]) -> dict[str, Any]:
     return {name: checked(name, _from_text(name, typed), flag(name)) for name, typed in flags.items()}
 
 
-def from_table(table: Mapping[str, Any], place: str) -> dict[str, Any]:
-    """Settings by field name, each checked, of a TOML table by key; messages begin with `place`."""
+def from_table(table: Mapping[str, Any], place: str, *, trust_plugins: bool = False) -> dict[str, Any]:
+    """Settings by field name, each checked, of a TOML table by key; messages begin with `place`.
+
+    A name of code to be imported ("module:attribute") is refused unless `trust_plugins`: whoever wrote the file could
+    have anything run. On the command line the user has typed it.
+    """
     values = {}
     names = {key(name): name for name in FIELDS}
     for found, value in table.items():
@@ -307,7 +333,18 @@ def from_table(table: Mapping[str, Any], place: str) -> dict[str, Any]:
         name = names[found]
         where = f"{place}: {found}"
         values[name] = checked(name, _from_toml(name, value, where), where)
+        if not trust_plugins:
+            refuse_plugin(name, values[name], where)
     return values
+
+
+def refuse_plugin(name: str, value: Any, place: str) -> None:
+    """`UntrustedError` if the value of a field, from a file, names code to be imported."""
+    if name in FAMILIES and isinstance(value, str) and is_plugin(value):
+        raise UntrustedError(
+            f"{place} = {value} runs code that is not of this program: give --trust-plugins if you trust that and the "
+            "file"
+        )
 
 
 def together(values: Mapping[str, Any]) -> Config:
@@ -333,9 +370,9 @@ def _as_many_as_the_data(values: dict[str, Any]) -> dict[str, Any]:
     return found
 
 
-def read_file(file: Path) -> dict[str, Any]:
-    """The settings in a TOML file, by field name, each checked."""
-    return from_table(read_toml(file), f"--config {file}")
+def read_file(file: Path, *, trust_plugins: bool = False) -> dict[str, Any]:
+    """The settings in a TOML file, by field name, each checked. trust_plugins: as in `from_table`."""
+    return from_table(read_toml(file), f"--config {file}", trust_plugins=trust_plugins)
 
 
 def read_toml(file: Path) -> dict[str, Any]:
@@ -493,9 +530,14 @@ def checked(name: str, value: Any, place: str) -> Any:
     rule = FIELDS[name].metadata
     if name == "mode":
         value = MODE_ALIASES.get(value, value)
-    if rule["choices"] is not None and value not in rule["choices"]:
+    if name in FAMILIES and is_plugin(value):
+        if not is_well_formed(value):
+            raise UsageError(f"{place} {value!r} must be MODULE:NAME, such as my_module:MyClass")
+    elif rule["choices"] is not None and value not in rule["choices"]:
+        own = ", or MODULE:NAME of your own" if name in FAMILIES else ""
         raise UsageError(
-            f"{place} must be one of {', '.join(rule['choices'])}; it is {value!r}{suggestion(value, rule['choices'])}"
+            f"{place} must be one of {', '.join(rule['choices'])}{own}; it is {value!r}"
+            f"{suggestion(value, rule['choices'])}"
         )
     numbers = [value] if rule["kind"] in ("int", "float") else []
     if rule["most"] is not None and value > rule["most"]:
@@ -536,6 +578,7 @@ def _check_together(config: Config) -> None:
         raise UsageError(f"--views must have one entry per agent, {config.agents}; it has {len(config.views)}")
     _check_community(config)
     _check_data(config)
+    _check_agents(config)
     if config.burn_in >= config.sweeps:
         raise UsageError(
             f"--burn-in must be less than --sweeps = {config.sweeps}, so that draws are left; it is {config.burn_in}"
@@ -563,6 +606,32 @@ def _check_data(config: Config) -> None:
                 raise UsageError(f"{flag(name)} is for --dataset {kind}; --dataset is {config.dataset}")
     if config.channels == 2:
         raise UsageError("--channels must be 1 or 3; it is 2")
+
+
+def _check_agents(config: Config) -> None:
+    """Settings of a network where there is none, and of a likelihood that is another."""
+    if config.likelihood == "identity":
+        for name in ("network", "guide", "percept"):
+            if getattr(config, name) != FIELDS[name].default:
+                raise UsageError(
+                    f"{flag(name)} {getattr(config, name)} and --likelihood identity do not go together: there is no "
+                    "network, and the percept is the observation"
+                )
+    if config.noise != FIELDS["noise"].default and config.likelihood != "gaussian-fixed":
+        raise UsageError(
+            f"--noise is for --likelihood gaussian-fixed; --likelihood is {config.likelihood}, and --noise "
+            f"{config.noise:g}"
+        )
+    if config.likelihood == "multinomial":
+        if config.reduce is not None:
+            raise UsageError(
+                f"--reduce {config.reduce} and --likelihood multinomial do not go together: principal components are "
+                "no counts"
+            )
+        if config.network in NETWORKS and config.network != "mlp":
+            raise UsageError(
+                f"--network {config.network} and --likelihood multinomial do not go together: counts are no images"
+            )
 
 
 def _check_community(config: Config) -> None:

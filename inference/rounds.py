@@ -55,6 +55,7 @@ class Schedule:
     lr: float
     jitter: float = 0.0
     keep_means: bool = True  # in the traces
+    percept: str = "draw"  # or "mean": the game's target is then that of the means, whatever the guide's spread
 
     def sweeps_between(self) -> int:
         """Sweeps of a round that is not the last."""
@@ -131,7 +132,8 @@ def _round(game: Game, schedule: Schedule, members: Sequence[Member], progress: 
     number = progress.done
     for m, one in enumerate(members):
         _learn(one, m, number, schedule, progress, watcher)
-    players = [one.agent.perceive(one.x, one.streams["perceive"]) for one in members]
+    draw = schedule.percept == "draw"
+    players = [one.agent.perceive(one.x, one.streams["perceive"] if draw else None) for one in members]
     for one, player in zip(members, players, strict=True):
         # The last step of learning may have done what no loss has told of.
         if not player.z.isfinite().all():

@@ -29,11 +29,13 @@ NETWORKS = {
         "models.networks:mlp",
         "two dense layers of 512 units; any shape of input",
         "f = 3 dense layers each way",
+        "Kingma and Welling 2014, arXiv 1312.6114",
     ),
     "conv": Variant(
         "models.networks:conv",
         "two strided convolutions (32, 64) and a dense layer of 256",
         "f = 2 convolutions, 2 dense layers",
+        "LeCun et al. 1998, doi 10.1109/5.726791",
     ),
     "conv-large": Variant(
         "models.networks:conv_large",
@@ -43,7 +45,7 @@ NETWORKS = {
     ),
     "resnet": Variant(
         "models.residual:resnet",
-        "residual blocks, for colour images to 64 x 64, no pretraining; 2.0 M parameters at 28 x 28, 5.2 M at 64 x 64",
+        "residual blocks, for colour images to 64 x 64; 2.0 M parameters at 28 x 28, 5.2 M at 64 x 64",
         "f = 3 x [convolution, x + g(x)]",
         "He et al. 2016, arXiv 1603.05027; GroupNorm: Wu and He 2018, arXiv 1803.08494",
     ),

@@ -91,7 +91,9 @@ def distance(
     }
 
 
-def against_the_truth(run: Any, signs: NDArray[Any], K: int, names: Sequence[str]) -> dict[str, Any]:
+def against_the_truth(
+    run: Any, signs: NDArray[Any], K: int, names: Sequence[str], *, trust_plugins: bool = False
+) -> dict[str, Any]:
     """`distance` for each agent of an opened `store.RunFolder`: signs (C, D, M, N), names of the M agents.
 
     UsageError where the run's percepts are not its observations, or the problem is too large to list.
@@ -99,7 +101,7 @@ def against_the_truth(run: Any, signs: NDArray[Any], K: int, names: Sequence[str
     from experiment import store
     from experiment.config import resolve
 
-    config = resolve({}, run.file(store.CONFIG))
+    config = resolve({}, run.file(store.CONFIG), trust_plugins=trust_plugins)
     if config.likelihood != "identity":
         raise UsageError(
             f"--exact needs the percepts, and a run keeps none; with --likelihood {config.likelihood} they are draws "

@@ -15,6 +15,7 @@ import torch
 import cli
 from experiment import load_run, store
 from experiment.community import load_objects
+from experiment.comparison.grid import make
 from experiment.config import resolve
 from experiment.errors import UntrustedError, UsageError
 from experiment.parts import parts_of
@@ -87,11 +88,8 @@ def test_a_likelihood_typed_on_the_command_line_is_used_and_its_run_is_not_read_
     assert before == {file: file.read_bytes() for file in (here / "run").rglob("*") if file.is_file()}
     assert not (here / "other").exists()
 
-    trusted = [
-        ["diagnose", "run", "--no-plots"],
-        *(words for words in reading if words[0] not in ("diagnose", "report")),
-    ]
-    for arguments in trusted:
+    quick = [words for words in reading if words[0] in ("corpus", "name", "train")]
+    for arguments in [["diagnose", "run", "--no-plots"], *quick]:
         assert cli.main([*arguments, "--trust-plugins"]) == 0, capsys.readouterr().err
     assert (here / "was_imported").exists()
     assert load_run("run", trust_plugins=True).recall(0, draws=1)["A"].mean.shape == (1, 8, 8)
@@ -103,7 +101,15 @@ def test_a_grid_in_a_file_is_not_trusted_either(here: Path, capsys: pytest.Captu
         (here / "grid.toml").write_text(table)
         said = refused(["compare", "--config", "grid.toml", "--out", "out"], capsys)
         assert "plug_mine:Mine" in said and "--trust-plugins" in said
+        assert len(make(here / "grid.toml", trust_plugins=True).runs()) >= 5
     assert not (here / "was_imported").exists() and not (here / "out").exists()
+
+
+@pytest.mark.slow
+def test_a_grid_of_ones_own_runs_and_its_folder_is_not_trusted_either(
+    here: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    module(here, "plug_mine", MINE)
     words = ["--modes", "com", "--seeds", "0", "--", *SMALL, "--likelihood", "plug_mine:Mine"]
     assert cli.main(["compare", "--out", "out", *words]) == 0
     assert "plug_mine:Mine" in refused(["compare", "--out", "out"], capsys)
@@ -239,7 +245,7 @@ def test_agents_that_count_words_agree_on_topics(tmp_path: Path, capsys: pytest.
     np.savez(tmp_path / "words.npz", labels=kind, **views)
     code = cli.main([
         "train", "--dataset", "npz", "--data", str(tmp_path / "words.npz"), "--likelihood", "multinomial",
-        "--signs", "3", "--latent-dim", "2", "--epochs", "40", "--batch-size", "25", "--rounds", "2", "--starts", "2",
+        "--signs", "3", "--latent-dim", "2", "--epochs", "40", "--batch-size", "25", "--rounds", "0", "--starts", "2",
         "--sweeps", "8", "--burn-in", "2", "--run-dir", str(tmp_path / "run"),
     ])  # fmt: skip
     assert code == 0

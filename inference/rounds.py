@@ -12,6 +12,10 @@ at the end. Games between rounds are short, because percepts and beliefs teach e
 often; the last round's is played on, for draws of one posterior to look at. Those further sweeps draw from copies of
 the random streams and the next round does not start from them, so that R rounds are the beginning of R + 1.
 
+What is played on is a draw of q(z | x) for each object and round (`percept` = "draw"), so that an agent that is unsure
+of what it sees is unsure of its names too. On the means ("mean") the game samples p(w | means): another posterior, in
+which nothing of q's spread is left.
+
 `Progress` is all that the next round needs; `Played` is only for looking at.
 """
 

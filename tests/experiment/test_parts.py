@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -93,6 +94,21 @@ def test_a_likelihood_typed_on_the_command_line_is_used_and_its_run_is_not_read_
         assert cli.main([*arguments, "--trust-plugins"]) == 0, capsys.readouterr().err
     assert (here / "was_imported").exists()
     assert load_run("run", trust_plugins=True).recall(0, draws=1)["A"].mean.shape == (1, 8, 8)
+
+
+@pytest.mark.parametrize("command", [["recall"], ["report"], ["corpus"], ["train", "--resume"]])
+def test_settings_that_were_changed_behind_an_innocent_manifest_are_refused(
+    command: list[str], digits_run: Path, here: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    module(here, "plug_mine", MINE)
+    shutil.copytree(digits_run, here / "run")
+    file = here / "run" / store.CONFIG
+    text = file.read_text(encoding="utf-8")
+    for name, value in (("likelihood", "bernoulli"), ("guide", "diagonal"), ("mixture", "normal-wishart")):
+        assert f'{name} = "{value}"' in text
+        file.write_text(text.replace(f'{name} = "{value}"', f'{name} = "plug_mine:Mine"'), encoding="utf-8")
+        assert f"{name} = plug_mine:Mine" in refused([*command, "run"], capsys)
+    assert not (here / "was_imported").exists()
 
 
 def test_a_grid_in_a_file_is_not_trusted_either(here: Path, capsys: pytest.CaptureFixture[str]) -> None:

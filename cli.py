@@ -55,6 +55,7 @@ def build_parser() -> Parser:
         "--resume", metavar="RUN", help="go on with a run that stopped; only --rounds and --tensorboard may change"
     )
     train.add_argument("--config", metavar="FILE", help="TOML file of settings; flags beat it")
+    _add_trust(train, "the file of --config, or the run of --resume,")
     add_settings(train)
 
     diagnose = commands.add_parser(
@@ -199,10 +200,23 @@ def build_parser() -> Parser:
     comparison.add_argument("--threads", metavar="T", type=int, help="threads of each run (default: cores / jobs)")
     comparison.add_argument("--overwrite", action="store_true", help="replace runs in DIR that have other settings")
     comparison.add_argument("--json", action="store_true", help="print summary.json instead of the tables")
-    commands.add_parser("models", help="the variants that can be swapped", allow_abbrev=False)
+    _add_trust(comparison, "the file of --config, or the grid that DIR holds,")
+    for reading in (diagnose, naming, recall, corpus, report):
+        _add_trust(reading)
+    commands.add_parser(
+        "models", help="what agents can be made of, each with its formula and source", allow_abbrev=False
+    )
     data = commands.add_parser("data", help="the data sets that can be used, and how to get them", allow_abbrev=False)
     data.add_argument("--data-root", metavar="DIR", help="folder to look into")
     return parser
+
+
+def _add_trust(parser: argparse.ArgumentParser, what: str = "the run") -> None:
+    parser.add_argument(
+        "--trust-plugins",
+        action="store_true",
+        help=f"{what} may have code imported that it names as MODULE:NAME; without this it is refused",
+    )
 
 
 def parse(argv: Sequence[str]) -> argparse.Namespace:
@@ -279,13 +293,14 @@ def _train(arguments: argparse.Namespace, argv: Sequence[str]) -> int:
         refused = sorted(set(given) - {"rounds", "tensorboard"})
         if refused or arguments.config:
             raise UsageError(
-                "--resume goes on with the run's own settings; beside it only --rounds and --tensorboard may be given"
+                "--resume goes on with the run's own settings; beside it only --rounds, --tensorboard and "
+                "--trust-plugins may be given"
             )
         from experiment.run import resume
 
-        resume(Path(arguments.resume), command_line=argv, **given)
+        resume(Path(arguments.resume), command_line=argv, trust_plugins=arguments.trust_plugins, **given)
         return 0
-    config = resolve(given, None if arguments.config is None else Path(arguments.config))
+    config = resolve(given, _path(arguments.config), trust_plugins=arguments.trust_plugins)
     from experiment.run import train
 
     train(config, command_line=argv)
@@ -295,7 +310,13 @@ def _train(arguments: argparse.Namespace, argv: Sequence[str]) -> int:
 def _diagnose(arguments: argparse.Namespace, argv: Sequence[str]) -> int:
     from experiment.posterior.diagnose import diagnose
 
-    diagnose(Path(arguments.run), as_json=arguments.json, plots=arguments.plots, exact=arguments.exact)
+    diagnose(
+        Path(arguments.run),
+        as_json=arguments.json,
+        plots=arguments.plots,
+        exact=arguments.exact,
+        trust_plugins=arguments.trust_plugins,
+    )
     return 0
 
 
@@ -311,6 +332,7 @@ def _name(arguments: argparse.Namespace, argv: Sequence[str]) -> int:
         out=_path(arguments.out),
         form=arguments.format,
         as_json=arguments.json,
+        trust_plugins=arguments.trust_plugins,
     )
     return 0
 
@@ -325,6 +347,7 @@ def _recall(arguments: argparse.Namespace, argv: Sequence[str]) -> int:
         pairs=arguments.pairs,
         data_root=_path(arguments.data_root),
         as_json=arguments.json,
+        trust_plugins=arguments.trust_plugins,
     )
     return 0
 
@@ -332,14 +355,25 @@ def _recall(arguments: argparse.Namespace, argv: Sequence[str]) -> int:
 def _corpus(arguments: argparse.Namespace, argv: Sequence[str]) -> int:
     from experiment.meaning.corpus import corpus
 
-    corpus(Path(arguments.run), draws=arguments.draws, out=_path(arguments.out))
+    corpus(
+        Path(arguments.run),
+        draws=arguments.draws,
+        out=_path(arguments.out),
+        trust_plugins=arguments.trust_plugins,
+    )
     return 0
 
 
 def _report(arguments: argparse.Namespace, argv: Sequence[str]) -> int:
     from experiment.reporting.report import report
 
-    report(Path(arguments.run), out=_path(arguments.out), kind=arguments.map, data_root=_path(arguments.data_root))
+    report(
+        Path(arguments.run),
+        out=_path(arguments.out),
+        kind=arguments.map,
+        data_root=_path(arguments.data_root),
+        trust_plugins=arguments.trust_plugins,
+    )
     return 0
 
 
@@ -358,6 +392,7 @@ def _compare(arguments: argparse.Namespace, argv: Sequence[str]) -> int:
         threads=arguments.threads,
         overwrite=arguments.overwrite,
         as_json=arguments.json,
+        trust_plugins=arguments.trust_plugins,
     )
     return 0 if whole else 1
 
@@ -367,12 +402,16 @@ def _path(typed: str | None) -> Path | None:
 
 
 def _models(arguments: argparse.Namespace, argv: Sequence[str]) -> int:
-    from models import LIKELIHOODS, MIXTURES, NETWORKS
+    from experiment.config import FIELDS
+    from models import FAMILIES
 
-    for title, variants in (("network", NETWORKS), ("likelihood", LIKELIHOODS), ("mixture", MIXTURES)):
-        print(f"--{title}")
+    for family, variants in FAMILIES.items():
+        print(f"--{family}: {FIELDS[family].metadata['help']} (default: {FIELDS[family].default})")
         for name, variant in variants.items():
-            print(f"  {name:<16}{variant.description}")
+            print(f"  {name:<22}{variant.description}")
+            for line in filter(None, (variant.symbol, variant.source)):
+                print(f"  {'':<22}  {line}")
+    print(f"\nOf your own: --{', --'.join(FAMILIES)} MODULE:NAME, imported from this folder or Python's path.")
     return 0
 
 

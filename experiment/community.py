@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -12,19 +13,23 @@ from typing import Any
 import torch
 
 from experiment import individuals
-from experiment.config import FIELDS, Config
+from experiment.config import Config, flag
 from experiment.data.objects import Objects, load
 from experiment.data.own import Files
 from experiment.data.reduced import reduced
 from experiment.errors import UsageError
 from experiment.graphs import Edges, meetings_of
+from experiment.parts import check_parts, check_sight, fits, perceives_counts
 from inference.game import Game
 from inference.meetings import Graph
 from inference.rounds import Member, Progress, Schedule, member, streams_of
 from inference.starts import Start
-from models import MIXTURES, find
+from inference.svi import bound
+from models import FAMILIES
 from models.agent import Agent
-from models.priors import hyperparameters, read_prior
+from models.plugins import is_plugin
+from models.priors import read_prior
+from models.randomness import stream
 from models.weights import sign_weights
 
 CHECKPOINT_FORMAT = 1
@@ -34,10 +39,10 @@ def load_objects(config: Config) -> tuple[Objects, Config]:
     """The objects, and the settings made to fit them (L is the number of features where z is the observation).
 
     Features are standardised, each by its own mean and spread over an agent's objects: the mixture's prior expects
-    percepts around zero. Then --reduce makes them fewer. Raises `UsageError` where network or likelihood
-    cannot take such objects.
+    percepts around zero. Then --reduce makes them fewer. Counts stay as they are. Raises `UsageError` where
+    network or likelihood cannot take such objects.
     """
-    _check_models(config)
+    check_parts(config)
     objects = load(
         config.dataset,
         data_root=config.data_root,
@@ -55,8 +60,8 @@ def load_objects(config: Config) -> tuple[Objects, Config]:
         raise UsageError(f"--reduce is for features; the objects of {config.dataset} are images")
     kinds = []
     for (name, own), view in zip(individuals.each(config), objects.views, strict=True):
-        _check_sight(own, view, individuals.who(config, name), config.dataset)
-        kinds.append(_perceives_counts(own))
+        check_sight(own, view, name, individuals.who(config, name), config.dataset)
+        kinds.append(perceives_counts(own))
     if any(vectors):
         objects = replace(objects, views=_alike(_standardised, objects.views, kinds), checksum="")
         if config.reduce is not None:
@@ -67,66 +72,32 @@ def load_objects(config: Config) -> tuple[Objects, Config]:
     if all(own.likelihood == "identity" for _, own in individuals.each(config)):
         config = replace(config, latent_dim=max(view.shape[1] for view in objects.views))
     for (name, own), view in zip(individuals.each(config), objects.views, strict=True):
-        most = FIELDS["latent_dim"].metadata["most"]
-        if own.likelihood == "identity" and view.shape[1] > most:
-            raise UsageError(
-                f"--likelihood identity takes {most} features at most, and agent {name} has {view.shape[1]}: "
-                "give --reduce, or --likelihood gaussian"
-            )
-        try:
-            mixture = find(MIXTURES[own.mixture])
-            mixture(_latent(own, tuple(view.shape[1:])), **read_prior(own.prior))
-        except ValueError as error:
-            raise UsageError(f"--prior {own.prior}{individuals.who(config, name)}: {error}") from None
+        fits(own, _latent(own, tuple(view.shape[1:])), name, individuals.who(config, name))
+        _rehearse(own, view)
     return objects, config
 
 
-def _check_models(config: Config) -> None:
-    """UsageError for an agent's settings that exclude each other, whatever the objects are."""
-    for name, own in individuals.each(config):
-        who, mixture = individuals.who(config, name), find(MIXTURES[own.mixture])
-        takes = hyperparameters(mixture)
-        for one in read_prior(own.prior):
-            if one not in takes:
-                raise UsageError(
-                    f"--prior {own.prior}{who}: --mixture {own.mixture} has no {one}; it has {', '.join(takes)}"
-                )
-        if mixture.needs_counts and own.likelihood != "identity":
-            raise UsageError(
-                f"--mixture {own.mixture}{who} is for observed counts and needs --likelihood identity; it is "
-                f"{own.likelihood}"
-            )
-        if config.split_merge and not mixture.exact_evidence:
-            raise UsageError(
-                f"--split-merge {config.split_merge} needs the evidence of signs, which --mixture "
-                f"{own.mixture}{who} has not in closed form"
-            )
-
-
-def _check_sight(own: Config, view: torch.Tensor, who: str, dataset: str) -> None:
-    """UsageError where an agent with these settings cannot look at such observations."""
-    if view.dim() != 2:
-        if own.likelihood == "identity":
-            raise UsageError(f"--likelihood identity{who} needs feature vectors; the objects of {dataset} are images")
+def _rehearse(own: Config, view: torch.Tensor) -> None:
+    """UsageError if parts of the user's own cannot do with two objects what a run will do with all of them."""
+    parts = [f"{flag(name)} {getattr(own, name)}" for name in FAMILIES if is_plugin(getattr(own, name))]
+    if not parts:
         return
-    if own.likelihood == "bernoulli":
-        raise UsageError(
-            f"--likelihood bernoulli{who} needs pixels in [0, 1]; the objects of {dataset} are feature vectors: "
-            "give gaussian or identity"
-        )
-    if own.likelihood != "identity" and own.network != "mlp":
-        raise UsageError(f"--network {own.network}{who} needs images; the objects of {dataset} are vectors")
-    if _perceives_counts(own):
-        wrong = ~((view >= 0) & (view == view.round())).all(1)
-        if bool(wrong.any()):
-            raise UsageError(
-                f"--mixture {own.mixture}{who} needs counts, whole numbers of 0 or more; object "
-                f"{int(wrong.nonzero()[0])} of {dataset} has others"
-            )
-
-
-def _perceives_counts(own: Config) -> bool:
-    return bool(find(MIXTURES[own.mixture]).needs_counts)
+    place = f"{', '.join(parts)}: a rehearsal with two objects failed"
+    x, generator = view[:2], stream(own.seed, "rehearsal")
+    try:
+        agent = build_agent(own, tuple(x.shape[1:]), generator, x.device)
+        signs = torch.zeros(len(x), dtype=torch.int64)
+        loss = bound(agent, x, generator, signs, agent.mixture.standard(x.device))
+        player = agent.perceive(x, generator)
+        player.redraw(generator, signs.unsqueeze(0), own.signs)
+        shapes = tuple(player.z.shape), tuple(agent.imagine(player.z).shape)
+    except Exception as error:  # whatever code of others may raise
+        told = " ".join(f"{type(error).__name__}: {error}".split())[:300]
+        raise UsageError(f"{place}: {told}") from error
+    if shapes != ((len(x), agent.latent), tuple(x.shape)):
+        raise UsageError(f"{place}: percepts and images of {tuple(x.shape)} have the shapes {shapes}")
+    if not math.isfinite(loss.total):
+        raise UsageError(f"{place}: the loss is {loss.total}")
 
 
 def files_of(config: Config) -> Files:
@@ -188,6 +159,7 @@ def schedule_of(config: Config) -> Schedule:
         lr=config.lr,
         jitter=config.jitter,
         keep_means=config.keep in ("all", "components"),
+        percept=config.percept,
     )
 
 
@@ -234,8 +206,10 @@ def build_agent(own: Config, shape: tuple[int, ...], generator: torch.Generator,
         network=own.network,
         likelihood=own.likelihood,
         mixture=own.mixture,
+        guide=own.guide,
         weights=own.weights,
         prior=read_prior(own.prior),
+        noise=own.noise,
         generator=generator,
         device=device,
     )

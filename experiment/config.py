@@ -22,11 +22,12 @@ from experiment.data import own
 from experiment.data.objects import DATASETS
 from experiment.data.own_csv import HEADERS
 from experiment.data.views import LANGUAGE, View, entries, entry
-from experiment.errors import UsageError
+from experiment.errors import UntrustedError, UsageError
 from experiment.posterior.traces import KEPT
 from experiment.store import to_plain
-from inference import INNER_STARTS, LISTENER_STATES, MODES, RULES, STARTS
-from models import LIKELIHOODS, MIXTURES, NETWORKS
+from inference import INNER_STARTS, LISTENER_STATES, MODES, PERCEPTS, RULES, STARTS
+from models import FAMILIES, GUIDES, LIKELIHOODS, MIXTURES, NETWORKS
+from models.plugins import is_plugin, is_well_formed
 
 # Settings that agents have for themselves, see `experiment.individuals`: ((agent, ((field, value), ...)), ...).
 Own = tuple[tuple[str, tuple[tuple[str, Any], ...]], ...]
@@ -249,8 +250,26 @@ class Config:
         4, "int", "synthetic objects: how many features each has", group="objects", least=1, most=1_000
     )
     agents: int = _setting(2, "int", "how many agents there are (M)", group="agents", least=2, most=1_000)
-    network: str = _setting("mlp", "text", "encoder and decoder", group="agents", choices=NETWORKS)
+    network: str = _setting("mlp", "text", "encoder and decoder, f", group="agents", choices=NETWORKS)
     likelihood: str = _setting("bernoulli", "text", "p(x | z)", group="agents", choices=LIKELIHOODS)
+    noise: float = _setting(
+        0.2,
+        "float",
+        "--likelihood gaussian-fixed: standard deviation of what is seen around what is imagined; 0.2 of the range of "
+        "pixels is near what gaussian learns of digits, and of standardised features a fifth of their spread",
+        group="agents",
+        above=0,
+        most=1e3,
+    )
+    guide: str = _setting("diagonal", "text", "q(z | x)", group="agents", choices=GUIDES)
+    percept: str = _setting(
+        "draw",
+        "text",
+        "what the game is played on: draw: a draw of q(z | x) in each round; mean: its mean, which leaves out how "
+        "sure an agent is of what it sees, so that the game's posterior is another one",
+        group="agents",
+        choices=PERCEPTS,
+    )
     mixture: str = _setting("normal-wishart", "text", "p(z | w)", group="agents", choices=MIXTURES)
     prior: str = _setting(
         "",
@@ -319,9 +338,12 @@ def key(name: str) -> str:
     return name.replace("_", "-")
 
 
-def resolve(flags: Mapping[str, Any], file: Path | None = None) -> Config:
-    """Defaults, then the file, then `flags` (field name -> text as typed, or a bool). Checks everything."""
-    return together(({} if file is None else read_file(file)) | from_flags(flags))
+def resolve(flags: Mapping[str, Any], file: Path | None = None, *, trust_plugins: bool = False) -> Config:
+    """Defaults, then the file, then `flags` (field name -> text as typed, or a bool). Checks everything.
+
+    trust_plugins: the file may name code of its own to run; without it that is an `UntrustedError`.
+    """
+    return together(({} if file is None else read_file(file, trust_plugins=trust_plugins)) | from_flags(flags))
 
 
 def from_flags(flags: Mapping[str, Any]) -> dict[str, Any]:
@@ -329,29 +351,44 @@ def from_flags(flags: Mapping[str, Any]) -> dict[str, Any]:
     return {name: checked(name, _from_text(name, typed), flag(name)) for name, typed in flags.items()}
 
 
-def from_table(table: Mapping[str, Any], place: str) -> dict[str, Any]:
-    """Settings by field name, each checked, of a TOML table by key; messages begin with `place`."""
+def from_table(table: Mapping[str, Any], place: str, *, trust_plugins: bool = False) -> dict[str, Any]:
+    """Settings by field name, each checked, of a TOML table by key; messages begin with `place`.
+
+    A name of code to be imported ("module:attribute") is refused unless `trust_plugins`: whoever wrote the file could
+    have anything run. On the command line the user has typed it.
+    """
     values = {}
     names = {key(name): name for name in FIELDS}
     for found, value in table.items():
         if found == "agents" and isinstance(value, dict):
-            values.update(_agents_of(value, place))
+            values.update(_agents_of(value, place, trust_plugins))
             continue
         if found not in names or found == "agent":
             raise UsageError(f"{place}: unknown key {found!r}{suggestion(found, names)}")
         name = names[found]
         where = f"{place}: {found}"
         values[name] = checked(name, _from_toml(name, value, where), where)
+        if not trust_plugins:
+            refuse_plugin(name, values[name], where)
     return values
 
 
-def _agents_of(table: Mapping[str, Any], place: str) -> dict[str, Any]:
+def _agents_of(table: Mapping[str, Any], place: str, trust_plugins: bool) -> dict[str, Any]:
     """The settings in [agents] and [agents.NAME]."""
     from experiment import individuals
 
     tables = dict(table)
     count = {} if "count" not in tables else from_table({"agents": tables.pop("count")}, f"{place}, [agents]")
-    return count | {"agent": individuals.from_tables(tables, place)}
+    return count | {"agent": individuals.from_tables(tables, place, trust_plugins=trust_plugins)}
+
+
+def refuse_plugin(name: str, value: Any, place: str) -> None:
+    """`UntrustedError` if the value of a field, from a file, names code to be imported."""
+    if name in FAMILIES and isinstance(value, str) and is_plugin(value):
+        raise UntrustedError(
+            f"{place} = {value} runs code that is not of this program: give --trust-plugins if you trust that and the "
+            "file"
+        )
 
 
 def together(values: Mapping[str, Any]) -> Config:
@@ -377,9 +414,9 @@ def _as_many_as_the_data(values: dict[str, Any]) -> dict[str, Any]:
     return found
 
 
-def read_file(file: Path) -> dict[str, Any]:
-    """The settings in a TOML file, by field name, each checked."""
-    return from_table(read_toml(file), f"--config {file}")
+def read_file(file: Path, *, trust_plugins: bool = False) -> dict[str, Any]:
+    """The settings in a TOML file, by field name, each checked. trust_plugins: as in `from_table`."""
+    return from_table(read_toml(file), f"--config {file}", trust_plugins=trust_plugins)
 
 
 def read_toml(file: Path) -> dict[str, Any]:
@@ -556,9 +593,14 @@ def checked(name: str, value: Any, place: str) -> Any:
     rule = FIELDS[name].metadata
     if name == "mode":
         value = MODE_ALIASES.get(value, value)
-    if rule["choices"] is not None and value not in rule["choices"]:
+    if name in FAMILIES and is_plugin(value):
+        if not is_well_formed(value):
+            raise UsageError(f"{place} {value!r} must be MODULE:NAME, such as my_module:MyClass")
+    elif rule["choices"] is not None and value not in rule["choices"]:
+        own = ", or MODULE:NAME of your own" if name in FAMILIES else ""
         raise UsageError(
-            f"{place} must be one of {', '.join(rule['choices'])}; it is {value!r}{suggestion(value, rule['choices'])}"
+            f"{place} must be one of {', '.join(rule['choices'])}{own}; it is {value!r}"
+            f"{suggestion(value, rule['choices'])}"
         )
     numbers = [value] if rule["kind"] in ("int", "float") else []
     if rule["most"] is not None and value > rule["most"]:
@@ -589,10 +631,9 @@ def _check_together(config: Config) -> None:
         raise UsageError(f"--views must have one entry per agent, {config.agents}; it has {len(config.views)}")
     _check_community(config)
     _check_data(config)
-    if config.agent:
-        from experiment import individuals
+    from experiment import individuals
 
-        individuals.check(config)
+    individuals.check(config)
     if config.burn_in >= config.sweeps:
         raise UsageError(
             f"--burn-in must be less than --sweeps = {config.sweeps}, so that draws are left; it is {config.burn_in}"

@@ -1,10 +1,14 @@
-"""The two ways a run can end that are not a bug: bad input, and a run that could not go on."""
+"""The ways a run can end that are not a bug: bad input, and a run that could not go on."""
 
 from __future__ import annotations
 
 
 class UsageError(Exception):
     """Bad input: one line that names the flag, key, file or index. The command line exits with 2."""
+
+
+class UntrustedError(UsageError):
+    """A file names code to be imported, and the user has not said that it may be."""
 
 
 class RunError(Exception):

@@ -11,7 +11,7 @@ In a file a table [agents.NAME] says so; the number of agents, otherwise `agents
 from __future__ import annotations
 
 import shlex
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence, Set
 from dataclasses import replace
 from typing import Any
 
@@ -19,6 +19,7 @@ from experiment import config as settings
 from experiment.config import FIELDS, Config, Own
 from experiment.errors import UsageError
 from experiment.names import agent_names
+from models import NETWORKS
 
 # What an agent may have for itself: what it is made of, and how it learns.
 INDIVIDUAL = (
@@ -71,14 +72,14 @@ def from_flags(texts: Sequence[str]) -> Own:
     return _frozen(found)
 
 
-def from_tables(tables: Mapping[str, Any], place: str) -> Own:
-    """The value of the setting `agent` from tables [agents.NAME] of a file."""
+def from_tables(tables: Mapping[str, Any], place: str, *, trust_plugins: bool = False) -> Own:
+    """The value of the setting `agent` from tables [agents.NAME] of a file. trust_plugins: as in `config.resolve`."""
     found: dict[str, Mapping[str, Any]] = {}
     for name, table in tables.items():
         where = f"{place}, [agents.{name}]"
         if not isinstance(table, dict):
             raise UsageError(f"{place}: agents.{name} must be a table [agents.{name}], or count a whole number")
-        found[name] = settings.from_table(table, where)
+        found[name] = settings.from_table(table, where, trust_plugins=trust_plugins)
         _refuse_common({f"{where}: {settings.key(field)}": field for field in found[name]})
     return _frozen(found)
 
@@ -86,6 +87,14 @@ def from_tables(tables: Mapping[str, Any], place: str) -> Own:
 def to_tables(agent: Own) -> dict[str, dict[str, Any]]:
     """The reverse of `from_tables`."""
     return {name: {settings.key(field): value for field, value in own} for name, own in agent}
+
+
+def tables_of(made: Any) -> list[Mapping[str, Any]]:
+    """The tables of settings in a manifest: of all agents, and of each that has its own."""
+    if not isinstance(made, dict):
+        return []
+    own = made.get("agent")
+    return [made, *(table for table in (own.values() if isinstance(own, dict) else ()) if isinstance(table, dict))]
 
 
 def to_flags(config: Config) -> list[str]:
@@ -98,14 +107,43 @@ def to_flags(config: Config) -> list[str]:
 
 
 def check(config: Config) -> None:
-    """UsageError for settings of agents that there are not."""
+    """UsageError for settings of agents that there are not, and for settings that exclude each other."""
     names = agent_names(config.agents)
+    if config.reduce is not None and all(own.likelihood == "multinomial" for _, own in each(config)):
+        raise UsageError(
+            f"--reduce {config.reduce} and --likelihood multinomial do not go together: principal components are no "
+            "counts"
+        )
+    for name, own in each(config):
+        # What was said of all agents may be meant for the others.
+        said = FIELDS.keys() if not config.agent else dict(dict(config.agent).get(name, ())).keys()
+        changed = {field for field in said if getattr(own, field) != FIELDS[field].default}
+        _check_one(own, changed, who(config, name))
     for name, _ in config.agent:
         if name not in names:
             raise UsageError(
                 f"--agent {name!r} is none of the {config.agents} agents, {names[0]} to {names[-1]}: their names are "
                 "capital letters"
             )
+
+
+def _check_one(own: Config, changed: Set[str], who: str) -> None:
+    """Settings of a network where there is none, and of a likelihood that is another."""
+    for name in ("network", "guide", "percept"):
+        if own.likelihood == "identity" and name in changed:
+            raise UsageError(
+                f"{settings.flag(name)} {getattr(own, name)} and --likelihood identity{who} do not go together: there "
+                "is no network, and the percept is the observation"
+            )
+    if own.likelihood != "gaussian-fixed" and "noise" in changed:
+        raise UsageError(
+            f"--noise is for --likelihood gaussian-fixed; --likelihood{who} is {own.likelihood}, and --noise "
+            f"{own.noise:g}"
+        )
+    if own.likelihood == "multinomial" and "network" in changed and own.network in NETWORKS:
+        raise UsageError(
+            f"--network {own.network} and --likelihood multinomial{who} do not go together: counts are no images"
+        )
 
 
 def _refuse_common(given: Mapping[str, str]) -> None:

@@ -79,18 +79,20 @@ def resume(
     *,
     rounds: int | str | None = None,
     tensorboard: bool | None = None,
+    trust_plugins: bool = False,
     command_line: Sequence[str] = (),
     printer: Printer | None = None,
 ) -> dict[str, Any]:
     """Go on with the run in `path`, up to `rounds` rounds if that is given; returns its summary.
 
-    tensorboard: what to do from now on, if that is given.
+    tensorboard: what to do from now on, if that is given. trust_plugins: the run may have parts of agents imported
+    that are not of this program.
     """
     printer = printer or Printer()
     with RunFolder.open(path) as folder:
         given = {"rounds": rounds, "tensorboard": tensorboard}
         flags = {name: value for name, value in given.items() if value is not None}
-        config = settings.resolve(flags, folder.file(store.CONFIG))
+        config = settings.resolve(flags, folder.file(store.CONFIG), trust_plugins=trust_plugins)
         manifest = folder.read_manifest()
         _refuse_changes(config, manifest, folder)
         if config.tensorboard:

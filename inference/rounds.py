@@ -12,6 +12,10 @@ at the end. Games between rounds are short, because percepts and beliefs teach e
 often; the last round's is played on, for draws of one posterior to look at. Those further sweeps draw from copies of
 the random streams and the next round does not start from them, so that R rounds are the beginning of R + 1.
 
+What is played on is a draw of q(z | x) for each object and round (`percept` = "draw"), so that an agent that is unsure
+of what it sees is unsure of its names too. On the means ("mean") the game samples p(w | means): another posterior, in
+which nothing of q's spread is left.
+
 `Progress` is all that the next round needs; `Played` is only for looking at.
 """
 
@@ -54,6 +58,7 @@ class Schedule:
     lr: float
     jitter: float = 0.0
     keep_means: bool = True  # in the traces
+    percept: str = "draw"  # or "mean": the game's target is then that of the means, whatever the guide's spread
 
     def sweeps_between(self) -> int:
         """Sweeps of a round that is not the last."""
@@ -69,6 +74,11 @@ class Member:
     x: Tensor
     learner: Learner
     streams: dict[str, torch.Generator]
+    percept: str = "draw"  # or "mean", see `Schedule`
+
+    def perceive(self) -> Percepts:
+        """Its percepts for the next game."""
+        return self.agent.perceive(self.x, self.streams["perceive"] if self.percept == "draw" else None)
 
 
 @dataclass
@@ -110,7 +120,7 @@ def member(name: str, agent: Agent, x: Tensor, streams: dict[str, torch.Generato
     learner = Learner(
         agent, x, streams["learn"], batch_size=schedule.batch_size, lr=schedule.lr, jitter=schedule.jitter
     )
-    return Member(name, agent, x, learner, streams)
+    return Member(name, agent, x, learner, streams, schedule.percept)
 
 
 def streams_of(seed: int, name: str, device: torch.device | str) -> dict[str, torch.Generator]:
@@ -130,7 +140,7 @@ def _round(game: Game, schedule: Schedule, members: Sequence[Member], progress: 
     number = progress.done
     for m, one in enumerate(members):
         _learn(one, m, number, schedule, progress, watcher)
-    players = [one.agent.perceive(one.x, one.streams["perceive"]) for one in members]
+    players = [one.perceive() for one in members]
     for one, player in zip(members, players, strict=True):
         # The last step of learning may have done what no loss has told of.
         if not player.z.isfinite().all():

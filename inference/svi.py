@@ -4,8 +4,8 @@ The bound is Pyro's TraceMeanField_ELBO of `Agent.model` and `Agent.guide`,
 
     log p(x) >= E_q[log p(x | z)] - KL(q(z | x) || N(mu_w, Lambda_w^-1)),
 
-with w the agent's own sign for the object, by dataset index. The KL of a diagonal Gaussian from a full one is in
-closed form. The scale is the same in every round: nats per object, whatever the batch size.
+with w the agent's own sign for the object, by dataset index. The KL of a Gaussian, diagonal or full, from a full one
+is in closed form. The scale is the same in every round: nats per object, whatever the batch size.
 """
 
 from __future__ import annotations
@@ -127,8 +127,8 @@ class Learner:
     @torch.no_grad()
     def _is_finite(self, x: Tensor) -> bool:
         """Whether the networks' outputs for x are numbers at all."""
-        loc, scale = self.agent.encoder(x)
-        outputs = (loc, scale, self.agent.decoder(loc))
+        loc, spread = self.agent.encode(x)
+        outputs = (loc, spread, self.agent.decoder(loc))
         return all(bool(output.isfinite().all()) for output in outputs)
 
 

@@ -1,53 +1,185 @@
-"""What an agent is: networks, likelihoods and mixtures, and the Pyro model and guide that join them.
+"""What an agent is: networks, likelihoods, guides and mixtures, and the Pyro model and guide that join them.
 
-This file is the registry: a name on the command line, where its builder lives, and one line for users. It
+This file is the registry: a name on the command line, where its builder lives, and what there is to say of it. It
 imports none of them, so that `--help` need not wait for torch; `find` does, when a run is built. Adding a
-variant is one class (or one file) and one line here.
+variant is one class (or one file) and one line here. What is in no registry is given as "module:attribute"
+(`models.plugins`).
 """
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from importlib import import_module
 from typing import Any, NamedTuple
 
+from models.plugins import is_plugin, load_plugin
+
 
 class Variant(NamedTuple):
-    """A thing that can be swapped: `place` is "module:attribute"."""
+    """A thing that can be swapped: `place` is "module:attribute"; `symbol` its formula; `source` who it is of."""
 
     place: str
     description: str
+    symbol: str = ""
+    source: str = ""
 
 
 NETWORKS = {
-    "mlp": Variant("models.networks:mlp", "two dense layers of 512 units; any shape of input"),
-    "conv": Variant("models.networks:conv", "two strided convolutions (32, 64) and a dense layer of 256"),
+    "mlp": Variant(
+        "models.networks:mlp",
+        "two dense layers of 512 units; any shape of input",
+        "f = 3 dense layers each way",
+        "Kingma and Welling 2014, arXiv 1312.6114",
+    ),
+    "conv": Variant(
+        "models.networks:conv",
+        "two strided convolutions (32, 64) and a dense layer of 256",
+        "f = 2 convolutions, 2 dense layers",
+        "LeCun et al. 1998, doi 10.1109/5.726791",
+    ),
     "conv-large": Variant(
         "models.networks:conv_large",
         "the reference's net: strided convolutions 64, 128, 256, a dense layer of 1024, mirrored decoder",
+        "f = 3 convolutions, 2 dense layers",
+        "Taniguchi et al. 2023, arXiv 2205.12392",
+    ),
+    "resnet": Variant(
+        "models.residual:resnet",
+        "residual blocks, for colour images to 64 x 64; 2.0 M parameters at 28 x 28, 5.2 M at 64 x 64",
+        "f = 3 x [convolution, x + g(x)]",
+        "He et al. 2016, arXiv 1603.05027; GroupNorm: Wu and He 2018, arXiv 1803.08494",
     ),
 }
 LIKELIHOODS = {
-    "bernoulli": Variant("models.likelihoods:Bernoulli", "pixels in [0, 1]; grey values are soft targets"),
-    "gaussian": Variant("models.likelihoods:Gaussian", "real values with one learned noise scale"),
-    "identity": Variant("models.likelihoods:Identity", "no VAE: z is the observed feature vector (Inter-GMM)"),
+    "bernoulli": Variant(
+        "models.likelihoods:Bernoulli",
+        "pixels in [0, 1]; grey values are soft targets",
+        "x ~ Bernoulli(sigmoid f(z))",
+        "Kingma and Welling 2014, arXiv 1312.6114",
+    ),
+    "continuous-bernoulli": Variant(
+        "models.likelihoods:ContinuousPixels",
+        "pixels in [0, 1] as continuous values, normalised",
+        "x ~ CB(sigmoid f(z))",
+        "Loaiza-Ganem and Cunningham 2019, arXiv 1907.06845",
+    ),
+    "gaussian": Variant(
+        "models.likelihoods:Gaussian",
+        "real values with one learned noise scale",
+        "x ~ Normal(f(z), s^2), s learned",
+        "Rybkin, Daniilidis and Levine 2021, arXiv 2006.13202",
+    ),
+    "gaussian-fixed": Variant(
+        "models.likelihoods:FixedGaussian",
+        "real values with the noise scale of --noise",
+        "x ~ Normal(f(z), S^2), S given",
+        "Kingma and Welling 2014, arXiv 1312.6114",
+    ),
+    "multinomial": Variant(
+        "models.likelihoods:Multinomial",
+        "counts, such as words; each object's total is given",
+        "x ~ Multinomial(sum x, softmax f(z))",
+        "Miao, Yu and Blunsom 2016, arXiv 1511.06038",
+    ),
+    "identity": Variant(
+        "models.likelihoods:Identity",
+        "no VAE: z is the observed feature vector (Inter-GMM)",
+        "x = z",
+        "Hagiwara et al. 2019, doi 10.3389/frobt.2019.00134",
+    ),
+}
+GUIDES = {
+    "diagonal": Variant(
+        "models.guides:Diagonal",
+        "a percept's dimensions are independent given what is seen",
+        "z | x ~ Normal(m(x), diag s(x)^2)",
+        "Kingma and Welling 2014, arXiv 1312.6114",
+    ),
+    "full": Variant(
+        "models.guides:Full",
+        "a percept's dimensions may be uncertain together",
+        "z | x ~ Normal(m(x), T(x) T(x)^T)",
+        "Kingma and Welling 2019, arXiv 1906.02691, section 2.5.1",
+    ),
 }
 # Names of priors of the signs' weights, which `models.weights` reads.
 WEIGHTS = ("uniform", "dirichlet:ALPHA", "sticks:ALPHA")
 MIXTURES = {
     "normal-wishart": Variant(
-        "models.mixtures.normal_wishart:NormalWishart", "a full covariance per sign, conjugate Normal-Wishart prior"
+        "models.mixtures.normal_wishart:NormalWishart",
+        "a full covariance per sign, conjugate Normal-Wishart prior",
+        "z | w=k ~ Normal(mu_k, Lambda_k^-1)",
+        "Bishop 2006, section 10.2; Murphy 2007",
     ),
-    "normal-gamma": Variant("models.mixtures.axis_aligned:NormalGamma", "a variance per sign and dimension"),
-    "spherical": Variant("models.mixtures.axis_aligned:Spherical", "a variance per sign"),
-    "tied": Variant("models.mixtures.tied:Tied", "one full covariance for all signs, Wishart prior"),
+    "normal-gamma": Variant(
+        "models.mixtures.axis_aligned:NormalGamma",
+        "a variance per sign and dimension",
+        "z | w=k ~ Normal(mu_k, diag lambda_k^-1)",
+        "Bishop 2006, section 2.3.6",
+    ),
+    "spherical": Variant(
+        "models.mixtures.axis_aligned:Spherical",
+        "a variance per sign",
+        "z | w=k ~ Normal(mu_k, I / lambda_k)",
+        "Bishop 2006, section 2.3.6",
+    ),
+    "tied": Variant(
+        "models.mixtures.tied:Tied",
+        "one full covariance for all signs, Wishart prior",
+        "z | w=k ~ Normal(mu_k, Lambda^-1)",
+        "Bishop 2006, section 4.2.2",
+    ),
     "student-t": Variant(
-        "models.mixtures.student_t:StudentT", "heavy tails: Student-t with 5 degrees of freedom as a scale mixture"
+        "models.mixtures.student_t:StudentT",
+        "heavy tails as a scale mixture; 5 degrees of freedom",
+        "z | w=k ~ Normal(mu_k, (u Lambda_k)^-1), u ~ Gamma",
+        "Peel and McLachlan 2000, doi 10.1023/A:1008981510081",
     ),
     "head-to-head": Variant(
-        "models.mixtures.head_to_head:HeadToHead", "categories of the agent's own, and signs that hang on them (H2H)"
+        "models.mixtures.head_to_head:HeadToHead",
+        "categories of the agent's own; signs hang on them",
+        "z | c ~ Normal(mu_c, Lambda_c^-1), w | c ~ theta_c",
+        "Furukawa et al. 2022, doi 10.1109/ICDL53763.2022.9962189",
     ),
     "dirichlet": Variant(
-        "models.mixtures.dirichlet:DirichletMultinomial", "counts: Dirichlet mixture of multinomials (Inter-DM)"
+        "models.mixtures.dirichlet:DirichletMultinomial",
+        "counts: a Dirichlet mixture of multinomials (Inter-DM)",
+        "z | w=k ~ Multinomial(sum z, theta_k)",
+        "Hagiwara et al. 2019, doi 10.3389/frobt.2019.00134",
+    ),
+}
+
+# What can be swapped, by the name of its setting, and what a thing of one's own must have to take part.
+FAMILIES: Mapping[str, Mapping[str, Variant]] = {
+    "network": NETWORKS,
+    "likelihood": LIKELIHOODS,
+    "guide": GUIDES,
+    "mixture": MIXTURES,
+}
+NEEDS: Mapping[str, tuple[str, ...]] = {
+    "network": (),
+    "likelihood": ("forward", "mean", "encoded", "has_network", "needs_unit_interval", "needs_counts", "takes"),
+    "guide": ("forward", "law", "moved"),
+    "mixture": (
+        "Parameters",
+        "features",
+        "table",
+        "redraw",
+        "from_prior",
+        "log_density",
+        "log_evidence",
+        "merge_gain",
+        "divide",
+        "sites",
+        "percept",
+        "names",
+        "standard",
+        "imagine",
+        "place",
+        "covariance",
+        "shapes",
+        "needs_counts",
+        "exact_evidence",
     ),
 }
 
@@ -56,3 +188,8 @@ def find(variant: Variant) -> Any:
     """The builder that `variant` names."""
     module, _, attribute = variant.place.partition(":")
     return getattr(import_module(module), attribute)
+
+
+def chosen(family: str, name: str) -> Any:
+    """The builder called `name` in a family: one of the registry, or "module:attribute" (PluginError)."""
+    return load_plugin(name, NEEDS[family]) if is_plugin(name) else find(FAMILIES[family][name])

@@ -23,7 +23,7 @@ import torch
 from pyro.nn import PyroModule
 from torch import Tensor
 
-from models import LIKELIHOODS, MIXTURES, NETWORKS, find
+from models import chosen
 from models.percepts import Percepts
 from models.randomness import global_draws_from
 from models.weights import sign_weights
@@ -41,9 +41,11 @@ class Agent(PyroModule):
         shape: of one observation: (C, H, W) or (D,).
         signs: K, how many signs there are.
         latent: L; with the identity likelihood it must be D.
-        network, likelihood, mixture, weights: names in the registry of `models`.
+        network, likelihood, mixture, guide: names in the registry of `models`, or "module:attribute".
+        weights: the prior of the signs' weights, as `models.weights` reads it.
         prior: hyperparameters of the mixture, by the names of its constructor; a ValueError of the family names one
             that is out of its range.
+        noise: standard deviation of observations, for the likelihoods that take it from outside.
         generator: initial weights are drawn from it.
         device: where the agent lives.
     """
@@ -59,6 +61,8 @@ class Agent(PyroModule):
         mixture: str = "normal-wishart",
         weights: str = "uniform",
         prior: Mapping[str, float] | None = None,
+        guide: str = "diagonal",
+        noise: float = 0.2,
         generator: torch.Generator,
         device: torch.device | str = "cpu",
     ) -> None:
@@ -66,13 +70,15 @@ class Agent(PyroModule):
         self.shape = shape
         self.latent = latent
         self.signs = signs
-        self.likelihood = find(LIKELIHOODS[likelihood])()
+        kind = chosen("likelihood", likelihood)
+        self.likelihood = kind(**{name: value for name, value in (("noise", noise),) if name in kind.takes})
+        self._guide = chosen("guide", guide)
         if self.likelihood.has_network:
             with global_draws_from(generator):
-                self.encoder, self.decoder = find(NETWORKS[network])(shape, latent)
+                self.encoder, self.decoder = chosen("network", network)(shape, latent, self._guide)
         elif shape != (latent,):
             raise ValueError(f"z is the observation itself: L must be its length {shape}; it is {latent}")
-        self.mixture = find(MIXTURES[mixture])(latent, device=device, **(prior or {}))
+        self.mixture = chosen("mixture", mixture)(latent, device=device, **(prior or {}))
         self.weights = sign_weights(weights)
         self.log_pi: Tensor  # what the agent believes of them; the game writes here what it drew
         self.register_buffer("log_pi", torch.full((signs,), 1 / signs, dtype=torch.float64).log())
@@ -121,12 +127,17 @@ class Agent(PyroModule):
         components: Any = None,
     ) -> Tensor:
         """q(z | x), with the signature of `model`; what is held fixed there is not needed here."""
-        loc, scale = self.encoder(x)
+        loc, spread = self.encode(x)
         with pyro.plate("objects", objects, subsample=index, device=self.log_pi.device):
-            return pyro.sample("z", dist.Normal(loc.double(), scale.double()).to_event(1))
+            return pyro.sample("z", self._guide.law(loc.double(), spread.double()))
 
     def _observation(self, z: Tensor) -> Any:
         return self.likelihood(self.decoder(z.float()) if self.likelihood.has_network else z)
+
+    def encode(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        """The encoder's loc (B, L) and spread (see `models.guides`) for observations x (B, *shape)."""
+        found: tuple[Tensor, Tensor] = self.encoder(self.likelihood.encoded(x))
+        return found
 
     # -- what the rest of the program asks -----------------------------------------------------------
 
@@ -135,11 +146,12 @@ class Agent(PyroModule):
         """Percepts of all observations x (N, *shape): a draw from q(z | x), or its mean if no generator."""
         if not self.likelihood.has_network:
             return Percepts(x, self.mixture)
-        parts = [self.encoder(chunk) for chunk in x.split(_CHUNK)]
+        parts = [self.encode(chunk) for chunk in x.split(_CHUNK)]
         z = torch.cat([loc for loc, _ in parts]).double()
         if generator is not None:
-            scale = torch.cat([scale for _, scale in parts]).double()
-            z = z + scale * torch.randn(z.shape, generator=generator, dtype=z.dtype, device=z.device)
+            spread = torch.cat([spread for _, spread in parts]).double()
+            noise = torch.randn(z.shape, generator=generator, dtype=z.dtype, device=z.device)
+            z = self._guide.moved(z, spread, noise)
         return Percepts(z, self.mixture)
 
     @torch.no_grad()

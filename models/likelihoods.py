@@ -1,20 +1,57 @@
 """p(x | z): what the decoder's output says about an observation.
 
 A likelihood is a module called with the decoder's output (B, *shape); it returns a Pyro distribution whose
-event is one observation, so that the plate over objects is its only batch dimension.
+event is one observation, so that the plate over objects is its only batch dimension. To write one, derive a class
+from `Likelihood`, name it in the registry of `models`, or give it on the command line as
+`--likelihood my_module:MyLikelihood`.
 """
 
 from __future__ import annotations
+
+import math
+from typing import Any, ClassVar
 
 import pyro.distributions as dist
 import torch
 from torch import Tensor, nn
 
+from models.continuous_bernoulli import ContinuousBernoulli
+
 # A noise scale that falls to zero would buy unbounded density by copying the training data.
 _LOG_NOISE_BOUNDS = (-4.0, 2.0)
 
+# How many counts an object has that is simulated and not observed: the model says nothing about it.
+SIMULATED_TOTAL = 100
 
-class Bernoulli(nn.Module):
+
+class Likelihood(nn.Module):
+    """What all share. A subclass has `forward` and `mean`, and says what it needs of the data.
+
+    needs_unit_interval: observations are images with pixels in [0, 1].
+    needs_counts: observations are vectors of whole numbers, 0 or more; nothing standardises or reduces them.
+    has_network: z is another thing than the observation, and networks go from one to the other.
+    takes: names of settings that the constructor is given, by keyword.
+    """
+
+    needs_unit_interval: ClassVar[bool] = False
+    needs_counts: ClassVar[bool] = False
+    has_network: ClassVar[bool] = True
+    takes: ClassVar[tuple[str, ...]] = ()
+
+    def forward(self, output: Tensor) -> Any:
+        """The Pyro distribution of observations, given the decoder's output (B, *shape)."""
+        raise NotImplementedError(f"{type(self).__name__} has no forward")
+
+    def mean(self, output: Tensor) -> Tensor:
+        """The expected observation, (B, *shape): what recall shows."""
+        raise NotImplementedError(f"{type(self).__name__} has no mean")
+
+    def encoded(self, x: Tensor) -> Tensor:
+        """What the encoder is given of observations x (B, *shape); of the same shape."""
+        return x
+
+
+class Bernoulli(Likelihood):
     """Pixels in [0, 1] as Bernoulli means; the decoder gives logits.
 
     Grey pixels are soft targets: the log density is the cross-entropy between the pixel's grey value and the
@@ -24,7 +61,6 @@ class Bernoulli(nn.Module):
     """
 
     needs_unit_interval = True
-    has_network = True
 
     def forward(self, output: Tensor) -> dist.TorchDistribution:
         return dist.Bernoulli(logits=output, validate_args=False).to_event(output.dim() - 1)
@@ -34,11 +70,25 @@ class Bernoulli(nn.Module):
         return torch.sigmoid(output)
 
 
-class Gaussian(nn.Module):
-    """Real-valued observations: the decoder gives means, and one noise scale is learned for all of them."""
+class ContinuousPixels(Likelihood):
+    """Pixels in [0, 1] as continuous values: a density that is normalised, unlike that of soft targets.
 
-    needs_unit_interval = False
-    has_network = True
+    The decoder gives logits (Loaiza-Ganem and Cunningham 2019). The expected pixel is the distribution's mean, which
+    is greyer than the sigmoid of the logit.
+    """
+
+    needs_unit_interval = True
+
+    def forward(self, output: Tensor) -> dist.TorchDistribution:
+        return ContinuousBernoulli(output).to_event(output.dim() - 1)
+
+    def mean(self, output: Tensor) -> Tensor:
+        """The expected observation."""
+        return ContinuousBernoulli(output, validate_args=False).mean
+
+
+class Gaussian(Likelihood):
+    """Real-valued observations: the decoder gives means, and one noise scale is learned for all of them."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -53,10 +103,63 @@ class Gaussian(nn.Module):
         return output
 
 
-class Identity(nn.Module):
+class FixedGaussian(Likelihood):
+    """Real-valued observations with noise of one fixed standard deviation, in units of the observation.
+
+    Raises:
+        ValueError: the noise is not a positive number.
+    """
+
+    takes = ("noise",)
+
+    def __init__(self, noise: float) -> None:
+        super().__init__()
+        if not (noise > 0 and math.isfinite(noise)):
+            raise ValueError(f"the noise must be positive and finite; it is {noise}")
+        self.noise = noise
+
+    def forward(self, output: Tensor) -> dist.TorchDistribution:
+        return dist.Normal(output, self.noise).to_event(output.dim() - 1)
+
+    def mean(self, output: Tensor) -> Tensor:
+        """The expected observation."""
+        return output
+
+
+class Multinomial(Likelihood):
+    """Counts of D kinds of things: each object's own total is given, and the decoder gives logits of the kinds.
+
+    x ~ Multinomial(sum of x, softmax(logits)), as words of a document (Miao, Yu and Blunsom 2016, "Neural variational
+    inference for text processing", arXiv 1511.06038). The encoder sees log(1 + x), because counts span orders of
+    magnitude. An object without observations is simulated with a total of `SIMULATED_TOTAL`.
+    """
+
+    needs_counts = True
+
+    def forward(self, output: Tensor) -> dist.TorchDistribution:
+        # Validation would hold every object to one total.
+        return _Counts(SIMULATED_TOTAL, logits=output.double(), validate_args=False)
+
+    def mean(self, output: Tensor) -> Tensor:
+        """The expected shares of an object's total, which add up to 1."""
+        return output.softmax(-1)
+
+    def encoded(self, x: Tensor) -> Tensor:
+        """log(1 + x)."""
+        return x.log1p()
+
+
+class _Counts(dist.Multinomial):
+    """In float64: log factorials of thousands of counts leave no digits of a float32 for what differs."""
+
+    def log_prob(self, value: Tensor) -> Tensor:
+        found: Tensor = super().log_prob(value.double())
+        return found
+
+
+class Identity(Likelihood):
     """No VAE: the observation is the percept, z = x (Inter-GMM). There is nothing to learn by SVI."""
 
-    needs_unit_interval = False
     has_network = False
 
     def forward(self, output: Tensor) -> dist.TorchDistribution:

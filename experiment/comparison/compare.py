@@ -21,7 +21,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from experiment import store
+from experiment import individuals, store
 from experiment.comparison import statistics, table
 from experiment.comparison.folders import Step, step
 from experiment.comparison.grid import Grid, Run, make
@@ -31,6 +31,8 @@ from experiment.comparison.statistics import Outcome
 from experiment.config import key, to_flags
 from experiment.errors import RunError, UsageError
 from experiment.store import RunFolder, atomic_path
+from models import FAMILIES
+from models.plugins import is_plugin
 
 GRID = "grid.toml"
 TABLE = "table.md"
@@ -55,12 +57,14 @@ def compare(
     threads: int | None = None,
     overwrite: bool = False,
     as_json: bool = False,
+    trust_plugins: bool = False,
 ) -> bool:
     """Make the runs of the grid that are not done in `out`, print its table; returns whether none failed.
 
     modes, seeds, variants, baseline, words (flags of train) and file are as in `grid.make`. If none of them but
     `baseline` is given, the grid that `out` already holds is taken. jobs: runs at a time (None: as many as there are
     cores). threads: of each (None: the cores by the jobs). overwrite: replace runs of other settings.
+    trust_plugins: the file may name code to import.
 
     Bad input is a `UsageError` before anything is run or written.
     """
@@ -69,7 +73,9 @@ def compare(
             raise UsageError(f"{name} must be 1 or more; it is {value}")
     if file is None and (modes, seeds, variants, list(words)) == (None, None, None, []) and (out / GRID).is_file():
         file = out / GRID
-    grid = make(file, modes=modes, seeds=seeds, variants=variants, baseline=baseline, words=words)
+    grid = make(
+        file, modes=modes, seeds=seeds, variants=variants, baseline=baseline, words=words, trust_plugins=trust_plugins
+    )
     runs = grid.runs()
     _check_folder(out)
     steps = [step(out / run.folder, run.config, overwrite=overwrite) for run in runs]
@@ -160,7 +166,10 @@ def _outcomes(out: Path, runs: Sequence[Run], steps: Sequence[Step], jobs: int, 
 def _command(path: Path, run: Run, how: Step) -> list[str]:
     door = [sys.executable, str(DOOR), "train"]
     if how == "resume":
-        return [*door, f"--resume={path}"]
+        # The grid has named the same parts of agents, or the folder's run would be of other settings.
+        agents = [own for _, own in individuals.each(run.config)]
+        trusted = any(is_plugin(getattr(own, name)) for own in agents for name in FAMILIES)
+        return [*door, f"--resume={path}", *["--trust-plugins"] * trusted]
     replaced = how == "overwrite"
     return [*door, *to_flags(replace(run.config, run_dir=path, overwrite=replaced))]
 

@@ -111,6 +111,7 @@ def make(
     variants: Sequence[str] | None = None,
     baseline: str | None = None,
     words: Sequence[str] = (),
+    trust_plugins: bool = False,
 ) -> Grid:
     """The grid of a file and of flags as typed, of which None is absent; `words` are the flags after --.
 
@@ -122,13 +123,16 @@ def make(
     head = _table(table, "compare", place)
     _refuse_unknown(head, ("modes", "seeds", "baseline"), f"{place}, [compare]")
 
-    shared = _from_table(_table(table, "settings", place), f"{place}, [settings]")
+    shared = _from_table(_table(table, "settings", place), f"{place}, [settings]", trust_plugins)
     shared |= _from_words(words, "after --")
     if variants is not None:
         own = _from_flags(variants)
     else:
         found = _table(table, "variants", place)
-        own = {name: _from_table(_table(found, name, place), f"{place}, [variants.{name}]") for name in found}
+        own = {
+            name: _from_table(_table(found, name, place), f"{place}, [variants.{name}]", trust_plugins)
+            for name in found
+        }
     for name in own:
         _check_name(name, "--variant" if variants is not None else f"{place}, [variants]")
     own = own or {"": {}}
@@ -213,11 +217,11 @@ def _refuse_unknown(table: Mapping[str, Any], known: Sequence[str], place: str) 
             raise UsageError(f"{place}: unknown key {name!r}{hint}")
 
 
-def _from_table(table: Mapping[str, Any], place: str) -> dict[str, Any]:
+def _from_table(table: Mapping[str, Any], place: str, trust_plugins: bool) -> dict[str, Any]:
     for name, instead in _ELSEWHERE.items():
         if settings.key(name) in table:
             raise UsageError(f"{place}: {settings.key(name)} is not for the runs of a grid: {instead}")
-    return settings.from_table(table, place)
+    return settings.from_table(table, place, trust_plugins=trust_plugins)
 
 
 def _from_words(words: Sequence[str], place: str) -> dict[str, Any]:

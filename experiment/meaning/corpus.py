@@ -34,12 +34,12 @@ from experiment.store import RunFolder
 DRAWS = ("last", "all")
 
 
-def corpus(path: Path, *, draws: str = "last", out: Path | None = None) -> int:
+def corpus(path: Path, *, draws: str = "last", out: Path | None = None, trust_plugins: bool = False) -> int:
     """Write the messages to `out`, or to stdout; returns how many. Bad input is a `UsageError`; nothing is written."""
     if out is not None:
         check_out(out, [path / file for file in (store.MANIFEST, *store.RUN_FILES)])
     with RunFolder.open(path, lock=False) as folder:
-        config = resolve({}, folder.file(store.CONFIG))
+        config = resolve({}, folder.file(store.CONFIG), trust_plugins=trust_plugins)
         final = read_signs(folder, config)
         folder.result(store.SUMMARY)
         round = folder.read_json(store.SUMMARY).get("rounds")

@@ -40,6 +40,7 @@ def name(
     out: Path | None = None,
     form: str | None = None,
     as_json: bool = False,
+    trust_plugins: bool = False,
 ) -> dict[str, Any]:
     """Name the images of `images` or of `split`, write the rows, print the scores; returns the scores.
 
@@ -52,7 +53,7 @@ def name(
         raise UsageError("--json needs --out FILE: stdout is where the rows go otherwise")
     if out is not None:
         check_out(out, [path / file for file in (store.MANIFEST, *store.RUN_FILES)] + ([images] if images else []))
-    trained = load_trained(path, data_root=data_root)
+    trained = load_trained(path, data_root=data_root, trust_plugins=trust_plugins)
     trained.check_one_image("cannot name images")
     if images is not None:
         objects = unseen.of_path(trained, images, limit, note)

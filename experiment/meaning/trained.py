@@ -78,11 +78,15 @@ class Trained:
         return len(self.objects.class_names)
 
 
-def load_trained(path: Path, *, data_root: Path | None = None) -> Trained:
-    """The run in `path`; `data_root` for data that has moved. A `UsageError` names what is absent or unfit."""
+def load_trained(path: Path, *, data_root: Path | None = None, trust_plugins: bool = False) -> Trained:
+    """The run in `path`; `data_root` for data that has moved. A `UsageError` names what is absent or unfit.
+
+    trust_plugins: the run may have parts of agents imported that are not of this program.
+    """
     with RunFolder.open(path, lock=False) as folder:
         file = folder.file(store.CONFIG)
-        config = resolve({} if data_root is None else {"data_root": str(data_root)}, file)
+        moved = {} if data_root is None else {"data_root": str(data_root)}
+        config = resolve(moved, file, trust_plugins=trust_plugins)
         final = read_signs(folder, config)
         state = folder.load_checkpoint()
         objects, config = objects_of(folder, config)

@@ -17,7 +17,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from experiment import scores, store
+from experiment import individuals, scores, store
+from experiment.config import refuse_plugin
 from experiment.errors import UsageError
 from experiment.posterior import basins, verdict
 from experiment.posterior.diagnostics import summary_of, without_rounding
@@ -53,10 +54,17 @@ class Run:
         return None
 
 
-def read(path: Path) -> Run:
-    """The run in `path`, also one that is going on. A `UsageError` names what is absent or damaged."""
+def read(path: Path, *, trust_plugins: bool = False) -> Run:
+    """The run in `path`, also one that is going on. A `UsageError` names what is absent or damaged.
+
+    A run of an agent's parts that are not of this program is refused as everywhere, though nothing imports them here.
+    """
     with RunFolder.open(path, lock=False) as folder:
         manifest = folder.read_manifest()
+        made = manifest.get("settings")
+        for table in individuals.tables_of(made) if not trust_plugins else ():
+            for name, value in table.items():
+                refuse_plugin(name, value, f"{folder.file(store.MANIFEST)}: {name}")
         file = folder.result(store.POSTERIOR)
         data = load_posterior(file)
         try:
@@ -76,7 +84,7 @@ def read(path: Path) -> Run:
         )
 
 
-def examine(run: Run, *, exact: bool = False) -> dict[str, Any]:
+def examine(run: Run, *, exact: bool = False, trust_plugins: bool = False) -> dict[str, Any]:
     """The whole diagnosis, as plain values for JSON (what `--json` prints)."""
     summary = summary_of(run.data)
     signs = run.array("signs")
@@ -114,15 +122,19 @@ def examine(run: Run, *, exact: bool = False) -> dict[str, Any]:
         assert signs is not None
         from experiment.posterior.enumerated import against_the_truth
 
-        report["exact"] = against_the_truth(run.folder, signs, run.settings["signs"], run.names)
+        report["exact"] = against_the_truth(
+            run.folder, signs, run.settings["signs"], run.names, trust_plugins=trust_plugins
+        )
     plain: dict[str, Any] = to_plain(report)
     return plain
 
 
-def diagnose(path: Path, *, as_json: bool = False, plots: bool = True, exact: bool = False) -> dict[str, Any]:
+def diagnose(
+    path: Path, *, as_json: bool = False, plots: bool = True, exact: bool = False, trust_plugins: bool = False
+) -> dict[str, Any]:
     """Read, examine, draw and print; returns the report."""
-    run = read(path)
-    report = examine(run, exact=exact)
+    run = read(path, trust_plugins=trust_plugins)
+    report = examine(run, exact=exact, trust_plugins=trust_plugins)
     if plots:
         report["plots"] = _draw(run, report)
     if as_json:

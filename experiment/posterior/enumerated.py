@@ -91,16 +91,18 @@ def distance(
     }
 
 
-def against_the_truth(run: Any, signs: NDArray[Any], K: int, names: Sequence[str]) -> dict[str, Any]:
+def against_the_truth(
+    run: Any, signs: NDArray[Any], K: int, names: Sequence[str], *, trust_plugins: bool = False
+) -> dict[str, Any]:
     """`distance` for each agent of an opened `store.RunFolder`: signs (C, D, M, N), names of the M agents.
 
     UsageError where the run's percepts are not its observations, or the problem is too large to list.
     """
     from experiment import individuals, store
     from experiment.config import resolve
-    from models import MIXTURES, find
+    from experiment.parts import parts_of
 
-    config = resolve({}, run.file(store.CONFIG))
+    config = resolve({}, run.file(store.CONFIG), trust_plugins=trust_plugins)
     for name, own in individuals.each(config):
         who = individuals.who(config, name)
         if own.likelihood != "identity":
@@ -108,7 +110,7 @@ def against_the_truth(run: Any, signs: NDArray[Any], K: int, names: Sequence[str
                 f"--exact needs the percepts, and a run keeps none; with --likelihood {own.likelihood}{who} they are "
                 "draws of a network: train with --likelihood identity, where they are the observations"
             )
-        if not find(MIXTURES[own.mixture]).exact_evidence:
+        if not parts_of(own, who)["mixture"].exact_evidence:
             raise UsageError(
                 f"--exact needs the evidence of signs, which --mixture {own.mixture}{who} has not in closed form"
             )

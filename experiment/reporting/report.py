@@ -17,7 +17,14 @@ from experiment.reporting.page import render
 from experiment.store import atomic_path
 
 
-def report(path: Path, *, out: Path | None = None, kind: str = "pca", data_root: Path | None = None) -> Path:
+def report(
+    path: Path,
+    *,
+    out: Path | None = None,
+    kind: str = "pca",
+    data_root: Path | None = None,
+    trust_plugins: bool = False,
+) -> Path:
     """Write the page of the run or comparison in `path`, print where, and return that.
 
     out: the file; None is report.html in `path`. kind: of the latent map (`MAPS`). data_root: for data that has moved.
@@ -35,7 +42,7 @@ def report(path: Path, *, out: Path | None = None, kind: str = "pca", data_root:
     else:
         from experiment.reporting.run_page import run_page
 
-        page = run_page(path, kind=kind, data_root=data_root)
+        page = run_page(path, kind=kind, data_root=data_root, trust_plugins=trust_plugins)
     # A path that is not UTF-8 holds lone surrogates; as \udcXX it can be written.
     html = render(page).encode("utf-8", "backslashreplace")
     with atomic_path(file) as beside:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from experiment.errors import UsageError
+from experiment.errors import UntrustedError, UsageError
 from experiment.posterior import diagnose
 from experiment.reporting import curves, facts, meaning, trust
 from experiment.reporting.page import Page, Section, number, word
@@ -16,12 +16,12 @@ if TYPE_CHECKING:
     from experiment.meaning.trained import Trained
 
 
-def run_page(path: Path, *, kind: str, data_root: Path | None) -> Page:
+def run_page(path: Path, *, kind: str, data_root: Path | None, trust_plugins: bool) -> Page:
     """All that the run folder says of its run. kind: of the latent map. UsageError if the run has no results."""
     _refuse_unfinished(path)
-    run = diagnose.read(path)
+    run = diagnose.read(path, trust_plugins=trust_plugins)
     report = diagnose.examine(run)
-    trained, reason = _trained(path, data_root)
+    trained, reason = _trained(path, data_root, trust_plugins)
     with Studio() as studio:
         sections = [
             facts.scores(run.summary),
@@ -59,12 +59,14 @@ def _refuse_unfinished(path: Path) -> None:
     )
 
 
-def _trained(path: Path, data_root: Path | None) -> tuple[Trained | None, str]:
+def _trained(path: Path, data_root: Path | None, trust_plugins: bool) -> tuple[Trained | None, str]:
     """The agents and their objects; or None, and why. With a --data-root that was asked for, that is an error."""
     from experiment.meaning.trained import load_trained
 
     try:
-        return load_trained(path, data_root=data_root), ""
+        return load_trained(path, data_root=data_root, trust_plugins=trust_plugins), ""
+    except UntrustedError:
+        raise
     except UsageError as error:
         if data_root is not None:
             raise

@@ -4,18 +4,23 @@ from __future__ import annotations
 
 import re
 import runpy
+import sys
 from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
+from scipy import stats
 
+import cli
 from experiment import load_run
+from experiment.store import RunFolder
 
 EXAMPLES = Path(__file__).resolve().parents[2] / "examples"
 
 
 def test_every_example_is_tested() -> None:
-    assert {file.stem for file in EXAMPLES.glob("*.py")} == {"look_at_a_run", "your_own_agent"}
+    assert {file.stem for file in EXAMPLES.glob("*.py")} == {"look_at_a_run", "your_own_agent", "your_own_likelihood"}
 
 
 def test_looking_at_a_run(
@@ -35,6 +40,30 @@ def test_looking_at_a_run(
     times, a, b = map(int, re.findall(r"(\d+) times A says (\d+) where B says (\d+)", out)[0])
     assert times == ((run.signs["A"] == a) & (run.signs["B"] == b)).sum() > 0 and a != b
     assert picture.read_bytes().startswith(b"\x89PNG") and picture.stat().st_size > 5000
+
+
+def test_a_likelihood_of_ones_own_by_the_command_that_it_shows(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    text = (EXAMPLES / "your_own_likelihood.py").read_text(encoding="utf-8")
+    assert len(text.splitlines()) < 30
+    (shown,) = re.findall(r"python ../cli.py (train .*)", text)
+    monkeypatch.chdir(EXAMPLES)
+    small = (
+        "--dataset digits --limit 60 --signs 3 --latent-dim 2 --epochs 20 --rounds 0 --sweeps 3 --burn-in 1 --starts 1"
+    )
+    try:
+        assert cli.main([*shown.split(), *small.split(), "--run-dir", str(tmp_path / "run")]) == 0
+        law = sys.modules["your_own_likelihood"].Laplace()
+    finally:
+        sys.modules.pop("your_own_likelihood", None)
+    rows = [
+        row for row in RunFolder(tmp_path / "run").read_metrics() if row["kind"] == "epoch" and row["agent"] == "A"
+    ]
+    assert rows[-1]["reconstruction"] > rows[0]["reconstruction"] + 5
+    output, x = torch.tensor([[0.3, -0.7]]), torch.tensor([[0.21, 0.4]])
+    expected = stats.laplace(output.numpy(), np.exp(-2.0)).logpdf(x.numpy()).sum()
+    np.testing.assert_allclose(law(output).log_prob(x).detach(), expected, rtol=1e-5)
 
 
 def test_looking_at_no_run_is_one_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -43,19 +43,20 @@ def test_accepting_everything_does_not(name):
     assert chi_square(found(name, Game(LOG_PRIOR, "all", "shared")), law) < ALPHA
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", sorted(set(MIXTURES) - set(EXACT)))
 def test_without_exact_evidence_importance_sampling_says_the_same(name):
-    """p(z | w) of the 81 assignments by 300,000 draws from the prior, which few percepts allow."""
+    """p(z | w) of the 81 assignments by a million draws from the prior, which few percepts allow."""
     agents = players(name)
     own = agents[0]
     every = all_signs(4, K)
     total = torch.zeros(len(every), dtype=torch.float64)
-    for seed in range(3):
+    for seed in range(10):
         table = own.from_prior(torch.Generator().manual_seed(seed), 100_000, K).table
         likelihood = sum(table[:, n, every[:, n]] for n in range(4))
         total += likelihood.exp().sum(0)
     law = (total.log() + joint_posterior(agents[1:], LOG_PRIOR, 4).log()).softmax(0).numpy()
-    counts = found(name, Game(LOG_PRIOR, "gibbs"), sweeps=40)
+    counts = found(name, Game(LOG_PRIOR, "gibbs"), sweeps=60, chains=6000)
     distance = np.abs(counts / counts.sum() - law).sum() / 2
     wrong = np.abs(found(name, Game(LOG_PRIOR, "all", "shared")) / counts.sum() - law).sum() / 2
     assert distance < 0.05 < 0.1 < wrong

@@ -170,6 +170,26 @@ def test_what_is_played_on_are_draws_of_the_percepts_by_the_networks_as_they_are
         assert torch.equal(one.agent.perceive(one.x, again).z, z)
 
 
+def test_the_game_on_means_plays_on_the_means_and_draws_nothing_for_it(monkeypatch):
+    import inference.rounds as module
+
+    seen = []
+    init = module.init
+
+    def spy(players, *rest):
+        seen.append([player.z for player in players])
+        return init(players, *rest)
+
+    monkeypatch.setattr(module, "init", spy)
+    plan = schedule(rounds=0, percept="mean")
+    members = community(plan=plan)
+    before = [one.streams["perceive"].get_state() for one in members]
+    list(run_rounds(Game(torch.zeros(K, dtype=torch.float64).log_softmax(0)), plan, members, Progress(0), Watch()))
+    for one, state, z in zip(members, before, seen[-1], strict=True):
+        assert torch.equal(one.agent.perceive(one.x, None).z, z)
+        assert torch.equal(one.streams["perceive"].get_state(), state)
+
+
 def test_a_loss_that_is_not_finite_names_round_agent_epoch_and_batch():
     plan = schedule(lr=1e38)
     with pytest.raises(RoundError, match=r"round 0, agent A: .* epoch 1, batch 2.*--lr"):

@@ -5,6 +5,7 @@ import torch
 from torch import nn
 
 from inference.svi import Learner, NotFiniteError, bound
+from models import likelihoods
 from models.agent import Agent
 from models.mixtures import Components
 from models.networks import Encoder
@@ -37,8 +38,7 @@ class LinearDecoder(nn.Module):
         return z @ self.A.T
 
 
-class Likelihood(nn.Module):
-    has_network = True
+class Likelihood(likelihoods.Likelihood):
     noise = 0.5
 
     def forward(self, output):

@@ -56,7 +56,7 @@ def final(game, sweeps=30, chains=3000):
 
 @pytest.mark.parametrize("game", GAMES, ids=lambda game: f"{game.mode} {game.weights} {game.split_merge}")
 def test_the_whole_game_has_the_posterior_with_weights_integrated_out(game):
-    found = np.bincount(rows(final(game, 10 if game.split_merge else 30)[:, 0]), minlength=81)
+    found = np.bincount(rows(final(game, 10 if game.split_merge else 60)[:, 0]), minlength=81)
     assert chi_square(found, enumerated(game.weights)) > ALPHA
 
 

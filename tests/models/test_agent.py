@@ -6,7 +6,7 @@ import torch
 from pyro import poutine
 from pyro.infer import TraceMeanField_ELBO
 
-from models import LIKELIHOODS, MIXTURES, NETWORKS, find
+from models import FAMILIES, NEEDS, NETWORKS, find
 from models.agent import Agent
 from models.mixtures import Components, features, log_table
 from models.mixtures.gaussians import covariance_factor
@@ -100,10 +100,11 @@ def test_an_encoders_scale_stays_within_bounds():
         assert scale.isfinite().all() and (scale > 0).all()
 
 
-@pytest.mark.parametrize("registry", [NETWORKS, LIKELIHOODS, MIXTURES])
-def test_every_name_of_the_registry_is_found(registry):
-    for variant in registry.values():
+@pytest.mark.parametrize("family", FAMILIES)
+def test_every_name_of_the_registry_is_found(family):
+    for variant in FAMILIES[family].values():
         assert callable(find(variant)) and variant.description
+        assert all(hasattr(find(variant), need) for need in NEEDS[family])
 
 
 def test_perceiving_is_a_draw_or_the_mean_and_needs_no_batch():

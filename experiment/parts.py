@@ -1,0 +1,121 @@
+"""The parts of agents that the settings name: whether they can be had, go together, and take these objects.
+
+Every complaint is a `UsageError` that names the flag, and the agent where agents differ. Parts of the user's own
+("module:attribute") are imported here, before anything else of a run happens.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+
+from experiment import individuals
+from experiment.config import FIELDS, Config, flag
+from experiment.errors import UsageError
+from models import FAMILIES, NETWORKS, chosen
+from models.plugins import PluginError, is_plugin
+from models.priors import hyperparameters, read_prior
+
+# A count beyond it is a mistake; up to it float32 is exact.
+MOST_COUNTS = 2**24
+
+
+def parts_of(own: Config, who: str = "") -> dict[str, Any]:
+    """The builder of each family for an agent with these settings; `who` names it. `UsageError` naming the flag."""
+    found = {}
+    for name in FAMILIES:
+        given = getattr(own, name)
+        try:
+            found[name] = chosen(name, given)
+        except PluginError as error:
+            raise UsageError(f"{flag(name)} {given}{who}: {error}") from error
+    if is_plugin(own.likelihood):
+        _check_likelihood(found["likelihood"], f"{flag('likelihood')} {own.likelihood}{who}")
+    return found
+
+
+def check_parts(config: Config) -> None:
+    """UsageError for an agent's parts that exclude each other, whatever the objects are."""
+    for name, own in individuals.each(config):
+        who = individuals.who(config, name)
+        mixture = parts_of(own, who)["mixture"]
+        takes = hyperparameters(mixture)
+        for one in read_prior(own.prior):
+            if one not in takes:
+                raise UsageError(
+                    f"--prior {own.prior}{who}: --mixture {own.mixture} has no {one}; it has {', '.join(takes)}"
+                )
+        if mixture.needs_counts and own.likelihood != "identity":
+            raise UsageError(
+                f"--mixture {own.mixture}{who} is for observed counts and needs --likelihood identity; it is "
+                f"{own.likelihood}"
+            )
+        if config.split_merge and not mixture.exact_evidence:
+            raise UsageError(
+                f"--split-merge {config.split_merge} needs the evidence of signs, which --mixture "
+                f"{own.mixture}{who} has not in closed form"
+            )
+
+
+def perceives_counts(own: Config) -> bool:
+    """Whether observations must be counts, which nothing standardises or reduces."""
+    parts = parts_of(own)
+    return bool(parts["likelihood"].needs_counts or parts["mixture"].needs_counts)
+
+
+def check_sight(own: Config, view: torch.Tensor, name: str, who: str, dataset: str) -> None:
+    """UsageError where the agent called `name` cannot look at such observations."""
+    likelihood = parts_of(own)["likelihood"]
+    if perceives_counts(own):
+        _check_counts(own, view, name, who, dataset)
+    if view.dim() != 2:
+        if own.likelihood == "identity":
+            raise UsageError(f"--likelihood identity{who} needs feature vectors; the objects of {dataset} are images")
+        return
+    if likelihood.needs_unit_interval:
+        raise UsageError(
+            f"--likelihood {own.likelihood}{who} needs pixels in [0, 1]; the objects of {dataset} are feature "
+            "vectors: give gaussian or identity"
+        )
+    if likelihood.has_network and own.network in NETWORKS and own.network != "mlp":
+        raise UsageError(f"--network {own.network}{who} needs images; the objects of {dataset} are vectors")
+
+
+def fits(own: Config, latent: int, name: str, who: str) -> None:
+    """UsageError if percepts of `latent` dimensions are too many, or the mixture's hyperparameters unfit for them."""
+    most = FIELDS["latent_dim"].metadata["most"]
+    if own.likelihood == "identity" and latent > most:
+        raise UsageError(
+            f"--likelihood identity takes {most} features at most, and agent {name} has {latent}: give --reduce, or "
+            "--likelihood gaussian"
+        )
+    try:
+        parts_of(own)["mixture"](latent, **read_prior(own.prior))
+    except ValueError as error:
+        raise UsageError(f"--prior {own.prior}{who}: {error}") from None
+
+
+def _check_counts(own: Config, view: torch.Tensor, name: str, who: str, dataset: str) -> None:
+    """UsageError naming the first number that is no count."""
+    part = "likelihood" if parts_of(own)["likelihood"].needs_counts else "mixture"
+    place = f"{flag(part)} {getattr(own, part)}{who} needs counts, whole numbers from 0 to {MOST_COUNTS}"
+    if view.dim() != 2:
+        raise UsageError(f"{place}; the objects of {dataset} are images")
+    wrong = ((view < 0) | (view != view.round()) | (view > MOST_COUNTS)).nonzero()
+    if len(wrong):
+        n, d = wrong[0].tolist()
+        raise UsageError(f"{place}; agent {name}'s [{n}, {d}] of {dataset} is {float(view[n, d]):g}")
+
+
+def _check_likelihood(kind: Any, place: str) -> None:
+    from models.likelihoods import Likelihood
+
+    missing = [name for name in ("forward", "mean") if getattr(kind, name) is getattr(Likelihood, name)]
+    if missing:
+        raise UsageError(f"{place}: it has no {' and no '.join(missing)} of its own")
+    if not kind.has_network:
+        raise UsageError(f"{place}: has_network is False, and only --likelihood identity can do without networks")
+    unknown = [name for name in kind.takes if name != "noise"]
+    if unknown:
+        raise UsageError(f"{place}: it takes {', '.join(map(repr, unknown))}; only 'noise' can be given")

@@ -1,0 +1,59 @@
+"""`resnet`: sizes, objects that do not see each other, and the size that its line tells."""
+
+import re
+
+import pytest
+import torch
+
+from models import NETWORKS
+from models.guides import Full
+from models.randomness import global_draws_from, stream
+from models.residual import resnet
+
+
+def built(shape, latent=12, **options):
+    with global_draws_from(stream(0, "init")):
+        return resnet(shape, latent, **options)
+
+
+@pytest.mark.parametrize("shape", [(3, 64, 64), (1, 4, 4), (3, 4, 7), (2, 31, 5), (7, 33, 28)])
+def test_it_takes_images_of_any_size_and_number_of_channels(shape):
+    encoder, decoder = built(shape, 5, guide=Full)
+    loc, factor = encoder(torch.rand(2, *shape))
+    assert loc.shape == (2, 5) and factor.shape == (2, 5, 5) and decoder(loc).shape == (2, *shape)
+
+
+def test_what_it_says_of_one_object_does_not_depend_on_others():
+    encoder, decoder = (part.double() for part in built((3, 13, 11)))
+    x = torch.rand(6, 3, 13, 11, generator=stream(0, "x"), dtype=torch.float64)
+    alone = torch.cat([encoder(one.unsqueeze(0))[0] for one in x])
+    torch.testing.assert_close(encoder(x)[0], alone, rtol=1e-12, atol=1e-12)
+    torch.testing.assert_close(encoder(torch.cat([x[:1], 50 * x[1:]]))[0][0], alone[0], rtol=1e-12, atol=1e-12)
+    pictures = torch.cat([decoder(one.unsqueeze(0)) for one in alone])
+    torch.testing.assert_close(decoder(alone), pictures, rtol=1e-12, atol=1e-12)
+    assert not any(isinstance(part, torch.nn.modules.batchnorm._BatchNorm) for part in encoder.modules())
+
+
+def test_every_pixel_and_channel_is_seen_and_every_weight_learns():
+    encoder, decoder = built((3, 9, 10))
+    x = torch.rand(4, 3, 9, 10, generator=stream(0, "x"), requires_grad=True)
+    loc, scale = encoder(x)
+    (decoder(loc + scale) - x.detach()).square().sum().backward()
+    assert (x.grad.abs().sum(0) > 0).all()
+    for part in (encoder, decoder):
+        for name, weight in part.named_parameters():
+            assert weight.grad.abs().sum() > 0, name
+
+
+def test_its_line_tells_how_many_parameters_it_has():
+    told = re.findall(r"(\d\.\d) M(?: parameters)? at (\d+) x (\d+)", NETWORKS["resnet"].description)
+    assert [size for _, size, _ in told] == ["28", "64"]
+    for (millions, size, _), channels in zip(told, (1, 3), strict=True):
+        both = built((channels, int(size), int(size)))
+        count = sum(weight.numel() for part in both for weight in part.parameters())
+        assert f"{count / 1e6:.1f}" == millions
+
+
+def test_vectors_are_refused():
+    with pytest.raises(ValueError, match="needs images"):
+        resnet((5,), 2)

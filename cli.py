@@ -403,9 +403,9 @@ def _path(typed: str | None) -> Path | None:
 
 def _models(arguments: argparse.Namespace, argv: Sequence[str]) -> int:
     from experiment.config import FIELDS
-    from models import FAMILIES
+    from models import FAMILIES, WEIGHTS
 
-    for family, variants in FAMILIES.items():
+    for family, variants in {**FAMILIES, "weights": WEIGHTS}.items():
         print(f"--{family}: {FIELDS[family].metadata['help']} (default: {FIELDS[family].default})")
         for name, variant in variants.items():
             print(f"  {name:<22}{variant.description}")

@@ -98,8 +98,7 @@ class Config:
     weights: str = _setting(
         "uniform",
         "text",
-        "how often each sign is used: uniform; dirichlet:ALPHA: learned; sticks:ALPHA: learned, and --signs is the "
-        "most there may be: signs that the evidence does not need are merged away",
+        "pi, how often each sign is used: uniform, or learned: dirichlet:ALPHA, sticks:ALPHA",
         group="game",
     )
     listener_state: str = _setting(

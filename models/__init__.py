@@ -102,8 +102,24 @@ GUIDES = {
         "Kingma and Welling 2019, arXiv 1906.02691, section 2.5.1",
     ),
 }
-# Names of priors of the signs' weights, which `models.weights` reads.
-WEIGHTS = ("uniform", "dirichlet:ALPHA", "sticks:ALPHA")
+# Priors of the signs' weights; `models.weights.sign_weights` reads the names with a number for ALPHA.
+WEIGHTS = {
+    "uniform": Variant(
+        "models.weights:sign_weights", "all signs alike", "pi_k = 1 / K", "Taniguchi et al. 2023, arXiv 2205.12392"
+    ),
+    "dirichlet:ALPHA": Variant(
+        "models.weights:Dirichlet",
+        "learned from how often each sign is used",
+        "pi ~ Dirichlet(ALPHA, ..., ALPHA)",
+        "Bishop 2006, section 10.2",
+    ),
+    "sticks:ALPHA": Variant(
+        "models.weights:Sticks",
+        "learned, and how many signs are needed too: --signs is the most there may be",
+        "pi_k = v_k prod_{j<k} (1 - v_j), v ~ Beta(1, ALPHA)",
+        "Sethuraman 1994; Ishwaran and James 2001, doi 10.1198/016214501750332758",
+    ),
+}
 MIXTURES = {
     "normal-wishart": Variant(
         "models.mixtures.normal_wishart:NormalWishart",
@@ -139,7 +155,7 @@ MIXTURES = {
         "models.mixtures.head_to_head:HeadToHead",
         "categories of the agent's own; signs hang on them",
         "z | c ~ Normal(mu_c, Lambda_c^-1), w | c ~ theta_c",
-        "Furukawa et al. 2022, doi 10.1109/ICDL53763.2022.9962189",
+        "Furukawa et al. 2022, arXiv 2205.15027",
     ),
     "dirichlet": Variant(
         "models.mixtures.dirichlet:DirichletMultinomial",

@@ -7,7 +7,7 @@ import math
 from typing import Any
 
 # What a constructor takes beside hyperparameters.
-_OTHERS = ("latent", "device", "self")
+_OTHERS = ("latent", "device")
 
 
 def read_prior(text: str) -> dict[str, float]:
@@ -28,14 +28,5 @@ def read_prior(text: str) -> dict[str, float]:
 
 
 def hyperparameters(family: type[Any]) -> list[str]:
-    """The names that a family of `models.mixtures` takes, its parents' included where it hands them on."""
-    names: list[str] = []
-    for parent in inspect.getmro(family):
-        constructor = parent.__dict__.get("__init__")
-        if constructor is None:
-            continue
-        parameters = inspect.signature(constructor).parameters.values()
-        names += [one.name for one in parameters if one.kind is not one.VAR_KEYWORD and one.name not in names]
-        if not any(one.kind is one.VAR_KEYWORD for one in parameters):
-            break
-    return [name for name in names if name not in _OTHERS]
+    """The names that a family of `models.mixtures` takes."""
+    return [name for name in inspect.signature(family).parameters if name not in _OTHERS]

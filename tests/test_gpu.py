@@ -7,9 +7,11 @@ import torch
 
 from experiment.config import Config
 from experiment.run import resume, train
+from models import MIXTURES, find
 from models.mixtures import NormalWishart
 from models.percepts import Percepts
 from models.randomness import stream
+from models.weights import Dirichlet, Sticks
 
 pytestmark = [
     pytest.mark.gpu,
@@ -41,14 +43,30 @@ def test_both_devices_judge_alike():
     torch.testing.assert_close(here.merge_gain(signs, 4, one), there.merge_gain(signs.cuda(), 4, one.cuda()).cpu())
 
 
-def test_a_sweep_waits_for_nothing():
+@pytest.mark.parametrize("name", MIXTURES)
+def test_every_family_is_at_home_there(name):
+    z = torch.randint(0, 5, (50, 3), generator=stream(0, "z")).double()
+    signs = torch.randint(4, (2, 50), generator=stream(0, "signs"))
+    here, there = (find(MIXTURES[name])(3, device=device) for device in ("cpu", "cuda"))
+    a, b = Percepts(z, here), Percepts(z.cuda(), there)
+    torch.testing.assert_close(a.evidence(signs, 4), b.evidence(signs.cuda(), 4).cpu())
+    phi = here.from_prior(stream(0, "phi"), 2, 4)
+    moved = type(phi)(*(part.cuda() for part in phi))
+    torch.testing.assert_close(a.judge(phi), b.judge(moved).cpu())
+    again = b.redraw(stream(0, "redraw", "cuda"), signs.cuda(), 4, moved)
+    assert again.table.is_cuda and again.table.isfinite().all()
+
+
+@pytest.mark.parametrize("weights", [None, Dirichlet(0.5), Sticks(1.0)])
+@pytest.mark.parametrize("name", MIXTURES)
+def test_a_sweep_waits_for_nothing(name, weights):
     """No tensor goes to the host inside a loop over sweeps: CUDA refuses the wait that this would be."""
     from inference.game import Game, init, play
 
-    z = torch.randn(2, 500, 5, dtype=torch.float64, device="cuda")
-    players = [Percepts(own, NormalWishart(5, device="cuda")) for own in z]
+    z = torch.randint(0, 5, (2, 500, 5), device="cuda").double()
+    players = [Percepts(own, find(MIXTURES[name])(5, device="cuda")) for own in z]
     generators = [stream(0, name, "cuda") for name in "AB"]
-    game = Game(torch.zeros(4, dtype=torch.float64, device="cuda").log_softmax(0))
+    game = Game(torch.zeros(4, dtype=torch.float64, device="cuda").log_softmax(0), weights=weights)
     state = init(players, generators, torch.randint(4, (2, 2, 500), device="cuda"), 4)
     play(game, players, generators, state, 2)
     torch.cuda.set_sync_debug_mode("error")

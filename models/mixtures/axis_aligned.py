@@ -76,6 +76,11 @@ class NormalGamma(Gaussian):
 
     # -- percepts to hyperparameters -------------------------------------------------------------------
 
+    @property
+    def width(self) -> int:
+        """1 + L + V."""
+        return 1 + self.latent + len(self.rate)
+
     def features(self, z: Tensor) -> Features:
         """[1, d, d^2], or [1, d, |d|^2] where the variance is shared."""
         centre = z.mean(0)
@@ -85,7 +90,7 @@ class NormalGamma(Gaussian):
 
     def nothing(self, *shape: int) -> Sums:
         """The sums of no object at all."""
-        return Sums(self.m0.new_zeros(*shape, 1 + self.latent + len(self.rate)), self.m0)
+        return Sums(self.m0.new_zeros(*shape, self.width), self.m0)
 
     def posterior(self, sums: Sums) -> GammaPosterior:
         """Hyperparameters given sums (..., F); a sign without objects keeps the prior's."""

@@ -67,6 +67,11 @@ class DirichletMultinomial(Conjugate):
         if not bool(((self.alpha > 0) & self.alpha.isfinite()).all()):
             raise ValueError(f"alpha must be positive; it is {alpha}")
 
+    @property
+    def width(self) -> int:
+        """2 + L."""
+        return 2 + self.latent
+
     def features(self, z: Tensor) -> Features:
         """[1, log multinomial coefficient, counts]."""
         coefficient = torch.lgamma(z.sum(1, keepdim=True) + 1) - torch.lgamma(z + 1).sum(1, keepdim=True)
@@ -79,7 +84,7 @@ class DirichletMultinomial(Conjugate):
 
     def nothing(self, *shape: int) -> Sums:
         """The sums of no object at all."""
-        return Sums(self.alpha.new_zeros(*shape, 2 + self.latent), torch.zeros_like(self.alpha))
+        return Sums(self.alpha.new_zeros(*shape, self.width), torch.zeros_like(self.alpha))
 
     def posterior(self, sums: Sums) -> DirichletPosterior:
         """alpha + counts."""

@@ -57,6 +57,11 @@ class Family(ABC):
 
     # -- for the game ----------------------------------------------------------------------------------
 
+    @property
+    @abstractmethod
+    def width(self) -> int:
+        """F, how many numbers the features of one percept are."""
+
     @abstractmethod
     def features(self, z: Tensor) -> Features:
         """The features of percepts z (N, L)."""

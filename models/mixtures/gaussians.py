@@ -32,6 +32,11 @@ class Gaussian(Conjugate):
 
     Parameters = Components
 
+    @property
+    def width(self) -> int:
+        """1 + L + L (L + 1) / 2."""
+        return 1 + self.latent + self.latent * (self.latent + 1) // 2
+
     def features(self, z: Tensor) -> Features:
         """[1, d, d d^T] of percepts z (N, L), F = 1 + L + L (L + 1) / 2."""
         return features(z)

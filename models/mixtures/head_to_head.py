@@ -7,7 +7,7 @@
     w_n | c_n      ~ Categorical(theta_c)
 
 (The head-to-head graph of Furukawa, Taniguchi, Hagiwara and Taniguchi 2022, "Symbol emergence as inter-personal
-categorization with head-to-head latent word", with Gaussian percepts.) All agents' categories point at the one sign
+categorization with head-to-head latent word", arXiv 2205.15027, with Gaussian percepts.) All agents' categories point at the one sign
 of an object, and it is a product of experts: p(w | z^A, z^B, ...) is proportional to prod_m sum_c p(c | z^m)
 theta^m_c(w). So an agent may keep apart what has one name, and the table of the game is log p(z, w), c summed out.
 
@@ -64,7 +64,7 @@ class HeadToHead(Family):
         latent: L.
         categories: J, a whole number from 1 to 1,000.
         alpha: prior of theta, > 0; below 1 a category tends to have one name.
-        prior: the hyperparameters of the categories' `WishartPrior`.
+        m0, beta, nu, W, device: of the categories, as in `WishartPrior`.
 
     Raises:
         ValueError: a hyperparameter is out of its range; the message names it.
@@ -73,9 +73,19 @@ class HeadToHead(Family):
     Parameters = Categories
     exact_evidence = False
 
-    def __init__(self, latent: int, *, categories: float = 10, alpha: float = 0.5, **prior: Any) -> None:
+    def __init__(
+        self,
+        latent: int,
+        categories: float = 10,
+        alpha: float = 0.5,
+        m0: float | Tensor = 0.0,
+        beta: float = 1.0,
+        nu: float | None = None,
+        W: float | Tensor = 0.1,
+        device: torch.device | str = "cpu",
+    ) -> None:
         self.latent = latent
-        self.base = NormalWishart(latent, **prior)
+        self.base = NormalWishart(latent, m0, beta, nu, W, device)
         if not (categories == int(categories) and 1 <= categories <= 1000):
             raise ValueError(f"categories must be a whole number from 1 to 1,000; it is {categories}")
         if not (alpha > 0 and math.isfinite(alpha)):
@@ -84,6 +94,11 @@ class HeadToHead(Family):
         self.alpha = float(alpha)
 
     # -- for the game ----------------------------------------------------------------------------------
+
+    @property
+    def width(self) -> int:
+        """Those of a Gaussian, and J."""
+        return self.base.width + self.J
 
     def features(self, z: Tensor) -> Features:
         """Those of a Gaussian, then one-hot the k-means cluster of each percept, by which categories begin."""

@@ -110,8 +110,7 @@ class NormalWishart(WishartPrior, Gaussian):
 
     def nothing(self, *shape: int) -> Sums:
         """The sums of no object at all."""
-        L = self.latent
-        return Sums(self.W.new_zeros(*shape, 1 + L + L * (L + 1) // 2), self.m0)
+        return Sums(self.W.new_zeros(*shape, self.width), self.m0)
 
     def posterior(self, sums: Sums) -> Posterior:
         """Hyperparameters given sums (..., F); a sign without objects keeps the prior's.

@@ -36,7 +36,7 @@ class StudentT(NormalWishart):
     Args:
         latent: L.
         freedom: nu_t, > 0. Few degrees of freedom are heavy tails; many are a Gaussian.
-        prior: the hyperparameters of `WishartPrior`.
+        m0, beta, nu, W, device: as in `WishartPrior`.
 
     Raises:
         ValueError: a hyperparameter is out of its range; the message names it.
@@ -44,8 +44,17 @@ class StudentT(NormalWishart):
 
     exact_evidence = False
 
-    def __init__(self, latent: int, *, freedom: float = 5.0, **prior: Any) -> None:
-        super().__init__(latent, **prior)
+    def __init__(
+        self,
+        latent: int,
+        freedom: float = 5.0,
+        m0: float | Tensor = 0.0,
+        beta: float = 1.0,
+        nu: float | None = None,
+        W: float | Tensor = 0.1,
+        device: torch.device | str = "cpu",
+    ) -> None:
+        super().__init__(latent, m0, beta, nu, W, device)
         if not (freedom > 0 and math.isfinite(freedom)):
             raise ValueError(f"freedom, the degrees of freedom of the tails, must be positive; it is {freedom}")
         self.freedom = float(freedom)

@@ -49,8 +49,7 @@ class Tied(WishartPrior, Gaussian):
 
     def nothing(self, *shape: int) -> Sums:
         """The sums of no object at all."""
-        L = self.latent
-        return Sums(self.W.new_zeros(*shape, 1 + L + L * (L + 1) // 2), self.m0)
+        return Sums(self.W.new_zeros(*shape, self.width), self.m0)
 
     def posterior(self, sums: Sums) -> TiedPosterior:
         """Hyperparameters given sums (..., K, F)."""

@@ -205,11 +205,11 @@ def test_a_module_that_is_not_there_is_named(here: Path, capsys: pytest.CaptureF
 
 
 def test_models_lists_every_variant_with_its_formula_and_source(capsys: pytest.CaptureFixture[str]) -> None:
-    from models import FAMILIES
+    from models import FAMILIES, WEIGHTS
 
     assert cli.main(["models"]) == 0
     out = capsys.readouterr().out
-    for family, variants in FAMILIES.items():
+    for family, variants in {**FAMILIES, "weights": WEIGHTS}.items():
         assert f"\n--{family}: " in "\n" + out
         for name, variant in variants.items():
             assert variant.symbol and variant.source, name

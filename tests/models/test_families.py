@@ -163,6 +163,11 @@ def test_the_evidence_is_the_mean_likelihood_under_the_prior(name):
 
 
 @pytest.mark.parametrize("name", FAMILIES)
+def test_features_are_as_wide_as_they_say(name):
+    assert family(name).features(percepts_of(name)).values.shape == (9, family(name).width)
+
+
+@pytest.mark.parametrize("name", FAMILIES)
 def test_signs_without_objects_add_nothing_to_the_evidence(name):
     mixture = family(name)
     features, signs = mixture.features(percepts_of(name)), signs_of(1, 7)[:, [0, 1, 2, 3, 4, 5, 6, 0, 1]]

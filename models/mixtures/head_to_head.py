@@ -7,9 +7,10 @@
     w_n | c_n      ~ Categorical(theta_c)
 
 (The head-to-head graph of Furukawa, Taniguchi, Hagiwara and Taniguchi 2022, "Symbol emergence as inter-personal
-categorization with head-to-head latent word", arXiv 2205.15027, with Gaussian percepts.) All agents' categories point at the one sign
-of an object, and it is a product of experts: p(w | z^A, z^B, ...) is proportional to prod_m sum_c p(c | z^m)
-theta^m_c(w). So an agent may keep apart what has one name, and the table of the game is log p(z, w), c summed out.
+categorization with head-to-head latent word", arXiv 2205.15027, with Gaussian percepts.) All agents' categories point
+at the one sign of an object, and it is a product of experts: p(w | z^A, z^B, ...) is proportional to prod_m sum_c p(c
+| z^m) theta^m_c(w). So an agent may keep apart what has one name, and the table of the game is log p(z, w), c summed
+out.
 
 Redraw: c given percepts, signs and the parameters before; then the parameters given c. The evidence, log p(z, signs),
 has no closed form; in its place stands a variational lower bound, q(c) q(parameters), from the agent's own k-means

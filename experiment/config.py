@@ -31,10 +31,13 @@ from models import LIKELIHOODS, MIXTURES, NETWORKS
 MODE_ALIASES = {"-1": "com", "0": "no-com", "1": "all"}
 
 # Keys that may change while a run remains the same run.
-MOVABLE = ("data", "data-root", "download", "device", "tensorboard")
+MOVABLE = ("data", "data-root", "download", "device", "checkpoint-minutes", "tensorboard")
 
 # No whole number is larger, if nothing smaller is said: beyond it lie mistypings and the limits of int64.
 _MOST = 10**9
+
+# Characters of a value in a message
+_MOST_SHOWN = 100
 
 # Names that one proposal of the recursive game may take: more are hours for a sweep of a thousand objects.
 _MOST_NAMES = 10**5
@@ -265,6 +268,15 @@ class Config:
     lr: float = _setting(1e-3, "float", "step size of Adam", group="learning", above=0)
     seed: int = _setting(0, "int", "the one seed of all random streams", group="running", least=0, most=2**63 - 1)
     device: str = _setting("auto", "text", "auto, cpu, cuda or cuda:N", group="running")
+    checkpoint_minutes: float = _setting(
+        10.0,
+        "float",
+        "save so often between epochs too, so that a run that is stopped in a long round repeats no more; 0: at the "
+        "end of each round only",
+        group="running",
+        least=0,
+        most=10**6,
+    )
     tensorboard: bool = _setting(
         False, "bool", "write the metrics as scalars for TensorBoard too, to RUN/tensorboard", group="running"
     )
@@ -303,7 +315,7 @@ def from_table(table: Mapping[str, Any], place: str) -> dict[str, Any]:
     names = {key(name): name for name in FIELDS}
     for found, value in table.items():
         if found not in names:
-            raise UsageError(f"{place}: unknown key {found!r}{suggestion(found, names)}")
+            raise UsageError(f"{place}: unknown key {_shown(found)}{suggestion(found, names)}")
         name = names[found]
         where = f"{place}: {found}"
         values[name] = checked(name, _from_toml(name, value, where), where)
@@ -412,7 +424,7 @@ def _from_text(name: str, typed: Any) -> Any:
     if kind == "bool":  # the flags --x and --no-x carry no text
         return typed
     if kind == "path":
-        return _absolute(name, typed)
+        return _absolute(name, typed, flag(name))
     if kind == "paths":
         return _all_absolute(name, typed.split(","), flag(name))
     if kind == "views":
@@ -424,7 +436,7 @@ def _from_text(name: str, typed: Any) -> Any:
             return float(typed)
     except (ValueError, OverflowError):
         what = {"int": "a whole number", "float": "a number"}[kind]
-        raise UsageError(f"{flag(name)} must be {what}; it is {typed!r}") from None
+        raise UsageError(f"{flag(name)} must be {what}; it is {_shown(typed)}") from None
     return typed
 
 
@@ -454,7 +466,7 @@ def _from_toml(name: str, value: Any, place: str) -> Any:
     if name == "mode" and number:
         return str(value)
     if not fits:
-        raise UsageError(f"{place} must be {what}; it is {value!r}")
+        raise UsageError(f"{place} must be {what}; it is {_shown(value)}")
     try:
         if kind == "float":
             return float(value)
@@ -464,7 +476,7 @@ def _from_toml(name: str, value: Any, place: str) -> Any:
         raise UsageError(f"{place} is too large") from None
     if kind == "paths":
         return _all_absolute(name, [value] if isinstance(value, str) else value, place)
-    return _absolute(name, value) if kind == "path" else value
+    return _absolute(name, value, place) if kind == "path" else value
 
 
 def _views(given: list[float | str], place: str) -> tuple[View, ...]:
@@ -472,19 +484,23 @@ def _views(given: list[float | str], place: str) -> tuple[View, ...]:
         found: list[View] = []
         for one in given:
             found += entries(one) if isinstance(one, str) else [entry(float(one))]
+        if not found:
+            raise ValueError("must have an entry for each agent; there is none")
         return tuple(found)
     except ValueError as error:
         raise UsageError(f"{place}: {error}") from None
 
 
 def _all_absolute(name: str, typed: list[str], place: str) -> tuple[Path, ...]:
-    if not all(typed):
-        raise UsageError(f"{place} must be a path, or paths with commas between; it is {','.join(typed)!r}")
-    return tuple(_absolute(name, one) for one in typed)
+    if not typed or not all(typed):
+        raise UsageError(f"{place} must be a path, or paths with commas between; it is {_shown(','.join(typed))}")
+    return tuple(_absolute(name, one, place) for one in typed)
 
 
-def _absolute(name: str, typed: str) -> Path:
+def _absolute(name: str, typed: str, place: str) -> Path:
     """A path that is saved with a run must mean the same from every folder."""
+    if "\0" in typed:
+        raise UsageError(f"{place} must be a path without null bytes; it is {_shown(typed)}")
     return Path(typed).absolute() if FIELDS[name].metadata["saved"] else Path(typed)
 
 
@@ -495,7 +511,8 @@ def checked(name: str, value: Any, place: str) -> Any:
         value = MODE_ALIASES.get(value, value)
     if rule["choices"] is not None and value not in rule["choices"]:
         raise UsageError(
-            f"{place} must be one of {', '.join(rule['choices'])}; it is {value!r}{suggestion(value, rule['choices'])}"
+            f"{place} must be one of {', '.join(rule['choices'])}; it is {_shown(value)}"
+            f"{suggestion(value, rule['choices'])}"
         )
     numbers = [value] if rule["kind"] in ("int", "float") else []
     if rule["most"] is not None and value > rule["most"]:
@@ -523,6 +540,15 @@ def _parser_of(name: str) -> Callable[[str], Any]:
     from inference.recursion import inner_length
 
     return inner_length
+
+
+def _shown(value: Any) -> str:
+    """For a message of one line, however long it is."""
+    try:
+        text = repr(value)
+    except ValueError:  # a whole number of thousands of digits
+        return "a number of too many digits"
+    return text if len(text) <= _MOST_SHOWN else f"{text[:_MOST_SHOWN]}..."
 
 
 def _shortened(number: float) -> str:

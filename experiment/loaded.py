@@ -67,7 +67,7 @@ def load_run(path: str | Path, *, data_root: str | Path | None = None) -> Loaded
 class LoadedRun:
     """A run, read only. Made by `load_run`.
 
-    path: its folder. status: "done", "running", "failed" or "interrupted". agents: their names.
+    path: its folder. status: "done", "running", "killed", "failed" or "interrupted". agents: their names.
     settings: the resolved settings by key, as in config.toml ("latent-dim", not latent_dim).
     """
 
@@ -75,7 +75,7 @@ class LoadedRun:
         with RunFolder.open(path, lock=False) as folder:
             self._folder = folder
             self._config = settings.resolve({}, folder.file(store.CONFIG))
-            self.status: str = folder.read_manifest()["status"]
+            self.status: str = folder.status
         self._data_root = data_root
         self.path = folder.path
         self.settings = settings.plain(self._config)

@@ -18,7 +18,7 @@ the random streams and the next round does not start from them, so that R rounds
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Protocol
 
 import torch
@@ -74,11 +74,12 @@ class Member:
 
 @dataclass
 class Progress:
-    """What the next round needs beside the members themselves."""
+    """What goes on needs beside the members themselves, between rounds and between the epochs of one."""
 
     done: int  # rounds that are complete, round 0 counted: 0 at the beginning
     signs: Tensor | None = None  # (C, M, N)
     components: tuple[Components, ...] = ()  # of chain 0, one per agent
+    learned: dict[str, int] = field(default_factory=dict)  # by member: epochs of the round that has begun
 
 
 @dataclass(frozen=True)
@@ -96,7 +97,7 @@ class Watcher(Protocol):
     """Told what happens while it happens."""
 
     def epoch(self, round: int, member: str, epoch: int, epochs: int, loss: Loss) -> None:
-        """An epoch of one member is over."""
+        """An epoch of one member is over, and `progress` and the members are as the next epoch needs them."""
 
     def progress(self, steps: Iterable[int], title: str) -> Iterable[int]:
         """`steps`, shown as they pass."""
@@ -169,6 +170,7 @@ def _play(
         keep_means=schedule.keep_means,
     )
     progress.done = number + 1
+    progress.learned = {}
     progress.signs = state.signs
     progress.components = first_chain(state)
     if number == schedule.rounds and schedule.sweeps > between:
@@ -192,12 +194,18 @@ def _learn(one: Member, m: int, number: int, schedule: Schedule, progress: Progr
     epochs = schedule.epochs if number == 0 else schedule.round_epochs
     signs = None if progress.signs is None else progress.signs[0, m]
     components = progress.components[m] if progress.components else None
+
+    def each(epoch: int, loss: Loss) -> None:
+        progress.learned[one.name] = epoch
+        watcher.epoch(number, one.name, epoch, epochs, loss)
+
     try:
         one.learner.learn(
             epochs,
             signs,
             components,
-            each=lambda epoch, loss: watcher.epoch(number, one.name, epoch, epochs, loss),
+            each=each,
+            done=progress.learned.get(one.name, 0),
             progress=lambda steps: watcher.progress(steps, f"round {number}: agent {one.name} learns"),
         )
     except NotFiniteError as error:

@@ -12,6 +12,7 @@ from __future__ import annotations
 import difflib
 import hashlib
 import importlib.util
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -126,6 +127,7 @@ def load(
     available = len(source.images)
     _check_limit(name, limit, available)
     indices = _order(name, available)[:limit]
+    _check_views(len(indices), source.images.shape[1:], views)
     return Objects(
         name=name,
         views=seen(source.images[indices], views, names=agent_names(len(views)), seed=seed),
@@ -147,6 +149,7 @@ def _own(name: str, files: own.Files, limit: int | None, views: tuple[View, ...]
     _check_limit(name, limit, available)
     N = available if limit is None else limit
     if len(arrays) == 1 and arrays[0].ndim == 4:
+        _check_views(N, arrays[0].shape[1:], views)
         found = seen(arrays[0][:N], views, names=agent_names(M), seed=seed)
     else:
         each = arrays if len(arrays) == M else arrays * M
@@ -167,6 +170,18 @@ def _own(name: str, files: own.Files, limit: int | None, views: tuple[View, ...]
         paired=len(arrays) > 1,
         files=None if given.files is None else given.files[:N],
     )
+
+
+def _check_views(N: int, shape: tuple[int, ...], views: tuple[View, ...]) -> None:
+    """UsageError if N images of that shape, as floats, upright and in each different view, would not fit."""
+    from experiment.memory import GIB, available
+
+    size, there = 4 * N * math.prod(shape) * (1 + len(set(views))), available()
+    if there is not None and size > there:
+        raise UsageError(
+            f"--limit: {N} images in {len(set(views))} views need {size / GIB:,.3g} GiB of memory and "
+            f"{there / GIB:.3g} GiB are available; give fewer"
+        )
 
 
 def _check_limit(name: str, limit: int | None, available: int) -> None:

@@ -3,7 +3,7 @@
     python bench/memory.py [NAME ...] [--data-root DIR]
 
 Each run is a process of its own; what is told is the most that lay in memory at one time (ru_maxrss), less what the
-process holds once it is imported, the wall time, and the size of posterior.nc. Without names, all of RUNS.
+process holds once it is imported, the time of a processor, and the size of posterior.nc. Without names, all of RUNS.
 """
 
 from __future__ import annotations
@@ -51,9 +51,9 @@ def child(words: list[str]) -> None:
         note = say
 
     config = resolve(read_settings(words))
-    begun, imported = time.monotonic(), _peak()
+    begun, imported = time.process_time(), _peak()
     train(config, printer=Quiet())
-    peak, seconds = _peak(), time.monotonic() - begun
+    peak, seconds = _peak(), time.process_time() - begun
     assert config.run_dir is not None
     size = (config.run_dir / store.POSTERIOR).stat().st_size
     objects, config = load_objects(config)
@@ -77,7 +77,7 @@ def main() -> None:
     if options.child:
         child(options.child)
         return
-    print("| run | measured GiB | foretold GiB | seconds | posterior.nc MB |\n| --- | --- | --- | --- | --- |")
+    print("| run | measured GiB | foretold GiB | processor s | posterior.nc MB |\n| --- | --- | --- | --- | --- |")
     for name in options.names or RUNS:
         with tempfile.TemporaryDirectory() as folder:
             words = [*RUNS[name].split(), "--data-root", options.data_root, "--run-dir", f"{folder}/run"]

@@ -204,7 +204,7 @@ def to_checkpoint(members: list[Member], progress: Progress, seconds: float) -> 
 
 
 def from_checkpoint(
-    members: list[Member], state: Mapping[str, Any], file: str, *, chains: int
+    members: list[Member], state: Mapping[str, Any], file: str, config: Config
 ) -> tuple[Progress, float]:
     """Put the members where the checkpoint's were; also the seconds spent. UsageError naming `file` if it is unfit."""
     device = members[0].x.device
@@ -222,20 +222,20 @@ def from_checkpoint(
             for kind, generator in one.streams.items():
                 generator.set_state(saved["streams"][kind])
         done, signs = state["done"], state["signs"]
-        learned = _learned(state.get("learned", {}), members)
+        most = config.round_epochs if done else config.epochs
+        learned = _learned(state.get("learned", {}), [one.name for one in members], most)
         if type(done) is not int or done < (0 if learned else 1):
             raise ValueError(f"it tells of {done!r} rounds")
         if done:
-            _check_signs(signs, (chains, len(members), len(members[0].x)), members[0].agent.signs)
+            _check_signs(signs, (config.chains, len(members), len(members[0].x)), members[0].agent.signs)
             signs = signs.to(device)
         return Progress(done, signs if done else None, components, learned), float(state["seconds"])
 
 
-def _learned(learned: Any, members: list[Member]) -> dict[str, int]:
-    """By member: the epochs of a round that has begun."""
-    names = {one.name for one in members}
+def _learned(learned: Any, names: list[str], most: int) -> dict[str, int]:
+    """By member: the epochs, `most` at most, of a round that has begun. ValueError if it is anything else."""
     if not isinstance(learned, dict) or not all(
-        name in names and type(epochs) is int and epochs >= 0 for name, epochs in learned.items()
+        name in names and type(epochs) is int and 0 <= epochs <= most for name, epochs in learned.items()
     ):
         raise ValueError("it does not tell how many epochs are over")
     return dict(learned)

@@ -30,7 +30,8 @@ _MEMINFO = Path("/proc/meminfo")
 _ROW = 1_400
 
 
-# Tables as large as an agent's that exist at one time beside those of the agents, while signs are drawn from one.
+# Tables as large as an agent's that exist at one time beside those of the agents: one for each that it had before the
+# sweep, and so many while signs are drawn from one.
 _WORKING = 3
 
 
@@ -41,13 +42,14 @@ class Need(NamedTuple):
     tables: int  # there too: log p(z | w), one for each agent's belief
     host: int  # what is made of the trace for the run folder
     percepts: int = 0  # of all agents
-    working: int = 0  # what drawing signs takes for a moment
+    making: int = 0  # beside the percepts, while the last of them are made
+    working: int = 0  # what a sweep takes beside the tables
     start: int = 0  # tables, working tables and trace while a start is made, at which time the others are not there
 
     @property
     def played(self) -> int:
         """The most at one time where the game is played."""
-        return self.percepts + max(self.start, self.trace + self.tables + self.working)
+        return self.percepts + max(self.making, self.start, self.trace + self.tables + self.working)
 
 
 def needed(config: Config, N: int, latents: Sequence[int]) -> Need:
@@ -67,16 +69,16 @@ def needed(config: Config, N: int, latents: Sequence[int]) -> Need:
         trace=trace,
         tables=M * one,
         host=int(share * (signs + means)) + _ROW * T,
-        percepts=_percepts(N, latents),
-        working=_WORKING * one,
+        percepts=sum(8 * N * (1 + 2 * L + _products(L)) for L in latents),
+        making=2 * 8 * N * _products(max(latents)),
+        working=(M + _WORKING) * one,
         start=_start(config, N),
     )
 
 
-def _percepts(N: int, latents: Sequence[int]) -> int:
-    """The percepts and all products of two of their dimensions (`models.mixtures.Features`), and those being made."""
-    products = [8 * N * (L * (L + 1) // 2) for L in latents]
-    return sum(8 * N * (1 + 2 * L) for L in latents) + sum(products) + 2 * max(products)
+def _products(L: int) -> int:
+    """Products of two dimensions of a percept (`models.mixtures.Features`)."""
+    return L * (L + 1) // 2
 
 
 def _start(config: Config, N: int) -> int:
@@ -88,7 +90,7 @@ def _start(config: Config, N: int) -> int:
     # In mode no-com each agent starts alone.
     M = 1 if config.mode == "no-com" else config.agents
     traces = 2 * candidates * M * N * max(start.before, start.after)
-    return (M + _WORKING) * 8 * candidates * N * signs_of(start, config.signs) + traces
+    return (2 * M + _WORKING) * 8 * candidates * N * signs_of(start, config.signs) + traces
 
 
 def foretold(config: Config, objects: Objects, latents: Sequence[int], device: torch.device) -> int:
@@ -133,9 +135,10 @@ def _compare(
         return
     told = f"need about {_gib(size)} of {what} and {_gib(there)} are available"
     trace, tables = need.trace + need.host, max(need.tables + need.working, need.start)
-    if trace >= max(tables, need.percepts):
+    percepts = need.percepts + need.making
+    if trace >= max(tables, percepts):
         raise UsageError(f"--chains {config.chains} and --sweeps {config.sweeps} {told}: give fewer of either")
-    if need.percepts >= tables:
+    if percepts >= tables:
         give = "--reduce" if config.likelihood == "identity" else "a smaller --latent-dim"
         raise UsageError(f"{N} percepts of {max(latents)} dimensions {told}: give {give}, or a smaller --limit")
     give = ", or --start kmeans" if need.start == tables and config.start == "merge" else ""

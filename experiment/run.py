@@ -106,7 +106,7 @@ def resume(
         progress, spent = Progress(0), 0.0
         if folder.file(store.CHECKPOINT).exists() or folder.file(store.PREVIOUS).exists():
             file = str(folder.file(store.CHECKPOINT))
-            progress, spent = from_checkpoint(members, folder.load_checkpoint(), file, chains=config.chains)
+            progress, spent = from_checkpoint(members, folder.load_checkpoint(), file, config)
             if progress.done == config.rounds + 1 and not _results_are_whole(folder, config.rounds):
                 # The last round is played again, exactly, for what it leaves as the last one.
                 printer.note(f"{path} lacks whole results of round {config.rounds}; it is played again")
@@ -114,14 +114,14 @@ def resume(
                 if config.rounds:
                     file = str(folder.file(store.PREVIOUS))
                     before = folder.load_checkpoint(previous=True)
-                    progress, spent = from_checkpoint(members, before, file, chains=config.chains)
+                    progress, spent = from_checkpoint(members, before, file, config)
                 else:
                     members = build_members(config, objects, device)
         begun = folder.load_epochs()
         goes_on = begun is not None and begun.get("done") == progress.done <= config.rounds
         if begun is not None and goes_on:
             file = str(folder.file(store.EPOCHS))
-            progress, spent = from_checkpoint(members, begun, file, chains=config.chains)
+            progress, spent = from_checkpoint(members, begun, file, config)
         if progress.done > config.rounds + 1:
             raise UsageError(f"--rounds must be {progress.done - 1} or more: so many are done; it is {config.rounds}")
         if progress.done == config.rounds + 1 and manifest["status"] == "done":

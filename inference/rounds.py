@@ -140,9 +140,17 @@ def _round(game: Game, schedule: Schedule, members: Sequence[Member], progress: 
     generators = [one.streams["play"] for one in members]
 
     try:
-        return _play(game, schedule, players, generators, progress, watcher)
+        played = _play(game, schedule, players, generators, progress, watcher)
     except EndlessGameError as error:
         raise RoundError(f"round {number}: {error}") from error
+    if not played.trace.log_joint.isfinite().all():
+        lost = [one.name for one, own in zip(members, played.components, strict=True) if not _finite(own)]
+        who = f", agent {', '.join(lost)}" if lost else ""
+        raise RoundError(
+            f"round {number}{who}: the log joint of the game is not finite, so its percepts are too large or too "
+            "near each other; a smaller --lr may help"
+        )
+    return played
 
 
 def _play(
@@ -185,8 +193,6 @@ def _play(
             keep_means=schedule.keep_means,
         )
         trace = joined(trace, more)
-    if not trace.log_joint.isfinite().all():
-        raise RoundError(f"round {number}: the log joint of the game is not finite, so the percepts are not")
     return Played(number, trace, state.signs, first_chain(state), evidence)
 
 
@@ -210,6 +216,10 @@ def _learn(one: Member, m: int, number: int, schedule: Schedule, progress: Progr
         )
     except NotFiniteError as error:
         raise RoundError(f"round {number}, agent {one.name}: {error}; a smaller --lr may help") from error
+
+
+def _finite(components: Components) -> bool:
+    return all(bool(part.isfinite().all()) for part in components)
 
 
 def first_chain(state: State) -> tuple[Components, ...]:

@@ -23,7 +23,22 @@ RNG = np.random.default_rng(0)
 IMAGES = RNG.random((12, 6, 5)).astype(np.float32)
 CLASSES = np.tile([0, 1, 2], 70)
 POINTS = (np.eye(3)[CLASSES] * 20 + RNG.normal(size=(210, 3))).astype(np.float64)
-QUICK = ["--rounds", "1", "--epochs", "2", "--sweeps", "4", "--burn-in", "1", "--starts", "2", "--device", "cpu"]
+QUICK = [
+    "--rounds",
+    "1",
+    "--epochs",
+    "2",
+    "--sweeps",
+    "4",
+    "--burn-in",
+    "1",
+    "--starts",
+    "2",
+    "--start",
+    "kmeans",
+    "--device",
+    "cpu",
+]
 IDENTITY = ["--likelihood", "identity"]
 
 
@@ -57,6 +72,8 @@ DEFINED: dict[str, tuple[dict[str, Any], list[str], int]] = {
     "a sign for each object": ({"features": POINTS[:6]}, [*IDENTITY, "--signs", "6"], 1),
     "one of a kind": ({"features": np.vstack([POINTS[:16], [[500, 0, 0]]])}, [*IDENTITY, "--signs", "3"], 1),
     "equal objects": ({"features": np.ones((12, 3))}, [*IDENTITY, "--signs", "3"], 1),
+    "equal objects, merged": ({"features": np.ones((12, 3))}, [*IDENTITY, "--signs", "3", "--start", "merge"], 1),
+    "more signs than objects, merged": ({"features": POINTS[:5]}, [*IDENTITY, "--signs", "12", "--start", "merge"], 1),
     "equal but for one feature": ({"features": np.pad(POINTS, ((0, 0), (0, 2)), constant_values=0.1)},
                                   [*IDENTITY, "--signs", "3"], 3),
     "a constant of 1e30": ({"features": np.pad(POINTS, ((0, 0), (0, 1)), constant_values=1e30)},

@@ -460,8 +460,12 @@ def _take_lock(path: Path) -> int:
     except OSError as error:
         # Some network file systems have no locks. Running there unguarded is better than not at all.
         log.warning("%s cannot be locked (%s): do not aim two runs at it", path, _short(error))
-    os.ftruncate(lock, 0)
-    os.write(lock, f"{os.getpid()}\n".encode())  # for the message that the next one gets
+    try:
+        os.ftruncate(lock, 0)
+        os.write(lock, f"{os.getpid()}\n".encode())  # for the message that the next one gets
+    except BaseException:  # a full disk: a lock that nobody can give back would keep this process out too
+        os.close(lock)
+        raise
     return lock
 
 

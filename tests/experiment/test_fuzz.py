@@ -233,7 +233,7 @@ def judged_run(name: str, vectors_run: Path, folder: Path, number: int) -> None:
 
 @pytest.mark.parametrize("name", RUN)
 def test_a_few_spoilt_files_of_a_run(name: str, vectors_run: Path, tmp_path: Path) -> None:
-    judged_run(name, vectors_run, tmp_path, 6)
+    judged_run(name, vectors_run, tmp_path, 4)
 
 
 @pytest.mark.slow

@@ -134,7 +134,8 @@ def seen(
 
     if isinstance(images, np.ndarray):
         if images.dtype == np.uint8:
-            images = images.astype(np.float32) / np.float32(255)
+            images = images.astype(np.float32)
+            images /= np.float32(255)  # in place: there may be gigabytes of them
         images = torch.from_numpy(images)
     done: dict[object, torch.Tensor] = {}
     found = []

@@ -12,6 +12,8 @@ from typing import NoReturn
 
 HOME = Path(__file__).resolve().parent
 PROGRAM = "cli.py"
+# Characters of a complaint: a path may have 4,096.
+MOST_SAID = 6_000
 
 
 def _check_home() -> None:
@@ -31,7 +33,7 @@ class Parser(argparse.ArgumentParser):
     """argparse whose complaints are one line."""
 
     def error(self, message: str) -> NoReturn:
-        self.exit(2, f"{self.prog}: {message}\n")
+        self.exit(_complain(f"{self.prog}: {message}", 2))
 
 
 def build_parser() -> Parser:
@@ -272,9 +274,11 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def _complain(message: str, code: int) -> int:
-    """One line on stderr, also where a path in it holds line breaks."""
+    """One line on stderr, whatever is in it: names come from files too, and could tell a terminal what to do."""
+    text = " ".join(message.splitlines())
+    text = "".join(one if one.isprintable() else one.encode("unicode_escape").decode() for one in text)
     if sys.stderr is not None:
-        print(" ".join(message.splitlines()), file=sys.stderr)
+        print(text if len(text) <= MOST_SAID else f"{text[:MOST_SAID]}...", file=sys.stderr)
     return code
 
 

@@ -216,13 +216,14 @@ def build_agent(own: Config, shape: tuple[int, ...], generator: torch.Generator,
 
 
 def to_checkpoint(members: list[Member], progress: Progress, seconds: float) -> dict[str, Any]:
-    """All that the next round needs, as tensors and plain values. The streams are read last: nothing draws after."""
+    """All that the next round, or epoch, needs, as tensors and plain values. The streams are read last."""
     return {
         "format": CHECKPOINT_FORMAT,
         "done": progress.done,
         "seconds": seconds,
         "signs": progress.signs,
         "components": [list(components) for components in progress.components],
+        "learned": dict(progress.learned),
         "members": {
             one.name: {
                 "agent": one.agent.state_dict(),
@@ -235,10 +236,12 @@ def to_checkpoint(members: list[Member], progress: Progress, seconds: float) -> 
     }
 
 
-def from_checkpoint(members: list[Member], state: Mapping[str, Any], file: str) -> tuple[Progress, float]:
+def from_checkpoint(
+    members: list[Member], state: Mapping[str, Any], file: str, config: Config
+) -> tuple[Progress, float]:
     """Put the members where the checkpoint's were; also the seconds spent. UsageError naming `file` if it is unfit."""
     device = members[0].x.device
-    components = load_minds({one.name: one.agent for one in members}, state, file)
+    components = load_minds({one.name: one.agent for one in members}, state, file, begun=state.get("done") == 0)
     with _fits_or_says(file):
         for one in members:
             saved = state["members"][one.name]
@@ -251,32 +254,61 @@ def from_checkpoint(members: list[Member], state: Mapping[str, Any], file: str) 
                 one.learner.optimiser.load_state_dict(saved["optimiser"])
             for kind, generator in one.streams.items():
                 generator.set_state(saved["streams"][kind])
-        done, signs = state["done"], state["signs"].to(device)
-        if type(done) is not int or done < 1:
+        done, signs = state["done"], state["signs"]
+        most = config.round_epochs if done else config.epochs
+        learned = _learned(state.get("learned", {}), [one.name for one in members], most)
+        if type(done) is not int or done < (0 if learned else 1):
             raise ValueError(f"it tells of {done!r} rounds")
-        if signs.dim() != 3 or signs.shape[1:] != (len(members), len(members[0].x)):
-            raise ValueError(f"its signs have the shape {tuple(signs.shape)}")
-        return Progress(done, signs, components), float(state["seconds"])
+        if done:
+            _check_signs(signs, (config.chains, len(members), len(members[0].x)), members[0].agent.signs)
+            signs = signs.to(device)
+        return Progress(done, signs if done else None, components, learned), float(state["seconds"])
 
 
-def load_minds(agents: Mapping[str, Agent], state: Mapping[str, Any], file: str) -> tuple[Any, ...]:
+def _learned(learned: Any, names: list[str], most: int) -> dict[str, int]:
+    """By member: the epochs, `most` at most, of a round that has begun. ValueError if it is anything else."""
+    if not isinstance(learned, dict) or not all(
+        name in names and type(epochs) is int and 0 <= epochs <= most for name, epochs in learned.items()
+    ):
+        raise ValueError("it does not tell how many epochs are over")
+    return dict(learned)
+
+
+def _check_signs(signs: torch.Tensor, shape: tuple[int, ...], K: int) -> None:
+    """ValueError unless they are whole numbers below K, of that shape."""
+    if signs.shape != shape:
+        raise ValueError(f"its signs have the shape {tuple(signs.shape)}")
+    if signs.dtype != torch.int64:
+        raise ValueError(f"its signs must be whole numbers of 64 bits; they are {signs.dtype}")
+    if signs.min() < 0 or signs.max() >= K:
+        raise ValueError(f"its signs must be 0 to {K - 1}; one is {int(signs[(signs < 0) | (signs >= K)][0])}")
+
+
+def load_minds(
+    agents: Mapping[str, Agent], state: Mapping[str, Any], file: str, *, begun: bool = False
+) -> tuple[Any, ...]:
     """Give the agents, by name, the weights of a checkpoint; returns each one's components of chain 0.
 
     What an agent knows lives on any device, unlike the streams that a run goes on with. UsageError naming `file` if
-    the checkpoint is unfit.
+    the checkpoint is unfit. begun: it is of a first round that is not over, so there are no components yet.
     """
     if state.get("format") != CHECKPOINT_FORMAT:
         raise UsageError(f"{file} has the format {state.get('format')!r}; this version reads {CHECKPOINT_FORMAT}")
     with _fits_or_says(file):
+        for name, agent in agents.items():
+            agent.load_state_dict(state["members"][name]["agent"])
+        if begun:
+            return ()
         if len(state["components"]) != len(agents):
             raise ValueError(f"it tells of {len(state['components'])} agents")
         found = []
         for (name, agent), parts in zip(agents.items(), state["components"], strict=True):
-            agent.load_state_dict(state["members"][name]["agent"])
             own = agent.mixture.Parameters(*(part.to(agent.log_pi.device) for part in parts))
             shapes = tuple(tuple(part.shape) for part in own)
             if shapes != agent.mixture.shapes(agent.signs):
                 raise ValueError(f"agent {name}'s components have the shapes {shapes}")
+            if not all(bool(part.isfinite().all()) for part in own):
+                raise ValueError(f"agent {name}'s components are not finite")
             found.append(own)
         return tuple(found)
 
@@ -292,6 +324,11 @@ def _fits_or_says(file: str) -> Iterator[None]:
 
 
 def _standardised(view: torch.Tensor) -> torch.Tensor:
+    """Features (N, D) with mean 0 and spread 1; one that never varies is 0, whatever its size."""
     centred = view - view.mean(0)
     spread = centred.std(0, correction=0)
-    return centred / torch.where(spread > 0, spread, 1.0)
+    if not spread.isfinite().all():  # sums of numbers near the largest there are overflow
+        return _standardised(view.double()).float()
+    # Not by the spread: of equal numbers the mean is not always that number, and what is left would be their size.
+    varies = (view.amax(0) > view.amin(0)) & (spread > 0)
+    return torch.where(varies, centred / torch.where(varies, spread, 1.0), 0.0)

@@ -36,7 +36,7 @@ Own = tuple[tuple[str, tuple[tuple[str, Any], ...]], ...]
 MODE_ALIASES = {"-1": "com", "0": "no-com", "1": "all"}
 
 # Keys that may change while a run remains the same run.
-MOVABLE = ("data", "data-root", "download", "device", "tensorboard")
+MOVABLE = ("data", "data-root", "download", "device", "checkpoint-minutes", "tensorboard")
 
 # No whole number is larger, if nothing smaller is said: beyond it lie mistypings and the limits of int64.
 _MOST = 10**9
@@ -48,6 +48,8 @@ _PARSERS = {
     "weights": "models.weights:sign_weights",
     "prior": "models.priors:read_prior",
 }
+# Characters of a value in a message
+_MOST_SHOWN = 100
 
 # Names that one proposal of the recursive game may take: more are hours for a sweep of a thousand objects.
 _MOST_NAMES = 10**5
@@ -315,6 +317,15 @@ class Config:
     lr: float = _setting(1e-3, "float", "step size of Adam", group="learning", above=0)
     seed: int = _setting(0, "int", "the one seed of all random streams", group="running", least=0, most=2**63 - 1)
     device: str = _setting("auto", "text", "auto, cpu, cuda or cuda:N", group="running")
+    checkpoint_minutes: float = _setting(
+        10.0,
+        "float",
+        "save so often between epochs too, so that a run that is stopped in a long round repeats no more; 0: at the "
+        "end of each round only",
+        group="running",
+        least=0,
+        most=10**6,
+    )
     tensorboard: bool = _setting(
         False, "bool", "write the metrics as scalars for TensorBoard too, to RUN/tensorboard", group="running"
     )
@@ -363,7 +374,7 @@ def from_table(table: Mapping[str, Any], place: str, *, trust_plugins: bool = Fa
             values.update(_agents_of(value, place, trust_plugins))
             continue
         if found not in names or found == "agent":
-            raise UsageError(f"{place}: unknown key {found!r}{suggestion(found, names)}")
+            raise UsageError(f"{place}: unknown key {_shown(found)}{suggestion(found, names)}")
         name = names[found]
         where = f"{place}: {found}"
         values[name] = checked(name, _from_toml(name, value, where), where)
@@ -507,7 +518,7 @@ def _from_text(name: str, typed: Any) -> Any:
     if kind == "bool":  # the flags --x and --no-x carry no text
         return typed
     if kind == "path":
-        return _absolute(name, typed)
+        return _absolute(name, typed, flag(name))
     if kind == "paths":
         return _all_absolute(name, typed.split(","), flag(name))
     if kind == "views":
@@ -523,7 +534,7 @@ def _from_text(name: str, typed: Any) -> Any:
             return float(typed)
     except (ValueError, OverflowError):
         what = {"int": "a whole number", "float": "a number"}[kind]
-        raise UsageError(f"{flag(name)} must be {what}; it is {typed!r}") from None
+        raise UsageError(f"{flag(name)} must be {what}; it is {_shown(typed)}") from None
     return typed
 
 
@@ -553,7 +564,7 @@ def _from_toml(name: str, value: Any, place: str) -> Any:
     if name == "mode" and number:
         return str(value)
     if not fits:
-        raise UsageError(f"{place} must be {what}; it is {value!r}")
+        raise UsageError(f"{place} must be {what}; it is {_shown(value)}")
     try:
         if kind == "float":
             return float(value)
@@ -563,7 +574,7 @@ def _from_toml(name: str, value: Any, place: str) -> Any:
         raise UsageError(f"{place} is too large") from None
     if kind == "paths":
         return _all_absolute(name, [value] if isinstance(value, str) else value, place)
-    return _absolute(name, value) if kind == "path" else value
+    return _absolute(name, value, place) if kind == "path" else value
 
 
 def _views(given: list[float | str], place: str) -> tuple[View, ...]:
@@ -571,19 +582,23 @@ def _views(given: list[float | str], place: str) -> tuple[View, ...]:
         found: list[View] = []
         for one in given:
             found += entries(one) if isinstance(one, str) else [entry(float(one))]
+        if not found:
+            raise ValueError("must have an entry for each agent; there is none")
         return tuple(found)
     except ValueError as error:
         raise UsageError(f"{place}: {error}") from None
 
 
 def _all_absolute(name: str, typed: list[str], place: str) -> tuple[Path, ...]:
-    if not all(typed):
-        raise UsageError(f"{place} must be a path, or paths with commas between; it is {','.join(typed)!r}")
-    return tuple(_absolute(name, one) for one in typed)
+    if not typed or not all(typed):
+        raise UsageError(f"{place} must be a path, or paths with commas between; it is {_shown(','.join(typed))}")
+    return tuple(_absolute(name, one, place) for one in typed)
 
 
-def _absolute(name: str, typed: str) -> Path:
+def _absolute(name: str, typed: str, place: str) -> Path:
     """A path that is saved with a run must mean the same from every folder."""
+    if "\0" in typed:
+        raise UsageError(f"{place} must be a path without null bytes; it is {_shown(typed)}")
     return Path(typed).absolute() if FIELDS[name].metadata["saved"] else Path(typed)
 
 
@@ -598,7 +613,7 @@ def checked(name: str, value: Any, place: str) -> Any:
     elif rule["choices"] is not None and value not in rule["choices"]:
         own = ", or MODULE:NAME of your own" if name in FAMILIES else ""
         raise UsageError(
-            f"{place} must be one of {', '.join(rule['choices'])}{own}; it is {value!r}"
+            f"{place} must be one of {', '.join(rule['choices'])}{own}; it is {_shown(value)}"
             f"{suggestion(value, rule['choices'])}"
         )
     numbers = [value] if rule["kind"] in ("int", "float") else []
@@ -617,6 +632,15 @@ def checked(name: str, value: Any, place: str) -> Any:
         except ValueError as error:
             raise UsageError(f"{place} {error}") from None
     return value
+
+
+def _shown(value: Any) -> str:
+    """For a message of one line, however long it is."""
+    try:
+        text = repr(value)
+    except ValueError:  # a whole number of thousands of digits
+        return "a number of too many digits"
+    return text if len(text) <= _MOST_SHOWN else f"{text[:_MOST_SHOWN]}..."
 
 
 def _shortened(number: float) -> str:

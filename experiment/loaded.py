@@ -69,7 +69,7 @@ def load_run(path: str | Path, *, data_root: str | Path | None = None, trust_plu
 class LoadedRun:
     """A run, read only. Made by `load_run`.
 
-    path: its folder. status: "done", "running", "failed" or "interrupted". agents: their names.
+    path: its folder. status: "done", "running", "killed", "failed" or "interrupted". agents: their names.
     settings: the resolved settings by key, as in config.toml ("latent-dim", not latent_dim).
     """
 
@@ -77,7 +77,7 @@ class LoadedRun:
         with RunFolder.open(path, lock=False) as folder:
             self._folder = folder
             self._config = settings.resolve({}, folder.file(store.CONFIG), trust_plugins=trust_plugins)
-            self.status: str = folder.read_manifest()["status"]
+            self.status: str = folder.status
         self._data_root = data_root
         self._trust_plugins = trust_plugins
         self.path = folder.path

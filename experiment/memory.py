@@ -1,8 +1,9 @@
-"""Whether the trace of a run will fit into memory: asked before anything is written.
+"""Whether a run will fit into memory: asked before anything is written.
 
-The whole trace of a round stays where the game is played until the round is over, and becomes arrays of the host
-then. What is counted is what certainly exists at one time; the peak is higher, so a run that passes may still be
-too large, but none is refused that would fit.
+Counted is what lies there at one time: the percepts with all products of two dimensions, the tables of the game and
+those it works with, or those of the starts, and the trace of a round, which stays where the game is played until the
+round is over and becomes arrays of the host then. What networks and libraries take for themselves is not counted.
+docs/reliability.md holds the count beside what large runs really took.
 
 Shapes: C chains, T sweeps, M agents, N objects, K signs, L latent dimensions.
 """
@@ -14,11 +15,15 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
+from experiment import individuals
 from experiment.config import Config
 from experiment.errors import UsageError
+from models.priors import read_prior
 
 if TYPE_CHECKING:
     import torch
+
+    from experiment.data.objects import Objects
 
 GIB = 2**30
 _MEMINFO = Path("/proc/meminfo")
@@ -27,59 +32,97 @@ _MEMINFO = Path("/proc/meminfo")
 _ROW = 1_400
 
 
+# Tables as large as an agent's that exist at one time beside those of the agents: one for each that it had before the
+# sweep, and so many while signs are drawn from one.
+_WORKING = 3
+
+
 class Need(NamedTuple):
     """Bytes."""
 
     trace: int  # where the game is played
-    tables: int  # there too
+    tables: int  # there too: log p(z | w), one for each agent's belief
     host: int  # what is made of the trace for the run folder
+    percepts: int = 0  # of all agents
+    making: int = 0  # beside the percepts, while the last of them are made
+    working: int = 0  # what a sweep takes beside the tables
+    start: int = 0  # tables, working tables and trace while a start is made, at which time the others are not there
+
+    @property
+    def played(self) -> int:
+        """The most at one time where the game is played."""
+        return self.percepts + max(self.making, self.start, self.trace + self.tables + self.working)
 
 
 def needed(config: Config, N: int, latents: Sequence[int]) -> Need:
-    """What one round's trace takes, and what is made of it for the run folder; latents: L of each agent.
+    """What one round takes, and what is made of its trace for the run folder; latents: L of each agent.
 
     The means of agents with unequal L are not kept.
     """
     L = latents[0] if len(set(latents)) == 1 else 0
+    widths = _widths(config, latents)
     C, T, M, K = config.chains, config.sweeps, config.agents, config.signs
     shared = config.mode == "gibbs" or (config.mode in ("com", "all") and config.listener_state == "shared")
     signs = 2 * C * T * M * N * (2 if shared else 1)
     means = 8 * C * T * M * K * L if config.keep in ("all", "components") else 0
     trace = signs + means + 8 * C * T * (M + 5) + 8 * T * M
-    tables = 8 * C * M * N * K  # log p(z | w), one for each agent's belief
     share = -(-(T - config.burn_in) // config.thin) / T  # of the draws that posterior.nc takes
-    return Need(trace, tables, int(share * (signs + means)) + _ROW * T)
+    one = 8 * C * N * K
+    return Need(
+        trace=trace,
+        tables=M * one,
+        host=int(share * (signs + means)) + _ROW * T,
+        percepts=sum(8 * N * (latent + width) for latent, width in zip(latents, widths, strict=True)),
+        making=2 * 8 * N * max(widths),
+        working=(M + _WORKING) * one,
+        start=_start(config, N),
+    )
+
+
+def _widths(config: Config, latents: Sequence[int]) -> list[int]:
+    """How many numbers the features of a percept are, of each agent (`models.mixtures.Features`)."""
+    from experiment.parts import parts_of
+
+    widths = []
+    for (_, own), latent in zip(individuals.each(config), latents, strict=False):  # fewer where no L is known yet
+        try:
+            widths.append(parts_of(own)["mixture"](latent, **read_prior(own.prior)).width)
+        except ValueError:  # of hyperparameters, which are complained of elsewhere
+            widths.append(latent)
+    return widths
+
+
+def _start(config: Config, N: int) -> int:
+    """Tables, working tables and trace of the starts that are played together (`inference.starts`)."""
+    from inference.starts import Start, signs_of, tries_together
+
+    start = Start(config.start, tries=config.starts)
+    candidates = config.chains * tries_together(start, N, config.signs, config.chains)
+    # In mode no-com each agent starts alone.
+    M = 1 if config.mode == "no-com" else config.agents
+    traces = 2 * candidates * M * N * max(start.before, start.after)
+    return (2 * M + _WORKING) * 8 * candidates * N * signs_of(start, config.signs) + traces
+
+
+def foretold(config: Config, objects: Objects, latents: Sequence[int], device: torch.device) -> int:
+    """Bytes that a run takes on the host beyond what this program takes for itself: `check` with its views."""
+    need = needed(config, objects.count, latents)
+    views = sum(view.nbytes for view in {id(view): view for view in objects.views}.values())
+    return views + need.host + (need.trace if device.type == "cuda" else need.played)
 
 
 def check(config: Config, N: int, latents: Sequence[int], device: torch.device) -> None:
-    """UsageError naming --chains and --sweeps if the run's trace would not fit, --reduce if the percepts would not."""
-    _check_percepts(config, N, latents, device)
+    """UsageError naming the flags whose values would make it fit, if the run would not."""
     need = needed(config, N, latents)
     if device.type == "cuda":
         import torch
 
         free, _ = torch.cuda.mem_get_info(device)
-        _compare(config, need.trace + need.tables, free, f"memory of {device}")
+        _compare(config, N, latents, need, need.played, free, f"memory of {device}")
         # The trace is copied to the host, where it takes as much again (and the tables are not).
-        _compare(config, need.trace + need.host, available(), "memory")
+        _compare(config, N, latents, need, need.trace + need.host, available(), "memory")
     else:
-        _compare(config, need.trace + need.tables + need.host, available(), "memory")
-
-
-def _check_percepts(config: Config, N: int, latents: Sequence[int], device: torch.device) -> None:
-    """The game works with all products of two dimensions of a percept (`models.mixtures.Features`)."""
-    size = sum(8 * N * (1 + L + L * (L + 1) // 2) for L in latents)
-    there = available()
-    if device.type == "cuda":
-        import torch
-
-        there, _ = torch.cuda.mem_get_info(device)
-    if there is not None and size > there:
-        give = "--reduce" if config.likelihood == "identity" else "a smaller --latent-dim"
-        raise UsageError(
-            f"{N} percepts of {max(latents)} dimensions need {_gib(size)} of memory and {_gib(there)} are available: "
-            f"give {give}, or a smaller --limit"
-        )
+        _compare(config, N, latents, need, need.played + need.host, available(), "memory")
 
 
 def available() -> int | None:
@@ -96,12 +139,23 @@ def available() -> int | None:
         return None
 
 
-def _compare(config: Config, need: int, there: int | None, what: str) -> None:
-    if there is not None and need > there:
-        raise UsageError(
-            f"--chains {config.chains} and --sweeps {config.sweeps} need at least {_gib(need)} of {what} and "
-            f"{_gib(there)} are available: give fewer of either"
-        )
+def _compare(
+    config: Config, N: int, latents: Sequence[int], need: Need, size: int, there: int | None, what: str
+) -> None:
+    if there is None or size <= there:
+        return
+    told = f"need about {_gib(size)} of {what} and {_gib(there)} are available"
+    trace, tables = need.trace + need.host, max(need.tables + need.working, need.start)
+    percepts = need.percepts + need.making
+    if trace >= max(tables, percepts):
+        raise UsageError(f"--chains {config.chains} and --sweeps {config.sweeps} {told}: give fewer of either")
+    if percepts >= tables:
+        give = "--reduce" if config.likelihood == "identity" else "a smaller --latent-dim"
+        raise UsageError(f"{N} percepts of {max(latents)} dimensions {told}: give {give}, or a smaller --limit")
+    give = ", or --start kmeans" if need.start == tables and config.start == "merge" else ""
+    raise UsageError(
+        f"{N} objects, --signs {config.signs} and --chains {config.chains} {told}: give fewer of them{give}"
+    )
 
 
 def _gib(size: int) -> str:

@@ -1,7 +1,8 @@
 """One experiment from settings to a finished run folder, and going on with one that stopped.
 
-After every round its metrics are written, and then the checkpoint: a run that is killed goes on from its last whole
-round and repeats what was lost exactly. The results are those of the last round, written before its checkpoint.
+After every round its metrics are written, and then the checkpoint; in a long round also between epochs, every
+--checkpoint-minutes. A run that is killed goes on from the latest of them and repeats what was lost exactly. The
+results are those of the last round, written before its checkpoint.
 """
 
 from __future__ import annotations
@@ -107,24 +108,32 @@ def resume(
         progress, spent = Progress(0), 0.0
         if folder.file(store.CHECKPOINT).exists() or folder.file(store.PREVIOUS).exists():
             file = str(folder.file(store.CHECKPOINT))
-            progress, spent = from_checkpoint(members, folder.load_checkpoint(), file)
+            progress, spent = from_checkpoint(members, folder.load_checkpoint(), file, config)
             if progress.done == config.rounds + 1 and not _results_are_whole(folder, config.rounds):
                 # The last round is played again, exactly, for what it leaves as the last one.
                 printer.note(f"{path} lacks whole results of round {config.rounds}; it is played again")
                 progress, spent = Progress(0), 0.0
                 if config.rounds:
                     file = str(folder.file(store.PREVIOUS))
-                    progress, spent = from_checkpoint(members, folder.load_checkpoint(previous=True), file)
+                    before = folder.load_checkpoint(previous=True)
+                    progress, spent = from_checkpoint(members, before, file, config)
                 else:
                     members = build_members(config, objects, device)
+        begun = folder.load_epochs()
+        goes_on = begun is not None and begun.get("done") == progress.done <= config.rounds
+        if begun is not None and goes_on:
+            file = str(folder.file(store.EPOCHS))
+            progress, spent = from_checkpoint(members, begun, file, config)
         if progress.done > config.rounds + 1:
             raise UsageError(f"--rounds must be {progress.done - 1} or more: so many are done; it is {config.rounds}")
         if progress.done == config.rounds + 1 and manifest["status"] == "done":
             raise UsageError(f"--resume {path}: the run is complete; --rounds R with R > {config.rounds} would go on")
-        folder.write_text(store.CONFIG, settings.to_toml(config))
         _check_metrics(folder, config, progress, printer)
+        folder.write_text(store.CONFIG, settings.to_toml(config))
+        if not goes_on:  # its rows go too
+            folder.file(store.EPOCHS).unlink(missing_ok=True)
         whole = progress.done == config.rounds + 1
-        folder.truncate_metrics(lambda row: row["round"] < progress.done and (whole or _is_of_round(row, config)))
+        folder.truncate_metrics(lambda row: _is_kept(row, progress) and (whole or _is_of_round(row, config)))
         resumed = manifest.get("resumed")
         history = resumed if isinstance(resumed, list) else []
         folder.update_manifest(
@@ -161,6 +170,7 @@ class _Run:
         self.started = time.monotonic()
         self.device = members[0].x.device
         self._announced = -1
+        self._saved = self.started
 
     def go(self) -> dict[str, Any]:
         """All rounds that are left, then the pictures; returns the summary."""
@@ -182,12 +192,17 @@ class _Run:
     # -- told by inference -----------------------------------------------------------------------
 
     def epoch(self, round: int, member: str, epoch: int, epochs: int, loss: Loss) -> None:
-        """Keep and print the loss of an epoch."""
+        """Keep and print the loss of an epoch, and save what has been learned, if it is time."""
         self._announce(round)
         row = {"kind": "epoch", "round": round, "agent": member, "epoch": epoch, "loss": loss.total}
         self._record([row | loss._asdict()])
         if self.printer.shows(round, self.config.rounds):
             self.printer.epoch(round, member, epoch, epochs, loss)
+        # After the row: what the checkpoint tells of must be in the metrics.
+        every = 60 * self.config.checkpoint_minutes
+        if every and time.monotonic() - self._saved >= every:
+            self.folder.save_epochs(to_checkpoint(self.members, self.state, self._seconds()))
+            self._saved = time.monotonic()
 
     def progress(self, steps: Any, title: str) -> Any:
         """Show the steps as they pass."""
@@ -208,10 +223,14 @@ class _Run:
             self.printer.sweeps(rows)
         if any(row["not_a_number"] for row in rows):
             self.printer.note("warning: some proposals compared two impossible signs; they were rejected")
-        seconds = self.spent + time.monotonic() - self.started
+        seconds = self._seconds()
         if played.round == config.rounds:
             self._write_results(played, trace, rows, seconds)
         folder.save_checkpoint(to_checkpoint(self.members, self.state, seconds))
+        self._saved = time.monotonic()
+
+    def _seconds(self) -> float:
+        return self.spent + time.monotonic() - self.started
 
     def _record(self, rows: Sequence[Mapping[str, Any]]) -> None:
         self.folder.append_metrics(rows)
@@ -343,6 +362,13 @@ def _edges_of(manifest: dict[str, Any], config: Config, folder: RunFolder) -> Ed
     if not all(a in agents and b in agents and a != b for a, b in found):
         raise UsageError(f"{folder.file(store.MANIFEST)} is damaged: its edges are not pairs of agents")
     return found
+
+
+def _is_kept(row: Mapping[str, Any], progress: Progress) -> bool:
+    """Whether a row tells of what the run goes on from, and not of what it repeats."""
+    if row["round"] == progress.done and row["kind"] == "epoch":
+        return bool(row.get("epoch", 0) <= progress.learned.get(str(row.get("agent")), 0))
+    return bool(row["round"] < progress.done)
 
 
 def _is_of_round(row: Mapping[str, Any], config: Config) -> bool:

@@ -25,9 +25,9 @@ import logging
 import math
 import os
 import shutil
+import time
 import warnings
 import zipfile
-import zlib
 from collections import OrderedDict
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager, suppress
@@ -49,6 +49,7 @@ SIGNS = "signs.npz"
 POSTERIOR = "posterior.nc"
 CHECKPOINT = "checkpoint.pt"
 PREVIOUS = "checkpoint.prev.pt"
+EPOCHS = "checkpoint.epochs.pt"
 SUMMARY = "summary.json"
 RECALL = "recall.json"
 REPORT = "report.html"
@@ -56,12 +57,17 @@ PLOTS = "plots"
 TENSORBOARD = "tensorboard"
 
 # All that a run writes, and therefore all that `overwrite` may remove.
-RUN_FILES = (CONFIG, METRICS, SIGNS, POSTERIOR, CHECKPOINT, PREVIOUS, SUMMARY, RECALL, REPORT)
+RUN_FILES = (CONFIG, METRICS, SIGNS, POSTERIOR, CHECKPOINT, PREVIOUS, EPOCHS, SUMMARY, RECALL, REPORT)
 LOCK = ".lock"
 
 # How a manifest is known to be ours, and not the manifest.json of a web page.
 MADE_BY = "mh-naming-game"
 STATUSES = ("running", "done", "failed", "interrupted")
+# What a manifest cannot say: the run was to go on, and nobody holds its folder.
+KILLED = "killed"
+
+# How often, and after how many seconds, a lock is asked for again: a command that only looks holds it for a moment.
+_TRIES, _PAUSE = 4, 0.05
 
 log = logging.getLogger("mhng")
 
@@ -110,8 +116,8 @@ class RunFolder:
                 run._lock = _take_lock(run.path)
                 for file in _leftovers(run.path):
                     file.unlink(missing_ok=True)
-                if run.file(METRICS).exists():
-                    os.truncate(run.file(METRICS), run._read(METRICS).rfind(b"\n") + 1)
+                if run.file(METRICS).exists() and not (rows := run._read(METRICS)).endswith(b"\n"):
+                    os.truncate(run.file(METRICS), rows.rfind(b"\n") + 1)
         return run
 
     @contextmanager
@@ -161,11 +167,16 @@ class RunFolder:
         """The path of a file that the last round writes; `UsageError` if it is not there."""
         file = self.path / name
         if not file.exists():
-            status = self.read_manifest()["status"]
             raise UsageError(
-                f"{file}: there is no such file; the last round writes it, and the run's status is {status!r}"
+                f"{file}: there is no such file; the last round writes it, and the run's status is {self.status!r}"
             )
         return file
+
+    @property
+    def status(self) -> str:
+        """What the manifest says, one of `STATUSES`, or "killed": it says "running", and no process holds the run."""
+        status: str = self.read_manifest()["status"]
+        return KILLED if status == "running" and self._lock is None and _is_let_go(self.path) else status
 
     # -- whole files -------------------------------------------------------------------------------
 
@@ -202,15 +213,17 @@ class RunFolder:
 
     def read_npz(self, name: str) -> dict[str, Any]:
         """The arrays in the run's file `name`; no pickle is executed. `UsageError` naming the file if it is unfit."""
-        import numpy as np
+        from experiment.data import npz
+        from experiment.data.given import check_fits
 
         file = self.path / name
-        try:
-            # Opened here: numpy leaves a damaged file open.
-            with file.open("rb") as opened, np.load(opened, allow_pickle=False) as arrays:
-                return {key: arrays[key] for key in arrays.files}
-        except (OSError, ValueError, TypeError, KeyError, EOFError, zipfile.BadZipFile, zlib.error) as error:
-            raise UsageError(f"{file} cannot be read: {_short(error)}") from error
+        with npz.opened(file, str(file)) as archive:
+            headers = {key: npz.header(archive, key, str(file)) for key in npz.names(archive)}
+            check_fits(str(file), sum(header.bytes for header in headers.values()))
+            for key, header in headers.items():
+                if header.dtype.hasobject:
+                    raise UsageError(f"{file} cannot be read: {key} holds pickles, which are not executed")
+            return {key: npz.whole(archive, key) for key in headers}
 
     def _read(self, name: str) -> bytes:
         file = self.path / name
@@ -227,20 +240,34 @@ class RunFolder:
         At every instant one of the two is whole. A value that the safe loader would refuse is a TypeError
         now, with its place in `state`, and not at the resume that needs it.
         """
-        import torch
-
-        _check_plain(state, "state")
-        # In memory first: on a full disk torch's own writer hides the OSError behind a RuntimeError.
-        buffer = io.BytesIO()
-        torch.save(state, buffer)
+        data = _packed(state)
         newest, previous = self.path / CHECKPOINT, self.path / PREVIOUS
         with atomic_path(newest) as beside:
-            beside.write_bytes(buffer.getbuffer())
+            beside.write_bytes(data)
             _flush_to_disk(beside)  # before the older one goes: the disk may be full only now
             # A newest one known to be damaged must not push out the whole one before it.
             if newest.exists() and not self._newest_damaged:
                 os.replace(newest, previous)
         self._newest_damaged = False
+        with suppress(OSError):  # of the round that is over now; one that stays is known by its round
+            (self.path / EPOCHS).unlink(missing_ok=True)
+
+    def save_epochs(self, state: dict[str, Any]) -> None:
+        """Save `state`, of the midst of a round, beside those of whole rounds; the next of these removes it."""
+        data = _packed(state)
+        with atomic_path(self.path / EPOCHS) as beside:
+            beside.write_bytes(data)
+
+    def load_epochs(self) -> dict[str, Any] | None:
+        """What `save_epochs` saved last, or None. A damaged one is reported on the "mhng" logger, and is None."""
+        file = self.path / EPOCHS
+        if not file.exists():
+            return None
+        try:
+            return _unpacked(file)
+        except Exception as error:  # as in `load_checkpoint`
+            log.warning("%s cannot be read (%s); going on from the end of a round", file, _short(error))
+            return None
 
     def load_checkpoint(self, *, previous: bool = False) -> dict[str, Any]:
         """The newest whole checkpoint, on the CPU, read by the safe loader, which executes no pickle.
@@ -248,19 +275,13 @@ class RunFolder:
         `previous` asks for the one before it. A damaged newest one is reported on the "mhng" logger and the
         previous one is returned. `UsageError` naming the file if neither can be read.
         """
-        import torch
-
         faults: list[str] = []
         for name in (PREVIOUS,) if previous else (CHECKPOINT, PREVIOUS):
             file = self.path / name
             if not file.exists():
                 continue
             try:
-                with warnings.catch_warnings():
-                    warnings.simplefilter("ignore")  # torch explains at length what a foreign file is not
-                    state = torch.load(file, map_location="cpu", weights_only=True)
-                if not isinstance(state, dict):
-                    raise TypeError(f"it holds a {type(state).__name__}, not a dict")
+                state = _unpacked(file)
             except Exception as error:
                 # The readers' errors for a cut or foreign file range from EOFError to RuntimeError.
                 faults.append(f"{file} cannot be read ({_short(error)})")
@@ -431,7 +452,7 @@ def _take_lock(path: Path) -> int:
     lock = os.open(path / LOCK, os.O_RDWR | os.O_CREAT, 0o666)
     try:
         if fcntl is not None:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            _flock(lock)
     except BlockingIOError:
         holder = os.read(lock, 32).decode("ascii", "replace").strip() or "unknown"
         os.close(lock)
@@ -439,12 +460,73 @@ def _take_lock(path: Path) -> int:
     except OSError as error:
         # Some network file systems have no locks. Running there unguarded is better than not at all.
         log.warning("%s cannot be locked (%s): do not aim two runs at it", path, _short(error))
-    os.ftruncate(lock, 0)
-    os.write(lock, f"{os.getpid()}\n".encode())  # for the message that the next one gets
+    try:
+        os.ftruncate(lock, 0)
+        os.write(lock, f"{os.getpid()}\n".encode())  # for the message that the next one gets
+    except BaseException:  # a full disk: a lock that nobody can give back would keep this process out too
+        os.close(lock)
+        raise
     return lock
 
 
+def _flock(lock: int) -> None:
+    """Take the lock, unless somebody has it for longer than `_is_let_go` looks."""
+    for _ in range(_TRIES):
+        with suppress(BlockingIOError):
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            return
+        time.sleep(_PAUSE)
+    fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+
+
+def _is_let_go(path: Path) -> bool:
+    """Whether no process holds `path`. False where the system cannot tell."""
+    if fcntl is None:
+        return False
+    try:
+        lock = os.open(path / LOCK, os.O_RDONLY)
+    except FileNotFoundError:  # every run of ours makes one, so this is a copy
+        return True
+    except OSError:
+        return False
+    try:
+        fcntl.flock(lock, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except OSError:
+        return False
+    finally:
+        os.close(lock)
+    return True
+
+
 # -- files -----------------------------------------------------------------------------------------
+
+
+def _packed(state: dict[str, Any]) -> memoryview:
+    """The bytes of a checkpoint."""
+    import torch
+
+    _check_plain(state, "state")
+    # In memory: on a full disk torch's own writer hides the OSError behind a RuntimeError.
+    buffer = io.BytesIO()
+    torch.save(state, buffer)
+    return buffer.getbuffer()
+
+
+def _unpacked(file: Path) -> dict[str, Any]:
+    """What a checkpoint holds, on the CPU, read by the safe loader, which executes no pickle."""
+    import torch
+
+    # torch does not look at the checksums in its files: a bit that is wrong on the disk would be a wrong weight.
+    with zipfile.ZipFile(file) as archive:
+        wrong = archive.testzip()
+    if wrong is not None:
+        raise ValueError(f"{wrong} in it is damaged")
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # torch explains at length what a foreign file is not
+        state = torch.load(file, map_location="cpu", weights_only=True)
+    if not isinstance(state, dict):
+        raise TypeError(f"it holds a {type(state).__name__}, not a dict")
+    return state
 
 
 def _flush_to_disk(path: Path) -> None:

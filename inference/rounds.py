@@ -22,7 +22,7 @@ which nothing of q's spread is left.
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Protocol
 
 import torch
@@ -83,11 +83,12 @@ class Member:
 
 @dataclass
 class Progress:
-    """What the next round needs beside the members themselves."""
+    """What goes on needs beside the members themselves, between rounds and between the epochs of one."""
 
     done: int  # rounds that are complete, round 0 counted: 0 at the beginning
     signs: Tensor | None = None  # (C, M, N)
     components: tuple[Any, ...] = ()  # of chain 0, one per agent
+    learned: dict[str, int] = field(default_factory=dict)  # by member: epochs of the round that has begun
 
 
 @dataclass(frozen=True)
@@ -105,7 +106,7 @@ class Watcher(Protocol):
     """Told what happens while it happens."""
 
     def epoch(self, round: int, member: str, epoch: int, epochs: int, loss: Loss) -> None:
-        """An epoch of one member is over."""
+        """An epoch of one member is over, and `progress` and the members are as the next epoch needs them."""
 
     def progress(self, steps: Iterable[int], title: str) -> Iterable[int]:
         """`steps`, shown as they pass."""
@@ -148,9 +149,17 @@ def _round(game: Game, schedule: Schedule, members: Sequence[Member], progress: 
     generators = [one.streams["play"] for one in members]
 
     try:
-        return _play(game, schedule, [one.agent for one in members], players, generators, progress, watcher)
+        played = _play(game, schedule, [one.agent for one in members], players, generators, progress, watcher)
     except EndlessGameError as error:
         raise RoundError(f"round {number}: {error}") from error
+    if not played.trace.log_joint.isfinite().all():
+        lost = [one.name for one, own in zip(members, played.components, strict=True) if not _finite(own)]
+        who = f", agent {', '.join(lost)}" if lost else ""
+        raise RoundError(
+            f"round {number}{who}: the log joint of the game is not finite, so its percepts are too large or too "
+            "near each other; a smaller --lr may help"
+        )
+    return played
 
 
 def _play(
@@ -182,6 +191,7 @@ def _play(
         keep_means=schedule.keep_means,
     )
     progress.done = number + 1
+    progress.learned = {}
     progress.signs = state.signs
     progress.components = first_chain(state)
     if state.log_pi is not None:
@@ -199,8 +209,6 @@ def _play(
             keep_means=schedule.keep_means,
         )
         trace = joined(trace, more)
-    if not trace.log_joint.isfinite().all():
-        raise RoundError(f"round {number}: the log joint of the game is not finite, so the percepts are not")
     return Played(number, trace, state.signs, first_chain(state), evidence)
 
 
@@ -208,16 +216,26 @@ def _learn(one: Member, m: int, number: int, schedule: Schedule, progress: Progr
     epochs = schedule.epochs if number == 0 else schedule.round_epochs
     signs = None if progress.signs is None else progress.signs[0, m]
     components = progress.components[m] if progress.components else None
+
+    def each(epoch: int, loss: Loss) -> None:
+        progress.learned[one.name] = epoch
+        watcher.epoch(number, one.name, epoch, epochs, loss)
+
     try:
         one.learner.learn(
             epochs,
             signs,
             components,
-            each=lambda epoch, loss: watcher.epoch(number, one.name, epoch, epochs, loss),
+            each=each,
+            done=progress.learned.get(one.name, 0),
             progress=lambda steps: watcher.progress(steps, f"round {number}: agent {one.name} learns"),
         )
     except NotFiniteError as error:
         raise RoundError(f"round {number}, agent {one.name}: {error}; a smaller --lr may help") from error
+
+
+def _finite(components: Any) -> bool:
+    return all(bool(part.isfinite().all()) for part in components)
 
 
 def first_chain(state: State) -> tuple[Any, ...]:

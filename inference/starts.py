@@ -20,6 +20,7 @@ starts by itself and judges by its own evidence.
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
@@ -31,6 +32,10 @@ from inference.game import Game, counts_of, evidence_of_signs, init, play, share
 from inference.metropolis import draw
 from inference.proposals import proposal_logits
 from inference.types import Starter
+
+# Bytes of one agent's table of log densities (chains x objects x signs) while starts are made; several such tables
+# exist at one time.
+_MOST_TOGETHER = 2**28
 
 
 @dataclass(frozen=True)
@@ -73,29 +78,49 @@ def begin(
 def _begin(
     start: Start, game: Game, players: Sequence[Starter], generators: Sequence[torch.Generator], chains: int
 ) -> tuple[Tensor, Tensor]:
-    candidates = chains * start.tries
-    if start.kind == "prior":
-        signs = _from_prior(game, players, generators, candidates)
-    elif start.kind == "kmeans":
-        signs = _cluster(players, generators[0], candidates, game.K)
-    elif start.kind == "merge":
-        signs = _merged(start, game, players, generators, candidates)
-    elif start.kind == "split":
-        signs = _split(start, game, players, generators, candidates)
-    else:
-        raise ValueError(f"start must be one of {', '.join(STARTS)}; it is {start.kind!r}")
-    signs = tidied(game, players, signs)
     if start.tries == 1:
+        signs = tidied(game, players, _tried(start, game, players, generators, chains))
         evidence = torch.stack([p.evidence(signs[:, m], game.K) for m, p in enumerate(players)]).sum(0)
         if game.weights is not None:
             evidence = evidence + evidence_of_signs(game, game.weights, signs)
         return signs, evidence.view(chains, 1, 1)
-    state, trace = play(
-        game, players, generators, init(players, generators, signs, game.K), start.after, keep_means=False
-    )
-    evidence = trace.evidence[:, -start.tail :].mean(1).view(chains, start.tries)
-    best = evidence.argmax(1) + torch.arange(chains, device=evidence.device) * start.tries
-    return state.signs[best], evidence.unsqueeze(1)
+    together = tries_together(start, players[0].places.shape[0], game.K, chains)
+    found, evidences = [], []
+    for first in range(0, start.tries, together):
+        tries = min(together, start.tries - first)
+        signs = tidied(game, players, _tried(start, game, players, generators, chains * tries))
+        state, trace = play(
+            game, players, generators, init(players, generators, signs, game.K), start.after, keep_means=False
+        )
+        found.append(state.signs.unflatten(0, (chains, tries)))
+        evidences.append(trace.evidence[:, -start.tail :].mean(1).view(chains, tries))
+    signs, evidence = torch.cat(found, dim=1), torch.cat(evidences, dim=1)
+    return signs[torch.arange(chains, device=evidence.device), evidence.argmax(1)], evidence.unsqueeze(1)
+
+
+def tries_together(start: Start, N: int, K: int, chains: int) -> int:
+    """How many starts of each chain are played at the same time: all, unless their tables would be too large."""
+    return max(1, min(start.tries, _MOST_TOGETHER // (8 * chains * N * signs_of(start, K))))
+
+
+def signs_of(start: Start, K: int) -> int:
+    """The most signs that agents have while a start is made."""
+    return max(K, round(start.excess * K)) if start.kind == "merge" else K
+
+
+def _tried(
+    start: Start, game: Game, players: Sequence[Starter], generators: Sequence[torch.Generator], candidates: int
+) -> Tensor:
+    """The signs (candidates, M, N) that the starts begin from."""
+    if start.kind == "prior":
+        return _from_prior(game, players, generators, candidates)
+    if start.kind == "kmeans":
+        return _cluster(players, generators[0], candidates, game.K)
+    if start.kind == "merge":
+        return _merged(start, game, players, generators, candidates)
+    if start.kind == "split":
+        return _split(start, game, players, generators, candidates)
+    raise ValueError(f"start must be one of {', '.join(STARTS)}; it is {start.kind!r}")
 
 
 def _from_prior(game: Game, players: Sequence[Starter], generators: Sequence[torch.Generator], chains: int) -> Tensor:
@@ -109,14 +134,17 @@ def _from_prior(game: Game, players: Sequence[Starter], generators: Sequence[tor
 def _cluster(players: Sequence[Starter], generator: torch.Generator, chains: int, K: int) -> Tensor:
     """The first player's k-means clusters, a fresh one per chain, as the signs of everybody: (C, M, N)."""
     from sklearn.cluster import KMeans
+    from sklearn.exceptions import ConvergenceWarning
 
     z = players[0].places
     points = z.cpu().numpy()
     seeds = torch.randint(2**31 - 1, (chains,), generator=generator, device=generator.device).tolist()
     signs = []
     for seed in seeds:
-        # More clusters than points is allowed here: the signs left over have no object.
-        found = KMeans(min(K, len(points)), n_init=1, random_state=seed).fit(points).labels_
+        with warnings.catch_warnings():
+            # More clusters than points, or than different ones, are allowed here: the signs left over have no object.
+            warnings.simplefilter("ignore", ConvergenceWarning)
+            found = KMeans(min(K, len(points)), n_init=1, random_state=seed).fit(points).labels_
         signs.append(torch.as_tensor(found, dtype=torch.int64, device=z.device))
     return torch.stack(signs).unsqueeze(1).repeat(1, len(players), 1)
 
@@ -128,7 +156,7 @@ def _merged(
     generators: Sequence[torch.Generator],
     chains: int,
 ) -> Tensor:
-    more = max(game.K, round(start.excess * game.K))
+    more = signs_of(start, game.K)
     # The extra signs are a device of the start, and nothing is known about them: their prior is uniform.
     uniform = torch.zeros(more, dtype=torch.float64, device=game.log_prior.device).log_softmax(0)
     overcomplete = replace(game, log_prior=uniform, weights=None)

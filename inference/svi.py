@@ -80,10 +80,12 @@ class Learner:
         components: Any = None,
         each: Callable[[int, Loss], None] = lambda epoch, loss: None,
         progress: Callable[[Iterable[int]], Iterable[int]] = iter,
+        done: int = 0,
     ) -> None:
         """`epochs` epochs given signs (N,) and components; without them z has the mixture's standard prior, N(0, I).
 
-        `each` is told epoch and loss at the end of every epoch. Raises NotFiniteError.
+        done: how many of them are over already. `each` is told epoch and loss at the end of every epoch. Raises
+        NotFiniteError.
         """
         if self.optimiser is None:
             return
@@ -91,7 +93,7 @@ class Learner:
         if signs is None or components is None:
             signs = torch.zeros(N, dtype=torch.int64, device=self.x.device)
             components = self.agent.mixture.standard(self.x.device)
-        for epoch in progress(range(1, epochs + 1)):
+        for epoch in progress(range(done + 1, epochs + 1)):
             each(epoch, self._epoch(epoch, signs, components))
 
     def _epoch(self, epoch: int, signs: Tensor, components: Any) -> Loss:

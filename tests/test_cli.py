@@ -48,7 +48,7 @@ def test_it_works_from_any_folder_with_any_name(tmp_path):
         (["train", "--config", "absent.toml"], "absent.toml"),
         (["train", "--resume", "nowhere"], "nowhere"),
         (["train", "--resume", "x", "--epochs", "3"], "--resume"),
-        (["train", "--chains", "10000", "--sweeps", "10000000"], "--chains 10000 and --sweeps 10000000 need at least"),
+        (["train", "--chains", "10000", "--sweeps", "10000000"], "--chains 10000 and --sweeps 10000000 need about"),
         (["data", "--data-root", __file__], "--data-root"),
         (["name"], "RUN"),
         (["name", "nowhere"], "--images --split"),
@@ -123,6 +123,14 @@ def test_an_interrupt_before_the_arguments_are_read_is_one_line(monkeypatch, cap
 def test_a_path_with_a_line_break_makes_one_line(capsys):
     assert cli.main(["train", "--config", "new\nline.toml"]) == 2
     assert capsys.readouterr().err.count("\n") == 1
+
+
+def test_a_name_cannot_tell_the_terminal_what_to_do_nor_fill_it(capsys):
+    assert cli.main(["train", "--config", "\x1b[2J\x07\u202e.toml"]) == 2
+    err = capsys.readouterr().err
+    assert "\\x1b[2J\\x07\\u202e.toml" in err and err.rstrip("\n").isprintable()
+    assert cli.main(["train", "--config", "x" * 100_000]) == 2
+    assert len(capsys.readouterr().err) < 7000
 
 
 def test_the_variants_and_data_sets_are_listed(capsys, tmp_path):

@@ -149,6 +149,7 @@ def _outcomes(out: Path, runs: Sequence[Run], steps: Sequence[Step], jobs: int, 
     todo = [(run, how) for run, how in zip(runs, steps, strict=True) if how != "nothing"]
     tasks = [Task(_command(out / run.folder, run, how), _log(out, run)) for run, how in todo]
     with Progress(len(runs), done=len(outcomes)) as progress:
+        progress.resumed([(run.folder, RunFolder(out / run.folder).status) for run, how in todo if how == "resume"])
 
         def ended(index: int, code: int) -> None:
             run = todo[index][0]

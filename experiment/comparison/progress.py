@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 import time
+from collections.abc import Sequence
 from types import TracebackType
 from typing import Any, Self
 
@@ -34,6 +35,11 @@ class Progress:
     ) -> None:
         if self._bar is not None:
             self._bar.close()
+
+    def resumed(self, runs: Sequence[tuple[str, str]]) -> None:
+        """Runs, by folder, that go on from where they were left, and how that came about."""
+        if runs:
+            self._say("going on with " + ", ".join(f"{folder} ({status})" for folder, status in runs))
 
     def ended(self, name: str, error: str | None) -> None:
         """A run is over. A failed one gets a line at once also on a terminal."""

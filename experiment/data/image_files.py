@@ -7,6 +7,7 @@ tried.
 
 from __future__ import annotations
 
+import logging
 import warnings
 from pathlib import Path
 
@@ -21,6 +22,9 @@ MOST_PIXELS = 25_000_000
 # Nothing that an image is turned into is longer than this on a side before it is made small: the black that is
 # added to a line of 1 x 25,000,000 pixels would be a bomb of our own.
 LONGEST_SIDE = 10_000
+
+# What Pillow logs of a damaged file would be printed beside the one line that we say of it.
+logging.getLogger("PIL").addHandler(logging.NullHandler())
 
 _FORMATS = ("PNG", "JPEG", "BMP", "GIF", "TIFF", "WEBP", "PPM")
 

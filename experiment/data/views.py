@@ -35,6 +35,8 @@ View = float | str
 LANGUAGE = "degrees, patch:R.C/G, crop:S, blur:S, noise:S, occlude:S, grey, invert, or these joined by +"
 
 _MOST_PATCHES = 31
+# Images that are turned at a time
+_TURNED = 4096
 # The largest S, and whether it may be 0
 _MOST = {"crop": 1.0, "blur": 100.0, "noise": 10.0, "occlude": 1.0}
 _PATCH = re.compile(r"(\d{1,3})\.(\d{1,3})/(\d{1,3})", re.ASCII)
@@ -132,7 +134,8 @@ def seen(
 
     if isinstance(images, np.ndarray):
         if images.dtype == np.uint8:
-            images = images.astype(np.float32) / np.float32(255)
+            images = images.astype(np.float32)
+            images /= np.float32(255)  # in place: there may be gigabytes of them
         images = torch.from_numpy(images)
     done: dict[object, torch.Tensor] = {}
     found = []
@@ -161,7 +164,10 @@ def _seen(images: torch.Tensor, step: Step, upright: torch.Tensor, name: str, se
         from torchvision.transforms import InterpolationMode
         from torchvision.transforms.v2 import functional as transforms
 
-        turned: torch.Tensor = transforms.rotate(images, values[0], InterpolationMode.NEAREST)
+        # A part at a time: for each pixel of what it is given it makes several numbers.
+        turned = torch.empty_like(images)
+        for part, given in zip(turned.split(_TURNED), images.split(_TURNED), strict=True):
+            part[:] = transforms.rotate(given, values[0], InterpolationMode.NEAREST)
         return turned
     if kind == "patch":
         row, column, grid = map(int, values)

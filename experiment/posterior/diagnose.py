@@ -106,7 +106,7 @@ def examine(run: Run, *, exact: bool = False, trust_plugins: bool = False) -> di
     advice = [line for part in parts.values() for line in part.next]
     report = {
         "run": str(run.folder.path),
-        "status": run.manifest["status"],
+        "status": run.folder.status,
         "settings": run.settings,
         "objects": run.summary.get("objects"),
         "round": run.summary["rounds"],

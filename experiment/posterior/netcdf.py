@@ -14,6 +14,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from experiment.data.given import check_fits
 from experiment.environment import environment
 from experiment.errors import UsageError
 from experiment.interrupts import held_back
@@ -79,6 +80,7 @@ def load_posterior(path: Path) -> Any:
     if not Path(path).is_file():
         raise UsageError(f"{path}: there is no such file")
     try:
+        _check_size(Path(path))
         if _is_old(az):
             with az.rc_context({"data.load": "eager"}):
                 data = az.from_netcdf(str(path))
@@ -87,10 +89,30 @@ def load_posterior(path: Path) -> Any:
                 data = lazy.load()
         if not {"posterior", "sample_stats"} <= _groups(data):
             raise ValueError("it lacks the groups posterior and sample_stats")
-    except (OSError, ValueError, KeyError, RuntimeError) as error:  # what h5py raises for a cut file varies
+    except UsageError:
+        raise
+    except Exception as error:  # what h5py and its users raise for a damaged file varies
         reason = str(error).split("\n")[0][:120]
         raise UsageError(f"{path} cannot be read as a posterior: {reason}") from error
     return data
+
+
+def _check_size(path: Path) -> None:
+    """What the file says it holds must fit into memory before there is memory for it, and be in the file itself."""
+    import h5py
+
+    size = 0
+
+    def add(name: str, found: Any) -> None:
+        nonlocal size
+        if isinstance(found, h5py.Dataset):
+            if found.external or found.is_virtual:
+                raise ValueError(f"{name} lies in another file")
+            size += found.size * found.dtype.itemsize if found.size else 0
+
+    with h5py.File(path, "r") as file:
+        file.visititems(add)
+    check_fits(str(path), size)
 
 
 def settings_of(data: Any) -> dict[str, Any]:

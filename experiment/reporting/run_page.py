@@ -30,7 +30,7 @@ def run_page(path: Path, *, kind: str, data_root: Path | None, trust_plugins: bo
             *_of_agents(studio, trained, reason, kind),
             trust.diagnostics(studio, run, report),
             facts.settings(run.manifest.get("settings") or run.settings),
-            facts.provenance(run.manifest, str(path)),
+            facts.provenance(run.manifest | {"status": run.folder.status}, str(path)),
         ]
     return Page(
         kind="A run of the naming game",
@@ -39,7 +39,7 @@ def run_page(path: Path, *, kind: str, data_root: Path | None, trust_plugins: bo
         facts=_facts(run, path),
         answers=trust.answers(report),
         next=report["next"],
-        warnings=[*_status(run.manifest), *map(str, report["warnings"])],
+        warnings=[*_status(run.folder.status), *map(str, report["warnings"])],
         sections=sections,
         made=str(run.manifest.get("updated", "")),
     )
@@ -47,16 +47,11 @@ def run_page(path: Path, *, kind: str, data_root: Path | None, trust_plugins: bo
 
 def _refuse_unfinished(path: Path) -> None:
     with RunFolder.open(path, lock=False) as folder:
-        status = folder.read_manifest()["status"]
+        status = folder.status
         if folder.file(POSTERIOR).exists():
             return
-    if status == "running":
-        remedy = "wait for it, or, if it was killed, go on with it"
-    else:
-        remedy = "go on with it"
-    raise UsageError(
-        f"{path} has no results yet (no {POSTERIOR}; status {status!r}): {remedy} by train --resume {path}"
-    )
+    remedy = "wait for it" if status == "running" else f"go on with it by train --resume {path}"
+    raise UsageError(f"{path} has no results yet (no {POSTERIOR}; status {status!r}): {remedy}")
 
 
 def _trained(path: Path, data_root: Path | None, trust_plugins: bool) -> tuple[Trained | None, str]:
@@ -114,7 +109,7 @@ def _facts(run: diagnose.Run, path: Path) -> list[str]:
     return [*found, path.resolve().name]
 
 
-def _status(manifest: dict[str, Any]) -> list[str]:
-    if manifest["status"] == "done":
+def _status(status: str) -> list[str]:
+    if status == "done":
         return []
-    return [f"The run's status is {manifest['status']}: what is shown may be of a round before its last."]
+    return [f"The run's status is {status}: what is shown may be of a round before its last."]

@@ -11,6 +11,7 @@ import pytest
 from matplotlib.figure import Figure
 
 from experiment import plots, store
+from experiment import run as running
 from experiment.comparison import plots as comparison_plots
 from experiment.config import resolve
 from experiment.posterior import diagnostic_plots
@@ -46,6 +47,14 @@ def made(folder: Path, **changes: str) -> Path:
     }  # fmt: skip
     train(resolve(settings | changes), printer=Quiet())
     return folder
+
+
+@pytest.fixture(scope="module")
+def undrawn() -> Iterator[None]:
+    """Runs of the module leave no pictures, which take longer than they do. Not together with runs of the session."""
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setattr(running._Run, "_draw", lambda self: None)
+        yield
 
 
 @pytest.fixture(scope="session")

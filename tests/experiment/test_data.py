@@ -19,7 +19,7 @@ import pytest
 import torch
 from PIL import Image
 
-from experiment.data import datasets, synthetic
+from experiment.data import idx_sets, synthetic
 from experiment.data import objects as data
 from experiment.errors import UsageError
 
@@ -44,6 +44,7 @@ def refusal(name: str, **options: Any) -> str:
 
 # -- idx folders -----------------------------------------------------------------------------------
 
+FILES = idx_sets.IDX_SETS["mnist"].files("train")
 RNG = np.random.default_rng(0)
 PIXELS = RNG.integers(0, 256, (7, 5, 4), dtype=np.uint8)
 CLASSES = np.array([3, 1, 4, 1, 5, 9, 2], dtype=np.uint8)
@@ -57,8 +58,8 @@ def folder(root: Path, images: bytes, labels: bytes, *, name: str = "MNIST", suf
     """A data root with the two training files of an idx set; returns the raw folder."""
     raw = root / name / "raw"
     raw.mkdir(parents=True, exist_ok=True)
-    (raw / f"{datasets.IMAGES}{suffix}").write_bytes(images)
-    (raw / f"{datasets.LABELS}{suffix}").write_bytes(labels)
+    (raw / f"{FILES.images}{suffix}").write_bytes(images)
+    (raw / f"{FILES.labels}{suffix}").write_bytes(labels)
     return raw
 
 
@@ -81,22 +82,22 @@ def test_idx_folder_is_read_in_file_order(tmp_path: Path, name: str, directory: 
 
 IMAGES, LABELS = idx(PIXELS), idx(CLASSES)
 FAULTS = {
-    "cut": (IMAGES[:-1], LABELS, "", datasets.IMAGES, "damaged"),
-    "too long": (IMAGES, LABELS + b"\0", "", datasets.LABELS, "damaged"),
-    "cut header": (IMAGES[:9], LABELS, "", datasets.IMAGES, "header is cut after 9 bytes"),
-    "nothing in it": (IMAGES, b"", "", datasets.LABELS, "begins with nothing"),
-    "labels for images": (LABELS, LABELS, "", datasets.IMAGES, "begins with 00 00 08 01, not 00 00 08 03"),
-    "gzip without its suffix": (gzip.compress(IMAGES), LABELS, "", datasets.IMAGES, "not an idx file"),
-    "a web page": (b"<html>404</html>", LABELS, "", datasets.IMAGES, "not an idx file"),
-    "no images": (idx(PIXELS[:0]), idx(CLASSES[:0]), "", datasets.IMAGES, "is empty"),
+    "cut": (IMAGES[:-1], LABELS, "", FILES.images, "damaged"),
+    "too long": (IMAGES, LABELS + b"\0", "", FILES.labels, "damaged"),
+    "cut header": (IMAGES[:9], LABELS, "", FILES.images, "header is cut after 9 bytes"),
+    "nothing in it": (IMAGES, b"", "", FILES.labels, "begins with nothing"),
+    "labels for images": (LABELS, LABELS, "", FILES.images, "begins with 00 00 08 01, not 00 00 08 03"),
+    "gzip without its suffix": (gzip.compress(IMAGES), LABELS, "", FILES.images, "not an idx file"),
+    "a web page": (b"<html>404</html>", LABELS, "", FILES.images, "not an idx file"),
+    "no images": (idx(PIXELS[:0]), idx(CLASSES[:0]), "", FILES.images, "is empty"),
     "an absurd header": (
-        struct.pack(">4B3I", 0, 0, 8, 3, *[2**32 - 1] * 3), LABELS, "", datasets.IMAGES, "damaged",
+        struct.pack(">4B3I", 0, 0, 8, 3, *[2**32 - 1] * 3), LABELS, "", FILES.images, "damaged",
     ),
-    "counts differ": (idx(PIXELS[:6]), LABELS, "", datasets.IMAGES, "6 images"),
-    "a foreign label": (IMAGES, idx(CLASSES + 5), "", datasets.LABELS, "has 10 at index 4"),
-    "cut gzip": (gzip.compress(IMAGES)[:-20], gzip.compress(LABELS), ".gz", datasets.IMAGES, "damaged"),
-    "cut inside gzip": (gzip.compress(IMAGES[:-1]), gzip.compress(LABELS), ".gz", datasets.IMAGES, "damaged"),
-    "not gzip": (IMAGES, LABELS, ".gz", datasets.IMAGES, "not a gzip file"),
+    "counts differ": (idx(PIXELS[:6]), LABELS, "", FILES.images, "6 images"),
+    "a foreign label": (IMAGES, idx(CLASSES + 5), "", FILES.labels, "has 10 at index 4"),
+    "cut gzip": (gzip.compress(IMAGES)[:-20], gzip.compress(LABELS), ".gz", FILES.images, "damaged"),
+    "cut inside gzip": (gzip.compress(IMAGES[:-1]), gzip.compress(LABELS), ".gz", FILES.images, "damaged"),
+    "not gzip": (IMAGES, LABELS, ".gz", FILES.images, "not a gzip file"),
 }  # fmt: skip
 
 
@@ -116,8 +117,8 @@ def test_missing_files_say_how_to_get_them(tmp_path: Path, monkeypatch: pytest.M
     monkeypatch.chdir(tmp_path)
     assert refusal("mnist") == f"--dataset mnist: no data/{ending}"
     raw = folder(tmp_path, IMAGES, LABELS)
-    (raw / datasets.LABELS).unlink()
-    assert datasets.LABELS in refusal("mnist", data_root=tmp_path)
+    (raw / FILES.labels).unlink()
+    assert FILES.labels in refusal("mnist", data_root=tmp_path)
 
 
 def test_unusable_data_root(tmp_path: Path) -> None:
@@ -132,12 +133,12 @@ def test_unusable_data_root(tmp_path: Path) -> None:
 def test_unreadable_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     raw = folder(tmp_path, IMAGES, LABELS)
 
-    def denied(self: Path) -> bytes:
+    def denied(self: Path, *_: Any) -> Any:
         raise PermissionError(13, "Permission denied", str(self))
 
-    monkeypatch.setattr(Path, "read_bytes", denied)
+    monkeypatch.setattr(Path, "open", denied)
     message = refusal("mnist", data_root=tmp_path)
-    assert message == f"--dataset mnist: {raw / datasets.IMAGES} cannot be read: Permission denied"
+    assert message == f"--dataset mnist: {raw / FILES.images} cannot be read: Permission denied"
 
 
 # -- download --------------------------------------------------------------------------------------
@@ -183,7 +184,7 @@ def test_download_fills_the_folder_once(tmp_path: Path, mirror: Path) -> None:
 def test_failed_download_is_one_line(tmp_path: Path, mirror: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     root = tmp_path / "root"
     start = f"--download: MNIST could not be fetched into {root}: "
-    (mirror / f"{datasets.LABELS}.gz").write_bytes(gzip.compress(idx(CLASSES[::-1])))
+    (mirror / f"{FILES.labels}.gz").write_bytes(gzip.compress(idx(CLASSES[::-1])))
     message = refusal("mnist", data_root=root, download=True)
     assert message.startswith(start)
     assert "corrupted" in message
@@ -274,7 +275,8 @@ def test_describe(tmp_path: Path) -> None:
     folder(tmp_path, IMAGES, LABELS, name="FashionMNIST")
     rows = data.describe(tmp_path)
     assert [row["name"] for row in rows] == list(data.DATASETS)
-    assert {row["name"] for row in rows if not row["present"]} == {"mnist"}
+    assert {row["name"] for row in rows if row["present"]} >= {"fashion-mnist", "mnist5k", "digits", "npz"}
+    assert {row["name"] for row in rows if not row["present"]} == data.datasets.ON_DISK.keys() - {"fashion-mnist"}
     assert all(row["what"] and row["how"] for row in rows)
     data.describe(None)
 
@@ -370,7 +372,7 @@ def test_tournament_pairs_all_once(classes: int) -> None:
 
 @pytest.mark.parametrize("name", ["mnist", "fashion-mnist"])
 def test_real_files(name: str) -> None:
-    if not datasets.has_idx_folder(name, SHARED):
+    if idx_sets.missing(name, SHARED) is not None:
         pytest.skip(f"{SHARED} holds no {name}")
     objects = load(name, data_root=SHARED, limit=500)
     assert objects.labels is not None

@@ -21,6 +21,7 @@ from experiment import scores
 from experiment.data import datasets
 from experiment.data import objects as data
 from experiment.data.fitted import fitted
+from experiment.data.idx_sets import IDX_SETS
 from experiment.data.image_files import read_image
 from experiment.data.views import seen
 from experiment.errors import UsageError
@@ -170,7 +171,9 @@ def test_the_test_files_of_an_idx_set(tmp_path: Path) -> None:
     raw = tmp_path / "MNIST" / "raw"
     raw.mkdir(parents=True)
     images = np.arange(3 * 4 * 5, dtype=np.uint8).reshape(3, 4, 5)
-    for name, array in zip(datasets.TEST, (images, np.array([7, 2, 1], dtype=np.uint8)), strict=True):
+    for name, array in zip(
+        IDX_SETS["mnist"].files("test"), (images, np.array([7, 2, 1], dtype=np.uint8)), strict=True
+    ):
         head = struct.pack(f">4B{array.ndim}I", 0, 0, 8, array.ndim, *array.shape)
         (raw / name).write_bytes(head + array.tobytes())
     source, indices = data.held_out("mnist", "test", data_root=tmp_path, used=10_000)

@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from inference import STARTS
+from inference import STARTS, starts
 from inference.game import Game
 from inference.starts import Start, begin, merge
 from models.mixtures import NormalWishart
@@ -121,3 +121,39 @@ def test_more_signs_than_objects():
 def test_an_unknown_start_is_refused():
     with pytest.raises(ValueError, match="merge"):
         begin(Start("best"), game(), players(), generators(0), chains=1)
+
+
+@pytest.mark.parametrize("mode", ["com", "no-com", "gibbs"])
+def test_starts_that_would_not_fit_together_are_made_one_by_one(mode, monkeypatch):
+    """The best of all of them is kept, for each chain its own, as where they are made at the same time."""
+    both, start, chains = players(), Start("kmeans", tries=5, after=12, tail=10), 2
+    assert starts.tries_together(start, 120, 4, chains) == 5
+    monkeypatch.setattr(starts, "_MOST_TOGETHER", 2 * 8 * chains * 120 * 4 + 1)
+    assert starts.tries_together(start, 120, 4, chains) == 2
+    made = []
+    play = starts.play
+
+    def watched(*arguments, **options):
+        state, trace = play(*arguments, **options)
+        made.append((state.signs, trace.evidence[:, -10:].mean(1)))
+        return state, trace
+
+    monkeypatch.setattr(starts, "play", watched)
+    signs, evidence = begin(start, game(mode), both, generators(0, 2), chains)
+    owners = 2 if mode == "no-com" else 1
+    assert signs.shape == (2, 2, 120) and evidence.shape == (2, owners, 5)
+    assert [len(own) for own, _ in made] == [4, 4, 2] * owners
+    for m in range(owners):
+        of_agent = made[3 * m : 3 * m + 3]
+        for c in range(chains):
+            each = [(own[c * len(own) // 2 + i], told[c * len(own) // 2 + i])
+                    for own, told in of_agent for i in range(len(own) // 2)]  # fmt: skip
+            assert [float(told) for _, told in each] == evidence[c, m].tolist()
+            best = max(each, key=lambda one: float(one[1]))[0]
+            assert torch.equal(signs[c, m : m + 1] if owners == 2 else signs[c], best)
+
+
+def test_all_starts_fit_together_up_to_many_objects():
+    """What is kept of a run of usual size does not depend on how large a table may be."""
+    assert starts.tries_together(Start(), 60_000, 10, 1) == 6
+    assert starts.tries_together(Start(), 1_000_000, 20, 1) == 1

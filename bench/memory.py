@@ -1,0 +1,96 @@
+"""How much memory large runs take, beside what `experiment.memory` says beforehand: the table in docs/reliability.md.
+
+    python bench/memory.py [NAME ...] [--data-root DIR]
+
+Each run is a process of its own; what is told is the most that lay in memory at one time (ru_maxrss), less what the
+process holds once it is imported, the time of a processor, and the size of posterior.nc. Without names, all of RUNS.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import resource
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+
+GIB = 2**30
+VECTORS = "--dataset synthetic --likelihood identity --classes 20 --signs 20 --rounds 0 --device cpu"
+IMAGES = "--dataset mnist --rounds 0 --epochs 1 --device cpu"
+FEW = "--sweeps 5 --burn-in 1"
+RUNS = {
+    "vectors-2": f"{VECTORS} --limit 1000000 --dimension 2 --start kmeans --starts 1 {FEW}",
+    "vectors-4": f"{VECTORS} --limit 1000000 --dimension 4 --start kmeans --starts 1 {FEW}",
+    "vectors-8": f"{VECTORS} --limit 1000000 --dimension 8 --start kmeans --starts 1 {FEW}",
+    "vectors-merge": f"{VECTORS} --limit 20000 --dimension 4 --start merge --starts 6 {FEW}",
+    "vectors-chains": f"{VECTORS} --limit 100000 --dimension 4 --start kmeans --starts 1 --chains 4 --sweeps 100",
+    "mnist": f"{IMAGES} --start kmeans --starts 1 {FEW}",
+    "mnist-merge": f"{IMAGES} --limit 10000 {FEW}",
+}
+
+
+def child(words: list[str]) -> None:
+    """One run; prints a line of JSON."""
+    from experiment import memory, store
+    from experiment.community import latents_of, load_objects, pick_device
+    from experiment.config import resolve
+    from experiment.flags import read_settings
+    from experiment.posterior import netcdf  # noqa: F401 - so that it counts as imported
+    from experiment.run import train
+    from experiment.show import Printer
+
+    class Quiet(Printer):
+        def say(self, text: str) -> None:
+            pass
+
+        note = say
+
+    config = resolve(read_settings(words))
+    begun, imported = time.process_time(), _peak()
+    train(config, printer=Quiet())
+    peak, seconds = _peak(), time.process_time() - begun
+    assert config.run_dir is not None
+    size = (config.run_dir / store.POSTERIOR).stat().st_size
+    objects, config = load_objects(config)
+    foretold = memory.foretold(config, objects, latents_of(config, objects), pick_device(config.device))
+    print(
+        json.dumps({"imported": imported, "peak": peak, "foretold": foretold, "seconds": seconds, "posterior": size})
+    )
+
+
+def _peak() -> int:
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+
+
+def main() -> None:
+    """Print a row of a table for each run."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("names", nargs="*", choices=[*RUNS, []], default=[])
+    parser.add_argument("--data-root", default="data")
+    parser.add_argument("--child", nargs=argparse.REMAINDER, help=argparse.SUPPRESS)
+    options = parser.parse_args()
+    if options.child:
+        child(options.child)
+        return
+    print("| run | measured GiB | foretold GiB | processor s | posterior.nc MB |\n| --- | --- | --- | --- | --- |")
+    for name in options.names or RUNS:
+        with tempfile.TemporaryDirectory() as folder:
+            words = [*RUNS[name].split(), "--data-root", options.data_root, "--run-dir", f"{folder}/run"]
+            done = subprocess.run(
+                [sys.executable, __file__, "--child", *words], stdout=subprocess.PIPE, text=True, check=True
+            )
+        told = json.loads(done.stdout)
+        print(
+            f"| {name} | {(told['peak'] - told['imported']) / GIB:.2f} | {told['foretold'] / GIB:.2f} "
+            f"| {told['seconds']:.0f} | {told['posterior'] / 1e6:.1f} |",
+            flush=True,
+        )
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,463 @@
+"""What is wrong with what users give: each is one line that names flag, key, file or index, exit code 2, and no trace.
+
+A case makes its input in an empty folder and gives the command line; words of what must be said stand beside it. The
+folder must hold the same afterwards, to the last byte.
+"""
+
+from __future__ import annotations
+
+import io
+import json
+import pickle
+import shutil
+import struct
+import zipfile
+import zlib
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import h5py
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+import cli
+from experiment import store
+
+RNG = np.random.default_rng(0)
+BYTES = RNG.integers(0, 256, (12, 5, 4), dtype=np.uint8)
+NUMBERS = RNG.normal(size=(12, 3))
+DIGITS = ["train", "--dataset", "digits", "--limit", "20"]
+
+Make = Callable[[Path], list[str]]
+CASES: dict[str, tuple[Make, list[str]]] = {}
+
+
+def everything(folder: Path) -> dict[str, tuple[bytes | None, int]]:
+    return {
+        str(file.relative_to(folder)): (file.read_bytes() if file.is_file() else None, file.lstat().st_mtime_ns)
+        for file in folder.rglob("*")
+        if file.name != store.LOCK
+    }
+
+
+def check(make: Make, said: list[str], folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    arguments = make(folder)
+    before = everything(folder)
+    capsys.readouterr()
+    try:
+        code = cli.main(arguments)
+    except SystemExit as stop:
+        code = int(str(stop.code))
+    out, err = capsys.readouterr()
+    assert (code, out) == (2, ""), err
+    assert err.count("\n") == 1 and "Traceback" not in err and len(err) < 1000
+    for words in said:
+        assert words in err, err
+    assert everything(folder) == before
+
+
+# -- flags and files of settings ---------------------------------------------------------------------
+
+
+def flags(name: str, *words: str, said: str) -> None:
+    CASES[f"flag: {name}"] = (lambda folder: [*DIGITS, *words], [said])
+
+
+def toml(name: str, text: str | bytes, *said: str) -> None:
+    def make(folder: Path) -> list[str]:
+        file = folder / "run.toml"
+        file.write_bytes(text if isinstance(text, bytes) else text.encode())
+        return ["train", "--config", str(file)]
+
+    CASES[f"config: {name}"] = (make, ["run.toml", *said])
+
+
+flags("no sign", "--signs", "0", said="--signs must be 1 or more; it is 0")
+flags("signs in words", "--signs", "ten", said="--signs must be a whole number; it is 'ten'")
+flags("half a sign", "--signs", "2.5", said="--signs must be a whole number; it is '2.5'")
+flags("signs of 5,000 digits", "--signs", "9" * 5000, said="--signs must be")
+flags("a negative seed", "--seed=-1", said="--seed must be 0 or more; it is -1")
+flags("a large seed", "--seed", "9223372036854775808", said="--seed must be 9223372036854775807 or less")
+flags("no step", "--lr", "0", said="--lr must be more than 0; it is 0.0")
+flags("a step that is none", "--lr", "nan", said="--lr must be finite; it is nan")
+flags("an endless step", "--lr", "inf", said="--lr must be finite; it is inf")
+flags("a negative jitter", "--jitter=-0.1", said="--jitter must be 0 or more")
+flags("no batch", "--batch-size", "0", said="--batch-size must be 1 or more; it is 0")
+flags("no dimension", "--latent-dim", "0", said="--latent-dim must be 1 or more; it is 0")
+flags("one agent", "--agents", "1", said="--agents must be 2 or more; it is 1")
+flags("no chain", "--chains", "0", said="--chains must be 1 or more; it is 0")
+flags("no draw left", "--sweeps", "5", "--burn-in", "5", said="--burn-in must be less than --sweeps = 5")
+flags("no object", "--limit", "0", said="--limit must be 1 or more; it is 0")
+flags("objects that are not there", "--limit", "2000", said="--limit 2000: digits has 1797 objects")
+flags("a mode that is none", "--mode", "gibs", said="did you mean gibbs?")
+flags("an empty mode", "--mode", "", said="--mode must be one of com")
+flags("a rule beyond one", "--acceptance", "constant:2", said="--acceptance")
+flags("a rule without its number", "--acceptance", "constant:", said="--acceptance")
+flags("an inner game of nothing", "--recursion", "ll:0", said="--recursion")
+flags("a graph that is none", "--meet", "rnig", said="--meet")
+flags("a view too many", "--views", "0,45,90", said="--views must have one entry per agent, 2; it has 3")
+flags("no view", "--views", "", said="--views")
+flags("a view that is none", "--views", "0,spin:3", said="'spin:3'")
+flags("an endless turn", "--views", "0,inf", said="--views")
+flags("a patch outside", "--views", "0,patch:3.0/3", said="patch:R.C/G needs R and C from 0 to G - 1")
+flags("steps nobody shares", "--split-merge", "1", said="--split-merge 1 needs one sign for all agents")
+flags("a device that is none", "--device", "cuda:-1", said="--device must be auto, cpu, cuda or cuda:N")
+flags("a device that is not there", "--device", "cuda:99", said="--device cuda:99")
+flags("false for no", "--download", "False", said="'False'")
+flags("nought for no", "--tensorboard=0", said="--tensorboard")
+flags("a flag's beginning", "--epoch", "3", said="did you mean --epochs?")
+flags("data of one's own for a known set", "--data", "x.npz", said="--data goes with --dataset")
+flags("a folder with a null byte", "--run-dir", "a\0b", said="--run-dir")
+flags("settings with a null byte", "--config", "a\0b", said="--config")
+flags("a root with a null byte", "--dataset", "mnist", "--data-root", "a\0b", said="--data-root")
+flags("more than there is memory", "--chains", "9999", "--sweeps", "9999999", said="--chains 9999 and --sweeps")
+flags("a checkpoint every no time", "--checkpoint-minutes=-1", said="--checkpoint-minutes must be 0 or more")
+
+toml("a misspelt key", "epoch = 5\n", "unknown key 'epoch'; did you mean epochs?")
+toml("a key in a section", "[learning]\nepochs = 5\n", "unknown key 'learning'")
+toml("a number in words", 'epochs = "three"\n', "epochs must be a whole number; it is 'three'")
+toml("half an epoch", "epochs = 3.5\n", "epochs must be a whole number; it is 3.5")
+toml("a step as text", 'lr = "1e-3"\n', "lr must be a number; it is '1e-3'")
+toml("a truth as a number", "agents = true\n", "agents must be a whole number; it is True")
+toml("a number as a truth", "download = 1\n", "download must be true or false; it is 1")
+toml("a date", "seed = 1979-05-27\n", "seed must be a whole number")
+toml("a key twice", "epochs = 5\nepochs = 6\n", "not valid TOML")
+toml("a key of two lines", '"a\\nb" = 1\n', "unknown key 'a\\nb'")
+toml("no TOML", "epochs: 5\n", "not valid TOML")
+toml("a NaN", "lr = nan\n", "lr must be finite; it is nan")
+toml("a number of 400 digits", f"ambiguity = {'9' * 400}\n", "ambiguity is too large")
+toml("a number of 5,000 digits", f"seed = {'9' * 5000}\n", "not valid TOML")
+toml("no views", "views = []\n", "views: must have an entry for each agent")
+toml("a truth as a view", "views = [true, 0]\n", "views must be a list of numbers or texts")
+toml("a number as data", 'dataset = "npz"\ndata = [1]\n', "data must be a path in quotes")
+toml("no data in a list", 'dataset = "npz"\ndata = []\n', "data must be a path")
+toml("a path with a null byte", 'dataset = "npz"\ndata = "a\\u0000b"\n', "data must be a path without null bytes")
+toml("bytes that are no text", b"epochs = 5 # \xff\n", "not valid TOML")
+toml("nested without end", "a = " + "[" * 5000, "not valid TOML")
+CASES["config: a folder"] = (lambda folder: ["train", "--config", str(folder)], ["--config", "Is a directory"])
+CASES["config: absent"] = (lambda folder: ["train", "--config", str(folder / "no.toml")], ["no.toml", "No such file"])
+
+
+# -- data of one's own -------------------------------------------------------------------------------
+
+
+def npz(name: str, *said: str, words: list[str] | None = None, **arrays: Any) -> None:
+    def make(folder: Path) -> list[str]:
+        np.savez(folder / "own.npz", **arrays)
+        return ["train", "--dataset", "npz", "--data", str(folder / "own.npz"), *(words or [])]
+
+    CASES[f"npz: {name}"] = (make, ["own.npz", *said])
+
+
+def archive(name: str, members: dict[str, bytes], *said: str) -> None:
+    def make(folder: Path) -> list[str]:
+        with zipfile.ZipFile(folder / "own.npz", "w", zipfile.ZIP_DEFLATED) as out:
+            for member, data in members.items():
+                out.writestr(member, data)
+        return ["train", "--dataset", "npz", "--data", str(folder / "own.npz")]
+
+    CASES[f"npz: {name}"] = (make, ["own.npz", *said])
+
+
+def csv(name: str, content: str | bytes, *said: str, words: list[str] | None = None) -> None:
+    def make(folder: Path) -> list[str]:
+        data = content if isinstance(content, bytes) else content.encode()
+        (folder / "own.csv").write_bytes(data)
+        return [
+            "train", "--dataset", "csv", "--data", str(folder / "own.csv"), "--likelihood", "identity", *(words or []),
+        ]  # fmt: skip
+
+    CASES[f"csv: {name}"] = (make, ["own.csv", *said])
+
+
+def images(name: str, files: dict[str, bytes], *said: str) -> None:
+    def make(folder: Path) -> list[str]:
+        for relative, data in files.items():
+            (folder / "data" / relative).parent.mkdir(parents=True, exist_ok=True)
+            (folder / "data" / relative).write_bytes(data)
+        return ["train", "--dataset", "folder", "--data", str(folder / "data")]
+
+    CASES[f"images: {name}"] = (make, [*said])
+
+
+def header(text: str, after: bytes = b"") -> bytes:
+    """An .npy file with a header of one's own."""
+    padded = text.ljust(118).encode() + b"\n"
+    return b"\x93NUMPY\x01\x00" + struct.pack("<H", len(padded)) + padded + after
+
+
+def claim(shape: str, descr: str = "'|u1'") -> bytes:
+    return header(f"{{'descr': {descr}, 'fortran_order': False, 'shape': {shape}, }}", bytes(1000))
+
+
+def npy(array: np.ndarray) -> bytes:
+    out = io.BytesIO()
+    np.save(out, array)
+    return out.getvalue()
+
+
+def png(width: int = 5, height: int = 4) -> bytes:
+    out = io.BytesIO()
+    Image.fromarray(RNG.integers(0, 256, (height, width), dtype=np.uint8)).save(out, "PNG")
+    return out.getvalue()
+
+
+def png_that_claims(width: int, height: int) -> bytes:
+    """A PNG of a few bytes whose header promises a picture of any size."""
+
+    def chunk(kind: bytes, data: bytes) -> bytes:
+        return struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
+
+    head = struct.pack(">2I5B", width, height, 8, 0, 0, 0, 0)
+    return (
+        b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", head) + chunk(b"IDAT", zlib.compress(bytes(100))) + chunk(b"IEND", b"")
+    )
+
+
+class Touch:
+    """A pickle that, if it is executed, leaves a file in the folder where the test is."""
+
+    def __reduce__(self) -> Any:
+        return Path.touch, (Path("executed"),)
+
+
+archive("10**12 elements", {"images.npy": claim("(1000000000000, 1, 1)")}, "931 GiB of data")
+archive("10**30 elements", {"features.npy": claim("(10**15, 10**15)".replace("10**15", "1" + "0" * 15))}, "of data")
+archive("a negative size", {"features.npy": claim("(-5, 3)", "'<f8'")}, "features must be numbers (N, D)")
+archive("a text of 10**8 letters", {"images.npy": npy(BYTES), "labels.npy": claim("(12,)", "'<U100000000'")},
+        "labels is larger than 1 GiB")  # fmt: skip
+archive("a header that is a program", {"images.npy": header("__import__('pathlib').Path('executed').touch()")},
+        "it is no .npz, or damaged")  # fmt: skip
+archive("a header of truths", {"images.npy": claim("(True, 3, 3)")}, "")
+archive("bytes missing", {"images.npy": claim("(12, 20, 20)")}, "damaged")
+archive("names that lead out", {"../images.npy": npy(BYTES), "/images.npy": npy(BYTES)}, "must hold one of images")
+archive("no arrays", {}, "it holds nothing")
+archive("a pickle", {"images.npy": header("{'descr': '|O', 'fortran_order': False, 'shape': (1, 2, 2), }",
+                                          pickle.dumps(Touch()))}, "images must be uint8")  # fmt: skip
+archive("a pickle for labels",
+        {"images.npy": npy(BYTES), "labels.npy": header("{'descr': '|O', 'fortran_order': False, 'shape': (12,), }",
+                                                        pickle.dumps(Touch()))}, "labels must be 12")  # fmt: skip
+npz("a record array", "features must be numbers", features=np.zeros(3, dtype=[("a", "f4"), ("b", "f4")]))
+npz("complex features", "features must be numbers", features=NUMBERS + 1j)
+npz("dates", "features must be numbers", features=np.zeros((3, 2), "datetime64[s]"))
+npz("a NaN pixel", "images[3] has nan", images=np.where(np.arange(12)[:, None, None] == 3, np.nan, BYTES / 255))
+npz("an inf feature", "[5, 1] is inf", features=np.where(np.arange(36).reshape(12, 3) == 16, np.inf, NUMBERS))
+npz("pixels to 255 as floats", "images[0] has", "uint8 may go to 255", images=BYTES.astype(np.float32))
+npz("negative pixels", "images[0] has -", images=-(BYTES / 255))
+npz("one number", "features must be numbers (N, D)", features=np.array(5.0))
+npz("a negative label of half", "labels[0] must be a whole number", images=BYTES, labels=np.full(12, -0.5))
+npz("a label short", "labels must be 12", images=BYTES, labels=np.zeros(11, int))
+npz("labels of one-hot", "labels must be 12", images=BYTES, labels=np.eye(12))
+npz("conv of features", features=NUMBERS, words=["--likelihood", "gaussian", "--network", "conv"])
+CASES["npz: conv of features"][1][:] = ["--network conv needs images; the objects of npz are vectors"]
+CASES["npz: one .npy"] = (
+    lambda folder: (
+        [(folder / "own.npz").write_bytes(npy(BYTES)), "train"][1:]
+        + ["--dataset", "npz", "--data", str(folder / "own.npz")]
+    ),
+    ["own.npz cannot be read: it is no .npz, or damaged"],
+)
+csv("a null byte", b"1,2\n3,\0\n", "own.csv")
+csv("UTF-16", "1,2\n3,4\n".encode("utf-16"), "not text in UTF-8")
+csv("a field without end", b'1,"' + b"x" * 200_000 + b"\n", "field larger than field limit")
+csv("a row too short", "1,2\n3\n", "line 2", "1 columns; the first row has 2")
+csv("a number beyond floats", "1,2\n3,1e400\n", "line 2", "must be a finite number")
+csv("semicolons", "1;2\n3;4\n", "own.csv")
+csv("no row", "", "own.csv is empty")
+csv("a label column that is not there", "a,b\n1,2\n", "--label-column kind", words=["--label-column", "kind"])
+images("no image", {"readme.txt": b"x"}, "the folder holds no image")
+images("text as a picture", {"a/x.png": b"hello"}, "x.png cannot be read: it is no image")
+images("nothing as a picture", {"a/x.png": b""}, "x.png cannot be read")
+images("half a picture", {"a/x.png": png(60, 60)[:700]}, "x.png cannot be read")
+images("a bomb", {"a/x.png": png_that_claims(200_000, 200_000)}, "x.png has more than 25,000,000 pixels")
+images("a long line", {"a/x.png": png_that_claims(20_000, 1)}, "a side of 10,000 at most", "20000 x 1")
+images("a picture of programs", {"a/x.png": b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 9 9\n"}, "x.png cannot be")
+images("files beside classes", {"a/x.png": png(), "y.png": png()}, "y.png lies in no folder of a class")
+images("one name twice", {"a/x.png": png(), "a/x.PNG": png()}, "x.PNG and a/x.png have one name")
+CASES["images: a file for a folder"] = (
+    lambda folder: ["train", "--dataset", "folder", "--data", str(folder), "--data", __file__],
+    ["cannot be read: Not a directory"],
+)
+
+
+def set_file(name: str, dataset: str, relative: str, data: bytes, *said: str) -> None:
+    def make(folder: Path) -> list[str]:
+        file = folder / relative
+        file.parent.mkdir(parents=True, exist_ok=True)
+        file.write_bytes(data)
+        return ["train", "--dataset", dataset, "--data-root", str(folder)]
+
+    CASES[f"set: {name}"] = (make, [f"--dataset {dataset}", *said])
+
+
+set_file("half of MNIST", "mnist", "MNIST/raw/train-images-idx3-ubyte", b"", "no ", "train-labels-idx1-ubyte")
+set_file("a MATLAB file of text", "svhn", "train_32x32.mat", b"MATLAB 5.0 MAT-file" * 20, "train_32x32.mat is damaged")
+set_file("one batch of five", "cifar10", "cifar-10-batches-bin/data_batch_1.bin", bytes(3073), "data_batch_2.bin")
+set_file(
+    "a folder for a file", "kmnist", "KMNIST/raw/train-images-idx3-ubyte/x", b"", "no ", "KMNIST/raw/train-images"
+)
+
+
+@pytest.mark.parametrize("name", CASES)
+def test_a_bad_input_is_one_line_and_leaves_nothing(
+    name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    check(*CASES[name], tmp_path, capsys)
+
+
+# -- run folders -------------------------------------------------------------------------------------
+
+Spoil = Callable[[Path], Any]
+RUNS: dict[str, tuple[Spoil, list[str], list[str]]] = {}
+RESUME = ["train", "--resume", "run", "--rounds", "2"]
+
+
+def run(name: str, spoil: Spoil, *said: str, words: list[str] | None = None) -> None:
+    RUNS[name] = (spoil, words or RESUME, list(said))
+
+
+def manifest(**changes: Any) -> Spoil:
+    def spoil(folder: Path) -> None:
+        file = folder / store.MANIFEST
+        file.write_text(json.dumps(json.loads(file.read_text()) | changes))
+
+    return spoil
+
+
+def checkpoint(change: Callable[[dict[str, Any]], Any]) -> Spoil:
+    def spoil(folder: Path) -> None:
+        for name in (store.CHECKPOINT, store.PREVIOUS):
+            if (folder / name).exists():
+                state = torch.load(folder / name, weights_only=True)
+                change(state)
+                torch.save(state, folder / name)
+
+    return spoil
+
+
+def both(data: bytes | None) -> Spoil:
+    """Newest and previous checkpoint replaced by some bytes, or folders."""
+
+    def spoil(folder: Path) -> None:
+        for name in (store.CHECKPOINT, store.PREVIOUS):
+            (folder / name).unlink(missing_ok=True)
+            (folder / name).mkdir() if data is None else (folder / name).write_bytes(data)
+
+    return spoil
+
+
+def text(name: str, content: str | bytes) -> Spoil:
+    return lambda folder: (folder / name).write_bytes(content if isinstance(content, bytes) else content.encode())
+
+
+def arrays(**changes: Any) -> Spoil:
+    def spoil(folder: Path) -> None:
+        with np.load(folder / store.SIGNS) as found:
+            kept = {key: found[key] for key in found.files} | changes
+        np.savez(folder / store.SIGNS, **{key: value for key, value in kept.items() if value is not None})
+
+    return spoil
+
+
+def huge(folder: Path) -> None:
+    with h5py.File(folder / store.POSTERIOR, "a") as file:
+        file["posterior"].create_dataset("huge", (10**6, 10**6), "f8", chunks=(100, 100))
+
+
+def elsewhere(folder: Path) -> None:
+    with h5py.File(folder / store.POSTERIOR, "a") as file:
+        file["posterior"].create_dataset("theirs", (4,), "i1", external=[("/etc/passwd", 0, 4)])
+
+
+def claims(folder: Path) -> None:
+    with zipfile.ZipFile(folder / store.SIGNS, "w") as out:
+        out.writestr("index.npy", claim("(1000000000000,)"))
+
+
+run("no manifest", lambda folder: (folder / store.MANIFEST).unlink(), "holds no manifest.json, so it is not a run")
+run("another program's manifest", text(store.MANIFEST, '{"name": "web"}'), "manifest.json is not of a run")
+run("a manifest of text", text(store.MANIFEST, "hello"), "manifest.json is not a JSON object")
+run("a manifest of bytes", text(store.MANIFEST, b"\xff\xfe\x00"), "manifest.json is not a JSON object")
+run("an unknown status", manifest(status="finished"), "manifest.json is damaged: its status is 'finished'")
+run("a status that is a list", manifest(status=["done"]), "manifest.json is damaged: its status is ['done']")
+run("settings that are a list", manifest(settings=[1]), "manifest.json is damaged: it holds no settings")
+run("settings of others", manifest(settings={"seed": 7}), "config.toml", "not what the run was made with")
+run("other objects", manifest(checksum="0" * 64), "the objects of synthetic are not those of the run")
+run("edges to nowhere", manifest(edges=[[0, 99]]), "manifest.json is damaged: its edges are not pairs of agents")
+run("edges of text", manifest(edges="../../etc"), "manifest.json is damaged: its edges are not pairs of agents")
+run("no settings", lambda folder: (folder / store.CONFIG).unlink(), "holds no config.toml")
+run("settings that are no TOML", text(store.CONFIG, "seed = "), "config.toml: not valid TOML")
+run("rows of others", text(store.METRICS, '{"step": 1}\n'), "metrics.jsonl, line 1 is not of a run of this program")
+run("rows of text", text(store.METRICS, "loss 3\n"), "metrics.jsonl, line 1 is not a JSON object")
+run("a pickle for a checkpoint", both(pickle.dumps(Touch())), "checkpoint.pt cannot be read")
+run("an old pickle for a checkpoint", both(pickle.dumps(Touch(), 0)), "checkpoint.pt cannot be read")
+run("nothing for a checkpoint", both(b""), "checkpoint.pt cannot be read")
+run("zeros for a checkpoint", both(bytes(5000)), "checkpoint.pt cannot be read")
+run("a folder for a checkpoint", both(None), "checkpoint.pt cannot be read")
+run("another format", checkpoint(lambda state: state.update(format=7)), "checkpoint.pt has the format 7")
+run("no agent", checkpoint(lambda state: state["members"].pop("B")), "checkpoint.pt does not fit")
+run("a sign too large", checkpoint(lambda state: state["signs"].fill_(99)), "checkpoint.pt", "signs must be 0 to 2")
+run("a negative sign", checkpoint(lambda state: state["signs"].fill_(-1)), "checkpoint.pt", "signs must be 0 to 2")
+run("half signs", checkpoint(lambda state: state.update(signs=state["signs"] / 2)), "checkpoint.pt", "whole numbers")
+run("too few signs", checkpoint(lambda state: state.update(signs=state["signs"][..., :5])), "its signs have the shape")
+run("too many chains", checkpoint(lambda state: state.update(signs=state["signs"].repeat(3, 1, 1))),
+    "its signs have the shape")  # fmt: skip
+run("rounds in words", checkpoint(lambda state: state.update(done="one")), "it tells of 'one' rounds")
+run("no seconds", checkpoint(lambda state: state.update(seconds=None)), "checkpoint.pt does not fit")
+run("a NaN for a mind", checkpoint(lambda state: state["components"][0][0].fill_(torch.nan)), "not finite")
+run("a stream of others", checkpoint(
+    lambda state: state["members"]["A"]["streams"].update(play=torch.zeros(3, dtype=torch.uint8))
+), "checkpoint.pt does not fit")  # fmt: skip
+run("fewer rounds than done", lambda folder: None, "--rounds", words=["train", "--resume", "run", "--rounds", "-1"])
+run("a folder in use by nobody's run", lambda folder: None, "--run-dir run is not empty",
+    words=[*DIGITS, "--run-dir", "run"])  # fmt: skip
+run("another setting on resuming", lambda folder: None, "--resume goes on with the run's own settings",
+    words=["train", "--resume", "run", "--signs", "4"])  # fmt: skip
+run("signs too large", arrays(signs_A=np.full(20, 9)), "signs.npz is damaged: signs_A must be 20 signs from 0 to 2",
+    words=["corpus", "run"])  # fmt: skip
+run("signs of objects", text(store.SIGNS, b""), "signs.npz", words=["corpus", "run"])
+run("signs missing", arrays(signs_B=None), "signs.npz is damaged: signs_B", words=["corpus", "run"])
+run("signs that a pickle holds", arrays(signs_A=np.array([Touch()] * 20, dtype=object)), "signs.npz",
+    words=["corpus", "run"])  # fmt: skip
+run("a posterior of text", text(store.POSTERIOR, "hello"), "posterior.nc", words=["diagnose", "run"])
+run("a posterior cut", lambda folder: (folder / store.POSTERIOR).write_bytes(
+    (folder / store.POSTERIOR).read_bytes()[:3000]), "posterior.nc", words=["diagnose", "run"])  # fmt: skip
+run("a posterior of 10**12 draws", huge, "posterior.nc holds", "GiB of data", words=["diagnose", "run"])
+run("a posterior in another file", elsewhere, "lies in another file", words=["diagnose", "run"])
+run("signs of 10**12 objects", claims, "signs.npz holds", "GiB of data", words=["corpus", "run"])
+run("a summary of a list", text(store.SUMMARY, "[]"), "summary.json", words=["diagnose", "run"])
+run("a summary of nothing", text(store.SUMMARY, "{}"), "summary.json", words=["report", "run"])
+run("images for agents of features", lambda folder: None, "its agents look at feature vectors",
+    words=["name", "run", "--images", "run/plots/game.png"])  # fmt: skip
+run("recall of a spoilt mind", both(b"x"), "checkpoint.pt", words=["recall", "run"])
+run("rows where no folder is", lambda folder: None, "--out", words=["corpus", "run", "--out", "run"])
+run("rows over what is read", lambda folder: None, "--out", words=["corpus", "run", "--out", "run/signs.npz"])
+run(
+    "a temperature that is none", lambda folder: None, "--temperature", words=["recall", "run", "--temperature", "nan"]
+)
+run("a page where a folder is", lambda folder: None, "--out", words=["report", "run", "--out", "run/plots"])
+run("a comparison in a run", lambda folder: None, "run", words=["compare", "--out", "run/config.toml"])
+run("a comparison of no seed", lambda folder: None, "--seeds", words=["compare", "--out", "new", "--seeds", "5-1"])
+
+
+@pytest.mark.parametrize("name", RUNS)
+def test_a_bad_run_folder_is_one_line_and_stays_as_it_is(
+    name: str,
+    vectors_run: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    spoil, words, said = RUNS[name]
+    monkeypatch.chdir(tmp_path)
+    shutil.copytree(vectors_run, tmp_path / "run")
+    spoil(tmp_path / "run")
+    check(lambda folder: words, said, tmp_path, capsys)
+
+
+def test_the_tables_are_long_enough() -> None:
+    assert len(CASES) > 60 and len(RUNS) > 35

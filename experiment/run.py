@@ -38,6 +38,7 @@ from experiment.config import Config
 from experiment.data.objects import Objects
 from experiment.errors import RunError, UsageError
 from experiment.graphs import Edges
+from experiment.parts import check_parts
 from experiment.posterior.netcdf import save_posterior
 from experiment.posterior.traces import Trace
 from experiment.results import host_trace, summarise, sweep_rows
@@ -60,6 +61,7 @@ def train(config: Config, *, command_line: Sequence[str] = (), printer: Printer 
     if config.tensorboard:
         check_tensorboard()
     device = pick_device(config.device)
+    check_parts(config)
     memory.check(config, 1, (1,), device)  # what is hopeless however few objects there are need not wait for them
     asked = settings.plain(config)
     objects, config = load_objects(config)

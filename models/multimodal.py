@@ -29,6 +29,11 @@ from models.fusion import Experts
 class Eye(nn.Module):
     """A modality: encoder, decoder and likelihood."""
 
+    # What a module holds is a Tensor or a Module to type checkers, which neither call nor read it.
+    likelihood: Any
+    encoder: Any
+    decoder: Any
+
     def __init__(self, shape: tuple[int, ...], parts: Parts) -> None:
         super().__init__()
         self.likelihood, networks = parts.made(shape)
@@ -55,7 +60,7 @@ class Multimodal(Agent):
         self._shapes = tuple(tuple(one) for one in shape)
         self._sizes = [math.prod(one) for one in self._shapes]
         self.shape = (sum(self._sizes),)
-        self.eyes = nn.ModuleList(Eye(one, parts) for one in self._shapes)
+        self.eyes: Any = nn.ModuleList(Eye(one, parts) for one in self._shapes)
 
     @property
     def shapes(self) -> tuple[tuple[int, ...], ...]:

@@ -1,8 +1,9 @@
 """Agents that see an object in several ways at once, joined by `&` in `--views` and `--data`; some may be missing.
 
 A modality is a tensor (N, C, H, W) or (N, D) of an agent's own. An object that lacks it has NaN in all of its row,
-which no number of a modality may be otherwise. Up to `packed` each modality stands alone, because each is standardised,
-reduced and checked alone; then those of an agent lie flattened side by side, as `models.multimodal` wants them.
+which no number of a modality may be otherwise. Up to `packed` each modality stands alone, because each is
+standardised, reduced and checked alone; then those of an agent lie flattened side by side, as `models.multimodal`
+wants them.
 
 Importing this module does not import torch.
 """

@@ -69,8 +69,8 @@ class Objects:
     name: the data set. views: one tensor an agent, float32, (N, C, H, W) in [0, 1] for images and (N, D) for
     features. labels: int64 (N,), indices into class_names, or None. indices: int64 (N,), where each object
     stands in its source. paired: each agent has data of its own, which no view of another's would give. senses: of
-    each agent its modalities; where it has several, `views` has a tensor for each of these until they are `packed`, and
-    then one of (N, D), NaN where a modality is missing. files: the name of each object, if objects are files. checksum:
+    each agent its modalities; where it has several, `views` has a tensor for each until they are `packed`, and then
+    one of (N, D), NaN where a modality is missing. files: the name of each object, if objects are files. checksum:
     SHA-256, in hexadecimal, of the views and labels; to be given where what is made of them may differ in the last
     digit from machine to machine.
     """
@@ -139,11 +139,10 @@ def load(
     pixel, same size, corners black; multiples of 360 leave them untouched), or what else `experiment.data.views`
     knows, where `seed` says what is drawn; of an entry of several joined by `&` each is a modality. For `synthetic`
     only their number counts, and `seed`, `classes`, `ambiguity` and `dimension` say what is drawn
-    (`experiment.data.synthetic`); nothing else depends on these. files: where data of one's own are (`experiment.data.own`), of
-    which each agent may have others; features have no views. missing: the share of modalities that are dropped, of
-    agents that have several (`modalities.dropped`). data_root: the folder of `mnist` and `fashion-mnist`
-    (None: ./data). The network is
-    used with `download` only, and only if the files are absent.
+    (`experiment.data.synthetic`); nothing else depends on these. files: where data of one's own are
+    (`experiment.data.own`), of which each agent may have others; features have no views. missing: the share of
+    modalities that are dropped, of agents that have several (`modalities.dropped`). data_root: the folder of `mnist`
+    and `fashion-mnist` (None: ./data). The network is used with `download` only, and only if the files are absent.
 
     Bad input is a `UsageError` of one line that names the flag or the file.
     """

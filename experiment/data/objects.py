@@ -189,6 +189,8 @@ def _own(
     name: str, files: own.Files, limit: int | None, views: tuple[View, ...], seed: int, missing: float
 ) -> Objects:
     """The first `limit` objects of `own.read`."""
+    import torch
+
     given = own.read(name, files)
     M, arrays = len(views), given.arrays
     if len(given.groups) not in (1, M):

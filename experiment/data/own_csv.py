@@ -97,7 +97,9 @@ def _parse(reader: Any, file: Path, label_column: str | None, header: str, may_l
         raise UsageError(f"{place} is empty")
     width = len(first)
     by_number = _number(label_column, width, place)
-    named = header == "yes" or (header == "auto" and _is_header(first, by_number))
+    # Nothing names a column that is not there: such a first row is an object.
+    lacks_first = may_lack and all(_is_missing(cell) for number, cell in enumerate(first) if number != by_number)
+    named = header == "yes" or (header == "auto" and not lacks_first and _is_header(first, by_number))
     column = by_number if by_number is not None or not named else _called(first, label_column or LABEL, place)
     unnamed = [number + 1 for number, title in enumerate(first) if named and not title.strip() and number != column]
     if unnamed:

@@ -373,7 +373,7 @@ def _draw(trained: Trained, gallery: Gallery) -> list[str]:
         columns = ["mean", *(f"draw {d}" for d in range(1, images.shape[1]))]
         heads = rows[eyes[0].label]
         if len(eyes) > 1:  # a row for each modality, and the sign beside the first
-            beside = [[f"{head} as {eyes[0].title}", *(f"as {eye.title}" for eye in eyes[1:])] for head in heads]
+            beside = [[f"{head} ({eyes[0].title})", *(f"({eye.title})" for eye in eyes[1:])] for head in heads]
             heads = [head for group in beside for head in group]
         drawn.append(f"recall_{eyes[0].name}.png")
         plots.plot_images(folder / drawn[-1], images, heads, columns)

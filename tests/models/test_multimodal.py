@@ -117,11 +117,14 @@ def test_the_product_of_exact_experts_gives_the_evidence_at_every_draw(guide):
 @pytest.mark.parametrize("guide", GUIDES)
 def test_the_bound_of_exact_experts_is_the_evidence(guide):
     one, x, A = linear(guide)
-    many = x.repeat(2000, 1)
+    many = x.repeat(20, 1)
     signs = torch.zeros(len(many), dtype=torch.int64)
-    found = -bound(one, many, stream(0, "bound"), signs, one.mixture.standard("cpu")).total
-    # The KL is exact; the reconstruction of an object is one draw, with a spread below 4 nats.
-    assert found == pytest.approx(float(evidence(x, A).mean()), abs=4 * 4 / math.sqrt(len(many)))
+    prior = one.mixture.standard("cpu")
+    found = np.array([[-bound(one, many, stream(seed, "bound"), signs, prior).total] for seed in range(100)])
+    expected = float(evidence(x, A).mean())
+    assert z_test(found, np.array([expected])) > ALPHA
+    # As if both were always there.
+    assert z_test(found, np.array([float(evidence(x.nan_to_num(0.0), A).mean())])) < ALPHA
 
 
 class Counting(Multimodal):

@@ -34,7 +34,7 @@ def main(path: str, picture: str = "disagreements.png") -> None:
     pairs, counts = np.unique(np.stack([a, b])[:, apart], axis=1, return_counts=True)
     for n in np.argsort(-counts, kind="stable")[:3]:
         print(f"  {counts[n]} times A says {pairs[0, n]} where B says {pairs[1, n]}")
-    if not len(apart) or run.objects.views[0].dim() != 4:
+    if not len(apart) or any(view.dim() != 4 for view in run.objects.views):
         print("No picture: the agents agree on everything, or see no images.")
         return
 

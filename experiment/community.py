@@ -14,6 +14,7 @@ import torch
 
 from experiment import individuals
 from experiment.config import Config, flag
+from experiment.data.modalities import are_there
 from experiment.data.objects import Objects, load
 from experiment.data.own import Files
 from experiment.data.reduced import reduced
@@ -27,6 +28,7 @@ from inference.starts import Start
 from inference.svi import bound
 from models import FAMILIES
 from models.agent import Agent
+from models.multimodal import Multimodal
 from models.plugins import is_plugin
 from models.priors import read_prior
 from models.randomness import stream
@@ -54,12 +56,15 @@ def load_objects(config: Config) -> tuple[Objects, Config]:
         ambiguity=config.ambiguity,
         dimension=config.dimension,
         files=files_of(config),
+        missing=config.missing,
     )
+    agents = list(individuals.each(config))
     vectors = [view.dim() == 2 for view in objects.views]
     if config.reduce is not None and not any(vectors):
         raise UsageError(f"--reduce is for features; the objects of {config.dataset} are images")
     kinds = []
-    for (name, own), view in zip(individuals.each(config), objects.views, strict=True):
+    for m, view in zip(objects.owners, objects.views, strict=True):
+        name, own = agents[m]
         check_sight(own, view, name, individuals.who(config, name), config.dataset)
         kinds.append(perceives_counts(own))
     if any(vectors):
@@ -71,13 +76,14 @@ def load_objects(config: Config) -> tuple[Objects, Config]:
         config = replace(config, jitter=0.0)
     if all(own.likelihood == "identity" for _, own in individuals.each(config)):
         config = replace(config, latent_dim=max(view.shape[1] for view in objects.views))
-    for (name, own), view in zip(individuals.each(config), objects.views, strict=True):
+    objects = objects.packed()
+    for m, ((name, own), view) in enumerate(zip(individuals.each(config), objects.views, strict=True)):
         fits(own, _latent(own, tuple(view.shape[1:])), name, individuals.who(config, name))
-        _rehearse(own, view)
+        _rehearse(own, view, objects.shapes(m))
     return objects, config
 
 
-def _rehearse(own: Config, view: torch.Tensor) -> None:
+def _rehearse(own: Config, view: torch.Tensor, shapes: tuple[tuple[int, ...], ...]) -> None:
     """UsageError if parts of the user's own cannot do with two objects what a run will do with all of them."""
     parts = [f"{flag(name)} {getattr(own, name)}" for name in FAMILIES if is_plugin(getattr(own, name))]
     if not parts:
@@ -85,7 +91,7 @@ def _rehearse(own: Config, view: torch.Tensor) -> None:
     place = f"{', '.join(parts)}: a rehearsal with two objects failed"
     x, generator = view[:2], stream(own.seed, "rehearsal")
     try:
-        agent = build_agent(own, tuple(x.shape[1:]), generator, x.device)
+        agent = build_agent(own, shapes, generator, x.device)
         signs = torch.zeros(len(x), dtype=torch.int64)
         loss = bound(agent, x, generator, signs, agent.mixture.standard(x.device))
         player = agent.perceive(x, generator)
@@ -124,10 +130,21 @@ def _alike(
     for view, keep in zip(views, counts, strict=True):
         if view.dim() == 2 and not keep:
             if id(view) not in changed:
-                changed[id(view)] = change(view)
+                changed[id(view)] = _of_those_there(change, view)
             view = changed[id(view)]
         found.append(view)
     return tuple(found)
+
+
+def _of_those_there(change: Callable[[torch.Tensor], torch.Tensor], view: torch.Tensor) -> torch.Tensor:
+    """What is missing is no feature of the others, and stays missing."""
+    there = are_there(view)
+    if there.all():
+        return change(view)
+    changed = change(view[there])
+    found = changed.new_full((len(view), changed.shape[1]), math.nan)
+    found[there] = changed
+    return found
 
 
 def pick_device(name: str) -> torch.device:
@@ -189,30 +206,33 @@ def game_of(config: Config, device: torch.device, edges: Edges | None = None) ->
 def build_members(config: Config, objects: Objects, device: torch.device) -> list[Member]:
     """The agents A, B, ... with fresh weights. Each sees its own view of the objects and nothing else."""
     members = []
-    for (name, own), view in zip(individuals.each(config), objects.views, strict=True):
+    for m, ((name, own), view) in enumerate(zip(individuals.each(config), objects.views, strict=True)):
         streams = streams_of(config.seed, name, device)
-        agent = build_agent(own, tuple(view.shape[1:]), streams["init"], device)
-        schedule = schedule_of(own if view.dim() == 4 else replace(own, jitter=0.0))
+        shapes = objects.shapes(m)
+        agent = build_agent(own, shapes, streams["init"], device)
+        schedule = schedule_of(own if any(len(shape) == 3 for shape in shapes) else replace(own, jitter=0.0))
         members.append(member(name, agent, view.to(device), streams, schedule))
     return members
 
 
-def build_agent(own: Config, shape: tuple[int, ...], generator: torch.Generator, device: torch.device) -> Agent:
-    """One agent with its own settings for observations of `shape`, fresh weights drawn from `generator`."""
-    return Agent(
-        shape,
-        signs=own.signs,
-        latent=_latent(own, shape),
-        network=own.network,
-        likelihood=own.likelihood,
-        mixture=own.mixture,
-        guide=own.guide,
-        weights=own.weights,
-        prior=read_prior(own.prior),
-        noise=own.noise,
-        generator=generator,
-        device=device,
-    )
+def build_agent(
+    own: Config, shapes: tuple[tuple[int, ...], ...], generator: torch.Generator, device: torch.device
+) -> Agent:
+    """One agent with its own settings, fresh weights drawn from `generator`; shapes: of each modality."""
+    made: dict[str, Any] = {
+        "signs": own.signs,
+        "latent": _latent(own, shapes[0]),
+        "network": own.network,
+        "likelihood": own.likelihood,
+        "mixture": own.mixture,
+        "guide": own.guide,
+        "weights": own.weights,
+        "prior": read_prior(own.prior),
+        "noise": own.noise,
+        "generator": generator,
+        "device": device,
+    }
+    return Agent(shapes[0], **made) if len(shapes) == 1 else Multimodal(shapes, fusion=own.fusion, **made)
 
 
 def to_checkpoint(members: list[Member], progress: Progress, seconds: float) -> dict[str, Any]:

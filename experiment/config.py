@@ -12,13 +12,14 @@ import difflib
 import json
 import math
 import tomllib
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from importlib import import_module
 from pathlib import Path
 from typing import Any
 
 from experiment.data import own
+from experiment.data.modalities import JOINT, modalities
 from experiment.data.objects import DATASETS
 from experiment.data.own_csv import HEADERS
 from experiment.data.views import LANGUAGE, View, entries, entry
@@ -26,7 +27,7 @@ from experiment.errors import UntrustedError, UsageError
 from experiment.posterior.traces import KEPT
 from experiment.store import to_plain
 from inference import INNER_STARTS, LISTENER_STATES, MODES, PERCEPTS, RULES, STARTS
-from models import FAMILIES, GUIDES, LIKELIHOODS, MIXTURES, NETWORKS
+from models import FAMILIES, FUSIONS, GUIDES, LIKELIHOODS, MIXTURES, NETWORKS
 from models.plugins import is_plugin, is_well_formed
 
 # Settings that agents have for themselves, see `experiment.individuals`: ((agent, ((field, value), ...)), ...).
@@ -65,6 +66,7 @@ def _setting(
     least: float | None = None,
     above: float | None = None,
     most: float | None = None,
+    below: float | None = None,
     saved: bool = True,
 ) -> Any:
     """A field. kind: int, float, bool, text, views, path, paths (a list), own; a default of None allows absence.
@@ -78,6 +80,7 @@ def _setting(
         "choices": None if choices is None else tuple(choices),
         "least": least,
         "above": above,
+        "below": below,
         "most": _MOST if most is None and kind == "int" else most,
         "saved": saved,
     }
@@ -189,11 +192,11 @@ class Config:
     dataset: str = _setting(
         "mnist5k", "text", "the objects; `cli.py data` describes them", group="objects", choices=DATASETS
     )
-    data: tuple[Path, ...] | None = _setting(
+    data: tuple[own.Entry, ...] | None = _setting(
         None,
         "paths",
         "data of your own, for --dataset npz, csv and folder: a file or folder, or with commas between one for each "
-        "agent, of the same objects",
+        "agent, of the same objects; joined by & they are modalities of one agent, as in a1.csv&a2.csv,b.csv",
         group="objects",
     )
     label_column: str | None = _setting(
@@ -235,9 +238,19 @@ class Config:
     views: tuple[View, ...] = _setting(
         (0.0, 45.0),
         "views",
-        f"how each agent sees the images, one entry an agent: {LANGUAGE}; patches:G is G * G entries. Of M != 2 "
-        "agents, if not given, degrees from 0 by steps of 100 / M",
+        f"how each agent sees the images, one entry an agent: {LANGUAGE}; patches:G is G * G entries; joined by & "
+        "they are modalities that one agent sees at once, as in 0&90,45. Of M != 2 agents, if not given, degrees from "
+        "0 by steps of 100 / M",
         group="objects",
+    )
+    missing: float = _setting(
+        0.0,
+        "float",
+        "of agents with several modalities: the chance that an object lacks one, for each object and modality; one of "
+        "them always stays",
+        group="objects",
+        least=0,
+        below=1,
     )
     classes: int = _setting(6, "int", "synthetic objects: how many classes", group="objects", least=3)
     ambiguity: float = _setting(
@@ -263,6 +276,13 @@ class Config:
         most=1e3,
     )
     guide: str = _setting("diagonal", "text", "q(z | x)", group="agents", choices=GUIDES)
+    fusion: str = _setting(
+        "product",
+        "text",
+        "q(z | x) of an agent with several modalities, from those of each",
+        group="agents",
+        choices=FUSIONS,
+    )
     percept: str = _setting(
         "draw",
         "text",
@@ -492,9 +512,13 @@ def words_of(values: Mapping[str, Any]) -> list[str]:
             words.append(flag(name) if value else "--no-" + key(name))
         else:
             # In one word, because a value may begin with a dash.
-            text = ",".join(map(str, value)) if isinstance(value, tuple) else str(value)
+            text = ",".join(map(_word, value)) if isinstance(value, tuple) else str(value)
             words.append(f"{flag(name)}={text}")
     return words
+
+
+def _word(item: Any) -> str:
+    return JOINT.join(map(str, item)) if isinstance(item, tuple) else str(item)
 
 
 def changes(config: Config, made: Mapping[str, Any]) -> dict[str, tuple[Any, Any]]:
@@ -520,7 +544,7 @@ def _from_text(name: str, typed: Any) -> Any:
     if kind == "path":
         return _absolute(name, typed, flag(name))
     if kind == "paths":
-        return _all_absolute(name, typed.split(","), flag(name))
+        return _all_absolute(name, [_joined(one) for one in typed.split(",")], flag(name))
     if kind == "views":
         return _views([typed], flag(name))
     if kind == "own":
@@ -548,8 +572,8 @@ def _from_toml(name: str, value: Any, place: str) -> Any:
         "text": (isinstance(value, str), "text in quotes"),
         "path": (isinstance(value, str), "a path in quotes"),
         "paths": (
-            isinstance(value, str) or (isinstance(value, list) and all(isinstance(v, str) for v in value)),
-            "a path in quotes, or a list of them",
+            isinstance(value, str) or (isinstance(value, list) and all(map(_is_entry, value))),
+            "a path in quotes, or a list of them, in which a list stands for the modalities of one agent",
         ),
         "views": (
             isinstance(value, str)
@@ -589,10 +613,42 @@ def _views(given: list[float | str], place: str) -> tuple[View, ...]:
         raise UsageError(f"{place}: {error}") from None
 
 
-def _all_absolute(name: str, typed: list[str], place: str) -> tuple[Path, ...]:
-    if not typed or not all(typed):
-        raise UsageError(f"{place} must be a path, or paths with commas between; it is {_shown(','.join(typed))}")
-    return tuple(_absolute(name, one, place) for one in typed)
+def _is_entry(value: Any) -> bool:
+    return isinstance(value, str) or (isinstance(value, list) and all(isinstance(one, str) for one in value))
+
+
+def _joined(typed: str) -> str | list[str]:
+    """The modalities that an entry of --data joins; a file may have the sign in its own name."""
+    return typed.split(JOINT) if JOINT in typed and not _exists(typed) else typed
+
+
+def _exists(typed: str) -> bool:
+    try:
+        return Path(typed).exists()
+    except (OSError, ValueError):  # a name that no file can have
+        return False
+
+
+def _all_absolute(name: str, typed: Sequence[str | list[str]], place: str) -> tuple[own.Entry, ...]:
+    found: list[own.Entry] = []
+    for number, one in enumerate(typed, 1):
+        if isinstance(one, str) and one:
+            found.append(_absolute(name, one, place))
+        elif not one:
+            break
+        elif "" in one:
+            raise UsageError(
+                f"{place}: modality {one.index('') + 1} of entry {number} is empty; the entry is "
+                f"{_shown(JOINT.join(one))}"
+            )
+        else:
+            paths = tuple(_absolute(name, part.strip(), place) for part in one)
+            found.append(paths if len(paths) > 1 else paths[0])
+    if not typed or len(found) < len(typed):
+        raise UsageError(
+            f"{place} must be a path, or paths with commas between; it is {_shown(','.join(map(str, typed)))}"
+        )
+    return tuple(found)
 
 
 def _absolute(name: str, typed: str, place: str) -> Path:
@@ -623,6 +679,8 @@ def checked(name: str, value: Any, place: str) -> Any:
         raise UsageError(f"{place} must be {rule['least']} or more; it is {_shortened(value)}")
     if not all(math.isfinite(number) for number in numbers):
         raise UsageError(f"{place} must be finite; it is {value!r}")
+    if rule["below"] is not None and value >= rule["below"]:
+        raise UsageError(f"{place} must be less than {rule['below']}; it is {value}")
     if rule["above"] is not None and value <= rule["above"]:
         raise UsageError(f"{place} must be more than {rule['above']}; it is {value}")
     if name in _PARSERS and value != FIELDS[name].default:  # a default need not wait for torch
@@ -676,7 +734,7 @@ def _check_data(config: Config) -> None:
     if (config.dataset in own.KINDS) != bool(config.data):
         raise UsageError(
             f"--data goes with --dataset {', '.join(own.KINDS)}, and they with it; --dataset is {config.dataset}, "
-            f"--data is {'not given' if not config.data else ','.join(map(str, config.data))}"
+            f"--data is {'not given' if not config.data else own.told(config.data)}"
         )
     for kind, names in (("csv", ("label_column", "header")), ("folder", ("image_size", "channels"))):
         for name in names:
@@ -684,6 +742,13 @@ def _check_data(config: Config) -> None:
                 raise UsageError(f"{flag(name)} is for --dataset {kind}; --dataset is {config.dataset}")
     if config.channels == 2:
         raise UsageError("--channels must be 1 or 3; it is 2")
+
+
+def modalities_of(config: Config, agent: int) -> int:
+    """How many modalities the agent of that number has."""
+    data = config.data or ()
+    files = len(own.paths(data[agent if len(data) > 1 else 0])) if len(data) in (1, config.agents) else 1
+    return max(files, len(modalities(config.views[agent])))
 
 
 def _check_community(config: Config) -> None:

@@ -114,17 +114,37 @@ def check(config: Config) -> None:
             f"--reduce {config.reduce} and --likelihood multinomial do not go together: principal components are no "
             "counts"
         )
+    count_of = {name: settings.modalities_of(config, m) for m, name in enumerate(names)}
+    if max(count_of.values()) == 1:
+        for field in ("missing", "fusion"):
+            if getattr(config, field) != FIELDS[field].default:
+                raise UsageError(
+                    f"{settings.flag(field)} {getattr(config, field)} is for agents with several modalities, joined "
+                    "by & in --views or --data; there is none"
+                )
     for name, own in each(config):
         # What was said of all agents may be meant for the others.
         said = FIELDS.keys() if not config.agent else dict(dict(config.agent).get(name, ())).keys()
         changed = {field for field in said if getattr(own, field) != FIELDS[field].default}
         _check_one(own, changed, who(config, name))
+        _check_modalities(own, count_of[name], name, "fusion" in dict(dict(config.agent).get(name, ())))
     for name, _ in config.agent:
         if name not in names:
             raise UsageError(
                 f"--agent {name!r} is none of the {config.agents} agents, {names[0]} to {names[-1]}: their names are "
                 "capital letters"
             )
+
+
+def _check_modalities(own: Config, count: int, name: str, has_fusion: bool) -> None:
+    """What an agent with several modalities cannot be, and what one with a single modality need not be told."""
+    if count > 1 and own.likelihood == "identity":
+        raise UsageError(
+            f"--likelihood identity and the {count} modalities of agent {name} do not go together: there is no "
+            "network, and the percept is the one observation"
+        )
+    if count == 1 and has_fusion:
+        raise UsageError(f"--agent {name!r}: --fusion {own.fusion} is for several modalities; the agent has one")
 
 
 def _check_one(own: Config, changed: Set[str], who: str) -> None:

@@ -10,7 +10,9 @@ Loading reads the manifest and the settings. All else is read when it is asked f
 wait until then too. Nothing is written. What a run does not hold, or no longer fits it, is a `UsageError` of one
 line that names the file. A run that goes on is seen as it was when its parts were read: load it again to see more.
 
-Shapes: N objects, K signs, L latent dimensions, *shape of an observation: (C, H, W), or (D,) for feature vectors.
+Shapes: N objects, K signs, L latent dimensions, *shape of an observation: (C, H, W), or (D,) for feature vectors. Of
+an agent with several modalities it is (D,), all of them side by side, NaN where one is missing; `LoadedRun.modalities`
+takes it apart.
 """
 
 from __future__ import annotations
@@ -142,6 +144,19 @@ class LoadedRun:
         `UsageError` if the data set is not here, or is not the one of the run.
         """
         return self._trained.objects
+
+    def modalities(self, agent: str, observations: ArrayLike) -> dict[str, NDArray[np.float32]]:
+        """An agent's observations (B, *shape), seen or imagined, by modality: title -> (B, *shape of the modality)."""
+        import torch
+
+        self._check_agent(agent)
+        senses = self.objects.senses[self.agents.index(agent)]
+        array = np.asarray(observations, dtype=np.float32)
+        wanted = tuple(self.objects.views[self.agents.index(agent)].shape[1:])
+        if array.shape[1:] != wanted:
+            raise UsageError(f"observations of agent {agent} must be (B, *{wanted}); their shape is {array.shape}")
+        parts = self._trained.agents[agent].split(torch.from_numpy(array))
+        return {sense.title: part.numpy() for sense, part in zip(senses, parts, strict=True)}
 
     def latents(self, agent: str) -> NDArray[np.float64]:
         """The agent's percepts of all objects, (N, L): the means of q(z | x)."""

@@ -11,7 +11,8 @@ from typing import Any
 import torch
 
 from experiment import individuals
-from experiment.config import FIELDS, Config, flag
+from experiment.config import FIELDS, Config, flag, modalities_of
+from experiment.data.modalities import are_there
 from experiment.errors import UsageError
 from models import FAMILIES, NETWORKS, chosen
 from models.plugins import PluginError, is_plugin
@@ -37,9 +38,15 @@ def parts_of(own: Config, who: str = "") -> dict[str, Any]:
 
 def check_parts(config: Config) -> None:
     """UsageError for an agent's parts that exclude each other, whatever the objects are."""
-    for name, own in individuals.each(config):
+    for m, (name, own) in enumerate(individuals.each(config)):
         who = individuals.who(config, name)
-        mixture = parts_of(own, who)["mixture"]
+        parts = parts_of(own, who)
+        mixture = parts["mixture"]
+        if modalities_of(config, m) > 1:
+            try:
+                parts["fusion"](parts["guide"])
+            except ValueError as error:
+                raise UsageError(f"--fusion {own.fusion}{who}, --guide {own.guide}: {error}") from None
         takes = hyperparameters(mixture)
         for one in read_prior(own.prior):
             if one not in takes:
@@ -102,7 +109,8 @@ def _check_counts(own: Config, view: torch.Tensor, name: str, who: str, dataset:
     place = f"{flag(part)} {getattr(own, part)}{who} needs counts, whole numbers from 0 to {MOST_COUNTS}"
     if view.dim() != 2:
         raise UsageError(f"{place}; the objects of {dataset} are images")
-    wrong = ((view < 0) | (view != view.round()) | (view > MOST_COUNTS)).nonzero()
+    wrong = ((view < 0) | (view != view.round()) | (view > MOST_COUNTS)) & are_there(view).unsqueeze(1)
+    wrong = wrong.nonzero()
     if len(wrong):
         n, d = wrong[0].tolist()
         raise UsageError(f"{place}; agent {name}'s [{n}, {d}] of {dataset} is {float(view[n, d]):g}")

@@ -13,6 +13,7 @@ from experiment import individuals, scores
 from experiment.config import Config
 from experiment.data.objects import Objects
 from experiment.graphs import Edges, distances
+from experiment.names import agent_names
 from experiment.posterior.traces import Trace
 from inference.rounds import Played
 from inference.svi import Loss
@@ -122,6 +123,7 @@ def summarise(
         "seconds": seconds,
         "device": device,
         "agents": agents,
+        "perceives": perceived(objects),
         "kappa": last["kappa"],
         "kappa_mean": _mean([row["kappa"] for row in kept]),
         "kappa_of": "what each agent would say alone" if trace.alone is not None else "signs",
@@ -140,6 +142,12 @@ def summarise(
         "log_evidence_mean": _mean([row["log_evidence"] for row in kept]),
         "warnings": warnings_of(config, trace, bounds),
     }
+
+
+def perceived(objects: Objects) -> dict[str, list[dict[str, Any]]]:
+    """Of each agent its modalities: what each is called, the shape of an observation, how many objects lack it."""
+    names = agent_names(len(objects.senses))
+    return {name: [sense._asdict() for sense in own] for name, own in zip(names, objects.senses, strict=True)}
 
 
 def _by_distance(config: Config, matrix: NDArray[np.float64], edges: Edges | None) -> dict[str, float] | None:

@@ -41,7 +41,7 @@ from experiment.graphs import Edges
 from experiment.parts import check_parts
 from experiment.posterior.netcdf import save_posterior
 from experiment.posterior.traces import Trace
-from experiment.results import host_trace, summarise, sweep_rows
+from experiment.results import host_trace, perceived, summarise, sweep_rows
 from experiment.scalars import Scalars, check_tensorboard, scalars_of
 from experiment.show import Printer
 from experiment.store import RunFolder
@@ -422,6 +422,7 @@ def _manifest(
         "dataset": objects.name,
         "objects": objects.count,
         "checksum": objects.checksum,
+        "perceives": perceived(objects),
         "git_revision": _git_revision(),
         "python": platform.python_version(),
         "platform": platform.platform(),

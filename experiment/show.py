@@ -6,6 +6,7 @@ import sys
 from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
+from experiment.data import modalities
 from experiment.data.views import View, described
 from experiment.names import agent_names
 
@@ -53,7 +54,13 @@ class Printer:
         self.say(f"Objects: {objects.count}, categories: {categories}, signs: {signs}")
         shapes = ["x".join(map(str, view.shape[1:])) for view in objects.views]
         shape = shapes[0]
-        if objects.paired:
+        if any(len(own) > 1 for own in objects.senses):
+            told = "; ".join(
+                f"{name} {modalities.described(own, objects.count)}"
+                for name, own in zip(agent_names(len(views)), objects.senses, strict=True)
+            )
+            self.say(f"Views: {told}")
+        elif objects.paired:
             told = ", ".join(f"{name} {own}" for name, own in zip(agent_names(len(views)), shapes, strict=True))
             self.say(f"Views: of each agent's own data: {told}")
         elif objects.views[0].dim() == 4:

@@ -8,6 +8,7 @@ that wrote a digit less and the digit more (docs/results.md has the figures).
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 
 import torch
 from torch import Tensor
@@ -36,6 +37,25 @@ def jitter(images: Tensor, generator: torch.Generator, strength: float) -> Tenso
     x = (cos * x_scale * column + 2 * SHIFT * right).unsqueeze(1) + (x_by_row * row).unsqueeze(2)
     y = (sin * x_scale * column + 2 * SHIFT * down).unsqueeze(1) + (cos * y_scale * row).unsqueeze(2)
     return functional.grid_sample(images, torch.stack([x, y], dim=-1), align_corners=False)
+
+
+def moved(x: Tensor, shapes: Sequence[tuple[int, ...]], generator: torch.Generator, strength: float) -> Tensor:
+    """Observations as they are seen in a step of learning; `shapes` are those of the modalities.
+
+    Of one modality x is (B, C, H, W), or anything at strength 0. Several lie side by side, (B, D), NaN where one is
+    missing: each image of an object is moved by itself, so that an agent cannot read the pose in one from that in
+    the other; vectors, and what is missing, stay. What an object lacks does not change how the others are moved.
+    """
+    if len(shapes) == 1 or strength == 0:
+        return jitter(x, generator, strength)
+    found = []
+    for part, shape in zip(x.split([math.prod(shape) for shape in shapes], dim=1), shapes, strict=True):
+        if len(shape) == 3:
+            seen = jitter(part.unflatten(1, shape), generator, strength).flatten(1)
+            # Beyond the border there is black, also around an image that is not there.
+            part = torch.where(part.isnan(), part, seen)
+        found.append(part)
+    return torch.cat(found, dim=1)
 
 
 def _centres(size: int, images: Tensor) -> Tensor:

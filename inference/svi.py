@@ -5,7 +5,8 @@ The bound is Pyro's TraceMeanField_ELBO of `Agent.model` and `Agent.guide`,
     log p(x) >= E_q[log p(x | z)] - KL(q(z | x) || N(mu_w, Lambda_w^-1)),
 
 with w the agent's own sign for the object, by dataset index. The KL of a Gaussian, diagonal or full, from a full one
-is in closed form. The scale is the same in every round: nats per object, whatever the batch size.
+is in closed form; that of a mixture of Gaussians is estimated by the draw of z that the reconstruction is of. The
+scale is the same in every round: nats per object, whatever the batch size.
 """
 
 from __future__ import annotations
@@ -18,7 +19,7 @@ import torch
 from pyro.infer import TraceMeanField_ELBO
 from torch import Tensor
 
-from inference.jitter import jitter
+from inference.jitter import moved
 from models.agent import Agent
 from models.randomness import global_draws_from
 
@@ -40,13 +41,17 @@ class NotFiniteError(ArithmeticError):
 
 
 class PartsELBO(TraceMeanField_ELBO):
-    """The mean-field ELBO that also keeps its reconstruction term: `reconstruction` of the last evaluation."""
+    """The mean-field ELBO that also keeps its reconstruction term: `reconstruction` of the last evaluation.
+
+    That is the log density of all that is observed: of every modality that an object has.
+    """
 
     reconstruction: Tensor
 
     def _differentiable_loss_particle(self, model_trace: Any, guide_trace: Any) -> tuple[Any, Tensor]:
         loss, surrogate = super()._differentiable_loss_particle(model_trace, guide_trace)
-        self.reconstruction = model_trace.nodes["x"]["log_prob_sum"].detach()
+        sites = (site for site in model_trace.nodes.values() if site["type"] == "sample" and site["is_observed"])
+        self.reconstruction = sum((site["log_prob_sum"].detach() for site in sites), torch.zeros(()))
         return loss, surrogate
 
 
@@ -55,7 +60,7 @@ class Learner:
 
     Args:
         agent: whose networks learn.
-        x: (N, *shape) its observations, on the agent's device.
+        x: (N, *shape) its observations, on the agent's device; of several modalities as in `models.multimodal`.
         generator: the order of objects and the noise of q come from it, and nothing else does.
         batch_size: objects a step; the last batch of an epoch may be smaller.
         lr: Adam's step size.
@@ -108,11 +113,11 @@ class Learner:
             # Of a NaN Pyro warns, or a distribution refuses it; both mean one thing here, and it is said once.
             warnings.filterwarnings("ignore", "Encountered NaN", UserWarning)
             for index in order.split(self.batch_size):
-                x = jitter(self.x[index], self.generator, self.jitter)
+                x = moved(self.x[index], self.agent.shapes, self.generator, self.jitter)
                 try:
                     loss = bound(x, objects=N, index=index, signs=signs, components=components) / N
                 except ValueError as error:
-                    if self._is_finite(x):
+                    if self.agent.is_finite(x):
                         raise
                     raise _not_finite(epoch, steps) from error
                 self.optimiser.zero_grad()
@@ -125,13 +130,6 @@ class Learner:
             raise _not_finite(epoch, steps)
         loss_sum, reconstruction = told.sum(0).tolist()
         return Loss(reconstruction=reconstruction, kl=loss_sum + reconstruction)
-
-    @torch.no_grad()
-    def _is_finite(self, x: Tensor) -> bool:
-        """Whether the networks' outputs for x are numbers at all."""
-        loc, spread = self.agent.encode(x)
-        outputs = (loc, spread, self.agent.decoder(loc))
-        return all(bool(output.isfinite().all()) for output in outputs)
 
 
 def _not_finite(epoch: int, steps: list[Tensor]) -> NotFiniteError:

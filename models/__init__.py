@@ -102,6 +102,20 @@ GUIDES = {
         "Kingma and Welling 2019, arXiv 1906.02691, section 2.5.1",
     ),
 }
+FUSIONS = {
+    "product": Variant(
+        "models.fusion:ProductOfExperts",
+        "of several modalities: each sharpens what the others leave open; the prior is an expert too",
+        "q(z | x) = N(0, I) prod_m q(z | x_m) / Z",
+        "Wu and Goodman 2018, arXiv 1802.05335",
+    ),
+    "mixture": Variant(
+        "models.fusion:MixtureOfExperts",
+        "of several modalities: one of those that are there is believed, by chance",
+        "q(z | x) = sum_m q(z | x_m) / M",
+        "Shi et al. 2019, arXiv 1911.03393",
+    ),
+}
 # Priors of the signs' weights; `models.weights.sign_weights` reads the names with a number for ALPHA.
 WEIGHTS = {
     "uniform": Variant(
@@ -170,12 +184,14 @@ FAMILIES: Mapping[str, Mapping[str, Variant]] = {
     "network": NETWORKS,
     "likelihood": LIKELIHOODS,
     "guide": GUIDES,
+    "fusion": FUSIONS,
     "mixture": MIXTURES,
 }
 NEEDS: Mapping[str, tuple[str, ...]] = {
     "network": (),
     "likelihood": ("forward", "mean", "encoded", "has_network", "needs_unit_interval", "needs_counts", "takes"),
     "guide": ("forward", "law", "moved"),
+    "fusion": ("law", "mean", "drawn"),
     "mixture": (
         "Parameters",
         "features",

@@ -15,7 +15,7 @@ register networks there under equal names share the first one's tensors, and the
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, NamedTuple
 
 import pyro
 import pyro.distributions as dist
@@ -31,7 +31,29 @@ from models.weights import sign_weights
 pyro.settings.set(module_local_params=True)
 
 # Objects that go through a network at once when nothing is learned.
-_CHUNK = 1024
+CHUNK = 1024
+
+
+class Parts(NamedTuple):
+    """What a modality is made from: names in the registry, and the stream that initial weights are drawn from."""
+
+    latent: int
+    network: str
+    likelihood: str
+    guide: Any
+    noise: float
+    generator: torch.Generator
+
+    def made(self, shape: tuple[int, ...]) -> tuple[Any, tuple[Any, Any] | None]:
+        """The likelihood of observations of `shape`, and encoder and decoder, if there are any."""
+        kind = chosen("likelihood", self.likelihood)
+        likelihood = kind(**{name: value for name, value in (("noise", self.noise),) if name in kind.takes})
+        if likelihood.has_network:
+            with global_draws_from(self.generator):
+                return likelihood, chosen("network", self.network)(shape, self.latent, self.guide)
+        if shape != (self.latent,):
+            raise ValueError(f"z is the observation itself: L must be its length {shape}; it is {self.latent}")
+        return likelihood, None
 
 
 class Agent(PyroModule):
@@ -67,22 +89,31 @@ class Agent(PyroModule):
         device: torch.device | str = "cpu",
     ) -> None:
         super().__init__()
-        self.shape = shape
         self.latent = latent
         self.signs = signs
-        kind = chosen("likelihood", likelihood)
-        self.likelihood = kind(**{name: value for name, value in (("noise", noise),) if name in kind.takes})
         self._guide = chosen("guide", guide)
-        if self.likelihood.has_network:
-            with global_draws_from(generator):
-                self.encoder, self.decoder = chosen("network", network)(shape, latent, self._guide)
-        elif shape != (latent,):
-            raise ValueError(f"z is the observation itself: L must be its length {shape}; it is {latent}")
+        self._open(shape, Parts(latent, network, likelihood, self._guide, noise, generator))
         self.mixture = chosen("mixture", mixture)(latent, device=device, **(prior or {}))
         self.weights = sign_weights(weights)
         self.log_pi: Tensor  # what the agent believes of them; the game writes here what it drew
         self.register_buffer("log_pi", torch.full((signs,), 1 / signs, dtype=torch.float64).log())
         self.to(device)
+
+    def _open(self, shape: Any, parts: Parts) -> None:
+        """Make what sees and imagines observations of `shape`."""
+        self.shape: tuple[int, ...] = shape
+        self.likelihood, networks = parts.made(shape)
+        if networks is not None:
+            self.encoder, self.decoder = networks
+
+    @property
+    def shapes(self) -> tuple[tuple[int, ...], ...]:
+        """The shape of each modality; of this agent there is one."""
+        return (self.shape,)
+
+    def split(self, x: Tensor) -> tuple[Tensor, ...]:
+        """Observations (B, *shape) as those of each modality, (B, *its shape)."""
+        return (x,)
 
     def model(
         self,
@@ -115,7 +146,7 @@ class Agent(PyroModule):
             else:
                 w = signs[ids]
             z = pyro.sample("z", self.mixture.percept(components, w))
-            return pyro.sample("x", self._observation(z), obs=x)
+            return self._observe(z, x)
 
     def guide(
         self,
@@ -127,9 +158,19 @@ class Agent(PyroModule):
         components: Any = None,
     ) -> Tensor:
         """q(z | x), with the signature of `model`; what is held fixed there is not needed here."""
-        loc, spread = self.encode(x)
+        law = self.law(x)
         with pyro.plate("objects", objects, subsample=index, device=self.log_pi.device):
-            return pyro.sample("z", self._guide.law(loc.double(), spread.double()))
+            return pyro.sample("z", law)
+
+    def law(self, x: Tensor) -> Any:
+        """The Pyro distribution q(z | x) of observations x (B, *shape)."""
+        loc, spread = self.encode(x)
+        return self._guide.law(loc.double(), spread.double())
+
+    def _observe(self, z: Tensor, x: Tensor | None) -> Tensor:
+        """The site of the observation, given percepts z (B, L)."""
+        found: Tensor = pyro.sample("x", self._observation(z), obs=x)
+        return found
 
     def _observation(self, z: Tensor) -> Any:
         return self.likelihood(self.decoder(z.float()) if self.likelihood.has_network else z)
@@ -144,15 +185,25 @@ class Agent(PyroModule):
     @torch.no_grad()
     def perceive(self, x: Tensor, generator: torch.Generator | None) -> Percepts:
         """Percepts of all observations x (N, *shape): a draw from q(z | x), or its mean if no generator."""
+        return Percepts(self._percepts(x, generator), self.mixture)
+
+    def _percepts(self, x: Tensor, generator: torch.Generator | None) -> Tensor:
         if not self.likelihood.has_network:
-            return Percepts(x, self.mixture)
-        parts = [self.encode(chunk) for chunk in x.split(_CHUNK)]
+            return x
+        parts = [self.encode(chunk) for chunk in x.split(CHUNK)]
         z = torch.cat([loc for loc, _ in parts]).double()
         if generator is not None:
             spread = torch.cat([spread for _, spread in parts]).double()
             noise = torch.randn(z.shape, generator=generator, dtype=z.dtype, device=z.device)
             z = self._guide.moved(z, spread, noise)
-        return Percepts(z, self.mixture)
+        return z
+
+    @torch.no_grad()
+    def is_finite(self, x: Tensor) -> bool:
+        """Whether the networks' outputs for observations x (B, *shape) are numbers at all."""
+        loc, spread = self.encode(x)
+        outputs = (loc, spread, self.decoder(loc))
+        return all(bool(output.isfinite().all()) for output in outputs)
 
     @torch.no_grad()
     def imagine(self, z: Tensor) -> Tensor:

@@ -13,8 +13,8 @@ import difflib
 import hashlib
 import importlib.util
 import math
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
@@ -22,8 +22,10 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from experiment.data import datasets, own
+from experiment.data.given import Given
+from experiment.data.modalities import Sense, are_there, dropped, eyes, modalities, packed, titled
 from experiment.data.source import TEST, Source
-from experiment.data.views import View, seen, steps
+from experiment.data.views import View, described, seen, steps
 from experiment.errors import UsageError
 from experiment.names import agent_names
 
@@ -63,8 +65,9 @@ class Objects:
 
     name: the data set. views: one tensor an agent, float32, (N, C, H, W) in [0, 1] for images and (N, D) for
     features. labels: int64 (N,), indices into class_names, or None. indices: int64 (N,), where each object
-    stands in its source. paired: each agent has data of its own, which no view of another's would give. files: the
-    name of each object, if objects are files. checksum:
+    stands in its source. paired: each agent has data of its own, which no view of another's would give. senses: of
+    each agent its modalities; where it has several, `views` has a tensor for each until they are `packed`, and then
+    one of (N, D), NaN where a modality is missing. files: the name of each object, if objects are files. checksum:
     SHA-256, in hexadecimal, of the views and labels; to be given where what is made of them may differ in the last
     digit from machine to machine.
     """
@@ -75,10 +78,14 @@ class Objects:
     class_names: tuple[str, ...]
     indices: np.ndarray
     paired: bool = False
+    senses: tuple[tuple[Sense, ...], ...] = ()
     files: tuple[str, ...] | None = None
     checksum: str = ""
 
     def __post_init__(self) -> None:
+        if not self.senses:
+            alone = tuple((Sense("", tuple(view.shape[1:])),) for view in self.views)
+            object.__setattr__(self, "senses", alone)
         if not self.checksum:
             object.__setattr__(self, "checksum", _checksum(self.views, self.labels))
 
@@ -86,6 +93,22 @@ class Objects:
     def count(self) -> int:
         """The number of objects, N."""
         return len(self.indices)
+
+    @property
+    def owners(self) -> list[int]:
+        """Before they are packed: whose each of the views is, the agent's number."""
+        return [m for m, own in enumerate(self.senses) for _ in own]
+
+    def shapes(self, m: int) -> tuple[tuple[int, ...], ...]:
+        """The shape of each modality of agent number m."""
+        return tuple(sense.shape for sense in self.senses[m])
+
+    def packed(self) -> Objects:
+        """With one view an agent."""
+        counts = [len(own) for own in self.senses]
+        shapes = iter(tuple(view.shape[1:]) for view in self.views)
+        senses = tuple(tuple(sense._replace(shape=next(shapes)) for sense in own) for own in self.senses)
+        return replace(self, views=packed(self.views, counts), senses=senses, checksum=self.checksum)
 
     @property
     def categories(self) -> int | None:
@@ -105,63 +128,92 @@ def load(
     ambiguity: float = 1.0,
     dimension: int = 4,
     files: own.Files = own.NONE,
+    missing: float = 0.0,
 ) -> Objects:
-    """The first `limit` objects (None: all) of the data set `name`, one view an agent.
+    """The first `limit` objects (None: all) of the data set `name`, one view an agent, or one a modality.
 
     views: for each agent how it sees the images: the degrees, counter-clockwise, by which they are turned (nearest
     pixel, same size, corners black; multiples of 360 leave them untouched), or what else `experiment.data.views`
-    knows, where `seed` says what is drawn. For `synthetic` only their number
-    counts, and `seed`, `classes`, `ambiguity` and `dimension` say what is drawn (`experiment.data.synthetic`);
-    nothing else depends on these. files: where data of one's own are (`experiment.data.own`), of
-    which each agent may have others; features have no views. data_root: the folder of data sets
-    that no package ships (None: ./data). The network is used with `download` only, and only if the files are absent.
+    knows, where `seed` says what is drawn; of an entry of several joined by `&` each is a modality. For `synthetic`
+    only their number counts, and `seed`, `classes`, `ambiguity` and `dimension` say what is drawn
+    (`experiment.data.synthetic`); nothing else depends on these. files: where data of one's own are
+    (`experiment.data.own`), of which each agent may have others; features have no views. missing: the share of
+    modalities that are dropped, of agents that have several (`modalities.dropped`). data_root: the folder of data
+    sets that no package ships (None: ./data). The network is used with `download` only, and only if the files are
+    absent.
 
     Bad input is a `UsageError` of one line that names the flag or the file.
     """
     _check(name, limit, views)
-    if name == "synthetic":
-        return _synthetic(limit, len(views), seed, classes, ambiguity, dimension)
     if name in own.KINDS:
-        return _own(name, files, limit, views, seed)
+        return _own(name, files, limit, views, seed, missing)
+    each, called, counts = eyes(views, agent_names(len(views)))
+    if name == "synthetic":
+        found = _synthetic(limit, len(each), seed, classes, ambiguity, dimension)
+        return _sensed(found, ["features"] * len(each), counts, missing, seed) if len(each) > len(views) else found
     source = _read(name, data_root, download)
     available = len(source.images)
     _check_limit(name, limit, available)
     indices = _order(name, available)[:limit]
-    _check_views(len(indices), source.images.shape[1:], views)
-    return Objects(
+    _check_views(len(indices), source.images.shape[1:], tuple(each))
+    found = Objects(
         name=name,
-        views=seen(source.images[indices], views, names=agent_names(len(views)), seed=seed),
+        views=seen(source.images[indices], each, names=called, seed=seed),
         labels=None if source.labels is None else source.labels[indices],
         class_names=source.class_names,
         indices=indices,
     )
+    return _sensed(found, [described(view) for view in each], counts, missing, seed)
 
 
-def _own(name: str, files: own.Files, limit: int | None, views: tuple[View, ...], seed: int) -> Objects:
+def _sensed(objects: Objects, titles: list[str], counts: list[int], missing: float, seed: int) -> Objects:
+    """The objects, each view of which is a modality with a title, with a share of them missing."""
+    views = dropped(objects.views, counts, agent_names(len(counts)), missing, seed)
+    senses, first = [], 0
+    for count in counts:
+        own = range(first, first + count)
+        first += count
+        words = titled([titles[i] for i in own])
+        senses.append(
+            tuple(
+                Sense(title, tuple(views[i].shape[1:]), int((~are_there(views[i])).sum()) if count > 1 else 0)
+                for title, i in zip(words, own, strict=True)
+            )
+        )
+    changed = any(one is not other for one, other in zip(views, objects.views, strict=True))
+    return replace(objects, views=views, senses=tuple(senses), checksum="" if changed else objects.checksum)
+
+
+def _own(
+    name: str, files: own.Files, limit: int | None, views: tuple[View, ...], seed: int, missing: float
+) -> Objects:
     """The first `limit` objects of `own.read`."""
     import torch
 
     given = own.read(name, files)
     M, arrays = len(views), given.arrays
-    if len(arrays) not in (1, M):
-        raise UsageError(f"--data has data for {len(arrays)} agents, one by one; --agents is {M}")
+    if len(given.groups) not in (1, M):
+        raise UsageError(f"--data has data for {len(given.groups)} agents, one by one; --agents is {M}")
     available = len(arrays[0])
     _check_limit(name, limit, available)
     N = available if limit is None else limit
+    pairs = _pairs(given, views)
+    counts = [len(own) for own in pairs]
+    names = [f"{agent}/{i}" if len(own) > 1 else agent for agent, own in zip(agent_names(M), pairs, strict=True)
+             for i in range(1, len(own) + 1)]  # fmt: skip
+    flat = [pair for own in pairs for pair in own]
     if len(arrays) == 1 and arrays[0].ndim == 4:
-        _check_views(N, arrays[0].shape[1:], views)
-        found = seen(arrays[0][:N], views, names=agent_names(M), seed=seed)
+        _check_views(N, arrays[0].shape[1:], tuple(view for _, view in flat))
+        found = seen(arrays[0][:N], [view for _, view in flat], names=names, seed=seed)
     else:
-        each = arrays if len(arrays) == M else arrays * M
-        same = {id(array): torch.from_numpy(array[:N]) for array in arrays}
-        for agent, array, view in zip(agent_names(M), each, views, strict=True):
-            if array.ndim == 2 and (isinstance(view, str) or view % 360):
+        for agent, (which, view) in zip(names, flat, strict=True):
+            if arrays[which].ndim == 2 and (isinstance(view, str) or view % 360):
                 raise UsageError(f"--views: agent {agent} looks at features, and {view} is a view of images")
+        same = [torch.from_numpy(array[:N]) for array in arrays]
         found = tuple(
-            seen(same[id(array)], (view,), names=(agent,), seed=seed)[0] if array.ndim == 4 else same[id(array)]
-            for agent, array, view in zip(agent_names(M), each, views, strict=True)
+            _looked(same[which], view, agent, seed) for agent, (which, view) in zip(names, flat, strict=True)
         )
-    return Objects(
+    objects = Objects(
         name=name,
         views=found,
         labels=None if given.labels is None else given.labels[:N],
@@ -170,6 +222,41 @@ def _own(name: str, files: own.Files, limit: int | None, views: tuple[View, ...]
         paired=len(arrays) > 1,
         files=None if given.files is None else given.files[:N],
     )
+    titles = [given.titles[which] if len(arrays) > 1 else described(view) for which, view in flat]
+    return _sensed(objects, titles, counts, missing, seed)
+
+
+def _pairs(given: Given, views: tuple[View, ...]) -> list[list[tuple[int, View]]]:
+    """For each agent and modality of it: which of the arrays it looks at, and how.
+
+    A view is of all modalities of an agent if there is one, and one array is that of all views.
+    """
+    ends = np.cumsum(given.groups)
+    found = []
+    for m, (agent, view) in enumerate(zip(agent_names(len(views)), views, strict=True)):
+        entry = m if len(given.groups) > 1 else 0
+        own = range(int(ends[entry]) - given.groups[entry], int(ends[entry]))
+        hows = modalities(view)
+        if min(len(own), len(hows)) > 1 and len(own) != len(hows):
+            raise UsageError(
+                f"--views has {len(hows)} modalities of agent {agent} and --data {len(own)}; give one view for all, "
+                "or one for each"
+            )
+        count = max(len(own), len(hows))
+        whats = list(own) * (count // len(own))
+        found.append(list(zip(whats, hows * (count // len(hows)), strict=True)))
+    return found
+
+
+def _looked(array: torch.Tensor, view: View, agent: str, seed: int) -> torch.Tensor:
+    """Features as they are, images by the view; what is missing stays NaN."""
+    if array.dim() == 2:
+        return array
+    lacking = ~are_there(array)
+    if not lacking.any():
+        return seen(array, (view,), names=(agent,), seed=seed)[0]
+    looked = seen(array.nan_to_num(0.0), (view,), names=(agent,), seed=seed)[0]
+    return looked.masked_fill(lacking.view(-1, 1, 1, 1), float("nan"))
 
 
 def _check_views(N: int, shape: tuple[int, ...], views: tuple[View, ...]) -> None:
@@ -250,11 +337,15 @@ def _check(name: str, limit: int | None, views: tuple[View, ...]) -> None:
         raise UsageError(f"--limit must be at least 1; it was {limit}")
     if not views:
         raise UsageError("--views must have an entry for each agent; there were none")
-    for view in views:
+    for part in (part for view in views for part in _parts(view)):
         try:
-            steps(view)
+            steps(part)
         except ValueError as error:
             raise UsageError(f"--views: {error}") from None
+
+
+def _parts(view: View) -> Sequence[View]:
+    return view.split("&") if isinstance(view, str) else [view]
 
 
 def _root(data_root: Path | None) -> Path:

@@ -20,10 +20,14 @@ KINDS = {
 }
 
 
+# An entry of --data: a file or folder, or several that are the modalities of one agent.
+Entry = Path | tuple[Path, ...]
+
+
 class Files(NamedTuple):
     """What `--data` names, and how it is to be read."""
 
-    data: tuple[Path, ...] = ()
+    data: tuple[Entry, ...] = ()
     label_column: str | None = None
     header: str = "auto"
     image_size: int = 28
@@ -33,16 +37,26 @@ class Files(NamedTuple):
 NONE = Files()
 
 
-def agents_in(kind: str, data: Sequence[Path]) -> int | None:
+def paths(entry: Entry) -> tuple[Path, ...]:
+    """The files or folders of an entry."""
+    return entry if isinstance(entry, tuple) else (entry,)
+
+
+def told(data: Sequence[Entry]) -> str:
+    """As it is typed."""
+    return ",".join("&".join(map(str, paths(entry))) for entry in data)
+
+
+def agents_in(kind: str, data: Sequence[Entry]) -> int | None:
     """How many agents have data of their own there; None if all see the same, or nothing can be read."""
-    if kind == "npz":
-        return own_npz.agents_in(data[0])
-    return len(data) if len(data) > 1 else None
+    if len(data) > 1:
+        return None if kind == "npz" and not _is_joined(data) else len(data)
+    return own_npz.agents_in(data[0]) if kind == "npz" and isinstance(data[0], Path) else None
 
 
-def is_for_all(kind: str, data: Sequence[Path]) -> bool:
+def is_for_all(kind: str, data: Sequence[Entry]) -> bool:
     """Whether there are images that all agents see, so that they need views that differ."""
-    return own_npz.has_images(data[0]) if kind == "npz" else kind == "folder" and len(data) == 1
+    return own_npz.has_images(paths(data[0])[0]) if kind == "npz" else kind == "folder" and len(data) == 1
 
 
 def read(kind: str, files: Files) -> Given:
@@ -50,10 +64,23 @@ def read(kind: str, files: Files) -> Given:
     data = files.data
     if not data:
         raise UsageError(f"--dataset {kind} needs --data")
+    groups = tuple(len(paths(entry)) for entry in data)
+    flat = [path for entry in data for path in paths(entry)]
+    may_lack = [count > 1 for count in groups for _ in range(count)]
     if kind == "csv":
-        return own_csv.read(data, files.label_column, files.header)
-    if kind == "folder":
-        return own_folder.read(data, files.image_size, files.channels)
-    if len(data) > 1:
+        given = own_csv.read(flat, files.label_column, files.header, may_lack)
+    elif kind == "folder":
+        given = own_folder.read(flat, files.image_size, files.channels, groups)
+    elif _is_joined(data):
+        given = own_npz.read_each(flat, may_lack)
+    elif len(data) > 1:
         raise UsageError(f"--dataset npz takes one file for all agents; --data names {len(data)}")
-    return own_npz.read(data[0])
+    else:
+        given = own_npz.read(flat[0])
+        return given._replace(groups=(1,) * len(given.arrays), titles=(flat[0].name,) * len(given.arrays))
+    return given._replace(groups=groups, titles=tuple(path.name for path in flat))
+
+
+def _is_joined(data: Sequence[Entry]) -> bool:
+    """Whether an agent has several modalities."""
+    return any(len(paths(entry)) > 1 for entry in data)

@@ -5,12 +5,14 @@ each agent, row n is the same object in all of them, and where more than one has
 
 The first row is a header if none of its cells, the label's apart, is a number, or if they count the columns 0, 1, 2,
 ... or 1, 2, 3, ..., four at the least: so do tables whose columns have no names when pandas writes them. `--header
-yes | no` decides where that is wrong. Empty lines are passed over.
+yes | no` decides where that is wrong. Empty lines are passed over, and so are rows of empty cells alone; but in a file
+that is one of an agent's several modalities a row whose features are all empty or nan is an object that lacks it.
 """
 
 from __future__ import annotations
 
 import csv
+import math
 from array import array
 from collections.abc import Sequence
 from pathlib import Path
@@ -35,9 +37,13 @@ class _Table(NamedTuple):
     lines: array[int]  # in the file, from 1
 
 
-def read(files: Sequence[Path], label_column: str | None, header: str) -> Given:
-    """The objects in `files`. UsageError naming file, line and column of what is unfit."""
-    tables = [_read(file, label_column, header) for file in files]
+def read(files: Sequence[Path], label_column: str | None, header: str, may_lack: Sequence[bool] = ()) -> Given:
+    """The objects in `files`. UsageError naming file, line and column of what is unfit.
+
+    may_lack: for each file, whether an object may be missing in it.
+    """
+    may_lack = may_lack or [False] * len(files)
+    tables = [_read(file, label_column, header, lack) for file, lack in zip(files, may_lack, strict=True)]
     for file, table in zip(files, tables, strict=True):
         if len(table.features) != len(tables[0].features):
             raise UsageError(
@@ -68,13 +74,13 @@ def read(files: Sequence[Path], label_column: str | None, header: str) -> Given:
     return Given(features, labels, class_names)
 
 
-def _read(file: Path, label_column: str | None, header: str) -> _Table:
+def _read(file: Path, label_column: str | None, header: str, may_lack: bool) -> _Table:
     place = f"--data {file}"
     try:
         # A number and its comma take two characters at the least, and eight bytes as a float.
         check_fits(place, 4 * file.stat().st_size)
         with file.open(encoding="utf-8-sig", newline="") as stream:
-            return _parse(csv.reader(stream), file, label_column, header)
+            return _parse(csv.reader(stream), file, label_column, header, may_lack)
     except OSError as error:
         raise UsageError(f"{place} cannot be read: {error.strerror or error}") from error
     except UnicodeDecodeError as error:
@@ -83,15 +89,17 @@ def _read(file: Path, label_column: str | None, header: str) -> _Table:
         raise UsageError(f"{place} cannot be read: {error}") from error
 
 
-def _parse(reader: Any, file: Path, label_column: str | None, header: str) -> _Table:
+def _parse(reader: Any, file: Path, label_column: str | None, header: str, may_lack: bool) -> _Table:
     place = f"--data {file}"
-    rows = (row for row in reader if any(cell.strip() for cell in row))
+    rows = (row for row in reader if any(cell.strip() for cell in row) or (may_lack and len(row) > 1))
     first = next(rows, None)
     if first is None:
         raise UsageError(f"{place} is empty")
     width = len(first)
     by_number = _number(label_column, width, place)
-    named = header == "yes" or (header == "auto" and _is_header(first, by_number))
+    # Nothing names a column that is not there: such a first row is an object.
+    lacks_first = may_lack and all(_is_missing(cell) for number, cell in enumerate(first) if number != by_number)
+    named = header == "yes" or (header == "auto" and not lacks_first and _is_header(first, by_number))
     column = by_number if by_number is not None or not named else _called(first, label_column or LABEL, place)
     unnamed = [number + 1 for number, title in enumerate(first) if named and not title.strip() and number != column]
     if unnamed:
@@ -106,6 +114,7 @@ def _parse(reader: Any, file: Path, label_column: str | None, header: str) -> _T
     def take(row: list[str]) -> None:
         if len(row) != width:
             raise UsageError(f"{place}, line {reader.line_num}: {len(row)} columns; the first row has {width}")
+        lacks = may_lack and all(_is_missing(cell) for number, cell in enumerate(row) if number != column)
         for number, cell in enumerate(row):
             if number == column:
                 assert labels is not None
@@ -114,7 +123,9 @@ def _parse(reader: Any, file: Path, label_column: str | None, header: str) -> _T
                 labels.append(cell.strip())
                 continue
             value = _value(cell)
-            if value is None or value - value != 0:  # NaN and infinities
+            if lacks:
+                value = math.nan
+            elif value is None or value - value != 0:  # NaN and infinities
                 title = f" ({first[number].strip()[:40]})" if named else ""
                 raise UsageError(
                     f"{place}, line {reader.line_num}: column {number + 1}{title} must be a finite number; "
@@ -130,7 +141,7 @@ def _parse(reader: Any, file: Path, label_column: str | None, header: str) -> _T
     if not lines:
         raise UsageError(f"{place} has a header and no rows")
     features = np.frombuffer(values, np.float64).reshape(len(lines), -1)
-    return _Table(finite(place, features), labels, lines)
+    return _Table(finite(place, features, may_lack=may_lack), labels, lines)
 
 
 def _number(label_column: str | None, width: int, place: str) -> int | None:
@@ -159,6 +170,11 @@ def _is_header(row: list[str], label: int | None) -> bool:
         cells == [start + d for d in range(len(cells))] for start in (0, 1)
     )
     return counting or all(cell is None for cell in cells)
+
+
+def _is_missing(cell: str) -> bool:
+    value = _value(cell)
+    return not cell.strip() or (value is not None and math.isnan(value))
 
 
 def _value(cell: str) -> float | None:

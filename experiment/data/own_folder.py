@@ -5,6 +5,7 @@
     DIR/1.png, DIR/2.png            no classes, so no labels
     A, B                            a folder for each agent: files of equal relative names, but for the suffix, are
                                     the same object
+    A1&A2, B                        two folders for the first agent, of which an object may be missing in either
 
 Files are sorted by the bytes of their relative names, so that their order is the same on every machine. Files and
 folders whose names begin with a dot are passed over, and so are files of other suffixes than those of images; a file
@@ -18,6 +19,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Sequence
+from itertools import accumulate
 from pathlib import Path
 
 import numpy as np
@@ -28,19 +30,35 @@ from experiment.data.image_files import SUFFIXES, read_image
 from experiment.errors import UsageError
 
 
-def read(folders: Sequence[Path], size: int, channels: int) -> Given:
-    """The objects in `folders`. UsageError naming the folder or file that is unfit."""
+def read(folders: Sequence[Path], size: int, channels: int, groups: Sequence[int] = ()) -> Given:
+    """The objects in `folders`. UsageError naming the folder or file that is unfit.
+
+    groups: how many folders, in their order, each agent has; a file may be missing in one of several.
+    """
+    groups = groups or [1] * len(folders)
     listings = [_listed(folder) for folder in folders]
-    first = listings[0]
-    for folder, listing in zip(folders[1:], listings[1:], strict=True):
-        _check_same(folders[0], first, folder, listing)
-    check_fits(f"--data {','.join(map(str, folders))}", 4 * len(folders) * len(first) * channels * size**2)
+    ends = list(accumulate(groups))
+    own = [slice(end - count, end) for end, count in zip(ends, groups, strict=True)]
+    called = ["&".join(map(str, folders[part])) for part in own]
+    unions = [_together(listings[part]) for part in own]
+    first = unions[0]
+    for name, union in zip(called[1:], unions[1:], strict=True):
+        _check_same(called[0], first, name, union)
+    check_fits(f"--data {','.join(called)}", 4 * len(folders) * len(first) * channels * size**2)
     arrays = tuple(
-        _read([folder / listing[stem] for stem in first], size, channels)
+        _read([folder / listing[stem] if stem in listing else None for stem in first], size, channels)
         for folder, listing in zip(folders, listings, strict=True)
     )
-    labels, class_names = _classes(folders[0], list(first.values()))
+    labels, class_names = _classes(called[0], list(first.values()))
     return Given(arrays, labels, class_names, tuple(first.values()))
+
+
+def _together(listings: Sequence[dict[str, str]]) -> dict[str, str]:
+    """What is in any of the listings, sorted as each of them is; a name is that in the first that has it."""
+    union: dict[str, str] = {}
+    for listing in listings:
+        union = listing | union
+    return dict(sorted(union.items(), key=lambda item: os.fsencode(item[0])))
 
 
 def _listed(folder: Path) -> dict[str, str]:
@@ -81,7 +99,7 @@ def _walk(folder: Path, inside: str, above: tuple[tuple[int, int], ...]) -> list
     return found
 
 
-def _check_same(first: Path, one: dict[str, str], folder: Path, other: dict[str, str]) -> None:
+def _check_same(first: str, one: dict[str, str], folder: str, other: dict[str, str]) -> None:
     for there, absent, own, theirs in ((first, folder, one, other), (folder, first, other, one)):
         names = own.keys() - theirs.keys()
         if names:
@@ -92,20 +110,22 @@ def _check_same(first: Path, one: dict[str, str], folder: Path, other: dict[str,
             )
 
 
-def _read(files: list[Path], size: int, channels: int) -> NDArray[np.float32]:
-    """(N, channels, size, size)."""
+def _read(files: list[Path | None], size: int, channels: int) -> NDArray[np.float32]:
+    """(N, channels, size, size); NaN where there is no file."""
     import torch
 
     from experiment.data.fitted import fitted
 
-    images = np.empty((len(files), channels, size, size), dtype=np.float32)
+    images = np.full((len(files), channels, size, size), np.nan, dtype=np.float32)
     for n, file in enumerate(files):
+        if file is None:
+            continue
         image = torch.from_numpy(read_image(file, "--data")[None])
         images[n] = fitted(image, (channels, size, size))[0].numpy()
     return images
 
 
-def _classes(folder: Path, names: list[str]) -> tuple[NDArray[np.int64] | None, tuple[str, ...]]:
+def _classes(folder: str, names: list[str]) -> tuple[NDArray[np.int64] | None, tuple[str, ...]]:
     """Labels and class names: the first folder on the way to each file, or none where there is none."""
     inside = ["/" in name for name in names]
     if not any(inside):

@@ -4,11 +4,15 @@ images      (N, H, W), (N, C, H, W) or (N, H, W, C), C = 1 or 3, uint8 or floats
 features    (N, D) numbers: the same for all agents
 view_A, view_B, ...   either of the two for each agent, of the same N objects; their shapes may differ
 labels      (N,) whole numbers or text, optional
+
+Of files that are an agent's several modalities each holds `images` or `features`; of an object that lacks one, all of
+its numbers there are NaN. The labels are those of the first file that has any.
 """
 
 from __future__ import annotations
 
 import zipfile
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -42,8 +46,44 @@ def has_images(file: Path) -> bool:
         return False
 
 
-def read(file: Path) -> Given:
-    """The objects in `file`. UsageError naming the file, the array and the index of what is unfit."""
+def read_each(files: Sequence[Path], may_lack: Sequence[bool]) -> Given:
+    """The objects in several files, one an agent or modality. UsageError as in `read`, or naming files that differ.
+
+    may_lack: for each file, whether an object may be missing in it.
+    """
+    found = [read(file, may_lack=lack) for file, lack in zip(files, may_lack, strict=True)]
+    for file, given in zip(files, found, strict=True):
+        if len(given.arrays) > 1:
+            raise UsageError(f"--data {file} has arrays for several agents; of several files each has one, for one")
+        if len(given.arrays[0]) != len(found[0].arrays[0]):
+            raise UsageError(
+                f"--data {files[0]} has {len(found[0].arrays[0])} objects and {file} {len(given.arrays[0])}; row n "
+                "must be the same object in all files"
+            )
+    labelled = [(file, given) for file, given in zip(files, found, strict=True) if given.labels is not None]
+    arrays = tuple(given.arrays[0] for given in found)
+    if not labelled:
+        return Given(arrays, None, ())
+    first, one = labelled[0]
+    for file, other in labelled[1:]:
+        differ = np.flatnonzero(_named(one) != _named(other))
+        if len(differ):
+            raise UsageError(
+                f"--data {file}: labels[{differ[0]}] is {_named(other)[differ[0]]} and in {first} "
+                f"{_named(one)[differ[0]]}; row n must be the same object in all files"
+            )
+    return Given(arrays, one.labels, one.class_names)
+
+
+def _named(given: Given) -> NDArray:
+    return np.asarray(given.class_names)[given.labels]
+
+
+def read(file: Path, *, may_lack: bool = False) -> Given:
+    """The objects in `file`. UsageError naming the file, the array and the index of what is unfit.
+
+    may_lack: an object may be NaN throughout.
+    """
     place = f"--data {file}"
     with npz.opened(file, place) as archive:
         keys = _keys(archive, place)
@@ -54,7 +94,9 @@ def read(file: Path) -> Given:
             if count != N:
                 raise UsageError(f"{place}: {first} holds {N} objects and {key} {count}; row n must be one object")
         check_fits(place, sum(header.bytes for header in headers))
-        arrays = tuple(_array(archive, key, header, place) for key, header in zip(keys, headers, strict=True))
+        arrays = tuple(
+            _array(archive, key, header, place, may_lack) for key, header in zip(keys, headers, strict=True)
+        )
         if "labels" not in npz.names(archive):
             return Given(arrays, None, ())
         labels, class_names = coded(f"{place}: labels", text_or_numbers(archive, N, place))
@@ -86,7 +128,7 @@ def _keys(archive: zipfile.ZipFile, place: str) -> list[str]:
     return wanted
 
 
-def _array(archive: zipfile.ZipFile, key: str, header: npz.Header, place: str) -> NDArray[np.float32]:
+def _array(archive: zipfile.ZipFile, key: str, header: npz.Header, place: str, may_lack: bool) -> NDArray[np.float32]:
     """Images (N, C, H, W) in [0, 1], or features (N, D)."""
     shape, _, dtype = header
     if key == "features" or (key != "images" and len(shape) == 2):
@@ -94,6 +136,13 @@ def _array(archive: zipfile.ZipFile, key: str, header: npz.Header, place: str) -
             raise UsageError(
                 f"{place}: {key} must be numbers (N, D), N and D at least 1; it is {dtype} of the shape {shape}"
             )
-        return finite(f"{place}: {key}", npz.whole(archive, key))
+        return finite(f"{place}: {key}", npz.whole(archive, key), may_lack=may_lack and dtype.kind == "f")
     first = channels_first(place, shape, dtype, key)
-    return np.ascontiguousarray(in_unit_interval(place, npz.whole(archive, key), 0, first, key))
+    images = npz.whole(archive, key)
+    if not may_lack or dtype.kind != "f":
+        return np.ascontiguousarray(in_unit_interval(place, images, 0, first, key))
+    lacking = np.isnan(images.reshape(len(images), -1)).all(1)
+    black = np.where(lacking.reshape(-1, *[1] * (images.ndim - 1)), 0, images)
+    found = np.ascontiguousarray(in_unit_interval(place, black, 0, first, key))
+    found[lacking] = np.nan
+    return found

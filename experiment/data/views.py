@@ -13,7 +13,8 @@ beyond an image is black; pixels stay in [0, 1].
     grey            colours are gone: 0.299 R + 0.587 G + 0.114 B in all channels; grey images stay as they are
     invert          black is white
 
-The entry `patches:G` stands for all G * G entries patch:R.C/G, row by row.
+The entry `patches:G` stands for all G * G entries patch:R.C/G, row by row. Entries joined by `&`, as in `0&90`, are
+what one agent sees at once (`experiment.data.modalities`).
 
 Importing this module does not import torch.
 """
@@ -54,9 +55,11 @@ def entries(text: str) -> tuple[View, ...]:
     wrong.
     """
     found: list[View] = []
-    for part in (part.strip() for part in text.split(",")):
+    for number, part in enumerate((part.strip() for part in text.split(",")), 1):
         kind, _, size = part.partition(":")
-        if kind == "patches":
+        if "&" in part:
+            found.append(_joined(part, number))
+        elif kind == "patches":
             if not (size.isdecimal() and size.isascii() and 1 <= int(size) <= _MOST_PATCHES):
                 raise ValueError(f"patches:G needs G from 1 to {_MOST_PATCHES}; it is {part!r}")
             G = int(size)
@@ -64,6 +67,14 @@ def entries(text: str) -> tuple[View, ...]:
         else:
             found.append(entry(part))
     return tuple(found)
+
+
+def _joined(part: str, number: int) -> str:
+    """An entry of several modalities, without blanks."""
+    views = [one.strip() for one in part.split("&")]
+    if "" in views:
+        raise ValueError(f"modality {views.index('') + 1} of entry {number} is empty; the entry is {part!r}")
+    return "&".join(described(entry(view)) for view in views)
 
 
 def entry(view: float | str) -> View:

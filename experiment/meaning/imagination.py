@@ -35,7 +35,7 @@ def check_temperature(place: str, temperature: float) -> None:
 def imagined(
     agent: Agent, components: Any, signs: Tensor, temperature: float, generator: torch.Generator
 ) -> Iterator[tuple[slice, Tensor]]:
-    """An image for each of the signs (N,), by the chunk: which of them, and (B, *shape).
+    """An image for each of the signs (N,), by the chunk: which of them, and (B, *shape), or of modalities (B, D).
 
     One number of the stream is used for each of the N x L entries, in order, whatever the temperature.
     """

@@ -17,6 +17,7 @@ from typing import Any
 import numpy as np
 
 from experiment import store
+from experiment.data.modalities import eyes, packed
 from experiment.data.views import seen
 from experiment.errors import UsageError
 from experiment.meaning import unseen, vocabulary
@@ -73,11 +74,15 @@ def name(
 
 
 def look(trained: Trained, objects: Unseen) -> Said:
-    """What the agents say of all objects, each seen by the agent's own view."""
+    """What the agents say of all objects, each seen by the agent's own views, of which none is missing."""
     agents = list(trained.agents.values())
-    views, names, seed = trained.config.views, list(trained.agents), trained.config.seed
+    views, names, counts = eyes(trained.config.views, list(trained.agents))
+    seed = trained.config.seed
     return joined(
-        [say(agents, trained.components, seen(chunk, views, names=names, seed=seed)) for chunk in objects.chunks]
+        [
+            say(agents, trained.components, packed(seen(chunk, views, names=names, seed=seed), counts))
+            for chunk in objects.chunks
+        ]
     )
 
 

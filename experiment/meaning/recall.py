@@ -3,6 +3,9 @@
     recall         of each agent and sign: the image at the component's mean, and draws around it
     cross recall   A sees an object and says its sign (`experiment.meaning.naming`); B, who has not looked, imagines it
 
+An agent with several modalities imagines in each of them, and each is scored and drawn by itself, as "A (0)" and
+"A (90)"; what it says comes from all of them.
+
 Pictures are drawn for people; the scores are for machines, and use labels for nothing else. A classifier of the
 listener's own views (`experiment.meaning.judge`) looks at imagined images: is the one of sign k of the class that k is
 matched to, is the one of A's object of the class of that object? The listener's image is also compared with what it
@@ -26,6 +29,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from experiment import store
+from experiment.data.modalities import are_there
 from experiment.errors import UsageError
 from experiment.meaning import vocabulary
 from experiment.meaning.imagination import check_temperature, heard, meant
@@ -42,12 +46,26 @@ MOST_PAIRS = 20
 MOST_SIGNS = 50
 
 
+class Eye(NamedTuple):
+    """A modality of an agent: the agent's place and name, the modality's place and title, and what to call it here."""
+
+    m: int
+    name: str
+    number: int
+    title: str
+    label: str  # the agent's name, if it has but one
+
+    def of(self, trained: Trained, x: Tensor) -> Tensor:
+        """The observations of this modality among those of the agent: (B, C, H, W)."""
+        return trained.agents[self.name].split(x)[self.number]
+
+
 class Gallery(NamedTuple):
     """What is drawn: images in [0, 1], of the signs `shown`, in grey."""
 
     shown: NDArray[np.int64]  # (S,) the signs that have a row
-    captions: dict[str, list[str]]  # of each agent: what each of these signs names
-    recalled: dict[str, NDArray[np.float32]]  # of each agent: (S, 1 + draws, H, W), the mean first
+    captions: dict[str, list[str]]  # of each eye: what each of these signs names
+    recalled: dict[str, NDArray[np.float32]]  # of each eye: (S, 1 + draws, H, W), the mean first
     saw: dict[str, NDArray[np.float32]]  # by direction "A->B": (S, pairs, H, W), NaN where there is no object
     imagined: dict[str, NDArray[np.float32]]
 
@@ -86,27 +104,32 @@ def examine(trained: Trained, *, temperature: float, count: int, pairs: int) -> 
     objects, config, names = trained.objects, trained.config, list(trained.agents)
     said = say(list(trained.agents.values()), trained.components, objects.views).signs
     shown = _shown(said, config.signs)
-    judges = {
-        name: None
-        if objects.labels is None
-        else train_judge(view, objects.labels, stream(config.seed, f"{name}/recall/judge"))
-        for name, view in zip(names, objects.views, strict=True)
-    }
+    eyes = eyes_of(trained)
+    views = {eye.label: eye.of(trained, objects.views[eye.m]) for own in eyes for eye in own}
+    judges = {eye.label: _judge(trained, eye, views[eye.label]) for own in eyes for eye in own}
     draws = 0 if temperature == 0 else count
     agents, captions, recalled = {}, {}, {}
-    for m, name in enumerate(names):
+    for m, eye in ((m, eye) for m, seeing in enumerate(eyes) for eye in seeing):
         own = _Vocabulary(trained, m)
-        captions[name] = [own.captions[k] for k in shown]
-        agents[name], recalled[name] = _recalled(trained, m, own, judges[name], temperature, draws, shown)
+        label = eye.label
+        captions[label] = [own.captions[k] for k in shown]
+        agents[label], recalled[label] = _recalled(trained, eye, own, judges[label], temperature, draws, shown)
     cross, saw, imagined = {}, {}, {}
     for speaker, listener in permutations(range(len(names)), 2):
-        direction = f"{names[speaker]}->{names[listener]}"
-        signs, view = said[speaker], objects.views[speaker]
+        signs = said[speaker]
         wanted = [np.flatnonzero(signs == k)[:pairs] for k in shown]
-        judge = judges[names[listener]]
-        cross[direction], images = _cross(trained, direction, signs, listener, judge, temperature, wanted)
-        saw[direction] = _grid(wanted, pairs, {int(n): view[n] for row in wanted for n in row})
-        imagined[direction] = _grid(wanted, pairs, images)
+        heard_by = {}
+        for eye in eyes[listener]:
+            direction = f"{names[speaker]}->{eye.label}"
+            cross[direction], heard_by[eye.label] = _cross(
+                trained, names[speaker], signs, eye, judges[eye.label], temperature, wanted
+            )
+        # Every modality of either is in some panel; one that stands alone is in all.
+        for at in range(max(len(eyes[speaker]), len(eyes[listener]))):
+            seeing, hearing = (own[min(at, len(own) - 1)] for own in (eyes[speaker], eyes[listener]))
+            panel, view = f"{seeing.label}->{hearing.label}", views[seeing.label]
+            saw[panel] = _grid(wanted, pairs, {int(n): view[n] for row in wanted for n in row})
+            imagined[panel] = _grid(wanted, pairs, heard_by[hearing.label])
     report = {
         "run": str(trained.folder.path),
         "mode": config.mode,
@@ -118,6 +141,26 @@ def examine(trained: Trained, *, temperature: float, count: int, pairs: int) -> 
         "cross": cross,
     }
     return report, Gallery(shown, captions, recalled, saw, imagined)
+
+
+def eyes_of(trained: Trained) -> list[list[Eye]]:
+    """The modalities of each agent."""
+    found: list[list[Eye]] = []
+    for m, (name, senses) in enumerate(zip(trained.agents, trained.objects.senses, strict=True)):
+        titles = [sense.title.replace("->", " to ") for sense in senses]  # an arrow stands for a direction
+        labels = [name] if len(senses) == 1 else [f"{name} ({title})" for title in titles]
+        found.append([Eye(m, name, i, *both) for i, both in enumerate(zip(titles, labels, strict=True))])
+    return found
+
+
+def _judge(trained: Trained, eye: Eye, view: Tensor) -> Judge | None:
+    """Who judges what is imagined in a modality: taught by the objects that have it."""
+    labels = trained.objects.labels
+    if labels is None:
+        return None
+    there = are_there(view)
+    name = eye.name if eye.label == eye.name else f"{eye.name}/{eye.number + 1}"
+    return train_judge(view[there], labels[there.numpy()], stream(trained.config.seed, f"{name}/recall/judge"))
 
 
 # -- words -------------------------------------------------------------------------------------------
@@ -183,20 +226,21 @@ class _Vocabulary:
 
 def _recalled(
     trained: Trained,
-    m: int,
+    eye: Eye,
     own: _Vocabulary,
     judge: Judge | None,
     temperature: float,
     draws: int,
     shown: NDArray[np.int64],
 ) -> tuple[dict[str, Any], NDArray[np.float32]]:
-    """Agent m's scores, and its images of the signs `shown`: (S, 1 + draws, H, W)."""
-    name, K = list(trained.agents)[m], trained.config.signs
+    """The scores of an eye, and its images of the signs `shown`: (S, 1 + draws, H, W)."""
+    K = trained.config.signs
     columns = []
     judged = np.full((1 + draws, K), -1)
-    for column, chunks in enumerate(meant(trained, name, draws, temperature)):
+    for column, chunks in enumerate(meant(trained, eye.name, draws, temperature)):
         images = []
-        for part, chunk in chunks:
+        for part, whole in chunks:
+            chunk = eye.of(trained, whole)
             if judge is not None:
                 judged[column, part] = judge.classes(chunk)
             here = (shown >= part.start) & (shown < part.stop)
@@ -226,26 +270,29 @@ def _recalled(
 
 def _cross(
     trained: Trained,
-    direction: str,
+    speaker: str,
     signs: NDArray[np.int64],
-    listener: int,
+    eye: Eye,
     judge: Judge | None,
     temperature: float,
     wanted: list[NDArray[np.intp]],
 ) -> tuple[dict[str, Any], dict[int, Tensor]]:
-    """Scores of a listener that hears the speaker's signs (N,), and what it imagines of the objects `wanted`."""
+    """Scores of a listener's eye that hears the speaker's signs (N,), and what it imagines of the objects `wanted`."""
     config, labels = trained.config, trained.objects.labels
-    agent, components = list(trained.agents.values())[listener], trained.components[listener]
-    view = trained.objects.views[listener]
+    agent, components = trained.agents[eye.name], trained.components[eye.m]
+    whole = trained.objects.views[eye.m]
+    view = eye.of(trained, whole)
+    there = are_there(view)
     spoken = torch.from_numpy(signs)
-    random = spoken[torch.randperm(len(spoken), generator=stream(config.seed, f"{direction}/recall/shuffle"))]
-    means = agent.imagine(components.mu)
-    z = agent.perceive(view, None).places
+    shuffle = stream(config.seed, f"{speaker}->{eye.name}/recall/shuffle")
+    random = spoken[torch.randperm(len(spoken), generator=shuffle)]
+    means = eye.of(trained, agent.imagine(components.mu))
+    z = agent.perceive(whole, None).places
     kept: dict[int, Tensor] = {}
     some = np.concatenate([np.array([], dtype=np.intp), *wanted])
     right = 0
-    speaker, _, hearer = direction.partition("->")
-    for part, chunk in heard(trained, speaker, hearer, spoken, temperature):
+    for part, everything in heard(trained, speaker, eye.name, spoken, temperature):
+        chunk = eye.of(trained, everything)
         kept |= {int(n): chunk[n - part.start] for n in some[(some >= part.start) & (some < part.stop)]}
         if judge is not None and labels is not None and temperature > 0:
             right += int((judge.classes(chunk) == labels[part]).sum())
@@ -254,8 +301,8 @@ def _cross(
         "accuracy_means": float((judge.classes(means)[signs] == labels).mean()) if judge is not None else None,
         "accuracy_draws": right / len(signs) if judged and temperature > 0 else None,
         "judge_accuracy": None if judge is None else judge.held_out,
-        "pixel_distance": _pixels(means, spoken, view),
-        "pixel_distance_shuffled": _pixels(means, random, view),
+        "pixel_distance": _pixels(means, spoken[there], view[there]),
+        "pixel_distance_shuffled": _pixels(means, random[there], view[there]),
         "latent_distance": float((components.mu[spoken] - z).norm(dim=1).mean()),
         "latent_distance_shuffled": float((components.mu[random] - z).norm(dim=1).mean()),
     }
@@ -295,6 +342,20 @@ def _grid(wanted: list[NDArray[np.intp]], pairs: int, images: Mapping[int, Tenso
     return grid
 
 
+def _stacked(own: list[NDArray[np.float32]]) -> NDArray[np.float32]:
+    """Images (S, P, H, W) of each modality E, below each other for each sign: (S * E, P, H, W), small ones centred."""
+    if len(own) == 1:
+        return own[0]
+    S, P = own[0].shape[:2]
+    H, W = (max(sizes) for sizes in zip(*(images.shape[2:] for images in own), strict=True))
+    ground = np.full((S, len(own), P, H, W), np.nan, dtype=np.float32)
+    for e, images in enumerate(own):
+        h, w = images.shape[2:]
+        top, left = (H - h) // 2, (W - w) // 2
+        ground[:, e, :, top : top + h, left : left + w] = images
+    return ground.reshape(S * len(own), P, H, W)
+
+
 def _draw(trained: Trained, gallery: Gallery) -> list[str]:
     """The pictures, in plots/; their names."""
     from experiment import plots
@@ -306,10 +367,16 @@ def _draw(trained: Trained, gallery: Gallery) -> list[str]:
         for name, captions in gallery.captions.items()
     }
     drawn = []
-    for name, images in gallery.recalled.items():
+    for eyes in eyes_of(trained):
+        own = [gallery.recalled[eye.label] for eye in eyes]
+        images = _stacked(own)
         columns = ["mean", *(f"draw {d}" for d in range(1, images.shape[1]))]
-        drawn.append(f"recall_{name}.png")
-        plots.plot_images(folder / drawn[-1], images, rows[name], columns)
+        heads = rows[eyes[0].label]
+        if len(eyes) > 1:  # a row for each modality, and the sign beside the first
+            beside = [[f"{head} ({eyes[0].title})", *(f"({eye.title})" for eye in eyes[1:])] for head in heads]
+            heads = [head for group in beside for head in group]
+        drawn.append(f"recall_{eyes[0].name}.png")
+        plots.plot_images(folder / drawn[-1], images, heads, columns)
     panels = []
     for direction, saw in gallery.saw.items():
         speaker, listener = direction.split("->")

@@ -51,21 +51,30 @@ class Trained:
 
     @property
     def shape(self) -> tuple[int, ...]:
-        """Of one observation of agent A's, and of every agent's unless each has data of its own."""
-        return tuple(self.objects.views[0].shape[1:])
+        """Of what agent A sees by its first modality, and of every modality unless some have data of their own."""
+        return self.objects.senses[0][0].shape
 
     def check_images(self, fault: str) -> None:
         """UsageError, beginning with the run and its `fault`, if its observations are no images."""
-        for view in self.objects.views:
-            if view.dim() != 4:
+        for name, senses in zip(self.agents, self.objects.senses, strict=True):
+            for sense in senses:
+                if len(sense.shape) == 3:
+                    continue
+                what = "its agents look" if len(senses) == 1 else f"agent {name} looks by {sense.title!r}"
                 raise UsageError(
-                    f"{self.folder.path} {fault}: its agents look at feature vectors of {self.config.dataset}, "
-                    f"{view.shape[1]} numbers each"
+                    f"{self.folder.path} {fault}: {what} at feature vectors of {self.config.dataset}, "
+                    f"{sense.shape[0]} numbers each"
                 )
 
     def check_one_image(self, fault: str) -> None:
         """The same, also if one image cannot be what all agents look at."""
         self.check_images(fault)
+        for name, senses in zip(self.agents, self.objects.senses, strict=True):
+            if self.objects.paired and len(senses) > 1:
+                raise UsageError(
+                    f"{self.folder.path} {fault}: agent {name} perceives {len(senses)} modalities of data of their "
+                    f"own, {' & '.join(sense.title for sense in senses)}, and a new image would be but one of them"
+                )
         if self.objects.paired:
             raise UsageError(
                 f"{self.folder.path} {fault}: each of its agents has data of its own in {self.config.dataset}, and "
@@ -94,8 +103,8 @@ def load_trained(path: Path, *, data_root: Path | None = None, trust_plugins: bo
             file = folder.file(store.SIGNS)
             raise UsageError(f"{file} is damaged: it tells of {len(final.index)} objects, the run of {objects.count}")
         agents = {
-            name: build_agent(own, tuple(view.shape[1:]), stream(config.seed, f"{name}/init"), _CPU)
-            for (name, own), view in zip(individuals.each(config), objects.views, strict=True)
+            name: build_agent(own, objects.shapes(m), stream(config.seed, f"{name}/init"), _CPU)
+            for m, (name, own) in enumerate(individuals.each(config))
         }
         checkpoint = str(folder.file(store.CHECKPOINT))
         components = load_minds(agents, state, checkpoint)

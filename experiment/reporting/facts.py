@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from experiment.config import FIELDS, Config, key, plain
+from experiment.data.modalities import Sense, described
 from experiment.reporting.page import Cell, Section, Table, cells, number, word
 from experiment.store import to_plain
 
@@ -81,6 +82,19 @@ def settings(made: Mapping[str, Any]) -> Section:
     )
 
 
+def _perceived(manifest: Mapping[str, Any]) -> str | None:
+    """What each agent perceives, if the manifest, which older versions wrote too, says so."""
+    try:
+        each = {
+            name: [Sense(str(one["title"]), tuple(one["shape"]), int(one["missing"])) for one in own]
+            for name, own in manifest["perceives"].items()
+        }
+    except (KeyError, TypeError, ValueError, AttributeError):
+        return None
+    N = int(manifest.get("objects") or 0)
+    return "; ".join(f"{name}: {described(own, N)}" for name, own in each.items())
+
+
 def provenance(manifest: Mapping[str, Any], folder: str) -> Section:
     """Where the run came from: command, times, versions, data."""
     command = manifest.get("command_line")
@@ -99,6 +113,7 @@ def provenance(manifest: Mapping[str, Any], folder: str) -> Section:
         ("finished", manifest.get("finished")),
         ("objects", f"{word(manifest.get('objects'))} of {word(manifest.get('dataset'))}"),
         ("their SHA-256", manifest.get("checksum")),
+        ("perceived", _perceived(manifest)),
         ("seed", manifest.get("seed")),
         ("device", manifest.get("device")),
         ("threads", manifest.get("threads")),

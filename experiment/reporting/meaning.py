@@ -107,12 +107,18 @@ def _map(found: Any, groups: NDArray[Any], names: list[str], colours: list[int])
 def recall(trained: Trained) -> Section:
     """What each agent means by each sign, and what one imagines when the other speaks, with scores."""
     title = "Recall"
-    if len(trained.shape) != 3:
+    senses = [sense for own in trained.objects.senses for sense in own]
+    vectors = [sense for sense in senses if len(sense.shape) != 3]
+    if vectors:
+        who = (
+            "The agents look"
+            if len(vectors) == len(senses)
+            else "Some of what the agents see are images, but they look"
+        )
         return Section(
             "recall",
             title,
-            missing=f"The agents look at feature vectors of {trained.shape[0]} numbers each: there are no images "
-            "to imagine.",
+            missing=f"{who} at feature vectors of {vectors[0].shape[0]} numbers each: there are no images to imagine.",
         )
     from experiment.meaning.recall import examine
 

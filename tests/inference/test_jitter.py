@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from inference import jitter as module
-from inference.jitter import jitter
+from inference.jitter import jitter, moved
 from inference.svi import Learner
 from models.agent import Agent
 from models.randomness import stream
@@ -63,7 +63,7 @@ def test_learning_sees_other_pictures_every_time_and_leaves_the_view_alone(monke
         seen.append(real(x, generator, strength))
         return seen[-1]
 
-    monkeypatch.setattr("inference.svi.jitter", spy)
+    monkeypatch.setattr("inference.jitter.jitter", spy)
     x = images()
     before = x.clone()
     agent = Agent((1, 14, 14), signs=3, latent=2, generator=stream(0, "A/init"))
@@ -72,3 +72,21 @@ def test_learning_sees_other_pictures_every_time_and_leaves_the_view_alone(monke
     assert len(seen) == 2
     totals = [sorted(picture.sum(dim=(1, 2, 3)).tolist()) for picture in seen]
     assert totals[0] != totals[1]
+
+
+def test_of_several_modalities_each_image_moves_by_itself_and_what_is_missing_stays_so():
+    shapes = ((1, 14, 14), (3,), (1, 14, 14))
+    one = images()
+    x = torch.cat([one.flatten(1), torch.rand(6, 3, generator=stream(1, "x")), one.flatten(1)], dim=1)
+    whole = moved(x, shapes, stream(0, "jitter"), 1.0)
+    first, vector, last = whole.split([196, 3, 196], dim=1)
+    assert torch.equal(vector, x[:, 196:199])
+    assert torch.equal(first, jitter(one, stream(0, "jitter"), 1.0).flatten(1))
+    assert not torch.equal(first, x[:, :196]) and not torch.equal(first, last)
+    lacking = x.clone()
+    lacking[2, :196] = float("nan")
+    lacking[4, 196:199] = float("nan")
+    seen = moved(lacking, shapes, stream(0, "jitter"), 1.0)
+    assert torch.equal(seen.isnan(), lacking.isnan())
+    assert torch.equal(seen[~seen.isnan()], whole[~seen.isnan()])
+    assert moved(lacking, shapes, stream(0, "jitter"), 0.0) is lacking

@@ -415,7 +415,7 @@ def _models(arguments: argparse.Namespace, argv: Sequence[str]) -> int:
             print(f"  {name:<22}{variant.description}")
             for line in filter(None, (variant.symbol, variant.source)):
                 print(f"  {'':<22}  {line}")
-    print(f"\nOf your own: --{', --'.join(FAMILIES)} MODULE:NAME, imported from this folder or Python's path.")
+    print(f"\nOf your own: --{', --'.join(FAMILIES)} MODULE:NAME, from this folder or Python's path.")
     return 0
 
 

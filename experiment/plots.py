@@ -207,6 +207,7 @@ def plot_images(path: Path, images: ArrayLike, row_names: Sequence[str], column_
     above = 0.3 + (0.085 * max(map(len, columns)) if sideways else 0)
     with picture(path, C * cell + beside, R * cell * H / W + above) as figure:
         axes = figure.subplots()
+        axes.set_anchor("E")  # what room is left goes to the names of rows
         show_mosaic(axes, tiles.grid)
         name_ticks(axes.xaxis, tiles.columns, columns, cell, sideways=sideways)
         name_ticks(axes.yaxis, tiles.rows, rows, cell * H / W)

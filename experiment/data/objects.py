@@ -150,7 +150,7 @@ def load(
     each, called, counts = eyes(views, agent_names(len(views)))
     if name == "synthetic":
         found = _synthetic(limit, len(each), seed, classes, ambiguity, dimension)
-        return _sensed(found, ["features"] * len(each), counts, missing, seed) if len(each) > len(views) else found
+        return _sensed(found, ["features"] * len(each), counts, missing, seed)
     source = _read(name, data_root, download)
     available = len(source.images)
     _check_limit(name, limit, available)

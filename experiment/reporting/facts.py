@@ -89,9 +89,9 @@ def _perceived(manifest: Mapping[str, Any]) -> str | None:
             name: [Sense(str(one["title"]), tuple(one["shape"]), int(one["missing"])) for one in own]
             for name, own in manifest["perceives"].items()
         }
+        N = int(manifest["objects"])
     except (KeyError, TypeError, ValueError, AttributeError):
         return None
-    N = int(manifest.get("objects") or 0)
     return "; ".join(f"{name}: {described(own, N)}" for name, own in each.items())
 
 

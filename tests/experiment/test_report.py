@@ -256,8 +256,8 @@ def test_names_from_data_and_files_are_escaped(
     (run / "summary.json").write_text(json.dumps(summary | {"warnings": [ALERT], "device": ALERT}))
     load = trained.load_trained
 
-    def renamed(path: Path, *, data_root: Path | None = None) -> Any:
-        found = load(path, data_root=data_root)
+    def renamed(path: Path, **options: Any) -> Any:
+        found = load(path, **options)
         return replace(found, objects=replace(found.objects, class_names=(ALERT,) * 10))
 
     monkeypatch.setattr(trained, "load_trained", renamed)

@@ -100,6 +100,7 @@ def build_parser() -> Parser:
         help="test: the held-out files of the run's data set; rest: its objects beyond the run's --limit",
     )
     naming.add_argument("--data-root", metavar="DIR", help="folder of the run's data set, if that has moved")
+    naming.add_argument("--data", metavar="PATHS", help="the run's own data, as --data of train, if that has moved")
     naming.add_argument("--limit", metavar="N", type=int, help="name the first N images (default: all)")
     naming.add_argument("--out", metavar="FILE", help="write the rows there (default: stdout)")
     naming.add_argument(
@@ -128,6 +129,7 @@ def build_parser() -> Parser:
         "--pairs", metavar="N", type=int, default=4, help="objects of each sign in the cross picture (default: 4)"
     )
     recall.add_argument("--data-root", metavar="DIR", help="folder of the run's data set, if that has moved")
+    recall.add_argument("--data", metavar="PATHS", help="the run's own data, as --data of train, if that has moved")
     recall.add_argument("--json", action="store_true", help="print one JSON object instead of words")
 
     corpus = commands.add_parser(
@@ -162,6 +164,7 @@ def build_parser() -> Parser:
         "objects (default: pca)",
     )
     report.add_argument("--data-root", metavar="DIR", help="folder of the run's data set, if that has moved")
+    report.add_argument("--data", metavar="PATHS", help="the run's own data, as --data of train, if that has moved")
     comparison = commands.add_parser(
         "compare",
         help="a grid of modes, seeds and variants, run side by side, in one table",
@@ -332,6 +335,7 @@ def _name(arguments: argparse.Namespace, argv: Sequence[str]) -> int:
         images=_path(arguments.images),
         split=arguments.split,
         data_root=_path(arguments.data_root),
+        data=arguments.data,
         limit=arguments.limit,
         out=_path(arguments.out),
         form=arguments.format,
@@ -350,6 +354,7 @@ def _recall(arguments: argparse.Namespace, argv: Sequence[str]) -> int:
         count=arguments.count,
         pairs=arguments.pairs,
         data_root=_path(arguments.data_root),
+        data=arguments.data,
         as_json=arguments.json,
         trust_plugins=arguments.trust_plugins,
     )
@@ -376,6 +381,7 @@ def _report(arguments: argparse.Namespace, argv: Sequence[str]) -> int:
         out=_path(arguments.out),
         kind=arguments.map,
         data_root=_path(arguments.data_root),
+        data=arguments.data,
         trust_plugins=arguments.trust_plugins,
     )
     return 0

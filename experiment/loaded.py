@@ -58,14 +58,18 @@ class Named(NamedTuple):
     joint_probability: NDArray[np.float64]  # (B,)
 
 
-def load_run(path: str | Path, *, data_root: str | Path | None = None, trust_plugins: bool = False) -> LoadedRun:
-    """The run in the folder `path`, finished or not; `data_root` for data sets that have moved.
+def load_run(
+    path: str | Path, *, data_root: str | Path | None = None, data: str | None = None, trust_plugins: bool = False
+) -> LoadedRun:
+    """The run in the folder `path`, finished or not.
+
+    data_root: for a data set that has moved. data: for data of one's own that has, as --data takes it.
 
     trust_plugins: the run may have parts of agents imported that are not of this program.
 
     `UsageError` if there is no such folder, or it is not a run.
     """
-    return LoadedRun(Path(path), None if data_root is None else Path(data_root), trust_plugins)
+    return LoadedRun(Path(path), None if data_root is None else Path(data_root), data, trust_plugins)
 
 
 class LoadedRun:
@@ -75,12 +79,15 @@ class LoadedRun:
     settings: the resolved settings by key, as in config.toml ("latent-dim", not latent_dim).
     """
 
-    def __init__(self, path: Path, data_root: Path | None = None, trust_plugins: bool = False) -> None:
+    def __init__(
+        self, path: Path, data_root: Path | None = None, data: str | None = None, trust_plugins: bool = False
+    ) -> None:
         with RunFolder.open(path, lock=False) as folder:
             self._folder = folder
             self._config = settings.resolve({}, folder.file(store.CONFIG), trust_plugins=trust_plugins)
             self.status: str = folder.status
         self._data_root = data_root
+        self._data = data
         self._trust_plugins = trust_plugins
         self.path = folder.path
         self.settings = settings.plain(self._config)
@@ -251,7 +258,7 @@ class LoadedRun:
     def _trained(self) -> Trained:
         from experiment.meaning.trained import load_trained
 
-        return load_trained(self.path, data_root=self._data_root, trust_plugins=self._trust_plugins)
+        return load_trained(self.path, data_root=self._data_root, data=self._data, trust_plugins=self._trust_plugins)
 
     @cached_property
     def _spoken(self) -> Any:

@@ -37,6 +37,7 @@ def name(
     images: Path | None = None,
     split: str | None = None,
     data_root: Path | None = None,
+    data: str | None = None,
     limit: int | None = None,
     out: Path | None = None,
     form: str | None = None,
@@ -54,7 +55,7 @@ def name(
         raise UsageError("--json needs --out FILE: stdout is where the rows go otherwise")
     if out is not None:
         check_out(out, [path / file for file in (store.MANIFEST, *store.RUN_FILES)] + ([images] if images else []))
-    trained = load_trained(path, data_root=data_root, trust_plugins=trust_plugins)
+    trained = load_trained(path, data_root=data_root, data=data, trust_plugins=trust_plugins)
     trained.check_one_image("cannot name images")
     if images is not None:
         objects = unseen.of_path(trained, images, limit, note)

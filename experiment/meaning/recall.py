@@ -77,6 +77,7 @@ def recall(
     count: int = 8,
     pairs: int = 4,
     data_root: Path | None = None,
+    data: str | None = None,
     as_json: bool = False,
     trust_plugins: bool = False,
 ) -> dict[str, Any]:
@@ -85,7 +86,7 @@ def recall(
     for flag, value, most in (("--count", count, MOST_DRAWS), ("--pairs", pairs, MOST_PAIRS)):
         if not 1 <= value <= most:
             raise UsageError(f"{flag} must be 1 to {most}; it is {value}")
-    trained = load_trained(path, data_root=data_root, trust_plugins=trust_plugins)
+    trained = load_trained(path, data_root=data_root, data=data, trust_plugins=trust_plugins)
     trained.check_images("has no images to recall")
     report, gallery = examine(trained, temperature=temperature, count=count, pairs=pairs)
     report["pictures"] = _draw(trained, gallery)

@@ -87,14 +87,18 @@ class Trained:
         return len(self.objects.class_names)
 
 
-def load_trained(path: Path, *, data_root: Path | None = None, trust_plugins: bool = False) -> Trained:
-    """The run in `path`; `data_root` for data that has moved. A `UsageError` names what is absent or unfit.
+def load_trained(
+    path: Path, *, data_root: Path | None = None, data: str | None = None, trust_plugins: bool = False
+) -> Trained:
+    """The run in `path`. A `UsageError` names what is absent or unfit.
 
-    trust_plugins: the run may have parts of agents imported that are not of this program.
+    data_root: of a data set that has moved. data: of the user's own that has, as --data takes it. trust_plugins: the
+    run may have parts of agents imported that are not of this program.
     """
     with RunFolder.open(path, lock=False) as folder:
         file = folder.file(store.CONFIG)
-        moved = {} if data_root is None else {"data_root": str(data_root)}
+        given = {"data_root": None if data_root is None else str(data_root), "data": data}
+        moved = {name: value for name, value in given.items() if value is not None}
         config = resolve(moved, file, trust_plugins=trust_plugins)
         final = read_signs(folder, config)
         state = folder.load_checkpoint()

@@ -23,12 +23,13 @@ def report(
     out: Path | None = None,
     kind: str = "pca",
     data_root: Path | None = None,
+    data: str | None = None,
     trust_plugins: bool = False,
 ) -> Path:
     """Write the page of the run or comparison in `path`, print where, and return that.
 
-    out: the file; None is report.html in `path`. kind: of the latent map (`MAPS`). data_root: for data that has moved.
-    Bad input is a `UsageError` before anything is written.
+    out: the file; None is report.html in `path`. kind: of the latent map (`MAPS`). data_root, data: for data that has
+    moved. Bad input is a `UsageError` before anything is written.
     """
     if kind not in MAPS:
         raise UsageError(f"--map must be one of {', '.join(MAPS)}; it is {kind!r}")
@@ -36,13 +37,13 @@ def report(
     kept = {store.MANIFEST, *store.RUN_FILES, *compare_page.FILES} - {store.REPORT}
     check_out(file, [path / name for name in sorted(kept)])
     if compare_page.is_comparison(path):
-        if data_root is not None:
-            raise UsageError(f"--data-root is for the data of one run; {path} holds a comparison of runs")
+        if data_root is not None or data is not None:
+            raise UsageError(f"--data-root and --data are for the data of one run; {path} holds a comparison of runs")
         page = compare_page.compare_page(path, file)
     else:
         from experiment.reporting.run_page import run_page
 
-        page = run_page(path, kind=kind, data_root=data_root, trust_plugins=trust_plugins)
+        page = run_page(path, kind=kind, data_root=data_root, data=data, trust_plugins=trust_plugins)
     # A path that is not UTF-8 holds lone surrogates; as \udcXX it can be written.
     html = render(page).encode("utf-8", "backslashreplace")
     with atomic_path(file) as beside:

@@ -16,12 +16,12 @@ if TYPE_CHECKING:
     from experiment.meaning.trained import Trained
 
 
-def run_page(path: Path, *, kind: str, data_root: Path | None, trust_plugins: bool) -> Page:
+def run_page(path: Path, *, kind: str, data_root: Path | None, data: str | None, trust_plugins: bool) -> Page:
     """All that the run folder says of its run. kind: of the latent map. UsageError if the run has no results."""
     _refuse_unfinished(path)
     run = diagnose.read(path, trust_plugins=trust_plugins)
     report = diagnose.examine(run)
-    trained, reason = _trained(path, data_root, trust_plugins)
+    trained, reason = _trained(path, data_root, data, trust_plugins)
     with Studio() as studio:
         sections = [
             facts.scores(run.summary),
@@ -54,18 +54,18 @@ def _refuse_unfinished(path: Path) -> None:
     raise UsageError(f"{path} has no results yet (no {POSTERIOR}; status {status!r}): {remedy}")
 
 
-def _trained(path: Path, data_root: Path | None, trust_plugins: bool) -> tuple[Trained | None, str]:
-    """The agents and their objects; or None, and why. With a --data-root that was asked for, that is an error."""
+def _trained(path: Path, data_root: Path | None, data: str | None, trust_plugins: bool) -> tuple[Trained | None, str]:
+    """The agents and their objects; or None, and why. With a place that was asked for, that is an error."""
     from experiment.meaning.trained import load_trained
 
     try:
-        return load_trained(path, data_root=data_root, trust_plugins=trust_plugins), ""
+        return load_trained(path, data_root=data_root, data=data, trust_plugins=trust_plugins), ""
     except UntrustedError:
         raise
     except UsageError as error:
-        if data_root is not None:
+        if data_root is not None or data is not None:
             raise
-        return None, f"{error}. If the data set has moved, --data-root DIR says where to."
+        return None, f"{error}. If the data has moved, --data-root DIR says where to, of data of your own --data."
 
 
 def _of_agents(studio: Studio, trained: Trained | None, reason: str, kind: str) -> list[Section]:

@@ -12,7 +12,7 @@ import pytest
 import torch
 
 import cli
-from experiment import store
+from experiment import load_run, store
 from experiment.community import build_members, latents_of, load_objects
 from experiment.config import Config, plain, resolve, to_toml
 from experiment.data import own
@@ -371,6 +371,26 @@ def test_a_run_of_images_names_what_it_left_and_labels_by_name(
     np.savez(tmp_path / "foreign.npz", images=BYTES[:2], labels=[7, 8])
     assert cli.main(["name", str(folder), "--images", str(tmp_path / "foreign.npz")]) == 2
     assert "labels[1] is 8" in capsys.readouterr().err
+
+
+def test_data_that_has_moved_is_found_where_data_says(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    file, run = npz(tmp_path, images=BYTES, labels=np.arange(12) % 3), str(tmp_path / "run")
+    arguments = ["train", "--dataset", "npz", "--data", str(file), "--limit", "10", *QUICK]
+    assert cli.main([*arguments, "--run-dir", run]) == 0
+    moved = file.rename(tmp_path / "moved.npz")
+    np.savez(tmp_path / "other.npz", images=BYTES[::-1])
+    commands = (["recall", run], ["name", run, "--split", "rest", "--out", str(tmp_path / "rows.csv")])
+    for command in commands:
+        capsys.readouterr()
+        assert cli.main(command) == 2 and str(file) in capsys.readouterr().err
+        assert cli.main([*command, "--data", str(tmp_path / "other.npz")]) == 2
+        assert "are not those of the run" in capsys.readouterr().err
+        assert cli.main([*command, "--data", str(moved)]) == 0
+    assert cli.main(["report", run]) == 0
+    bare = len((tmp_path / "run" / "report.html").read_bytes())
+    assert cli.main(["report", run, "--data", str(moved)]) == 0
+    assert len((tmp_path / "run" / "report.html").read_bytes()) > bare, "recall and latent map are there"
+    assert load_run(run, data=str(moved)).latents("A").shape[0] == 10
 
 
 def test_paired_images_of_unequal_shapes_are_recalled_and_not_named(

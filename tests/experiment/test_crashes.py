@@ -275,7 +275,7 @@ def killed(place: Path, kills: int, seed: int) -> None:
 
 
 def test_a_run_killed_at_a_few_random_moments_ends_as_if_it_never_was(tmp_path: Path) -> None:
-    killed(tmp_path, kills=4, seed=0)
+    killed(tmp_path, kills=2, seed=0)
 
 
 @pytest.mark.slow

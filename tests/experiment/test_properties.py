@@ -146,15 +146,30 @@ def value_of(name: str) -> st.SearchStrategy[Any]:
     if kind == "int":
         return st.integers(int(rule["least"]), int(rule["most"]))
     if kind == "float":
-        most = 1e300 if rule["most"] is None else rule["most"]
-        return st.floats(0 if rule["least"] is None else rule["least"], most, exclude_min=rule["above"] is not None)
+        bounds = [limit for limit in (rule["most"], rule["below"]) if limit is not None]
+        return st.floats(
+            0 if rule["least"] is None else rule["least"],
+            min(bounds, default=1e300),
+            exclude_min=rule["above"] is not None,
+            exclude_max=rule["below"] is not None,
+        )
     if kind == "bool":
         return st.booleans()
     if kind == "path":
         return TEXT.map(lambda text: Path("/") / text)
-    return st.just(FIELDS[name].default)
+    return st.sampled_from([FIELDS[name].default, *SOME.get(name, ())])
 
 
+# Of settings that are small languages of their own.
+SOME: dict[str, list[Any]] = {
+    "weights": ["dirichlet:0.5", "sticks:2"],
+    "prior": ["W=0.5", "beta=0.1,nu=20"],
+    "agent": [(("B", (("network", "conv"),)),), (("A", (("lr", 0.1), ("prior", "W=3"))), ("B", (("jitter", 0.0),)))],
+    "acceptance": ["tempered:2"],
+    "recursion": ["ll:3"],
+    "meet": ["bridges:2"],
+    "views": [(0.0, "0&blur:1")],
+}
 CONFIGS = st.builds(
     lambda chosen: dataclasses.replace(Config(), **chosen),
     st.fixed_dictionaries({}, optional={name: value_of(name) for name in FIELDS}),

@@ -68,8 +68,8 @@ def progress(folder: Path) -> tuple[int, int]:
 
 
 def killed_until_done(folder: Path, words: list[str], moments: random.Random, length: float) -> list[dict[str, Any]]:
-    """What the folder held after each death."""
-    deaths = []
+    """What the folder held after each death. `length`: the longest time that a process lives, at first, in seconds."""
+    deaths: list[dict[str, Any]] = []
     while (arguments := command(folder, words)) is not None:
         child = started(arguments)
         end = time.monotonic() + moments.uniform(0, length)
@@ -82,6 +82,8 @@ def killed_until_done(folder: Path, words: list[str], moments: random.Random, le
             os.kill(child, signal.SIGKILL)
             _, status = os.waitpid(child, 0)
         if os.WIFSIGNALED(status):
+            # On a machine that has become busier a process may need longer than that to begin where the last one was.
+            length *= 1.3
             known = (folder / store.MANIFEST).exists()
             deaths.append(
                 {

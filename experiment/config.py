@@ -485,8 +485,10 @@ def to_toml(config: Config) -> str:
 
 def plain(config: Config) -> dict[str, Any]:
     """The settings by key, as JSON knows them."""
+    from experiment import individuals
+
     found = {key(name): _plain(getattr(config, name)) for name, field in FIELDS.items() if field.metadata["saved"]}
-    return found | {"agent": {name: {key(one): item for one, item in own} for name, own in config.agent}}
+    return found | {"agent": individuals.to_tables(config.agent)}
 
 
 def _plain(value: Any) -> Any:

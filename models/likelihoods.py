@@ -16,12 +16,10 @@ import torch
 from torch import Tensor, nn
 
 from models.continuous_bernoulli import ContinuousBernoulli
+from models.counts import SIMULATED_TOTAL, Counts
 
 # A noise scale that falls to zero would buy unbounded density by copying the training data.
 _LOG_NOISE_BOUNDS = (-4.0, 2.0)
-
-# How many counts an object has that is simulated and not observed: the model says nothing about it.
-SIMULATED_TOTAL = 100
 
 
 class Likelihood(nn.Module):
@@ -137,8 +135,7 @@ class Multinomial(Likelihood):
     needs_counts = True
 
     def forward(self, output: Tensor) -> dist.TorchDistribution:
-        # Validation would hold every object to one total.
-        return _Counts(SIMULATED_TOTAL, logits=output.double(), validate_args=False)
+        return Counts(SIMULATED_TOTAL, logits=output.double(), validate_args=False)
 
     def mean(self, output: Tensor) -> Tensor:
         """The expected shares of an object's total, which add up to 1."""
@@ -147,14 +144,6 @@ class Multinomial(Likelihood):
     def encoded(self, x: Tensor) -> Tensor:
         """log(1 + x)."""
         return x.log1p()
-
-
-class _Counts(dist.Multinomial):
-    """In float64: log factorials of thousands of counts leave no digits of a float32 for what differs."""
-
-    def log_prob(self, value: Tensor) -> Tensor:
-        found: Tensor = super().log_prob(value.double())
-        return found
 
 
 class Identity(Likelihood):

@@ -27,6 +27,13 @@ def integer(generator: torch.Generator, below: int = 2**31 - 1) -> int:
     return int(torch.randint(below, (), generator=generator, device=generator.device))
 
 
+def log_dirichlet(generator: torch.Generator, alpha: torch.Tensor) -> torch.Tensor:
+    """log of a draw of Dirichlet(alpha), (..., K), from a generator that is given; finite however small alpha is."""
+    # torch offers gamma draws from a given generator under this name only.
+    gamma = torch._standard_gamma(alpha, generator=generator)
+    return gamma.clamp_min(torch.finfo(gamma.dtype).tiny).log().log_softmax(-1)
+
+
 @contextmanager
 def global_draws_from(generator: torch.Generator) -> Iterator[None]:
     """Inside, torch's global generators are seeded from `generator`; afterwards they are as they were.

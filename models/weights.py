@@ -25,6 +25,7 @@ import torch
 from torch import Tensor
 
 from models import WEIGHTS
+from models.randomness import log_dirichlet
 
 # Weights and what is left of a stick never become 0: log pi must be a number.
 _TINY = torch.finfo(torch.float64).tiny
@@ -59,8 +60,7 @@ class Dirichlet:
 
     def redraw(self, generator: torch.Generator, counts: Tensor) -> Tensor:
         """Dirichlet(alpha + counts)."""
-        gamma = torch._standard_gamma(self.alpha + counts.double(), generator=generator)
-        return gamma.clamp_min(_TINY).log().log_softmax(-1)
+        return log_dirichlet(generator, self.alpha + counts.double())
 
     def log_density(self, log_pi: Tensor) -> Tensor:
         """log p(pi): (..., K) -> (...,)."""

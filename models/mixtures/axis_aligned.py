@@ -88,10 +88,6 @@ class NormalGamma(Gaussian):
         squares = d.square().sum(1, keepdim=True) if self.shared else d.square()
         return Features(torch.cat([torch.ones_like(d[:, :1]), d, squares], dim=1), centre)
 
-    def nothing(self, *shape: int) -> Sums:
-        """The sums of no object at all."""
-        return Sums(self.m0.new_zeros(*shape, self.width), self.m0)
-
     def posterior(self, sums: Sums) -> GammaPosterior:
         """Hyperparameters given sums (..., F); a sign without objects keeps the prior's."""
         n, total, squares = sums.values.split([1, self.latent, len(self.rate)], dim=-1)

@@ -18,11 +18,9 @@ import pyro.distributions as dist
 import torch
 from torch import Tensor
 
-from models.counts import Counts
+from models.counts import SIMULATED_TOTAL, Counts
 from models.mixtures.family import Conjugate, Features, Sums
-
-# Counts of an imagined object.
-_IMAGINED = 100
+from models.randomness import log_dirichlet
 
 
 class Proportions(NamedTuple):
@@ -97,9 +95,7 @@ class DirichletMultinomial(Conjugate):
 
     def draw(self, generator: torch.Generator, posterior: DirichletPosterior) -> Proportions:
         """theta ~ Dirichlet(alpha_n)."""
-        gamma = torch._standard_gamma(posterior.alpha, generator=generator)
-        log_gamma = gamma.clamp_min(torch.finfo(gamma.dtype).tiny).log()
-        return Proportions(log_gamma.log_softmax(-1))
+        return Proportions(log_dirichlet(generator, posterior.alpha))
 
     def expected(self, posterior: DirichletPosterior) -> Proportions:
         """E[theta]."""
@@ -116,7 +112,7 @@ class DirichletMultinomial(Conjugate):
 
     def percept(self, phi: Proportions, signs: Tensor) -> Any:
         """Multinomial of the object's own total; simulated ones have a hundred counts."""
-        return Counts(phi.log_theta[signs], _IMAGINED)
+        return Counts(SIMULATED_TOTAL, logits=phi.log_theta[signs])
 
     def standard(self, device: torch.device) -> Proportions:
         """All kinds alike."""
@@ -129,9 +125,9 @@ class DirichletMultinomial(Conjugate):
     def imagine(self, generator: torch.Generator, phi: Proportions, signs: Tensor, temperature: float) -> Tensor:
         """Relative frequencies: theta_w, and at temperature 1 those of a hundred counts."""
         theta = phi.mu[signs]
-        drawn = torch.multinomial(theta, _IMAGINED, replacement=True, generator=generator)
+        drawn = torch.multinomial(theta, SIMULATED_TOTAL, replacement=True, generator=generator)
         counts = torch.zeros_like(theta).scatter_add_(1, drawn, torch.ones_like(drawn, dtype=theta.dtype))
-        return theta + temperature * (counts / _IMAGINED - theta)
+        return theta + temperature * (counts / SIMULATED_TOTAL - theta)
 
     def covariance(self, phi: Proportions) -> Tensor:
         """Of the relative frequencies of one count."""

@@ -31,6 +31,7 @@ class Gaussian(Conjugate):
     """A conjugate family of Gaussian components."""
 
     Parameters = Components
+    m0: Tensor  # (L,) the prior mean
 
     @property
     def width(self) -> int:
@@ -40,6 +41,10 @@ class Gaussian(Conjugate):
     def features(self, z: Tensor) -> Features:
         """[1, d, d d^T] of percepts z (N, L), F = 1 + L + L (L + 1) / 2."""
         return features(z)
+
+    def nothing(self, *shape: int) -> Sums:
+        """The sums of no object at all."""
+        return Sums(self.m0.new_zeros(*shape, self.width), self.m0)
 
     def table(self, features: Features, phi: Components) -> Tensor:
         """log N(z_n; mu_k, Lambda_k^-1): (..., N, K)."""

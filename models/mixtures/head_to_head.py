@@ -30,6 +30,7 @@ from torch import Tensor
 from models.mixtures.family import Drawn, Family, Features, Sums, one_hot
 from models.mixtures.gaussians import Components, features, log_table
 from models.mixtures.normal_wishart import NormalWishart, Posterior
+from models.randomness import log_dirichlet
 
 # Turns of q(c) and q(parameters): the bound holds after any number of them.
 _TURNS = 4
@@ -140,8 +141,7 @@ class HeadToHead(Family):
         posterior = self.base.posterior(Sums(own.mT @ gaussian.values, gaussian.centre))
         counts = own.mT @ one_hot(signs, K, own.dtype)
         components = self.base.draw(generator, posterior)
-        gamma = torch._standard_gamma(self.alpha + counts, generator=generator)
-        log_theta = gamma.clamp_min(torch.finfo(gamma.dtype).tiny).log().log_softmax(-1)
+        log_theta = log_dirichlet(generator, self.alpha + counts)
         return Drawn(
             Categories(components.mu, components.scale_tril, log_theta), self.log_evidence(features, signs, K)
         )
@@ -150,10 +150,7 @@ class HeadToHead(Family):
         """Parameters from their prior."""
         components = self.base.from_prior(generator, chains, self.J)
         alpha = torch.full((chains, self.J, K), self.alpha, dtype=torch.float64, device=components.mu.device)
-        gamma = torch._standard_gamma(alpha, generator=generator)
-        return Categories(
-            components.mu, components.scale_tril, gamma.clamp_min(torch.finfo(gamma.dtype).tiny).log().log_softmax(-1)
-        )
+        return Categories(components.mu, components.scale_tril, log_dirichlet(generator, alpha))
 
     def log_density(self, phi: Categories) -> Tensor:
         """log p(phi) under the prior: (...,)."""

@@ -85,6 +85,24 @@ class WishartPrior:
         # A number on the host, made once: making a tensor of it in every sweep would be a copy to the device.
         self.prior_log_gamma = float(torch.mvlgamma(torch.tensor(self.nu / 2, dtype=torch.float64), latent))
 
+    def of_each(self, sums: Sums, onto: Tensor | float) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+        """Of each sign by itself: its objects' weights summed, m_n, beta_n, and `onto` plus what it adds to W^-1.
+
+        Weights, for sums (..., F), are 1 unless sums.number says how many objects have them.
+        """
+        L = self.latent
+        n, total, products = sums.values.split([1, L, L * (L + 1) // 2], dim=-1)
+        n = n.squeeze(-1)
+        mean = total / (n.clamp_min(1) if sums.number is None else torch.where(n > 0, n, 1)).unsqueeze(-1)
+        away = sums.centre + mean - self.m0
+        beta = self.beta + n
+        scatter = (
+            onto
+            + (symmetric(products, L) - n[..., None, None] * outer(mean))
+            + (self.beta * n / beta)[..., None, None] * outer(away)
+        )
+        return n, self.m0 + (n / beta).unsqueeze(-1) * away, beta, scatter
+
     def log_density_of_precision(self, scale_tril: Tensor) -> Tensor:
         """log Wishart(Lambda; nu, W), Lambda = (scale_tril scale_tril^T)^-1: (..., L, L) -> (...,)."""
         L, nu = self.latent, self.nu
@@ -108,29 +126,15 @@ class WishartPrior:
 class NormalWishart(WishartPrior, Gaussian):
     """The family; for its hyperparameters see `WishartPrior`."""
 
-    def nothing(self, *shape: int) -> Sums:
-        """The sums of no object at all."""
-        return Sums(self.W.new_zeros(*shape, self.width), self.m0)
-
     def posterior(self, sums: Sums) -> Posterior:
         """Hyperparameters given sums (..., F); a sign without objects keeps the prior's.
 
         If the objects have weights u_n, so that z_n ~ Normal(mu, (u_n Lambda)^-1), the sums are weighted, and
         sums.number is the number of objects: each adds u_n to beta, and 1 to nu.
         """
-        L = self.latent
-        n, total, products = sums.values.split([1, L, L * (L + 1) // 2], dim=-1)
-        n = n.squeeze(-1)
+        n, mean, beta, inverse = self.of_each(sums, self.W_inverse)
         number = n if sums.number is None else sums.number
-        mean = total / (n.clamp_min(1) if sums.number is None else torch.where(n > 0, n, 1)).unsqueeze(-1)
-        away = sums.centre + mean - self.m0
-        beta, nu = self.beta + n, self.nu + number
-        inverse = (
-            self.W_inverse
-            + (symmetric(products, L) - n[..., None, None] * outer(mean))
-            + (self.beta * n / beta)[..., None, None] * outer(away)
-        )
-        return Posterior(number, self.m0 + (n / beta).unsqueeze(-1) * away, beta, nu, lower_factor(inverse))
+        return Posterior(number, mean, beta, self.nu + number, lower_factor(inverse))
 
     def evidence(self, posterior: Posterior) -> Tensor:
         """log p(the percepts of one sign), mu and Lambda integrated out (Murphy 2007, eq. 266): (...,)."""

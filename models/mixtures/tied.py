@@ -26,8 +26,6 @@ from models.mixtures.gaussians import (
     covariance_factor,
     log_diagonal,
     lower_factor,
-    outer,
-    symmetric,
 )
 from models.mixtures.normal_wishart import WishartPrior, drawn_means
 from models.mixtures.wishart import BartlettWishart, drawn_scale_tril
@@ -41,36 +39,16 @@ class TiedPosterior(NamedTuple):
     beta: Tensor  # (..., K)
     nu: Tensor  # (...,)
     inverse_scale: Tensor  # (..., L, L) the lower factor of W_n^-1
-    scatter: Tensor  # (..., K, L, L) what each sign adds to W^-1
 
 
 class Tied(WishartPrior, Gaussian):
     """The family; for its hyperparameters see `WishartPrior`."""
 
-    def nothing(self, *shape: int) -> Sums:
-        """The sums of no object at all."""
-        return Sums(self.W.new_zeros(*shape, self.width), self.m0)
-
     def posterior(self, sums: Sums) -> TiedPosterior:
         """Hyperparameters given sums (..., K, F)."""
-        number, mean, beta, scatter = self._each(sums)
+        number, mean, beta, scatter = self.of_each(sums, 0.0)
         inverse = lower_factor(self.W_inverse + scatter.sum(-3))
-        return TiedPosterior(number, mean, beta, self.nu + number.sum(-1), inverse, scatter)
-
-    def _each(self, sums: Sums) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-        """Of each sign by itself: number, mean, beta, and what it adds to W^-1."""
-        L = self.latent
-        n, total, products = sums.values.split([1, L, L * (L + 1) // 2], dim=-1)
-        n = n.squeeze(-1)
-        mean = total / n.clamp_min(1).unsqueeze(-1)  # from the centre
-        away = sums.centre + mean - self.m0
-        beta = self.beta + n
-        scatter = (
-            symmetric(products, L)
-            - n[..., None, None] * outer(mean)
-            + (self.beta * n / beta)[..., None, None] * outer(away)
-        )
-        return n, self.m0 + (n / beta).unsqueeze(-1) * away, beta, scatter
+        return TiedPosterior(number, mean, beta, self.nu + number.sum(-1), inverse)
 
     def evidence(self, posterior: TiedPosterior) -> Tensor:
         """(..., K), of which only the sum over K has a meaning: log p(the percepts of all signs)."""
@@ -94,10 +72,10 @@ class Tied(WishartPrior, Gaussian):
     def merge_gain(self, features: Features, signs: Tensor, K: int, one: Tensor) -> Tensor:
         """A merger changes the means' part for two signs, and what they add to the scatter."""
         sums = self.sums(features, signs, K)
-        number, _, beta, scatter = self._each(sums)
+        number, _, beta, scatter = self.of_each(sums, 0.0)
         chains = torch.arange(len(signs), device=signs.device)
         pair = Sums(sums.values + sums.values[chains, one].unsqueeze(1), sums.centre)
-        _, _, beta_pair, scatter_pair = self._each(pair)
+        _, _, beta_pair, scatter_pair = self.of_each(pair, 0.0)
         means = self._of_means(beta_pair) - self._of_means(beta) - self._of_means(beta[chains, one]).unsqueeze(1)
         whole = (self.W_inverse + scatter.sum(1)).unsqueeze(1)
         after = whole - scatter - scatter[chains, one].unsqueeze(1) + scatter_pair

@@ -29,18 +29,23 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, NamedTuple, cast
 
 import torch
 from torch import Tensor
 
-from inference.meetings import Encounter, Meetings, Together
+from inference.captured import Chain, kept
+from inference.meetings import Encounter, Meetings, RandomPairs, Together
 from inference.metropolis import answer, draw
 from inference.proposals import Rule, acceptance_rule, joint_logits, proposal_logits
 from inference.recursion import Voice, inner_length, propose
 from inference.splits import split_merge
 from inference.types import Belief, Divider, Info, Player, State
 from models.weights import Weights
+
+# Sweeps on a GPU that save more time than it takes to capture one.
+_WORTH_A_GRAPH = 40
 
 
 @dataclass(frozen=True)
@@ -246,8 +251,11 @@ def play(
         evidence=torch.empty(C, sweeps, **real),
         means=None if means is None else torch.empty(C, sweeps, *means.shape[1:], **real),
     )
+    step: Callable[[State, int], tuple[State, Info]] = partial(sweep, game, players, generators)
+    if by_graph := device.type == "cuda" and sweeps >= _WORTH_A_GRAPH and _alike(game):
+        step = Chain(step, generators)
     for t in progress(range(sweeps)):
-        state, info = sweep(game, players, generators, state, first + t)
+        state, info = step(state, first + t)
         trace.signs[:, t] = state.signs
         if trace.alone is not None:
             trace.alone[:, t] = alone(game, state)
@@ -260,7 +268,12 @@ def play(
         trace.evidence[:, t] = info.evidence
         if trace.means is not None and (means := component_means(state)) is not None:
             trace.means[:, t] = means
-    return state, trace
+    return kept(state) if by_graph else state, trace
+
+
+def _alike(game: Game) -> bool:
+    """Whether every sweep is the same work, whatever is found in it."""
+    return game.recursion != "exact" and not isinstance(game.meetings, RandomPairs)
 
 
 def alone(game: Game, state: State) -> Tensor:

@@ -15,10 +15,14 @@ import warnings
 from collections.abc import Callable, Iterable
 from typing import Any, NamedTuple
 
+import pyro
 import torch
+from pyro.distributions.util import scale_and_mask
 from pyro.infer import TraceMeanField_ELBO
 from torch import Tensor
+from torch.distributions import kl_divergence
 
+from inference.captured import Steps
 from inference.jitter import moved
 from models.agent import Agent
 from models.randomness import global_draws_from
@@ -43,16 +47,35 @@ class NotFiniteError(ArithmeticError):
 class PartsELBO(TraceMeanField_ELBO):
     """The mean-field ELBO that also keeps its reconstruction term: `reconstruction` of the last evaluation.
 
-    That is the log density of all that is observed: of every modality that an object has.
+    That is the log density of all that is observed: of every modality that an object has. The value of the loss is
+    never asked for, which would make a GPU wait for the host at every step: who learns looks at it when an epoch ends.
     """
 
     reconstruction: Tensor
 
-    def _differentiable_loss_particle(self, model_trace: Any, guide_trace: Any) -> tuple[Any, Tensor]:
-        loss, surrogate = super()._differentiable_loss_particle(model_trace, guide_trace)
-        sites = (site for site in model_trace.nodes.values() if site["type"] == "sample" and site["is_observed"])
-        self.reconstruction = sum((site["log_prob_sum"].detach() for site in sites), torch.zeros(()))
-        return loss, surrogate
+    def differentiable_loss(self, model: Any, guide: Any, *args: Any, **kwargs: Any) -> Tensor:
+        """-ELBO, of one draw."""
+        ((model_trace, guide_trace),) = self._get_traces(model, guide, args, kwargs)
+        return self._differentiable_loss_particle(model_trace, guide_trace)[1]
+
+    def _differentiable_loss_particle(self, model_trace: Any, guide_trace: Any) -> tuple[Tensor, Tensor]:
+        observed, kl = [], []
+        for name, site in model_trace.nodes.items():
+            if site["type"] != "sample":
+                continue
+            if site["is_observed"]:
+                observed.append(site["log_prob_sum"])
+                continue
+            q = guide_trace.nodes[name]
+            try:
+                divergence = kl_divergence(q["fn"], site["fn"])
+                kl.append(scale_and_mask(divergence, scale=q["scale"], mask=q["mask"]).sum())
+            except NotImplementedError:  # by the draw that the reconstruction is of
+                kl.append(q["score_parts"].entropy_term.sum() - site["log_prob_sum"])
+        reconstruction = torch.stack(observed).sum()
+        self.reconstruction = reconstruction.detach()
+        loss = torch.stack(kl).sum() - reconstruction
+        return loss.detach(), loss
 
 
 class Learner:
@@ -76,7 +99,12 @@ class Learner:
         self.batch_size = batch_size
         self.jitter = jitter
         parameters = list(agent.parameters())
-        self.optimiser = torch.optim.Adam(parameters, lr=lr, fused=True) if parameters else None
+        on_cuda = x.device.type == "cuda"
+        self.optimiser = torch.optim.Adam(parameters, lr=lr, fused=True, capturable=on_cuda) if parameters else None
+        self._parts = PartsELBO()
+        self._bound = self._parts(agent.model, agent.guide)
+        self._given: tuple[Tensor, Any] | None = None  # signs and components, where every step finds them
+        self._steps = Steps(self._step, generator) if on_cuda else None
 
     def learn(
         self,
@@ -94,48 +122,65 @@ class Learner:
         """
         if self.optimiser is None:
             return
-        N = len(self.x)
         if signs is None or components is None:
-            signs = torch.zeros(N, dtype=torch.int64, device=self.x.device)
+            signs = torch.zeros(len(self.x), dtype=torch.int64, device=self.x.device)
             components = self.agent.mixture.standard(self.x.device)
+        self._hold(signs, components)
         for epoch in progress(range(done + 1, epochs + 1)):
-            each(epoch, self._epoch(epoch, signs, components))
+            each(epoch, self._epoch(epoch))
 
-    def _epoch(self, epoch: int, signs: Tensor, components: Any) -> Loss:
-        assert self.optimiser is not None
+    def _hold(self, signs: Tensor, components: Any) -> None:
+        """Keep signs and components at the place where a captured step looks for them."""
+        new = (signs, *components)
+        old = () if self._given is None else (self._given[0], *self._given[1])
+        if [part.shape for part in new] == [part.shape for part in old]:
+            for here, there in zip(old, new, strict=True):
+                here.copy_(there)
+            return
+        self._given = signs.clone(), type(components)(*(part.clone() for part in components))
+        if self._steps is not None:
+            self._steps.forget()
+
+    def _step(self, index: Tensor) -> Tensor:
+        """Learn from the objects in `index` (B,); loss and reconstruction, (2,), of the whole data set."""
+        assert self.optimiser is not None and self._given is not None
         N = len(self.x)
-        parts = PartsELBO()
-        # The loss module asks for every parameter of model and guide by walking them: once an epoch, not a step.
-        bound = parts(self.agent.model, self.agent.guide)
+        signs, components = self._given
+        x = moved(self.x[index], self.agent.shapes, self.generator, self.jitter)
+        loss = self._bound(x, objects=N, index=index, signs=signs, components=components) / N
+        self.optimiser.zero_grad()
+        loss.backward()
+        self.optimiser.step()
+        return torch.stack([loss.detach(), self._parts.reconstruction / N])
+
+    def _epoch(self, epoch: int) -> Loss:
+        N = len(self.x)
         order = torch.randperm(N, generator=self.generator, device=self.generator.device)
-        steps: list[Tensor] = []
-        with global_draws_from(self.generator), warnings.catch_warnings():
-            # Of a NaN Pyro warns, or a distribution refuses it; both mean one thing here, and it is said once.
-            warnings.filterwarnings("ignore", "Encountered NaN", UserWarning)
-            for index in order.split(self.batch_size):
-                x = moved(self.x[index], self.agent.shapes, self.generator, self.jitter)
+        step = self._step if self._steps is None else self._steps
+        told: list[Tensor] = []
+        with global_draws_from(self.generator):
+            first, *others = order.split(self.batch_size)
+            with warnings.catch_warnings():
+                # Of a NaN Pyro warns, or a distribution refuses it; both mean one thing here, and it is said once.
+                warnings.filterwarnings("ignore", "Encountered NaN", UserWarning)
                 try:
-                    loss = bound(x, objects=N, index=index, signs=signs, components=components) / N
+                    told.append(self._step(first))
                 except ValueError as error:
-                    if self.agent.is_finite(x):
+                    if self.agent.is_finite(self.x[first]):
                         raise
-                    raise _not_finite(epoch, steps) from error
-                self.optimiser.zero_grad()
-                loss.backward()
-                self.optimiser.step()
-                # Of the whole data set, so a batch counts by its share of the objects.
-                steps.append(torch.stack([loss.detach(), parts.reconstruction / N]) * len(index) / N)
-        told = torch.stack(steps)
-        if not told.isfinite().all():
-            raise _not_finite(epoch, steps)
-        loss_sum, reconstruction = told.sum(0).tolist()
-        return Loss(reconstruction=reconstruction, kl=loss_sum + reconstruction)
-
-
-def _not_finite(epoch: int, steps: list[Tensor]) -> NotFiniteError:
-    """Names the first batch whose loss was not finite: one of `steps`, or the one after them."""
-    batch = 1 + next((n for n, step in enumerate(steps) if not step.isfinite().all()), len(steps))
-    return NotFiniteError(f"the loss was not finite in epoch {epoch}, batch {batch}")
+                    raise NotFiniteError(f"the loss was not finite in epoch {epoch}, batch 1") from error
+            # What Pyro and the distributions check is the same for every batch, and a GPU would wait for each check.
+            with pyro.validation_enabled(False):
+                told.extend(step(index) for index in others)
+        found = torch.stack(told)
+        good = found.isfinite().all(1)
+        if not good.all():
+            batch = 1 + int((~good).nonzero()[0])
+            raise NotFiniteError(f"the loss was not finite in epoch {epoch}, batch {batch}")
+        # A batch counts by its share of the objects.
+        sizes = torch.tensor([len(index) for index in (first, *others)], dtype=found.dtype, device=found.device)
+        loss, reconstruction = (sizes @ found / N).tolist()
+        return Loss(reconstruction=reconstruction, kl=loss + reconstruction)
 
 
 @torch.no_grad()

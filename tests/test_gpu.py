@@ -74,3 +74,99 @@ def test_a_sweep_waits_for_nothing(name, weights):
         play(game, players, generators, state, 5)
     finally:
         torch.cuda.set_sync_debug_mode("default")
+
+
+@pytest.mark.parametrize("weights", [None, Sticks(1.0)])
+@pytest.mark.parametrize("name", MIXTURES)
+@pytest.mark.parametrize("mode", ["com", "gibbs", "no-com"])
+def test_sweeps_by_a_graph_are_the_sweeps(mode, name, weights):
+    from inference.game import _WORTH_A_GRAPH, Game, init, play, sweep
+
+    z = torch.randint(0, 5, (2, 200, 3), device="cuda").double()
+    players = [Percepts(own, find(MIXTURES[name])(3, device="cuda")) for own in z]
+    game = Game(torch.zeros(4, dtype=torch.float64, device="cuda").log_softmax(0), mode=mode, weights=weights)
+    signs = torch.randint(4, (2, 2, 200), device="cuda")
+    found = []
+    for by_graph in (True, False):
+        generators = [stream(0, who, "cuda") for who in "AB"]
+        state = init(players, generators, signs, 4)
+        if by_graph:
+            found.append(play(game, players, generators, state, _WORTH_A_GRAPH)[1].signs)
+        else:
+            each = []
+            for number in range(_WORTH_A_GRAPH):
+                state, _ = sweep(game, players, generators, state, number)
+                each.append(state.signs)
+            found.append(torch.stack(each, dim=1).short())
+        # The streams are where they would have been.
+        found.append(torch.rand(3, generator=generators[1], device="cuda"))
+    assert torch.equal(found[0], found[2]) and torch.equal(found[1], found[3])
+
+
+def _learner(likelihood, guide="diagonal"):
+    from inference.svi import Learner
+    from models.agent import Agent
+
+    shape, x = (1, 8, 8), torch.rand(100, 1, 8, 8, generator=stream(0, "x")).cuda()
+    if likelihood in ("identity", "multinomial"):
+        shape, x = (12,), torch.randint(1, 5, (100, 12), generator=stream(0, "x")).float().cuda()
+    latent = 12 if likelihood == "identity" else 3
+    agent = Agent(
+        shape, signs=4, latent=latent, likelihood=likelihood, guide=guide, generator=stream(0, "init", "cuda"),
+        device="cuda",
+    )  # fmt: skip
+    jitter = 1.0 if len(shape) == 3 else 0.0
+    return Learner(agent, x, stream(0, "learn", "cuda"), batch_size=16, lr=1e-3, jitter=jitter)
+
+
+@pytest.mark.parametrize("guide", ["diagonal", "full"])
+@pytest.mark.parametrize(
+    "likelihood", ["bernoulli", "continuous-bernoulli", "gaussian", "gaussian-fixed", "multinomial"]
+)
+def test_steps_by_a_graph_are_the_steps(likelihood, guide):
+    """Also after the signs have changed, and with another number of components than before."""
+    signs = torch.randint(4, (2, 100), generator=stream(0, "signs")).cuda()
+    found = []
+    for by_graph in (True, False):
+        one = _learner(likelihood, guide)
+        one._steps.possible = by_graph
+        losses = []
+        one.learn(2, each=lambda _, loss, losses=losses: losses.append(loss))
+        phi = one.agent.mixture.from_prior(stream(0, "phi", "cuda"), 1, 4)
+        for own in signs:
+            given = type(phi)(*(part[0] for part in phi))
+            one.learn(2, own, given, each=lambda _, loss, losses=losses: losses.append(loss))
+        assert one._steps.possible == by_graph  # it could be captured
+        found.append((losses, [parameter.detach() for parameter in one.agent.parameters()]))
+    assert found[0][0] == found[1][0]
+    assert all(torch.equal(a, b) for a, b in zip(found[0][1], found[1][1], strict=True))
+
+
+def test_a_step_waits_for_nothing():
+    one = _learner("bernoulli")
+    one.learn(2)
+    index = torch.arange(16, device="cuda")
+    torch.cuda.set_sync_debug_mode("error")
+    try:
+        one._steps(index)
+        one._steps.possible = False
+        import pyro
+
+        with pyro.validation_enabled(False):
+            one._steps(index)
+    finally:
+        torch.cuda.set_sync_debug_mode("default")
+
+
+def test_both_devices_learn_alike():
+    """Other random numbers, the same bound: losses of a few epochs differ by what chance does."""
+    from inference.svi import Learner
+    from models.agent import Agent
+
+    losses = {}
+    for device in ("cpu", "cuda"):
+        x = torch.rand(1000, 1, 8, 8, generator=stream(0, "x")).round().to(device)
+        agent = Agent((1, 8, 8), signs=4, latent=3, generator=stream(0, "init"), device=device)
+        one = Learner(agent, x, stream(0, "learn", device), batch_size=50, lr=1e-3)
+        one.learn(20, each=lambda _, loss, device=device: losses.__setitem__(device, loss.total))
+    assert losses["cuda"] == pytest.approx(losses["cpu"], rel=0.01)

@@ -1,0 +1,96 @@
+"""What is done by a graph is what would be done without one: here with a graph that runs its work again."""
+
+import pytest
+import torch
+
+from inference import captured
+from inference.captured import Chain, Steps, kept, tensors
+from inference.game import Game, init, sweep
+from models.mixtures import NormalWishart
+from models.percepts import Percepts
+from models.randomness import stream
+from models.weights import Sticks
+
+
+@pytest.fixture
+def replays(monkeypatch):
+    """A graph as CUDA's: nothing is done when it is captured, and each replay writes to the same places."""
+    count = []
+
+    def capture(work, generators):
+        # CUDA would only write down what is done: so what this run of it has moved is put back.
+        draws = [generator.get_state() for generator in generators]
+        places = [place for cell in work.__closure__ for place in tensors(cell.cell_contents)]
+        there = [place.clone() for place in places]
+        result = kept(work())
+        for generator, state in zip(generators, draws, strict=True):
+            generator.set_state(state)
+        for place, tensor in zip(places, there, strict=True):
+            place.copy_(tensor)
+
+        def replay():
+            count.append(1)
+            for place, tensor in zip(tensors(result), tensors(work()), strict=True):
+                place.copy_(tensor)
+
+        return replay, result
+
+    monkeypatch.setattr(captured, "captured", capture)
+    return count
+
+
+@pytest.mark.parametrize("weights", [None, Sticks(1.0)])
+@pytest.mark.parametrize("mode", ["com", "all", "no-com", "gibbs"])
+def test_a_chain_goes_the_same_way(mode, weights, replays):
+    z = torch.randn(2, 60, 2, dtype=torch.float64, generator=stream(0, "z"))
+    players = [Percepts(own, NormalWishart(2)) for own in z]
+    game = Game(torch.zeros(3, dtype=torch.float64).log_softmax(0), mode=mode, weights=weights)
+    signs = torch.randint(3, (2, 2, 60), generator=stream(0, "signs"))
+    found = []
+    for chain in (True, False):
+        generators = [stream(0, who) for who in "AB"]
+        state = init(players, generators, signs, 3)
+
+        def step(state, number, generators=generators):
+            return sweep(game, players, generators, state, number)
+
+        go = Chain(step, generators) if chain else step
+        seen = []
+        for number in range(8):
+            state, info = go(state, number)
+            seen.append((state.signs.clone(), info.log_joint.clone(), info.accepted.clone()))
+        found.append([torch.stack(parts) for parts in zip(*seen, strict=True)])
+    assert all(torch.equal(a, b) for a, b in zip(*found, strict=True))
+    assert len(replays) == 8 - captured._FIRST
+
+
+def test_steps_see_each_index_and_keep_their_results(replays):
+    seen = []
+
+    def step(index):
+        seen.append(index.tolist())
+        return index.sum().float()
+
+    steps = Steps(step, stream(0, "x"))
+    rows = [torch.tensor([n, n + 1]) for n in range(6)]
+    told = [steps(row) for row in rows]
+    assert [float(one) for one in told] == [1, 3, 5, 7, 9, 11]
+    assert len(replays) == 6 - captured._FIRST
+    assert float(steps(torch.tensor([7]))) == 7 and len(replays) == 6 - captured._FIRST  # another size: by itself
+    assert float(steps(rows[0])) == 1
+    steps.forget()
+    replays.clear()
+    assert float(steps(torch.tensor([1, 2, 3]))) == 6 and not replays
+
+
+def test_what_cannot_be_captured_is_done_step_by_step(monkeypatch):
+    tries = []
+
+    def capture(work, generators):
+        tries.append(1)
+        raise RuntimeError("operation not permitted when stream is capturing")
+
+    monkeypatch.setattr(captured, "captured", capture)
+    steps = Steps(lambda index: index.sum(), stream(0, "x"))
+    assert [int(steps(torch.tensor([n, 1]))) for n in range(8)] == list(range(1, 9))
+    assert len(tries) == 1 and not steps.possible

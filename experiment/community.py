@@ -177,7 +177,13 @@ def schedule_of(config: Config) -> Schedule:
         jitter=config.jitter,
         keep_means=config.keep in ("all", "components"),
         percept=config.percept,
+        graphs=_captured(config),
     )
+
+
+def _captured(config: Config) -> bool:
+    """Whether work on a GPU may be captured: what parts of the user's own ask of it is unknown."""
+    return config.cuda_graphs and not any(is_plugin(getattr(config, name)) for name in FAMILIES)
 
 
 def game_of(config: Config, device: torch.device, edges: Edges | None = None) -> Game:
@@ -200,6 +206,7 @@ def game_of(config: Config, device: torch.device, edges: Edges | None = None) ->
         config.recursion,
         config.inner_start,
         sign_weights(config.weights),
+        graphs=all(_captured(own) for _, own in individuals.each(config)),
     )
 
 

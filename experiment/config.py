@@ -37,7 +37,7 @@ Own = tuple[tuple[str, tuple[tuple[str, Any], ...]], ...]
 MODE_ALIASES = {"-1": "com", "0": "no-com", "1": "all"}
 
 # Keys that may change while a run remains the same run.
-MOVABLE = ("data", "data-root", "download", "device", "checkpoint-minutes", "tensorboard")
+MOVABLE = ("data", "data-root", "download", "device", "cuda-graphs", "checkpoint-minutes", "tensorboard")
 
 # No whole number is larger, if nothing smaller is said: beyond it lie mistypings and the limits of int64.
 _MOST = 10**9
@@ -337,6 +337,13 @@ class Config:
     lr: float = _setting(1e-3, "float", "step size of Adam", group="learning", above=0)
     seed: int = _setting(0, "int", "the one seed of all random streams", group="running", least=0, most=2**63 - 1)
     device: str = _setting("auto", "text", "auto, cpu, cuda or cuda:N", group="running")
+    cuda_graphs: bool = _setting(
+        True,
+        "bool",
+        "on a CUDA device, replay a step of learning and a sweep as one graph of kernels each (parts of your own are "
+        "never captured)",
+        group="running",
+    )
     checkpoint_minutes: float = _setting(
         10.0,
         "float",

@@ -18,16 +18,26 @@ from torch import Tensor
 _FIRST = 3
 
 
+class CannotCaptureError(RuntimeError):
+    """Something asks for a value, or for memory in a way that a graph does not allow."""
+
+
 def captured(work: Callable[[], Any], generators: Sequence[torch.Generator]) -> tuple[Callable[[], None], Any]:
     """`work` as a graph: what replays it, and the place where each replay leaves the result.
 
-    It is not done yet when this returns. RuntimeError if it cannot be captured.
+    It is not done yet when this returns. CannotCaptureError if it cannot be; random streams are then out of order.
     """
     graph = torch.cuda.CUDAGraph()
     for generator in generators:
         graph.register_generator_state(generator)
-    with torch.cuda.graph(graph):
-        result = work()
+    try:
+        with torch.cuda.graph(graph):
+            result = work()
+    except RuntimeError as error:
+        reason = " ".join(str(error).split())[:200]
+        raise CannotCaptureError(
+            f"work for the GPU cannot be captured ({reason}); --no-cuda-graphs does without"
+        ) from error
     return graph.replay, result
 
 
@@ -39,13 +49,12 @@ class Steps:
             lie at the same place each time, until `forget` is called.
         generator: what step draws from, beside torch's global one.
 
-    An index of another size is stepped from kernel by kernel. A step that cannot be captured ends all trying.
+    An index of another size is stepped from kernel by kernel.
     """
 
     def __init__(self, step: Callable[[Tensor], Tensor], generator: torch.Generator) -> None:
         self._step = step
         self._generator = generator
-        self.possible = True
         self.forget()
 
     def forget(self) -> None:
@@ -58,22 +67,17 @@ class Steps:
         """One step."""
         if self._index is None:
             self._index = index.clone()
-        if not self.possible or index.shape != self._index.shape:
+        if index.shape != self._index.shape:
             return self._step(index)
         self._index.copy_(index)
-        if self._replay is None and (self._made < _FIRST or not self._capture(self._index)):
+        if self._made < _FIRST:
             self._made += 1
             return self._step(self._index)
-        assert self._replay is not None
+        if self._replay is None:
+            here = self._index
+            self._replay, self._told = captured(lambda: self._step(here), [self._generator])
         self._replay()
         return self._told.clone()
-
-    def _capture(self, index: Tensor) -> bool:
-        try:
-            self._replay, self._told = captured(lambda: self._step(index), [self._generator])
-        except RuntimeError:  # parts of the user's own may ask for a value
-            self.possible = False
-        return self.possible
 
 
 class Chain:

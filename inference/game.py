@@ -55,6 +55,7 @@ class Game:
     weights: the prior of pi, where it is not: each agent draws its own given its signs, all one where signs are
     shared. split_merge: steps of `inference.splits` that each agent proposes in a sweep; more than 0 only where one
     sign is shared (ValueError otherwise).
+    graphs: many sweeps on a CUDA device are captured and replayed (`inference.captured`).
     meetings: who meets whom. recursion, inner_start: how three or more in an encounter make a proposal.
     """
 
@@ -67,6 +68,7 @@ class Game:
     recursion: str = "os"
     inner_start: str = "listener"
     weights: Weights | None = None
+    graphs: bool = True
 
     def __post_init__(self) -> None:
         if self.split_merge and not shares(self):
@@ -252,7 +254,7 @@ def play(
         means=None if means is None else torch.empty(C, sweeps, *means.shape[1:], **real),
     )
     step: Callable[[State, int], tuple[State, Info]] = partial(sweep, game, players, generators)
-    if by_graph := device.type == "cuda" and sweeps >= _WORTH_A_GRAPH and _alike(game):
+    if by_graph := game.graphs and device.type == "cuda" and sweeps >= _WORTH_A_GRAPH and _alike(game):
         step = Chain(step, generators)
     for t in progress(range(sweeps)):
         state, info = step(state, first + t)

@@ -58,6 +58,7 @@ class Schedule:
     lr: float
     jitter: float = 0.0
     keep_means: bool = True  # in the traces
+    graphs: bool = True  # steps of learning are captured, on a CUDA device (`inference.captured`)
     percept: str = "draw"  # or "mean": the game's target is then that of the means, whatever the guide's spread
 
     def sweeps_between(self) -> int:
@@ -119,7 +120,13 @@ class RoundError(ArithmeticError):
 def member(name: str, agent: Agent, x: Tensor, streams: dict[str, torch.Generator], schedule: Schedule) -> Member:
     """An agent made ready to learn from its observations x (N, *shape)."""
     learner = Learner(
-        agent, x, streams["learn"], batch_size=schedule.batch_size, lr=schedule.lr, jitter=schedule.jitter
+        agent,
+        x,
+        streams["learn"],
+        batch_size=schedule.batch_size,
+        lr=schedule.lr,
+        jitter=schedule.jitter,
+        graphs=schedule.graphs,
     )
     return Member(name, agent, x, learner, streams, schedule.percept)
 

@@ -88,10 +88,19 @@ class Learner:
         batch_size: objects a step; the last batch of an epoch may be smaller.
         lr: Adam's step size.
         jitter: strength of the random movements of images while learning (`inference.jitter`); 0 for vectors.
+        graphs: on a CUDA device, steps are captured and replayed (`inference.captured`).
     """
 
     def __init__(
-        self, agent: Agent, x: Tensor, generator: torch.Generator, *, batch_size: int, lr: float, jitter: float = 0.0
+        self,
+        agent: Agent,
+        x: Tensor,
+        generator: torch.Generator,
+        *,
+        batch_size: int,
+        lr: float,
+        jitter: float = 0.0,
+        graphs: bool = True,
     ) -> None:
         self.agent = agent
         self.x = x
@@ -104,7 +113,7 @@ class Learner:
         self._parts = PartsELBO()
         self._bound = self._parts(agent.model, agent.guide)
         self._given: tuple[Tensor, Any] | None = None  # signs and components, where every step finds them
-        self._steps = Steps(self._step, generator) if on_cuda else None
+        self._steps = Steps(self._step, generator) if on_cuda and graphs else None
 
     def learn(
         self,
@@ -131,6 +140,7 @@ class Learner:
 
     def _hold(self, signs: Tensor, components: Any) -> None:
         """Keep signs and components at the place where a captured step looks for them."""
+        components = self.agent.mixture.ready(components)
         new = (signs, *components)
         old = () if self._given is None else (self._given[0], *self._given[1])
         if [part.shape for part in new] == [part.shape for part in old]:

@@ -117,9 +117,16 @@ class Family(ABC):
         """log p(w | phi), (K,): log pi, where signs are the parents of percepts."""
         return log_pi
 
+    def ready(self, phi: Any) -> Any:
+        """phi (K, ...) as `percept` would take it best, many times: a tuple of tensors."""
+        return phi
+
     @abstractmethod
     def percept(self, phi: Any, signs: Tensor) -> Any:
-        """p(z | w, phi) of objects with signs (B,), as a Pyro distribution of batch shape (B,); phi (K, ...)."""
+        """p(z | w, phi) of objects with signs (B,), as a Pyro distribution of batch shape (B,).
+
+        phi (K, ...), or what `ready` makes of it.
+        """
 
     @abstractmethod
     def standard(self, device: torch.device) -> Any:

@@ -27,6 +27,14 @@ class Components(NamedTuple):
     scale_tril: Tensor  # (..., K, L, L) lower triangular, of the covariance: Lambda = (scale_tril scale_tril^T)^-1
 
 
+class Ready(NamedTuple):
+    """Components with their precisions."""
+
+    mu: Tensor
+    scale_tril: Tensor
+    precision: Tensor  # (..., K, L, L) Lambda
+
+
 class Gaussian(Conjugate):
     """A conjugate family of Gaussian components."""
 
@@ -56,11 +64,15 @@ class Gaussian(Conjugate):
         spread = self.expected(whole).scale_tril.expand(-1, 2, -1, -1)
         return Components((features.centre + features.values[:, 1 : 1 + self.latent])[seeds], spread)
 
-    def percept(self, phi: Components, signs: Tensor) -> Any:
+    def ready(self, phi: Components | Ready) -> Ready:
+        """With precisions, which the KL asks for: inverted once for each sign, not for each object of each batch."""
+        return phi if isinstance(phi, Ready) else Ready(*phi, torch.cholesky_inverse(phi.scale_tril))
+
+    def percept(self, phi: Components | Ready, signs: Tensor) -> Any:
         """Normal(mu_w, Lambda_w^-1)."""
-        prior = dist.MultivariateNormal(phi.mu[signs], scale_tril=phi.scale_tril[signs])
-        # The KL asks for it: inverted once for each sign, not for each object.
-        prior.precision_matrix = torch.cholesky_inverse(phi.scale_tril)[signs]
+        mu, scale_tril, precision = self.ready(phi)
+        prior = dist.MultivariateNormal(mu[signs], scale_tril=scale_tril[signs])
+        prior.precision_matrix = precision[signs]
         return prior
 
     def standard(self, device: torch.device) -> Components:

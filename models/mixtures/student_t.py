@@ -23,7 +23,7 @@ import torch
 from torch import Tensor
 
 from models.mixtures.family import Drawn, Features, Sums, one_hot
-from models.mixtures.gaussians import LOG_2PI, Components, log_diagonal, log_table
+from models.mixtures.gaussians import LOG_2PI, Components, Ready, log_diagonal, log_table
 from models.mixtures.normal_wishart import NormalWishart
 
 # Turns of q(u) and q(mu, Lambda): the bound holds after any number of them.
@@ -120,7 +120,7 @@ class StudentT(NormalWishart):
 
     # -- for the Pyro model and the pictures -----------------------------------------------------------
 
-    def percept(self, phi: Components, signs: Tensor) -> Any:
+    def percept(self, phi: Components | Ready, signs: Tensor) -> Any:
         """Student-t, u integrated out. Its divergence from q(z | x) is estimated by draws."""
         return dist.MultivariateStudentT(
             phi.mu.new_tensor(self.freedom), phi.mu[signs], scale_tril=phi.scale_tril[signs]

@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from inference import captured
-from inference.captured import Chain, Steps, kept, tensors
+from inference.captured import CannotCaptureError, Chain, Steps, kept, tensors
 from inference.game import Game, init, sweep
 from models.mixtures import NormalWishart
 from models.percepts import Percepts
@@ -83,14 +83,14 @@ def test_steps_see_each_index_and_keep_their_results(replays):
     assert float(steps(torch.tensor([1, 2, 3]))) == 6 and not replays
 
 
-def test_what_cannot_be_captured_is_done_step_by_step(monkeypatch):
-    tries = []
+def test_what_cannot_be_captured_says_what_to_do(monkeypatch):
+    class Graph:
+        def register_generator_state(self, generator): ...
 
-    def capture(work, generators):
-        tries.append(1)
-        raise RuntimeError("operation not permitted when stream is capturing")
+    def graph(_):
+        raise RuntimeError("operation not permitted\n when stream is capturing")
 
-    monkeypatch.setattr(captured, "captured", capture)
-    steps = Steps(lambda index: index.sum(), stream(0, "x"))
-    assert [int(steps(torch.tensor([n, 1]))) for n in range(8)] == list(range(1, 9))
-    assert len(tries) == 1 and not steps.possible
+    monkeypatch.setattr(torch.cuda, "CUDAGraph", Graph)
+    monkeypatch.setattr(torch.cuda, "graph", graph)
+    with pytest.raises(CannotCaptureError, match=r"not permitted when stream is capturing\); --no-cuda-graphs"):
+        captured.captured(lambda: None, [])

@@ -45,6 +45,7 @@ from experiment.results import host_trace, perceived, summarise, sweep_rows
 from experiment.scalars import Scalars, check_tensorboard, scalars_of
 from experiment.show import Printer
 from experiment.store import RunFolder
+from inference.captured import CannotCaptureError
 from inference.game import Game
 from inference.meetings import Graph
 from inference.rounds import Member, Played, Progress, RoundError, run_rounds
@@ -184,7 +185,7 @@ class _Run:
         try:
             for played in run_rounds(self.game, schedule_of(self.config), self.members, self.state, self):
                 self._keep(played)
-        except RoundError as error:
+        except (RoundError, CannotCaptureError) as error:
             raise RunError(f"{error} (run folder: {self.folder.path})") from error
         self._draw()
         summary = self.folder.read_json(store.SUMMARY)

@@ -8,7 +8,9 @@ find what it reads and writes at the same place every time.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+import warnings
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from typing import Any
 
 import torch
@@ -16,6 +18,19 @@ from torch import Tensor
 
 # Calls that are made one kernel at a time before one is captured: libraries choose their algorithms there.
 _FIRST = 3
+
+
+@contextmanager
+def waits_refused() -> Iterator[None]:
+    """Inside, CUDA raises a RuntimeError where the host would wait for it."""
+    before = torch.cuda.get_sync_debug_mode()
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", "Synchronization debug mode", UserWarning)
+        torch.cuda.set_sync_debug_mode("error")
+    try:
+        yield
+    finally:
+        torch.cuda.set_sync_debug_mode(before)
 
 
 class CannotCaptureError(RuntimeError):
@@ -49,12 +64,14 @@ class Steps:
             lie at the same place each time, until `forget` is called.
         generator: what step draws from, beside torch's global one.
 
-    An index of another size is stepped from kernel by kernel.
+    An index of another size is stepped from kernel by kernel; so is every one, if a step is found to wait for the
+    device (`possible` is False then), as some of Pyro's and torch's distributions do.
     """
 
     def __init__(self, step: Callable[[Tensor], Tensor], generator: torch.Generator) -> None:
         self._step = step
         self._generator = generator
+        self.possible = True
         self.forget()
 
     def forget(self) -> None:
@@ -67,17 +84,26 @@ class Steps:
         """One step."""
         if self._index is None:
             self._index = index.clone()
-        if index.shape != self._index.shape:
+        if not self.possible or index.shape != self._index.shape:
             return self._step(index)
         self._index.copy_(index)
         if self._made < _FIRST:
             self._made += 1
-            return self._step(self._index)
+            return self._step(self._index) if self._made < _FIRST else self._rehearse(self._index)
         if self._replay is None:
             here = self._index
             self._replay, self._told = captured(lambda: self._step(here), [self._generator])
         self._replay()
         return self._told.clone()
+
+    def _rehearse(self, index: Tensor) -> Tensor:
+        """One step, with a look whether it can be captured: one that fails while it is leaves nothing in order."""
+        try:
+            with waits_refused():
+                return self._step(index)
+        except RuntimeError:  # if it is another one, it will be raised again
+            self.possible = False
+            return self._step(index)
 
 
 class Chain:

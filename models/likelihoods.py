@@ -114,7 +114,8 @@ class FixedGaussian(Likelihood):
         super().__init__()
         if not (noise > 0 and math.isfinite(noise)):
             raise ValueError(f"the noise must be positive and finite; it is {noise}")
-        self.noise = noise
+        self.noise: Tensor  # where the output is, so that no step has to bring it there; a setting, not learned
+        self.register_buffer("noise", torch.tensor(noise), persistent=False)
 
     def forward(self, output: Tensor) -> dist.TorchDistribution:
         return dist.Normal(output, self.noise).to_event(output.dim() - 1)

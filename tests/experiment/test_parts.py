@@ -291,7 +291,7 @@ def test_every_variant_plays_and_is_loaded_again(changes: dict[str, str], tmp_pa
     assert np.isfinite(run.scores["agents"]["B"]["elbo"]) and run.latents("B").shape == (60, 2)
     assert run.recall(0, draws=2)["A"].draws.shape == (2, 1, 8, 8)
     if "noise" in changes:
-        assert run._trained.agents["A"].likelihood.noise == 0.37
+        assert run._trained.agents["A"].likelihood.noise == pytest.approx(0.37)
 
 
 def test_the_parts_of_the_defaults_are_those_of_the_registry() -> None:

@@ -1,5 +1,7 @@
 """What is done by a graph is what would be done without one: here with a graph that runs its work again."""
 
+from contextlib import contextmanager, nullcontext
+
 import pytest
 import torch
 
@@ -36,6 +38,7 @@ def replays(monkeypatch):
         return replay, result
 
     monkeypatch.setattr(captured, "captured", capture)
+    monkeypatch.setattr(captured, "waits_refused", nullcontext)
     return count
 
 
@@ -81,6 +84,21 @@ def test_steps_see_each_index_and_keep_their_results(replays):
     steps.forget()
     replays.clear()
     assert float(steps(torch.tensor([1, 2, 3]))) == 6 and not replays
+
+
+def test_a_step_that_waits_is_never_captured(replays, monkeypatch):
+    refused = []
+
+    @contextmanager
+    def refusing():
+        refused.append(1)
+        yield
+        raise RuntimeError("called a synchronizing CUDA operation")
+
+    monkeypatch.setattr(captured, "waits_refused", refusing)
+    steps = Steps(lambda index: index.sum(), stream(0, "x"))
+    assert [int(steps(torch.tensor([n, 1]))) for n in range(8)] == list(range(1, 9))
+    assert len(refused) == 1 and not steps.possible and not replays
 
 
 def test_what_cannot_be_captured_says_what_to_do(monkeypatch):

@@ -100,6 +100,9 @@ def draw(path: Path, curves: list[tuple[str, dict[str, list[Point]]]]) -> None:
                     axes.plot(ends, y[-1] * ends / x[-1], ":", color=GREY, label="linear")
             axes.set_xscale("log")
             axes.set_yscale("log")
+            if name != "N":  # fewer than three decades: powers of ten would be too few marks
+                axes.set_xticks(SIZES[name], [str(size) for size in SIZES[name]], fontsize=8)
+                axes.set_xticks([], minor=True)
             axes.set_xlabel(MEANING[name])
             axes.legend(fontsize=7, loc="upper left")
         panels[0].set_ylabel("seconds a sweep")
@@ -135,7 +138,8 @@ def main() -> None:
 
 def label_of(where: dict[str, Any]) -> str:
     """The device, and of a processor the threads."""
-    return f"{where['threads']} CPU threads" if where["device"] == "cpu" else str(where["device"])
+    threads = f"CPU, {where['threads']} thread{'s' if where['threads'] > 1 else ''}"
+    return threads if where["device"] == "cpu" else str(where["device"])
 
 
 if __name__ == "__main__":

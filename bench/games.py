@@ -1,0 +1,56 @@
+"""Games to measure: agents that perceive synthetic classes, each by itself, and begin at the true names."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from inference.game import Game, init, sweep
+from inference.meetings import Graph, Meetings, Together
+from inference.types import State
+from models.mixtures import NormalWishart
+from models.percepts import Percepts
+from models.randomness import stream
+
+
+@dataclass
+class Setting:
+    """A game with its players, ready for a sweep."""
+
+    game: Game
+    players: list[Percepts]
+    generators: list[torch.Generator]
+    state: State
+
+    def sweep(self, number: int = 0) -> None:
+        """Sweep `number`, and keep where it ended."""
+        self.state, _ = sweep(self.game, self.players, self.generators, self.state, number)
+
+
+def ring(M: int, synchronous: bool = False) -> Graph:
+    """Each agent and the next."""
+    pairs = {(min(m, (m + 1) % M), max(m, (m + 1) % M)) for m in range(M)}
+    return Graph(tuple(sorted(pairs)), synchronous)
+
+
+def setting(
+    N: int, K: int, L: int, C: int = 1, M: int = 2, meetings: Meetings | None = None, device: str = "cpu"
+) -> Setting:
+    """N objects of K classes that M agents perceive in L dimensions, and C chains with K signs."""
+    classes = torch.randint(K, (N,), generator=stream(0, "objects", device), device=device)
+    players = [Percepts(seen(classes, K, L, m), NormalWishart(L, device=device)) for m in range(M)]
+    generators = [stream(0, f"play/{m}", device) for m in range(M)]
+    log_prior = torch.zeros(K, dtype=torch.float64, device=device).log_softmax(0)
+    game = Game(log_prior, meetings=Together() if meetings is None else meetings)
+    return Setting(game, players, generators, init(players, generators, classes.expand(C, M, N).clone(), K))
+
+
+def seen(classes: Tensor, K: int, L: int, m: int) -> Tensor:
+    """Agent m's percepts (N, L) of objects of `classes`: K centres of its own, 3 apart or so, and unit noise."""
+    generator = stream(0, f"percepts/{m}", classes.device)
+    real: dict[str, Any] = {"generator": generator, "dtype": torch.float64, "device": classes.device}
+    centres = 3 * torch.randn(K, L, **real)
+    return centres[classes] + torch.randn(len(classes), L, **real)

@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import torch
 from torch import Tensor
 
+from inference.captured import Chain
 from inference.game import Game, init, sweep
 from inference.meetings import Graph, Meetings, Together
-from inference.types import State
+from inference.types import Info, State
 from models.mixtures import NormalWishart
 from models.percepts import Percepts
 from models.randomness import stream
@@ -24,10 +27,11 @@ class Setting:
     players: list[Percepts]
     generators: list[torch.Generator]
     state: State
+    step: Callable[[State, int], tuple[State, Info]]
 
     def sweep(self, number: int = 0) -> None:
         """Sweep `number`, and keep where it ended."""
-        self.state, _ = sweep(self.game, self.players, self.generators, self.state, number)
+        self.state, _ = self.step(self.state, number)
 
 
 def ring(M: int, synchronous: bool = False) -> Graph:
@@ -37,15 +41,27 @@ def ring(M: int, synchronous: bool = False) -> Graph:
 
 
 def setting(
-    N: int, K: int, L: int, C: int = 1, M: int = 2, meetings: Meetings | None = None, device: str = "cpu"
+    N: int,
+    K: int,
+    L: int,
+    C: int = 1,
+    M: int = 2,
+    meetings: Meetings | None = None,
+    device: str = "cpu",
+    graphs: bool = False,
 ) -> Setting:
-    """N objects of K classes that M agents perceive in L dimensions, and C chains with K signs."""
+    """N objects of K classes that M agents perceive in L dimensions, and C chains with K signs.
+
+    graphs: sweeps are replayed as a CUDA graph, as those of long games are.
+    """
     classes = torch.randint(K, (N,), generator=stream(0, "objects", device), device=device)
     players = [Percepts(seen(classes, K, L, m), NormalWishart(L, device=device)) for m in range(M)]
     generators = [stream(0, f"play/{m}", device) for m in range(M)]
     log_prior = torch.zeros(K, dtype=torch.float64, device=device).log_softmax(0)
     game = Game(log_prior, meetings=Together() if meetings is None else meetings)
-    return Setting(game, players, generators, init(players, generators, classes.expand(C, M, N).clone(), K))
+    step: Callable[[State, int], tuple[State, Info]] = partial(sweep, game, players, generators)
+    state = init(players, generators, classes.expand(C, M, N).clone(), K)
+    return Setting(game, players, generators, state, Chain(step, generators) if graphs else step)
 
 
 def seen(classes: Tensor, K: int, L: int, m: int) -> Tensor:

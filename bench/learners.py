@@ -17,12 +17,12 @@ def images(N: int, device: str = "cpu") -> Tensor:
     return torch.rand(N, 1, 28, 28, generator=stream(0, "x", device), device=device)
 
 
-def learner(network: str, x: Tensor, device: str = "cpu", batch: int = BATCH, K: int = 10, L: int = 12) -> Learner:
+def learner(network: str, x: Tensor, device: str = "cpu", batch: int = BATCH, graphs: bool = True) -> Learner:
     """An agent ready to learn from x."""
     agent = Agent(
-        tuple(x.shape[1:]), signs=K, latent=L, network=network, generator=stream(0, "init", device), device=device
+        tuple(x.shape[1:]), signs=10, latent=12, network=network, generator=stream(0, "init", device), device=device
     )
-    return Learner(agent, x, stream(0, "learn", device), batch_size=batch, lr=1e-3)
+    return Learner(agent, x, stream(0, "learn", device), batch_size=batch, lr=1e-3, graphs=graphs)
 
 
 def bare_epoch(one: Learner) -> None:

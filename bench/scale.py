@@ -2,8 +2,9 @@
 
 One size at a time goes up from a base of N = 5,000 objects, K = 10 signs, L = 12 dimensions, C = 1 chain and M = 2
 agents, who meet along a ring; a ring of M has M pairs, and one of 2 has one. Parameters are redrawn after each
-encounter. A time is the median of several sweeps after one that does not count. The exponent of a size is the slope of
-log time over log size, by least squares over its last decade: 1 is a cost that is linear.
+encounter; on a CUDA device sweeps are replayed as one graph, as in long games. A time is the median of several sweeps
+after a few that do not count. The exponent of a size is the slope of log time over log size, by least squares over its
+last decade: 1 is a cost that is linear.
 
 What would take more than MOST_SECONDS a sweep, judging by the points before it, or more than MOST_BYTES, is left out,
 and said. DIR receives scale-<device>.json and scale-<device>.png; --compare draws the curves of another such file too.
@@ -52,7 +53,10 @@ def measure(name: str, sizes: list[int], device: str) -> list[Point]:
         if expected > MOST_SECONDS or bytes_of(**at) > MOST_BYTES:
             print(f"| {name} = {size:,} | left out: {expected:.0f} s, {bytes_of(**at) / 2**30:.1f} GiB |")
             break
-        game = setting(at["N"], at["K"], at["L"], at["C"], at["M"], ring(at["M"]), device)
+        game = setting(at["N"], at["K"], at["L"], at["C"], at["M"], ring(at["M"]), device, graphs=device != "cpu")
+        if device != "cpu":
+            for _ in range(4):  # until they are captured
+                game.sweep()
         repeats = min(MOST, max(FEWEST, round(SPENT / max(seconds(game.sweep, device), 1e-6))))
         taken = median_seconds(game.sweep, device, repeats)
         points.append({"size": size, "seconds": taken, "sweeps": repeats})

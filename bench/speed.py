@@ -20,6 +20,7 @@ import sys
 import tempfile
 import warnings
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -54,6 +55,9 @@ def games(device: str) -> Rows:
     """A sweep's parts, and what is made of sweeps."""
     one, eight = setting(N, K, L, device=device), setting(N, K, L, C=8, device=device)
     rows = [compare("one sweep of 8 chains / one sweep of 1 chain", eight.sweep, one.sweep, device)]
+    if device != "cpu":
+        by_graph = setting(N, K, L, device=device, graphs=True)
+        rows += [compare("one sweep kernel by kernel / by a graph", one.sweep, by_graph.sweep, device)]
     family, own = one.players[0].mixture, one.players[0].z
     made, phi = features(own), one.state.beliefs[0].parameters
     mine = Components(*(part[0] for part in phi))
@@ -101,6 +105,10 @@ def epochs(device: str) -> Rows:
     ]
     if device != "cpu":
         rows += [compare("an epoch of conv-large / of mlp", lambda: large.learn(1), lambda: mlp.learn(1), device, 3)]
+        for network, by_graph in zip(NETWORKS, (mlp, conv, large), strict=True):
+            one_by_one = learner(network, x, device, graphs=False)
+            name = f"an epoch of {network} kernel by kernel / by graphs"
+            rows += [compare(name, partial(one_by_one.learn, 1), partial(by_graph.learn, 1), device, 3)]
     return rows
 
 

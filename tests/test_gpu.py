@@ -9,7 +9,7 @@ import torch
 from experiment.config import Config
 from experiment.run import resume, train
 from inference.captured import waits_refused
-from models import MIXTURES, find
+from models import LIKELIHOODS, MIXTURES, find
 from models.mixtures import NormalWishart
 from models.percepts import Percepts
 from models.randomness import stream
@@ -119,9 +119,7 @@ def _learner(likelihood, guide="diagonal", graphs=True):
 
 
 @pytest.mark.parametrize("guide", ["diagonal", "full"])
-@pytest.mark.parametrize(
-    "likelihood", ["bernoulli", "continuous-bernoulli", "gaussian", "gaussian-fixed", "multinomial"]
-)
+@pytest.mark.parametrize("likelihood", [name for name in LIKELIHOODS if name != "identity"])
 def test_steps_by_a_graph_are_the_steps(likelihood, guide):
     """Also after the signs have changed, and with another number of components than before."""
     signs = torch.randint(4, (2, 100), generator=stream(0, "signs")).cuda()

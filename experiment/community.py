@@ -206,7 +206,6 @@ def game_of(config: Config, device: torch.device, edges: Edges | None = None) ->
         config.recursion,
         config.inner_start,
         sign_weights(config.weights),
-        graphs=all(_captured(own) for _, own in individuals.each(config)),
     )
 
 

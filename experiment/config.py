@@ -340,8 +340,7 @@ class Config:
     cuda_graphs: bool = _setting(
         True,
         "bool",
-        "on a CUDA device, replay a step of learning and a sweep as one graph of kernels each (parts of your own are "
-        "never captured)",
+        "on a CUDA device, replay a step of learning as one graph of kernels (parts of your own are never captured)",
         group="running",
     )
     checkpoint_minutes: float = _setting(

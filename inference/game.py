@@ -55,7 +55,8 @@ class Game:
     weights: the prior of pi, where it is not: each agent draws its own given its signs, all one where signs are
     shared. split_merge: steps of `inference.splits` that each agent proposes in a sweep; more than 0 only where one
     sign is shared (ValueError otherwise).
-    graphs: many sweeps on a CUDA device are captured and replayed (`inference.captured`).
+    graphs: many sweeps on a CUDA device are captured and replayed (`inference.captured`). No run does so yet: on a card
+    that other programs used too, replayed sweeps were not always those made kernel by kernel (docs/performance.md).
     meetings: who meets whom. recursion, inner_start: how three or more in an encounter make a proposal.
     """
 
@@ -68,7 +69,7 @@ class Game:
     recursion: str = "os"
     inner_start: str = "listener"
     weights: Weights | None = None
-    graphs: bool = True
+    graphs: bool = False
 
     def __post_init__(self) -> None:
         if self.split_merge and not shares(self):

@@ -35,10 +35,11 @@ from typing import Any, NamedTuple, cast
 import torch
 from torch import Tensor
 
+from inference.asked import Stream, answer, best, log_likelihood, speak
 from inference.captured import Chain, kept
 from inference.meetings import Encounter, Meetings, RandomPairs, Together
-from inference.metropolis import answer, draw
-from inference.proposals import Rule, acceptance_rule, joint_logits, proposal_logits
+from inference.metropolis import draw
+from inference.proposals import Rule, acceptance_rule, joint_logits
 from inference.recursion import Voice, inner_length, propose
 from inference.splits import split_merge
 from inference.types import Belief, Divider, Info, Player, State
@@ -55,8 +56,9 @@ class Game:
     weights: the prior of pi, where it is not: each agent draws its own given its signs, all one where signs are
     shared. split_merge: steps of `inference.splits` that each agent proposes in a sweep; more than 0 only where one
     sign is shared (ValueError otherwise).
-    graphs: many sweeps on a CUDA device are captured and replayed (`inference.captured`). No run does so yet: on a card
-    that other programs used too, replayed sweeps were not always those made kernel by kernel (docs/performance.md).
+    graphs: many sweeps on a CUDA device are captured and replayed (`inference.captured`). No run does so yet: on a
+    card that other programs used too, replayed sweeps were not always those made kernel by kernel
+    (docs/performance.md).
     meetings: who meets whom. recursion, inner_start: how three or more in an encounter make a proposal.
     """
 
@@ -106,7 +108,7 @@ def joined(first: Trace, then: Trace) -> Trace:
     return Trace(**tensors)
 
 
-def init(players: Sequence[Player], generators: Sequence[torch.Generator], signs: Tensor, K: int) -> State:
+def init(players: Sequence[Player], generators: Sequence[Stream], signs: Tensor, K: int) -> State:
     """Begin from signs (C, M, N): every agent draws its parameters given its own."""
     beliefs = tuple(
         player.redraw(generator, signs[:, m], K)
@@ -118,7 +120,7 @@ def init(players: Sequence[Player], generators: Sequence[torch.Generator], signs
 def sweep(
     game: Game,
     players: Sequence[Player],
-    generators: Sequence[torch.Generator],
+    generators: Sequence[Stream],
     state: State,
     number: int = 0,
 ) -> tuple[State, Info]:
@@ -144,11 +146,10 @@ def sweep(
             logits = joint_logits(_log_pi(game, state, 0), [belief.table for belief in state.beliefs])
             signs = draw(generators[0], logits).unsqueeze(1).expand_as(state.signs)
         else:
-            tables = [belief.table for belief in state.beliefs]
             signs = torch.stack(
                 [
-                    draw(generator, proposal_logits(_log_pi(game, state, m), table))
-                    for m, (generator, table) in enumerate(zip(generators, tables, strict=True))
+                    speak(generator, _log_pi(game, state, m), belief.table)
+                    for m, (generator, belief) in enumerate(zip(generators, state.beliefs, strict=True))
                 ],
                 dim=1,
             )
@@ -163,7 +164,7 @@ def _meet(
     game: Game,
     rule: Rule,
     length: int | None,
-    generators: Sequence[torch.Generator],
+    generators: Sequence[Stream],
     state: State,
     encounter: Encounter,
     told: Info,
@@ -204,7 +205,7 @@ def _hearers(game: Game, encounter: Encounter, M: int) -> Sequence[int]:
 
 
 def _split_merge(
-    game: Game, players: Sequence[Divider], generators: Sequence[torch.Generator], state: State
+    game: Game, players: Sequence[Divider], generators: Sequence[Stream], state: State
 ) -> tuple[State, Tensor]:
     """Each agent in turn proposes its steps; then all redraw their parameters. Also the number accepted, (C,)."""
     signs, accepted = state.signs[:, 0], torch.zeros(len(state.signs), dtype=torch.int64, device=state.signs.device)
@@ -226,7 +227,7 @@ def shares(game: Game) -> bool:
 def play(
     game: Game,
     players: Sequence[Player],
-    generators: Sequence[torch.Generator],
+    generators: Sequence[Stream],
     state: State,
     sweeps: int,
     progress: Callable[[Iterable[int]], Iterable[int]] = iter,
@@ -281,9 +282,7 @@ def _alike(game: Game) -> bool:
 
 def alone(game: Game, state: State) -> Tensor:
     """What each agent would say by itself: the best sign of its own posterior, (C, M, N)."""
-    return torch.stack(
-        [(_log_pi(game, state, m) + belief.table).argmax(-1) for m, belief in enumerate(state.beliefs)], dim=1
-    )
+    return torch.stack([best(_log_pi(game, state, m), belief.table) for m, belief in enumerate(state.beliefs)], dim=1)
 
 
 def component_means(state: State) -> Tensor | None:
@@ -304,8 +303,7 @@ def log_joint(game: Game, state: State) -> Tensor:
         log_pi = state.log_pi[:, owners]
         total = (log_pi.gather(-1, state.signs[:, owners]).sum(-1) + game.weights.log_density(log_pi)).sum(-1)
     for m, belief in enumerate(state.beliefs):
-        heard = belief.table.gather(-1, state.signs[:, m].unsqueeze(-1)).sum((-2, -1))
-        total = total + belief.log_density + heard
+        total = total + belief.log_density + log_likelihood(belief.table, state.signs[:, m])
     return total
 
 
@@ -331,7 +329,7 @@ def counts_of(signs: Tensor, K: int) -> Tensor:
 def _redraw(
     game: Game,
     players: Sequence[Player],
-    generators: Sequence[torch.Generator],
+    generators: Sequence[Stream],
     state: State,
     who: Iterable[int],
 ) -> State:
@@ -341,7 +339,7 @@ def _redraw(
     return _reweigh(game, generators, state._replace(beliefs=tuple(beliefs)), who)
 
 
-def _reweigh(game: Game, generators: Sequence[torch.Generator], state: State, who: Iterable[int]) -> State:
+def _reweigh(game: Game, generators: Sequence[Stream], state: State, who: Iterable[int]) -> State:
     """The weights of agents `who` given their signs; one draw for all, by the first, where signs are shared."""
     if game.weights is None:
         return state

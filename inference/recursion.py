@@ -39,7 +39,8 @@ import torch
 from torch import Tensor
 
 from inference import RECURSIONS
-from inference.metropolis import answer, draw
+from inference.asked import Stream, Table, answer, speak
+from inference.metropolis import draw
 from inference.proposals import Rule, proposal_logits
 
 # `exact` gives up before it begins if one object would take more draws than this, which is minutes on a CPU.
@@ -55,8 +56,8 @@ class EndlessGameError(ArithmeticError):
 class Voice(NamedTuple):
     """One agent in the row."""
 
-    generator: torch.Generator
-    table: Tensor  # (C, N, K)
+    generator: Stream
+    table: Table  # (C, N, K)
     signs: Tensor  # (C, N) where its inner game begins
 
 
@@ -87,10 +88,9 @@ def propose(log_prior: Tensor, voices: Sequence[Voice], rule: Rule, length: int 
     With one voice it is its own draw. EndlessGameError from `exact`.
     """
     first, between = voices[0], voices[1:]
-    logits = proposal_logits(log_prior, first.table)
     if length is None and between:
-        return _unanimous(logits, first, between)
-    signs = _passed_on(logits, first, between, rule, length or 1)
+        return _unanimous(log_prior, first, between)
+    signs = _passed_on(log_prior, first, between, rule, length or 1)
     C, N = signs.shape
     return Proposal(signs, torch.full((C,), N * names_said(len(voices), length or 1), device=signs.device))
 
@@ -108,19 +108,21 @@ def expected_draws(log_prior: Tensor, first: Tensor, between: Sequence[Tensor]) 
     return (logits.logsumexp(-1) - accepted.logsumexp(-1)).exp()
 
 
-def _passed_on(logits: Tensor, first: Voice, between: Sequence[Voice], rule: Rule, length: int) -> Tensor:
+def _passed_on(log_prior: Tensor, first: Voice, between: Sequence[Voice], rule: Rule, length: int) -> Tensor:
     if not between:
-        return draw(first.generator, logits)
+        return speak(first.generator, log_prior, first.table)
     last = between[-1]
     held = last.signs
     for _ in range(length):
-        heard = _passed_on(logits, first, between[:-1], rule, length)
+        heard = _passed_on(log_prior, first, between[:-1], rule, length)
         held = answer(last.generator, last.table, heard, held, rule).signs
     return held
 
 
-def _unanimous(logits: Tensor, first: Voice, between: Sequence[Voice]) -> Proposal:
+def _unanimous(log_prior: Tensor, first: Voice, between: Sequence[Voice]) -> Proposal:
     """Names of the first agent until those between accept; objects and chains wait for none but themselves."""
+    # It reads tables, to know when to stop: these agents are all here.
+    logits = proposal_logits(log_prior, first.table)
     C, N, K = first.table.shape
     _refuse_the_endless(logits, first, between)
     tables = [_against_its_best(voice.table).reshape(C * N, K) for voice in between]

@@ -20,7 +20,6 @@ starts by itself and judges by its own evidence.
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
@@ -28,9 +27,8 @@ import torch
 from torch import Tensor
 
 from inference import STARTS
+from inference.asked import Stream, speak
 from inference.game import Game, counts_of, evidence_of_signs, init, play, shares
-from inference.metropolis import draw
-from inference.proposals import proposal_logits
 from inference.types import Starter
 
 # Bytes of one agent's table of log densities (chains x objects x signs) while starts are made; several such tables
@@ -56,7 +54,7 @@ class Start:
 
 
 def begin(
-    start: Start, game: Game, players: Sequence[Starter], generators: Sequence[torch.Generator], chains: int
+    start: Start, game: Game, players: Sequence[Starter], generators: Sequence[Stream], chains: int
 ) -> tuple[Tensor, Tensor]:
     """Signs (C, M, N) to begin `chains` chains from, and the evidence of the starts that competed for each.
 
@@ -76,7 +74,7 @@ def begin(
 
 
 def _begin(
-    start: Start, game: Game, players: Sequence[Starter], generators: Sequence[torch.Generator], chains: int
+    start: Start, game: Game, players: Sequence[Starter], generators: Sequence[Stream], chains: int
 ) -> tuple[Tensor, Tensor]:
     if start.tries == 1:
         signs = tidied(game, players, _tried(start, game, players, generators, chains))
@@ -84,7 +82,7 @@ def _begin(
         if game.weights is not None:
             evidence = evidence + evidence_of_signs(game, game.weights, signs)
         return signs, evidence.view(chains, 1, 1)
-    together = tries_together(start, players[0].places.shape[0], game.K, chains)
+    together = tries_together(start, players[0].count, game.K, chains)
     found, evidences = [], []
     for first in range(0, start.tries, together):
         tries = min(together, start.tries - first)
@@ -109,7 +107,7 @@ def signs_of(start: Start, K: int) -> int:
 
 
 def _tried(
-    start: Start, game: Game, players: Sequence[Starter], generators: Sequence[torch.Generator], candidates: int
+    start: Start, game: Game, players: Sequence[Starter], generators: Sequence[Stream], candidates: int
 ) -> Tensor:
     """The signs (candidates, M, N) that the starts begin from."""
     if start.kind == "prior":
@@ -123,37 +121,24 @@ def _tried(
     raise ValueError(f"start must be one of {', '.join(STARTS)}; it is {start.kind!r}")
 
 
-def _from_prior(game: Game, players: Sequence[Starter], generators: Sequence[torch.Generator], chains: int) -> Tensor:
+def _from_prior(game: Game, players: Sequence[Starter], generators: Sequence[Stream], chains: int) -> Tensor:
     signs = []
     for player, generator in zip(players, generators, strict=True):
         belief = player.from_prior(generator, chains, game.K)
-        signs.append(draw(generator, proposal_logits(game.log_prior, belief.table)))
+        signs.append(speak(generator, game.log_prior, belief.table))
     return torch.stack(signs, dim=1)
 
 
-def _cluster(players: Sequence[Starter], generator: torch.Generator, chains: int, K: int) -> Tensor:
-    """The first player's k-means clusters, a fresh one per chain, as the signs of everybody: (C, M, N)."""
-    from sklearn.cluster import KMeans
-    from sklearn.exceptions import ConvergenceWarning
-
-    z = players[0].places
-    points = z.cpu().numpy()
-    seeds = torch.randint(2**31 - 1, (chains,), generator=generator, device=generator.device).tolist()
-    signs = []
-    for seed in seeds:
-        with warnings.catch_warnings():
-            # More clusters than points, or than different ones, are allowed here: the signs left over have no object.
-            warnings.simplefilter("ignore", ConvergenceWarning)
-            found = KMeans(min(K, len(points)), n_init=1, random_state=seed).fit(points).labels_
-        signs.append(torch.as_tensor(found, dtype=torch.int64, device=z.device))
-    return torch.stack(signs).unsqueeze(1).repeat(1, len(players), 1)
+def _cluster(players: Sequence[Starter], generator: Stream, chains: int, K: int) -> Tensor:
+    """The first player's clusters, as the signs of everybody: (C, M, N)."""
+    return players[0].clusters(generator, chains, K).unsqueeze(1).repeat(1, len(players), 1)
 
 
 def _merged(
     start: Start,
     game: Game,
     players: Sequence[Starter],
-    generators: Sequence[torch.Generator],
+    generators: Sequence[Stream],
     chains: int,
 ) -> Tensor:
     more = signs_of(start, game.K)
@@ -166,9 +151,7 @@ def _merged(
     return merge(players, state.signs, more, game.K, game)
 
 
-def _split(
-    start: Start, game: Game, players: Sequence[Starter], generators: Sequence[torch.Generator], chains: int
-) -> Tensor:
+def _split(start: Start, game: Game, players: Sequence[Starter], generators: Sequence[Stream], chains: int) -> Tensor:
     signs = _cluster(players, generators[0], chains, game.K)
     if game.K < 3:
         return signs

@@ -8,16 +8,17 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any, NamedTuple, Protocol
 
-import torch
 from torch import Tensor
+
+from inference.asked import Table
 
 
 class Belief(Protocol):
     """What an agent holds about the K signs after a redraw."""
 
     @property
-    def table(self) -> Tensor:
-        """(C, N, K) log p(z_n | w_n = k, phi)."""
+    def table(self) -> Table:
+        """(C, N, K) log p(z_n | w_n = k, phi), or who keeps it."""
 
     @property
     def parameters(self) -> Any:
@@ -33,9 +34,12 @@ class Belief(Protocol):
 
 
 class Player(Protocol):
-    """An agent in the game: it judges signs by its own percepts, which nobody else sees."""
+    """An agent in the game: it judges signs by its own percepts, which nobody else sees.
 
-    def redraw(self, generator: torch.Generator, signs: Tensor, K: int, before: Any = None) -> Belief:
+    Its `generator` is a Stream of `inference.asked`: of its own kind, here or afar.
+    """
+
+    def redraw(self, generator: Any, signs: Tensor, K: int, before: Any = None) -> Belief:
         """Draw the parameters of K signs given its signs (C, N).
 
         before: the `parameters` of its last belief, None at the beginning. A player whose draws are independent
@@ -57,10 +61,13 @@ class Starter(Divider, Protocol):
     """A player that can also begin a chain (`inference.starts`)."""
 
     @property
-    def places(self) -> Tensor:
-        """(N, L) where its percepts lie, for its own clustering."""
+    def count(self) -> int:
+        """N."""
 
-    def from_prior(self, generator: torch.Generator, chains: int, K: int) -> Belief:
+    def clusters(self, generator: Any, chains: int, K: int) -> Tensor:
+        """(C, N) signs by clusters of its own percepts, found anew for each chain."""
+
+    def from_prior(self, generator: Any, chains: int, K: int) -> Belief:
         """A belief before any sign was heard."""
 
     def merge_gain(self, signs: Tensor, K: int, one: Tensor) -> Tensor:

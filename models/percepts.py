@@ -6,6 +6,7 @@ log-probabilities of signs, and never hands out z to another agent.
 
 from __future__ import annotations
 
+import warnings
 from typing import Any, NamedTuple
 
 import torch
@@ -40,6 +41,27 @@ class Percepts:
     def places(self) -> Tensor:
         """(N, L) where the percepts lie on the scale of the mixture's mu."""
         return self.mixture.place(self.z)
+
+    def is_finite(self) -> bool:
+        """Whether all percepts are numbers."""
+        return bool(self.z.isfinite().all())
+
+    def clusters(self, generator: torch.Generator, chains: int, K: int) -> Tensor:
+        """K clusters of the percepts by k-means, found anew for each chain: (chains, N)."""
+        from sklearn.cluster import KMeans
+        from sklearn.exceptions import ConvergenceWarning
+
+        points = self.places.cpu().numpy()
+        seeds = torch.randint(2**31 - 1, (chains,), generator=generator, device=generator.device).tolist()
+        found = []
+        for seed in seeds:
+            with warnings.catch_warnings():
+                # More clusters than points, or than different ones, are allowed here: the signs left over have no
+                # object.
+                warnings.simplefilter("ignore", ConvergenceWarning)
+                fitted = KMeans(min(K, len(points)), n_init=1, random_state=seed).fit(points)
+            found.append(torch.as_tensor(fitted.labels_, dtype=torch.int64, device=self.z.device))
+        return torch.stack(found)
 
     def judge(self, phi: Any) -> Tensor:
         """log p(z_n | w_n = k, phi) of every object, by parameters that are given: (..., N, K)."""

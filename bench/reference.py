@@ -73,7 +73,8 @@ def whole(network: str, batch: int, batches: int, iteration_seconds: float, obje
     print(f"in all {learn + play:,.0f} s or more; {recorded:,.0f} s with the {RECORDED:.0f} s an epoch once recorded")
     return {
         "network": network, "batch": batch, "parameters": size, "step_seconds": step, "epoch_seconds": epoch,
-        "learn_seconds": learn, "play_seconds": play, "total_seconds": learn + play, "total_seconds_recorded": recorded,
+        "learn_seconds": learn, "play_seconds": play,
+        "total_seconds": learn + play, "total_seconds_recorded": recorded,
     }  # fmt: skip
 
 

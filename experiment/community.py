@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from functools import partial
-from typing import Any
+from typing import Any, Protocol
 
 import torch
 
@@ -23,7 +23,7 @@ from experiment.graphs import Edges, meetings_of
 from experiment.parts import check_parts, check_sight, fits, perceives_counts
 from inference.game import Game
 from inference.meetings import Graph
-from inference.rounds import Member, Progress, Schedule, member, streams_of
+from inference.rounds import ForeignStreamError, Member, Progress, Schedule, member, streams_of
 from inference.starts import Start
 from inference.svi import bound
 from models import FAMILIES
@@ -211,14 +211,18 @@ def game_of(config: Config, device: torch.device, edges: Edges | None = None) ->
 
 def build_members(config: Config, objects: Objects, device: torch.device) -> list[Member]:
     """The agents A, B, ... with fresh weights. Each sees its own view of the objects and nothing else."""
-    members = []
-    for m, ((name, own), view) in enumerate(zip(individuals.each(config), objects.views, strict=True)):
-        streams = streams_of(config.seed, name, device)
-        shapes = objects.shapes(m)
-        agent = build_agent(own, shapes, streams["init"], device)
-        schedule = schedule_of(own if any(len(shape) == 3 for shape in shapes) else replace(own, jitter=0.0))
-        members.append(member(name, agent, view.to(device), streams, schedule))
-    return members
+    each = zip(individuals.each(config), objects.views, strict=True)
+    return [build_member(own, name, view, objects.shapes(m), device) for m, ((name, own), view) in enumerate(each)]
+
+
+def build_member(
+    own: Config, name: str, view: torch.Tensor, shapes: tuple[tuple[int, ...], ...], device: torch.device
+) -> Member:
+    """The agent called `name`, with its own settings and its own view; shapes: of each modality."""
+    streams = streams_of(own.seed, name, device)
+    agent = build_agent(own, shapes, streams["init"], device)
+    schedule = schedule_of(own if any(len(shape) == 3 for shape in shapes) else replace(own, jitter=0.0))
+    return member(name, agent, view.to(device), streams, schedule)
 
 
 def build_agent(
@@ -241,7 +245,20 @@ def build_agent(
     return Agent(shapes[0], **made) if len(shapes) == 1 else Multimodal(shapes, fusion=own.fusion, **made)
 
 
-def to_checkpoint(members: list[Member], progress: Progress, seconds: float) -> dict[str, Any]:
+class Kept(Protocol):
+    """A member of the community as a checkpoint knows it; see `inference.rounds.Member`."""
+
+    @property
+    def name(self) -> str: ...
+    @property
+    def count(self) -> int: ...
+    @property
+    def device(self) -> torch.device: ...
+    def state(self) -> dict[str, Any]: ...
+    def restore(self, state: Mapping[str, Any], parts: Sequence[torch.Tensor] | None) -> Any: ...
+
+
+def to_checkpoint(members: Sequence[Kept], progress: Progress, seconds: float) -> dict[str, Any]:
     """All that the next round, or epoch, needs, as tensors and plain values. The streams are read last."""
     return {
         "format": CHECKPOINT_FORMAT,
@@ -250,43 +267,35 @@ def to_checkpoint(members: list[Member], progress: Progress, seconds: float) -> 
         "signs": progress.signs,
         "components": [list(components) for components in progress.components],
         "learned": dict(progress.learned),
-        "members": {
-            one.name: {
-                "agent": one.agent.state_dict(),
-                "optimiser": one.learner.optimiser.state_dict() if one.learner.optimiser else None,
-                "streams": {kind: generator.get_state() for kind, generator in one.streams.items()},
-                "device": one.x.device.type,
-            }
-            for one in members
-        },
+        "members": {one.name: one.state() for one in members},
     }
 
 
 def from_checkpoint(
-    members: list[Member], state: Mapping[str, Any], file: str, config: Config
+    members: Sequence[Kept], state: Mapping[str, Any], file: str, config: Config
 ) -> tuple[Progress, float]:
     """Put the members where the checkpoint's were; also the seconds spent. UsageError naming `file` if it is unfit."""
-    device = members[0].x.device
-    components = load_minds({one.name: one.agent for one in members}, state, file, begun=state.get("done") == 0)
+    device = members[0].device
+    _check_format(state, file)
+    found = []
     with _fits_or_says(file):
-        for one in members:
-            saved = state["members"][one.name]
-            if saved["device"] != device.type:
+        for one, parts in zip(members, _parts_of(state, len(members)), strict=True):
+            try:
+                with _named(one.name):
+                    found.append(one.restore(state["members"][one.name], parts))
+            except ForeignStreamError as error:
                 raise UsageError(
-                    f"{file} was made on {saved['device']} and the run would go on on {device.type}: "
-                    "random streams cannot move between them"
-                )
-            if one.learner.optimiser is not None:
-                one.learner.optimiser.load_state_dict(saved["optimiser"])
-            for kind, generator in one.streams.items():
-                generator.set_state(saved["streams"][kind])
+                    f"{file} was made on {error.args[0]} and the run would go on on {error.args[1]}: random streams "
+                    "cannot move between them"
+                ) from error
+        components = () if state.get("done") == 0 else tuple(found)
         done, signs = state["done"], state["signs"]
         most = config.round_epochs if done else config.epochs
         learned = _learned(state.get("learned", {}), [one.name for one in members], most)
         if type(done) is not int or done < (0 if learned else 1):
             raise ValueError(f"it tells of {done!r} rounds")
         if done:
-            _check_signs(signs, (config.chains, len(members), len(members[0].x)), members[0].agent.signs)
+            _check_signs(signs, (config.chains, len(members), members[0].count), config.signs)
             signs = signs.to(device)
         return Progress(done, signs if done else None, components, learned), float(state["seconds"])
 
@@ -310,33 +319,43 @@ def _check_signs(signs: torch.Tensor, shape: tuple[int, ...], K: int) -> None:
         raise ValueError(f"its signs must be 0 to {K - 1}; one is {int(signs[(signs < 0) | (signs >= K)][0])}")
 
 
-def load_minds(
-    agents: Mapping[str, Agent], state: Mapping[str, Any], file: str, *, begun: bool = False
-) -> tuple[Any, ...]:
+def load_minds(agents: Mapping[str, Agent], state: Mapping[str, Any], file: str) -> tuple[Any, ...]:
     """Give the agents, by name, the weights of a checkpoint; returns each one's components of chain 0.
 
     What an agent knows lives on any device, unlike the streams that a run goes on with. UsageError naming `file` if
-    the checkpoint is unfit. begun: it is of a first round that is not over, so there are no components yet.
+    the checkpoint is unfit.
     """
+    _check_format(state, file)
+    found = []
+    with _fits_or_says(file):
+        for (name, agent), parts in zip(agents.items(), _parts_of(state, len(agents)), strict=True):
+            with _named(name):
+                found.append(agent.restore(state["members"][name]["agent"], parts))
+    return tuple(found)
+
+
+def _check_format(state: Mapping[str, Any], file: str) -> None:
     if state.get("format") != CHECKPOINT_FORMAT:
         raise UsageError(f"{file} has the format {state.get('format')!r}; this version reads {CHECKPOINT_FORMAT}")
-    with _fits_or_says(file):
-        for name, agent in agents.items():
-            agent.load_state_dict(state["members"][name]["agent"])
-        if begun:
-            return ()
-        if len(state["components"]) != len(agents):
-            raise ValueError(f"it tells of {len(state['components'])} agents")
-        found = []
-        for (name, agent), parts in zip(agents.items(), state["components"], strict=True):
-            own = agent.mixture.Parameters(*(part.to(agent.log_pi.device) for part in parts))
-            shapes = tuple(tuple(part.shape) for part in own)
-            if shapes != agent.mixture.shapes(agent.signs):
-                raise ValueError(f"agent {name}'s components have the shapes {shapes}")
-            if not all(bool(part.isfinite().all()) for part in own):
-                raise ValueError(f"agent {name}'s components are not finite")
-            found.append(own)
-        return tuple(found)
+
+
+def _parts_of(state: Mapping[str, Any], agents: int) -> Sequence[Any]:
+    """The tensors of each agent's components; None of each, in a first round that is not over."""
+    if state.get("done") == 0:
+        return [None] * agents
+    if len(state["components"]) != agents:
+        raise ValueError(f"it tells of {len(state['components'])} agents")
+    parts: Sequence[Any] = state["components"]
+    return parts
+
+
+@contextmanager
+def _named(name: str) -> Iterator[None]:
+    """Whose components they are that do not fit."""
+    try:
+        yield
+    except ValueError as error:
+        raise ValueError(f"agent {name}: {error}") from error
 
 
 @contextmanager

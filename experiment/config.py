@@ -23,6 +23,7 @@ from experiment.data.modalities import JOINT, modalities
 from experiment.data.objects import DATASETS
 from experiment.data.own_csv import HEADERS
 from experiment.data.views import LANGUAGE, View, entries, entry
+from experiment.engines import ENGINES
 from experiment.errors import UntrustedError, UsageError
 from experiment.posterior.traces import KEPT
 from experiment.store import to_plain
@@ -37,7 +38,17 @@ Own = tuple[tuple[str, tuple[tuple[str, Any], ...]], ...]
 MODE_ALIASES = {"-1": "com", "0": "no-com", "1": "all"}
 
 # Keys that may change while a run remains the same run.
-MOVABLE = ("data", "data-root", "download", "device", "cuda-graphs", "checkpoint-minutes", "tensorboard")
+MOVABLE = (
+    "data",
+    "data-root",
+    "download",
+    "device",
+    "engine",
+    "address",
+    "cuda-graphs",
+    "checkpoint-minutes",
+    "tensorboard",
+)
 
 # No whole number is larger, if nothing smaller is said: beyond it lie mistypings and the limits of int64.
 _MOST = 10**9
@@ -337,6 +348,20 @@ class Config:
     lr: float = _setting(1e-3, "float", "step size of Adam", group="learning", above=0)
     seed: int = _setting(0, "int", "the one seed of all random streams", group="running", least=0, most=2**63 - 1)
     device: str = _setting("auto", "text", "auto, cpu, cuda or cuda:N", group="running")
+    engine: str = _setting(
+        "local",
+        "text",
+        "local: all agents in this process; ray: each in one of its own, where they learn side by side, and which "
+        "only signs leave (needs the package ray)",
+        group="running",
+        choices=ENGINES,
+    )
+    address: str | None = _setting(
+        None,
+        "text",
+        "of --engine ray: the cluster to join, HOST:PORT or auto (default: RAY_ADDRESS, or one that is started here)",
+        group="running",
+    )
     cuda_graphs: bool = _setting(
         True,
         "bool",
@@ -719,6 +744,7 @@ def _check_together(config: Config) -> None:
     if len(config.views) != config.agents:
         raise UsageError(f"--views must have one entry per agent, {config.agents}; it has {len(config.views)}")
     _check_community(config)
+    _check_engine(config)
     _check_data(config)
     from experiment import individuals
 
@@ -780,6 +806,26 @@ def _check_community(config: Config) -> None:
                 f"--recursion {config.recursion} of {config.agents} agents takes {_shortened(names)} names of the "
                 f"first speaker for each proposal, more than {_MOST_NAMES}; give a smaller T, or os"
             )
+
+
+def _check_engine(config: Config) -> None:
+    """What agents that are in processes of their own cannot play."""
+    if config.engine == "local":
+        if config.address is not None:
+            raise UsageError("--address is of a Ray cluster: give --engine ray too")
+        return
+    refused = {
+        "mode": ("gibbs", "who draws for all agents would need their likelihoods"),
+        "start": ("split", "its steps need all agents in one process"),
+        "recursion": ("exact", "who ends it would need all agents' tables"),
+    }
+    for name, (value, why) in refused.items():
+        if getattr(config, name) == value:
+            raise UsageError(f"--engine ray is not for {flag(name)} {value}: {why}")
+    if config.split_merge:
+        raise UsageError(f"--engine ray is not for --split-merge {config.split_merge}: its steps need one process")
+    if config.weights != "uniform":
+        raise UsageError(f"--engine ray is not for --weights {config.weights}: they are drawn in one process")
 
 
 def toml_value(value: Any) -> str:

@@ -89,11 +89,12 @@ def summarise(
     round: int,
     seconds: float,
     device: str,
+    traffic: Mapping[str, int] | None = None,
 ) -> dict[str, Any]:
     """summary.json: scores of the final draw of chain 0, and their means over the sweeps after burn-in (`*_mean`).
 
     edges: who met whom, where that is a graph. kappa is the mean over all pairs of agents; messages are names said in
-    a sweep, of all objects.
+    a sweep, of all objects. traffic: bytes a sweep, where agents are in processes of their own.
     """
     kept = rows[config.burn_in :]
     last = rows[-1]
@@ -132,6 +133,7 @@ def summarise(
         "kappa_fleiss": scores.fleiss_kappa(spoken),
         "kappa_by_distance": _by_distance(config, kappas, edges),
         "messages": _mean([row["messages"] for row in kept]),
+        "traffic": traffic,
         "acceptance": (
             {name: _mean([row["acceptance"][name] for row in kept]) for name in last["acceptance"]}
             if last["acceptance"]

@@ -14,7 +14,7 @@ import subprocess
 import threading
 import time
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from importlib import metadata
 from pathlib import Path
 from typing import Any
@@ -24,8 +24,8 @@ import torch
 
 from experiment import config as settings
 from experiment import memory, store
+from experiment.apart import AfarMember, AgentLostError, Seats, seats
 from experiment.community import (
-    build_members,
     from_checkpoint,
     game_of,
     latents_of,
@@ -36,6 +36,7 @@ from experiment.community import (
 )
 from experiment.config import Config
 from experiment.data.objects import Objects
+from experiment.engines import check_ray
 from experiment.errors import RunError, UsageError
 from experiment.graphs import Edges
 from experiment.parts import check_parts
@@ -49,10 +50,11 @@ from inference.captured import CannotCaptureError
 from inference.game import Game
 from inference.meetings import Graph
 from inference.rounds import Member, Played, Progress, RoundError, run_rounds
-from inference.svi import Loss, bound
-from models.randomness import stream
+from inference.svi import Loss
 
 RUNS = Path("runs")
+# Times in one round that agents' processes may end before the run gives up.
+MOST_LOST = 3
 PACKAGES = ("torch", "torchvision", "pyro-ppl", "arviz", "numpy", "scipy", "scikit-learn")
 
 
@@ -61,6 +63,8 @@ def train(config: Config, *, command_line: Sequence[str] = (), printer: Printer 
     printer = printer or Printer()
     if config.tensorboard:
         check_tensorboard()
+    if config.engine == "ray":
+        check_ray("--engine ray")
     device = pick_device(config.device)
     check_parts(config)
     memory.check(config, 1, (1,), device)  # what is hopeless however few objects there are need not wait for them
@@ -73,9 +77,13 @@ def train(config: Config, *, command_line: Sequence[str] = (), printer: Printer 
         fitted = sorted(settings.changes(config, store.to_plain(asked)))
         folder.start_manifest({**_manifest(config, objects, game, device, command_line), "fitted": fitted})
         folder.write_text(store.CONFIG, settings.to_toml(config))
-        with _status(folder), scalars_of(folder, config.tensorboard) as scalars:
-            members = build_members(config, objects, device)
-            return _Run(config, objects, game, members, Progress(0), folder, printer, scalars, spent=0.0).go()
+        with (
+            _status(folder),
+            scalars_of(folder, config.tensorboard) as scalars,
+            seats(config, objects, device) as places,
+        ):
+            members = places.make()
+            return _Run(config, objects, game, places, members, Progress(0), folder, printer, scalars, spent=0.0).go()
 
 
 def resume(
@@ -93,7 +101,7 @@ def resume(
     that are not of this program.
     """
     printer = printer or Printer()
-    with RunFolder.open(path) as folder:
+    with RunFolder.open(path) as folder, ExitStack() as stack:
         given = {"rounds": rounds, "tensorboard": tensorboard}
         flags = {name: value for name, value in given.items() if value is not None}
         config = settings.resolve(flags, folder.file(store.CONFIG), trust_plugins=trust_plugins)
@@ -101,13 +109,16 @@ def resume(
         _refuse_changes(config, manifest, folder)
         if config.tensorboard:
             check_tensorboard()
+        if config.engine == "ray":
+            check_ray("--engine ray")
         device = pick_device(config.device)
         objects, config = load_objects(config)
         if manifest.get("checksum") != objects.checksum:
             raise UsageError(f"--resume {path}: the objects of {config.dataset} are not those of the run")
         memory.check(config, objects.count, latents_of(config, objects), device)
         game = game_of(config, device, edges=_edges_of(manifest, config, folder))
-        members = build_members(config, objects, device)
+        places = stack.enter_context(seats(config, objects, device))
+        members = places.make()
         progress, spent = Progress(0), 0.0
         if folder.file(store.CHECKPOINT).exists() or folder.file(store.PREVIOUS).exists():
             file = str(folder.file(store.CHECKPOINT))
@@ -121,7 +132,7 @@ def resume(
                     before = folder.load_checkpoint(previous=True)
                     progress, spent = from_checkpoint(members, before, file, config)
                 else:
-                    members = build_members(config, objects, device)
+                    members = places.make()
         begun = folder.load_epochs()
         goes_on = begun is not None and begun.get("done") == progress.done <= config.rounds
         if begun is not None and goes_on:
@@ -143,7 +154,7 @@ def resume(
             status="running", settings=settings.plain(config), resumed=[*history, list(command_line)]
         )
         with _status(folder), scalars_of(folder, config.tensorboard) as scalars:
-            return _Run(config, objects, game, members, progress, folder, printer, scalars, spent).go()
+            return _Run(config, objects, game, places, members, progress, folder, printer, scalars, spent).go()
 
 
 class _Run:
@@ -154,7 +165,8 @@ class _Run:
         config: Config,
         objects: Objects,
         game: Game,
-        members: list[Member],
+        places: Seats,
+        members: list[Member | AfarMember],
         progress: Progress,
         folder: RunFolder,
         printer: Printer,
@@ -164,14 +176,16 @@ class _Run:
         self.config = config
         self.objects = objects
         self.game = game
+        self.places = places
         self.members = members
         self.state = progress
+        self.lost = 0
         self.folder = folder
         self.printer = printer
         self.scalars = scalars
         self.spent = spent
         self.started = time.monotonic()
-        self.device = members[0].x.device
+        self.device = members[0].device
         self._announced = -1
         self._saved = self.started
 
@@ -183,14 +197,42 @@ class _Run:
                 "note: agents whose percepts have unequal dimensions: posterior.nc will hold no component means"
             )
         try:
-            for played in run_rounds(self.game, schedule_of(self.config), self.members, self.state, self):
-                self._keep(played)
+            while not self._rounds():
+                pass
         except (RoundError, CannotCaptureError) as error:
             raise RunError(f"{error} (run folder: {self.folder.path})") from error
         self._draw()
         summary = self.folder.read_json(store.SUMMARY)
         self.printer.summary(summary, str(self.folder.path))
         return summary
+
+    def _rounds(self) -> bool:
+        """The rounds that are left; False if an agent was lost on the way, and all are back where a round begins."""
+        try:
+            for played in run_rounds(self.game, schedule_of(self.config), self.members, self.state, self):
+                self._keep(played)
+                self.lost = 0
+        except AgentLostError as error:
+            self._bring_back(str(error))
+            return False
+        return True
+
+    def _bring_back(self, name: str) -> None:
+        """Begin again, with new processes, from the last checkpoint. RunError where that was tried often enough."""
+        round = self.state.done
+        self.lost += 1
+        if self.lost > MOST_LOST:
+            raise RunError(
+                f"round {round}: the process of an agent ended {self.lost} times, at last that of agent {name} "
+                f"(run folder: {self.folder.path})"
+            )
+        self.printer.note(f"round {round}: the process of agent {name} has ended; it begins again with new ones")
+        self.members = self.places.make()
+        self.state = Progress(0)
+        if self.folder.file(store.CHECKPOINT).exists():
+            file = str(self.folder.file(store.CHECKPOINT))
+            self.state, _ = from_checkpoint(self.members, self.folder.load_checkpoint(), file, self.config)
+        self.folder.truncate_metrics(lambda row: _is_kept(row, self.state))
 
     # -- told by inference -----------------------------------------------------------------------
 
@@ -203,7 +245,8 @@ class _Run:
             self.printer.epoch(round, member, epoch, epochs, loss)
         # After the row: what the checkpoint tells of must be in the metrics.
         every = 60 * self.config.checkpoint_minutes
-        if every and time.monotonic() - self._saved >= every:
+        # Agents in processes of their own are not all in the same epoch.
+        if every and self.places.traffic is None and time.monotonic() - self._saved >= every:
             self.folder.save_epochs(to_checkpoint(self.members, self.state, self._seconds()))
             self._saved = time.monotonic()
 
@@ -226,11 +269,19 @@ class _Run:
             self.printer.sweeps(rows)
         if any(row["not_a_number"] for row in rows):
             self.printer.note("warning: some proposals compared two impossible signs; they were rejected")
-        seconds = self._seconds()
+        seconds, traffic = self._seconds(), self._traffic(played)
         if played.round == config.rounds:
-            self._write_results(played, trace, rows, seconds)
+            self._write_results(played, trace, rows, seconds, traffic)
         folder.save_checkpoint(to_checkpoint(self.members, self.state, seconds))
         self._saved = time.monotonic()
+
+    def _traffic(self, played: Played) -> dict[str, int] | None:
+        """Bytes a sweep of the round, where agents are in processes of their own."""
+        if self.places.traffic is None:
+            return None
+        said, moved = self.places.traffic.taken()
+        sweeps = played.trace.signs.shape[1]
+        return {"signs_said": round(said / sweeps), "all": round(moved / sweeps)}
 
     def _seconds(self) -> float:
         return self.spent + time.monotonic() - self.started
@@ -240,7 +291,14 @@ class _Run:
         if self.scalars is not None:
             self.scalars.add(rows)
 
-    def _write_results(self, played: Played, trace: Trace, rows: Sequence[Mapping[str, Any]], seconds: float) -> None:
+    def _write_results(
+        self,
+        played: Played,
+        trace: Trace,
+        rows: Sequence[Mapping[str, Any]],
+        seconds: float,
+        traffic: dict[str, int] | None,
+    ) -> None:
         config, objects, folder = self.config, self.objects, self.folder
         arrays = {f"signs_{name}": trace.signs[0, -1, m] for m, name in enumerate(trace.agent_names)}
         if objects.files is not None:
@@ -264,22 +322,18 @@ class _Run:
                 self._bounds(played),
                 edges=self.game.meetings.edges if isinstance(self.game.meetings, Graph) else None,
                 round=played.round,
+                traffic=traffic,
                 seconds=round(seconds, 1),
                 device=str(self.device),
             ),
         )
 
     def _bounds(self, played: Played) -> dict[str, Loss | None]:
-        """Each agent's ELBO given its signs, by a stream of its own: scoring must not shift what is drawn later."""
-        bounds: dict[str, Loss | None] = {}
-        for m, one in enumerate(self.members):
-            generator = stream(self.config.seed, f"{one.name}/score/{played.round}", self.device)
-            bounds[one.name] = (
-                bound(one.agent, one.x, generator, played.signs[0, m], played.components[m])
-                if one.learner.optimiser is not None
-                else None
-            )
-        return bounds
+        """Each agent's ELBO given its signs."""
+        return {
+            one.name: one.bound(self.config.seed, played.round, played.signs[0, m], played.components[m])
+            for m, one in enumerate(self.members)
+        }
 
     def _announce(self, round: int) -> None:
         if round > self._announced and self.printer.shows(round, self.config.rounds):

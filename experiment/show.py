@@ -118,6 +118,11 @@ class Printer:
             )
         accepted = ", ".join(f"{name} {number(rate)}" for name, rate in (summary["acceptance"] or {}).items())
         self.say(f"Kappa: {number(summary['kappa'])}" + (f"; acceptance: {accepted}" if accepted else ""))
+        if traffic := summary.get("traffic"):
+            self.say(
+                f"Bytes a sweep: {traffic['signs_said']:,} of signs from agent to agent, {traffic['all']:,} in all "
+                "with what the record needs"
+            )
         for text in summary["warnings"]:
             self.note(f"warning: {text}")
         self.say(f"Run folder: {folder} ({summary['seconds']:.0f} s)")

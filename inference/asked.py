@@ -39,6 +39,14 @@ class AfarTable(ABC):
         """As `best`."""
 
 
+class AfarParameters(ABC):
+    """Parameters of an agent in another process: they are read for the record of a run, by no other agent."""
+
+    @abstractmethod
+    def read(self) -> Any:
+        """The tensors, as a belief here has them."""
+
+
 class AfarStream(ABC):
     """A random stream of an agent in another process: it is drawn from there."""
 
@@ -77,6 +85,11 @@ def best(log_prior: Tensor, table: Table) -> Tensor:
     """What the agent would say by itself: the best sign of its own posterior, (C, N)."""
     found: Tensor = table.best(log_prior) if isinstance(table, AfarTable) else (log_prior + table).argmax(-1)
     return found
+
+
+def read(parameters: Any) -> Any:
+    """Parameters as tensors, for the record."""
+    return parameters.read() if isinstance(parameters, AfarParameters) else parameters
 
 
 def copy_of(stream: Stream) -> Stream:

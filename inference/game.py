@@ -35,7 +35,7 @@ from typing import Any, NamedTuple, cast
 import torch
 from torch import Tensor
 
-from inference.asked import Stream, answer, best, log_likelihood, speak
+from inference.asked import Stream, answer, best, log_likelihood, read, speak
 from inference.captured import Chain, kept
 from inference.meetings import Encounter, Meetings, RandomPairs, Together
 from inference.metropolis import draw
@@ -287,7 +287,7 @@ def alone(game: Game, state: State) -> Tensor:
 
 def component_means(state: State) -> Tensor | None:
     """The means of all agents' components, (C, M, K, L); None if one has no `mu`, or they differ in L."""
-    parameters = [belief.parameters for belief in state.beliefs]
+    parameters = [read(belief.parameters) for belief in state.beliefs]
     if not all(hasattr(phi, "mu") and phi.mu.shape == parameters[0].mu.shape for phi in parameters):
         return None
     return torch.stack([phi.mu for phi in parameters], dim=1)

@@ -21,21 +21,22 @@ which nothing of q's spread is left.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
 import torch
 from torch import Tensor
 
+from inference.asked import Stream, copy_of, read
 from inference.game import Game, Trace, init, joined, play
 from inference.recursion import EndlessGameError
 from inference.starts import Start, begin, tidied
-from inference.svi import Learner, Loss, NotFiniteError
-from inference.types import State
+from inference.svi import Learner, Loss, NotFiniteError, bound
+from inference.types import Starter, State
 from models.agent import Agent
 from models.percepts import Percepts
-from models.randomness import copied, stream
+from models.randomness import stream
 
 STREAMS = ("init", "learn", "perceive", "play")
 
@@ -66,9 +67,30 @@ class Schedule:
         return min(self.round_sweeps, self.sweeps)
 
 
+class Participant(Protocol):
+    """One agent of the community, here or in a process of its own."""
+
+    @property
+    def name(self) -> str:
+        """What it is called."""
+
+    @property
+    def play_stream(self) -> Stream:
+        """What it draws from in the game."""
+
+    def learning(self, epochs: int, signs: Tensor | None, components: Any, done: int) -> Iterator[tuple[int, Loss]]:
+        """As `Learner.learning`; an agent in a process of its own begins at once, whoever is listened to first."""
+
+    def perceive(self) -> Starter:
+        """It as a player of the next game, with fresh percepts."""
+
+    def believe(self, log_pi: Tensor) -> None:
+        """Take over the signs' weights (K,) that the game drew for it."""
+
+
 @dataclass
 class Member:
-    """One agent of the community, with what is its own: observations, learner, random streams."""
+    """An agent here, with what is its own: observations, learner, random streams."""
 
     name: str
     agent: Agent
@@ -77,9 +99,69 @@ class Member:
     streams: dict[str, torch.Generator]
     percept: str = "draw"  # or "mean", see `Schedule`
 
+    @property
+    def count(self) -> int:
+        """N."""
+        return len(self.x)
+
+    @property
+    def device(self) -> torch.device:
+        """Where it lives, and its signs."""
+        return self.x.device
+
+    @property
+    def play_stream(self) -> torch.Generator:
+        """What it draws from in the game."""
+        return self.streams["play"]
+
+    def learning(self, epochs: int, signs: Tensor | None, components: Any, done: int) -> Iterator[tuple[int, Loss]]:
+        """As `Learner.learning`."""
+        return self.learner.learning(epochs, signs, components, done)
+
     def perceive(self) -> Percepts:
         """Its percepts for the next game."""
         return self.agent.perceive(self.x, self.streams["perceive"] if self.percept == "draw" else None)
+
+    def believe(self, log_pi: Tensor) -> None:
+        """Take over the signs' weights (K,) that the game drew for it."""
+        self.agent.log_pi.copy_(log_pi)
+
+    def bound(self, seed: int, round: int, signs: Tensor, components: Any) -> Loss | None:
+        """The ELBO after `round`, given its signs (N,); None if it has nothing to learn.
+
+        By a stream of its own: scoring must not shift what is drawn later.
+        """
+        if self.learner.optimiser is None:
+            return None
+        generator = stream(seed, f"{self.name}/score/{round}", self.x.device)
+        return bound(self.agent, self.x, generator, signs, components)
+
+    def state(self) -> dict[str, Any]:
+        """All that going on needs of it, as tensors and plain values. The streams are read last."""
+        return {
+            "agent": self.agent.state_dict(),
+            "optimiser": self.learner.optimiser.state_dict() if self.learner.optimiser else None,
+            "streams": {kind: generator.get_state() for kind, generator in self.streams.items()},
+            "device": self.x.device.type,
+        }
+
+    def restore(self, state: Mapping[str, Any], parts: Sequence[Tensor] | None) -> Any:
+        """Put it where it was when `state` was taken; returns its components, made from their tensors `parts`.
+
+        What does not fit raises one of many errors.
+        """
+        components = self.agent.restore(state["agent"], parts)
+        if state["device"] != self.x.device.type:
+            raise ForeignStreamError(state["device"], self.x.device.type)
+        if self.learner.optimiser is not None:
+            self.learner.optimiser.load_state_dict(state["optimiser"])
+        for kind, generator in self.streams.items():
+            generator.set_state(state["streams"][kind])
+        return components
+
+
+class ForeignStreamError(Exception):
+    """Random streams cannot move between kinds of devices: from the first to the second."""
 
 
 @dataclass
@@ -137,26 +219,26 @@ def streams_of(seed: int, name: str, device: torch.device | str) -> dict[str, to
 
 
 def run_rounds(
-    game: Game, schedule: Schedule, members: Sequence[Member], progress: Progress, watcher: Watcher
+    game: Game, schedule: Schedule, members: Sequence[Participant], progress: Progress, watcher: Watcher
 ) -> Iterator[Played]:
     """Play what is left of the rounds; `progress` is up to date whenever a round is yielded."""
     while progress.done <= schedule.rounds:
         yield _round(game, schedule, members, progress, watcher)
 
 
-def _round(game: Game, schedule: Schedule, members: Sequence[Member], progress: Progress, watcher: Watcher) -> Played:
+def _round(
+    game: Game, schedule: Schedule, members: Sequence[Participant], progress: Progress, watcher: Watcher
+) -> Played:
     number = progress.done
-    for m, one in enumerate(members):
-        _learn(one, m, number, schedule, progress, watcher)
+    _learn(members, number, schedule, progress, watcher)
     players = [one.perceive() for one in members]
     for one, player in zip(members, players, strict=True):
         # The last step of learning may have done what no loss has told of.
-        if not player.z.isfinite().all():
+        if not player.is_finite():
             raise RoundError(f"round {number}, agent {one.name}: percepts are not finite; a smaller --lr may help")
-    generators = [one.streams["play"] for one in members]
 
     try:
-        played = _play(game, schedule, [one.agent for one in members], players, generators, progress, watcher)
+        played = _play(game, schedule, members, players, progress, watcher)
     except EndlessGameError as error:
         raise RoundError(f"round {number}: {error}") from error
     if not played.trace.log_joint.isfinite().all():
@@ -172,13 +254,12 @@ def _round(game: Game, schedule: Schedule, members: Sequence[Member], progress: 
 def _play(
     game: Game,
     schedule: Schedule,
-    agents: Sequence[Agent],
-    players: Sequence[Percepts],
-    generators: Sequence[torch.Generator],
+    members: Sequence[Participant],
+    players: Sequence[Starter],
     progress: Progress,
     watcher: Watcher,
 ) -> Played:
-    number = progress.done
+    number, generators = progress.done, [one.play_stream for one in members]
     signs, evidence = progress.signs, None
     if signs is None:
         signs, evidence = begin(schedule.start, game, players, generators, schedule.chains)
@@ -202,13 +283,13 @@ def _play(
     progress.signs = state.signs
     progress.components = first_chain(state)
     if state.log_pi is not None:
-        for m, agent in enumerate(agents):
-            agent.log_pi.copy_(state.log_pi[0, m])
+        for m, one in enumerate(members):
+            one.believe(state.log_pi[0, m])
     if number == schedule.rounds and schedule.sweeps > between:
         state, more = play(
             game,
             players,
-            [copied(generator) for generator in generators],
+            [copy_of(generator) for generator in generators],
             state,
             schedule.sweeps - between,
             lambda steps: watcher.progress(steps, f"round {number}: game, played on"),
@@ -219,26 +300,25 @@ def _play(
     return Played(number, trace, state.signs, first_chain(state), evidence)
 
 
-def _learn(one: Member, m: int, number: int, schedule: Schedule, progress: Progress, watcher: Watcher) -> None:
+def _learn(
+    members: Sequence[Participant], number: int, schedule: Schedule, progress: Progress, watcher: Watcher
+) -> None:
     epochs = schedule.epochs if number == 0 else schedule.round_epochs
-    signs = None if progress.signs is None else progress.signs[0, m]
-    components = progress.components[m] if progress.components else None
-
-    def each(epoch: int, loss: Loss) -> None:
-        progress.learned[one.name] = epoch
-        watcher.epoch(number, one.name, epoch, epochs, loss)
-
-    try:
-        one.learner.learn(
-            epochs,
-            signs,
-            components,
-            each=each,
-            done=progress.learned.get(one.name, 0),
-            progress=lambda steps: watcher.progress(steps, f"round {number}: agent {one.name} learns"),
-        )
-    except NotFiniteError as error:
-        raise RoundError(f"round {number}, agent {one.name}: {error}; a smaller --lr may help") from error
+    begun = []
+    for m, one in enumerate(members):
+        signs = None if progress.signs is None else progress.signs[0, m]
+        components = progress.components[m] if progress.components else None
+        begun.append(one.learning(epochs, signs, components, progress.learned.get(one.name, 0)))
+    for one, losses in zip(members, begun, strict=True):
+        left = range(progress.learned.get(one.name, 0), epochs)
+        try:
+            steps = watcher.progress(left, f"round {number}: agent {one.name} learns")
+            for _, told in zip(steps, losses, strict=False):  # an agent without networks has no losses
+                epoch, loss = told
+                progress.learned[one.name] = epoch
+                watcher.epoch(number, one.name, epoch, epochs, loss)
+        except NotFiniteError as error:
+            raise RoundError(f"round {number}, agent {one.name}: {error}; a smaller --lr may help") from error
 
 
 def _finite(components: Any) -> bool:
@@ -247,4 +327,6 @@ def _finite(components: Any) -> bool:
 
 def first_chain(state: State) -> tuple[Any, ...]:
     """The parameters of chain 0, one NamedTuple per agent."""
-    return tuple(type(phi)(*(part[0] for part in phi)) for phi in (belief.parameters for belief in state.beliefs))
+    return tuple(
+        type(phi)(*(part[0] for part in phi)) for phi in (read(belief.parameters) for belief in state.beliefs)
+    )

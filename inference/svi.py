@@ -12,7 +12,7 @@ scale is the same in every round: nats per object, whatever the batch size.
 from __future__ import annotations
 
 import warnings
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterator
 from typing import Any, NamedTuple
 
 import pyro
@@ -121,13 +121,19 @@ class Learner:
         signs: Tensor | None = None,
         components: Any = None,
         each: Callable[[int, Loss], None] = lambda epoch, loss: None,
-        progress: Callable[[Iterable[int]], Iterable[int]] = iter,
         done: int = 0,
     ) -> None:
+        """All of `learning`; `each` is told epoch and loss at the end of every epoch."""
+        for epoch, loss in self.learning(epochs, signs, components, done):
+            each(epoch, loss)
+
+    def learning(
+        self, epochs: int, signs: Tensor | None = None, components: Any = None, done: int = 0
+    ) -> Iterator[tuple[int, Loss]]:
         """`epochs` epochs given signs (N,) and components; without them z has the mixture's standard prior, N(0, I).
 
-        done: how many of them are over already. `each` is told epoch and loss at the end of every epoch. Raises
-        NotFiniteError.
+        done: how many of them are over already. An epoch is made when it is asked for: its number, from 1, and its
+        loss. Raises NotFiniteError.
         """
         if self.optimiser is None:
             return
@@ -135,8 +141,8 @@ class Learner:
             signs = torch.zeros(len(self.x), dtype=torch.int64, device=self.x.device)
             components = self.agent.mixture.standard(self.x.device)
         self._hold(signs, components)
-        for epoch in progress(range(done + 1, epochs + 1)):
-            each(epoch, self._epoch(epoch))
+        for epoch in range(done + 1, epochs + 1):
+            yield epoch, self._epoch(epoch)
 
     def _hold(self, signs: Tensor, components: Any) -> None:
         """Keep signs and components at the place where a captured step looks for them."""

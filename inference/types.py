@@ -64,6 +64,9 @@ class Starter(Divider, Protocol):
     def count(self) -> int:
         """N."""
 
+    def is_finite(self) -> bool:
+        """Whether all its percepts are numbers."""
+
     def clusters(self, generator: Any, chains: int, K: int) -> Tensor:
         """(C, N) signs by clusters of its own percepts, found anew for each chain."""
 

@@ -14,7 +14,7 @@ register networks there under equal names share the first one's tensors, and the
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
 import pyro
@@ -179,6 +179,22 @@ class Agent(PyroModule):
         """The encoder's loc (B, L) and spread (see `models.guides`) for observations x (B, *shape)."""
         found: tuple[Tensor, Tensor] = self.encoder(self.likelihood.encoded(x))
         return found
+
+    def restore(self, weights: Mapping[str, Any], parts: Sequence[Tensor] | None) -> Any:
+        """Take over the weights of a checkpoint; returns components (K, ...) made from their tensors `parts`, if any.
+
+        ValueError says what is wrong with the components; weights that do not fit raise a RuntimeError.
+        """
+        self.load_state_dict(weights)
+        if parts is None:
+            return None
+        own = self.mixture.Parameters(*(part.to(self.log_pi.device) for part in parts))
+        shapes = tuple(tuple(part.shape) for part in own)
+        if shapes != self.mixture.shapes(self.signs):
+            raise ValueError(f"the components have the shapes {shapes}")
+        if not all(bool(part.isfinite().all()) for part in own):
+            raise ValueError("the components are not finite")
+        return own
 
     # -- what the rest of the program asks -----------------------------------------------------------
 

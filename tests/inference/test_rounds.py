@@ -109,13 +109,13 @@ def test_the_signs_of_chain_0_are_what_the_agents_learn_from(monkeypatch):
     from inference.svi import Learner
 
     seen, after = [], []
-    learn = Learner.learn
+    learning = Learner.learning
 
-    def spy(self, epochs, signs=None, components=None, **rest):
+    def spy(self, epochs, signs=None, components=None, done=0):
         seen.append((signs, components))
-        return learn(self, epochs, signs, components, **rest)
+        return learning(self, epochs, signs, components, done)
 
-    monkeypatch.setattr(Learner, "learn", spy)
+    monkeypatch.setattr(Learner, "learning", spy)
     progress, plan = Progress(0), schedule()
     game = Game(torch.zeros(K, dtype=torch.float64).log_softmax(0))
     for played in run_rounds(game, plan, community(plan=plan), progress, Watch()):

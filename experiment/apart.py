@@ -1,0 +1,430 @@
+"""Agents in processes of their own, on this machine or others, by Ray: `--engine ray`.
+
+Each agent is made from its own view of the objects in a process of its own (a Ray actor), which keeps its networks,
+its percepts, its parameters and its random streams. They learn at the same time. In the game an agent is sent signs,
+and answers with signs, with yes or no, and with sums over all objects (log densities, the gains of mergers): that is
+all that there is to say in the paper's game. Signs pass through the process that holds the run folder, which keeps the
+record; it also collects checkpoints and the traces that were asked for. No agent is sent anything of another but
+signs.
+
+What an agent draws comes from its own streams, as it does without Ray: the same seed gives the same signs, if both
+calculate with as many threads.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from typing import Any, NamedTuple
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from experiment import engines, individuals
+from experiment.community import build_member, build_members, pick_device
+from experiment.config import Config
+from experiment.data.objects import Objects
+from inference.asked import AfarParameters, AfarStream, AfarTable, best, copy_of, log_likelihood, speak
+from inference.metropolis import Turn, answer
+from inference.proposals import Rule
+from inference.rounds import Member
+from inference.svi import Loss
+from models.percepts import Belief
+
+Array = NDArray[Any]
+
+
+class AgentLostError(Exception):
+    """The process of the agent of that name has ended, or cannot be reached."""
+
+
+class Traffic:
+    """Bytes that went to and fro since the last look."""
+
+    def __init__(self) -> None:
+        self.said = 0  # signs, from one agent to another
+        self.moved = 0  # all, between the agents and who keeps the record
+
+    def taken(self) -> tuple[int, int]:
+        """Both, which begin at 0 again."""
+        found = self.said, self.moved
+        self.said = self.moved = 0
+        return found
+
+
+class Mind:
+    """What runs in the process of one agent. Signs come and go as arrays (C, N)."""
+
+    def __init__(
+        self, config: Config, number: int, view: Array, shapes: tuple[tuple[int, ...], ...], threads: int
+    ) -> None:
+        torch.set_num_threads(threads)
+        name, own = list(individuals.each(config))[number]
+        self._member = build_member(own, name, torch.from_numpy(view.copy()), shapes, pick_device(own.device))
+        self._aside: torch.Generator | None = None
+        self._belief: Belief
+        self._serial = 0
+
+    def device(self) -> str:
+        """Where it lives."""
+        return str(self._member.device)
+
+    def learning(
+        self, epochs: int, signs: Array | None, components: Any, done: int
+    ) -> Iterator[tuple[int, tuple[float, ...]]]:
+        """As `Learner.learning`, a loss as it is told."""
+        heard = None if signs is None else self._told(signs)
+        held = None if components is None else type(components)(*(part.to(self._device) for part in components))
+        for epoch, loss in self._member.learning(epochs, heard, held, done):
+            yield epoch, tuple(loss)
+
+    def perceive(self) -> bool:
+        """Percepts for the next game; whether they are numbers."""
+        self._player = self._member.perceive()
+        return self._player.is_finite()
+
+    def clusters(self, stream: str, chains: int, K: int) -> Array:
+        """Signs by clusters of its percepts."""
+        return packed(self._player.clusters(self._stream(stream), chains, K))
+
+    def redraw(self, serial: int, stream: str, signs: Array, K: int, anew: bool) -> tuple[Array, Array]:
+        """New parameters, number `serial`; their log density and the evidence, (C,) each."""
+        before = None if anew else self._belief.parameters
+        self._belief = self._player.redraw(self._stream(stream), self._told(signs), K, before)
+        return self._numbered(serial)
+
+    def from_prior(self, serial: int, stream: str, chains: int, K: int) -> tuple[Array, Array]:
+        """The same, before any sign was heard."""
+        self._belief = self._player.from_prior(self._stream(stream), chains, K)
+        return self._numbered(serial)
+
+    def speak(self, serial: int, stream: str, log_prior: Array) -> Array:
+        """A sign for every object."""
+        return packed(speak(self._stream(stream), self._told(log_prior), self._table(serial)))
+
+    def answer(self, serial: int, stream: str, proposed: Array, current: Array, rule: Rule) -> tuple[Array, Array]:
+        """Which proposals are accepted, and which ratios were not a number; each as bits."""
+        signs = self._told(proposed), self._told(current)
+        turn = answer(self._stream(stream), self._table(serial), *signs, rule)
+        return np.packbits(turn.accepted.cpu().numpy()), np.packbits(turn.not_a_number.cpu().numpy())
+
+    def log_likelihood(self, serial: int, signs: Array) -> Array:
+        """Of all objects together, (C,)."""
+        return _array(log_likelihood(self._table(serial), self._told(signs)))
+
+    def best(self, serial: int, log_prior: Array) -> Array:
+        """What it would say by itself."""
+        return packed(best(self._told(log_prior), self._table(serial)))
+
+    def parameters(self, serial: int) -> Any:
+        """Of the agent itself, for the record."""
+        assert serial == self._serial
+        own = self._belief.parameters
+        return type(own)(*(part.cpu() for part in own))
+
+    def evidence(self, signs: Array, K: int) -> Array:
+        """(C,) log p(z | signs)."""
+        return _array(self._player.evidence(self._told(signs), K))
+
+    def merge_gain(self, signs: Array, K: int, one: Array) -> Array:
+        """(C, K) what mergers with sign `one` (C,) would change."""
+        return _array(self._player.merge_gain(self._told(signs), K, self._told(one)))
+
+    def copy_stream(self) -> None:
+        """Make the stream "aside" go on as "play" would."""
+        self._aside = copy_of(self._member.play_stream)
+
+    def bound(self, seed: int, round: int, signs: Array, components: Any) -> tuple[float, ...] | None:
+        """The ELBO's parts, as `Member.bound`."""
+        held = type(components)(*(part.to(self._device) for part in components))
+        loss = self._member.bound(seed, round, self._told(signs), held)
+        return None if loss is None else tuple(loss)
+
+    def state(self) -> dict[str, Any]:
+        """As `Member.state`, for the checkpoint."""
+        return self._member.state()
+
+    def restore(self, state: Mapping[str, Any], parts: Sequence[Tensor] | None) -> Any:
+        """As `Member.restore`."""
+        own = self._member.restore(state, parts)
+        return None if own is None else type(own)(*(part.cpu() for part in own))
+
+    @property
+    def _device(self) -> torch.device:
+        return self._member.device
+
+    def _stream(self, name: str) -> torch.Generator:
+        if name == "play":
+            return self._member.play_stream
+        assert self._aside is not None
+        return self._aside
+
+    def _table(self, serial: int) -> Tensor:
+        # Of parameters that are gone nobody can ask.
+        assert serial == self._serial
+        return self._belief.table
+
+    def _told(self, array: Array) -> Tensor:
+        return unpacked(array).to(self._device)
+
+    def _numbered(self, serial: int) -> tuple[Array, Array]:
+        self._serial = serial
+        return _array(self._belief.log_density), _array(self._belief.evidence)
+
+
+def packed(signs: Tensor) -> Array:
+    """Signs as they travel: two bytes each, or four."""
+    array: Array = signs.cpu().numpy()
+    small = array.size == 0 or array.max() <= np.iinfo(np.int16).max
+    return array.astype(np.int16 if small else np.int32)
+
+
+def unpacked(array: Array) -> Tensor:
+    """What travelled, as the game has it: signs of 64 bits, other numbers as they are."""
+    return torch.from_numpy(array.astype(np.int64 if array.dtype.kind == "i" else array.dtype))
+
+
+def _array(tensor: Tensor) -> Array:
+    found: Array = tensor.cpu().numpy()
+    return found
+
+
+class Line:
+    """How one agent's process is asked."""
+
+    def __init__(self, ray: Any, actor: Any, name: str, traffic: Traffic) -> None:
+        self.ray = ray
+        self.actor = actor
+        self.name = name
+        self.traffic = traffic
+        self.serial = 0
+
+    def begin(self, what: str, *arguments: Any, **options: Any) -> Any:
+        """Send a question; `get` waits for the answer. Questions are answered in their order."""
+        self.traffic.moved += _bytes(arguments)
+        return getattr(self.actor, what).options(**options).remote(*arguments)
+
+    def get(self, reference: Any) -> Any:
+        """The answer. AgentLostError; whatever the agent raised."""
+        try:
+            found = self.ray.get(reference)
+        except self.ray.exceptions.RayTaskError as error:
+            raise error.cause from None
+        except self.ray.exceptions.RayError as error:
+            raise AgentLostError(self.name) from error
+        self.traffic.moved += _bytes(found)
+        return found
+
+    def ask(self, what: str, *arguments: Any) -> Any:
+        """Send a question and wait for the answer."""
+        return self.get(self.begin(what, *arguments))
+
+    def next_serial(self) -> int:
+        """A number for the parameters that are drawn next."""
+        self.serial += 1
+        return self.serial
+
+
+def _bytes(what: Any) -> int:
+    if isinstance(what, np.ndarray):
+        return what.nbytes
+    if isinstance(what, Tensor):
+        return what.nbytes
+    if isinstance(what, Mapping):
+        return sum(_bytes(part) for part in what.values())
+    return sum(_bytes(part) for part in what) if isinstance(what, tuple | list) else 0
+
+
+class _Stream(AfarStream):
+    def __init__(self, line: Line, name: str) -> None:
+        self.line = line
+        self.name = name
+
+    def copied(self) -> _Stream:
+        assert self.name == "play"
+        self.line.ask("copy_stream")
+        return _Stream(self.line, "aside")
+
+
+class _Table(AfarTable):
+    def __init__(self, line: Line, serial: int) -> None:
+        self.line = line
+        self.serial = serial
+
+    def speak(self, stream: AfarStream, log_prior: Tensor) -> Tensor:
+        said = self._ask("speak", _name(stream), _array(log_prior))
+        self.line.traffic.said += said.nbytes
+        return unpacked(said)
+
+    def answer(self, stream: AfarStream, proposed: Tensor, current: Tensor, rule: Rule) -> Turn:
+        told = self._ask("answer", _name(stream), packed(proposed), packed(current), rule)
+        accepted, not_a_number = (
+            torch.from_numpy(np.unpackbits(bits, count=proposed.numel()).astype(bool)).view(proposed.shape)
+            for bits in told
+        )
+        return Turn(torch.where(accepted, proposed, current), proposed, accepted, not_a_number)
+
+    def log_likelihood(self, signs: Tensor) -> Tensor:
+        return unpacked(self._ask("log_likelihood", packed(signs)))
+
+    def best(self, log_prior: Tensor) -> Tensor:
+        return unpacked(self._ask("best", _array(log_prior)))
+
+    def _ask(self, what: str, *arguments: Any) -> Any:
+        return self.line.ask(what, self.serial, *arguments)
+
+
+def _name(stream: AfarStream) -> str:
+    assert isinstance(stream, _Stream)
+    return stream.name
+
+
+class _Parameters(AfarParameters):
+    def __init__(self, line: Line, serial: int) -> None:
+        self.line = line
+        self.serial = serial
+
+    def read(self) -> Any:
+        return self.line.ask("parameters", self.serial)
+
+
+class _Belief:
+    """What an agent has drawn; its numbers are waited for when they are looked at."""
+
+    def __init__(self, line: Line, serial: int, drawn: Any) -> None:
+        self.table = _Table(line, serial)
+        self.parameters = _Parameters(line, serial)
+        self._line = line
+        self._drawn = drawn
+        self._told: tuple[Tensor, Tensor] | None = None
+
+    @property
+    def log_density(self) -> Tensor:
+        return self._numbers()[0]
+
+    @property
+    def evidence(self) -> Tensor:
+        return self._numbers()[1]
+
+    def _numbers(self) -> tuple[Tensor, Tensor]:
+        if self._told is None:
+            density, evidence = self._line.get(self._drawn)
+            self._told = unpacked(density), unpacked(evidence)
+        return self._told
+
+
+class _Player:
+    """An agent in the game."""
+
+    def __init__(self, line: Line, count: int, finite: Any) -> None:
+        self._line = line
+        self._finite = finite
+        self.count = count
+
+    def is_finite(self) -> bool:
+        return bool(self._line.get(self._finite))
+
+    def clusters(self, generator: Any, chains: int, K: int) -> Tensor:
+        return unpacked(self._line.ask("clusters", _name(generator), chains, K))
+
+    def redraw(self, generator: Any, signs: Tensor, K: int, before: Any = None) -> _Belief:
+        serial = self._line.next_serial()
+        drawn = self._line.begin("redraw", serial, _name(generator), packed(signs), K, before is None)
+        return _Belief(self._line, serial, drawn)
+
+    def from_prior(self, generator: Any, chains: int, K: int) -> _Belief:
+        serial = self._line.next_serial()
+        return _Belief(self._line, serial, self._line.begin("from_prior", serial, _name(generator), chains, K))
+
+    def evidence(self, signs: Tensor, K: int) -> Tensor:
+        return unpacked(self._line.ask("evidence", packed(signs), K))
+
+    def merge_gain(self, signs: Tensor, K: int, one: Tensor) -> Tensor:
+        return unpacked(self._line.ask("merge_gain", packed(signs), K, packed(one)))
+
+    def divide(self, group: Tensor, seeds: Tensor) -> Tensor:
+        raise NotImplementedError("split-merge steps are for agents in one process")
+
+
+class AfarMember:
+    """A member of the community whose agent is in another process; its signs are kept here."""
+
+    device = torch.device("cpu")
+
+    def __init__(self, line: Line, count: int) -> None:
+        self.line = line
+        self.name = line.name
+        self.count = count
+        self.play_stream = _Stream(line, "play")
+
+    def learning(self, epochs: int, signs: Tensor | None, components: Any, done: int) -> Iterator[tuple[int, Loss]]:
+        """It begins now; the losses are those of `Learner.learning`."""
+        heard = None if signs is None else packed(signs)
+        begun = self.line.begin("learning", epochs, heard, components, done, num_returns="streaming")
+        return self._losses(begun)
+
+    def _losses(self, begun: Any) -> Iterator[tuple[int, Loss]]:
+        for told in begun:
+            epoch, loss = self.line.get(told)
+            yield epoch, Loss(*loss)
+
+    def perceive(self) -> _Player:
+        """It as a player of the next game."""
+        return _Player(self.line, self.count, self.line.begin("perceive"))
+
+    def believe(self, log_pi: Tensor) -> None:
+        """Weights of signs are drawn where the agent is, so there is no such game yet."""
+        raise NotImplementedError("weights of signs are for agents in one process")
+
+    def bound(self, seed: int, round: int, signs: Tensor, components: Any) -> Loss | None:
+        """As `Member.bound`."""
+        told = self.line.ask("bound", seed, round, packed(signs), components)
+        return None if told is None else Loss(*told)
+
+    def state(self) -> dict[str, Any]:
+        """As `Member.state`."""
+        found: dict[str, Any] = self.line.ask("state")
+        return found
+
+    def restore(self, state: Mapping[str, Any], parts: Sequence[Tensor] | None) -> Any:
+        """As `Member.restore`."""
+        return self.line.ask("restore", dict(state), parts)
+
+
+class Seats(NamedTuple):
+    """Where the agents of a run are."""
+
+    make: Callable[[], list[Member | AfarMember]]  # all of them, new; those that were made before are gone
+    traffic: Traffic | None  # None where all are in this process
+
+
+@contextmanager
+def seats(config: Config, objects: Objects, device: torch.device) -> Iterator[Seats]:
+    """Places for the agents of a run, by `config.engine`. UsageError where Ray cannot be had."""
+    if config.engine == "local":
+        yield Seats(lambda: list(build_members(config, objects, device)), None)
+        return
+    threads = max(1, torch.get_num_threads() // config.agents)
+    traffic = Traffic()
+    with engines.cluster(config.address, config.agents * threads) as ray:
+        actors: list[Any] = []
+
+        def make() -> list[Member | AfarMember]:
+            for actor in actors:
+                ray.kill(actor)
+            actors.clear()
+            share = min(threads, ray.cluster_resources().get("CPU", 1) / config.agents)
+            mind = ray.remote(num_cpus=share)(Mind)
+            found = []
+            for number, (name, _) in enumerate(individuals.each(config)):
+                view = objects.views[number].numpy()
+                actors.append(mind.remote(config, number, view, objects.shapes(number), threads))
+                found.append(AfarMember(Line(ray, actors[-1], name, traffic), len(view)))
+            for one in found:
+                one.line.ask("device")  # what goes wrong when it is made is said here
+            traffic.taken()
+            return list(found)
+
+        yield Seats(make, traffic)

@@ -8,7 +8,7 @@ import signal
 import socket
 import threading
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from typing import Any
 
 from experiment.errors import UsageError
@@ -16,6 +16,13 @@ from experiment.errors import UsageError
 ENGINES = ("local", "ray")
 
 ADDRESS = "RAY_ADDRESS"
+
+# No word of what is done here leaves the machine; a program that asked for processors alone may use the GPUs as well;
+# and it gives way to others no more than without Ray. A cluster that is joined has its own.
+SETTINGS = {"RAY_USAGE_STATS_ENABLED": "0", "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0", "RAY_worker_niceness": "0"}
+
+_HANGUP = getattr(signal, "SIGHUP", None)
+_TOLD_TO_END = [number for number in (signal.SIGTERM, _HANGUP) if number is not None]
 
 _SECONDS = 5.0  # for an address to answer
 
@@ -56,17 +63,18 @@ def cluster(address: str | None, cpus: int) -> Iterator[Any]:
                 reason = "no answer" if isinstance(error, SystemExit) else " ".join(str(error).split())[:200]
                 what = f"{name}: the cluster cannot be joined" if joins else "a Ray cluster cannot be started here"
                 raise UsageError(f"{what} ({reason})") from error
+        # What befalls workers it would print to stdout all the same, where results go.
+        ray._private.worker._worker_logs_enabled = False
         yield ray
     finally:
         with _signals_kept():
             ray.shutdown()
+        ray._private.worker._worker_logs_enabled = True
 
 
 def _ray() -> Any:
-    # It reads these when it is imported. No word of what is done here leaves the machine, and what a program sees of
-    # the GPUs is not taken from it because it asked for processors alone.
-    os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
-    os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
+    for name, value in SETTINGS.items():  # read when it is imported, or by what it starts
+        os.environ.setdefault(name, value)
     import ray
 
     return ray
@@ -88,13 +96,17 @@ def _check_answers(address: str, name: str) -> None:
 
 @contextmanager
 def _signals_kept() -> Iterator[None]:
-    """Ray puts a handler of its own in the place of SIGTERM's, which ends a program without tidying."""
+    """Ray puts a handler of its own in the place of SIGTERM's, which ends a program without tidying. What it starts
+    ignores that a terminal was closed, as it does Ctrl-C: this program is to end it, when all is tidy."""
     if threading.current_thread() is not threading.main_thread():
         yield
         return
-    before = signal.getsignal(signal.SIGTERM)
+    before = {number: signal.getsignal(number) for number in _TOLD_TO_END}
+    if _HANGUP is not None and before[_HANGUP] is not None:
+        signal.signal(_HANGUP, signal.SIG_IGN)
     try:
         yield
     finally:
-        with suppress(TypeError):  # None: a handler that Python did not install
-            signal.signal(signal.SIGTERM, before)
+        for number, handler in before.items():
+            if handler is not None:  # one that Python did not install
+                signal.signal(number, handler)

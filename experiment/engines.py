@@ -12,6 +12,7 @@ from contextlib import contextmanager
 from typing import Any
 
 from experiment.errors import UsageError
+from experiment.interrupts import held_back
 
 ENGINES = ("local", "ray")
 
@@ -31,9 +32,9 @@ def check_ray(flag: str) -> None:
     """UsageError, which begins with `flag` and says what to do, where the package is not there or does not work."""
     try:
         _ray()
-    except ImportError as error:
-        # Of an installation that is broken, what is missing is another package.
-        reason = "" if getattr(error, "name", None) in (None, "ray") else f" ({' '.join(str(error).split())[:120]})"
+    except Exception as error:  # of an installation that is broken, anything
+        absent = isinstance(error, ImportError) and error.name == "ray"
+        reason = "" if absent else f" ({' '.join(str(error).split())[:120]})"
         raise UsageError(f"{flag} needs the package ray: pip install 'mh-naming-game[ray]'{reason}") from error
 
 
@@ -56,7 +57,7 @@ def cluster(address: str | None, cpus: int) -> Iterator[Any]:
         _check_answers(address, name)
     options = {} if joins else {"num_cpus": cpus, "include_dashboard": False}
     try:
-        with _signals_kept():
+        with held_back(), _signals_kept():  # interrupted in the midst, it crashes at the end of the program
             try:
                 ray.init(address, logging_level=logging.ERROR, log_to_driver=False, **options)
             except (Exception, SystemExit) as error:  # it ends the program where it has waited in vain
@@ -67,7 +68,7 @@ def cluster(address: str | None, cpus: int) -> Iterator[Any]:
         ray._private.worker._worker_logs_enabled = False
         yield ray
     finally:
-        with _signals_kept():
+        with held_back(), _signals_kept():
             ray.shutdown()
         ray._private.worker._worker_logs_enabled = True
 

@@ -38,6 +38,7 @@ class Parser(argparse.ArgumentParser):
 
 def build_parser() -> Parser:
     """All commands and their flags."""
+    from experiment.engines import ENGINES
     from experiment.flags import add_settings
 
     parser = Parser(
@@ -203,6 +204,18 @@ def build_parser() -> Parser:
         help="runs at a time (default: one for each core; give fewer where they share a GPU)",
     )
     comparison.add_argument("--threads", metavar="T", type=int, help="threads of each run (default: cores / jobs)")
+    comparison.add_argument(
+        "--engine",
+        choices=ENGINES,
+        default="local",
+        help="local: processes of this machine; ray: tasks of a Ray cluster whose nodes share a file system "
+        "(default: local)",
+    )
+    comparison.add_argument(
+        "--address",
+        metavar="HOST:PORT",
+        help="Ray cluster to run on (default: RAY_ADDRESS; else one is started on this machine and ended afterwards)",
+    )
     comparison.add_argument("--overwrite", action="store_true", help="replace runs in DIR that have other settings")
     comparison.add_argument("--json", action="store_true", help="print summary.json instead of the tables")
     _add_trust(comparison, "the file of --config, or the grid that DIR holds,")
@@ -400,6 +413,8 @@ def _compare(arguments: argparse.Namespace, argv: Sequence[str]) -> int:
         file=_path(arguments.config),
         jobs=arguments.jobs,
         threads=arguments.threads,
+        engine=arguments.engine,
+        address=arguments.address,
         overwrite=arguments.overwrite,
         as_json=arguments.json,
         trust_plugins=arguments.trust_plugins,

@@ -8,14 +8,22 @@ import signal
 import socket
 import threading
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from typing import Any
 
 from experiment.errors import UsageError
+from experiment.interrupts import held_back
 
 ENGINES = ("local", "ray")
 
 ADDRESS = "RAY_ADDRESS"
+
+# No word of what is done here leaves the machine; a program that asked for processors alone may use the GPUs as well;
+# and it gives way to others no more than without Ray. A cluster that is joined has its own.
+SETTINGS = {"RAY_USAGE_STATS_ENABLED": "0", "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0", "RAY_worker_niceness": "0"}
+
+_HANGUP = getattr(signal, "SIGHUP", None)
+_TOLD_TO_END = [number for number in (signal.SIGTERM, _HANGUP) if number is not None]
 
 _SECONDS = 5.0  # for an address to answer
 
@@ -24,9 +32,9 @@ def check_ray(flag: str) -> None:
     """UsageError, which begins with `flag` and says what to do, where the package is not there or does not work."""
     try:
         _ray()
-    except ImportError as error:
-        # Of an installation that is broken, what is missing is another package.
-        reason = "" if getattr(error, "name", None) in (None, "ray") else f" ({' '.join(str(error).split())[:120]})"
+    except Exception as error:  # of an installation that is broken, anything
+        absent = isinstance(error, ImportError) and error.name == "ray"
+        reason = "" if absent else f" ({' '.join(str(error).split())[:120]})"
         raise UsageError(f"{flag} needs the package ray: pip install 'mh-naming-game[ray]'{reason}") from error
 
 
@@ -49,24 +57,25 @@ def cluster(address: str | None, cpus: int) -> Iterator[Any]:
         _check_answers(address, name)
     options = {} if joins else {"num_cpus": cpus, "include_dashboard": False}
     try:
-        with _signals_kept():
+        with held_back(), _signals_kept():  # interrupted in the midst, it crashes at the end of the program
             try:
                 ray.init(address, logging_level=logging.ERROR, log_to_driver=False, **options)
             except (Exception, SystemExit) as error:  # it ends the program where it has waited in vain
                 reason = "no answer" if isinstance(error, SystemExit) else " ".join(str(error).split())[:200]
                 what = f"{name}: the cluster cannot be joined" if joins else "a Ray cluster cannot be started here"
                 raise UsageError(f"{what} ({reason})") from error
+        # What befalls workers it would print to stdout all the same, where results go.
+        ray._private.worker._worker_logs_enabled = False
         yield ray
     finally:
-        with _signals_kept():
+        with held_back(), _signals_kept():
             ray.shutdown()
+        ray._private.worker._worker_logs_enabled = True
 
 
 def _ray() -> Any:
-    # It reads these when it is imported. No word of what is done here leaves the machine, and what a program sees of
-    # the GPUs is not taken from it because it asked for processors alone.
-    os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
-    os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
+    for name, value in SETTINGS.items():  # read when it is imported, or by what it starts
+        os.environ.setdefault(name, value)
     import ray
 
     return ray
@@ -88,13 +97,17 @@ def _check_answers(address: str, name: str) -> None:
 
 @contextmanager
 def _signals_kept() -> Iterator[None]:
-    """Ray puts a handler of its own in the place of SIGTERM's, which ends a program without tidying."""
+    """Ray puts a handler of its own in the place of SIGTERM's, which ends a program without tidying. What it starts
+    ignores that a terminal was closed, as it does Ctrl-C: this program is to end it, when all is tidy."""
     if threading.current_thread() is not threading.main_thread():
         yield
         return
-    before = signal.getsignal(signal.SIGTERM)
+    before = {number: signal.getsignal(number) for number in _TOLD_TO_END}
+    if _HANGUP is not None and before[_HANGUP] is not None:
+        signal.signal(_HANGUP, signal.SIG_IGN)
     try:
         yield
     finally:
-        with suppress(TypeError):  # None: a handler that Python did not install
-            signal.signal(signal.SIGTERM, before)
+        for number, handler in before.items():
+            if handler is not None:  # one that Python did not install
+                signal.signal(number, handler)

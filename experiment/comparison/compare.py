@@ -14,18 +14,19 @@ Nothing is remembered elsewhere: which runs are done is read from their folders.
 from __future__ import annotations
 
 import json
-import signal
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
-from experiment import individuals, store
-from experiment.comparison import statistics, table
+from experiment import engines, individuals, store
+from experiment.comparison import ray_pool, statistics, table
 from experiment.comparison.folders import Step, step
 from experiment.comparison.grid import Grid, Run, make
-from experiment.comparison.pool import COMMAND_MARK, Task, cores, side_by_side
+from experiment.comparison.pool import COMMAND_MARK, Task, cores, killed_by, side_by_side
 from experiment.comparison.progress import Progress
 from experiment.comparison.statistics import Outcome
 from experiment.config import key, to_flags
@@ -55,6 +56,8 @@ def compare(
     file: Path | None = None,
     jobs: int | None = None,
     threads: int | None = None,
+    engine: str = "local",
+    address: str | None = None,
     overwrite: bool = False,
     as_json: bool = False,
     trust_plugins: bool = False,
@@ -63,7 +66,8 @@ def compare(
 
     modes, seeds, variants, baseline, words (flags of train) and file are as in `grid.make`. If none of them but
     `baseline` is given, the grid that `out` already holds is taken. jobs: runs at a time (None: as many as there are
-    cores). threads: of each (None: the cores by the jobs). overwrite: replace runs of other settings.
+    cores). threads: of each (None: the cores by the jobs). engine: "local", or "ray" for the nodes of the cluster at
+    `address` (see `engines.cluster`), whose cores these are then. overwrite: replace runs of other settings.
     trust_plugins: the file may name code to import.
 
     Bad input is a `UsageError` before anything is run or written.
@@ -71,6 +75,10 @@ def compare(
     for name, value in (("--jobs", jobs), ("--threads", threads)):
         if value is not None and value < 1:
             raise UsageError(f"{name} must be 1 or more; it is {value}")
+    if engine == "ray":
+        engines.check_ray("--engine ray")
+    elif address is not None:
+        raise UsageError(f"--address {address} is of a Ray cluster: give --engine ray too")
     if file is None and (modes, seeds, variants, list(words)) == (None, None, None, []) and (out / GRID).is_file():
         file = out / GRID
     grid = make(
@@ -80,15 +88,11 @@ def compare(
     _check_folder(out)
     steps = [step(out / run.folder, run.config, overwrite=overwrite) for run in runs]
     _check_objects([run for run, how in zip(runs, steps, strict=True) if how != "nothing"])
-    jobs = jobs or min(cores(), len(runs))
-    threads = threads or max(1, cores() // jobs)
-    try:
-        out.mkdir(parents=True, exist_ok=True)
-    except (OSError, ValueError) as error:
-        raise UsageError(f"--out {out} cannot be used: {getattr(error, 'strerror', None) or error}") from error
-    with store.locked(out):
+    # Where nothing is left to be run, no cluster is needed.
+    used = engine if any(how != "nothing" for how in steps) else "local"
+    with _workers(used, address, len(runs), jobs, threads) as run_all, _held(out):
         _write(out / GRID, grid.to_toml())
-        outcomes = _outcomes(out, runs, steps, jobs, threads)
+        outcomes = _outcomes(out, runs, steps, overwrite, run_all)
         summary = statistics.summarise(_rows(grid, runs, outcomes), _baseline(grid), _by_key(grid.settings))
         text = table.markdown(summary)
         _write(out / TABLE, text)
@@ -140,28 +144,73 @@ def _check_objects(runs: Sequence[Run]) -> None:
             raise UsageError(f"row {run.row!r}: {error}") from None
 
 
+@contextmanager
+def _held(out: Path) -> Iterator[None]:
+    """The folder is there, and no other command's, for the block."""
+    try:
+        out.mkdir(parents=True, exist_ok=True)
+    except (OSError, ValueError) as error:
+        raise UsageError(f"--out {out} cannot be used: {getattr(error, 'strerror', None) or error}") from error
+    with store.locked(out):
+        yield
+
+
 # -- the runs --------------------------------------------------------------------------------------
 
 
-def _outcomes(out: Path, runs: Sequence[Run], steps: Sequence[Step], jobs: int, threads: int) -> list[Outcome]:
+@contextmanager
+def _workers(
+    engine: str, address: str | None, runs: int, jobs: int | None, threads: int | None
+) -> Iterator[Callable[..., None]]:
+    """What runs tasks, on this machine or on a cluster: called as `ray_pool.side_by_side` without jobs and threads."""
+    here = jobs or min(cores(), runs)
+    each = threads or max(1, cores() // here)
+    if engine == "ray":
+        with engines.cluster(address, here * each) as ray:
+            here, each = ray_pool.shares(ray, runs, jobs, threads)
+            yield partial(ray_pool.side_by_side, jobs=here, threads=each)
+    else:
+        # Nothing but a run itself dies here, and one that was killed is the user's to start again.
+        yield lambda tasks, again, **calls: side_by_side(tasks, jobs=here, threads=each, **calls)
+
+
+def _outcomes(
+    out: Path, runs: Sequence[Run], steps: Sequence[Step], overwrite: bool, run_all: Callable[..., None]
+) -> list[Outcome]:
     """How each run ended, those made here and those made before."""
     outcomes = {run.folder: _read(out, run) for run, how in zip(runs, steps, strict=True) if how == "nothing"}
     todo = [(run, how) for run, how in zip(runs, steps, strict=True) if how != "nothing"]
-    tasks = [Task(_command(out / run.folder, run, how), _log(out, run)) for run, how in todo]
+    tasks = [_task(out, run, how) for run, how in todo]
     with Progress(len(runs), done=len(outcomes)) as progress:
         progress.resumed([(run.folder, RunFolder(out / run.folder).status) for run, how in todo if how == "resume"])
 
-        def ended(index: int, code: int) -> None:
+        def ended(index: int, code: int | str) -> None:
             run = todo[index][0]
             outcomes[run.folder] = one = _read(out, run) if code == 0 else _failed(run, _reason(code, _log(out, run)))
-            progress.ended(f"{run.row}, seed {run.seed}", one.error)
+            progress.ended(_name(run), one.error)
+
+        def again(index: int, reason: str) -> Task | None:
+            run = todo[index][0]
+            how = step(out / run.folder, run.config, overwrite=overwrite)
+            if how == "nothing":
+                return None
+            progress.again(_name(run), reason)
+            return _task(out, run, how)
 
         try:
-            side_by_side(tasks, jobs=jobs, threads=threads, ended=ended, waiting=progress.waiting)
+            run_all(tasks, ended=ended, waiting=progress.waiting, again=again)
         except KeyboardInterrupt:
             progress.stopped()
             raise
     return [outcomes[run.folder] for run in runs]
+
+
+def _name(run: Run) -> str:
+    return f"{run.row}, seed {run.seed}"
+
+
+def _task(out: Path, run: Run, how: Step) -> Task:
+    return Task(_command(out / run.folder, run, how), _log(out, run))
 
 
 def _command(path: Path, run: Run, how: Step) -> list[str]:
@@ -193,11 +242,12 @@ def _failed(run: Run, reason: str) -> Outcome:
     return Outcome(run.seed, run.folder, error=" ".join(reason.split())[:_LONGEST_REASON])
 
 
-def _reason(code: int, log: Path) -> str:
+def _reason(code: int | str, log: Path) -> str:
     """Why a run ended: the complaint in its log or, where it made none, the last line there."""
+    if isinstance(code, str):
+        return code
     if code < 0:
-        names = {int(number): number.name for number in signal.Signals}
-        return f"killed by {names.get(-code, f'signal {-code}')}"
+        return killed_by(code)
     try:
         lines = [line.strip() for line in log.read_text(encoding="utf-8", errors="replace").split("\n")]
     except OSError:

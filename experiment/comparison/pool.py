@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+import ctypes
 import os
 import shlex
 import signal
 import subprocess
+import sys
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, Protocol, TypeVar
 
 from experiment.interrupts import held_back
 
@@ -20,8 +22,10 @@ _THREADS = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS")
 
 COMMAND_MARK = "$ "  # begins the line of a log that holds the command
 
+_PR_SET_PDEATHSIG = 1  # of Linux's prctl
+
 _PAUSE = 0.05  # seconds between two looks at what runs
-_PATIENCE = 30.0  # seconds for a run to end tidily: it may be in the middle of writing a checkpoint
+PATIENCE = 30.0  # seconds for a run to end tidily: it may be in the middle of writing a checkpoint
 
 
 class Task(NamedTuple):
@@ -31,6 +35,16 @@ class Task(NamedTuple):
     log: Path
 
 
+class Running(Protocol):
+    """A task that has been started."""
+
+    def poll(self) -> int | str | None:
+        """None while it runs; then its exit code, negative for a signal, or in words why it has none."""
+
+
+Started = TypeVar("Started", bound=Running)
+
+
 def cores() -> int:
     """How many cores this process may use."""
     if hasattr(os, "sched_getaffinity"):
@@ -38,21 +52,49 @@ def cores() -> int:
     return os.cpu_count() or 1
 
 
+def killed_by(code: int) -> str:
+    """How a program ended whose exit code is negative."""
+    names = {int(number): number.name for number in signal.Signals}
+    return f"killed by {names.get(-code, f'signal {-code}')}"
+
+
 def side_by_side(
     tasks: Sequence[Task],
     *,
     jobs: int,
     threads: int,
-    ended: Callable[[int, int], None],
+    ended: Callable[[int, int | str], None],
     waiting: Callable[[], None] = lambda: None,
+    tied: bool = False,
 ) -> None:
-    """Run all tasks, `jobs` at a time, with `threads` threads each.
+    """Run all tasks on this machine, `jobs` at a time, with `threads` threads each. For the rest see `take_turns`.
 
-    ended(index of the task, exit code, negative for a signal) is called after each; waiting() several times a second.
-    Whatever ends this (Ctrl-C, SIGTERM, a terminal that was closed, an error) ends the running tasks as Ctrl-C would.
+    tied: a program is killed where this one ends without a chance to stop it (SIGKILL; on Linux).
+    """
+
+    def start(_: int, task: Task) -> subprocess.Popen[bytes]:
+        return _start(task, threads, tied)
+
+    take_turns(tasks, jobs=jobs, start=start, stop=_stop, ended=ended, waiting=waiting)
+
+
+def take_turns(
+    tasks: Sequence[Task],
+    *,
+    jobs: int,
+    start: Callable[[int, Task], Started],
+    stop: Callable[[Sequence[Started]], None],
+    ended: Callable[[int, int | str], None],
+    waiting: Callable[[], None],
+) -> None:
+    """Start all tasks by `start(index, task)`, `jobs` at a time, and see them end.
+
+    ended(index of the task, how it ended: see `Running.poll`) is called after each; waiting() several times a second.
+    Whatever ends this (Ctrl-C, SIGTERM, a terminal that was closed, an error) calls `stop` with those that run, which
+    ends them as Ctrl-C would.
     """
     left = list(enumerate(tasks))[::-1]
-    running: dict[int, subprocess.Popen[bytes]] = {}
+    running: dict[int, Started] = {}
     with _signals_interrupt():
         try:
             while left or running:
@@ -60,7 +102,7 @@ def side_by_side(
                     index, task = left.pop()
                     # One that has been started must be known, to be stopped.
                     with held_back(), _interruptible():
-                        running[index] = _start(task, threads)
+                        running[index] = start(index, task)
                 for index, process in list(running.items()):
                     if (code := process.poll()) is not None:
                         del running[index]
@@ -68,10 +110,10 @@ def side_by_side(
                 waiting()
                 time.sleep(_PAUSE)
         finally:
-            _stop(list(running.values()))
+            stop(list(running.values()))
 
 
-def _start(task: Task, threads: int) -> subprocess.Popen[bytes]:
+def _start(task: Task, threads: int, tied: bool) -> subprocess.Popen[bytes]:
     with task.log.open("ab") as log:
         log.write(f"{COMMAND_MARK}{shlex.join(task.command)}\n".encode("utf-8", "backslashreplace"))
         log.flush()
@@ -83,7 +125,21 @@ def _start(task: Task, threads: int) -> subprocess.Popen[bytes]:
             env=os.environ | dict.fromkeys(_THREADS, str(threads)),
             # A terminal interrupts all of its group: these would be struck twice, and a second Ctrl-C breaks tidying.
             process_group=0,
+            preexec_fn=_tie() if tied else None,
         )
+
+
+def _tie() -> Callable[[], None]:
+    """What a program does before it begins, so that it is killed with its parent, and can be interrupted."""
+    # Loaded before the fork, after which it is best to do little.
+    prctl = ctypes.CDLL(None).prctl if sys.platform == "linux" else None
+
+    def tie() -> None:
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGINT})  # a worker of Ray has it blocked
+        if prctl is not None:
+            prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
+
+    return tie
 
 
 def _stop(processes: Sequence[subprocess.Popen[bytes]]) -> None:
@@ -91,7 +147,7 @@ def _stop(processes: Sequence[subprocess.Popen[bytes]]) -> None:
     try:
         for process in processes:
             process.send_signal(signal.SIGINT)
-        until = time.monotonic() + _PATIENCE
+        until = time.monotonic() + PATIENCE
         with suppress(subprocess.TimeoutExpired, KeyboardInterrupt):
             for process in processes:
                 process.wait(max(0.0, until - time.monotonic()))

@@ -41,6 +41,10 @@ class Progress:
         if runs:
             self._say("going on with " + ", ".join(f"{folder} ({status})" for folder, status in runs))
 
+    def again(self, name: str, reason: str) -> None:
+        """A run ended for a reason that is not its own, and goes on elsewhere."""
+        self._say(f"{name}: {reason}; it is tried again")
+
     def ended(self, name: str, error: str | None) -> None:
         """A run is over. A failed one gets a line at once also on a terminal."""
         self.done += 1

@@ -386,7 +386,7 @@ def test_programs_can_be_stopped_where_interrupts_are_ignored(tmp_path):
 
 
 def test_a_program_that_will_not_stop_is_killed(tmp_path, monkeypatch):
-    monkeypatch.setattr(pool, "_PATIENCE", 0.2)
+    monkeypatch.setattr(pool, "PATIENCE", 0.2)
     started = []
     start = pool._start
 

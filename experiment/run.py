@@ -207,26 +207,24 @@ class _Run:
         return summary
 
     def _rounds(self) -> bool:
-        """The rounds that are left; False if an agent was lost on the way, and all are back where a round begins."""
+        """The rounds that are left; False if the process of an agent was lost on the way."""
         try:
+            if self.lost:
+                self._bring_back()
             for played in run_rounds(self.game, schedule_of(self.config), self.members, self.state, self):
                 self._keep(played)
                 self.lost = 0
         except AgentLostError as error:
-            self._bring_back(str(error))
+            self.lost += 1
+            where = f"round {self.state.done}: the process of agent {error} has ended"
+            if self.lost > MOST_LOST:
+                raise RunError(f"{where}, which is the {self.lost}th time (run folder: {self.folder.path})") from error
+            self.printer.note(f"{where}; it begins again with new processes")
             return False
         return True
 
-    def _bring_back(self, name: str) -> None:
-        """Begin again, with new processes, from the last checkpoint. RunError where that was tried often enough."""
-        round = self.state.done
-        self.lost += 1
-        if self.lost > MOST_LOST:
-            raise RunError(
-                f"round {round}: the process of an agent ended {self.lost} times, at last that of agent {name} "
-                f"(run folder: {self.folder.path})"
-            )
-        self.printer.note(f"round {round}: the process of agent {name} has ended; it begins again with new ones")
+    def _bring_back(self) -> None:
+        """New processes for all agents, as they were when the last checkpoint was written."""
         self.members = self.places.make()
         self.state = Progress(0)
         if self.folder.file(store.CHECKPOINT).exists():

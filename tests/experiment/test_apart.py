@@ -1,0 +1,340 @@
+"""`train --engine ray`: the same run with every agent in a process of its own, and what leaves those processes."""
+
+from __future__ import annotations
+
+import contextlib
+import importlib.util
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+import types
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from experiment import apart, engines
+from experiment.config import Config, resolve
+from experiment.errors import RunError
+from experiment.run import resume, train
+from experiment.store import RunFolder
+
+HOME = Path(__file__).resolve().parents[2]
+SMALL = Config(
+    dataset="digits", limit=80, signs=3, latent_dim=2, epochs=3, round_epochs=1, rounds=2, sweeps=8, round_sweeps=3,
+    burn_in=2, starts=2, chains=2, device="cpu", lr=1e-2, batch_size=20, engine="ray",
+)  # fmt: skip
+
+on_ray = pytest.mark.skipif(
+    importlib.util.find_spec("ray") is None, reason="needs the package ray: pip install 'mh-naming-game[ray]'"
+)
+
+
+# -- actors in this process: what they are asked, and what that leads to -------------------------------
+
+
+class RayError(Exception):
+    """As of the package."""
+
+
+class RayTaskError(RayError):
+    """As of the package."""
+
+    def __init__(self, cause):
+        super().__init__("many\nlines")
+        self.cause = cause
+
+
+class FakeRay:
+    """Stands for the package: an actor answers in this process, at once. Every question is written down.
+
+    dies: numbers of questions (from 0, of all agents) at which the process of the agent that is asked ends.
+    """
+
+    exceptions = types.SimpleNamespace(RayError=RayError, RayTaskError=RayTaskError)
+
+    def __init__(self, dies=()):
+        self.asked = []  # (number of the agent, what, arguments, answer)
+        self.dies = set(dies)
+        self.killed = []
+
+    def remote(self, **_):
+        return lambda cls: types.SimpleNamespace(remote=lambda *arguments: FakeActor(self, cls, arguments))
+
+    def cluster_resources(self):
+        return {"CPU": 2.0}
+
+    def get(self, reference):
+        if isinstance(reference, Exception):
+            raise reference
+        return reference
+
+    def kill(self, actor):
+        self.killed.append(actor)
+
+
+class FakeActor:
+    def __init__(self, ray, cls, arguments):
+        self._ray, self._number, self._mind = ray, arguments[1], cls(*arguments)
+        self._gone = False
+
+    def __getattr__(self, what):
+        def remote(*arguments):
+            if len(self._ray.asked) in self._ray.dies:
+                self._ray.dies.discard(len(self._ray.asked))
+                self._gone = True
+            if self._gone:
+                return iter([RayError("gone")]) if what == "learning" else RayError("gone")
+            try:
+                answer = getattr(self._mind, what)(*arguments)
+                if what == "learning":
+                    answer = list(answer)  # it learns now, whoever is listened to first
+            except Exception as error:
+                failed = RayTaskError(error)
+                return iter([failed]) if what == "learning" else failed
+            self._ray.asked.append((self._number, what, arguments, answer))
+            return iter(answer) if what == "learning" else answer
+
+        return types.SimpleNamespace(options=lambda **_: types.SimpleNamespace(remote=remote))
+
+
+@pytest.fixture
+def ray(monkeypatch):
+    made = FakeRay()
+
+    @contextlib.contextmanager
+    def cluster(address, cpus):
+        yield made
+
+    monkeypatch.setattr(engines, "cluster", cluster)
+    monkeypatch.setattr("experiment.run.check_ray", lambda flag: None)
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield made
+    torch.set_num_threads(before)
+
+
+def contents(folder):
+    with np.load(folder / "signs.npz") as arrays:
+        signs = {name: arrays[name].tolist() for name in arrays}
+    checkpoint = torch.load(folder / "checkpoint.pt", weights_only=True)
+    return signs, (folder / "metrics.jsonl").read_text(), flat(checkpoint)
+
+
+def flat(tree):
+    if isinstance(tree, dict):
+        # Times differ, and of a checksum those that depend on them.
+        return {key: flat(part) for key, part in tree.items() if key not in ("seconds", "checksums", "checksum")}
+    if isinstance(tree, list | tuple):
+        return [flat(part) for part in tree]
+    return tree.tolist() if isinstance(tree, torch.Tensor) else tree
+
+
+THREE = resolve({"agents": "3", "views": "0,45,90"}).views
+VARIANTS = {
+    "com": {},
+    "com, shared": {"listener_state": "shared"},
+    "com, speaker-sample": {"listener_state": "speaker-sample", "acceptance": "numerator"},
+    "all": {"mode": "all"},
+    "no-com": {"mode": "no-com"},
+    "started by prior": {"start": "prior"},
+    "one start of kmeans": {"start": "kmeans", "starts": 1, "percept": "mean"},
+    "three, os": {"agents": 3, "views": THREE},
+    "three in a ring": {"agents": 3, "views": THREE, "meet": "ring", "synchronous": True},
+    "vectors": {"dataset": "synthetic", "likelihood": "identity", "dimension": 2, "limit": None},
+    "a mixture with a step of its own": {"mixture": "student-t"},
+}
+
+
+def settings(name):
+    return replace(SMALL, **VARIANTS[name])
+
+
+@pytest.mark.parametrize("name", VARIANTS)
+def test_the_run_is_the_one_that_it_is_in_one_process(name, ray, tmp_path):
+    config = settings(name)
+    train(replace(config, run_dir=tmp_path / "apart"))
+    summary = json.loads((tmp_path / "apart" / "summary.json").read_text())
+    train(replace(config, engine="local", run_dir=tmp_path / "here"))
+    here = json.loads((tmp_path / "here" / "summary.json").read_text())
+    assert contents(tmp_path / "apart") == contents(tmp_path / "here")
+    assert here.pop("traffic") is None and (summary.pop("traffic") is not None)
+    for one in (here, summary):
+        one.pop("seconds")
+    assert summary == here
+    assert {number for number, *_ in ray.asked} == set(range(config.agents))
+
+
+def test_only_signs_and_the_prior_go_to_an_agent_in_the_game(ray, tmp_path):
+    """Its own components come back to it, from the record; of another it is told signs alone."""
+    train(replace(SMALL, run_dir=tmp_path / "run"))
+    own = {0: [], 1: []}
+    for number, what, arguments, answer in ray.asked:
+        if what == "parameters":
+            own[number].append(answer)
+        for argument in arguments:
+            if isinstance(argument, np.ndarray):
+                # The prior that everybody knows, of three signs, or of nine where a start begins.
+                prior = what in ("speak", "best") and argument.size in (3, 9) and np.ptp(argument) == 0
+                assert argument.dtype == np.int16 or prior
+            elif hasattr(argument, "mu"):
+                assert what in ("learning", "bound")
+                assert any(torch.equal(argument.mu, one.mu[0]) for one in own[number])
+                assert not any(torch.equal(argument.mu, one.mu[0]) for one in own[1 - number])
+            else:
+                assert isinstance(argument, int | str | type(None)) or callable(argument)
+    # And what it answers is not what it sees: nothing of the size of its percepts but signs.
+    for _, what, _, answer in ray.asked:
+        parts = answer if isinstance(answer, tuple) else (answer,)
+        if what in ("speak", "answer", "best", "clusters", "redraw", "from_prior", "log_likelihood", "merge_gain"):
+            assert all(part.dtype.kind in "iu" or part.size <= 4 * 9 for part in parts), what
+
+
+def test_bytes_are_counted(ray, tmp_path):
+    summary = train(replace(SMALL, run_dir=tmp_path / "run"))
+    # Two chains, each agent says a sign of two bytes for each of 80 objects.
+    assert summary["traffic"]["signs_said"] == 2 * 2 * 2 * 80
+    assert summary["traffic"]["all"] > summary["traffic"]["signs_said"]
+
+
+@pytest.mark.parametrize("question", [3, 40, 120, 260])
+def test_a_process_that_ends_is_begun_again_from_its_last_round(question, ray, tmp_path, capsys):
+    train(replace(SMALL, engine="local", run_dir=tmp_path / "here"))
+    capsys.readouterr()
+    ray.dies = {question}
+    train(replace(SMALL, run_dir=tmp_path / "apart"))
+    assert not ray.dies and len(ray.killed) == 2
+    assert contents(tmp_path / "apart") == contents(tmp_path / "here")
+    told = capsys.readouterr().err
+    assert "the process of agent" in told and told.count("begins again") == 1
+    assert json.loads((tmp_path / "apart" / "manifest.json").read_text())["status"] == "done"
+
+
+def test_a_process_that_ends_again_and_again_fails_the_run(ray, tmp_path):
+    class Always(set):
+        def __contains__(self, _):
+            return len(ray.asked) >= 10
+
+        def discard(self, _): ...
+
+    ray.dies = Always()
+    with pytest.raises(RunError, match=r"round 0: the process of agent [AB] has ended, which is the 4th time"):
+        train(replace(SMALL, run_dir=tmp_path / "run"))
+    assert json.loads((tmp_path / "run" / "manifest.json").read_text())["status"] == "failed"
+
+
+def test_what_goes_wrong_in_an_agent_is_said_as_ever(ray, tmp_path):
+    with pytest.raises(RunError, match=r"round 0, agent A: the loss was not finite in epoch \d+, batch \d+") as found:
+        train(replace(SMALL, lr=1e30, run_dir=tmp_path / "run"))
+    assert "many" not in str(found.value)
+
+
+@pytest.mark.parametrize(("first", "then"), [("ray", "local"), ("local", "ray")])
+def test_a_run_may_go_on_with_the_other_engine(first, then, ray, tmp_path):
+    train(replace(SMALL, rounds=1, engine=first, run_dir=tmp_path / "run"))
+    config = tmp_path / "run" / "config.toml"
+    text = config.read_text()
+    assert f'engine = "{first}"' in text
+    config.write_text(text.replace(f'engine = "{first}"', f'engine = "{then}"'))
+    resume(tmp_path / "run", rounds=2)
+    train(replace(SMALL, engine="local", run_dir=tmp_path / "whole"))
+    assert contents(tmp_path / "run")[:2] == contents(tmp_path / "whole")[:2]
+
+
+def test_parameters_that_are_gone_cannot_be_asked_about(ray):
+    mind = object.__new__(apart.Mind)
+    mind._serial = 3
+    with pytest.raises(AssertionError):
+        mind._table(2)
+
+
+# -- processes -----------------------------------------------------------------------------------------
+
+FLAGS = [
+    "--dataset", "digits", "--limit", "80", "--signs", "3", "--latent-dim", "2", "--epochs", "3", "--round-epochs",
+    "1", "--rounds", "2", "--sweeps", "8", "--round-sweeps", "3", "--burn-in", "2", "--starts", "2", "--chains", "2",
+    "--device", "cpu", "--lr", "1e-2", "--batch-size", "20",
+]  # fmt: skip
+
+
+def command(folder, *flags):
+    return [sys.executable, str(HOME / "cli.py"), "train", *FLAGS, "--run-dir", str(folder), *flags]
+
+
+@on_ray
+def test_on_a_cluster_of_several_processes(tmp_path):
+    env = os.environ | {"OMP_NUM_THREADS": "1"}
+    done = subprocess.run(
+        command(tmp_path / "apart", "--engine", "ray"), env=env, capture_output=True, text=True, timeout=240
+    )
+    assert done.returncode == 0, done.stderr
+    assert "Bytes a sweep: 640 of signs from agent to agent" in done.stdout
+    assert "ray" not in done.stderr.lower()
+    subprocess.run(command(tmp_path / "here"), env=env, capture_output=True, check=True, timeout=240)
+    assert contents(tmp_path / "apart") == contents(tmp_path / "here")
+
+
+@on_ray
+def test_a_process_that_is_killed(tmp_path):
+    """The run goes on with a new one, and is the run that it would have been; then Ctrl-C ends it tidily."""
+    env = os.environ | {"OMP_NUM_THREADS": "1"}
+    long = ("--rounds", "400", "--engine", "ray")
+    process = subprocess.Popen(
+        command(tmp_path / "run", *long), env=env, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    )
+    try:
+        wait_for(lambda: rounds_of(tmp_path / "run") >= 2, process)
+        os.kill(minds_below(process.pid)[0], signal.SIGKILL)
+        reached = rounds_of(tmp_path / "run")
+        wait_for(lambda: rounds_of(tmp_path / "run") >= reached + 3, process)
+        process.send_signal(signal.SIGINT)
+        _, told = process.communicate(timeout=60)
+    finally:
+        if process.poll() is None:
+            process.kill()
+            process.communicate()
+    assert process.returncode == 130, told
+    assert told.count("begins again") == 1 and "the process of agent" in told
+    assert json.loads((tmp_path / "run" / "manifest.json").read_text())["status"] == "interrupted"
+    rows = [row for row in RunFolder(tmp_path / "run").read_metrics() if row["round"] < 3]
+    train(replace(SMALL, engine="local", rounds=3, run_dir=tmp_path / "here"))
+    assert rows == [row for row in RunFolder(tmp_path / "here").read_metrics() if row["round"] < 3]
+
+
+def wait_for(what, process, seconds=120):
+    until = time.monotonic() + seconds
+    while not what():
+        assert process.poll() is None, process.communicate()
+        assert time.monotonic() < until
+        time.sleep(0.1)
+
+
+def rounds_of(folder):
+    try:
+        rows = [json.loads(line) for line in (folder / "metrics.jsonl").read_text().splitlines()]
+    except (OSError, ValueError):
+        return -1
+    return max((row["round"] for row in rows if row["kind"] == "sweep"), default=-1)
+
+
+def minds_below(pid):
+    """The processes of agents that the run's cluster holds."""
+    found = []
+    for entry in Path("/proc").iterdir():
+        with contextlib.suppress(OSError, ValueError):
+            if (entry / "cmdline").read_bytes().startswith(b"ray::Mind") and pid in ancestors(int(entry.name)):
+                found.append(int(entry.name))
+    return sorted(found)
+
+
+def ancestors(pid):
+    found = []
+    while pid > 1:
+        pid = int((Path("/proc") / str(pid) / "stat").read_text().rpartition(")")[2].split()[1])
+        found.append(pid)
+    return found

@@ -22,7 +22,6 @@ from experiment.errors import UsageError
 from experiment.graphs import Edges, meetings_of
 from experiment.parts import check_parts, check_sight, fits, perceives_counts
 from inference.game import Game
-from inference.meetings import Graph
 from inference.rounds import ForeignStreamError, Member, Progress, Schedule, member, streams_of
 from inference.starts import Start
 from inference.svi import bound
@@ -186,15 +185,20 @@ def _captured(config: Config) -> bool:
     return config.cuda_graphs and not any(is_plugin(getattr(config, name)) for name in FAMILIES)
 
 
-def game_of(config: Config, device: torch.device, edges: Edges | None = None) -> Game:
+def game_of(config: Config, device: torch.device, known: Sequence[Edges | None] = ()) -> Game:
     """The rules of the game, with a uniform prior of signs. UsageError from `graphs.meetings_of`.
 
-    edges: who meets whom, where it is known already, as for a run that goes on: a file of them may have changed.
+    known: the edges of each graph, as in `graphs.meetings_of`.
     """
-    if edges is None:
-        meetings = meetings_of(config.meet, config.agents, config.seed, synchronous=config.synchronous)
-    else:
-        meetings = Graph(edges, config.synchronous)
+    meetings = meetings_of(
+        config.meet,
+        config.agents,
+        config.seed,
+        synchronous=config.synchronous,
+        meet_later=config.meet_later,
+        round_sweeps=schedule_of(config).sweeps_between(),
+        known=known,
+    )
     log_prior = torch.full((config.signs,), 1 / config.signs, dtype=torch.float64, device=device).log()
     return Game(
         log_prior,

@@ -25,6 +25,7 @@ from experiment.data.own_csv import HEADERS
 from experiment.data.views import LANGUAGE, View, entries, entry
 from experiment.engines import ENGINES
 from experiment.errors import UntrustedError, UsageError
+from experiment.graphs import later
 from experiment.posterior.traces import KEPT
 from experiment.store import to_plain
 from inference import INNER_STARTS, LISTENER_STATES, MODES, PERCEPTS, RULES, STARTS
@@ -131,6 +132,13 @@ class Config:
         "text",
         "who meets whom: together: everyone at once; in pairs: complete, ring, star, random-pairs, small-world:P, "
         "bridges:B, or a file with two agents' names a line",
+        group="game",
+    )
+    meet_later: str | None = _setting(
+        None,
+        "text",
+        "who meets whom from a round on, R=GRAPH[,R=GRAPH...], after the graph of --meet: a newcomer joins, a bridge "
+        "opens",
         group="game",
     )
     recursion: str = _setting(
@@ -791,6 +799,16 @@ def _check_community(config: Config) -> None:
     all_at_once = config.meet == default["meet"]
     if config.synchronous and all_at_once:
         raise UsageError("--synchronous is for agents that meet in pairs: give --meet too")
+    if config.meet_later is not None:
+        if all_at_once:
+            raise UsageError("--meet-later is for agents that meet in pairs: give --meet too")
+        if config.listener_state == "shared" or config.mode == "gibbs":
+            shared = "--mode gibbs" if config.mode == "gibbs" else "--listener-state shared"
+            raise UsageError(f"--meet-later is not for {shared}, where all hold one sign")
+        if config.weights.partition(":")[0] == "sticks":
+            raise UsageError("--meet-later is not for --weights sticks, whose mergers all agents would make together")
+        if (last := later(config.meet_later)[-1][0]) > config.rounds:
+            raise UsageError(f"--meet-later {config.meet_later}: round {last} is after the last one, {config.rounds}")
     if config.recursion != default["recursion"] and not all_at_once:
         raise UsageError(f"--recursion {config.recursion} is for agents that meet together; --meet is {config.meet}")
     if config.agents == 2 or not all_at_once or config.mode in ("no-com", "gibbs"):

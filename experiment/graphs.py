@@ -7,20 +7,22 @@
     random-pairs    other pairs in every sweep
     small-world:P   a ring on which each knows its two neighbours on either side, every edge rewired with probability P
                     (Watts and Strogatz 1998; connected)
-    bridges:B       two complete communities of half the agents each, joined by B edges
+    bridges:B       two complete communities of half the agents each, joined by B edges, or none
     FILE            a text file: two names of agents a line, `#` begins a remark
 
-All but `together` are games in pairs. What is drawn here follows from the seed alone.
+All but `together` are games in pairs. What is drawn here follows from the seed alone. `--meet-later R=GRAPH` lets
+another graph take over at the beginning of the game of round R.
 """
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 from experiment.errors import UsageError
 from experiment.names import agent_names
-from inference.meetings import Graph, Meetings, RandomPairs, Together
+from inference.meetings import Graph, Meetings, RandomPairs, Stages, Together
 
 MEETINGS = ("together", "complete", "ring", "star", "random-pairs", "small-world:P", "bridges:B")
 Edges = tuple[tuple[int, int], ...]
@@ -29,13 +31,70 @@ Edges = tuple[tuple[int, int], ...]
 _MOST_BYTES = 10**7
 
 
-def meetings_of(meet: str, M: int, seed: int, *, synchronous: bool = False) -> Meetings:
-    """The meetings called `meet` of M agents. UsageError naming --meet, or the file and its line."""
+def meetings_of(
+    meet: str,
+    M: int,
+    seed: int,
+    *,
+    synchronous: bool = False,
+    meet_later: str | None = None,
+    round_sweeps: int = 1,
+    known: Sequence[Edges | None] = (),
+) -> Meetings:
+    """The meetings of M agents. UsageError naming the flag, or the file and its line.
+
+    meet_later: as `later` reads it, with round_sweeps sweeps in a round. known: the edges of each graph, where they
+    are, as for a run that goes on: a file of them may have changed.
+    """
+    stages = [(0, meet), *(() if meet_later is None else later(meet_later))]
+    given = [*known, *[None] * (len(stages) - len(known))]
+    found = []
+    for (round, name), pairs in zip(stages, given, strict=True):
+        place = "--meet" if round == 0 else f"--meet-later {round}="
+        found.append((round * round_sweeps, _one(name, M, seed, synchronous, pairs, place)))
+    return found[0][1] if len(found) == 1 else Stages(tuple(found), synchronous)
+
+
+def later(text: str) -> list[tuple[int, str]]:
+    """The rounds of --meet-later, in their order, and what takes over there. UsageError."""
+    found = []
+    for part in text.split(","):
+        number, mark, name = part.strip().partition("=")
+        if not mark or not number.isdecimal() or not 0 < int(number) < 10**9 or not name.strip():
+            raise UsageError(f"--meet-later must be R=GRAPH[,R=GRAPH...] with rounds R from 1; it is {text!r}")
+        if name.strip() == "together":
+            raise UsageError(f"--meet-later {part.strip()}: those who meet later meet in pairs (complete: every pair)")
+        found.append((int(number), name.strip()))
+    if [round for round, _ in found] != sorted({round for round, _ in found}):
+        raise UsageError(f"--meet-later {text}: its rounds must rise")
+    return found
+
+
+def known(meetings: Meetings) -> list[list[tuple[int, int]] | None]:
+    """The edges of each stage, for the record; None of random pairs, and nothing where all meet together."""
+    each = [stage for _, stage in meetings.stages] if isinstance(meetings, Stages) else [meetings]
+    return [list(one.edges) if isinstance(one, Graph) else None for one in each if not isinstance(one, Together)]
+
+
+def last_edges(meetings: Meetings) -> Edges | None:
+    """Who meets whom at the end, where that is a graph."""
+    last = meetings.stages[-1][1] if isinstance(meetings, Stages) else meetings
+    return last.edges if isinstance(last, Graph) else None
+
+
+def _one(
+    meet: str, M: int, seed: int, synchronous: bool, pairs: Edges | None, place: str
+) -> Together | Graph | RandomPairs:
     if meet == "together":
         return Together()
     if meet == "random-pairs":
         return RandomPairs(seed, synchronous)
-    return Graph(edges(meet, M, seed), synchronous)
+    if pairs is None:
+        try:
+            pairs = edges(meet, M, seed)
+        except UsageError as error:
+            raise UsageError(str(error).replace("--meet ", place + " " * (place == "--meet"), 1)) from error
+    return Graph(tuple(pairs), synchronous)
 
 
 def edges(meet: str, M: int, seed: int) -> Edges:
@@ -54,11 +113,11 @@ def edges(meet: str, M: int, seed: int) -> Edges:
             raise UsageError(f"--meet {meet} needs --agents 6 or more; there are {M}")
         # Of numpy's seeds no more than 32 bits are taken.
         graph = nx.connected_watts_strogatz_graph(M, 4, p, seed=seed % 2**32)
-    elif kind == "bridges" and (count := _number(value, "1")) is not None and count == int(count) > 0:
+    elif kind == "bridges" and (count := _number(value, "1")) is not None and count == int(count) >= 0:
         graph = _bridged(M, int(count), meet)
     elif kind in ("small-world", "bridges"):
         raise UsageError(
-            f"--meet must be small-world:P with P from 0 to 1, or bridges:B with B from 1; it is {meet!r}"
+            f"--meet must be small-world:P with P from 0 to 1, or bridges:B with B from 0; it is {meet!r}"
         )
     else:
         graph = _from_file(Path(meet), M)

@@ -82,6 +82,9 @@ def game_curves(rows: Sequence[Row]) -> tuple[list[Curves], list[Row]]:
     aris = _few({name: [row["agents"][name]["ari"] for row in rows] for name in agents})
     rates = _few({name: [row["acceptance"][name] for row in rows] for name in directions})
     kappas = {"kappa": [row["kappa"] for row in rows]}
+    for key, name in (("kappa_within", "in a group"), ("kappa_between", "between groups")):
+        if rows and key in rows[0]:
+            kappas[name] = [row[key] for row in rows]
     joints = {"log joint": [row["log_joint"] for row in rows]}
     curves = [
         Curves("ARI", aris, "no ARI: the objects have no labels", "agent", True, rounds),

@@ -40,8 +40,10 @@ def host_trace(played: Played, names: Sequence[str], config: Config) -> Trace:
     )
 
 
-def sweep_rows(round: int, trace: Trace, played: Played, labels: NDArray[Any] | None) -> list[dict[str, Any]]:
-    """One row of metrics per sweep, of chain 0."""
+def sweep_rows(
+    round: int, trace: Trace, played: Played, labels: NDArray[Any] | None, groups: Sequence[Sequence[int]] = ()
+) -> list[dict[str, Any]]:
+    """One row of metrics per sweep, of chain 0. groups: of agents that nobody joined at the beginning of the run."""
     rows = []
     spoken = trace.spoken[0]
     heard = trace.mode in ("com", "all")
@@ -58,6 +60,7 @@ def sweep_rows(round: int, trace: Trace, played: Played, labels: NDArray[Any] | 
                     name: {"ari": scores.ari(own, labels)} for name, own in zip(trace.agent_names, signs, strict=True)
                 },
                 "kappa": scores.mean_pairwise_kappa(spoken[t]),
+                **_by_group(spoken[t], groups),
                 "accepted": (accepted := trace.accepted_by_direction(0, t)) if heard else None,
                 # None of an agent that heard nothing in this sweep
                 "acceptance": (
@@ -86,6 +89,7 @@ def summarise(
     bounds: Mapping[str, Loss | None],
     *,
     edges: Edges | None,
+    agreement: int | None = None,
     round: int,
     seconds: float,
     device: str,
@@ -93,8 +97,9 @@ def summarise(
 ) -> dict[str, Any]:
     """summary.json: scores of the final draw of chain 0, and their means over the sweeps after burn-in (`*_mean`).
 
-    edges: who met whom, where that is a graph. kappa is the mean over all pairs of agents; messages are names said in
-    a sweep, of all objects. traffic: bytes a sweep, where agents are in processes of their own.
+    edges: who met whom at last, where that is a graph. kappa is the mean over all pairs of agents; messages are names
+    said in a sweep, of all objects. agreement: sweeps until all agreed. traffic: bytes a sweep, where agents are in
+    processes of their own.
     """
     kept = rows[config.burn_in :]
     last = rows[-1]
@@ -132,6 +137,7 @@ def summarise(
         "kappa_matrix": kappas.tolist(),
         "kappa_fleiss": scores.fleiss_kappa(spoken),
         "kappa_by_distance": _by_distance(config, kappas, edges),
+        "sweeps_to_agreement": agreement,
         "messages": _mean([row["messages"] for row in kept]),
         "traffic": traffic,
         "acceptance": (
@@ -144,6 +150,18 @@ def summarise(
         "log_evidence_mean": _mean([row["log_evidence"] for row in kept]),
         "warnings": warnings_of(config, trace, bounds),
     }
+
+
+def _by_group(signs: NDArray[Any], groups: Sequence[Sequence[int]]) -> dict[str, float | None]:
+    """Mean kappa of agents of one group, and of two, where there is more than one."""
+    if len(groups) < 2:
+        return {}
+    matrix = scores.kappa_matrix(signs)
+    group = {m: number for number, members in enumerate(groups) for m in members}
+    pairs = list(combinations(range(len(matrix)), 2))
+    within = [matrix[a, b] for a, b in pairs if group[a] == group[b]]
+    between = [matrix[a, b] for a, b in pairs if group[a] != group[b]]
+    return {"kappa_within": float(np.mean(within)) if within else None, "kappa_between": float(np.mean(between))}
 
 
 def perceived(objects: Objects) -> dict[str, list[dict[str, Any]]]:

@@ -38,7 +38,7 @@ from experiment.config import Config
 from experiment.data.objects import Objects
 from experiment.engines import check_ray
 from experiment.errors import RunError, UsageError
-from experiment.graphs import Edges
+from experiment.graphs import Edges, known, last_edges, later
 from experiment.parts import check_parts
 from experiment.posterior.netcdf import save_posterior
 from experiment.posterior.traces import Trace
@@ -48,11 +48,13 @@ from experiment.show import Printer
 from experiment.store import RunFolder
 from inference.captured import CannotCaptureError
 from inference.game import Game
-from inference.meetings import Graph
+from inference.meetings import groups
 from inference.rounds import Member, Played, Progress, RoundError, run_rounds
 from inference.svi import Loss
 
 RUNS = Path("runs")
+# The mean kappa of a community that agrees.
+AGREED = 0.9
 # Times in one round that agents' processes may end before the run gives up.
 MOST_LOST = 3
 PACKAGES = ("torch", "torchvision", "pyro-ppl", "arviz", "numpy", "scipy", "scikit-learn")
@@ -116,7 +118,7 @@ def resume(
         if manifest.get("checksum") != objects.checksum:
             raise UsageError(f"--resume {path}: the objects of {config.dataset} are not those of the run")
         memory.check(config, objects.count, latents_of(config, objects), device)
-        game = game_of(config, device, edges=_edges_of(manifest, config, folder))
+        game = game_of(config, device, _edges_of(manifest, config, folder))
         places = stack.enter_context(seats(config, objects, device))
         members = places.make()
         progress, spent = Progress(0), 0.0
@@ -258,7 +260,9 @@ class _Run:
         self._announce(played.round)
         config, folder = self.config, self.folder
         trace = host_trace(played, [one.name for one in self.members], config)
-        rows = sweep_rows(played.round, trace, played, self.objects.labels)
+        rows = sweep_rows(
+            played.round, trace, played, self.objects.labels, groups(self.game.meetings, len(self.members))
+        )
         if played.start_evidence is not None:
             start = {"kind": "start", "round": played.round, "log_evidence": played.start_evidence.tolist()}
             self._record([start])
@@ -272,6 +276,13 @@ class _Run:
             self._write_results(played, trace, rows, seconds, traffic)
         folder.save_checkpoint(to_checkpoint(self.members, self.state, seconds))
         self._saved = time.monotonic()
+
+    def _agreement(self) -> int | None:
+        """Sweeps from the beginning of the run until agents agreed, and went on agreeing; None if they did not."""
+        sweeps = [row["kappa"] for row in self.folder.read_metrics() if row["kind"] == "sweep"]
+        apart = [number for number, kappa in enumerate(sweeps, 1) if kappa < AGREED]
+        reached = apart[-1] if apart else 0
+        return None if reached == len(sweeps) else reached
 
     def _traffic(self, played: Played) -> dict[str, int] | None:
         """Bytes a sweep of the round, where agents are in processes of their own."""
@@ -318,7 +329,8 @@ class _Run:
                 trace,
                 rows,
                 self._bounds(played),
-                edges=self.game.meetings.edges if isinstance(self.game.meetings, Graph) else None,
+                edges=last_edges(self.game.meetings),
+                agreement=self._agreement(),
                 round=played.round,
                 traffic=traffic,
                 seconds=round(seconds, 1),
@@ -404,18 +416,23 @@ def _refuse_changes(config: Config, manifest: dict[str, Any], folder: RunFolder)
             raise UsageError(f"{folder.file(store.CONFIG)}: {name} = {now} is not what the run was made with, {then}")
 
 
-def _edges_of(manifest: dict[str, Any], config: Config, folder: RunFolder) -> Edges | None:
-    """Who met whom in the run so far; None where no graph says."""
-    edges = manifest.get("edges")
-    if edges is None:
-        return None
+def _edges_of(manifest: dict[str, Any], config: Config, folder: RunFolder) -> list[Edges | None]:
+    """Who met whom in the run so far, in each graph; None where it was none."""
     agents = range(config.agents)
+    found: list[Edges | None] = []
+    told = manifest.get("edges") or []
     try:
-        found = tuple((int(a), int(b)) for a, b in edges)
-    except (TypeError, ValueError):
-        found = ((-1, -1),)
-    if not all(a in agents and b in agents and a != b for a, b in found):
-        raise UsageError(f"{folder.file(store.MANIFEST)} is damaged: its edges are not pairs of agents")
+        if told and told[0] is not None and isinstance(told[0][0], int):
+            told = [told]  # as runs of one graph were told until there could be more
+        for edges in told:
+            pairs = None if edges is None else tuple((int(a), int(b)) for a, b in edges)
+            if not all(a in agents and b in agents and a != b for a, b in pairs or ()):
+                raise ValueError
+            found.append(pairs)
+        if len(found) > 1 + (0 if config.meet_later is None else len(later(config.meet_later))):
+            raise ValueError
+    except (TypeError, ValueError, LookupError) as error:
+        raise UsageError(f"{folder.file(store.MANIFEST)} is damaged: its edges are not pairs of agents") from error
     return found
 
 
@@ -466,7 +483,7 @@ def _manifest(
     config: Config, objects: Objects, game: Game, device: torch.device, command_line: Sequence[str]
 ) -> dict[str, Any]:
     return {
-        "edges": game.meetings.edges if isinstance(game.meetings, Graph) else None,
+        "edges": known(game.meetings),
         "command_line": list(command_line),
         "settings": settings.plain(config),
         "seed": config.seed,

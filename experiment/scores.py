@@ -30,7 +30,6 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
-from scipy.optimize import linear_sum_assignment
 
 IntArray = NDArray[np.intp]
 
@@ -46,6 +45,8 @@ def contingency(a: ArrayLike, b: ArrayLike) -> IntArray:
 
 def match(table: IntArray) -> tuple[IntArray, IntArray]:
     """The one-to-one pairing of rows and columns that covers most objects (Hungarian): their indices."""
+    from scipy.optimize import linear_sum_assignment  # half of what `--help` would wait for
+
     rows, columns = linear_sum_assignment(table, maximize=True)
     return rows, columns
 

@@ -37,7 +37,7 @@ from torch import Tensor
 
 from inference.asked import Stream, answer, best, log_likelihood, read, speak
 from inference.captured import Chain, kept
-from inference.meetings import Encounter, Meetings, RandomPairs, Together
+from inference.meetings import Encounter, Graph, Meetings, Together, lonely
 from inference.metropolis import draw
 from inference.proposals import Rule, acceptance_rule, joint_logits
 from inference.recursion import Voice, inner_length, propose
@@ -138,6 +138,11 @@ def sweep(
             told = _meet(game, rule, length, generators, state, encounter, told)
             if not game.meetings.synchronous:
                 state = _redraw(game, players, generators, state, _hearers(game, encounter, len(players)))
+        solitary = [] if shares(game) else lonely(game.meetings, len(players), number)
+        for m in solitary:
+            state.signs[:, m] = speak(generators[m], _log_pi(game, state, m), state.beliefs[m].table)
+            state.private[:, m] = state.signs[:, m]
+        state = _redraw(game, players, generators, state, solitary)
         if game.meetings.synchronous:
             heard = [m for m, times in enumerate(told.heard) if times or shares(game)]
             state = _redraw(game, players, generators, state, heard)
@@ -277,7 +282,7 @@ def play(
 
 def _alike(game: Game) -> bool:
     """Whether every sweep is the same work, whatever is found in it."""
-    return game.recursion != "exact" and not isinstance(game.meetings, RandomPairs)
+    return game.recursion != "exact" and isinstance(game.meetings, Together | Graph)
 
 
 def alone(game: Game, state: State) -> Tensor:

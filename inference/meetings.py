@@ -7,6 +7,10 @@ graph, each edge once in both directions. Of two agents both are A speaks to B, 
 Encounters follow one another, and whoever listened learns from it before the next; or, where they are `synchronous`,
 all speak out of what they believed before the sweep, and learn once, when it is over.
 
+Who meets whom may change: `Stages` are graphs that follow one another, as where a newcomer joins or a bridge opens.
+Agents whom no path joins when a game begins have no beginning in common either (`groups`), and an agent that meets
+nobody names objects by itself, as in mode no-com (`lonely`).
+
 Pairs know nothing of the others' percepts but what their words have taken up of them: no chain of a graph with
 more than two agents has the joint posterior of all as its law. Its language spreads from neighbour to neighbour.
 """
@@ -63,4 +67,51 @@ class RandomPairs:
         return Graph(tuple(zip(dealt[0 : M - 1 : 2], dealt[1:M:2], strict=True))).encounters(M, sweep)
 
 
-Meetings = Together | Graph | RandomPairs
+@dataclass(frozen=True)
+class Stages:
+    """Meetings that change: from sweep `stages[i][0]` on, the first 0, those of `stages[i][1]`."""
+
+    stages: tuple[tuple[int, Together | Graph | RandomPairs], ...]
+    synchronous: bool = False
+
+    def at(self, sweep: int) -> Together | Graph | RandomPairs:
+        """The meetings of that sweep."""
+        return next(meetings for begins, meetings in reversed(self.stages) if begins <= sweep)
+
+    def encounters(self, M: int, sweep: int) -> Sequence[Encounter]:
+        """Of sweep number `sweep`, from 0."""
+        return self.at(sweep).encounters(M, sweep)
+
+
+Meetings = Together | Graph | RandomPairs | Stages
+
+
+def lonely(meetings: Meetings, M: int, sweep: int) -> list[int]:
+    """Agents that no edge of the graph of that sweep reaches."""
+    now = meetings.at(sweep) if isinstance(meetings, Stages) else meetings
+    if not isinstance(now, Graph):
+        return []
+    met = {m for edge in now.edges for m in edge}
+    return [m for m in range(M) if m not in met]
+
+
+def groups(meetings: Meetings, M: int) -> list[list[int]]:
+    """Agents that a path joins in the first sweep, in their order; the group of the first agent first."""
+    now = meetings.at(0) if isinstance(meetings, Stages) else meetings
+    if not isinstance(now, Graph):
+        return [list(range(M))]
+    group = list(range(M))  # of each agent, by its first member
+    for a, b in now.edges:
+        low, high = sorted((group[a], group[b]))
+        group = [low if own == high else own for own in group]
+    return [[m for m in range(M) if group[m] == first] for first in sorted(set(group))]
+
+
+def among(meetings: Meetings, members: Sequence[int]) -> Meetings:
+    """The meetings of the first sweep as those of one of its `groups`, whose members are numbered from 0."""
+    now = meetings.at(0) if isinstance(meetings, Stages) else meetings
+    if not isinstance(now, Graph):
+        return now
+    place = {m: number for number, m in enumerate(members)}
+    inside = tuple((place[a], place[b]) for a, b in now.edges if a in place)
+    return Graph(inside, now.synchronous)

@@ -182,7 +182,7 @@ class Played:
     trace: Trace
     signs: Tensor  # (C, M, N) after the last sweep of the trace
     components: tuple[Any, ...]  # of chain 0, one per agent, after the same sweep
-    start_evidence: Tensor | None  # (C, 1 or M, tries) in round 0, see `starts.begin`
+    start_evidence: Tensor | None  # (C, groups, tries) in round 0, see `starts.begin`
 
 
 class Watcher(Protocol):

@@ -29,6 +29,7 @@ from torch import Tensor
 from inference import STARTS
 from inference.asked import Stream, speak
 from inference.game import Game, counts_of, evidence_of_signs, init, play, shares
+from inference.meetings import among, groups
 from inference.types import Starter
 
 # Bytes of one agent's table of log densities (chains x objects x signs) while starts are made; several such tables
@@ -58,19 +59,27 @@ def begin(
 ) -> tuple[Tensor, Tensor]:
     """Signs (C, M, N) to begin `chains` chains from, and the evidence of the starts that competed for each.
 
-    The evidence is (C, 1, tries), summed over agents; in `no-com`, where each agent keeps its own best, (C, M, tries).
+    The evidence is (C, G, tries), summed over the agents of each of G groups that nobody joins (`meetings.groups`),
+    mostly one of all agents; in `no-com`, where each agent keeps its own best, each is a group.
     """
     if game.recursion == "exact":
         # A start need not be exact, and is played with percepts that nobody has agreed on yet: it could take forever.
         game = replace(game, recursion="os")
-    if game.mode == "no-com":
-        each = [
-            _begin(start, game, [player], [generator], chains)
-            for player, generator in zip(players, generators, strict=True)
-        ]
-        signs, evidence = zip(*each, strict=True)
-        return torch.cat(signs, dim=1), torch.cat(evidence, dim=1)
-    return _begin(start, game, players, generators, chains)
+    M = len(players)
+    apart = [[m] for m in range(M)] if game.mode == "no-com" else groups(game.meetings, M)
+    if game.mode == "gibbs" or shares(game):
+        apart = [list(range(M))]
+    found: list[Tensor] = [torch.empty(0)] * M
+    evidences = []
+    for members in apart:
+        # One alone has nobody to play with.
+        mode = "no-com" if len(members) == 1 else game.mode
+        own = replace(game, mode=mode, meetings=among(game.meetings, members))
+        signs, evidence = _begin(start, own, [players[m] for m in members], [generators[m] for m in members], chains)
+        evidences.append(evidence)
+        for m, mine in zip(members, signs.unbind(1), strict=True):
+            found[m] = mine
+    return torch.stack(found, dim=1), torch.cat(evidences, dim=1)
 
 
 def _begin(

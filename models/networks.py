@@ -53,7 +53,10 @@ def conv(shape: tuple[int, ...], latent: int, guide: Guide = Diagonal) -> Pair:
 
 
 def conv_large(shape: tuple[int, ...], latent: int, guide: Guide = Diagonal) -> Pair:
-    """The net of the public reference: strided convolutions 64, 128, 256 and a dense layer of 1024."""
+    """Strided convolutions 64, 128, 256 and a dense layer of 1024 on each side: 9.2 M parameters at 28 x 28.
+
+    Of the size of the public reference's net, which has 14.8 M.
+    """
     return _convolutional(shape, latent, guide, channels=(64, 128, 256), width=1024)
 
 

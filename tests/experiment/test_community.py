@@ -38,7 +38,7 @@ def test_pairs_along_a_graph(tmp_path):
         "2": pytest.approx(np.mean([matrix[1, 2], matrix[1, 3], matrix[2, 3]])),
     }
     assert summary["messages"] == 6 * 40
-    assert json.loads((folder / store.MANIFEST).read_text())["edges"] == [[0, 1], [0, 2], [0, 3]]
+    assert json.loads((folder / store.MANIFEST).read_text())["edges"] == [[[0, 1], [0, 2], [0, 3]]]
     assert all(0 <= share <= 1 for share in summary["acceptance"].values())
 
 
@@ -62,6 +62,80 @@ def test_a_run_that_goes_on_meets_as_it_would_have(tmp_path, meet):
     edges.unlink()
     resume(stopped, rounds=2, printer=Quiet())
     assert contents(stopped) == contents(whole)
+
+
+def test_a_run_from_before_graphs_could_change_goes_on(tmp_path):
+    settings = TINY | {"agents": "3", "meet": "ring"}
+    whole = made(tmp_path / "whole", **settings | {"rounds": "2"})
+    stopped = made(tmp_path / "stopped", **settings | {"rounds": "1"})
+    manifest = json.loads((stopped / store.MANIFEST).read_text())
+    (stopped / store.MANIFEST).write_text(json.dumps(manifest | {"edges": manifest["edges"][0]}))
+    resume(stopped, rounds=2, printer=Quiet())
+    assert contents(stopped) == contents(whole)
+
+
+def test_a_bridge_that_opens(tmp_path):
+    """Two communities begin by themselves; the graph of the bridge takes over in round 2, also after a stop."""
+    later = tmp_path / "later.txt"
+    later.write_text("A B\nC D\nB C\n")
+    settings = TINY | {"agents": "4", "meet": "bridges:0", "meet_later": f"2={later}"}
+    whole = made(tmp_path / "whole", **settings | {"rounds": "3"})
+    stopped = made(tmp_path / "stopped", **settings | {"rounds": "2"})
+    later.unlink()
+    resume(stopped, rounds=3, printer=Quiet())
+    assert contents(stopped) == contents(whole)
+    manifest = json.loads((whole / store.MANIFEST).read_text())
+    assert manifest["edges"] == [[[0, 1], [2, 3]], [[0, 1], [1, 2], [2, 3]]]
+    summary, _, metrics = contents(whole)
+    assert set(summary["kappa_by_distance"]) == {"1", "2", "3"}
+    rows = [row for row in map(json.loads, metrics.splitlines()) if row["kind"] == "sweep"]
+    assert [len(row["accepted"]) for row in rows if row["round"] < 2] == [4] * 6  # three sweeps a round
+    heard = [row["messages"] for row in rows]
+    assert heard[:6] == [4 * 40] * 6 and set(heard[6:]) == {6 * 40}
+    for row in rows:
+        kappas = row["kappa_within"], row["kappa_between"]
+        assert row["kappa"] == pytest.approx((2 * kappas[0] + 4 * kappas[1]) / 6)
+    starts = next(row for row in map(json.loads, metrics.splitlines()) if row["kind"] == "start")
+    assert len(starts["log_evidence"][0]) == 2  # each community chose its own
+
+
+def test_a_newcomer_names_by_itself_until_it_is_met(tmp_path):
+    edges = tmp_path / "edges.txt"
+    edges.write_text("A B\n")
+    folder = made(tmp_path / "run", **TINY, agents="3", meet=str(edges), meet_later="1=complete")
+    rows = [json.loads(line) for line in (folder / store.METRICS).read_text().splitlines()]
+    shares = [row["acceptance"] for row in rows if row["kind"] == "sweep"]
+    heard = [{name for name, share in own.items() if share is not None} for own in shares]
+    assert len(heard[0]) == 2 and all(names == heard[0] for names in heard[:3])
+    assert len(heard[3]) == 3 and all(names == heard[3] for names in heard[3:])
+
+
+def test_when_agents_agreed(tmp_path):
+    folder = made(tmp_path / "run", agents="2", signs="2", limit="60", rounds="0")
+    summary, _, metrics = contents(folder)
+    kappas = [row["kappa"] for row in map(json.loads, metrics.splitlines()) if row["kind"] == "sweep"]
+    agreed = [all(kappa >= 0.9 for kappa in kappas[t:]) for t in range(len(kappas))]
+    assert summary["sweeps_to_agreement"] == (agreed.index(True) if any(agreed) else None)
+
+
+@pytest.mark.parametrize(
+    ("changes", "said"),
+    [
+        ({"meet_later": "1=ring"}, "--meet-later is for agents that meet in pairs: give --meet too"),
+        ({"meet": "ring", "meet_later": "ring"}, "--meet-later must be R=GRAPH"),
+        ({"meet": "ring", "meet_later": "0=star"}, "--meet-later must be R=GRAPH"),
+        ({"meet": "ring", "meet_later": "1=star,1=complete"}, "its rounds must rise"),
+        ({"meet": "ring", "meet_later": "2=star"}, "round 2 is after the last one, 1"),
+        ({"meet": "ring", "meet_later": "1=together"}, "meet in pairs"),
+        ({"meet": "ring", "meet_later": "1=rnig"}, "--meet-later 1=rnig|--meet-later 1="),
+        ({"meet": "ring", "meet_later": "1=star", "listener_state": "shared"}, "not for --listener-state shared"),
+        ({"meet": "ring", "meet_later": "1=star", "weights": "sticks:1"}, "not for --weights sticks"),
+    ],
+)
+def test_a_change_that_cannot_be(tmp_path, changes, said):
+    with pytest.raises(UsageError, match=said):
+        made(tmp_path / "run", **TINY, agents="4", **changes)
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_edges_that_were_tampered_with_are_refused(tmp_path):

@@ -1,0 +1,74 @@
+"""Who meets whom, where that changes, and what agents do whom nobody meets."""
+
+import torch
+
+from inference.game import Game, init, play
+from inference.meetings import Graph, RandomPairs, Stages, Together, among, groups, lonely
+from inference.starts import Start, begin
+from models.mixtures import NormalWishart
+from models.percepts import Percepts
+from models.randomness import stream
+
+LOG_PRIOR = torch.tensor([0.6, 0.3, 0.1], dtype=torch.float64).log()
+TWO = Graph(((0, 2), (1, 3)))
+
+
+def players(M):
+    z = torch.randn(M, 80, 2, dtype=torch.float64, generator=stream(0, "z")) * 2
+    return [Percepts(own, NormalWishart(2)) for own in z]
+
+
+def generators(*names):
+    return [stream(0, name) for name in names]
+
+
+def test_each_stage_begins_at_its_sweep():
+    pairs = RandomPairs(3)
+    stages = Stages(((0, TWO), (4, pairs), (7, Graph(((0, 1),)))))
+    for sweep in range(10):
+        now = TWO if sweep < 4 else pairs if sweep < 7 else Graph(((0, 1),))
+        assert stages.encounters(4, sweep) == now.encounters(4, sweep)
+
+
+def test_groups_are_those_that_a_path_joins():
+    assert groups(Graph(((3, 1), (0, 2), (2, 4))), 6) == [[0, 2, 4], [1, 3], [5]]
+    assert groups(Graph(((4, 3), (3, 2), (2, 1), (1, 0))), 5) == [[0, 1, 2, 3, 4]]
+    assert groups(Together(), 3) == groups(RandomPairs(0), 3) == [[0, 1, 2]]
+    assert groups(Stages(((0, TWO), (2, Graph(((0, 1), (0, 2), (1, 3)))))), 4) == [[0, 2], [1, 3]]
+    assert among(TWO, [1, 3]) == Graph(((0, 1),)) and among(Together(), [0, 1]) == Together()
+
+
+def test_who_is_in_no_edge_is_lonely():
+    assert lonely(TWO, 5, 0) == [4] and lonely(Together(), 5, 0) == lonely(RandomPairs(0), 5, 0) == []
+    assert [lonely(Stages(((0, Graph(((0, 1),))), (2, TWO))), 4, sweep) for sweep in (1, 2)] == [[2, 3], []]
+
+
+def test_a_lonely_agent_plays_no_com():
+    """Sign by sign, for the same numbers at random; and those who meet are not disturbed."""
+    three, signs = players(3), torch.randint(3, (2, 3, 80), generator=stream(0, "signs"))
+
+    def played(who, names, game):
+        mine = generators(*names)
+        return play(game, who, mine, init(who, mine, signs[:, : len(who)] if who is not three[2:] else signs, 3), 6)[1]
+
+    together = played(three, "ABC", Game(LOG_PRIOR, meetings=Graph(((0, 1),))))
+    pair = played(three[:2], "AB", Game(LOG_PRIOR))
+    assert torch.equal(together.signs[:, :, :2], pair.signs)
+    mine = generators("C")
+    alone = play(Game(LOG_PRIOR, mode="no-com"), three[2:], mine, init(three[2:], mine, signs[:, 2:], 3), 6)[1]
+    assert torch.equal(together.signs[:, :, 2:], alone.signs)
+    assert together.signs[:, :, 2].diff(dim=1).any()
+    assert together.heard[:, 2].tolist() == [0] * 6
+
+
+def test_groups_begin_by_themselves():
+    four, start = players(4), Start("merge", tries=2, before=4, after=4, tail=2)
+    pair = Game(LOG_PRIOR, meetings=Graph(((0, 1),)))
+    signs, evidence = begin(start, Game(LOG_PRIOR, meetings=TWO), four, generators(*"ABCD"), 2)
+    for number, members in enumerate(([0, 2], [1, 3])):
+        names = ["ABCD"[m] for m in members]
+        own = begin(start, pair, [four[m] for m in members], generators(*names), 2)
+        assert torch.equal(signs[:, members], own[0]) and torch.equal(evidence[:, number], own[1][:, 0])
+    lone = begin(start, pair, four[:3], generators(*"ABC"), 2)
+    by_itself = begin(start, Game(LOG_PRIOR, mode="no-com"), four[2:3], generators("C"), 2)
+    assert torch.equal(lone[0][:, 2], by_itself[0][:, 0])

@@ -25,7 +25,7 @@ from experiment.data.own_csv import HEADERS
 from experiment.data.views import LANGUAGE, View, entries, entry
 from experiment.engines import ENGINES
 from experiment.errors import UntrustedError, UsageError
-from experiment.graphs import later
+from experiment.meet_later import later
 from experiment.posterior.traces import KEPT
 from experiment.store import to_plain
 from inference import INNER_STARTS, LISTENER_STATES, MODES, PERCEPTS, RULES, STARTS

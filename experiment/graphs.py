@@ -21,6 +21,7 @@ from pathlib import Path
 from typing import Any
 
 from experiment.errors import UsageError
+from experiment.meet_later import later
 from experiment.names import agent_names
 from inference.meetings import Graph, Meetings, RandomPairs, Stages, Together
 
@@ -53,21 +54,6 @@ def meetings_of(
         place = "--meet" if round == 0 else f"--meet-later {round}="
         found.append((round * round_sweeps, _one(name, M, seed, synchronous, pairs, place)))
     return found[0][1] if len(found) == 1 else Stages(tuple(found), synchronous)
-
-
-def later(text: str) -> list[tuple[int, str]]:
-    """The rounds of --meet-later, in their order, and what takes over there. UsageError."""
-    found = []
-    for part in text.split(","):
-        number, mark, name = part.strip().partition("=")
-        if not mark or not number.isdecimal() or not 0 < int(number) < 10**9 or not name.strip():
-            raise UsageError(f"--meet-later must be R=GRAPH[,R=GRAPH...] with rounds R from 1; it is {text!r}")
-        if name.strip() == "together":
-            raise UsageError(f"--meet-later {part.strip()}: those who meet later meet in pairs (complete: every pair)")
-        found.append((int(number), name.strip()))
-    if [round for round, _ in found] != sorted({round for round, _ in found}):
-        raise UsageError(f"--meet-later {text}: its rounds must rise")
-    return found
 
 
 def known(meetings: Meetings) -> list[list[tuple[int, int]] | None]:

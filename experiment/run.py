@@ -38,7 +38,8 @@ from experiment.config import Config
 from experiment.data.objects import Objects
 from experiment.engines import check_ray
 from experiment.errors import RunError, UsageError
-from experiment.graphs import Edges, known, last_edges, later
+from experiment.graphs import Edges, known, last_edges
+from experiment.meet_later import later
 from experiment.parts import check_parts
 from experiment.posterior.netcdf import save_posterior
 from experiment.posterior.traces import Trace

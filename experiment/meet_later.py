@@ -1,0 +1,20 @@
+"""`--meet-later`: from which round on agents meet along which graph. Read without torch, as all flags are."""
+
+from __future__ import annotations
+
+from experiment.errors import UsageError
+
+
+def later(text: str) -> list[tuple[int, str]]:
+    """The rounds of --meet-later, in their order, and what takes over there. UsageError."""
+    found = []
+    for part in text.split(","):
+        number, mark, name = part.strip().partition("=")
+        if not mark or not number.isdecimal() or not 0 < int(number) < 10**9 or not name.strip():
+            raise UsageError(f"--meet-later must be R=GRAPH[,R=GRAPH...] with rounds R from 1; it is {text!r}")
+        if name.strip() == "together":
+            raise UsageError(f"--meet-later {part.strip()}: those who meet later meet in pairs (complete: every pair)")
+        found.append((int(number), name.strip()))
+    if [round for round, _ in found] != sorted({round for round, _ in found}):
+        raise UsageError(f"--meet-later {text}: its rounds must rise")
+    return found

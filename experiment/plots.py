@@ -81,14 +81,13 @@ def game_curves(rows: Sequence[Row]) -> tuple[list[Curves], list[Row]]:
     directions = list(rows[0]["acceptance"] or {}) if rows else []
     aris = _few({name: [row["agents"][name]["ari"] for row in rows] for name in agents})
     rates = _few({name: [row["acceptance"][name] for row in rows] for name in directions})
-    kappas = {"kappa": [row["kappa"] for row in rows]}
-    for key, name in (("kappa_within", "in a group"), ("kappa_between", "between groups")):
-        if rows and key in rows[0]:
-            kappas[name] = [row[key] for row in rows]
+    # Groups are agents that nobody joined at the beginning of the run.
+    pairs = {"kappa": "all", "kappa_within": "in a group", "kappa_between": "of two groups"}
+    kappas = {name: [row[key] for row in rows] for key, name in pairs.items() if rows and key in rows[0]}
     joints = {"log joint": [row["log_joint"] for row in rows]}
     curves = [
         Curves("ARI", aris, "no ARI: the objects have no labels", "agent", True, rounds),
-        Curves("kappa", kappas, "no kappa", "", True, rounds),
+        Curves("kappa", kappas, "no kappa", "pairs of agents" if len(kappas) > 1 else "", True, rounds),
         Curves(
             "accepted\n(share of proposals)",
             _few(rates),

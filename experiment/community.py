@@ -199,12 +199,13 @@ def game_of(config: Config, device: torch.device, known: Sequence[Edges | None] 
         round_sweeps=schedule_of(config).sweeps_between(),
         known=known,
     )
+    rules = tuple(own.acceptance for _, own in individuals.each(config))
     log_prior = torch.full((config.signs,), 1 / config.signs, dtype=torch.float64, device=device).log()
     return Game(
         log_prior,
         config.mode,
         config.listener_state,
-        config.acceptance,
+        rules[0] if len(set(rules)) == 1 else rules,
         config.split_merge,
         meetings,
         config.recursion,

@@ -21,13 +21,14 @@ from experiment.errors import UsageError
 from experiment.names import agent_names
 from models import NETWORKS
 
-# What an agent may have for itself: what it is made of, and how it learns.
+# What an agent may have for itself: what it is made of, how it learns, and how it listens.
 INDIVIDUAL = (
     *(
         name
         for name, field in FIELDS.items()
         if field.metadata["group"] == "agents" and name not in ("agents", "agent")
     ),
+    "acceptance",
     "jitter",
     "batch_size",
     "lr",
@@ -128,6 +129,9 @@ def check(config: Config) -> None:
         changed = {field for field in said if getattr(own, field) != FIELDS[field].default}
         _check_one(own, changed, who(config, name))
         _check_modalities(own, count_of[name], name, "fusion" in dict(dict(config.agent).get(name, ())))
+    rules = {own.acceptance for _, own in each(config)}
+    if config.recursion == "exact" and rules != {"mh"} and config.mode == "com":
+        raise UsageError("--recursion exact needs --acceptance mh of every agent, by which all between accept")
     for name, _ in config.agent:
         if name not in names:
             raise UsageError(

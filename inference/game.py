@@ -56,6 +56,7 @@ class Game:
     weights: the prior of pi, where it is not: each agent draws its own given its signs, all one where signs are
     shared. split_merge: steps of `inference.splits` that each agent proposes in a sweep; more than 0 only where one
     sign is shared (ValueError otherwise).
+    acceptance: the rule of every listener, or one for each agent (Okumura et al. 2023 find people to differ so).
     graphs: many sweeps on a CUDA device are captured and replayed (`inference.captured`). No run does so yet: on a
     card that other programs used too, replayed sweeps were not always those made kernel by kernel
     (docs/performance.md).
@@ -65,7 +66,7 @@ class Game:
     log_prior: Tensor
     mode: str = "com"
     listener_state: str = "chain"
-    acceptance: str = "mh"
+    acceptance: str | tuple[str, ...] = "mh"
     split_merge: int = 0
     meetings: Meetings = Together()
     recursion: str = "os"
@@ -130,12 +131,12 @@ def sweep(
     counts = torch.zeros(state.signs.shape[:2], dtype=torch.int64, device=state.signs.device)
     told = Info(counts, [0] * len(players), counts[:, 0], counts[:, 0], counts[:, 0], counts[:, 0], counts[:, 0])
     if game.mode in ("com", "all"):
-        rule = acceptance_rule("constant:1" if game.mode == "all" else game.acceptance)
+        rules = _rules(game, len(players))
         length = 1 if game.mode == "all" else inner_length(game.recursion)
         # Written into by every encounter: a copy each would cost as much as M agents' signs, M times a sweep.
         state = state._replace(signs=state.signs.clone(), private=state.private.clone())
         for encounter in game.meetings.encounters(len(players), number):
-            told = _meet(game, rule, length, generators, state, encounter, told)
+            told = _meet(game, rules, length, generators, state, encounter, told)
             if not game.meetings.synchronous:
                 state = _redraw(game, players, generators, state, _hearers(game, encounter, len(players)))
         solitary = [] if shares(game) else lonely(game.meetings, len(players), number)
@@ -167,7 +168,7 @@ def sweep(
 
 def _meet(
     game: Game,
-    rule: Rule,
+    rules: Sequence[Rule],
     length: int | None,
     generators: Sequence[Stream],
     state: State,
@@ -178,11 +179,18 @@ def _meet(
     *speakers, listener = encounter
     current = state.private if game.listener_state == "speaker-sample" else state.signs
     voices = [
-        Voice(generators[m], state.beliefs[m].table, current[:, m if game.inner_start == "own" else listener])
+        Voice(
+            generators[m],
+            state.beliefs[m].table,
+            current[:, m if game.inner_start == "own" else listener],
+            rules[m],
+        )
         for m in speakers
     ]
-    proposal = propose(_log_pi(game, state, speakers[0]), voices, rule, length)
-    turn = answer(generators[listener], state.beliefs[listener].table, proposal.signs, current[:, listener], rule)
+    proposal = propose(_log_pi(game, state, speakers[0]), voices, length)
+    turn = answer(
+        generators[listener], state.beliefs[listener].table, proposal.signs, current[:, listener], rules[listener]
+    )
     accepted, heard = told.accepted.clone(), list(told.heard)
     accepted[:, listener] += turn.accepted.sum(-1)
     heard[listener] += 1
@@ -196,6 +204,15 @@ def _meet(
         state.signs[:, m] = turn.signs
     state.private[:, speakers[0]] = turn.proposed
     return told
+
+
+def _rules(game: Game, M: int) -> list[Rule]:
+    """The acceptance rule of each agent."""
+    if game.mode == "all":
+        return [acceptance_rule("constant:1")] * M
+    if isinstance(game.acceptance, str):
+        return [acceptance_rule(game.acceptance)] * M
+    return [acceptance_rule(name) for name in game.acceptance]
 
 
 def _told_beforehand(game: Game, state: State, speakers: int) -> int:

@@ -59,6 +59,7 @@ class Voice(NamedTuple):
     generator: Stream
     table: Table  # (C, N, K)
     signs: Tensor  # (C, N) where its inner game begins
+    rule: Rule  # by which it accepts, if it is one of those between
 
 
 class Proposal(NamedTuple):
@@ -82,7 +83,7 @@ def inner_length(recursion: str) -> int | None:
     raise ValueError(f"must be one of {', '.join(RECURSIONS)} (T from 1); it is {recursion!r}")
 
 
-def propose(log_prior: Tensor, voices: Sequence[Voice], rule: Rule, length: int | None) -> Proposal:
+def propose(log_prior: Tensor, voices: Sequence[Voice], length: int | None) -> Proposal:
     """The proposal of a row of agents, first speaker first: log_prior (K,), or (C, 1, K) where chains differ.
 
     With one voice it is its own draw. EndlessGameError from `exact`.
@@ -90,7 +91,7 @@ def propose(log_prior: Tensor, voices: Sequence[Voice], rule: Rule, length: int 
     first, between = voices[0], voices[1:]
     if length is None and between:
         return _unanimous(log_prior, first, between)
-    signs = _passed_on(log_prior, first, between, rule, length or 1)
+    signs = _passed_on(log_prior, first, between, length or 1)
     C, N = signs.shape
     return Proposal(signs, torch.full((C,), N * names_said(len(voices), length or 1), device=signs.device))
 
@@ -108,14 +109,14 @@ def expected_draws(log_prior: Tensor, first: Tensor, between: Sequence[Tensor]) 
     return (logits.logsumexp(-1) - accepted.logsumexp(-1)).exp()
 
 
-def _passed_on(log_prior: Tensor, first: Voice, between: Sequence[Voice], rule: Rule, length: int) -> Tensor:
+def _passed_on(log_prior: Tensor, first: Voice, between: Sequence[Voice], length: int) -> Tensor:
     if not between:
         return speak(first.generator, log_prior, first.table)
     last = between[-1]
     held = last.signs
     for _ in range(length):
-        heard = _passed_on(log_prior, first, between[:-1], rule, length)
-        held = answer(last.generator, last.table, heard, held, rule).signs
+        heard = _passed_on(log_prior, first, between[:-1], length)
+        held = answer(last.generator, last.table, heard, held, last.rule).signs
     return held
 
 

@@ -74,7 +74,8 @@ def begin(
     for members in apart:
         # One alone has nobody to play with.
         mode = "no-com" if len(members) == 1 else game.mode
-        own = replace(game, mode=mode, meetings=among(game.meetings, members))
+        rules = game.acceptance if isinstance(game.acceptance, str) else tuple(game.acceptance[m] for m in members)
+        own = replace(game, mode=mode, meetings=among(game.meetings, members), acceptance=rules)
         signs, evidence = _begin(start, own, [players[m] for m in members], [generators[m] for m in members], chains)
         evidences.append(evidence)
         for m, mine in zip(members, signs.unbind(1), strict=True):

@@ -9,6 +9,7 @@ from experiment import individuals
 from experiment.config import plain, resolve, to_flags, to_toml
 from experiment.errors import UsageError
 from experiment.flags import read_settings
+from tests.experiment.conftest import contents, made
 
 OWN = ["B: --network conv --latent-dim 3", "A: --mixture tied --lr 2e-3"]
 
@@ -152,3 +153,15 @@ def test_an_agent_that_counts_plays_with_one_that_sees(tmp_path, capsys):
     capsys.readouterr()
     assert main(["train", *wrong]) == 2
     assert "needs counts" in capsys.readouterr().err and not (tmp_path / "no").exists()
+
+
+def test_an_agent_may_listen_by_a_rule_of_its_own(tmp_path):
+    folder = made(tmp_path / "run", limit="40", epochs="2", rounds="1", agent=["B: --acceptance constant:0"])
+    summary = contents(folder)[0]
+    assert summary["acceptance"]["A->B"] == 0 < summary["acceptance"]["B->A"]
+
+
+def test_an_exact_proposal_needs_everybodys_rule():
+    flags = {"agents": "3", "recursion": "exact", "agent": ["B: --acceptance numerator"]}
+    with pytest.raises(UsageError, match="--recursion exact needs --acceptance mh of every agent"):
+        resolve(flags)

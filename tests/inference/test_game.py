@@ -75,12 +75,13 @@ def test_sharp_rows_are_drawn_without_complaint():
     assert (draw(stream(0, "draw"), torch.zeros(7, 1, dtype=torch.float64)) == 0).all()
 
 
+@pytest.mark.parametrize("rule", ["mh", "numerator", ("mh", "numerator")])
 @pytest.mark.parametrize("mode", ["com", "gibbs"])
 @pytest.mark.parametrize("state", ["chain", "shared"])
-def test_with_fixed_parameters_every_valid_game_has_the_posterior(mode, state):
-    game = Game(LOG_PRIOR, mode, state)
+def test_with_fixed_parameters_every_valid_game_has_the_posterior(mode, state, rule):
+    game = Game(LOG_PRIOR, mode, state, rule)
     start = init(tables(), generators(3), random_signs(C), K)
-    final, _ = play(game, tables(), generators(3), start, 12)
+    final, _ = play(game, tables(), generators(3), start, 12 if rule == "mh" else 80)  # it accepts less often
     law = sign_posterior(LOG_PRIOR, [TABLE_A, TABLE_B])
     for m in range(2):
         for n in range(4):
@@ -103,6 +104,7 @@ def test_without_communication_each_agent_has_its_own_posterior():
         Game(LOG_PRIOR, "com", "speaker-sample"),
         Game(LOG_PRIOR, "com", "chain", "binary"),
         Game(LOG_PRIOR, "com", "chain", "constant:0.5"),
+        Game(LOG_PRIOR, "com", "chain", ("mh", "constant:0.5")),
         Game(torch.full((K,), -math.log(K), dtype=torch.float64), "com"),
     ],
     ids=lambda game: f"{game.mode} {game.listener_state} {game.acceptance}",
@@ -328,6 +330,13 @@ def test_acceptance_is_the_listeners():
     )
     assert info.accepted.tolist() == [[0, 4]]
     assert (state.signs[:, 0] == 0).all()
+
+
+def test_each_agent_listens_by_its_own_rule():
+    signs = random_signs(1)
+    game = Game(LOG_PRIOR, acceptance=("constant:0", "constant:1"))
+    state, info = sweep(game, tables(), generators(0), init(tables(), generators(0), signs, K))
+    assert info.accepted.tolist() == [[0, 4]] and torch.equal(state.signs[:, 0], signs[:, 0])
 
 
 def test_what_a_speaker_said_is_its_own_private_sample():

@@ -31,11 +31,11 @@ MH = acceptance_rule("mh")
 C = 20_000
 
 
-def voices(some, chains=C, held=None, seed=0):
+def voices(some, chains=C, held=None, seed=0, rule=MH):
     signs = random_signs(chains, M=len(some), seed=seed) if held is None else held
     own = generators(seed, len(some))
     return [
-        Voice(generator, table.expand(chains, *table.shape), signs[:, m])
+        Voice(generator, table.expand(chains, *table.shape), signs[:, m], rule)
         for m, (generator, table) in enumerate(zip(own, some, strict=True))
     ]
 
@@ -50,7 +50,7 @@ def worst_p(signs, law):
 def test_a_row_of_agents_proposes_as_if_it_were_one_that_knows_what_all_know(count, length):
     if length and count == 3:
         length = 12  # 144 draws for one
-    found = propose(LOG_PRIOR, voices(THREE[:count]), MH, length).signs
+    found = propose(LOG_PRIOR, voices(THREE[:count]), length).signs
     assert worst_p(found, sign_posterior(LOG_PRIOR, THREE[:count])) > ALPHA
     others = THREE[: count - 1] or [TABLE_B]
     assert worst_p(found, sign_posterior(LOG_PRIOR, others)) < ALPHA
@@ -60,13 +60,13 @@ def test_a_row_of_agents_proposes_as_if_it_were_one_that_knows_what_all_know(cou
 def test_one_sample_depends_on_what_the_agents_between_held_and_exact_does_not():
     held = torch.full((C, 3, 4), 2)
     law = sign_posterior(LOG_PRIOR, THREE)
-    assert worst_p(propose(LOG_PRIOR, voices(THREE, held=held), MH, 1).signs, law) < ALPHA
-    assert worst_p(propose(LOG_PRIOR, voices(THREE, held=held), MH, None).signs, law) > ALPHA
+    assert worst_p(propose(LOG_PRIOR, voices(THREE, held=held), 1).signs, law) < ALPHA
+    assert worst_p(propose(LOG_PRIOR, voices(THREE, held=held), None).signs, law) > ALPHA
 
 
 def test_the_price_of_exactness_is_known_beforehand():
     row = voices(THREE)
-    found = propose(LOG_PRIOR, row, MH, None)
+    found = propose(LOG_PRIOR, row, None)
     price = expected_draws(LOG_PRIOR, TABLE_A, [TABLE_B, TABLE_C])
     # Of one name, what each agent in turn hears of it: the first's draws, and those that the second accepts.
     second = expected_draws(LOG_PRIOR, TABLE_A, [TABLE_B])
@@ -82,18 +82,18 @@ def test_an_exact_proposal_that_would_not_end_is_refused_with_its_price():
     stubborn = TABLE_A.clone()
     stubborn[2] = torch.tensor([0.0, -60.0, -60.0])
     with pytest.raises(EndlessGameError, match=r"[0-9.]+e\+2[0-9] names of object 2 \(1 objects"):
-        propose(LOG_PRIOR, voices([stubborn, opposed], chains=3), MH, None)
-    assert propose(LOG_PRIOR, voices([stubborn, opposed], chains=3), MH, 1).signs.shape == (3, 4)
+        propose(LOG_PRIOR, voices([stubborn, opposed], chains=3), None)
+    assert propose(LOG_PRIOR, voices([stubborn, opposed], chains=3), 1).signs.shape == (3, 4)
 
 
 @pytest.mark.parametrize("length", [None, 1, 4])
 def test_percepts_that_every_sign_finds_impossible_say_nothing(length):
     nothing = torch.full_like(TABLE_B, -math.inf)
-    found = propose(LOG_PRIOR, voices([nothing, TABLE_B], held=torch.zeros(C, 2, 4).long()), MH, length).signs
+    found = propose(LOG_PRIOR, voices([nothing, TABLE_B], held=torch.zeros(C, 2, 4).long()), length).signs
     assert ((found >= 0) & (found < K)).all()
     if length is None:
         assert worst_p(found, sign_posterior(LOG_PRIOR, [TABLE_B])) > ALPHA
-        between = propose(LOG_PRIOR, voices([TABLE_A, nothing]), MH, None).signs
+        between = propose(LOG_PRIOR, voices([TABLE_A, nothing]), None).signs
         assert worst_p(between, sign_posterior(LOG_PRIOR, [TABLE_A])) > ALPHA
 
 
@@ -107,7 +107,7 @@ def test_names_are_counted_as_they_are_said(speakers, length):
         heard.append(1)
         return MH(offered)
 
-    found = propose(LOG_PRIOR, voices(THREE[:speakers], chains=2), rule, length)
+    found = propose(LOG_PRIOR, voices(THREE[:speakers], chains=2, rule=rule), length)
     assert found.messages.tolist() == [4 * (len(heard) + 1)] * 2  # each is answered, and the last one is the proposal
 
 

@@ -127,7 +127,7 @@ def test_when_agents_agreed(tmp_path):
         ({"meet": "ring", "meet_later": "1=star,1=complete"}, "its rounds must rise"),
         ({"meet": "ring", "meet_later": "2=star"}, "round 2 is after the last one, 1"),
         ({"meet": "ring", "meet_later": "1=together"}, "meet in pairs"),
-        ({"meet": "ring", "meet_later": "1=rnig"}, "--meet-later 1=rnig|--meet-later 1="),
+        ({"meet": "ring", "meet_later": "1=rnig"}, "--meet-later 1=rnig: --meet must be one of"),
         ({"meet": "ring", "meet_later": "1=star", "listener_state": "shared"}, "not for --listener-state shared"),
         ({"meet": "ring", "meet_later": "1=star", "weights": "sticks:1"}, "not for --weights sticks"),
     ],

@@ -433,7 +433,10 @@ def _edges_of(manifest: dict[str, Any], config: Config, folder: RunFolder) -> li
             if not all(a in agents and b in agents and a != b for a, b in pairs or ()):
                 raise ValueError
             found.append(pairs)
-        if len(found) > 1 + (0 if config.meet_later is None else len(later(config.meet_later))):
+        names = [config.meet, *(name for _, name in ([] if config.meet_later is None else later(config.meet_later)))]
+        untold = [name == "random-pairs" for name in names]
+        # For a graph that is missing a file of edges would be read again, which may have changed since.
+        if len(found) > len(names) or (len(names) > 1 and [one is None for one in found] != untold):
             raise ValueError
     except (TypeError, ValueError, LookupError, OverflowError) as error:
         raise UsageError(f"{folder.file(store.MANIFEST)} is damaged: its edges are not pairs of agents") from error

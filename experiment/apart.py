@@ -26,6 +26,7 @@ from experiment import engines, individuals
 from experiment.community import build_member, build_members, pick_device
 from experiment.config import Config
 from experiment.data.objects import Objects
+from experiment.errors import RunError
 from inference.asked import AfarParameters, AfarStream, AfarTable, best, copy_of, log_likelihood, speak
 from inference.metropolis import Turn, answer
 from inference.proposals import Rule
@@ -36,8 +37,11 @@ from models.percepts import Belief
 Array = NDArray[Any]
 
 
-class AgentLostError(Exception):
+class AgentLostError(RunError):
     """The process of the agent of that name has ended, or cannot be reached."""
+
+    def __init__(self, name: str, why: str = "") -> None:
+        super().__init__(f"the process of agent {name} has ended{why and f' ({why})'}")
 
 
 class Traffic:
@@ -213,7 +217,7 @@ class Line:
         except self.ray.exceptions.RayTaskError as error:
             raise error.cause from None
         except self.ray.exceptions.RayError as error:
-            raise AgentLostError(self.name) from error
+            raise AgentLostError(self.name, _why(error)) from error
         self.traffic.moved += _bytes(found)
         return found
 
@@ -225,6 +229,12 @@ class Line:
         """A number for the parameters that are drawn next."""
         self.serial += 1
         return self.serial
+
+
+def _why(error: Exception) -> str:
+    """What an agent raised when it was made: Ray tells of it by a text alone, whose last line names it."""
+    lines = str(error).strip().splitlines() if getattr(error, "actor_init_failed", False) else []
+    return " ".join(lines[-1].split())[:200] if lines else ""
 
 
 def _bytes(what: Any) -> int:
@@ -427,4 +437,9 @@ def seats(config: Config, objects: Objects, device: torch.device) -> Iterator[Se
             traffic.taken()
             return list(found)
 
-        yield Seats(make, traffic)
+        try:
+            yield Seats(make, traffic)
+        finally:
+            # A connection that was there before goes on, and the agents would with it.
+            for actor in actors:
+                ray.kill(actor)

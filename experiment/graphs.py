@@ -79,7 +79,10 @@ def _one(
         try:
             pairs = edges(meet, M, seed)
         except UsageError as error:
-            raise UsageError(str(error).replace("--meet ", place + " " * (place == "--meet"), 1)) from error
+            said = str(error)
+            if place != "--meet" and said.startswith("--meet "):
+                said = f"{place}{meet}: {said}"
+            raise UsageError(said) from error
     return Graph(tuple(pairs), synchronous)
 
 
@@ -99,7 +102,7 @@ def edges(meet: str, M: int, seed: int) -> Edges:
             raise UsageError(f"--meet {meet} needs --agents 6 or more; there are {M}")
         # Of numpy's seeds no more than 32 bits are taken.
         graph = nx.connected_watts_strogatz_graph(M, 4, p, seed=seed % 2**32)
-    elif kind == "bridges" and (count := _number(value, "1")) is not None and count == int(count) >= 0:
+    elif kind == "bridges" and (count := _number(value, "1")) is not None and count.is_integer() and count >= 0:
         graph = _bridged(M, int(count), meet)
     elif kind in ("small-world", "bridges"):
         raise UsageError(

@@ -76,15 +76,12 @@ def train(config: Config, *, command_line: Sequence[str] = (), printer: Printer 
     memory.check(config, objects.count, latents_of(config, objects), device)
     game = game_of(config, device)
     path = config.run_dir or _free_folder(config)
-    with RunFolder.create(path, overwrite=config.overwrite) as folder:
+    # First of all Ray, which may not be had, and takes its time.
+    with seats(config, objects, device) as places, RunFolder.create(path, overwrite=config.overwrite) as folder:
         fitted = sorted(settings.changes(config, store.to_plain(asked)))
         folder.start_manifest({**_manifest(config, objects, game, device, command_line), "fitted": fitted})
         folder.write_text(store.CONFIG, settings.to_toml(config))
-        with (
-            _status(folder),
-            scalars_of(folder, config.tensorboard) as scalars,
-            seats(config, objects, device) as places,
-        ):
+        with _status(folder), scalars_of(folder, config.tensorboard) as scalars:
             members = places.make()
             return _Run(config, objects, game, places, members, Progress(0), folder, printer, scalars, spent=0.0).go()
 
@@ -183,6 +180,7 @@ class _Run:
         self.members = members
         self.state = progress
         self.lost = 0
+        self.kept = progress.done  # rounds, of which all is written
         self.folder = folder
         self.printer = printer
         self.scalars = scalars
@@ -219,7 +217,7 @@ class _Run:
                 self.lost = 0
         except AgentLostError as error:
             self.lost += 1
-            where = f"round {self.state.done}: the process of agent {error} has ended"
+            where = f"round {self.state.done}: {error}"
             if self.lost > MOST_LOST:
                 raise RunError(f"{where}, which is the {self.lost}th time (run folder: {self.folder.path})") from error
             self.printer.note(f"{where}; it begins again with new processes")
@@ -227,12 +225,16 @@ class _Run:
         return True
 
     def _bring_back(self) -> None:
-        """New processes for all agents, as they were when the last checkpoint was written."""
+        """New processes for all agents, as they were after the last round that was kept."""
         self.members = self.places.make()
         self.state = Progress(0)
-        if self.folder.file(store.CHECKPOINT).exists():
-            file = str(self.folder.file(store.CHECKPOINT))
-            self.state, _ = from_checkpoint(self.members, self.folder.load_checkpoint(), file, self.config)
+        if self.kept:
+            name, state = store.CHECKPOINT, self.folder.load_checkpoint()
+            if state.get("done") != self.kept:  # a last round that is played again, for its results
+                name, state = store.PREVIOUS, self.folder.load_checkpoint(previous=True)
+            self.state, _ = from_checkpoint(self.members, state, str(self.folder.file(name)), self.config)
+        # Of epochs that are made again nothing is known any more, as their rows.
+        self.folder.file(store.EPOCHS).unlink(missing_ok=True)
         self.folder.truncate_metrics(lambda row: _is_kept(row, self.state))
 
     # -- told by inference -----------------------------------------------------------------------
@@ -276,6 +278,7 @@ class _Run:
         if played.round == config.rounds:
             self._write_results(played, trace, rows, seconds, traffic)
         folder.save_checkpoint(to_checkpoint(self.members, self.state, seconds))
+        self.kept = self.state.done
         self._saved = time.monotonic()
 
     def _agreement(self) -> int | None:
@@ -430,9 +433,12 @@ def _edges_of(manifest: dict[str, Any], config: Config, folder: RunFolder) -> li
             if not all(a in agents and b in agents and a != b for a, b in pairs or ()):
                 raise ValueError
             found.append(pairs)
-        if len(found) > 1 + (0 if config.meet_later is None else len(later(config.meet_later))):
+        names = [config.meet, *(name for _, name in ([] if config.meet_later is None else later(config.meet_later)))]
+        untold = [name == "random-pairs" for name in names]
+        # For a graph that is missing a file of edges would be read again, which may have changed since.
+        if len(found) > len(names) or (len(names) > 1 and [one is None for one in found] != untold):
             raise ValueError
-    except (TypeError, ValueError, LookupError) as error:
+    except (TypeError, ValueError, LookupError, OverflowError) as error:
         raise UsageError(f"{folder.file(store.MANIFEST)} is damaged: its edges are not pairs of agents") from error
     return found
 

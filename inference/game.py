@@ -143,7 +143,8 @@ def sweep(
         for m in solitary:
             state.signs[:, m] = speak(generators[m], _log_pi(game, state, m), state.beliefs[m].table)
             state.private[:, m] = state.signs[:, m]
-        state = _redraw(game, players, generators, state, solitary)
+        if solitary:  # for nobody, weights that all share would be drawn once more
+            state = _redraw(game, players, generators, state, solitary)
         if game.meetings.synchronous:
             heard = [m for m, times in enumerate(told.heard) if times or shares(game)]
             state = _redraw(game, players, generators, state, heard)

@@ -65,13 +65,9 @@ def begin(
     if game.recursion == "exact":
         # A start need not be exact, and is played with percepts that nobody has agreed on yet: it could take forever.
         game = replace(game, recursion="os")
-    M = len(players)
-    apart = [[m] for m in range(M)] if game.mode == "no-com" else groups(game.meetings, M)
-    if game.mode == "gibbs" or shares(game):
-        apart = [list(range(M))]
-    found: list[Tensor] = [torch.empty(0)] * M
+    found: list[Tensor] = [torch.empty(0)] * len(players)
     evidences = []
-    for members in apart:
+    for members in _apart(game, len(players)):
         # One alone has nobody to play with.
         mode = "no-com" if len(members) == 1 else game.mode
         rules = game.acceptance if isinstance(game.acceptance, str) else tuple(game.acceptance[m] for m in members)
@@ -81,6 +77,13 @@ def begin(
         for m, mine in zip(members, signs.unbind(1), strict=True):
             found[m] = mine
     return torch.stack(found, dim=1), torch.cat(evidences, dim=1)
+
+
+def _apart(game: Game, M: int) -> list[list[int]]:
+    """Agents by those whose signs have anything to do with each other's, when a game begins."""
+    if game.mode == "no-com":
+        return [[m] for m in range(M)]
+    return [list(range(M))] if shares(game) else groups(game.meetings, M)
 
 
 def _begin(
@@ -175,14 +178,16 @@ def _split(start: Start, game: Game, players: Sequence[Starter], generators: Seq
 def tidied(game: Game, players: Sequence[Starter], signs: Tensor) -> Tensor:
     """Signs (C, M, N) after all mergers that raise the evidence, where there may be fewer than K; else as they are.
 
-    In `no-com` every agent merges its own.
+    Agents whose signs have nothing to do with each other's merge each their own: all, in `no-com`.
     """
     if game.weights is None or not game.weights.sparse:
         return signs
-    if game.mode != "no-com":
-        return merge(players, signs, game.K, game.K, game)
-    own = [merge([player], signs[:, m : m + 1], game.K, game.K, game) for m, player in enumerate(players)]
-    return torch.cat(own, dim=1)
+    found = signs.clone()
+    for members in _apart(game, len(players)):
+        merged = merge([players[m] for m in members], signs[:, members], game.K, game.K, game)
+        for m, own in zip(members, merged.unbind(1), strict=True):
+            found[:, m] = own
+    return found
 
 
 def merge(players: Sequence[Starter], signs: Tensor, K: int, target: int, game: Game | None = None) -> Tensor:

@@ -6,6 +6,7 @@ import contextlib
 import importlib.util
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -18,9 +19,9 @@ import numpy as np
 import pytest
 import torch
 
-from experiment import apart, engines
+from experiment import apart, engines, run
 from experiment.config import Config, resolve
-from experiment.errors import RunError
+from experiment.errors import RunError, UsageError
 from experiment.run import resume, train
 from experiment.store import RunFolder
 
@@ -208,7 +209,7 @@ def test_a_process_that_ends_is_begun_again_from_its_last_round(question, ray, t
     capsys.readouterr()
     ray.dies = {question}
     train(replace(SMALL, run_dir=tmp_path / "apart"))
-    assert not ray.dies and len(ray.killed) == 2
+    assert not ray.dies and len(ray.killed) == 2 + 2  # those before, and all at the end
     assert contents(tmp_path / "apart") == contents(tmp_path / "here")
     told = capsys.readouterr().err
     assert "the process of agent" in told and told.count("begins again") == 1
@@ -226,6 +227,65 @@ def test_a_process_that_ends_again_and_again_fails_the_run(ray, tmp_path):
     with pytest.raises(RunError, match=r"round 0: the process of agent [AB] has ended, which is the 4th time"):
         train(replace(SMALL, run_dir=tmp_path / "run"))
     assert json.loads((tmp_path / "run" / "manifest.json").read_text())["status"] == "failed"
+
+
+def test_a_process_that_ends_while_it_begins_is_told_in_one_line(ray, tmp_path):
+    ray.dies = {0}
+    with pytest.raises(RunError, match=r"^the process of agent A has ended$"):
+        train(replace(SMALL, run_dir=tmp_path / "run"))
+    assert json.loads((tmp_path / "run" / "manifest.json").read_text())["status"] == "failed"
+    raised = RayError("The actor died because of an error raised in its creation task\n  File\nValueError:  no x\n")
+    raised.actor_init_failed = True
+    with pytest.raises(RunError, match=r"^the process of agent B has ended \(ValueError: no x\)$"):
+        apart.Line(ray, None, "B", apart.Traffic()).get(raised)
+
+
+def test_without_ray_nothing_is_written(ray, tmp_path, monkeypatch):
+    @contextlib.contextmanager
+    def cluster(address, cpus):
+        raise UsageError(f"--address {address}: no Ray cluster answers there")
+        yield
+
+    monkeypatch.setattr(engines, "cluster", cluster)
+    with pytest.raises(UsageError, match="--address here:1"):
+        train(replace(SMALL, address="here:1", run_dir=tmp_path / "run"))
+    assert not (tmp_path / "run").exists()
+
+
+@pytest.mark.parametrize("rounds", [0, 1])
+@pytest.mark.parametrize("question", [20, -2])
+def test_a_process_that_ends_while_the_last_round_is_played_again(rounds, question, ray, tmp_path):
+    """It begins where that round does: the newest checkpoint tells of its end."""
+    folder, copy = tmp_path / "run", tmp_path / "copy"
+    train(replace(SMALL, rounds=rounds, run_dir=folder))
+    before = contents(folder)
+    (folder / "summary.json").unlink()
+    shutil.copytree(folder, copy)
+    for one in (copy, folder):
+        manifest = one / "manifest.json"
+        manifest.write_text(manifest.read_text().replace('"status": "done"', '"status": "failed"'))
+    ray.asked.clear()
+    resume(copy)
+    ray.dies = {question % len(ray.asked)}
+    ray.asked.clear()
+    resume(folder)
+    assert not ray.dies
+    assert contents(folder) == contents(copy) == before
+
+
+def test_epochs_that_are_made_again_are_not_those_that_were_saved(ray, tmp_path, monkeypatch):
+    """From those saved a run that is killed next would go on, and lack their rows."""
+    bring, found = run._Run._bring_back, []
+
+    def bring_back(self):
+        self.folder.save_epochs({"format": 1, "done": self.state.done, "learned": {"A": 1}})
+        bring(self)
+        found.append(self.folder.load_epochs())
+
+    monkeypatch.setattr(run._Run, "_bring_back", bring_back)
+    ray.dies = {40}
+    train(replace(SMALL, run_dir=tmp_path / "run"))
+    assert found == [None]
 
 
 def test_what_goes_wrong_in_an_agent_is_said_as_ever(ray, tmp_path):

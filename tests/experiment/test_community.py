@@ -110,6 +110,19 @@ def test_a_newcomer_names_by_itself_until_it_is_met(tmp_path):
     assert len(heard[3]) == 3 and all(names == heard[3] for names in heard[3:])
 
 
+def test_a_run_whose_graphs_are_not_all_told_does_not_go_on(tmp_path):
+    """A file of edges may have changed since."""
+    edges = tmp_path / "edges.txt"
+    edges.write_text("A B\n")
+    folder = made(tmp_path / "run", **TINY, agents="3", meet=str(edges), meet_later="1=random-pairs")
+    manifest = json.loads((folder / store.MANIFEST).read_text())
+    assert manifest["edges"] == [[[0, 1]], None]
+    for told in ([], [[[0, 1]]], [None, None], [[[0, 1e999]], None]):
+        (folder / store.MANIFEST).write_text(json.dumps(manifest | {"edges": told}))
+        with pytest.raises(UsageError, match="is damaged: its edges"):
+            resume(folder, rounds=3)
+
+
 def test_when_agents_agreed(tmp_path):
     folder = made(tmp_path / "run", agents="2", signs="2", limit="60", rounds="0")
     summary, _, metrics = contents(folder)
@@ -127,7 +140,7 @@ def test_when_agents_agreed(tmp_path):
         ({"meet": "ring", "meet_later": "1=star,1=complete"}, "its rounds must rise"),
         ({"meet": "ring", "meet_later": "2=star"}, "round 2 is after the last one, 1"),
         ({"meet": "ring", "meet_later": "1=together"}, "meet in pairs"),
-        ({"meet": "ring", "meet_later": "1=rnig"}, "--meet-later 1=rnig|--meet-later 1="),
+        ({"meet": "ring", "meet_later": "1=rnig"}, "--meet-later 1=rnig: --meet must be one of"),
         ({"meet": "ring", "meet_later": "1=star", "listener_state": "shared"}, "not for --listener-state shared"),
         ({"meet": "ring", "meet_later": "1=star", "weights": "sticks:1"}, "not for --weights sticks"),
     ],

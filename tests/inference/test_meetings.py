@@ -72,3 +72,16 @@ def test_groups_begin_by_themselves():
     lone = begin(start, pair, four[:3], generators(*"ABC"), 2)
     by_itself = begin(start, Game(LOG_PRIOR, mode="no-com"), four[2:3], generators("C"), 2)
     assert torch.equal(lone[0][:, 2], by_itself[0][:, 0])
+
+
+def test_groups_merge_signs_by_themselves():
+    """Of weights that are sparse; what a sign is called in one group says nothing of the other's."""
+    from inference.starts import tidied
+    from models.weights import Sticks
+
+    four, signs = players(4), torch.randint(3, (2, 4, 80), generator=stream(1, "signs"))
+    found = tidied(Game(LOG_PRIOR, meetings=TWO, weights=Sticks(1.0)), four, signs)
+    for members in ([0, 2], [1, 3]):
+        pair = Game(LOG_PRIOR, meetings=Graph(((0, 1),)), weights=Sticks(1.0))
+        assert torch.equal(found[:, members], tidied(pair, [four[m] for m in members], signs[:, members]))
+    assert not torch.equal(found, signs)

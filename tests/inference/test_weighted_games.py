@@ -60,6 +60,14 @@ def test_the_whole_game_has_the_posterior_with_weights_integrated_out(game):
     assert chi_square(found, enumerated(game.weights)) > ALPHA
 
 
+def test_weights_that_are_shared_are_drawn_once_for_each_who_listens(monkeypatch):
+    drawn, redraw = [], Dirichlet.redraw
+    monkeypatch.setattr(Dirichlet, "redraw", lambda self, *told: drawn.append(1) or redraw(self, *told))
+    game = Game(FLAT, "com", "shared", weights=Dirichlet(0.4))
+    play(game, mixtures(), generators(5), init(mixtures(), generators(5), random_signs(8, seed=5), K), 3)
+    assert len(drawn) == 1 + 3 * 2  # one to begin with
+
+
 @pytest.mark.parametrize(
     "wrong",
     [

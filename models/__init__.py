@@ -39,7 +39,7 @@ NETWORKS = {
     ),
     "conv-large": Variant(
         "models.networks:conv_large",
-        "strided convolutions 64, 128, 256, a dense layer of 1024, mirrored decoder: 9.2 M parameters at 28 x 28",
+        "strided convolutions 64, 128, 256, a dense layer of 1024; 9.2 M parameters at 28 x 28",
         "f = 3 convolutions, 2 dense layers",
         "Taniguchi et al. 2023, arXiv 2205.12392",
     ),

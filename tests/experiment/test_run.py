@@ -313,7 +313,7 @@ def test_too_little_memory_is_one_line(tmp_path, monkeypatch):
     def greedy(*_, **__):
         raise RuntimeError("[enforce fail at alloc_cpu.cpp:1] . DefaultCPUAllocator: not enough memory: you tried")
 
-    monkeypatch.setattr(running, "build_members", greedy)
+    monkeypatch.setattr("experiment.apart.build_members", greedy)
     with pytest.raises(RunError, match="not enough memory for these settings"):
         run(tmp_path / "run")
 

@@ -51,6 +51,7 @@ def sweep_rows(
     not_a_number, splits = played.trace.not_a_number[0].tolist(), played.trace.splits[0].tolist()
     messages = played.trace.messages[0].tolist()
     for t, signs in enumerate(trace.signs[0]):
+        kappas = scores.kappa_matrix(spoken[t])
         rows.append(
             {
                 "kind": "sweep",
@@ -59,8 +60,8 @@ def sweep_rows(
                 "agents": {
                     name: {"ari": scores.ari(own, labels)} for name, own in zip(trace.agent_names, signs, strict=True)
                 },
-                "kappa": scores.mean_pairwise_kappa(spoken[t]),
-                **_by_group(spoken[t], groups),
+                "kappa": scores.mean_of_pairs(kappas),
+                **_by_group(kappas, groups),
                 "accepted": (accepted := trace.accepted_by_direction(0, t)) if heard else None,
                 # None of an agent that heard nothing in this sweep
                 "acceptance": (
@@ -152,11 +153,10 @@ def summarise(
     }
 
 
-def _by_group(signs: NDArray[Any], groups: Sequence[Sequence[int]]) -> dict[str, float | None]:
+def _by_group(matrix: NDArray[np.float64], groups: Sequence[Sequence[int]]) -> dict[str, float | None]:
     """Mean kappa of agents of one group, and of two, where there is more than one."""
     if len(groups) < 2:
         return {}
-    matrix = scores.kappa_matrix(signs)
     group = {m: number for number, members in enumerate(groups) for m in members}
     pairs = list(combinations(range(len(matrix)), 2))
     within = [matrix[a, b] for a, b in pairs if group[a] == group[b]]

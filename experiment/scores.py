@@ -117,7 +117,11 @@ def kappa_matrix(signs: ArrayLike) -> NDArray[np.float64]:
 
 def mean_pairwise_kappa(signs: ArrayLike) -> float:
     """`kappa` averaged over all pairs of the M >= 2 agents of `signs` (M, N)."""
-    matrix = kappa_matrix(signs)
+    return mean_of_pairs(kappa_matrix(signs))
+
+
+def mean_of_pairs(matrix: NDArray[np.float64]) -> float:
+    """The mean of a symmetric matrix (M, M) over the pairs of M >= 2 agents."""
     return float(np.mean(matrix[np.triu_indices(len(matrix), 1)]))
 
 

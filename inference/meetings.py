@@ -86,9 +86,14 @@ class Stages:
 Meetings = Together | Graph | RandomPairs | Stages
 
 
+def _in(meetings: Meetings, sweep: int) -> Together | Graph | RandomPairs:
+    """Those of one sweep."""
+    return meetings.at(sweep) if isinstance(meetings, Stages) else meetings
+
+
 def lonely(meetings: Meetings, M: int, sweep: int) -> list[int]:
     """Agents that no edge of the graph of that sweep reaches."""
-    now = meetings.at(sweep) if isinstance(meetings, Stages) else meetings
+    now = _in(meetings, sweep)
     if not isinstance(now, Graph):
         return []
     met = {m for edge in now.edges for m in edge}
@@ -97,7 +102,7 @@ def lonely(meetings: Meetings, M: int, sweep: int) -> list[int]:
 
 def groups(meetings: Meetings, M: int) -> list[list[int]]:
     """Agents that a path joins in the first sweep, in their order; the group of the first agent first."""
-    now = meetings.at(0) if isinstance(meetings, Stages) else meetings
+    now = _in(meetings, 0)
     if not isinstance(now, Graph):
         return [list(range(M))]
     group = list(range(M))  # of each agent, by its first member
@@ -109,7 +114,7 @@ def groups(meetings: Meetings, M: int) -> list[list[int]]:
 
 def among(meetings: Meetings, members: Sequence[int]) -> Meetings:
     """The meetings of the first sweep as those of one of its `groups`, whose members are numbered from 0."""
-    now = meetings.at(0) if isinstance(meetings, Stages) else meetings
+    now = _in(meetings, 0)
     if not isinstance(now, Graph):
         return now
     place = {m: number for number, m in enumerate(members)}

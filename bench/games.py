@@ -10,6 +10,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from experiment.graphs import edges
+from inference.abreast import kinds
 from inference.captured import Chain
 from inference.game import Game, init, sweep
 from inference.meetings import Graph, Meetings, Together
@@ -35,9 +37,8 @@ class Setting:
 
 
 def ring(M: int, synchronous: bool = False) -> Graph:
-    """Each agent and the next."""
-    pairs = {(min(m, (m + 1) % M), max(m, (m + 1) % M)) for m in range(M)}
-    return Graph(tuple(sorted(pairs)), synchronous)
+    """Each agent and the next, as a run has it."""
+    return Graph(edges("ring", M, 0), synchronous)
 
 
 def setting(
@@ -60,7 +61,7 @@ def setting(
     generators = [stream(0, f"play/{m}", device) for m in range(M)]
     log_prior = torch.zeros(K, dtype=torch.float64, device=device).log_softmax(0)
     game = Game(log_prior, mode, meetings=Together() if meetings is None else meetings)
-    step: Callable[[State, int], tuple[State, Info]] = partial(sweep, game, players, generators)
+    step: Callable[[State, int], tuple[State, Info]] = partial(sweep, game, players, generators, kind=kinds(players))
     state = init(players, generators, classes.expand(C, M, N).clone(), K, mode)
     return Setting(game, players, generators, state, Chain(step, generators) if graphs else step)
 

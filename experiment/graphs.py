@@ -16,7 +16,7 @@ another graph take over at the beginning of the game of round R.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -87,7 +87,7 @@ def _one(
 
 
 def edges(meet: str, M: int, seed: int) -> Edges:
-    """The pairs a < b of M agents that meet, in order; none of `together` and `random-pairs`."""
+    """The pairs a < b of M agents that meet, in the order of their game; none of `together` and `random-pairs`."""
     import networkx as nx
 
     kind, _, value = meet.partition(":")
@@ -110,7 +110,19 @@ def edges(meet: str, M: int, seed: int) -> Edges:
         )
     else:
         graph = _from_file(Path(meet), M)
-    return tuple(sorted((min(a, b), max(a, b)) for a, b in graph.edges))
+    return _in_rows((min(a, b), max(a, b)) for a, b in graph.edges)
+
+
+def _in_rows(pairs: Iterable[tuple[int, int]]) -> Edges:
+    """Edges so that those which share no agent follow one another, as they can be played at once (a colouring)."""
+    rows: list[tuple[int, int, int]] = []
+    taken: dict[int, int] = {}  # by agent: a bit for each row that it is in
+    for a, b in sorted(pairs):
+        free = ~(taken.get(a, 0) | taken.get(b, 0))
+        bit = free & -free  # the first row that neither is in
+        taken[a], taken[b] = taken.get(a, 0) | bit, taken.get(b, 0) | bit
+        rows.append((bit.bit_length(), a, b))
+    return tuple((a, b) for _, a, b in sorted(rows))
 
 
 def distances(pairs: Edges, M: int) -> dict[int, list[tuple[int, int]]]:

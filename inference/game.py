@@ -36,15 +36,16 @@ from typing import Any, NamedTuple, cast
 import torch
 from torch import Tensor
 
-from inference import variational
+from inference import abreast, variational
 from inference.asked import Stream, answer, best, log_likelihood, read, speak
 from inference.captured import Chain, kept
 from inference.meetings import Encounter, Graph, Meetings, Together, lonely
-from inference.metropolis import draw
+from inference.metropolis import Turn, draw
 from inference.proposals import Rule, acceptance_rule, joint_logits
 from inference.recursion import Voice, inner_length, propose
 from inference.splits import split_merge
-from inference.types import Belief, Divider, Info, Player, State
+from inference.types import Divider, Info, Player, State
+from models.randomness import Choir
 from models.weights import Weights
 
 # Sweeps on a GPU that save more time than it takes to capture one.
@@ -130,12 +131,17 @@ def sweep(
     generators: Sequence[Stream],
     state: State,
     number: int = 0,
+    kind: Sequence[int] | None = None,
 ) -> tuple[State, Info]:
-    """Every encounter of sweep `number`, or every agent redraws its signs once (no-com, gibbs)."""
+    """Every encounter of sweep `number`, or every agent redraws its signs once (no-com, gibbs).
+
+    kind: which players may redraw in one computation (`abreast.kinds`); without it each does by itself.
+    """
     if game.weights is not None and state.log_pi is None:
         state = _reweigh(game, generators, state, range(len(players)))
     counts = torch.zeros(state.signs.shape[:2], dtype=torch.int64, device=state.signs.device)
-    told = Info(counts, [0] * len(players), counts[:, 0], counts[:, 0], counts[:, 0], counts[:, 0], counts[:, 0])
+    none = counts[:, 0].clone()
+    told = Info(counts, [0] * len(players), none, none, none, none, none)
     if game.mode == "variational":
         state, messages = variational.sweep(game.log_prior, game.meetings, players, state, number)
         reached = variational.bound(game.log_prior, state)
@@ -145,19 +151,26 @@ def sweep(
         length = 1 if game.mode == "all" else inner_length(game.recursion)
         # Written into by every encounter: a copy each would cost as much as M agents' signs, M times a sweep.
         state = state._replace(signs=state.signs.clone(), private=state.private.clone())
-        for encounter in game.meetings.encounters(len(players), number):
-            told = _meet(game, rules, length, generators, state, encounter, told)
+        encounters = game.meetings.encounters(len(players), number)
+        # Who holds one sign with all others waits for every encounter.
+        for layer in [[one] for one in encounters] if shares(game) else abreast.layers(encounters):
+            together, others = abreast.pairs(layer, rules, state)
+            for rule, pairs in together:
+                told = _meet_at_once(game, rule, generators, state, pairs, told)
+            for encounter in others:
+                told = _meet(game, rules, length, generators, state, encounter, told)
             if not game.meetings.synchronous:
-                state = _redraw(game, players, generators, state, _hearers(game, encounter, len(players)))
+                heard = [m for encounter in layer for m in _hearers(game, encounter, len(players))]
+                state = _redraw(game, players, generators, state, heard, kind)
         solitary = [] if shares(game) else lonely(game.meetings, len(players), number)
         for m in solitary:
             state.signs[:, m] = speak(generators[m], _log_pi(game, state, m), state.beliefs[m].table)
             state.private[:, m] = state.signs[:, m]
         if solitary:  # for nobody, weights that all share would be drawn once more
-            state = _redraw(game, players, generators, state, solitary)
+            state = _redraw(game, players, generators, state, solitary, kind)
         if game.meetings.synchronous:
             heard = [m for m, times in enumerate(told.heard) if times or shares(game)]
-            state = _redraw(game, players, generators, state, heard)
+            state = _redraw(game, players, generators, state, heard, kind)
     else:
         if game.mode == "gibbs":
             logits = joint_logits(_log_pi(game, state, 0), [belief.table for belief in state.beliefs])
@@ -170,9 +183,11 @@ def sweep(
                 ],
                 dim=1,
             )
-        state = _redraw(game, players, generators, state._replace(signs=signs, private=signs), range(len(players)))
+        state = _redraw(
+            game, players, generators, state._replace(signs=signs, private=signs), range(len(players)), kind
+        )
     if game.split_merge:
-        state, splits = _split_merge(game, cast(Sequence[Divider], players), generators, state)
+        state, splits = _split_merge(game, cast(Sequence[Divider], players), generators, state, kind)
         told = told._replace(splits=splits)
     return state, told._replace(log_joint=log_joint(game, state), evidence=_evidence(game, state))
 
@@ -202,19 +217,45 @@ def _meet(
     turn = answer(
         generators[listener], state.beliefs[listener].table, proposal.signs, current[:, listener], rules[listener]
     )
-    accepted, heard = told.accepted.clone(), list(told.heard)
-    accepted[:, listener] += turn.accepted.sum(-1)
-    heard[listener] += 1
-    told = told._replace(
-        accepted=accepted,
-        heard=heard,
-        messages=told.messages + proposal.messages + _told_beforehand(game, state, len(speakers)),
-        not_a_number=told.not_a_number + turn.not_a_number.sum(-1),
+    messages = proposal.messages + _told_beforehand(game, state, len(speakers))
+    return _took_place(game, state, encounter, turn, told._replace(messages=told.messages + messages))
+
+
+def _meet_at_once(
+    game: Game, rule: Rule, generators: Sequence[Stream], state: State, pairs: Sequence[Encounter], told: Info
+) -> Info:
+    """`_meet` for G pairs of agents, none of them in two, as one computation."""
+    speakers, listeners = zip(*pairs, strict=True)
+    current = state.private if game.listener_state == "speaker-sample" else state.signs
+    log_pi = game.log_prior
+    if state.log_pi is not None:
+        log_pi = torch.stack([_log_pi(game, state, m) for m in speakers])
+    said = speak(
+        Choir([generators[m] for m in speakers]), log_pi, torch.stack([state.beliefs[m].table for m in speakers])
     )
+    turns = answer(
+        Choir([generators[m] for m in listeners]),
+        torch.stack([state.beliefs[m].table for m in listeners]),
+        said,
+        torch.stack([current[:, m] for m in listeners]),
+        rule,
+    )
+    told = told._replace(messages=told.messages + len(pairs) * said.shape[-1])
+    for encounter, *turn in zip(pairs, *(part.unbind(0) for part in turns), strict=True):
+        told = _took_place(game, state, encounter, Turn(*turn), told)
+    return told
+
+
+def _took_place(game: Game, state: State, encounter: Encounter, turn: Turn, told: Info) -> Info:
+    """What an encounter changes: the listener's signs, the speaker's last sample, and what is told of it."""
+    *speakers, listener = encounter
+    told.accepted[:, listener] += turn.accepted.sum(-1)
+    heard = list(told.heard)
+    heard[listener] += 1
     for m in _hearers(game, encounter, state.signs.shape[1]):  # one by one: a list as an index is copied to the device
         state.signs[:, m] = turn.signs
     state.private[:, speakers[0]] = turn.proposed
-    return told
+    return told._replace(heard=heard, not_a_number=told.not_a_number + turn.not_a_number.sum(-1))
 
 
 def _rules(game: Game, M: int) -> list[Rule]:
@@ -238,7 +279,11 @@ def _hearers(game: Game, encounter: Encounter, M: int) -> Sequence[int]:
 
 
 def _split_merge(
-    game: Game, players: Sequence[Divider], generators: Sequence[Stream], state: State
+    game: Game,
+    players: Sequence[Divider],
+    generators: Sequence[Stream],
+    state: State,
+    kind: Sequence[int] | None,
 ) -> tuple[State, Tensor]:
     """Each agent in turn proposes its steps; then all redraw their parameters. Also the number accepted, (C,)."""
     signs, accepted = state.signs[:, 0], torch.zeros(len(state.signs), dtype=torch.int64, device=state.signs.device)
@@ -248,7 +293,7 @@ def _split_merge(
             done = split_merge(generator, log_pi, players, speaker, signs)
             signs, accepted = done.signs, accepted + done.accepted
     shared = signs.unsqueeze(1).expand_as(state.signs)
-    state = _redraw(game, players, generators, state._replace(signs=shared), range(len(players)))
+    state = _redraw(game, players, generators, state._replace(signs=shared), range(len(players)), kind)
     return state, accepted
 
 
@@ -288,7 +333,9 @@ def play(
         evidence=torch.empty(C, sweeps, **real),
         means=None if means is None else torch.empty(C, sweeps, *means.shape[1:], **real),
     )
-    step: Callable[[State, int], tuple[State, Info]] = partial(sweep, game, players, generators)
+    step: Callable[[State, int], tuple[State, Info]] = partial(
+        sweep, game, players, generators, kind=abreast.kinds(players)
+    )
     if by_graph := game.graphs and device.type == "cuda" and sweeps >= _WORTH_A_GRAPH and _alike(game):
         step = Chain(step, generators)
     for t in progress(range(sweeps)):
@@ -364,11 +411,10 @@ def _redraw(
     players: Sequence[Player],
     generators: Sequence[Stream],
     state: State,
-    who: Iterable[int],
+    who: Sequence[int],
+    kind: Sequence[int] | None,
 ) -> State:
-    beliefs: list[Belief] = list(state.beliefs)
-    for m in who:
-        beliefs[m] = players[m].redraw(generators[m], state.signs[:, m], game.K, beliefs[m].parameters)
+    beliefs = abreast.redraw(players, generators, state.signs, game.K, state.beliefs, who, kind)
     return _reweigh(game, generators, state._replace(beliefs=tuple(beliefs)), who)
 
 

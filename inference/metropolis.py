@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 
 from inference.proposals import Rule, offer, proposal_logits
+from models.randomness import Streams, uniform
 
 
 class Turn(NamedTuple):
@@ -23,20 +24,20 @@ class Turn(NamedTuple):
     not_a_number: Tensor  # (C, N) bool
 
 
-def draw(generator: torch.Generator, logits: Tensor) -> Tensor:
+def draw(generator: Streams, logits: Tensor) -> Tensor:
     """One sign per row: logits (..., K), any constant added -> (...). By inversion: one uniform number a row."""
     cumulated = (logits - logits.amax(-1, keepdim=True)).exp().cumsum(-1)
     total = cumulated[..., -1]
-    u = torch.rand(total.shape, generator=generator, dtype=total.dtype, device=total.device)
+    u = uniform(generator, total)
     # Strictly below the total, also where u * total is rounded up to it: a sign of probability 0 is never drawn.
     level = torch.minimum(u * total, torch.nextafter(total, torch.zeros_like(total)))
     return (cumulated <= level.unsqueeze(-1)).sum(-1)
 
 
-def answer(generator: torch.Generator, listener_table: Tensor, proposed: Tensor, current: Tensor, rule: Rule) -> Turn:
+def answer(generator: Streams, listener_table: Tensor, proposed: Tensor, current: Tensor, rule: Rule) -> Turn:
     """A listener accepts what is `proposed` (C, N), or keeps its `current` (C, N): its table (C, N, K)."""
     offered = offer(listener_table, proposed, current)
-    log_u = torch.rand(current.shape, generator=generator, dtype=torch.float64, device=current.device).log()
+    log_u = uniform(generator, offered.log_ratio).log()
     # Two impossible signs are a rejection, also by rules that never look at the ratio.
     not_a_number = offered.log_ratio.isnan()
     accepted = (log_u < rule(offered)) & ~not_a_number

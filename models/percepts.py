@@ -7,12 +7,14 @@ log-probabilities of signs, and never hands out z to another agent.
 from __future__ import annotations
 
 import warnings
+from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
 
-from models.mixtures.family import Conjugate, Family
+from models.mixtures.family import Conjugate, Family, Features
+from models.randomness import Choir
 
 
 class Belief(NamedTuple):
@@ -31,6 +33,18 @@ class Percepts:
         self.z = z.to(torch.float64)
         self.mixture = mixture
         self._features = mixture.features(self.z)
+
+    def is_like(self, other: Percepts) -> bool:
+        """Whether both are redrawn by the same formulas, of the same size: other percepts, and nothing else."""
+        mine, others = vars(self.mixture), vars(other.mixture)
+        return (
+            type(self) is type(other)
+            and type(self.mixture) is type(other.mixture)
+            and self.z.shape == other.z.shape
+            and self.z.device == other.z.device
+            and mine.keys() == others.keys()
+            and all(_equal(mine[name], others[name]) for name in mine)
+        )
 
     @property
     def count(self) -> int:
@@ -91,6 +105,28 @@ class Percepts:
         table = self.judge(phi)
         return Belief(table, phi, self.mixture.log_density(phi), torch.zeros_like(table[:, 0, 0]))
 
+    @staticmethod
+    def redraw_all(
+        percepts: Sequence[Percepts], generators: Sequence[torch.Generator], signs: Sequence[Tensor], K: int
+    ) -> list[Belief]:
+        """What `redraw` is for each of G agents who are alike, in one computation, by a mixture that is Conjugate.
+
+        signs: (C, N) of each. No agent's numbers enter another's: they only lie side by side.
+        """
+        mixture, each = percepts[0].mixture, [one._features for one in percepts]
+        assert isinstance(mixture, Conjugate)
+        values, centres = torch.stack([one.values for one in each]), torch.stack([one.centre for one in each])
+        features = Features(values.unsqueeze(1), centres[:, None, None])
+        phi, evidence = mixture.redraw(Choir(generators), features, torch.stack(list(signs)), K, None)
+        table, density = mixture.table(features, phi), mixture.log_density(phi)
+        parts = zip(*(part.unbind(0) for part in phi), strict=True)
+        return [
+            Belief(own, type(phi)(*parameters), *numbers)
+            for own, parameters, *numbers in zip(
+                table.unbind(0), parts, density.unbind(0), evidence.unbind(0), strict=True
+            )
+        ]
+
     def evidence(self, signs: Tensor, K: int) -> Tensor:
         """log p(z | signs) with phi integrated out: signs (C, N) -> (C,)."""
         return self.mixture.log_evidence(self._features, signs, K)
@@ -102,3 +138,9 @@ class Percepts:
     def divide(self, group: Tensor, seeds: Tensor) -> Tensor:
         """Log odds (C, N) that an object of `group` (C, N) is of the kind of seed 1, not of seed 0; seeds (C, 2)."""
         return self.mixture.divide(self._features, group, seeds)
+
+
+def _equal(one: Any, other: Any) -> bool:
+    if isinstance(one, Tensor) and isinstance(other, Tensor):
+        return torch.equal(one, other)
+    return bool(one == other)

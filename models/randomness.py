@@ -7,8 +7,9 @@ B draws does not depend on whether agent A exists, and a new stream never shifts
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from typing import Any
 
 import torch
 
@@ -27,11 +28,53 @@ def integer(generator: torch.Generator, below: int = 2**31 - 1) -> int:
     return int(torch.randint(below, (), generator=generator, device=generator.device))
 
 
-def log_dirichlet(generator: torch.Generator, alpha: torch.Tensor) -> torch.Tensor:
-    """log of a draw of Dirichlet(alpha), (..., K), from a generator that is given; finite however small alpha is."""
+class Choir:
+    """Streams of several agents, who draw at the same time: the first dimension of a draw is theirs.
+
+    Each draws from its own what it would have drawn alone.
+    """
+
+    def __init__(self, streams: Sequence[torch.Generator]) -> None:
+        self.streams = streams
+
+
+Streams = torch.Generator | Choir
+
+
+def uniform(streams: Streams | None, like: torch.Tensor) -> torch.Tensor:
+    """Numbers in [0, 1) of the shape of `like`; from torch's global generator if there is no stream."""
+    return _each(streams, like, lambda generator, own: torch.rand(own.shape, generator=generator, **_real(own)))
+
+
+def normal(streams: Streams | None, like: torch.Tensor) -> torch.Tensor:
+    """Standard normal numbers of the shape of `like`."""
+    return _each(streams, like, lambda generator, own: torch.randn(own.shape, generator=generator, **_real(own)))
+
+
+def gamma(streams: Streams | None, shape: torch.Tensor) -> torch.Tensor:
+    """Draws of Gamma(shape, 1), one for each entry of `shape`."""
     # torch offers gamma draws from a given generator under this name only.
-    gamma = torch._standard_gamma(alpha, generator=generator)
-    return gamma.clamp_min(torch.finfo(gamma.dtype).tiny).log().log_softmax(-1)
+    return _each(streams, shape, lambda generator, own: torch._standard_gamma(own, generator=generator))
+
+
+def _real(like: torch.Tensor) -> dict[str, Any]:
+    return {"dtype": like.dtype, "device": like.device}
+
+
+def _each(
+    streams: Streams | None,
+    like: torch.Tensor,
+    one: Callable[[torch.Generator | None, torch.Tensor], torch.Tensor],
+) -> torch.Tensor:
+    if isinstance(streams, Choir):
+        return torch.stack([one(generator, own) for generator, own in zip(streams.streams, like, strict=True)])
+    return one(streams, like)
+
+
+def log_dirichlet(generator: Streams, alpha: torch.Tensor) -> torch.Tensor:
+    """log of a draw of Dirichlet(alpha), (..., K), from a generator that is given; finite however small alpha is."""
+    drawn = gamma(generator, alpha)
+    return drawn.clamp_min(torch.finfo(drawn.dtype).tiny).log().log_softmax(-1)
 
 
 @contextmanager

@@ -25,7 +25,7 @@ import torch
 from torch import Tensor
 
 from models import WEIGHTS
-from models.randomness import log_dirichlet
+from models.randomness import gamma, log_dirichlet
 
 # Weights and what is left of a stick never become 0: log pi must be a number.
 _TINY = torch.finfo(torch.float64).tiny
@@ -91,8 +91,8 @@ class Sticks:
         counts = counts.double()
         later = counts.sum(-1, keepdim=True) - counts.cumsum(-1)
         # A Beta draw as the share of one Gamma draw in two.
-        mine = torch._standard_gamma(1 + counts, generator=generator).clamp_min(_TINY).log()
-        rest = torch._standard_gamma(self.alpha + later, generator=generator).clamp_min(_TINY).log()
+        mine = gamma(generator, 1 + counts).clamp_min(_TINY).log()
+        rest = gamma(generator, self.alpha + later).clamp_min(_TINY).log()
         both = torch.logaddexp(mine, rest)
         return _broken(mine - both, rest - both)
 

@@ -22,6 +22,7 @@ from torch import Tensor
 from models.mixtures.family import Features, Sums
 from models.mixtures.gaussians import LOG_2PI, Components, Gaussian
 from models.mixtures.normal_wishart import checked_beta, drawn_means
+from models.randomness import Streams, gamma
 
 
 class GammaPosterior(NamedTuple):
@@ -117,10 +118,10 @@ class NormalGamma(Gaussian):
 
     # -- draws and densities ---------------------------------------------------------------------------
 
-    def draw(self, generator: torch.Generator, posterior: GammaPosterior) -> Components:
+    def draw(self, generator: Streams, posterior: GammaPosterior) -> Components:
         """lambda ~ Gamma, mu ~ Normal given it."""
         shape = posterior.shape.expand_as(posterior.rate)
-        precision = torch._standard_gamma(shape, generator=generator) / posterior.rate
+        precision = gamma(generator, shape) / posterior.rate
         # A shape near 0 draws precisions that underflow; a variance must stay a number.
         scale = precision.clamp_min(torch.finfo(precision.dtype).tiny).rsqrt()
         return drawn_means(generator, posterior.mean, posterior.beta, self._scale_tril(scale))
@@ -147,10 +148,10 @@ class NormalGamma(Gaussian):
         precision = scale.square().reciprocal()
         own = precision[..., : len(self.rate)]
         prior = self.nu / 2
-        gamma = prior * self.rate.log() - math.lgamma(prior) + (prior - 1) * own.log() - self.rate * own
+        of_precision = prior * self.rate.log() - math.lgamma(prior) + (prior - 1) * own.log() - self.rate * own
         distance = self.beta * precision * (phi.mu - self.m0).square()
-        normal = (math.log(self.beta) - LOG_2PI - distance) / 2 - scale.log()
-        return gamma.sum((-2, -1)) + normal.sum((-2, -1))
+        of_mean = (math.log(self.beta) - LOG_2PI - distance) / 2 - scale.log()
+        return of_precision.sum((-2, -1)) + of_mean.sum((-2, -1))
 
     def sites(self, K: int, device: torch.device) -> Components:
         """Sites "lambda" and "mu" in a plate "components"."""

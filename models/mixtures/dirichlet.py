@@ -20,7 +20,7 @@ from torch import Tensor
 
 from models.counts import SIMULATED_TOTAL, Counts
 from models.mixtures.family import Conjugate, Features, Sums
-from models.randomness import log_dirichlet
+from models.randomness import Streams, log_dirichlet
 
 
 class Proportions(NamedTuple):
@@ -93,7 +93,7 @@ class DirichletMultinomial(Conjugate):
         """log p(the percepts of one sign), theta integrated out: (...,)."""
         return posterior.coefficient + _log_beta(posterior.alpha) - _log_beta(self.alpha)
 
-    def draw(self, generator: torch.Generator, posterior: DirichletPosterior) -> Proportions:
+    def draw(self, generator: Streams, posterior: DirichletPosterior) -> Proportions:
         """theta ~ Dirichlet(alpha_n)."""
         return Proportions(log_dirichlet(generator, posterior.alpha))
 

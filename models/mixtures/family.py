@@ -19,6 +19,8 @@ from typing import Any, ClassVar, NamedTuple
 import torch
 from torch import Tensor
 
+from models.randomness import Streams
+
 # Objects whose features a CPU adds up in one product of matrices: of ten times as many it takes thirty times as long.
 _CACHED = 2**14
 
@@ -46,7 +48,11 @@ class Expected(NamedTuple):
 
 
 class Features(NamedTuple):
-    """What a family needs to know of N percepts, made once. `centre` is near them: no digits are lost far from 0."""
+    """What a family needs to know of N percepts, made once. `centre` is near them: no digits are lost far from 0.
+
+    Of G agents at once, values are (G, 1, N, F) and centres (G, 1, 1, L); chains stand in the second dimension of all
+    that belongs to them, and draws are made by a `Choir`.
+    """
 
     values: Tensor  # (N, F)
     centre: Tensor  # (L,)
@@ -191,7 +197,7 @@ class Conjugate(Family):
         """log p(the percepts of each sign), phi integrated out: (..., K)."""
 
     @abstractmethod
-    def draw(self, generator: torch.Generator, posterior: Any) -> Any:
+    def draw(self, generator: Streams, posterior: Any) -> Any:
         """phi given the posterior."""
 
     @abstractmethod
@@ -203,10 +209,10 @@ class Conjugate(Family):
     def sums(self, features: Features, signs: Tensor, K: int) -> Sums:
         """The features of the objects of each sign, added up: signs (..., N) -> (..., K, F)."""
         values, together = features.values, _together(features)
-        parts = zip(signs.split(together, dim=-1), values.split(together), strict=True)
+        parts = zip(signs.split(together, dim=-1), values.split(together, dim=-2), strict=True)
         return _added_up((one_hot(own, K, values.dtype).mT @ seen for own, seen in parts), features.centre)
 
-    def redraw(self, generator: torch.Generator, features: Features, signs: Tensor, K: int, before: Any) -> Drawn:
+    def redraw(self, generator: Streams, features: Features, signs: Tensor, K: int, before: Any) -> Drawn:
         """An independent draw, whatever was before."""
         posterior = self.posterior(self.sums(features, signs, K))
         return Drawn(self.draw(generator, posterior), self.evidence(posterior).sum(-1))
@@ -270,7 +276,7 @@ def one_hot(signs: Tensor, K: int, dtype: torch.dtype) -> Tensor:
 
 def _together(features: Features) -> int:
     """How many objects are added up at a time."""
-    return _CACHED if features.values.device.type == "cpu" else len(features.values)
+    return _CACHED if features.values.device.type == "cpu" else features.values.shape[-2]
 
 
 def _added_up(parts: Iterable[Tensor], centre: Tensor) -> Sums:

@@ -29,6 +29,7 @@ from models.mixtures.gaussians import (
     symmetric,
 )
 from models.mixtures.wishart import BartlettWishart, drawn_scale_tril
+from models.randomness import Streams, normal
 
 
 class Posterior(NamedTuple):
@@ -149,7 +150,7 @@ class NormalWishart(WishartPrior, Gaussian):
             - posterior.number * L / 2 * math.log(math.pi)
         )
 
-    def draw(self, generator: torch.Generator, posterior: Posterior) -> Components:
+    def draw(self, generator: Streams, posterior: Posterior) -> Components:
         """mu, Lambda ~ Normal-Wishart(posterior)."""
         scale_tril = drawn_scale_tril(generator, posterior.nu, posterior.inverse_scale)
         return drawn_means(generator, posterior.mean, posterior.beta, scale_tril)
@@ -174,9 +175,9 @@ class NormalWishart(WishartPrior, Gaussian):
         return Components(mu, covariance_factor(precision))
 
 
-def drawn_means(generator: torch.Generator, mean: Tensor, beta: Tensor, scale_tril: Tensor) -> Components:
+def drawn_means(generator: Streams, mean: Tensor, beta: Tensor, scale_tril: Tensor) -> Components:
     """mu ~ Normal(mean, Lambda^-1 / beta) beside its Lambda: mean (..., K, L), beta (..., K)."""
-    noise = torch.randn(mean.shape, dtype=mean.dtype, device=mean.device, generator=generator)
+    noise = normal(generator, mean)
     step = (scale_tril @ noise.unsqueeze(-1)).squeeze(-1)
     return Components(mean + step / beta.sqrt().unsqueeze(-1), scale_tril)
 

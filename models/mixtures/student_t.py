@@ -25,6 +25,7 @@ from torch import Tensor
 from models.mixtures.family import Drawn, Features, Sums, one_hot
 from models.mixtures.gaussians import LOG_2PI, Components, Ready, log_diagonal, log_table
 from models.mixtures.normal_wishart import NormalWishart
+from models.randomness import Streams, gamma
 
 # Turns of q(u) and q(mu, Lambda): the bound holds after any number of them.
 _TURNS = 4
@@ -69,14 +70,14 @@ class StudentT(NormalWishart):
         tail = (freedom + L) / 2 * torch.log1p(distance / freedom)
         return constant - log_diagonal(phi.scale_tril).unsqueeze(-2) - tail
 
-    def redraw(self, generator: torch.Generator, features: Features, signs: Tensor, K: int, before: Any) -> Drawn:
+    def redraw(self, generator: Streams, features: Features, signs: Tensor, K: int, before: Any) -> Drawn:
         """u given the components before (at the beginning its expectation), then the components."""
         expected, evidence = self._bound(features, signs, K)
         if before is None:
             u = expected
         else:
             a, b = self._of_u(features, before, signs)
-            u = torch._standard_gamma(torch.full_like(b, a), generator=generator) / b
+            u = gamma(generator, torch.full_like(b, a)) / b
         posterior = self.posterior(_weighted(features, signs, K, u))
         return Drawn(self.draw(generator, posterior), evidence)
 
@@ -131,7 +132,7 @@ class StudentT(NormalWishart):
         mean = phi.mu[signs]
         step = super().imagine(generator, phi, signs, temperature) - mean
         half = torch.full_like(mean[:, :1], self.freedom / 2)
-        u = torch._standard_gamma(half, generator=generator) / half
+        u = gamma(generator, half) / half
         return mean + step / u.clamp_min(torch.finfo(u.dtype).tiny).sqrt()
 
     def covariance(self, phi: Components) -> Tensor:

@@ -29,6 +29,7 @@ from models.mixtures.gaussians import (
 )
 from models.mixtures.normal_wishart import WishartPrior, drawn_means
 from models.mixtures.wishart import BartlettWishart, drawn_scale_tril
+from models.randomness import Streams
 
 
 class TiedPosterior(NamedTuple):
@@ -83,7 +84,7 @@ class Tied(WishartPrior, Gaussian):
         before = self._of_precision(objects, log_diagonal(lower_factor(whole)))
         return means + self._of_precision(objects, log_diagonal(lower_factor(after))) - before
 
-    def draw(self, generator: torch.Generator, posterior: TiedPosterior) -> Components:
+    def draw(self, generator: Streams, posterior: TiedPosterior) -> Components:
         """Lambda ~ Wishart, and the means given it."""
         scale_tril = drawn_scale_tril(generator, posterior.nu, posterior.inverse_scale)
         K, L = posterior.mean.shape[-2:]

@@ -10,6 +10,8 @@ import pyro.distributions as dist
 import torch
 from torch import Tensor
 
+from models.randomness import Streams, gamma, normal
+
 
 class BartlettWishart(dist.Wishart):
     """The Wishart distribution with exact draws; density and moments are torch's.
@@ -27,19 +29,18 @@ class BartlettWishart(dist.Wishart):
         return half @ half.mT
 
 
-def bartlett(nu: Tensor, L: int, like: Tensor, generator: torch.Generator | None) -> Tensor:
+def bartlett(nu: Tensor, L: int, like: Tensor, generator: Streams | None) -> Tensor:
     """B upper triangular with B B^T ~ Wishart(nu, I): nu (...,) -> (..., L, L).
 
     B_ii^2 ~ chi^2(nu - L + i) for i = 1..L, and N(0, 1) above the diagonal.
     """
     freedom = nu.unsqueeze(-1) - torch.arange(L - 1, -1, -1, dtype=like.dtype, device=like.device)
-    # torch offers gamma draws from a given generator under this name only.
-    chi_square = 2 * torch._standard_gamma(freedom / 2, generator=generator)
-    normal = torch.randn(*freedom.shape, L, dtype=like.dtype, device=like.device, generator=generator)
-    return normal.triu(1) + chi_square.clamp_min(torch.finfo(like.dtype).tiny).sqrt().diag_embed()
+    chi_square = 2 * gamma(generator, freedom / 2)
+    noise = normal(generator, freedom.unsqueeze(-1).expand(*freedom.shape, L))
+    return noise.triu(1) + chi_square.clamp_min(torch.finfo(like.dtype).tiny).sqrt().diag_embed()
 
 
-def drawn_scale_tril(generator: torch.Generator, nu: Tensor, inverse_scale: Tensor) -> Tensor:
+def drawn_scale_tril(generator: Streams, nu: Tensor, inverse_scale: Tensor) -> Tensor:
     """The lower factor of Lambda^-1, Lambda ~ Wishart(nu, W): nu (...,), inverse_scale the factor of W^-1 (..., L, L).
 
     With W^-1 = U U^T, Lambda = (U^-T B)(U^-T B)^T; the factor of its inverse is U B^-T, lower triangular.

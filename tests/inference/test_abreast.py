@@ -1,0 +1,146 @@
+"""Encounters that share no agent, played at once: to the last bit what they are one after the other."""
+
+import pytest
+import torch
+
+from inference import abreast
+from inference.game import Game, init, play
+from inference.meetings import Graph, RandomPairs, Together
+from models import MIXTURES, find
+from models.mixtures import NormalWishart
+from models.percepts import Percepts
+from models.randomness import Choir, gamma, normal, stream, uniform
+from models.weights import Dirichlet, Sticks
+from tests.inference.problems import LOG_PRIOR, K, TableAgent, generators, random_signs
+from tests.models.test_families import EXACT, PRIORS
+
+M, N, C = 6, 40, 3
+RING = tuple((m, (m + 1) % M) for m in range(M))
+CHORDS = Graph(((0, 3), (1, 4), (2, 5), *RING))
+
+
+def percepts(m, name="normal-wishart"):
+    """Agent m's, of its own place."""
+    family = find(MIXTURES[name])(2, **PRIORS[name])
+    z = torch.randn(N, 2, generator=stream(m, "z"), dtype=torch.float64) * (1 + m / 3) + m
+    return Percepts(z.abs().mul(3).round() if family.needs_counts else z, family)
+
+
+def agents(name="normal-wishart"):
+    return [percepts(m, name) for m in range(M)]
+
+
+def played(game, players, sweeps=8):
+    own = generators(1, M)
+    start = init(players, own, random_signs(C, M=M, N=N, seed=2), K)
+    state, trace = play(game, players, own, start, sweeps)
+    return state, trace, [one.get_state() for one in own]
+
+
+def parts(state, trace, streams):
+    """All tensors of a game, and where its streams are."""
+    beliefs = [part for own in state.beliefs for part in (own.table, own.log_density, own.evidence)]
+    parameters = [part for own in state.beliefs for part in own.parameters or ()]
+    weights = [] if state.log_pi is None else [state.log_pi]
+    return [
+        state.signs, state.private, *beliefs, *parameters, *weights, *(x for x in trace if x is not None), *streams
+    ]  # fmt: skip
+
+
+def one_by_one(monkeypatch, game, players):
+    with monkeypatch.context() as patched:
+        patched.setattr(abreast, "layers", lambda encounters: [[one] for one in encounters])
+        patched.setattr(abreast, "kinds", lambda players: None)
+        return parts(*played(game, players))
+
+
+def assert_same(found, expected):
+    assert len(found) == len(expected)
+    for one, other in zip(found, expected, strict=True):
+        assert torch.equal(one, other)
+
+
+GAMES = {
+    "chords": Game(LOG_PRIOR, meetings=CHORDS),
+    "at one time": Game(LOG_PRIOR, meetings=Graph(RING, synchronous=True)),
+    "random pairs": Game(LOG_PRIOR, meetings=RandomPairs(3)),
+    "somebody alone": Game(LOG_PRIOR, meetings=Graph(RING[:3])),
+    "rules": Game(LOG_PRIOR, "com", "chain", ("mh", "numerator", "mh", "constant:0.5", "mh", "mh"), meetings=CHORDS),
+    "speaker-sample": Game(LOG_PRIOR, "com", "speaker-sample", meetings=CHORDS),
+    "all": Game(LOG_PRIOR, "all", meetings=CHORDS),
+    "shared": Game(LOG_PRIOR, "com", "shared", meetings=CHORDS),
+    "shared, together": Game(LOG_PRIOR, "com", "shared", split_merge=1),
+    "together": Game(LOG_PRIOR, meetings=Together()),
+    "dirichlet weights": Game(LOG_PRIOR, meetings=CHORDS, weights=Dirichlet(0.7)),
+    "sticks": Game(LOG_PRIOR, meetings=CHORDS, weights=Sticks(1.3)),
+    "gibbs": Game(LOG_PRIOR, "gibbs"),
+    "no-com": Game(LOG_PRIOR, "no-com"),
+}
+
+
+@pytest.mark.parametrize("game", GAMES.values(), ids=GAMES)
+def test_at_once_is_one_after_the_other(game, monkeypatch):
+    assert_same(parts(*played(game, agents())), one_by_one(monkeypatch, game, agents()))
+
+
+@pytest.mark.parametrize("name", sorted(MIXTURES))
+def test_of_every_family(name, monkeypatch):
+    game = GAMES["chords"]
+    assert_same(parts(*played(game, agents(name))), one_by_one(monkeypatch, game, agents(name)))
+    assert abreast.kinds(agents(name)) == ([0] * M if name in EXACT and name != "head-to-head" else list(range(M)))
+
+
+def test_agents_who_differ_play_beside_each_other(monkeypatch):
+    def mixed():
+        other = Percepts(percepts(2).z, NormalWishart(2, m0=0.4))
+        table = TableAgent(percepts(5).from_prior(stream(9, "t"), 1, K).table[0])
+        return [percepts(0), percepts(1, "tied"), other, percepts(3), percepts(4, "tied"), table]
+
+    assert abreast.kinds(mixed()) == [0, 1, 2, 0, 1, 5]
+    game = GAMES["chords"]
+    assert_same(parts(*played(game, mixed())), one_by_one(monkeypatch, game, mixed()))
+
+
+def test_who_redraws_in_a_way_of_its_own_is_left_alone():
+    class Own(Percepts):
+        pass
+
+    fewer = Percepts(percepts(0).z[:-1], percepts(0).mixture)
+    own = Own(percepts(0).z, percepts(0).mixture)
+    assert abreast.kinds([percepts(0), own, own, fewer, percepts(1)]) == [0, 1, 2, 3, 0]
+
+
+def test_many_objects_are_played_singly(monkeypatch):
+    """On a CPU, where it is faster."""
+    calls = []
+    original = Percepts.redraw_all
+    monkeypatch.setattr(Percepts, "redraw_all", lambda *a: calls.append(len(a[0])) or original(*a))
+    played(GAMES["chords"], agents(), sweeps=1)
+    assert calls and max(calls) == 3
+    calls.clear()
+    monkeypatch.setattr(abreast, "_FEW", C * N - 1)
+    played(GAMES["chords"], agents(), sweeps=1)
+    assert calls == []
+
+
+def test_layers_meet_nobody_twice_and_keep_everybodys_order():
+    encounters = [*CHORDS.encounters(M, 0), (0, 1, 2), (3, 4), (2, 0)]
+    found = abreast.layers(encounters)
+    assert sorted(one for layer in found for one in layer) == sorted(encounters)
+    for layer in found:
+        met = [m for encounter in layer for m in encounter]
+        assert len(met) == len(set(met))
+    flat = [one for layer in found for one in layer]
+    for m in range(M):
+        assert [one for one in flat if m in one] == [one for one in encounters if m in one]
+    assert len(abreast.layers(Graph(((0, 1), (2, 3), (4, 5))).encounters(M, 0))) == 2
+    assert abreast.layers([]) == []
+
+
+def test_a_choir_draws_what_each_draws_alone():
+    like = torch.full((3, 4, 5), 0.7, dtype=torch.float64)
+    for draw in (uniform, normal, gamma):
+        together = draw(Choir([stream(m, "x") for m in range(3)]), like)
+        assert torch.equal(together, torch.stack([draw(stream(m, "x"), like[m]) for m in range(3)]))
+        with pytest.raises(ValueError, match="zip"):
+            draw(Choir([stream(0, "x")]), like)

@@ -88,7 +88,7 @@ def test_a_bridge_that_opens(tmp_path):
     resume(stopped, rounds=3, printer=Quiet())
     assert contents(stopped) == contents(whole)
     manifest = json.loads((whole / store.MANIFEST).read_text())
-    assert manifest["edges"] == [[[0, 1], [2, 3]], [[0, 1], [1, 2], [2, 3]]]
+    assert manifest["edges"] == [[[0, 1], [2, 3]], [[0, 1], [2, 3], [1, 2]]]  # those that share nobody first
     summary, _, metrics = contents(whole)
     assert set(summary["kappa_by_distance"]) == {"1", "2", "3"}
     rows = [row for row in map(json.loads, metrics.splitlines()) if row["kind"] == "sweep"]

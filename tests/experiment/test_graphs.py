@@ -112,3 +112,14 @@ def test_meetings_that_are_no_graph():
 
 def test_distances_are_edges_between_and_what_no_path_joins_is_left_out():
     assert distances(((0, 1), (1, 2), (3, 4)), 6) == {1: [(0, 1), (1, 2), (3, 4)], 2: [(0, 2)]}
+
+
+@pytest.mark.parametrize(("meet", "M", "most"), [("ring", 8, 2), ("ring", 9, 3), ("complete", 9, 17), ("star", 7, 6)])
+def test_edges_that_can_be_played_at_once_follow_one_another(meet, M, most):
+    """In rows that no agent is twice in: a ring of an even number has two."""
+    rows = [set()]
+    for a, b in edges(meet, M, 0):
+        if rows[-1] & {a, b}:
+            rows.append(set())
+        rows[-1] |= {a, b}
+    assert len(rows) <= most

@@ -176,6 +176,7 @@ def outcome(call: Callable[[], object]) -> str:
 
 def judged(name: str, folder: Path, number: int) -> None:
     found = outcomes(name, folder / "fuzz", number)
+    print(f"\n{name}: {dict(found)}")  # with -s: docs/reliability.md has the sums
     assert found.keys() <= {"read", "refused"} and found["refused"], found
 
 
@@ -228,6 +229,7 @@ def judged_run(name: str, vectors_run: Path, folder: Path, number: int) -> None:
         (run / store.PREVIOUS).unlink(missing_ok=True)
         (run / name).write_bytes(spoilt(data, chance))
         found[outcome(partial(RUN[name], run))] += 1
+    print(f"\n{name}: {dict(found)}")
     assert found.keys() <= {"read", "refused"}, found
 
 

@@ -21,12 +21,12 @@ from inference.meetings import Meetings, Together
 K, L, REPEATS = 10, 12, 5
 
 
-def table(title: str, rows: list[tuple[int, int, Meetings]]) -> None:
+def table(title: str, rows: list[tuple[int, int, Meetings]], mode: str = "com") -> None:
     """One line a row."""
     print(f"\n{title}\n\n| agents | objects | seconds a sweep | ratio to the row above |\n| --- | --- | --- | --- |")
     before = None
     for M, N, meetings in rows:
-        now = median_seconds(setting(N, K, L, M=M, meetings=meetings).sweep, repeats=REPEATS)
+        now = median_seconds(setting(N, K, L, M=M, meetings=meetings, mode=mode).sweep, repeats=REPEATS)
         print(f"| {M} | {N:,} | {now:.4f} | {'' if before is None else f'{now / before:.2f}'} |", flush=True)
         before = now
 
@@ -41,6 +41,8 @@ def main() -> None:
     table("A ring", [(M, 10_000, ring(M)) for M in sizes])
     table("A ring, synchronous", [(M, 10_000, ring(M, True)) for M in sizes])
     table("Together, os", [(M, 10_000, Together()) for M in sizes])
+    table("Together, gibbs", [(M, 10_000, Together()) for M in sizes], "gibbs")
+    table("Together, variational", [(M, 10_000, Together()) for M in sizes], "variational")
     objects = [10**power for power in range(3, 7) if 10**power <= largest]
     table("Two agents", [(2, N, Together()) for N in objects])
 

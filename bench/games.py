@@ -49,6 +49,7 @@ def setting(
     meetings: Meetings | None = None,
     device: str = "cpu",
     graphs: bool = False,
+    mode: str = "com",
 ) -> Setting:
     """N objects of K classes that M agents perceive in L dimensions, and C chains with K signs.
 
@@ -58,9 +59,9 @@ def setting(
     players = [Percepts(seen(classes, K, L, m), NormalWishart(L, device=device)) for m in range(M)]
     generators = [stream(0, f"play/{m}", device) for m in range(M)]
     log_prior = torch.zeros(K, dtype=torch.float64, device=device).log_softmax(0)
-    game = Game(log_prior, meetings=Together() if meetings is None else meetings)
+    game = Game(log_prior, mode, meetings=Together() if meetings is None else meetings)
     step: Callable[[State, int], tuple[State, Info]] = partial(sweep, game, players, generators)
-    state = init(players, generators, classes.expand(C, M, N).clone(), K)
+    state = init(players, generators, classes.expand(C, M, N).clone(), K, mode)
     return Setting(game, players, generators, state, Chain(step, generators) if graphs else step)
 
 

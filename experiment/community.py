@@ -25,6 +25,7 @@ from inference.game import Game
 from inference.rounds import ForeignStreamError, Member, Progress, Schedule, member, streams_of
 from inference.starts import Start
 from inference.svi import bound
+from inference.variational import begin
 from models import FAMILIES
 from models.agent import Agent
 from models.multimodal import Multimodal
@@ -95,6 +96,8 @@ def _rehearse(own: Config, view: torch.Tensor, shapes: tuple[tuple[int, ...], ..
         loss = bound(agent, x, generator, signs, agent.mixture.standard(x.device))
         player = agent.perceive(x, generator)
         player.redraw(generator, signs.unsqueeze(0), own.signs)
+        if own.mode == "variational":
+            begin([player], signs.view(1, 1, -1), own.signs)
         shapes = tuple(player.z.shape), tuple(agent.imagine(player.z).shape)
     except Exception as error:  # whatever code of others may raise
         told = " ".join(f"{type(error).__name__}: {error}".split())[:300]

@@ -1,16 +1,19 @@
-"""The picture of a community's language: which agents speak alike."""
+"""The pictures of a community's language: which agents speak alike, and how far a language reaches."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from itertools import cycle
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from experiment.sheet import GREY, bare, colormaps, name_ticks, picture
+from experiment.sheet import COLOURS, GREY, LINES, MaxNLocator, bare, colormaps, legend, name_ticks, picture
 
 _MOST_NUMBERS = 16  # of more agents the colours stand alone
+_FEW_SWEEPS = 30  # so few points are marked: one alone is no line
 
 
 def plot_community(path: Path, kappa: NDArray[np.float64], agent_names: Sequence[str]) -> None:
@@ -54,3 +57,27 @@ def plot_community(path: Path, kappa: NDArray[np.float64], agent_names: Sequence
         matrix.set_yticks([])
         bare(matrix)
         figure.colorbar(shown, ax=matrix, shrink=0.8, pad=0.02).set_label("kappa")
+
+
+def plot_distance(path: Path, rows: Sequence[Mapping[str, Any]]) -> None:
+    """1 - kappa over the sweeps of a run, of neighbours, of agents 2, 4, 8, ... edges apart, and of the farthest.
+
+    rows: those of metrics.jsonl; the ones of kind "sweep" are drawn. Where another graph takes over, distances are
+    those of the new one.
+    """
+    rows = [row for row in rows if row["kind"] == "sweep"]
+    lengths = sorted({int(length) for row in rows for length in row.get("kappa_by_distance", {})})
+    shown = [length for length in lengths if length & (length - 1) == 0 or length == lengths[-1]]
+    sweeps = np.arange(1, len(rows) + 1)
+    with picture(path, 8, 3.6) as figure:
+        axes = figure.subplots()
+        for length, colour, line in zip(shown, cycle(COLOURS), cycle(LINES), strict=False):
+            kappas = [row.get("kappa_by_distance", {}).get(str(length)) for row in rows]
+            apart = np.array([np.nan if kappa is None else 1 - kappa for kappa in kappas])
+            marker = "." if len(rows) <= _FEW_SWEEPS else ""
+            axes.plot(sweeps, apart, color=colour, linestyle=line, marker=marker, label=str(length))
+        axes.set_ylim(bottom=min(0, axes.get_ylim()[0]))
+        axes.xaxis.set_major_locator(MaxNLocator(integer=True))
+        axes.set_xlabel("sweep, over all rounds")
+        axes.set_ylabel("language distance, 1 − kappa")
+        legend(axes, "edges apart")

@@ -107,7 +107,8 @@ class Config:
         "com",
         "text",
         "com: names are proposed and accepted by Metropolis-Hastings; no-com: nobody speaks; all: every proposal is "
-        "accepted; gibbs: the topline that sees all percepts. -1, 0, 1 stand for the first three",
+        "accepted; gibbs: the topline that sees all percepts; variational: agents tell how much they think of each "
+        "sign, and nothing is drawn. -1, 0, 1 stand for the first three",
         group="game",
         choices=MODES,
     )
@@ -757,6 +758,8 @@ def _check_together(config: Config) -> None:
     from experiment import individuals
 
     individuals.check(config)
+    if config.mode == "variational" and config.weights != "uniform":
+        raise UsageError(f"--mode variational is for --weights uniform; it is {config.weights}")
     if config.burn_in >= config.sweeps:
         raise UsageError(
             f"--burn-in must be less than --sweeps = {config.sweeps}, so that draws are left; it is {config.burn_in}"
@@ -812,7 +815,7 @@ def _check_community(config: Config) -> None:
             raise UsageError(f"--meet-later {config.meet_later}: round {last} is after the last one, {config.rounds}")
     if config.recursion != default["recursion"] and not all_at_once:
         raise UsageError(f"--recursion {config.recursion} is for agents that meet together; --meet is {config.meet}")
-    if config.agents == 2 or not all_at_once or config.mode in ("no-com", "gibbs"):
+    if config.agents == 2 or not all_at_once or config.mode in ("no-com", "gibbs", "variational"):
         return
     if config.listener_state == "speaker-sample":
         raise UsageError("--listener-state speaker-sample is a rule for two, or for pairs: give --meet too")
@@ -834,13 +837,16 @@ def _check_engine(config: Config) -> None:
             raise UsageError("--address is of a Ray cluster: give --engine ray too")
         return
     refused = {
-        "mode": ("gibbs", "who draws for all agents would need their likelihoods"),
-        "start": ("split", "its steps need all agents in one process"),
-        "recursion": ("exact", "who ends it would need all agents' tables"),
+        "mode": {
+            "gibbs": "who draws for all agents would need their likelihoods",
+            "variational": "its agents are played in one process",
+        },
+        "start": {"split": "its steps need all agents in one process"},
+        "recursion": {"exact": "who ends it would need all agents' tables"},
     }
-    for name, (value, why) in refused.items():
-        if getattr(config, name) == value:
-            raise UsageError(f"--engine ray is not for {flag(name)} {value}: {why}")
+    for name, values in refused.items():
+        if (value := getattr(config, name)) in values:
+            raise UsageError(f"--engine ray is not for {flag(name)} {value}: {values[value]}")
     if config.split_merge:
         raise UsageError(f"--engine ray is not for --split-merge {config.split_merge}: its steps need one process")
     if config.weights != "uniform":

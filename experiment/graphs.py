@@ -62,10 +62,10 @@ def known(meetings: Meetings) -> list[list[tuple[int, int]] | None]:
     return [list(one.edges) if isinstance(one, Graph) else None for one in each if not isinstance(one, Together)]
 
 
-def last_edges(meetings: Meetings) -> Edges | None:
-    """Who meets whom at the end, where that is a graph."""
-    last = meetings.stages[-1][1] if isinstance(meetings, Stages) else meetings
-    return last.edges if isinstance(last, Graph) else None
+def edges_at(meetings: Meetings, sweep: int) -> Edges | None:
+    """Who meets whom in sweep number `sweep` of the run, where that is a graph."""
+    now = meetings.at(sweep) if isinstance(meetings, Stages) else meetings
+    return now.edges if isinstance(now, Graph) else None
 
 
 def _one(

@@ -15,6 +15,7 @@ from experiment.config import FIELDS, Config, flag, modalities_of
 from experiment.data.modalities import are_there
 from experiment.errors import UsageError
 from models import FAMILIES, NETWORKS, chosen
+from models.mixtures.family import Conjugate
 from models.plugins import PluginError, is_plugin
 from models.priors import hyperparameters, read_prior
 
@@ -57,6 +58,11 @@ def check_parts(config: Config) -> None:
             raise UsageError(
                 f"--mixture {own.mixture}{who} is for observed counts and needs --likelihood identity; it is "
                 f"{own.likelihood}"
+            )
+        if config.mode == "variational" and not (mixture.exact_evidence and issubclass(mixture, Conjugate)):
+            raise UsageError(
+                f"--mode variational needs what is expected of signs, which --mixture {own.mixture}{who} has not in "
+                "closed form"
             )
         if config.split_merge and not mixture.exact_evidence:
             raise UsageError(

@@ -41,10 +41,20 @@ def host_trace(played: Played, names: Sequence[str], config: Config) -> Trace:
 
 
 def sweep_rows(
-    round: int, trace: Trace, played: Played, labels: NDArray[Any] | None, groups: Sequence[Sequence[int]] = ()
+    round: int,
+    trace: Trace,
+    played: Played,
+    labels: NDArray[Any] | None,
+    groups: Sequence[Sequence[int]] = (),
+    edges: Edges | None = None,
 ) -> list[dict[str, Any]]:
-    """One row of metrics per sweep, of chain 0. groups: of agents that nobody joined at the beginning of the run."""
+    """One row of metrics per sweep, of chain 0.
+
+    groups: of agents that nobody joined at the beginning of the run. edges: who meets whom in the round, where that is
+    a graph.
+    """
     rows = []
+    apart = _apart(edges, len(trace.agent_names))
     spoken = trace.spoken[0]
     heard = trace.mode in ("com", "all")
     acceptance = trace.acceptance()[0]
@@ -62,6 +72,7 @@ def sweep_rows(
                 },
                 "kappa": scores.mean_of_pairs(kappas),
                 **_by_group(kappas, groups),
+                **_by_distance(kappas, apart),
                 "accepted": (accepted := trace.accepted_by_direction(0, t)) if heard else None,
                 # None of an agent that heard nothing in this sweep
                 "acceptance": (
@@ -137,7 +148,7 @@ def summarise(
         "kappa_matched": float(np.mean([scores.matched_kappa(a, b) for a, b in combinations(spoken, 2)])),
         "kappa_matrix": kappas.tolist(),
         "kappa_fleiss": scores.fleiss_kappa(spoken),
-        "kappa_by_distance": _by_distance(config, kappas, edges),
+        "kappa_by_distance": _by_distance(kappas, _apart(edges, config.agents)).get("kappa_by_distance"),
         "sweeps_to_agreement": agreement,
         "messages": _mean([row["messages"] for row in kept]),
         "traffic": traffic,
@@ -170,14 +181,17 @@ def perceived(objects: Objects) -> dict[str, list[dict[str, Any]]]:
     return {name: [sense._asdict() for sense in own] for name, own in zip(names, objects.senses, strict=True)}
 
 
-def _by_distance(config: Config, matrix: NDArray[np.float64], edges: Edges | None) -> dict[str, float] | None:
-    """Mean kappa of the pairs of agents that so many edges lie between; None where no graph says."""
-    if edges is None:
-        return None
-    return {
-        str(length): float(np.mean([matrix[pair] for pair in pairs]))
-        for length, pairs in distances(edges, config.agents).items()
-    }
+def _apart(edges: Edges | None, agents: int) -> dict[int, list[tuple[int, int]]]:
+    """Pairs of agents by the edges that lie between them; nothing where no graph says."""
+    return {} if edges is None else distances(edges, agents)
+
+
+def _by_distance(
+    matrix: NDArray[np.float64], apart: Mapping[int, Sequence[tuple[int, int]]]
+) -> dict[str, dict[str, float]]:
+    """Mean kappa of the pairs of agents that so many edges lie between."""
+    found = {str(length): float(np.mean([matrix[pair] for pair in pairs])) for length, pairs in apart.items()}
+    return {"kappa_by_distance": found} if found else {}
 
 
 def warnings_of(config: Config, trace: Trace, bounds: Mapping[str, Loss | None]) -> list[str]:

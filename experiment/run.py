@@ -38,7 +38,7 @@ from experiment.config import Config
 from experiment.data.objects import Objects
 from experiment.engines import check_ray
 from experiment.errors import RunError, UsageError
-from experiment.graphs import Edges, known, last_edges
+from experiment.graphs import Edges, edges_at, known
 from experiment.meet_later import later
 from experiment.parts import check_parts
 from experiment.posterior.netcdf import save_posterior
@@ -264,7 +264,12 @@ class _Run:
         config, folder = self.config, self.folder
         trace = host_trace(played, [one.name for one in self.members], config)
         rows = sweep_rows(
-            played.round, trace, played, self.objects.labels, groups(self.game.meetings, len(self.members))
+            played.round,
+            trace,
+            played,
+            self.objects.labels,
+            groups(self.game.meetings, len(self.members)),
+            self._edges(played.round),
         )
         if played.start_evidence is not None:
             start = {"kind": "start", "round": played.round, "log_evidence": played.start_evidence.tolist()}
@@ -280,6 +285,10 @@ class _Run:
         folder.save_checkpoint(to_checkpoint(self.members, self.state, seconds))
         self.kept = self.state.done
         self._saved = time.monotonic()
+
+    def _edges(self, round: int) -> Edges | None:
+        """Who meets whom in that round, where it is a graph."""
+        return edges_at(self.game.meetings, round * schedule_of(self.config).sweeps_between())
 
     def _agreement(self) -> int | None:
         """Sweeps from the beginning of the run until agents agreed, and went on agreeing; None if they did not."""
@@ -333,7 +342,7 @@ class _Run:
                 trace,
                 rows,
                 self._bounds(played),
-                edges=last_edges(self.game.meetings),
+                edges=self._edges(played.round),
                 agreement=self._agreement(),
                 round=played.round,
                 traffic=traffic,
@@ -372,11 +381,13 @@ class _Run:
         if len(names) > 2:
             matrix = np.array(self.folder.read_json(store.SUMMARY)["kappa_matrix"])
             pictures["community.png"] = ("plot_community", (matrix, names))
+        if any(len(row.get("kappa_by_distance", ())) > 1 for row in rows):
+            pictures["distance.png"] = ("plot_distance", (rows,))
         for name, (function, arguments) in pictures.items():
             try:
                 from experiment import community_plots, plots
 
-                where = community_plots if function == "plot_community" else plots
+                where = community_plots if hasattr(community_plots, function) else plots
                 getattr(where, function)(self.folder.file(store.PLOTS) / name, *arguments)
             except Exception as error:
                 self.printer.note(f"warning: {store.PLOTS}/{name} could not be drawn: {error}")

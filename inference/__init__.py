@@ -3,7 +3,7 @@
 Here are only the names that a user may choose from, so that reading them does not import torch.
 """
 
-MODES = ("com", "no-com", "all", "gibbs")
+MODES = ("com", "no-com", "all", "gibbs", "variational")
 LISTENER_STATES = ("chain", "shared", "speaker-sample")
 STARTS = ("prior", "kmeans", "merge", "split")
 RULES = ("mh", "tempered:T", "constant:P", "numerator", "subtraction", "binary")

@@ -10,6 +10,7 @@ Modes
     no-com  nobody speaks: each agent draws its own signs from its own posterior
     all     every proposal is accepted
     gibbs   the topline: signs are drawn from the product of all agents' likelihoods, which no agent may see
+    variational  nothing is drawn: agents tell how much they think of every sign (`inference.variational`)
 
 Listener states, what a proposal is compared with (com and all)
     chain           the listener's own sign: every agent keeps a chain of its own
@@ -35,6 +36,7 @@ from typing import Any, NamedTuple, cast
 import torch
 from torch import Tensor
 
+from inference import variational
 from inference.asked import Stream, answer, best, log_likelihood, read, speak
 from inference.captured import Chain, kept
 from inference.meetings import Encounter, Graph, Meetings, Together, lonely
@@ -77,6 +79,8 @@ class Game:
     def __post_init__(self) -> None:
         if self.split_merge and not shares(self):
             raise ValueError("split-merge steps need signs that agents share: mode gibbs, or listener state shared")
+        if self.weights is not None and self.mode == "variational":
+            raise ValueError("the variational game is for weights of signs that are known")
         inner_length(self.recursion)
 
     @property
@@ -109,8 +113,10 @@ def joined(first: Trace, then: Trace) -> Trace:
     return Trace(**tensors)
 
 
-def init(players: Sequence[Player], generators: Sequence[Stream], signs: Tensor, K: int) -> State:
-    """Begin from signs (C, M, N): every agent draws its parameters given its own."""
+def init(players: Sequence[Player], generators: Sequence[Stream], signs: Tensor, K: int, mode: str = "com") -> State:
+    """Begin from signs (C, M, N): every agent draws its parameters given its own, or expects them (variational)."""
+    if mode == "variational":
+        return variational.begin(players, signs, K)
     beliefs = tuple(
         player.redraw(generator, signs[:, m], K)
         for m, (player, generator) in enumerate(zip(players, generators, strict=True))
@@ -125,11 +131,15 @@ def sweep(
     state: State,
     number: int = 0,
 ) -> tuple[State, Info]:
-    """Every encounter of sweep `number` (com, all), or every agent redraws its signs once (no-com, gibbs)."""
+    """Every encounter of sweep `number`, or every agent redraws its signs once (no-com, gibbs)."""
     if game.weights is not None and state.log_pi is None:
         state = _reweigh(game, generators, state, range(len(players)))
     counts = torch.zeros(state.signs.shape[:2], dtype=torch.int64, device=state.signs.device)
     told = Info(counts, [0] * len(players), counts[:, 0], counts[:, 0], counts[:, 0], counts[:, 0], counts[:, 0])
+    if game.mode == "variational":
+        state, messages = variational.sweep(game.log_prior, game.meetings, players, state, number)
+        reached = variational.bound(game.log_prior, state)
+        return state, told._replace(messages=told.messages + messages, log_joint=reached, evidence=reached)
     if game.mode in ("com", "all"):
         rules = _rules(game, len(players))
         length = 1 if game.mode == "all" else inner_length(game.recursion)

@@ -267,7 +267,7 @@ def _play(
         # What the percepts of this round do not tell apart. The games are of different posteriors anyway.
         signs = tidied(game, players, signs)
     between = schedule.sweeps_between()
-    state = init(players, generators, signs, game.K)
+    state = init(players, generators, signs, game.K, game.mode)
     state, trace = play(
         game,
         players,

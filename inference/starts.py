@@ -101,7 +101,12 @@ def _begin(
         tries = min(together, start.tries - first)
         signs = tidied(game, players, _tried(start, game, players, generators, chains * tries))
         state, trace = play(
-            game, players, generators, init(players, generators, signs, game.K), start.after, keep_means=False
+            game,
+            players,
+            generators,
+            init(players, generators, signs, game.K, game.mode),
+            start.after,
+            keep_means=False,
         )
         found.append(state.signs.unflatten(0, (chains, tries)))
         evidences.append(trace.evidence[:, -start.tail :].mean(1).view(chains, tries))
@@ -159,7 +164,7 @@ def _merged(
     uniform = torch.zeros(more, dtype=torch.float64, device=game.log_prior.device).log_softmax(0)
     overcomplete = replace(game, log_prior=uniform, weights=None)
     signs = _cluster(players, generators[0], chains, more)
-    state = init(players, generators, signs, more)
+    state = init(players, generators, signs, more, game.mode)
     state, _ = play(overcomplete, players, generators, state, start.before, keep_means=False)
     return merge(players, state.signs, more, game.K, game)
 

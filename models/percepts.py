@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
-from models.mixtures.family import Family
+from models.mixtures.family import Conjugate, Family
 
 
 class Belief(NamedTuple):
@@ -74,6 +74,16 @@ class Percepts:
         """
         phi, evidence = self.mixture.redraw(generator, self._features, signs, K, before)
         return Belief(self.judge(phi), phi, self.mixture.log_density(phi), evidence)
+
+    def expect(self, shares: Tensor) -> Belief:
+        """What is believed of phi if object n belongs to sign k by its share: shares (C, N, K). Nothing is drawn.
+
+        `table` is expected then, `parameters` are in the middle of q(phi), and in the place of log p(phi) stands
+        -KL(q(phi) || p(phi)). The mixture must be Conjugate.
+        """
+        assert isinstance(self.mixture, Conjugate)
+        middle, table, divergence, evidence = self.mixture.expect(self._features, shares)
+        return Belief(table, middle, -divergence, evidence)
 
     def from_prior(self, generator: torch.Generator, chains: int, K: int) -> Belief:
         """A belief that has heard no sign yet: phi from its prior. Its evidence is that of no percept, 0."""

@@ -34,6 +34,8 @@ from experiment.flags import read_settings
 from inference import MODES
 
 SEEDS = "0-4"
+# Where no modes are named: what can be played whatever agents are made of.
+_COMPARED = [mode for mode in MODES if mode != "variational"]
 
 # More runs than this are a mistyped range.
 MOST_RUNS = 10_000
@@ -139,7 +141,7 @@ def make(
     if own.get(""):
         raise UsageError(f"{place if variants is None else '--variant'}: a variant that has settings needs a name")
 
-    where, given = ("--modes", modes) if modes is not None else (f"{place}: modes", head.get("modes", list(MODES)))
+    where, given = ("--modes", modes) if modes is not None else (f"{place}: modes", head.get("modes", _COMPARED))
     modes_found = [settings.checked("mode", str(mode), where) for mode in _listed(given, where)]
     _refuse_repeated(modes_found, where)
     where, given = ("--seeds", seeds) if seeds is not None else (f"{place}: seeds", head.get("seeds", SEEDS))

@@ -62,6 +62,12 @@ def target(settings: Mapping[str, Any]) -> Target:
         return Target("exact", "The target is each agent's own posterior: nobody speaks.")
     if mode == "gibbs":
         return Target("exact", "The target is the joint posterior of all agents.")
+    if mode == "variational":
+        return Target(
+            "none",
+            "Mode variational samples nothing: it climbs to a maximum of a lower bound of the log evidence, and what "
+            "posterior.nc holds is the way there.",
+        )
     if mode == "all":
         return Target(
             "none", "Mode all has no target: every proposal is accepted, so no posterior is what its chains sample."
@@ -106,6 +112,8 @@ def _bias_of_many(settings: Mapping[str, Any]) -> Target | None:
 
 def converged(settings: Mapping[str, Any], summary: Mapping[str, Any], basins: Basins | None) -> Verdict:
     """From `diagnostics.summary_of` and `basins.compare` (None where the file holds no signs)."""
+    if settings["mode"] == "variational":
+        return _at_rest(settings, summary, basins)
     C, D = summary["chains"], summary["draws"]
     found = target(settings)
     words: list[str] = []
@@ -164,6 +172,31 @@ def converged(settings: Mapping[str, Any], summary: Mapping[str, Any], basins: B
         words.insert(0, words.pop(words.index(found.words)))
         advice = [f"{remedy}, which samples a posterior", *(["--chains 4"] if C == 1 else [])]
     words.append("All this is of the last round alone: across rounds, and of raw signs, R-hat means nothing.")
+    return Verdict(answer, words, advice)
+
+
+def _at_rest(settings: Mapping[str, Any], summary: Mapping[str, Any], basins: Basins | None) -> Verdict:
+    """Of a game that climbs: whether its names have ceased to change, and whether chains stand at one maximum."""
+    C, D = summary["chains"], summary["draws"]
+    words, advice, answer = [target(settings).words], [], "yes"
+    # Of names alone: the bound and the means grow by less and less for ever.
+    of_names = ("component_share", "co_assignment", "successive_ari", "kappa")
+    told = {name: row for name, row in summary["quantities"].items() if name.startswith(of_names)}
+    moving = [name for name, row in told.items() if row["constant_chains"] < 1]
+    if moving:
+        answer = "not yet"
+        words.append(f"Names still changed in the last {D} sweeps ({_some(moving)}).")
+        advice.append(f"--sweeps {2 * settings['sweeps']} (now {settings['sweeps']})")
+    else:
+        words.append(f"No name changed in the last {D} sweeps.")
+    if C == 1:
+        advice.append("--chains 4, to see whether others end elsewhere")
+    elif basins is not None:
+        words.append(_basin_words(basins))
+        if len(basins.evidence) > 1:
+            answer = "no"
+            advice += _out_of_a_basin(settings, basins)
+    words.append("R-hat and ESS are of draws and have no meaning here.")
     return Verdict(answer, words, advice)
 
 

@@ -91,11 +91,12 @@ class NormalGamma(Gaussian):
     def posterior(self, sums: Sums) -> GammaPosterior:
         """Hyperparameters given sums (..., F); a sign without objects keeps the prior's."""
         n, total, squares = sums.values.split([1, self.latent, len(self.rate)], dim=-1)
-        mean = total / n.clamp_min(1)  # from the centre
+        mean = total / torch.where(n > 0, n, 1)  # from the centre
         away = sums.centre + mean - self.m0
         beta = self.beta + n
-        # Rounding may leave less than nothing of a scatter that is zero.
-        scatter = (squares - self._over_dimensions(n * mean.square())).clamp_min(0)
+        scatter = squares - self._over_dimensions(n * mean.square())
+        # Rounding may leave less than nothing of a scatter that is zero. Its gradient is not zero.
+        scatter = scatter + (-scatter).clamp_min(0).detach()
         rate = self.rate + (scatter + self._over_dimensions(self.beta * n / beta * away.square())) / 2
         each = self.latent if self.shared else 1  # dimensions that tell of one variance
         shape = (self.nu + n * each) / 2

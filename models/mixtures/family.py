@@ -13,6 +13,7 @@ Notation: N objects, K signs, L latent dimensions, C chains, F features. Everyth
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from collections.abc import Iterable
 from typing import Any, ClassVar, NamedTuple
 
 import torch
@@ -20,6 +21,9 @@ from torch import Tensor
 
 # Objects whose features a CPU adds up in one product of matrices: of ten times as many it takes thirty times as long.
 _CACHED = 2**14
+
+# No object is of no share in a sign: of a sign that has nothing at all, a gradient cannot be had.
+_LEAST_SHARE = 1e-60
 
 # Steps that two halves of a group take from their seeds.
 _DIVIDING_STEPS = 8
@@ -30,6 +34,15 @@ class Drawn(NamedTuple):
 
     parameters: Any
     evidence: Tensor  # (C,)
+
+
+class Expected(NamedTuple):
+    """What is known of phi from objects that each belong to every sign by a share: q(phi), as far as it is asked."""
+
+    parameters: Any  # phi in the middle of q
+    table: Tensor  # (C, N, K) E_q[log p(z_n | w_n = k, phi)]
+    divergence: Tensor  # (C,) KL(q(phi) || p(phi))
+    evidence: Tensor  # (C,) log of p(phi) prod p(z_n | k, phi)^share, phi integrated out
 
 
 class Features(NamedTuple):
@@ -158,7 +171,10 @@ class Family(ABC):
 
 
 class Conjugate(Family):
-    """A family whose phi is drawn in closed form, given sums of features over the objects of each sign."""
+    """A family whose phi is drawn in closed form, given sums of features over the objects of each sign.
+
+    `evidence` is differentiable, and `posterior` takes sums of any weights: the density of each object to that power.
+    """
 
     # -- what a family writes --------------------------------------------------------------------------
 
@@ -186,16 +202,31 @@ class Conjugate(Family):
 
     def sums(self, features: Features, signs: Tensor, K: int) -> Sums:
         """The features of the objects of each sign, added up: signs (..., N) -> (..., K, F)."""
-        values = features.values
-        together = _CACHED if values.device.type == "cpu" else len(values)
+        values, together = features.values, _together(features)
         parts = zip(signs.split(together, dim=-1), values.split(together), strict=True)
-        added = [one_hot(own, K, values.dtype).mT @ seen for own, seen in parts]
-        return Sums(added[0] if len(added) == 1 else torch.stack(added).sum(0), features.centre)
+        return _added_up((one_hot(own, K, values.dtype).mT @ seen for own, seen in parts), features.centre)
 
     def redraw(self, generator: torch.Generator, features: Features, signs: Tensor, K: int, before: Any) -> Drawn:
         """An independent draw, whatever was before."""
         posterior = self.posterior(self.sums(features, signs, K))
         return Drawn(self.draw(generator, posterior), self.evidence(posterior).sum(-1))
+
+    def expect(self, features: Features, shares: Tensor) -> Expected:
+        """The best q(phi) where object n belongs to sign k by its share: shares (C, N, K).
+
+        Its expected log densities are the gradient of the log evidence by the shares, as they are of every conjugate
+        family: d/ds log int p(phi) prod p(z | phi)^s = E_q[log p(z | phi)].
+        """
+        with torch.enable_grad():
+            shares = shares.detach().clamp_min(_LEAST_SHARE).requires_grad_()
+            together = _together(features)
+            parts = zip(shares.split(together, dim=-2), features.values.split(together), strict=True)
+            posterior = self.posterior(_added_up((own.mT @ seen for own, seen in parts), features.centre))
+            evidence = self.evidence(posterior).sum(-1)
+            (table,) = torch.autograd.grad(evidence.sum(), shares)
+        evidence, shares = evidence.detach(), shares.detach()
+        middle = self.expected(type(posterior)(*(part.detach() for part in posterior)))
+        return Expected(middle, table, (shares * table).sum((-2, -1)) - evidence, evidence)
 
     def from_prior(self, generator: torch.Generator, chains: int, K: int) -> Any:
         """phi from its prior, for each of the chains."""
@@ -235,6 +266,17 @@ def one_hot(signs: Tensor, K: int, dtype: torch.dtype) -> Tensor:
     """signs (..., N) -> (..., N, K)."""
     found = torch.zeros(*signs.shape, K, dtype=dtype, device=signs.device)
     return found.scatter_(-1, signs.unsqueeze(-1), 1.0)
+
+
+def _together(features: Features) -> int:
+    """How many objects are added up at a time."""
+    return _CACHED if features.values.device.type == "cpu" else len(features.values)
+
+
+def _added_up(parts: Iterable[Tensor], centre: Tensor) -> Sums:
+    """The sums of all objects from those of some of them."""
+    added = list(parts)
+    return Sums(added[0] if len(added) == 1 else torch.stack(added).sum(0), centre)
 
 
 def _added(sums: Sums, chains: Tensor, one: Tensor) -> Sums:

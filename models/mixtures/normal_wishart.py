@@ -93,7 +93,7 @@ class WishartPrior:
         L = self.latent
         n, total, products = sums.values.split([1, L, L * (L + 1) // 2], dim=-1)
         n = n.squeeze(-1)
-        mean = total / (n.clamp_min(1) if sums.number is None else torch.where(n > 0, n, 1)).unsqueeze(-1)
+        mean = total / torch.where(n > 0, n, 1).unsqueeze(-1)
         away = sums.centre + mean - self.m0
         beta = self.beta + n
         scatter = (

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from matplotlib.figure import Figure
 
-from experiment import plots, store
+from experiment import community_plots, plots, store
 from experiment import run as running
 from experiment.comparison import plots as comparison_plots
 from experiment.config import resolve
@@ -90,6 +90,6 @@ def drawn(monkeypatch: pytest.MonkeyPatch) -> list[Figure]:
         figures.append(Figure(figsize=(width, height)))
         yield figures[-1]
 
-    for module in (plots, diagnostic_plots, comparison_plots):
+    for module in (plots, community_plots, diagnostic_plots, comparison_plots):
         monkeypatch.setattr(module, "picture", keep)
     return figures

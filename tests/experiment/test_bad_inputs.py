@@ -113,6 +113,30 @@ flags(
     "who ends it, afar", "--engine=ray", "--agents=3", "--views=0,1,2", "--recursion=exact", said="--recursion exact"
 )
 flags("an engine that is none", "--engine", "rya", said="did you mean ray?")
+flags(
+    "many processes that would need each other's tables",
+    "--engine",
+    "ray",
+    "--mode",
+    "variational",
+    said="--engine ray is not for --mode variational: its agents are played in one process",
+)
+flags(
+    "a variational game of weights",
+    "--mode",
+    "variational",
+    "--weights",
+    "dirichlet:1",
+    said="--mode variational is for --weights uniform; it is dirichlet:1",
+)
+flags(
+    "a variational game without closed forms",
+    "--mode",
+    "variational",
+    "--agent",
+    "B: --mixture student-t",
+    said="--mode variational needs what is expected of signs, which --mixture student-t of agent B has not",
+)
 flags("a cluster for one process", "--address", "auto", said="--address is of a Ray cluster: give --engine ray too")
 flags("a device that is none", "--device", "cuda:-1", said="--device must be auto, cpu, cuda or cuda:N")
 flags("a device that is not there", "--device", "cuda:99", said="--device cuda:99")

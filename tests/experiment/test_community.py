@@ -1,11 +1,13 @@
 """Runs of three agents and more: what they leave, and that one that was stopped goes on exactly."""
 
 import json
+from pathlib import Path
 
 import numpy as np
 import pytest
 
 from experiment import store
+from experiment.community_plots import plot_distance
 from experiment.errors import RunError, UsageError
 from experiment.posterior.netcdf import load_posterior
 from experiment.run import resume
@@ -26,7 +28,8 @@ def test_three_agents_that_meet_together(tmp_path):
     assert summary["messages"] == 3 * (3 + 1) * 40
     rows = [json.loads(line) for line in metrics.splitlines()]
     assert rows[-1]["accepted"].keys() == {"others->A", "others->B", "others->C"}
-    assert (folder / "plots" / "confusion.png").exists()
+    assert (folder / "plots" / "confusion.png").exists() and (folder / "plots" / "community.png").exists()
+    assert not (folder / "plots" / "distance.png").exists() and "kappa_by_distance" not in rows[-1]
 
 
 def test_pairs_along_a_graph(tmp_path):
@@ -89,6 +92,10 @@ def test_a_bridge_that_opens(tmp_path):
     summary, _, metrics = contents(whole)
     assert set(summary["kappa_by_distance"]) == {"1", "2", "3"}
     rows = [row for row in map(json.loads, metrics.splitlines()) if row["kind"] == "sweep"]
+    # Of agents that no path joins no distance is told; of the others that in the graph of the sweep.
+    assert [list(row["kappa_by_distance"]) for row in rows] == [["1"]] * 6 + [["1", "2", "3"]] * (len(rows) - 6)
+    assert rows[-1]["kappa_by_distance"] == summary["kappa_by_distance"]
+    assert (whole / "plots" / "distance.png").exists()
     assert [len(row["accepted"]) for row in rows if row["round"] < 2] == [4] * 6  # three sweeps a round
     heard = [row["messages"] for row in rows]
     assert heard[:6] == [4 * 40] * 6 and set(heard[6:]) == {6 * 40}
@@ -121,6 +128,17 @@ def test_a_run_whose_graphs_are_not_all_told_does_not_go_on(tmp_path):
         (folder / store.MANIFEST).write_text(json.dumps(manifest | {"edges": told}))
         with pytest.raises(UsageError, match="is damaged: its edges"):
             resume(folder, rounds=3)
+
+
+def test_language_distance_is_drawn_by_edges_apart(drawn):
+    kappas = [{"1": 0.9 - t / 100, "2": 0.5, "3": 0.4, "5": 0.1} for t in range(4)]
+    rows = [{"kind": "epoch"}, {"kind": "sweep"}, *({"kind": "sweep", "kappa_by_distance": own} for own in kappas)]
+    plot_distance(Path("x.png"), rows)
+    (axes,) = drawn[0].axes
+    lines = {line.get_label(): line.get_ydata().tolist() for line in axes.get_lines()}
+    assert list(lines) == ["1", "2", "5"]  # powers of two, and the farthest
+    assert np.isnan(lines["1"][0]) and lines["1"][1:] == pytest.approx([0.1, 0.11, 0.12, 0.13])
+    assert lines["5"][1:] == pytest.approx([0.9] * 4)
 
 
 def test_when_agents_agreed(tmp_path):

@@ -1,0 +1,72 @@
+"""Runs of the variational game: what they leave, that they go on as they would have, and what is said of them."""
+
+from __future__ import annotations
+
+import json
+from itertools import pairwise
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from experiment import store
+from experiment.posterior import verdict
+from experiment.posterior.basins import compare
+from experiment.posterior.diagnose import diagnose
+from experiment.posterior.diagnostics import summary
+from experiment.run import resume
+from tests.experiment.conftest import Quiet, contents, made
+from tests.experiment.draws import trace
+from tests.experiment.test_verdict import SETTINGS
+
+pytestmark = pytest.mark.usefixtures("undrawn")
+FEATURES = {"dataset": "synthetic", "likelihood": "identity", "latent_dim": "12", "jitter": "0.05", "rounds": "0"}
+
+
+def test_agents_that_see_a_part_name_all_classes(tmp_path: Path) -> None:
+    """Six classes in two dimensions, of which each agent confuses three pairs: as the sampled game finds them."""
+    found = {}
+    for mode in ("variational", "no-com"):
+        run = made(
+            tmp_path / mode, mode=mode, **FEATURES, limit="600", dimension="2", signs="6", agents="3", views="0,0,0",
+            sweeps="30", start="split",
+        )  # fmt: skip
+        found[mode] = json.loads((run / store.SUMMARY).read_text())
+    talked, alone = found["variational"], found["no-com"]
+    assert talked["acceptance"] is None and talked["messages"] == 600 * 3 * 2 and talked["kappa_of"] == "signs"
+    assert talked["kappa"] == pytest.approx(1) and talked["log_joint"] == talked["log_evidence"]
+    for name in "ABC":
+        assert talked["agents"][name]["ari"] > 0.9 > 0.6 > alone["agents"][name]["ari"]
+
+
+def test_images_are_learned_by_the_signs_and_a_run_goes_on_as_it_would_have(tmp_path: Path) -> None:
+    whole = made(tmp_path / "whole", mode="variational", rounds="2")
+    part = made(tmp_path / "part", mode="variational", rounds="1")
+    resume(part, rounds=2, printer=Quiet())
+    assert contents(part) == contents(whole)
+    assert contents(whole)[0]["agents"]["A"]["ari"] > 0.3
+    rows = [json.loads(line) for line in (whole / store.METRICS).read_text().splitlines()]
+    bounds = [row["log_joint"] for row in rows if row["kind"] == "sweep" and row["round"] == 2]
+    assert all(after >= before - 1e-9 for before, after in pairwise(bounds))
+
+
+def test_a_diagnosis_says_whether_names_stand_still(tmp_path: Path) -> None:
+    run = made(tmp_path / "run", mode="variational", **FEATURES, limit="300", chains="2", sweeps="40", burn_in="35")
+    report = diagnose(run, plots=False)
+    assert report["verdict"]["converged"]["answer"] == "yes" and report["target"]["kind"] == "none"
+    assert "samples nothing" in report["verdict"]["converged"]["words"][0]
+
+    def judged(signs: np.ndarray) -> verdict.Verdict:
+        played = trace(*signs.shape[:2], N=60, signs=signs)
+        settings = SETTINGS | {"mode": "variational", "sweeps": signs.shape[1]}
+        return verdict.converged(settings, summary(played, 0), compare(played.signs, played.log_evidence))
+
+    still = np.broadcast_to(np.arange(60) % 4, (2, 10, 2, 60)).copy()
+    assert judged(still).answer == "yes" and "No name changed" in judged(still).words[1]
+    moving = still.copy()
+    moving[1, 4:, :, 0] = 3
+    assert judged(moving).answer == "not yet" and judged(moving).next[0] == "--sweeps 20 (now 10)"
+    apart = still.copy()
+    apart[1] = apart[1][..., np.random.default_rng(1).permutation(60)]
+    assert judged(apart).answer == "no"
+    assert judged(still[:1]).next == ["--chains 4, to see whether others end elsewhere"]

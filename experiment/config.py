@@ -20,7 +20,7 @@ from typing import Any
 
 from experiment.data import own
 from experiment.data.modalities import JOINT, modalities
-from experiment.data.objects import DATASETS
+from experiment.data.objects import DATASETS, check_places
 from experiment.data.own_csv import HEADERS
 from experiment.data.views import LANGUAGE, View, entries, entry
 from experiment.engines import ENGINES
@@ -785,6 +785,7 @@ def _check_data(config: Config) -> None:
         for name in names:
             if config.dataset != kind and getattr(config, name) != FIELDS[name].default:
                 raise UsageError(f"{flag(name)} is for --dataset {kind}; --dataset is {config.dataset}")
+    check_places(config.dataset, config.views)
     if config.channels == 2:
         raise UsageError("--channels must be 1 or 3; it is 2")
 

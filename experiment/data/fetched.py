@@ -1,36 +1,71 @@
-"""--download: data sets fetched into --data-root, by torchvision's own downloaders where it has one.
+"""--download: data sets fetched into --data-root, from the addresses and by the checksums that torchvision knows.
 
-What comes is held against the checksum that the data set's makers published, and has its final name only after that:
-a download that is cut off leaves nothing that a later run would read.
+What comes is held against the checksum that the data set's makers published, and has its final name only after that
+(`experiment.data.download`); what is unpacked of it too. A download that is cut off leaves nothing that a later run
+would read, and the next one goes on with it.
 """
 
 from __future__ import annotations
 
-import os
+import gzip
+import shutil
 import tarfile
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+import zipfile
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from http.client import HTTPException
 from pathlib import Path
+from typing import IO
 
 from experiment.data import cifar, idx_sets, svhn
+from experiment.data.download import fetch
 from experiment.data.source import TEST, TRAIN
 from experiment.errors import UsageError
 from experiment.store import atomic_path
 
 
 def idx(name: str, root: Path) -> None:
-    """Let torchvision fetch the idx set `name`, unless its unpacked training files are there. `UsageError`."""
+    """Fetch and unpack the files of the idx set `name` that are not there unpacked. `UsageError`."""
     its = idx_sets.IDX_SETS[name]
     raw = root / its.folder / "raw"
-    # Packed files do not count: an interrupted download leaves half of one; torchvision checks them.
-    if all(idx_sets.found(name, raw / file) == raw / file for file in its.files(TRAIN)):
+    wanted = [file for part in (TRAIN, TEST) for file in its.files(part)]
+    gone = [file for file in wanted if idx_sets.found(name, raw / file) != raw / file]
+    if not gone:
         return
     import torchvision.datasets
 
-    # torchvision leaves a file whose checksum is wrong where the next run would read it.
-    with _said(its.folder, root), _swept(raw, "*.gz"), _swept(raw, "*.zip"):
-        options = {} if its.split is None else {"split": its.split}
-        getattr(torchvision.datasets, its.folder)(root, download=True, **options)
+    known = getattr(torchvision.datasets, its.folder)
+    with _said(its.folder, root):
+        if its.split is None:
+            checksums = dict(known.resources)
+            for file in gone:
+                packed = raw / f"{file}.gz"
+                _fetch([mirror + packed.name for mirror in known.mirrors], packed, checksums[packed.name])
+                with packed.open("rb") as stream:
+                    _unpack(stream, raw / file)
+        else:
+            # One archive holds all six sets of the folder; it is kept for the others.
+            archive = raw / known.url.rsplit("/", 1)[1]
+            _fetch([known.url], archive, known.md5)
+            with zipfile.ZipFile(archive) as members:
+                for file in gone:
+                    with members.open(f"gzip/{file}.gz") as stream:
+                        _unpack(stream, raw / file)
+
+
+def _fetch(urls: Sequence[str], file: Path, md5: str) -> None:
+    """From the first address that gives it. The last one's complaint, if none does."""
+    for url in urls[:-1]:
+        try:
+            return fetch(url, file, md5)
+        except (OSError, HTTPException, ValueError):
+            pass
+    fetch(urls[-1], file, md5)
+
+
+def _unpack(stream: IO[bytes], file: Path) -> None:
+    with atomic_path(file) as beside, gzip.open(stream) as packed, beside.open("wb") as plain:
+        shutil.copyfileobj(packed, plain)
 
 
 def cifar10(root: Path) -> None:
@@ -39,7 +74,7 @@ def cifar10(root: Path) -> None:
         return
     archive = root / cifar.URL.rsplit("/", 1)[1]
     with _said("CIFAR-10", root):
-        _fetch(cifar.URL, archive, cifar.MD5)
+        fetch(cifar.URL, archive, cifar.MD5)
         wanted = {f"{cifar.FOLDER}/{file}" for part in (TRAIN, TEST) for file in cifar.FILES[part]}
         with tarfile.open(archive) as members:
             for member in members:
@@ -61,21 +96,7 @@ def svhn_digits(root: Path) -> None:
         if file is not None:
             url, _, md5 = SVHN.split_list[part]
             with _said("SVHN", root):
-                _fetch(url, file, md5)
-
-
-def _fetch(url: str, file: Path, md5: str) -> None:
-    """Fetch `url` as `file`, which a whole one of that checksum already may be."""
-    from torchvision.datasets.utils import check_integrity, download_url
-
-    if check_integrity(str(file), md5):
-        return
-    part = file.with_name(f".{file.name}.{os.getpid()}.part")
-    try:
-        download_url(url, str(part.parent), part.name, md5)
-        os.replace(part, file)
-    finally:
-        part.unlink(missing_ok=True)
+                fetch(url, file, md5)
 
 
 @contextmanager
@@ -84,22 +105,9 @@ def _said(title: str, root: Path) -> Iterator[None]:
     try:
         yield
     except Exception as error:
-        # From URLError to RuntimeError, over as many lines as there are mirrors: the last line is a reason.
+        # From URLError to BadZipFile; the last line is a reason.
         reason = (str(error).strip().splitlines() or [type(error).__name__])[-1][:200]
         raise UsageError(f"--download: {title} could not be fetched into {root}: {reason}") from error
-
-
-@contextmanager
-def _swept(folder: Path, pattern: str) -> Iterator[None]:
-    """After a failure, files of that pattern that were not there before are removed."""
-    before = set(folder.glob(pattern))
-    try:
-        yield
-    except BaseException:
-        with suppress(OSError):
-            for file in set(folder.glob(pattern)) - before:
-                file.unlink()
-        raise
 
 
 FETCH: dict[str, Callable[[Path], None]] = {"cifar10": cifar10, "svhn": svhn_digits}

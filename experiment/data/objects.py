@@ -13,8 +13,9 @@ import difflib
 import hashlib
 import importlib.util
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
@@ -25,7 +26,8 @@ from experiment.data import datasets, own
 from experiment.data.given import Given
 from experiment.data.modalities import Sense, are_there, dropped, eyes, modalities, packed, titled
 from experiment.data.source import TEST, Source
-from experiment.data.views import View, described, seen, steps
+from experiment.data.turning import further
+from experiment.data.views import View, described, places, seen, steps
 from experiment.errors import UsageError
 from experiment.names import agent_names
 
@@ -204,14 +206,16 @@ def _own(
     flat = [pair for own in pairs for pair in own]
     if len(arrays) == 1 and arrays[0].ndim == 4:
         _check_views(N, arrays[0].shape[1:], tuple(view for _, view in flat))
-        found = seen(arrays[0][:N], [view for _, view in flat], names=names, seed=seed)
+        ahead = partial(_further, given, 0, slice(N), files)
+        found = seen(arrays[0][:N], [view for _, view in flat], names=names, seed=seed, further=ahead)
     else:
         for agent, (which, view) in zip(names, flat, strict=True):
             if arrays[which].ndim == 2 and (isinstance(view, str) or view % 360):
                 raise UsageError(f"--views: agent {agent} looks at features, and {view} is a view of images")
         same = [torch.from_numpy(array[:N]) for array in arrays]
         found = tuple(
-            _looked(same[which], view, agent, seed) for agent, (which, view) in zip(names, flat, strict=True)
+            _looked(same[which], view, agent, seed, partial(_further, given, which, slice(N), files))
+            for agent, (which, view) in zip(names, flat, strict=True)
         )
     objects = Objects(
         name=name,
@@ -248,14 +252,35 @@ def _pairs(given: Given, views: tuple[View, ...]) -> list[list[tuple[int, View]]
     return found
 
 
-def _looked(array: torch.Tensor, view: View, agent: str, seed: int) -> torch.Tensor:
-    """Features as they are, images by the view; what is missing stays NaN."""
+def _further(given: Given, which: int, objects: Any, files: own.Files, J: int) -> np.ndarray:
+    """Of those objects the images of one array that stand J places further on, wherever `--limit` ends.
+
+    UsageError if nothing says what that is.
+    """
+    assert given.files is not None
+    if given.labels is None:
+        raise UsageError(
+            f"--views: ahead:{J} needs a folder for each thing that turns, with its pictures in it; the files of "
+            f"--data {own.told(files.data)} lie in none"
+        )
+    return given.arrays[which][further(given.files, J, f"--data {own.told(files.data)}")[objects]]
+
+
+def _looked(
+    array: torch.Tensor, view: View, agent: str, seed: int, ahead: Callable[[int], np.ndarray]
+) -> torch.Tensor:
+    """Features as they are, images by the view; what is missing stays NaN, also where it is further on."""
+    import torch
+
     if array.dim() == 2:
         return array
+    if places(view):
+        array = torch.from_numpy(ahead(places(view)))
     lacking = ~are_there(array)
     if not lacking.any():
-        return seen(array, (view,), names=(agent,), seed=seed)[0]
-    looked = seen(array.nan_to_num(0.0), (view,), names=(agent,), seed=seed)[0]
+        return seen(array, (view,), names=(agent,), seed=seed, further=lambda _: array)[0]
+    whole = array.nan_to_num(0.0)
+    looked = seen(whole, (view,), names=(agent,), seed=seed, further=lambda _: whole)[0]
     return looked.masked_fill(lacking.view(-1, 1, 1, 1), float("nan"))
 
 
@@ -298,6 +323,7 @@ def held_out(
     if name in own.KINDS:
         given = own.read(name, files)
         source = Source(given.arrays[0], given.labels, given.class_names)
+        source = source._replace(further=partial(_further, given, 0, slice(used, None), files))
     else:
         source = _read(name, data_root, download=False)
     left = _order(name, len(source.images))[used:]
@@ -342,6 +368,17 @@ def _check(name: str, limit: int | None, views: tuple[View, ...]) -> None:
             steps(part)
         except ValueError as error:
             raise UsageError(f"--views: {error}") from None
+    check_places(name, views)
+
+
+def check_places(name: str, views: Sequence[View]) -> None:
+    """UsageError if agents look at other files than an object's own, and the objects of that data set are no files."""
+    for one in (one for view in views for one in modalities(view)):
+        if name != "folder" and places(one):
+            raise UsageError(
+                f"--views: {described(one)} is for --dataset folder, where a folder holds the pictures of a thing "
+                f"that turns; --dataset is {name}"
+            )
 
 
 def _parts(view: View) -> Sequence[View]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import NamedTuple
 
 import numpy as np
@@ -15,8 +16,10 @@ class Source(NamedTuple):
     """All objects of a data set, in its own order.
 
     images: (N, C, H, W), uint8 in 0..255 or float32 in [0, 1]; labels: int64 (N,), indices into class_names, or None.
+    further: of pictures of things that turn, those that stand so many places further on (`experiment.data.turning`).
     """
 
     images: np.ndarray
     labels: np.ndarray | None
     class_names: tuple[str, ...]
+    further: Callable[[int], np.ndarray] | None = None

@@ -12,6 +12,9 @@ beyond an image is black; pixels stay in [0, 1].
     occlude:S       a black square of S times the shorter side, where the seed says, the same place for all objects
     grey            colours are gone: 0.299 R + 0.587 G + 0.114 B in all channels; grey images stay as they are
     invert          black is white
+    ahead:J         of image files in folders (`--dataset folder`), each folder a thing that turns before a camera:
+                    another picture of the thing, J places further on around the circle (`experiment.data.turning`);
+                    wherever it stands among the steps, the others are done to that picture
 
 The entry `patches:G` stands for all G * G entries patch:R.C/G, row by row. Entries joined by `&`, as in `0&90`, are
 what one agent sees at once (`experiment.data.modalities`).
@@ -24,7 +27,7 @@ from __future__ import annotations
 import hashlib
 import math
 import re
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
@@ -32,14 +35,17 @@ import numpy as np
 if TYPE_CHECKING:
     import torch
 
+    Images = np.ndarray | torch.Tensor
+
 View = float | str
-LANGUAGE = "degrees, patch:R.C/G, crop:S, blur:S, noise:S, occlude:S, grey, invert, or these joined by +"
+LANGUAGE = "degrees, patch:R.C/G, crop:S, blur:S, noise:S, occlude:S, grey, invert, ahead:J, or these joined by +"
 
 _MOST_PATCHES = 31
 # Images that are turned at a time
 _TURNED = 4096
 # The largest S, and whether it may be 0
 _MOST = {"crop": 1.0, "blur": 100.0, "noise": 10.0, "occlude": 1.0}
+_MOST_PLACES = 999_999
 _PATCH = re.compile(r"(\d{1,3})\.(\d{1,3})/(\d{1,3})", re.ASCII)
 
 
@@ -94,6 +100,11 @@ def steps(view: View) -> tuple[Step, ...]:
     return tuple(_step(part.strip(), view) for part in view.split("+"))
 
 
+def places(view: View) -> int:
+    """How many places further on the picture stands that an agent sees in the place of an object's own; 0: its own."""
+    return sum(int(step.values[0]) for step in steps(view) if step.kind == "ahead")
+
+
 def described(view: View) -> str:
     """For a reader."""
     return view if isinstance(view, str) else f"{view:g}"
@@ -110,6 +121,10 @@ def _step(part: str, view: str) -> Step:
         raise ValueError(
             f"patch:R.C/G needs R and C from 0 to G - 1, and G of {_MOST_PATCHES} at most; it is {part!r}"
         )
+    if kind == "ahead" and colon:
+        if size.isdecimal() and size.isascii() and len(size) < 7 and int(size) > 0:
+            return Step(kind, (int(size),))
+        raise ValueError(f"ahead:J needs J, a whole number from 1 to {_MOST_PLACES}; it is {part[:60]!r}")
     if kind in _MOST and colon:
         value = _number(size)
         if value is not None and 0 < value <= _MOST[kind]:
@@ -134,20 +149,20 @@ def _number(text: str) -> float | None:
 
 
 def seen(
-    images: np.ndarray | torch.Tensor, views: Sequence[View], *, names: Sequence[str], seed: int
+    images: Images,
+    views: Sequence[View],
+    *,
+    names: Sequence[str],
+    seed: int,
+    further: Callable[[int], Images] | None = None,
 ) -> tuple[torch.Tensor, ...]:
     """The images (N, C, H, W), uint8 or in [0, 1], as each agent sees them: float32 (N, C, H, W) in [0, 1].
 
-    names: of the agents; with `seed` they say where squares lie and what noise is. Agents with equal views share a
-    tensor, unless these draw something.
+    names: of the agents; with `seed` they say where squares lie and what noise is. further: of each object the picture
+    that stands so many places further on, for views with `ahead`. Agents with equal views share a tensor, unless these
+    draw something.
     """
-    import torch
-
-    if isinstance(images, np.ndarray):
-        if images.dtype == np.uint8:
-            images = images.astype(np.float32)
-            images /= np.float32(255)  # in place: there may be gigabytes of them
-        images = torch.from_numpy(images)
+    upright = {0: _floats(images)}
     done: dict[object, torch.Tensor] = {}
     found = []
     for view, name in zip(views, names, strict=True):
@@ -155,12 +170,28 @@ def seen(
         draws = any(step.kind in ("noise", "occlude") for step in parsed)
         key = (parsed, name if draws else None)
         if key not in done:
-            result = images
+            J = places(view)
+            if J not in upright:
+                assert further is not None, "views with `ahead` need to know what is further on"
+                upright[J] = _floats(further(J))
+            result = upright[J]
             for step in parsed:
-                result = _seen(result, step, images, name, seed)
+                if step.kind != "ahead":
+                    result = _seen(result, step, upright[J], name, seed)
             done[key] = result
         found.append(done[key])
     return tuple(found)
+
+
+def _floats(images: Images) -> torch.Tensor:
+    import torch
+
+    if isinstance(images, np.ndarray):
+        if images.dtype == np.uint8:
+            images = images.astype(np.float32)
+            images /= np.float32(255)  # in place: there may be gigabytes of them
+        images = torch.from_numpy(images)
+    return images
 
 
 def _seen(images: torch.Tensor, step: Step, upright: torch.Tensor, name: str, seed: int) -> torch.Tensor:

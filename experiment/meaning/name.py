@@ -18,7 +18,7 @@ import numpy as np
 
 from experiment import store
 from experiment.data.modalities import eyes, packed
-from experiment.data.views import seen
+from experiment.data.views import places, seen
 from experiment.errors import UsageError
 from experiment.meaning import unseen, vocabulary
 from experiment.meaning.naming import Said, joined, say, score
@@ -78,13 +78,14 @@ def look(trained: Trained, objects: Unseen) -> Said:
     """What the agents say of all objects, each seen by the agent's own views, of which none is missing."""
     agents = list(trained.agents.values())
     views, names, counts = eyes(trained.config.views, list(trained.agents))
-    seed = trained.config.seed
-    return joined(
-        [
-            say(agents, trained.components, packed(seen(chunk, views, names=names, seed=seed), counts))
-            for chunk in objects.chunks
-        ]
-    )
+    ahead = sorted({places(view) for view in views} - {0})
+    others = [objects.further(J) for J in ahead]
+    said = []
+    for chunk, *further in zip(objects.chunks, *others, strict=True):
+        theirs = dict(zip(ahead, further, strict=True))
+        looked = seen(chunk, views, names=names, seed=trained.config.seed, further=theirs.__getitem__)
+        said.append(say(agents, trained.components, packed(looked, counts)))
+    return joined(said)
 
 
 def meanings(trained: Trained) -> list[Any]:

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from experiment.community import files_of
-from experiment.data import own
+from experiment.data import own, turning
 from experiment.data.fitted import RULE, fitted
 from experiment.data.image_arrays import ImageArray, channels_first, in_unit_interval
 from experiment.data.image_files import listed, read_image
@@ -37,6 +37,8 @@ class Unseen:
     names: Sequence[int | str]
     labels: NDArray[np.int64] | None  # (N,)
     chunks: Iterable[Tensor]  # (B, C, H, W); to be read once
+    # The same chunks of the pictures that stand so many places further on (`experiment.data.turning`)
+    further: Callable[[int], Iterable[Tensor]]
 
 
 def of_split(trained: Trained, split: str, limit: int | None, note: Callable[[str], None]) -> Unseen:
@@ -50,7 +52,12 @@ def of_split(trained: Trained, split: str, limit: int | None, note: Callable[[st
     # Bytes become fractions by the chunk: all of them at once would take four times the memory.
     scale = np.float32(255 if images.dtype == np.uint8 else 1)
     chunks = _fitted((part.astype(np.float32) / scale for part in _cut(images)), trained.shape, note)
-    return Unseen("index", indices[:N].tolist(), None if source.labels is None else source.labels[:N], chunks)
+
+    def further(places: int) -> Iterator[Tensor]:
+        assert source.further is not None
+        return _fitted(_cut(source.further(places)[:N]), trained.shape, _quiet)
+
+    return Unseen("index", indices[:N].tolist(), None if source.labels is None else source.labels[:N], chunks, further)
 
 
 def of_path(trained: Trained, path: Path, limit: int | None, note: Callable[[str], None]) -> Unseen:
@@ -66,18 +73,46 @@ def of_path(trained: Trained, path: Path, limit: int | None, note: Callable[[str
         array = ImageArray(path, trained.classes, named)
         N = _within(limit, array.count, f"--images {path}")
         labels = None if array.labels is None else array.labels[:N]
-        return Unseen("index", range(N), labels, _fitted(array.chunks(N), trained.shape, note))
+        chunks = _fitted(array.chunks(N), trained.shape, note)
+        return Unseen("index", range(N), labels, chunks, _alone(f"--images {path}"))
     files = listed(path) if is_folder else [path]
-    files = files[: _within(limit, len(files), f"--images {path}")]
-    one_by_one = _fitted((read_image(file)[None] for file in files), trained.shape, note)
-    return Unseen("file", [file.name for file in files], None, _gathered(one_by_one))
+    some = files[: _within(limit, len(files), f"--images {path}")]
+
+    def looked_at(wanted: Sequence[Path], told: Callable[[str], None]) -> Iterator[Tensor]:
+        return _gathered(_fitted((read_image(file)[None] for file in wanted), trained.shape, told))
+
+    def further(places: int) -> Iterator[Tensor]:
+        found = turning.further([file.name for file in files], places, f"--images {path}")
+        return looked_at([files[n] for n in found[: len(some)]], _quiet)
+
+    return Unseen(
+        "file",
+        [file.name for file in some],
+        None,
+        looked_at(some, note),
+        further if is_folder else _alone(f"--images {path}"),
+    )
 
 
 def of_array(trained: Trained, images: NDArray, note: Callable[[str], None]) -> Unseen:
     """Images in memory, in the shapes and types that an .npz file may have (`experiment.data.image_arrays`)."""
     first = channels_first("run.name", images.shape, images.dtype)
     parts = (in_unit_interval("run.name", part, number * _CHUNK, first) for number, part in enumerate(_cut(images)))
-    return Unseen("index", range(len(images)), None, _fitted(parts, trained.shape, note))
+    return Unseen("index", range(len(images)), None, _fitted(parts, trained.shape, note), _alone("run.name"))
+
+
+def _alone(source: str) -> Callable[[int], Iterable[Tensor]]:
+    def further(places: int) -> Iterable[Tensor]:
+        raise UsageError(
+            f"{source}: an agent of the run looks ahead:{places}, at another picture of the same thing; give a folder "
+            "of the pictures of one thing that turns"
+        )
+
+    return further
+
+
+def _quiet(text: str) -> None:
+    """What is told of images is not told of them again."""
 
 
 def _within(limit: int | None, there: int, place: str) -> int:

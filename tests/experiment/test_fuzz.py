@@ -82,10 +82,10 @@ def idx(array: np.ndarray) -> bytes:
     return struct.pack(f">4B{array.ndim}I", 0, 0, 8, array.ndim, *array.shape) + array.tobytes()
 
 
-def mat() -> bytes:
+def mat(**options: bool) -> bytes:
     out = io.BytesIO()
     images = RNG.integers(0, 256, (32, 32, 3, 2), dtype=np.uint8)
-    savemat(out, {"X": images, "y": np.array([[10], [2]], np.uint8)})
+    savemat(out, {"X": images, "y": np.array([[10], [2]], np.uint8)}, **options)
     return out.getvalue()
 
 
@@ -148,6 +148,7 @@ FILES: dict[str, Kind] = {
     ),
     "cifar": (f"{cifar.FOLDER}/data_batch_1.bin", RNG.integers(0, 10, 2 * 3073, np.uint8).tobytes(), cifar_rest),
     "mat": of_set("svhn", "train_32x32.mat", mat()),
+    "packed mat": of_set("svhn", "train_32x32.mat", mat(do_compression=True)),
     "toml": ("run.toml", to_toml(Config()).encode(), lambda folder: resolve({}, folder / "run.toml")),
 }  # fmt: skip
 
@@ -176,6 +177,7 @@ def outcome(call: Callable[[], object]) -> str:
 
 def judged(name: str, folder: Path, number: int) -> None:
     found = outcomes(name, folder / "fuzz", number)
+    print(f"\n{name}: {dict(found)}")  # with -s: docs/reliability.md has the sums
     assert found.keys() <= {"read", "refused"} and found["refused"], found
 
 
@@ -228,6 +230,7 @@ def judged_run(name: str, vectors_run: Path, folder: Path, number: int) -> None:
         (run / store.PREVIOUS).unlink(missing_ok=True)
         (run / name).write_bytes(spoilt(data, chance))
         found[outcome(partial(RUN[name], run))] += 1
+    print(f"\n{name}: {dict(found)}")
     assert found.keys() <= {"read", "refused"}, found
 
 

@@ -239,7 +239,7 @@ def _add_trust(parser: argparse.ArgumentParser, what: str = "the run") -> None:
 
 def parse(argv: Sequence[str]) -> argparse.Namespace:
     """The arguments; an unknown flag is an error of one line with the nearest known one."""
-    from experiment.config import suggestion
+    from experiment.values import suggestion
 
     parser = build_parser()
     words: list[str] = []
@@ -305,8 +305,9 @@ def _give_up_stdout() -> int:
 
 
 def _train(arguments: argparse.Namespace, argv: Sequence[str]) -> int:
-    from experiment.config import FIELDS, resolve
+    from experiment.config import resolve
     from experiment.errors import UsageError
+    from experiment.fields import FIELDS
 
     given = {name: value for name, value in vars(arguments).items() if name in FIELDS}
     if arguments.resume is not None:
@@ -427,7 +428,7 @@ def _path(typed: str | None) -> Path | None:
 
 
 def _models(arguments: argparse.Namespace, argv: Sequence[str]) -> int:
-    from experiment.config import FIELDS
+    from experiment.fields import FIELDS
     from models import FAMILIES, WEIGHTS
 
     for family, variants in {**FAMILIES, "weights": WEIGHTS}.items():

@@ -24,9 +24,9 @@ from torch import Tensor
 
 from experiment import engines, individuals
 from experiment.community import build_member, build_members, pick_device
-from experiment.config import Config
 from experiment.data.objects import Objects
 from experiment.errors import RunError
+from experiment.fields import Config
 from inference.asked import AfarParameters, AfarStream, AfarTable, best, copy_of, log_likelihood, speak
 from inference.metropolis import Turn, answer
 from inference.proposals import Rule

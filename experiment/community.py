@@ -13,12 +13,12 @@ from typing import Any, Protocol
 import torch
 
 from experiment import individuals
-from experiment.config import Config, flag
 from experiment.data.modalities import are_there
 from experiment.data.objects import Objects, load
 from experiment.data.own import Files
 from experiment.data.reduced import reduced
 from experiment.errors import UsageError
+from experiment.fields import Config, flag
 from experiment.graphs import Edges, meetings_of
 from experiment.parts import check_parts, check_sight, fits, perceives_counts
 from inference.game import Game

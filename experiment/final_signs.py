@@ -12,8 +12,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from experiment import store
-from experiment.config import Config
 from experiment.errors import UsageError
+from experiment.fields import Config
 from experiment.names import agent_names
 from experiment.store import RunFolder
 

@@ -6,8 +6,9 @@ import argparse
 from collections.abc import Sequence
 from typing import Any, NoReturn
 
-from experiment.config import FIELDS, flag, suggestion
 from experiment.errors import UsageError
+from experiment.fields import FIELDS, flag
+from experiment.values import suggestion
 
 
 def add_settings(parser: argparse.ArgumentParser) -> None:

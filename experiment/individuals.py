@@ -16,8 +16,8 @@ from dataclasses import replace
 from typing import Any
 
 from experiment import config as settings
-from experiment.config import FIELDS, Config, Own
 from experiment.errors import UsageError
+from experiment.fields import FIELDS, Config, Own, flag, key, modalities_of
 from experiment.names import agent_names
 from models import NETWORKS
 
@@ -66,7 +66,7 @@ def from_flags(texts: Sequence[str]) -> Own:
             raise UsageError(f"{place} is given twice")
         try:
             given = read_settings(shlex.split(flags))
-            _refuse_common({settings.flag(field): field for field in given})
+            _refuse_common({flag(field): field for field in given})
             found[name] = settings.from_flags(given)
         except (UsageError, ValueError) as error:
             raise UsageError(f"{place}: {error}") from None
@@ -81,13 +81,13 @@ def from_tables(tables: Mapping[str, Any], place: str, *, trust_plugins: bool = 
         if not isinstance(table, dict):
             raise UsageError(f"{place}: agents.{name} must be a table [agents.{name}], or count a whole number")
         found[name] = settings.from_table(table, where, trust_plugins=trust_plugins)
-        _refuse_common({f"{where}: {settings.key(field)}": field for field in found[name]})
+        _refuse_common({f"{where}: {key(field)}": field for field in found[name]})
     return _frozen(found)
 
 
 def to_tables(agent: Own) -> dict[str, dict[str, Any]]:
     """The reverse of `from_tables`."""
-    return {name: {settings.key(field): value for field, value in own} for name, own in agent}
+    return {name: {key(field): value for field, value in own} for name, own in agent}
 
 
 def tables_of(made: Any) -> list[Mapping[str, Any]]:
@@ -115,12 +115,12 @@ def check(config: Config) -> None:
             f"--reduce {config.reduce} and --likelihood multinomial do not go together: principal components are no "
             "counts"
         )
-    count_of = {name: settings.modalities_of(config, m) for m, name in enumerate(names)}
+    count_of = {name: modalities_of(config, m) for m, name in enumerate(names)}
     if max(count_of.values()) == 1:
         for field in ("missing", "fusion"):
             if getattr(config, field) != FIELDS[field].default:
                 raise UsageError(
-                    f"{settings.flag(field)} {getattr(config, field)} is for agents with several modalities, joined "
+                    f"{flag(field)} {getattr(config, field)} is for agents with several modalities, joined "
                     "by & in --views or --data; there is none"
                 )
     for name, own in each(config):
@@ -129,9 +129,6 @@ def check(config: Config) -> None:
         changed = {field for field in said if getattr(own, field) != FIELDS[field].default}
         _check_one(own, changed, who(config, name))
         _check_modalities(own, count_of[name], name, "fusion" in dict(dict(config.agent).get(name, ())))
-    rules = {own.acceptance for _, own in each(config)}
-    if config.recursion == "exact" and rules != {"mh"} and config.mode == "com":
-        raise UsageError("--recursion exact needs --acceptance mh of every agent, by which all between accept")
     for name, _ in config.agent:
         if name not in names:
             raise UsageError(
@@ -156,7 +153,7 @@ def _check_one(own: Config, changed: Set[str], who: str) -> None:
     for name in ("network", "guide", "percept"):
         if own.likelihood == "identity" and name in changed:
             raise UsageError(
-                f"{settings.flag(name)} {getattr(own, name)} and --likelihood identity{who} do not go together: there "
+                f"{flag(name)} {getattr(own, name)} and --likelihood identity{who} do not go together: there "
                 "is no network, and the percept is the observation"
             )
     if own.likelihood != "gaussian-fixed" and "noise" in changed:
@@ -174,7 +171,7 @@ def _refuse_common(given: Mapping[str, str]) -> None:
     """UsageError for fields, by how the user wrote them, that are not an agent's own."""
     for written, field in given.items():
         if field not in INDIVIDUAL:
-            own = ", ".join(settings.key(name) for name in INDIVIDUAL)
+            own = ", ".join(key(name) for name in INDIVIDUAL)
             raise UsageError(f"{written} is one for all agents; an agent may have its own {own}")
 
 

@@ -16,8 +16,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
 from experiment import individuals
-from experiment.config import Config
 from experiment.errors import UsageError
+from experiment.fields import Config
 from models.priors import read_prior
 
 if TYPE_CHECKING:

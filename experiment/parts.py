@@ -11,9 +11,9 @@ from typing import Any
 import torch
 
 from experiment import individuals
-from experiment.config import FIELDS, Config, flag, modalities_of
 from experiment.data.modalities import are_there
 from experiment.errors import UsageError
+from experiment.fields import FIELDS, Config, flag, modalities_of
 from models import FAMILIES, NETWORKS, chosen
 from models.mixtures.family import Conjugate
 from models.plugins import PluginError, is_plugin

@@ -10,8 +10,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from experiment import individuals, scores
-from experiment.config import Config
 from experiment.data.objects import Objects
+from experiment.fields import Config
 from experiment.graphs import Edges, distances
 from experiment.names import agent_names
 from experiment.posterior.traces import Trace

@@ -34,10 +34,10 @@ from experiment.community import (
     schedule_of,
     to_checkpoint,
 )
-from experiment.config import Config
 from experiment.data.objects import Objects
 from experiment.engines import check_ray
 from experiment.errors import RunError, UsageError
+from experiment.fields import Config
 from experiment.graphs import Edges, edges_at, known
 from experiment.meet_later import later
 from experiment.parts import check_parts

@@ -6,7 +6,7 @@ import pyro
 import pytest
 import torch
 
-from experiment.config import Config
+from experiment.fields import Config
 from experiment.run import resume, train
 from inference.captured import waits_refused
 from models import LIKELIHOODS, MIXTURES, find

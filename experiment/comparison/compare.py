@@ -29,8 +29,9 @@ from experiment.comparison.grid import Grid, Run, make
 from experiment.comparison.pool import COMMAND_MARK, Task, cores, killed_by, side_by_side
 from experiment.comparison.progress import Progress
 from experiment.comparison.statistics import Outcome
-from experiment.config import key, to_flags
+from experiment.config import to_flags
 from experiment.errors import RunError, UsageError
+from experiment.fields import key
 from experiment.store import RunFolder, atomic_path
 from models import FAMILIES
 from models.plugins import is_plugin

@@ -6,8 +6,9 @@ from pathlib import Path
 from typing import Literal
 
 from experiment import store
-from experiment.config import MOVABLE, Config, changes
+from experiment.config import MOVABLE, changes
 from experiment.errors import UsageError
+from experiment.fields import Config
 from experiment.store import RunFolder
 
 Step = Literal["train", "resume", "overwrite", "nothing"]

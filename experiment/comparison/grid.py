@@ -28,9 +28,10 @@ from typing import Any, NamedTuple
 
 from experiment import config as settings
 from experiment import individuals
-from experiment.config import Config, suggestion
 from experiment.errors import UsageError
+from experiment.fields import FIELDS, Config, flag, key
 from experiment.flags import read_settings
+from experiment.values import checked, suggestion, toml_value
 from inference import MODES
 
 SEEDS = "0-4"
@@ -95,13 +96,13 @@ class Grid:
     def to_toml(self) -> str:
         """The grid as a file for --config."""
         lines = ["# What is compared in this folder. Use it again: python cli.py compare --config THIS_FILE --out DIR"]
-        lines += ["", "[compare]", f"modes = {settings.toml_value(self.modes)}"]
-        lines += [f"seeds = {settings.toml_value(self.seeds)}"]
+        lines += ["", "[compare]", f"modes = {toml_value(self.modes)}"]
+        lines += [f"seeds = {toml_value(self.seeds)}"]
         if self.baseline is not None:
-            lines += [f"baseline = {settings.toml_value(self.baseline)}"]
+            lines += [f"baseline = {toml_value(self.baseline)}"]
         lines += ["", "[settings]", *_assignments(self.settings)]
         for name, own in self.variants.items():
-            lines += ["", f"[variants.{settings.toml_value(name)}]", *_assignments(own)]
+            lines += ["", f"[variants.{toml_value(name)}]", *_assignments(own)]
         return "\n".join(lines) + "\n"
 
 
@@ -142,7 +143,7 @@ def make(
         raise UsageError(f"{place if variants is None else '--variant'}: a variant that has settings needs a name")
 
     where, given = ("--modes", modes) if modes is not None else (f"{place}: modes", head.get("modes", _COMPARED))
-    modes_found = [settings.checked("mode", str(mode), where) for mode in _listed(given, where)]
+    modes_found = [checked("mode", str(mode), where) for mode in _listed(given, where)]
     _refuse_repeated(modes_found, where)
     where, given = ("--seeds", seeds) if seeds is not None else (f"{place}: seeds", head.get("seeds", SEEDS))
     seeds_found = [seed for part in _listed(given, where) for seed in seeds_of(part, where)]
@@ -178,7 +179,7 @@ def seeds_of(part: str | int, place: str) -> range:
         raise UsageError(f"{place}: the range {part} ends before it begins")
     if last - first >= MOST_RUNS:
         raise UsageError(f"{place}: the range {part} has more than {MOST_RUNS} seeds")
-    settings.checked("seed", last, place)
+    checked("seed", last, place)
     return range(first, last + 1)
 
 
@@ -192,11 +193,11 @@ _AGENTS = ("agents", "agent")  # one table of a file holds both
 
 
 def _assignments(values: Mapping[str, Any]) -> list[str]:
-    lines = [f"{settings.key(name)} = {settings.toml_value(values[name])}" for name in values if name not in _AGENTS]
+    lines = [f"{key(name)} = {toml_value(values[name])}" for name in values if name not in _AGENTS]
     if "agent" in values:
         tables: dict[str, Any] = {"count": values["agents"]} if "agents" in values else {}
         tables |= individuals.to_tables(values["agent"])
-        return [*lines, f"agents = {settings.toml_value(tables)}"]
+        return [*lines, f"agents = {toml_value(tables)}"]
     return lines + [f"agents = {values[name]}" for name in _AGENTS if name in values]
 
 
@@ -214,15 +215,15 @@ def _refuse_unknown(table: Mapping[str, Any], known: Sequence[str], place: str) 
     for name in table:
         if name not in known:
             hint = suggestion(name, known)
-            if name in map(settings.key, settings.FIELDS):
+            if name in map(key, FIELDS):
                 hint = "; settings of train stand under [settings]"
             raise UsageError(f"{place}: unknown key {name!r}{hint}")
 
 
 def _from_table(table: Mapping[str, Any], place: str, trust_plugins: bool) -> dict[str, Any]:
     for name, instead in _ELSEWHERE.items():
-        if settings.key(name) in table:
-            raise UsageError(f"{place}: {settings.key(name)} is not for the runs of a grid: {instead}")
+        if key(name) in table:
+            raise UsageError(f"{place}: {key(name)} is not for the runs of a grid: {instead}")
     return settings.from_table(table, place, trust_plugins=trust_plugins)
 
 
@@ -235,7 +236,7 @@ def _from_words(words: Sequence[str], place: str) -> dict[str, Any]:
         found = read_settings(words)
         for name, instead in _ELSEWHERE.items():
             if name in found:
-                raise UsageError(f"{settings.flag(name)} is not for the runs of a grid: {instead}")
+                raise UsageError(f"{flag(name)} is not for the runs of a grid: {instead}")
         return settings.from_flags(found)
     except UsageError as error:
         raise UsageError(f"{place}: {error}") from None

@@ -22,9 +22,10 @@ from numpy.typing import NDArray
 
 from experiment import individuals, store
 from experiment.community import build_agent, load_minds, load_objects
-from experiment.config import Config, resolve
+from experiment.config import resolve
 from experiment.data.objects import Objects
 from experiment.errors import UsageError
+from experiment.fields import Config
 from experiment.final_signs import read_signs
 from experiment.store import RunFolder
 from models.agent import Agent

@@ -6,8 +6,9 @@ import shlex
 from collections.abc import Mapping
 from typing import Any
 
-from experiment.config import FIELDS, Config, key, plain
+from experiment.config import plain
 from experiment.data.modalities import Sense, described
+from experiment.fields import FIELDS, Config, key
 from experiment.reporting.page import Cell, Section, Table, cells, number, word
 from experiment.store import to_plain
 

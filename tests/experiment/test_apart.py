@@ -20,8 +20,9 @@ import pytest
 import torch
 
 from experiment import apart, engines, run
-from experiment.config import Config, resolve
+from experiment.config import resolve
 from experiment.errors import RunError, UsageError
+from experiment.fields import Config
 from experiment.run import resume, train
 from experiment.store import RunFolder
 

@@ -24,10 +24,11 @@ from PIL import Image
 from scipy.io import savemat
 
 from experiment import store
-from experiment.config import Config, resolve, to_toml
+from experiment.config import resolve, to_toml
 from experiment.data import cifar, idx_sets, own
 from experiment.data.objects import load
 from experiment.errors import RunError, UsageError
+from experiment.fields import Config
 from experiment.loaded import load_run
 from experiment.posterior.diagnose import examine, read
 from experiment.run import resume

@@ -10,8 +10,8 @@ import torch
 
 from experiment import memory
 from experiment.community import build_members, game_of, load_objects
-from experiment.config import Config
 from experiment.errors import UsageError
+from experiment.fields import Config
 from experiment.memory import available, check, needed
 from inference.game import init, play
 

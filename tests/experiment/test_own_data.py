@@ -14,11 +14,12 @@ import torch
 import cli
 from experiment import load_run, store
 from experiment.community import build_members, latents_of, load_objects
-from experiment.config import Config, plain, resolve, to_toml
+from experiment.config import plain, resolve, to_toml
 from experiment.data import own
 from experiment.data.labels import coded
 from experiment.data.objects import Objects, load
 from experiment.errors import UsageError
+from experiment.fields import Config
 from experiment.memory import check
 from experiment.posterior.netcdf import load_posterior
 

@@ -21,9 +21,10 @@ from numpy.typing import NDArray
 
 from experiment import config as configs
 from experiment import scores
-from experiment.config import FIELDS, Config, resolve, to_flags, to_toml
+from experiment.config import resolve, to_flags, to_toml
 from experiment.data.labels import coded
 from experiment.errors import UsageError
+from experiment.fields import FIELDS, Config
 from experiment.flags import read_settings
 from experiment.store import RunFolder, to_plain
 from inference.metropolis import draw

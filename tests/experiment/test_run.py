@@ -12,8 +12,9 @@ import torch
 from experiment import run as running
 from experiment import store
 from experiment.community import load_objects
-from experiment.config import Config, resolve
+from experiment.config import resolve
 from experiment.errors import RunError, UsageError
+from experiment.fields import Config
 from experiment.posterior.netcdf import load_posterior
 from experiment.run import resume, train
 from experiment.show import Printer, is_shown

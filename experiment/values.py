@@ -1,0 +1,225 @@
+"""One setting: its value from what was typed or stands in a file, and whether the field may have it.
+
+Whatever is wrong is a `UsageError` of one line that names the flag, or the file's key.
+"""
+
+from __future__ import annotations
+
+import difflib
+import json
+import math
+from collections.abc import Iterable, Sequence
+from importlib import import_module
+from pathlib import Path
+from typing import Any
+
+from experiment.data import own
+from experiment.data.modalities import JOINT
+from experiment.data.views import View, entries, entry
+from experiment.errors import UsageError
+from experiment.fields import FIELDS, flag
+from models import FAMILIES
+from models.plugins import is_plugin, is_well_formed
+
+# The public reference's numbers for the modes.
+MODE_ALIASES = {"-1": "com", "0": "no-com", "1": "all"}
+
+# What reads a setting that is a small language of its own. ValueError says what it must be.
+_PARSERS = {
+    "acceptance": "inference.proposals:acceptance_rule",
+    "recursion": "inference.recursion:inner_length",
+    "weights": "models.weights:sign_weights",
+    "prior": "models.priors:read_prior",
+}
+# Characters of a value in a message
+_MOST_SHOWN = 100
+
+
+def suggestion(wrong: str, right: Iterable[str]) -> str:
+    """ "; did you mean ...?" for the nearest of `right`, or nothing."""
+    near = difflib.get_close_matches(wrong, list(right), n=1)
+    return f"; did you mean {near[0]}?" if near else ""
+
+
+def from_text(name: str, typed: Any) -> Any:
+    kind = FIELDS[name].metadata["kind"]
+    if kind == "bool":  # the flags --x and --no-x carry no text
+        return typed
+    if kind == "path":
+        return _absolute(name, typed, flag(name))
+    if kind == "paths":
+        return _all_absolute(name, [_joined(one) for one in typed.split(",")], flag(name))
+    if kind == "views":
+        return _views([typed], flag(name))
+    if kind == "own":
+        from experiment import individuals
+
+        return individuals.from_flags(typed)
+    try:
+        if kind == "int":
+            return int(typed)
+        if kind == "float":
+            return float(typed)
+    except (ValueError, OverflowError):
+        what = {"int": "a whole number", "float": "a number"}[kind]
+        raise UsageError(f"{flag(name)} must be {what}; it is {shown(typed)}") from None
+    return typed
+
+
+def from_toml(name: str, value: Any, place: str) -> Any:
+    kind = FIELDS[name].metadata["kind"]
+    number = isinstance(value, int | float) and not isinstance(value, bool)
+    fits, what = {
+        "int": (number and isinstance(value, int), "a whole number"),
+        "float": (number, "a number"),
+        "bool": (isinstance(value, bool), "true or false"),
+        "text": (isinstance(value, str), "text in quotes"),
+        "path": (isinstance(value, str), "a path in quotes"),
+        "paths": (
+            isinstance(value, str) or (isinstance(value, list) and all(map(_is_entry, value))),
+            "a path in quotes, or a list of them, in which a list stands for the modalities of one agent",
+        ),
+        "views": (
+            isinstance(value, str)
+            or (
+                isinstance(value, list)
+                and all(isinstance(v, int | float | str) and not isinstance(v, bool) for v in value)
+            ),
+            "a list of numbers or texts",
+        ),
+    }[kind]
+    # The reference's -1, 0, 1 are numbers, also in a file.
+    if name == "mode" and number:
+        return str(value)
+    if not fits:
+        raise UsageError(f"{place} must be {what}; it is {shown(value)}")
+    try:
+        if kind == "float":
+            return float(value)
+        if kind == "views":
+            return _views([value] if isinstance(value, str) else value, place)
+    except OverflowError:
+        raise UsageError(f"{place} is too large") from None
+    if kind == "paths":
+        return _all_absolute(name, [value] if isinstance(value, str) else value, place)
+    return _absolute(name, value, place) if kind == "path" else value
+
+
+def _views(given: list[float | str], place: str) -> tuple[View, ...]:
+    try:
+        found: list[View] = []
+        for one in given:
+            found += entries(one) if isinstance(one, str) else [entry(float(one))]
+        if not found:
+            raise ValueError("must have an entry for each agent; there is none")
+        return tuple(found)
+    except ValueError as error:
+        raise UsageError(f"{place}: {error}") from None
+
+
+def _is_entry(value: Any) -> bool:
+    return isinstance(value, str) or (isinstance(value, list) and all(isinstance(one, str) for one in value))
+
+
+def _joined(typed: str) -> str | list[str]:
+    """The modalities that an entry of --data joins; a file may have the sign in its own name."""
+    return typed.split(JOINT) if JOINT in typed and not _exists(typed) else typed
+
+
+def _exists(typed: str) -> bool:
+    try:
+        return Path(typed).exists()
+    except (OSError, ValueError):  # a name that no file can have
+        return False
+
+
+def _all_absolute(name: str, typed: Sequence[str | list[str]], place: str) -> tuple[own.Entry, ...]:
+    found: list[own.Entry] = []
+    for number, one in enumerate(typed, 1):
+        if isinstance(one, str) and one:
+            found.append(_absolute(name, one, place))
+        elif not one:
+            break
+        elif "" in one:
+            raise UsageError(
+                f"{place}: modality {one.index('') + 1} of entry {number} is empty; the entry is "
+                f"{shown(JOINT.join(one))}"
+            )
+        else:
+            paths = tuple(_absolute(name, part.strip(), place) for part in one)
+            found.append(paths if len(paths) > 1 else paths[0])
+    if not typed or len(found) < len(typed):
+        raise UsageError(
+            f"{place} must be a path, or paths with commas between; it is {shown(','.join(map(str, typed)))}"
+        )
+    return tuple(found)
+
+
+def _absolute(name: str, typed: str, place: str) -> Path:
+    """A path that is saved with a run must mean the same from every folder."""
+    if "\0" in typed:
+        raise UsageError(f"{place} must be a path without null bytes; it is {shown(typed)}")
+    return Path(typed).absolute() if FIELDS[name].metadata["saved"] else Path(typed)
+
+
+def checked(name: str, value: Any, place: str) -> Any:
+    """The value of a field, if it may have it; messages begin with `place`."""
+    rule = FIELDS[name].metadata
+    if name == "mode":
+        value = MODE_ALIASES.get(value, value)
+    if name in FAMILIES and is_plugin(value):
+        if not is_well_formed(value):
+            raise UsageError(f"{place} {value!r} must be MODULE:NAME, such as my_module:MyClass")
+    elif rule["choices"] is not None and value not in rule["choices"]:
+        own = ", or MODULE:NAME of your own" if name in FAMILIES else ""
+        raise UsageError(
+            f"{place} must be one of {', '.join(rule['choices'])}{own}; it is {shown(value)}"
+            f"{suggestion(value, rule['choices'])}"
+        )
+    numbers = [value] if rule["kind"] in ("int", "float") else []
+    if rule["most"] is not None and value > rule["most"]:
+        raise UsageError(f"{place} must be {rule['most']} or less; it is {shortened(value)}")
+    if rule["least"] is not None and value < rule["least"]:
+        raise UsageError(f"{place} must be {rule['least']} or more; it is {shortened(value)}")
+    if not all(math.isfinite(number) for number in numbers):
+        raise UsageError(f"{place} must be finite; it is {value!r}")
+    if rule["below"] is not None and value >= rule["below"]:
+        raise UsageError(f"{place} must be less than {rule['below']}; it is {value}")
+    if rule["above"] is not None and value <= rule["above"]:
+        raise UsageError(f"{place} must be more than {rule['above']}; it is {value}")
+    if name in _PARSERS and value != FIELDS[name].default:  # a default need not wait for torch
+        module, _, parser = _PARSERS[name].partition(":")
+        try:
+            getattr(import_module(module), parser)(value)
+        except ValueError as error:
+            raise UsageError(f"{place} {error}") from None
+    return value
+
+
+def shown(value: Any) -> str:
+    """For a message of one line, however long it is."""
+    try:
+        text = repr(value)
+    except ValueError:  # a whole number of thousands of digits
+        return "a number of too many digits"
+    return text if len(text) <= _MOST_SHOWN else f"{text[:_MOST_SHOWN]}..."
+
+
+def shortened(number: float) -> str:
+    if abs(number) < 10**20:
+        return str(number)
+    return f"{'-' if number < 0 else ''}10**{int(math.log10(abs(number)))} or so"
+
+
+def toml_value(value: Any) -> str:
+    """A setting as TOML writes it."""
+    if isinstance(value, bool):
+        return "true" if value else "false"
+    if isinstance(value, dict):
+        return "{ " + ", ".join(f"{name} = {toml_value(item)}" for name, item in value.items()) + " }"
+    if isinstance(value, tuple):
+        return "[" + ", ".join(toml_value(item) for item in value) + "]"
+    if isinstance(value, str | Path):
+        # A JSON string is a TOML string, but for DEL, which TOML wants escaped.
+        return json.dumps(str(value), ensure_ascii=False).replace("\x7f", "\\u007f")
+    return repr(value)

@@ -39,6 +39,7 @@ def main() -> None:
     print(f"{torch.get_num_threads()} threads")
     sizes = [2, 4, 8, 16, 32, 64]
     table("A ring", [(M, 10_000, ring(M)) for M in sizes])
+    table("A ring, few objects", [(M, 1000, ring(M)) for M in sizes])
     table("A ring, synchronous", [(M, 10_000, ring(M, True)) for M in sizes])
     table("Together, os", [(M, 10_000, Together()) for M in sizes])
     table("Together, gibbs", [(M, 10_000, Together()) for M in sizes], "gibbs")

@@ -19,8 +19,9 @@ from inference.types import Belief, Player, State
 from models.mixtures.family import Conjugate
 from models.percepts import Percepts
 
-# Objects times chains of an agent, up to which the CPU is faster with many at once. A GPU always is.
-_FEW = 1000
+# Objects times chains of an agent, up to which many at once are faster than one by one: where starting a computation
+# takes longer than the computation. Beyond it they would only take more memory.
+_FEW = {"cpu": 1000, "cuda": 100_000}
 
 
 def kinds(players: Sequence[Player]) -> list[int]:
@@ -72,7 +73,7 @@ def pairs(
 
 
 def _few(signs: Tensor) -> bool:
-    return signs.device.type == "cuda" or signs[:, 0].numel() <= _FEW
+    return signs[:, 0].numel() <= _FEW.get(signs.device.type, 0)
 
 
 def redraw(

@@ -79,6 +79,7 @@ def test_a_sweep_waits_for_nothing(name, weights):
 @pytest.mark.parametrize("name", MIXTURES)
 @pytest.mark.parametrize("mode", ["com", "gibbs", "no-com"])
 def test_sweeps_by_a_graph_are_the_sweeps(mode, name, weights):
+    from inference.abreast import kinds
     from inference.game import _WORTH_A_GRAPH, Game, init, play, sweep
 
     z = torch.randint(0, 5, (2, 200, 3), device="cuda").double()
@@ -94,7 +95,7 @@ def test_sweeps_by_a_graph_are_the_sweeps(mode, name, weights):
         else:
             each = []
             for number in range(_WORTH_A_GRAPH):
-                state, _ = sweep(game, players, generators, state, number)
+                state, _ = sweep(game, players, generators, state, number, kinds(players))
                 each.append(state.signs)
             made = torch.stack(each, dim=1).short()
         # The streams are where they would have been.
@@ -168,3 +169,41 @@ def test_both_devices_learn_alike():
         one = Learner(agent, x, stream(0, "learn", device), batch_size=50, lr=1e-3)
         one.learn(20, each=lambda _, loss, device=device: losses.__setitem__(device, loss.total))
     assert losses["cuda"] == pytest.approx(losses["cpu"], rel=0.01)
+
+
+@pytest.mark.parametrize("name", MIXTURES)
+def test_many_agents_at_once_wait_for_nothing_and_draw_from_the_same_law(name):
+    """Products of many matrices may be rounded otherwise than those of one: signs agree, but for a few."""
+    from inference import abreast
+    from inference.game import Game, init, play
+    from inference.meetings import Graph
+
+    z = torch.randint(0, 5, (6, 500, 3), device="cuda").double()
+    players = [Percepts(own, find(MIXTURES[name])(3, device="cuda")) for own in z]
+    game = Game(
+        torch.zeros(4, dtype=torch.float64, device="cuda").log_softmax(0),
+        meetings=Graph(((0, 1), (2, 3), (4, 5), (1, 2), (3, 4))),
+    )
+    signs = torch.randint(4, (1, 6, 500), device="cuda")
+    found = []
+    for few in (10**6, 0):
+        with pytest.MonkeyPatch.context() as patched:
+            patched.setitem(abreast._FEW, "cuda", few)
+            generators = [stream(0, who, "cuda") for who in "ABCDEF"]
+            state = init(players, generators, signs, 4)
+            with waits_refused():
+                found.append(play(game, players, generators, state, 1)[0].signs)
+    assert (found[0] == found[1]).double().mean() > 0.99
+
+
+def test_a_variational_sweep_waits_for_nothing():
+    from inference.game import Game, init, play
+
+    players = [
+        Percepts(own, find(MIXTURES["normal-wishart"])(3, device="cuda")) for own in torch.rand(2, 500, 3).cuda()
+    ]
+    game = Game(torch.zeros(4, dtype=torch.float64, device="cuda").log_softmax(0), "variational")
+    state = init(players, [], torch.randint(4, (2, 2, 500), device="cuda"), 4, "variational")
+    play(game, players, [], state, 2)
+    with waits_refused():
+        play(game, players, [], state, 5)

@@ -111,14 +111,14 @@ def test_who_redraws_in_a_way_of_its_own_is_left_alone():
 
 
 def test_many_objects_are_played_singly(monkeypatch):
-    """On a CPU, where it is faster."""
+    """Which is faster then."""
     calls = []
     original = Percepts.redraw_all
     monkeypatch.setattr(Percepts, "redraw_all", lambda *a: calls.append(len(a[0])) or original(*a))
     played(GAMES["chords"], agents(), sweeps=1)
     assert calls and max(calls) == 3
     calls.clear()
-    monkeypatch.setattr(abreast, "_FEW", C * N - 1)
+    monkeypatch.setitem(abreast._FEW, "cpu", C * N - 1)
     played(GAMES["chords"], agents(), sweeps=1)
     assert calls == []
 

@@ -147,49 +147,64 @@ def sweep(
         reached = variational.bound(game.log_prior, state)
         return state, told._replace(messages=told.messages + messages, log_joint=reached, evidence=reached)
     if game.mode in ("com", "all"):
-        rules = _rules(game, len(players))
-        length = 1 if game.mode == "all" else inner_length(game.recursion)
-        # Written into by every encounter: a copy each would cost as much as M agents' signs, M times a sweep.
-        state = state._replace(signs=state.signs.clone(), private=state.private.clone())
-        encounters = game.meetings.encounters(len(players), number)
-        # Who holds one sign with all others waits for every encounter.
-        for layer in [[one] for one in encounters] if shares(game) else abreast.layers(encounters):
-            together, others = abreast.pairs(layer, rules, state)
-            for rule, pairs in together:
-                told = _meet_at_once(game, rule, generators, state, pairs, told)
-            for encounter in others:
-                told = _meet(game, rules, length, generators, state, encounter, told)
-            if not game.meetings.synchronous:
-                heard = [m for encounter in layer for m in _hearers(game, encounter, len(players))]
-                state = _redraw(game, players, generators, state, heard, kind)
-        solitary = [] if shares(game) else lonely(game.meetings, len(players), number)
-        for m in solitary:
-            state.signs[:, m] = speak(generators[m], _log_pi(game, state, m), state.beliefs[m].table)
-            state.private[:, m] = state.signs[:, m]
-        if solitary:  # for nobody, weights that all share would be drawn once more
-            state = _redraw(game, players, generators, state, solitary, kind)
-        if game.meetings.synchronous:
-            heard = [m for m, times in enumerate(told.heard) if times or shares(game)]
-            state = _redraw(game, players, generators, state, heard, kind)
+        state, told = _talk(game, players, generators, state, number, kind, told)
     else:
-        if game.mode == "gibbs":
-            logits = joint_logits(_log_pi(game, state, 0), [belief.table for belief in state.beliefs])
-            signs = draw(generators[0], logits).unsqueeze(1).expand_as(state.signs)
-        else:
-            signs = torch.stack(
-                [
-                    speak(generator, _log_pi(game, state, m), belief.table)
-                    for m, (generator, belief) in enumerate(zip(generators, state.beliefs, strict=True))
-                ],
-                dim=1,
-            )
-        state = _redraw(
-            game, players, generators, state._replace(signs=signs, private=signs), range(len(players)), kind
-        )
+        signs = _jointly(game, generators, state) if game.mode == "gibbs" else _each_its_own(game, generators, state)
+        state = state._replace(signs=signs, private=signs)
+        state = _redraw(game, players, generators, state, range(len(players)), kind)
     if game.split_merge:
         state, splits = _split_merge(game, cast(Sequence[Divider], players), generators, state, kind)
         told = told._replace(splits=splits)
     return state, told._replace(log_joint=log_joint(game, state), evidence=_evidence(game, state))
+
+
+def _talk(
+    game: Game,
+    players: Sequence[Player],
+    generators: Sequence[Stream],
+    state: State,
+    number: int,
+    kind: Sequence[int] | None,
+    told: Info,
+) -> tuple[State, Info]:
+    """All encounters of a sweep; who listened redraws, after each or when all are over."""
+    M, rules = len(players), _rules(game, len(players))
+    length = 1 if game.mode == "all" else inner_length(game.recursion)
+    # Written into by every encounter: a copy each would cost as much as M agents' signs, M times a sweep.
+    state = state._replace(signs=state.signs.clone(), private=state.private.clone())
+    encounters = game.meetings.encounters(M, number)
+    # Who holds one sign with all others waits for every encounter.
+    for layer in [[one] for one in encounters] if shares(game) else abreast.layers(encounters):
+        at_once, others = abreast.pairs(layer, rules, state)
+        for rule, pairs in at_once:
+            told = _meet_at_once(game, rule, generators, state, pairs, told)
+        for encounter in others:
+            told = _meet(game, rules, length, generators, state, encounter, told)
+        if not game.meetings.synchronous:
+            heard = [m for encounter in layer for m in _hearers(game, encounter, M)]
+            state = _redraw(game, players, generators, state, heard, kind)
+    solitary = [] if shares(game) else lonely(game.meetings, M, number)
+    for m in solitary:
+        state.signs[:, m] = speak(generators[m], _log_pi(game, state, m), state.beliefs[m].table)
+        state.private[:, m] = state.signs[:, m]
+    if solitary:  # for nobody, weights that all share would be drawn once more
+        state = _redraw(game, players, generators, state, solitary, kind)
+    if game.meetings.synchronous:
+        heard = [m for m, times in enumerate(told.heard) if times or shares(game)]
+        state = _redraw(game, players, generators, state, heard, kind)
+    return state, told
+
+
+def _jointly(game: Game, generators: Sequence[Stream], state: State) -> Tensor:
+    """One draw for all agents, from what all of them see: (C, M, N)."""
+    logits = joint_logits(_log_pi(game, state, 0), [belief.table for belief in state.beliefs])
+    return draw(generators[0], logits).unsqueeze(1).expand_as(state.signs)
+
+
+def _each_its_own(game: Game, generators: Sequence[Stream], state: State) -> Tensor:
+    """A draw of each agent's own: (C, M, N)."""
+    each = enumerate(zip(generators, state.beliefs, strict=True))
+    return torch.stack([speak(own, _log_pi(game, state, m), belief.table) for m, (own, belief) in each], dim=1)
 
 
 def _meet(

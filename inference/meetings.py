@@ -113,10 +113,12 @@ def groups(meetings: Meetings, M: int) -> list[list[int]]:
 
 
 def among(meetings: Meetings, members: Sequence[int]) -> Meetings:
-    """The meetings of the first sweep as those of one of its `groups`, whose members are numbered from 0."""
+    """The meetings of the first sweep that members have with each other, who are numbered from 0: those of one of its
+    `groups`, or of an agent alone, who has none.
+    """
     now = _in(meetings, 0)
     if not isinstance(now, Graph):
         return now
     place = {m: number for number, m in enumerate(members)}
-    inside = tuple((place[a], place[b]) for a, b in now.edges if a in place)
+    inside = tuple((place[a], place[b]) for a, b in now.edges if a in place and b in place)
     return Graph(inside, now.synchronous)

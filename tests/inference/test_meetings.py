@@ -61,6 +61,12 @@ def test_a_lonely_agent_plays_no_com():
     assert together.heard[:, 2].tolist() == [0] * 6
 
 
+def test_of_an_agent_alone_no_meeting_is_left():
+    """In mode no-com each begins alone, whomever the graph would have it meet."""
+    for m in range(3):
+        assert among(Graph(((0, 1), (1, 2), (2, 0))), [m]) == Graph(())
+
+
 def test_groups_begin_by_themselves():
     four, start = players(4), Start("merge", tries=2, before=4, after=4, tail=2)
     pair = Game(LOG_PRIOR, meetings=Graph(((0, 1),)))

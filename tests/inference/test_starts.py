@@ -111,7 +111,7 @@ def test_of_many_another_one_names_first_in_each_start():
     assert starts._namers(range(6), 2, players()) == [0] * 12  # of two the first
     own = starts._cluster(three, generators(0, 3), [2, 0, 2], 4)
     assert (own == own[:, :1]).all()
-    groups = [[len(set(one[TRUTH == k].tolist())) for k in (0, 1)] for one in own[:, 0]]
+    groups = [[len(set(one[k == TRUTH].tolist())) for k in (0, 1)] for one in own[:, 0]]
     assert groups[1] == [4, 4] and max(*groups[0], *groups[2]) < 3
     _, evidence = begin(Start("kmeans", tries=6), game(), three, generators(0, 3), chains=8)
     each = evidence.view(16, 3).mean(0)  # a column a namer

@@ -123,7 +123,7 @@ class Config:
     start: str = _setting(
         "merge",
         "text",
-        "where a chain begins: prior: a draw; kmeans: the first agent's clusters; merge: too many clusters, "
+        "where a chain begins: prior: a draw; kmeans: one agent's clusters; merge: too many clusters, "
         "merged by evidence; split: clusters, then split-merge steps",
         group="game",
         choices=STARTS,

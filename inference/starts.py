@@ -6,11 +6,14 @@ whose signs have the largest collapsed log evidence, summed over agents and aver
 kept. No label takes part.
 
     prior   each agent draws parameters from its prior and signs given them
-    kmeans  the first agent clusters its own percepts into K and names the objects so
-    merge   the first agent clusters its percepts into more signs than K, all agents play with those, and then pairs
+    kmeans  one agent clusters its own percepts into K and names the objects so
+    merge   one agent clusters its percepts into more signs than K, all agents play with those, and then pairs
             of signs are merged, each time the pair that raises (or least lowers) the log evidence, until K remain
     split   from those of kmeans all agents play with one shared sign for each object and split-merge steps
             (inference.splits)
+
+The agent who names first is the first of two, and of more another one in each start: what one of them cannot see, the
+others hardly bring into a vocabulary that is already there.
 
 In all modes but `no-com` two things cross between agents: the names that agents give (signs, as in the game), and
 numbers: an agent's change of log evidence for each pair of signs that `merge` may join or each step that `split`
@@ -90,7 +93,7 @@ def _begin(
     start: Start, game: Game, players: Sequence[Starter], generators: Sequence[Stream], chains: int
 ) -> tuple[Tensor, Tensor]:
     if start.tries == 1:
-        signs = tidied(game, players, _tried(start, game, players, generators, chains))
+        signs = tidied(game, players, _tried(start, game, players, generators, _namers(range(1), chains, players)))
         evidence = torch.stack([p.evidence(signs[:, m], game.K) for m, p in enumerate(players)]).sum(0)
         if game.weights is not None:
             evidence = evidence + evidence_of_signs(game, game.weights, signs)
@@ -99,7 +102,8 @@ def _begin(
     found, evidences = [], []
     for first in range(0, start.tries, together):
         tries = min(together, start.tries - first)
-        signs = tidied(game, players, _tried(start, game, players, generators, chains * tries))
+        namers = _namers(range(first, first + tries), chains, players)
+        signs = tidied(game, players, _tried(start, game, players, generators, namers))
         state, trace = play(
             game,
             players,
@@ -124,18 +128,24 @@ def signs_of(start: Start, K: int) -> int:
     return max(K, round(start.excess * K)) if start.kind == "merge" else K
 
 
+def _namers(tries: range, chains: int, players: Sequence[Starter]) -> list[int]:
+    """Who names first in each try of each chain."""
+    M = len(players)
+    return [number % M if M > 2 else 0 for _ in range(chains) for number in tries]
+
+
 def _tried(
-    start: Start, game: Game, players: Sequence[Starter], generators: Sequence[Stream], candidates: int
+    start: Start, game: Game, players: Sequence[Starter], generators: Sequence[Stream], namers: Sequence[int]
 ) -> Tensor:
-    """The signs (candidates, M, N) that the starts begin from."""
+    """The signs (candidates, M, N) that the starts begin from; namers: who names first in each."""
     if start.kind == "prior":
-        return _from_prior(game, players, generators, candidates)
+        return _from_prior(game, players, generators, len(namers))
     if start.kind == "kmeans":
-        return _cluster(players, generators[0], candidates, game.K)
+        return _cluster(players, generators, namers, game.K)
     if start.kind == "merge":
-        return _merged(start, game, players, generators, candidates)
+        return _merged(start, game, players, generators, namers)
     if start.kind == "split":
-        return _split(start, game, players, generators, candidates)
+        return _split(start, game, players, generators, namers)
     raise ValueError(f"start must be one of {', '.join(STARTS)}; it is {start.kind!r}")
 
 
@@ -147,9 +157,10 @@ def _from_prior(game: Game, players: Sequence[Starter], generators: Sequence[Str
     return torch.stack(signs, dim=1)
 
 
-def _cluster(players: Sequence[Starter], generator: Stream, chains: int, K: int) -> Tensor:
-    """The first player's clusters, as the signs of everybody: (C, M, N)."""
-    return players[0].clusters(generator, chains, K).unsqueeze(1).repeat(1, len(players), 1)
+def _cluster(players: Sequence[Starter], generators: Sequence[Stream], namers: Sequence[int], K: int) -> Tensor:
+    """Clusters of each namer's own, as the signs of everybody: (candidates, M, N)."""
+    own = {m: iter(players[m].clusters(generators[m], namers.count(m), K)) for m in sorted(set(namers))}
+    return torch.stack([next(own[m]) for m in namers]).unsqueeze(1).repeat(1, len(players), 1)
 
 
 def _merged(
@@ -157,20 +168,22 @@ def _merged(
     game: Game,
     players: Sequence[Starter],
     generators: Sequence[Stream],
-    chains: int,
+    namers: Sequence[int],
 ) -> Tensor:
     more = signs_of(start, game.K)
     # The extra signs are a device of the start, and nothing is known about them: their prior is uniform.
     uniform = torch.zeros(more, dtype=torch.float64, device=game.log_prior.device).log_softmax(0)
     overcomplete = replace(game, log_prior=uniform, weights=None)
-    signs = _cluster(players, generators[0], chains, more)
+    signs = _cluster(players, generators, namers, more)
     state = init(players, generators, signs, more, game.mode)
     state, _ = play(overcomplete, players, generators, state, start.before, keep_means=False)
     return merge(players, state.signs, more, game.K, game)
 
 
-def _split(start: Start, game: Game, players: Sequence[Starter], generators: Sequence[Stream], chains: int) -> Tensor:
-    signs = _cluster(players, generators[0], chains, game.K)
+def _split(
+    start: Start, game: Game, players: Sequence[Starter], generators: Sequence[Stream], namers: Sequence[int]
+) -> Tensor:
+    signs = _cluster(players, generators, namers, game.K)
     if game.K < 3:
         return signs
     # With one player a draw from all players' percepts is a draw from its own.

@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from inference import STARTS, starts
+from inference import MODES, STARTS, starts
 from inference.game import Game
 from inference.starts import Start, begin, merge
 from models.mixtures import NormalWishart
@@ -78,7 +78,7 @@ def test_merging_judges_by_all_agents():
 
 
 @pytest.mark.parametrize("kind", STARTS)
-@pytest.mark.parametrize("mode", ["com", "no-com", "all", "gibbs"])
+@pytest.mark.parametrize("mode", MODES)
 def test_every_start_gives_signs_for_every_chain_and_agent(kind, mode):
     both = players()
     start = Start(kind, tries=2, before=3, after=4, tail=2)
@@ -101,6 +101,21 @@ def test_the_start_with_the_largest_evidence_is_kept(monkeypatch):
     assert evidence[:2, 0].argmax(1).tolist() == [1, 0]
     for chain, expected in enumerate((good, good, 3 - good)):
         assert (signs[chain] == expected).double().mean() > 0.9
+
+
+def test_of_many_another_one_names_first_in_each_start():
+    """The first agent sees nothing; what it names is worse on average than what the others name."""
+    blind = Percepts(torch.randn(120, 2, generator=stream(9, "z"), dtype=torch.float64), NormalWishart(2))
+    three = [blind, *players()]
+    assert starts._namers(range(4, 7), 2, three) == [1, 2, 0, 1, 2, 0]
+    assert starts._namers(range(6), 2, players()) == [0] * 12  # of two the first
+    own = starts._cluster(three, generators(0, 3), [2, 0, 2], 4)
+    assert (own == own[:, :1]).all()
+    groups = [[len(set(one[k == TRUTH].tolist())) for k in (0, 1)] for one in own[:, 0]]
+    assert groups[1] == [4, 4] and max(*groups[0], *groups[2]) < 3
+    _, evidence = begin(Start("kmeans", tries=6), game(), three, generators(0, 3), chains=8)
+    each = evidence.view(16, 3).mean(0)  # a column a namer
+    assert each[0] < each[1:].min() - 10
 
 
 def test_without_communication_a_partner_changes_nothing():

@@ -18,8 +18,9 @@ import torch
 
 from experiment import run as running
 from experiment import store
-from experiment.config import FIELDS, flag, resolve
+from experiment.config import resolve
 from experiment.errors import UsageError
+from experiment.fields import FIELDS, flag
 from experiment.flags import read_settings
 from experiment.graphs import MEETINGS
 from experiment.parts import check_parts

@@ -114,6 +114,8 @@ def against_the_truth(
             raise UsageError(
                 f"--exact needs the evidence of signs, which --mixture {own.mixture}{who} has not in closed form"
             )
+    if config.mode == "variational":
+        raise UsageError("--exact compares draws with their law, and --mode variational draws nothing")
     if config.weights != "uniform":
         raise UsageError(f"--exact is for signs of known weights; the run has --weights {config.weights}")
     check_size(signs.shape[-1], K)

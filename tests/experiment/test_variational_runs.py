@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 
 from experiment import store
+from experiment.errors import UsageError
 from experiment.posterior import verdict
 from experiment.posterior.basins import compare
 from experiment.posterior.diagnose import diagnose
@@ -55,6 +56,8 @@ def test_a_diagnosis_says_whether_names_stand_still(tmp_path: Path) -> None:
     report = diagnose(run, plots=False)
     assert report["verdict"]["converged"]["answer"] == "yes" and report["target"]["kind"] == "none"
     assert "samples nothing" in report["verdict"]["converged"]["words"][0]
+    with pytest.raises(UsageError, match="--mode variational draws nothing"):
+        diagnose(run, plots=False, exact=True)
 
     def judged(signs: np.ndarray) -> verdict.Verdict:
         played = trace(*signs.shape[:2], N=60, signs=signs)

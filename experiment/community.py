@@ -93,7 +93,8 @@ def _rehearse(own: Config, view: torch.Tensor, shapes: tuple[tuple[int, ...], ..
     try:
         agent = build_agent(own, shapes, generator, x.device)
         signs = torch.zeros(len(x), dtype=torch.int64)
-        loss = bound(agent, x, generator, signs, agent.mixture.standard(x.device))
+        learns = any(True for _ in agent.parameters())
+        loss = bound(agent, x, generator, signs, agent.mixture.standard(x.device)) if learns else None
         player = agent.perceive(x, generator)
         player.redraw(generator, signs.unsqueeze(0), own.signs)
         if own.mode == "variational":
@@ -104,7 +105,7 @@ def _rehearse(own: Config, view: torch.Tensor, shapes: tuple[tuple[int, ...], ..
         raise UsageError(f"{place}: {told}") from error
     if shapes != ((len(x), agent.latent), tuple(x.shape)):
         raise UsageError(f"{place}: percepts and images of {tuple(x.shape)} have the shapes {shapes}")
-    if not math.isfinite(loss.total):
+    if loss is not None and not math.isfinite(loss.total):
         raise UsageError(f"{place}: the loss is {loss.total}")
 
 

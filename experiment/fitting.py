@@ -63,7 +63,7 @@ def _check_community(config: Config) -> None:
     if config.meet_later is not None:
         if all_at_once:
             raise UsageError("--meet-later is for agents that meet in pairs: give --meet too")
-        if config.listener_state == "shared" or config.mode == "gibbs":
+        if config.mode == "gibbs" or (config.mode in ("com", "all") and config.listener_state == "shared"):
             shared = "--mode gibbs" if config.mode == "gibbs" else "--listener-state shared"
             raise UsageError(f"--meet-later is not for {shared}, where all hold one sign")
         if config.weights.partition(":")[0] == "sticks":
@@ -72,13 +72,13 @@ def _check_community(config: Config) -> None:
             raise UsageError(f"--meet-later {config.meet_later}: round {last} is after the last one, {config.rounds}")
     if config.recursion != default["recursion"] and not all_at_once:
         raise UsageError(f"--recursion {config.recursion} is for agents that meet together; --meet is {config.meet}")
+    rules = {own.acceptance for _, own in individuals.each(config)}
+    if config.recursion == "exact" and rules != {"mh"} and config.mode == "com":
+        raise UsageError("--recursion exact needs --acceptance mh of every agent, by which all between accept")
     if config.agents == 2 or not all_at_once or config.mode in ("no-com", "gibbs", "variational"):
         return
     if config.listener_state == "speaker-sample":
         raise UsageError("--listener-state speaker-sample is a rule for two, or for pairs: give --meet too")
-    rules = {own.acceptance for _, own in individuals.each(config)}
-    if config.recursion == "exact" and rules != {"mh"} and config.mode == "com":
-        raise UsageError("--recursion exact needs --acceptance mh of every agent, by which all between accept")
     if config.recursion.startswith("ll:"):
         names = int(config.recursion[3:]) ** (config.agents - 2)
         if names > _MOST_NAMES:

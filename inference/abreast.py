@@ -10,9 +10,10 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from typing import Any
 
+import torch
 from torch import Tensor
 
-from inference.asked import Stream
+from inference.asked import Stream, Table
 from inference.meetings import Encounter
 from inference.proposals import Rule
 from inference.types import Belief, Player, State
@@ -34,8 +35,10 @@ def kinds(players: Sequence[Player]) -> list[int]:
 
 
 def _joins(player: Player) -> bool:
-    # Not what is made of Percepts: it may redraw otherwise.
-    return type(player) is Percepts and isinstance(player.mixture, Conjugate) and player.mixture.exact_evidence
+    # Not what is made of Percepts, nor what others made of our mixtures: it may redraw otherwise, and one at a time.
+    if type(player) is not Percepts or not isinstance(player.mixture, Conjugate):
+        return False
+    return player.mixture.exact_evidence and type(player.mixture).__module__.startswith("models.mixtures.")
 
 
 def _alike(one: Player, other: Player) -> bool:
@@ -63,13 +66,18 @@ def pairs(
     singly = []
     for encounter in layer:
         tables = [state.beliefs[m].table for m in encounter]
-        if len(encounter) == 2 and _few(state.signs) and all(isinstance(table, Tensor) for table in tables):
+        if len(encounter) == 2 and _few(state.signs) and all(_is_usual(table) for table in tables):
             rule = rules[encounter[-1]]
             together.setdefault(id(rule), (rule, []))[1].append(encounter)
         else:
             singly.append(encounter)
     singly += [row[0] for _, row in together.values() if len(row) == 1]
     return [(rule, row) for rule, row in together.values() if len(row) > 1], singly
+
+
+def _is_usual(table: Table) -> bool:
+    """An agent's here, of numbers as all agents of this program have them."""
+    return isinstance(table, Tensor) and table.dtype == torch.float64
 
 
 def _few(signs: Tensor) -> bool:

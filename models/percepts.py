@@ -110,8 +110,8 @@ class Percepts:
         """
         mixture, each = percepts[0].mixture, [one._features for one in percepts]
         assert isinstance(mixture, Conjugate)
-        values, centres = torch.stack([one.values for one in each]), torch.stack([one.centre for one in each])
-        features = Features(values.unsqueeze(1), centres[:, None, None])
+        centres = torch.stack([one.centre for one in each])[:, None, None]
+        features = Features(tuple(one.values for one in each), centres)
         phi, evidence = mixture.redraw(Choir(generators), features, torch.stack(list(signs)), K, None)
         table, density = mixture.table(features, phi), mixture.log_density(phi)
         parts = zip(*(part.unbind(0) for part in phi), strict=True)

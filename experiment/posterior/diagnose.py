@@ -86,14 +86,14 @@ def read(path: Path, *, trust_plugins: bool = False) -> Run:
 
 def examine(run: Run, *, exact: bool = False, trust_plugins: bool = False) -> dict[str, Any]:
     """The whole diagnosis, as plain values for JSON (what `--json` prints)."""
-    summary = summary_of(run.data)
+    summary = _of_the_mode(summary_of(run.data), run.settings["mode"])
     signs = run.array("signs")
     if exact and signs is None:
         raise UsageError("--exact needs the signs of every draw: train with --keep signs or all")
     kappa = run.array("kappa")
     compared = None if signs is None else basins.compare(signs, _needed(run, "log_evidence"))
     parts = {
-        "converged": verdict.converged(run.settings, summary, compared),
+        "converged": verdict.converged(run.settings, summary, compared, signs),
         "agreed": (
             verdict.Verdict("unknown", ["There is one agent."], [])
             if kappa is None
@@ -129,6 +129,17 @@ def examine(run: Run, *, exact: bool = False, trust_plugins: bool = False) -> di
     return plain
 
 
+def _of_the_mode(summary: dict[str, Any], mode: str) -> dict[str, Any]:
+    """Without what there is not: acceptance where nothing is proposed, R-hat and ESS where nothing is drawn."""
+    rows = summary["quantities"]
+    if mode not in ("com", "all"):
+        rows = {name: row for name, row in rows.items() if not name.startswith("acceptance[")}
+    if mode == "variational":
+        rows = {name: row | {"rhat": None, "ess": None, "mcse": None} for name, row in rows.items()}
+        summary = summary | {"rhat_max": None, "ess_min": None, "rhat_note": "not available: nothing is drawn"}
+    return summary | {"quantities": rows}
+
+
 def diagnose(
     path: Path, *, as_json: bool = False, plots: bool = True, exact: bool = False, trust_plugins: bool = False
 ) -> dict[str, Any]:
@@ -154,7 +165,7 @@ def lines(report: Mapping[str, Any]) -> list[str]:
     unfinished = "" if report["status"] == "done" else f" (status: {report['status']})"
     found = [
         f"Run: {report['run']}{unfinished}",
-        f"Mode {settings['mode']}, listener state {settings['listener-state']}, acceptance {settings['acceptance']}; "
+        f"Mode {settings['mode']}{_rule_of(settings)}; "
         f"{report['objects']} objects, {settings['signs']} signs; round {report['round']}: {report['chains']} "
         f"{'chain' if report['chains'] == 1 else 'chains'} of {report['draws']} draws",
         "",
@@ -174,6 +185,13 @@ def lines(report: Mapping[str, Any]) -> list[str]:
     if report.get("plots"):
         found += ["", f"Pictures: {Path(report['run']) / store.PLOTS}: {', '.join(report['plots'])}"]
     return found
+
+
+def _rule_of(settings: Mapping[str, Any]) -> str:
+    """How names are accepted, where they are proposed."""
+    if settings["mode"] not in ("com", "all"):
+        return ""
+    return f", listener state {settings['listener-state']}, acceptance {settings['acceptance']}"
 
 
 def table_rows(report: Mapping[str, Any]) -> dict[str, dict[str, Any]]:

@@ -17,6 +17,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
+from numpy.typing import NDArray
 
 from experiment.posterior.basins import Basins
 
@@ -63,11 +64,14 @@ def target(settings: Mapping[str, Any]) -> Target:
     if mode == "gibbs":
         return Target("exact", "The target is the joint posterior of all agents.")
     if mode == "variational":
-        return Target(
-            "none",
-            "Mode variational samples nothing: it climbs to a maximum of a lower bound of the log evidence, and what "
-            "posterior.nc holds is the way there.",
+        climbs = settings.get("meet", "together") == "together" or settings.get("agents", 2) == 2
+        climbs = climbs and not settings.get("synchronous", False)
+        how = (
+            "it climbs to a maximum of a lower bound of the log evidence, and what posterior.nc holds is the way there"
+            if climbs
+            else "what posterior.nc holds is a way, which in pairs is the ascent of no bound"
         )
+        return Target("none", f"Mode variational samples nothing: {how}.")
     if mode == "all":
         return Target(
             "none", "Mode all has no target: every proposal is accepted, so no posterior is what its chains sample."
@@ -110,10 +114,15 @@ def _bias_of_many(settings: Mapping[str, Any]) -> Target | None:
     return None
 
 
-def converged(settings: Mapping[str, Any], summary: Mapping[str, Any], basins: Basins | None) -> Verdict:
-    """From `diagnostics.summary_of` and `basins.compare` (None where the file holds no signs)."""
+def converged(
+    settings: Mapping[str, Any],
+    summary: Mapping[str, Any],
+    basins: Basins | None,
+    signs: NDArray[Any] | None = None,
+) -> Verdict:
+    """From `diagnostics.summary_of`, `basins.compare` and the signs (C, D, M, N); None where the file holds none."""
     if settings["mode"] == "variational":
-        return _at_rest(settings, summary, basins)
+        return _at_rest(settings, basins, signs)
     C, D = summary["chains"], summary["draws"]
     found = target(settings)
     words: list[str] = []
@@ -175,27 +184,37 @@ def converged(settings: Mapping[str, Any], summary: Mapping[str, Any], basins: B
     return Verdict(answer, words, advice)
 
 
-def _at_rest(settings: Mapping[str, Any], summary: Mapping[str, Any], basins: Basins | None) -> Verdict:
-    """Of a game that climbs: whether its names have ceased to change, and whether chains stand at one maximum."""
-    C, D = summary["chains"], summary["draws"]
-    words, advice, answer = [target(settings).words], [], "yes"
-    # Of names alone: the bound and the means grow by less and less for ever.
-    of_names = ("component_share", "co_assignment", "successive_ari", "kappa")
-    told = {name: row for name, row in summary["quantities"].items() if name.startswith(of_names)}
-    moving = [name for name, row in told.items() if row["constant_chains"] < 1]
-    if moving:
-        answer = "not yet"
-        words.append(f"Names still changed in the last {D} sweeps ({_some(moving)}).")
-        advice.append(f"--sweeps {2 * settings['sweeps']} (now {settings['sweeps']})")
+def _at_rest(settings: Mapping[str, Any], basins: Basins | None, signs: NDArray[Any] | None) -> Verdict:
+    """Of a game without chance: whether its names have ceased to change, and whether chains stand at one place."""
+    words, advice, answer = [target(settings).words], [], "unknown"
+    if signs is None:
+        words.append("Whether names still change cannot be said without signs in posterior.nc.")
+        advice.append("--keep signs (or all)")
+    elif signs.shape[1] < 2:
+        words.append("Of one sweep that was kept nothing can be said.")
+        advice.append(f"--sweeps {settings['burn-in'] + 10 * settings['thin']} (now {settings['sweeps']})")
     else:
-        words.append(f"No name changed in the last {D} sweeps.")
-    if C == 1:
-        advice.append("--chains 4, to see whether others end elsewhere")
-    elif basins is not None:
-        words.append(_basin_words(basins))
-        if len(basins.evidence) > 1:
+        C, D = signs.shape[:2]
+        changed = int((signs[:, 1:] != signs[:, :-1]).any((2, 3)).any(0).sum())
+        if not changed:
+            answer = "yes"
+            words.append(f"No name changed in the {D} sweeps that were kept.")
+        elif D > 2 and changed == D - 1 and (signs[:, 2:] == signs[:, :-2]).all():
             answer = "no"
-            advice += _out_of_a_basin(settings, basins)
+            words.append("Names go round in a circle: each sweep undoes the one before.")
+            advice.append("a game that is not --synchronous")
+        else:
+            answer = "not yet"
+            times = "once" if changed == 1 else f"{changed} times"
+            words.append(f"Names still changed {times} in the {D} sweeps that were kept.")
+            advice.append(f"--sweeps {2 * settings['sweeps']} (now {settings['sweeps']})")
+        if C == 1:
+            advice.append("--chains 4, to see whether others end elsewhere")
+        elif basins is not None:
+            words.append(_basin_words(basins))
+            if len(basins.evidence) > 1:
+                answer = "no"
+                advice += _out_of_a_basin(settings, basins)
     words.append("R-hat and ESS are of draws and have no meaning here.")
     return Verdict(answer, words, advice)
 

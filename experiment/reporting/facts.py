@@ -24,6 +24,8 @@ def scores(summary: Mapping[str, Any]) -> Section:
         cells([f"Agent {name}", *(number(scores.get(column), digits.get(column, 3)) for column in columns.values())])
         for name, scores in summary["agents"].items()
     ]
+    variational = summary.get("mode") == "variational"
+    bound = "lower bound of the " if variational else ""
     alone = summary.get("kappa_of", "signs") != "signs"
     shared = [
         ("kappa of " + str(summary.get("kappa_of", "signs")), summary.get("kappa"), 3),
@@ -32,9 +34,9 @@ def scores(summary: Mapping[str, Any]) -> Section:
         ("Fleiss's kappa", summary.get("kappa_fleiss") if len(summary["agents"]) > 2 else None, 3),
         *((f"kappa at distance {at}", value, 3) for at, value in (summary.get("kappa_by_distance") or {}).items()),
         *((f"accepted, {name}", rate, 3) for name, rate in (summary.get("acceptance") or {}).items()),
-        ("names said in a sweep", summary.get("messages"), 0),
-        ("log joint (nats)", summary.get("log_joint"), 1),
-        ("log evidence (nats)", summary.get("log_evidence"), 1),
+        ("messages in a sweep" if variational else "names said in a sweep", summary.get("messages"), 0),
+        ("log joint (nats)", None if variational else summary.get("log_joint"), 1),
+        (bound + "log evidence (nats)", summary.get("log_evidence"), 1),
     ]
     words = [
         "Scores of the last draw of chain 0, and means over the sweeps after burn-in. ARI, NMI and accuracy need "

@@ -19,7 +19,7 @@ import pyro.distributions as dist
 import torch
 from torch import Tensor
 
-from models.mixtures.family import Features, Sums
+from models.mixtures.family import Features, Sums, products
 from models.mixtures.gaussians import LOG_2PI, Components, Gaussian
 from models.mixtures.normal_wishart import checked_beta, drawn_means
 from models.randomness import Streams, gamma
@@ -140,7 +140,7 @@ class NormalGamma(Gaussian):
         offset = phi.mu - features.centre
         constant = -(scale.log() + (LOG_2PI + precision * offset.square()) / 2).sum(-1, keepdim=True)
         quadratic = -precision[..., : len(self.rate)] / 2
-        return features.values @ torch.cat([constant, precision * offset, quadratic], dim=-1).mT
+        return products(features, torch.cat([constant, precision * offset, quadratic], dim=-1))
 
     def log_density(self, phi: Components) -> Tensor:
         """log p(mu_k, lambda_k) under the prior, summed over signs: (...,)."""

@@ -19,7 +19,7 @@ import torch
 from torch import Tensor
 
 from models.counts import SIMULATED_TOTAL, Counts
-from models.mixtures.family import Conjugate, Features, Sums
+from models.mixtures.family import Conjugate, Features, Sums, products
 from models.randomness import Streams, log_dirichlet
 
 
@@ -78,7 +78,7 @@ class DirichletMultinomial(Conjugate):
     def table(self, features: Features, phi: Proportions) -> Tensor:
         """log Multinomial(z_n; theta_k): (..., N, K)."""
         ones = torch.ones_like(phi.log_theta[..., :1])
-        return features.values @ torch.cat([torch.zeros_like(ones), ones, phi.log_theta], dim=-1).mT
+        return products(features, torch.cat([torch.zeros_like(ones), ones, phi.log_theta], dim=-1))
 
     def nothing(self, *shape: int) -> Sums:
         """The sums of no object at all."""

@@ -50,11 +50,12 @@ class Expected(NamedTuple):
 class Features(NamedTuple):
     """What a family needs to know of N percepts, made once. `centre` is near them: no digits are lost far from 0.
 
-    Of G agents at once, values are (G, 1, N, F) and centres (G, 1, 1, L); chains stand in the second dimension of all
-    that belongs to them, and draws are made by a `Choir`.
+    Of G agents at once, values are G such tensors, one by one, because a product of many matrices is not rounded as
+    each by itself; centres are (G, 1, 1, L), chains stand in the second dimension of all that belongs to them, and
+    draws are made by a `Choir`.
     """
 
-    values: Tensor  # (N, F)
+    values: Any  # (N, F), or a tuple of them
     centre: Tensor  # (L,)
 
 
@@ -208,7 +209,11 @@ class Conjugate(Family):
 
     def sums(self, features: Features, signs: Tensor, K: int) -> Sums:
         """The features of the objects of each sign, added up: signs (..., N) -> (..., K, F)."""
-        values, together = features.values, _together(features)
+        if isinstance(features.values, tuple):
+            each = zip(features.values, signs, strict=True)
+            alone = [self.sums(Features(own, features.centre), theirs, K).values for own, theirs in each]
+            return Sums(torch.stack(alone), features.centre)
+        values, together = features.values, _together(features.values)
         parts = zip(signs.split(together, dim=-1), values.split(together, dim=-2), strict=True)
         return _added_up((one_hot(own, K, values.dtype).mT @ seen for own, seen in parts), features.centre)
 
@@ -225,7 +230,7 @@ class Conjugate(Family):
         """
         with torch.enable_grad():
             shares = shares.detach().clamp_min(_LEAST_SHARE).requires_grad_()
-            together = _together(features)
+            together = _together(features.values)
             parts = zip(shares.split(together, dim=-2), features.values.split(together), strict=True)
             posterior = self.posterior(_added_up((own.mT @ seen for own, seen in parts), features.centre))
             evidence = self.evidence(posterior).sum(-1)
@@ -268,15 +273,24 @@ class Conjugate(Family):
         return self.expected(self.posterior(Sums(features.values[seeds], features.centre)))
 
 
+def products(features: Features, coefficients: Tensor) -> Tensor:
+    """A number for each object and sign, linear in its features: coefficients (..., K, F) -> (..., N, K)."""
+    if isinstance(features.values, tuple):
+        each = zip(features.values, coefficients, strict=True)
+        # Where a number lies in memory decides how it is rounded: as it would lie for one agent.
+        return torch.stack([own @ theirs.clone().mT for own, theirs in each])
+    return features.values @ coefficients.mT
+
+
 def one_hot(signs: Tensor, K: int, dtype: torch.dtype) -> Tensor:
     """signs (..., N) -> (..., N, K)."""
     found = torch.zeros(*signs.shape, K, dtype=dtype, device=signs.device)
     return found.scatter_(-1, signs.unsqueeze(-1), 1.0)
 
 
-def _together(features: Features) -> int:
+def _together(values: Tensor) -> int:
     """How many objects are added up at a time."""
-    return _CACHED if features.values.device.type == "cpu" else features.values.shape[-2]
+    return _CACHED if values.device.type == "cpu" else values.shape[-2]
 
 
 def _added_up(parts: Iterable[Tensor], centre: Tensor) -> Sums:

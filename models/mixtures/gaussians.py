@@ -15,7 +15,7 @@ import pyro.distributions as dist
 import torch
 from torch import Tensor
 
-from models.mixtures.family import Conjugate, Features, Sums
+from models.mixtures.family import Conjugate, Features, Sums, products
 
 LOG_2PI = math.log(2 * math.pi)
 
@@ -116,7 +116,7 @@ def log_table(features: Features, components: Components) -> Tensor:
     # A product off the diagonal stands for two equal entries of the quadratic form.
     quadratic = -precision[..., i, j] * torch.where(i == j, 0.5, 1.0).to(mu.dtype)
     coefficients = torch.cat([constant.unsqueeze(-1), linear, quadratic], dim=-1)
-    return features.values @ coefficients.mT
+    return products(features, coefficients)
 
 
 def standard_normal(latent: int, device: torch.device | str = "cpu") -> Components:

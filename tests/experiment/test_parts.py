@@ -163,6 +163,33 @@ def test_networks_guides_and_mixtures_of_ones_own(here: Path) -> None:
     assert type(agent.encoder.head).__name__ == "Half"
 
 
+OF_OLD = """
+import numpy, torch
+from models.mixtures import NormalWishart
+class Mine(NormalWishart):
+    def __init__(self, latent, **options):
+        super().__init__(latent, **options)
+        self.things, self.more = [torch.zeros(2), torch.ones(2)], numpy.zeros(3)
+    def draw(self, generator, posterior):
+        torch.randn(2, generator=generator)
+        return super().draw(generator, posterior)
+    def redraw(self, generator, features, signs, K, before):
+        C, N = signs.shape
+        return super().redraw(generator, features, signs, K, before)
+"""
+
+
+@pytest.mark.parametrize("mode", ["com", "variational"])
+def test_a_mixture_of_ones_own_is_asked_for_one_agent_at_a_time(here: Path, mode: str) -> None:
+    """In a graph too, where those of this program are asked for many; and where there is no network."""
+    mixture = f"{module(here, 'plug_old', OF_OLD)}:Mine"
+    objects = ["--dataset", "synthetic", "--likelihood", "identity", "--limit", "40", "--signs", "3"]
+    game = ["--rounds", "0", "--sweeps", "3", "--burn-in", "1", "--starts", "1", "--mode", mode]
+    graph = ["--agents", "4", "--meet", "ring", "--mixture", mixture, "--run-dir", "run"]
+    assert cli.main(["train", *objects, *game, *graph]) == 0
+    assert (here / "run" / "summary.json").exists()
+
+
 @pytest.mark.parametrize(
     ("text", "attribute", "said"),
     [

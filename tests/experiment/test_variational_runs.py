@@ -62,7 +62,7 @@ def test_a_diagnosis_says_whether_names_stand_still(tmp_path: Path) -> None:
     def judged(signs: np.ndarray) -> verdict.Verdict:
         played = trace(*signs.shape[:2], N=60, signs=signs)
         settings = SETTINGS | {"mode": "variational", "sweeps": signs.shape[1]}
-        return verdict.converged(settings, summary(played, 0), compare(played.signs, played.log_evidence))
+        return verdict.converged(settings, summary(played, 0), compare(played.signs, played.log_evidence), signs)
 
     still = np.broadcast_to(np.arange(60) % 4, (2, 10, 2, 60)).copy()
     assert judged(still).answer == "yes" and "No name changed" in judged(still).words[1]
@@ -73,3 +73,23 @@ def test_a_diagnosis_says_whether_names_stand_still(tmp_path: Path) -> None:
     apart[1] = apart[1][..., np.random.default_rng(1).permutation(60)]
     assert judged(apart).answer == "no"
     assert judged(still[:1]).next == ["--chains 4, to see whether others end elsewhere"]
+    # Everybody calls everything otherwise in each sweep, and nothing that is free of labels moves.
+    circling = still.copy()
+    circling[:, 1::2] = (circling[:, 1::2] + 1) % 4
+    assert judged(circling).answer == "no" and "circle" in judged(circling).words[1]
+    renamed = still.copy()
+    renamed[:, 6:] = (renamed[:, 6:] + 1) % 4
+    assert judged(renamed).answer == "not yet" and "once in the 10 sweeps" in judged(renamed).words[1]
+    assert judged(still[:, :1]).answer == "unknown" and judged(still[:, :1]).next[0] == "--sweeps 10 (now 1)"
+    nothing = verdict.converged(SETTINGS | {"mode": "variational"}, {}, None)
+    assert nothing.answer == "unknown" and "--keep signs (or all)" in nothing.next
+
+
+def test_in_pairs_nothing_is_said_to_climb(tmp_path: Path) -> None:
+    """And what there is not, acceptance and the R-hat of draws, is not shown."""
+    run = made(tmp_path / "run", mode="variational", **FEATURES, limit="60", agents="4", meet="ring", chains="2")
+    report = diagnose(run, plots=False)
+    assert "is the ascent of no bound" in report["target"]["words"]
+    assert report["rhat_max"] is None and report["ess_min"] is None
+    assert not [name for name in report["quantities"] if name.startswith("acceptance")]
+    assert all(row["rhat"] is None and row["ess"] is None for row in report["quantities"].values())

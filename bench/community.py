@@ -1,14 +1,17 @@
-"""What a sweep costs, over the number of agents and of objects: python bench/community.py [--largest N].
+"""What a sweep costs, over the numbers of agents and objects: python bench/community.py [--largest N] [--only TABLE].
 
 Signs of K = 10, percepts of L = 12 dimensions, parameters redrawn. Each row is the median of a few sweeps, as seconds
-and as a ratio to the row before it: a cost that is linear has the ratio of its sizes.
+and as a ratio to the row before it: a cost that is linear has the ratio of its sizes. Where two ways are compared, the
+ratio is that of the two, measured one after the other.
 """
 
 from __future__ import annotations
 
 import argparse
 import sys
+from collections.abc import Callable
 from pathlib import Path
+from unittest import mock
 
 import torch
 
@@ -16,36 +19,68 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from bench.games import ring, setting
 from bench.timing import median_seconds
+from inference import abreast
 from inference.meetings import Meetings, Together
 
 K, L, REPEATS = 10, 12, 5
+SIZES = [2, 4, 8, 16, 32, 64]
 
 
-def table(title: str, rows: list[tuple[int, int, Meetings]], mode: str = "com") -> None:
+def seconds(M: int, N: int, meetings: Meetings, mode: str = "com") -> float:
+    """Of one sweep."""
+    return median_seconds(setting(N, K, L, M=M, meetings=meetings, mode=mode).sweep, repeats=REPEATS)
+
+
+def table(title: str, rows: list[tuple[int, int, Meetings]]) -> None:
     """One line a row."""
     print(f"\n{title}\n\n| agents | objects | seconds a sweep | ratio to the row above |\n| --- | --- | --- | --- |")
     before = None
     for M, N, meetings in rows:
-        now = median_seconds(setting(N, K, L, M=M, meetings=meetings, mode=mode).sweep, repeats=REPEATS)
+        now = seconds(M, N, meetings)
         print(f"| {M} | {N:,} | {now:.4f} | {'' if before is None else f'{now / before:.2f}'} |", flush=True)
         before = now
 
 
+def modes() -> None:
+    """Other games beside that of names, all together."""
+    print("\nTogether, 10,000 objects\n\n| agents | com, os | gibbs / com | variational / com |")
+    print("| --- | --- | --- | --- |")
+    for M in (2, 4, 8, 16):
+        com, *others = (seconds(M, 10_000, Together(), mode) for mode in ("com", "gibbs", "variational"))
+        print(f"| {M} | {com:.4f} | {' | '.join(f'{other / com:.2f}' for other in others)} |", flush=True)
+
+
+def at_once() -> None:
+    """A ring of 64 whose encounters are played at once where they can be, and one by one."""
+    print("\nA ring of 64\n\n| objects | synchronous | at once | one by one / at once |\n| --- | --- | --- | --- |")
+    for synchronous in (False, True):
+        for N in (100, 300, 1000):
+            fast = seconds(64, N, ring(64, synchronous))
+            with mock.patch.dict(abreast._FEW, {"cpu": 0}):
+                slow = seconds(64, N, ring(64, synchronous))
+            print(f"| {N:,} | {synchronous} | {fast:.4f} | {slow / fast:.2f} |", flush=True)
+
+
 def main() -> None:
-    """All tables."""
+    """All tables, or one."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--largest", type=int, default=1_000_000, help="objects of the last row")
-    largest = parser.parse_args().largest
+    objects: list[int] = []
+    tables: dict[str, Callable[[], None]] = {
+        "at-once": at_once,
+        "modes": modes,
+        "ring": lambda: table("A ring", [(M, 10_000, ring(M)) for M in SIZES]),
+        "synchronous": lambda: table("A ring, synchronous", [(M, 10_000, ring(M, True)) for M in SIZES]),
+        "together": lambda: table("Together, os", [(M, 10_000, Together()) for M in SIZES]),
+        "objects": lambda: table("Two agents", [(2, N, Together()) for N in objects]),
+        "objects-ring": lambda: table("A ring of eight", [(8, N, ring(8)) for N in objects]),
+    }
+    parser.add_argument("--only", choices=tables)
+    arguments = parser.parse_args()
+    objects += [10**power for power in range(3, 7) if 10**power <= arguments.largest]
     print(f"{torch.get_num_threads()} threads")
-    sizes = [2, 4, 8, 16, 32, 64]
-    table("A ring", [(M, 10_000, ring(M)) for M in sizes])
-    table("A ring, few objects", [(M, 1000, ring(M)) for M in sizes])
-    table("A ring, synchronous", [(M, 10_000, ring(M, True)) for M in sizes])
-    table("Together, os", [(M, 10_000, Together()) for M in sizes])
-    table("Together, gibbs", [(M, 10_000, Together()) for M in sizes], "gibbs")
-    table("Together, variational", [(M, 10_000, Together()) for M in sizes], "variational")
-    objects = [10**power for power in range(3, 7) if 10**power <= largest]
-    table("Two agents", [(2, N, Together()) for N in objects])
+    for name in [arguments.only] if arguments.only else tables:
+        tables[name]()
 
 
 if __name__ == "__main__":

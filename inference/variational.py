@@ -4,8 +4,9 @@ The integrative model of the game (docs/correctness.md) with a posterior that fa
 
     q(w, phi^A, phi^B, ...) = prod_n q(w_n)  q(phi^A) q(phi^B) ...
 
-whose factors are made best in turn (variational Bayes: Attias 1999; Bishop 2006, section 10.2; between agents of a
-naming game: Nagano et al. 2025, who call it the variational Bayesian naming game). Of an object n agent m says
+whose factors are made best in turn (variational Bayes: Attias 1999; Bishop 2006, section 10.2). A variational
+Bayesian naming game is what Nagano et al. (2025) speak of; only their abstract could be read, and this is our own. Of
+an object n agent m says
 
     lambda^m_nk = E_q(phi^m)[log p(z^m_n | w_n = k, phi^m)]    K numbers, the natural parameters of a categorical
 

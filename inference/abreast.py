@@ -2,7 +2,7 @@
 
 Encounters that share no agent may be played in any order, or at once: nothing of one enters the other, and every agent
 draws from its own stream. `layers` finds which. Who listened in a layer redraws then; `redraw` makes one computation
-of it for those whose percepts are of one size under one mixture. The numbers are the same to the last bit.
+of it for those whose percepts are of one size under one mixture. The numbers are the same to the last bit on a CPU.
 """
 
 from __future__ import annotations

@@ -23,7 +23,7 @@ from typing import Any
 from experiment.errors import UsageError
 from experiment.meet_later import later
 from experiment.names import agent_names
-from inference.meetings import Graph, Meetings, RandomPairs, Stages, Together
+from inference.meetings import Graph, Meetings, RandomPairs, Stages, Together, of_sweep
 
 MEETINGS = ("together", "complete", "ring", "star", "random-pairs", "small-world:P", "bridges:B")
 Edges = tuple[tuple[int, int], ...]
@@ -64,7 +64,7 @@ def known(meetings: Meetings) -> list[list[tuple[int, int]] | None]:
 
 def edges_at(meetings: Meetings, sweep: int) -> Edges | None:
     """Who meets whom in sweep number `sweep` of the run, where that is a graph."""
-    now = meetings.at(sweep) if isinstance(meetings, Stages) else meetings
+    now = of_sweep(meetings, sweep)
     return now.edges if isinstance(now, Graph) else None
 
 

@@ -86,14 +86,14 @@ class Stages:
 Meetings = Together | Graph | RandomPairs | Stages
 
 
-def _in(meetings: Meetings, sweep: int) -> Together | Graph | RandomPairs:
+def of_sweep(meetings: Meetings, sweep: int) -> Together | Graph | RandomPairs:
     """Those of one sweep."""
     return meetings.at(sweep) if isinstance(meetings, Stages) else meetings
 
 
 def lonely(meetings: Meetings, M: int, sweep: int) -> list[int]:
     """Agents that no edge of the graph of that sweep reaches."""
-    now = _in(meetings, sweep)
+    now = of_sweep(meetings, sweep)
     if not isinstance(now, Graph):
         return []
     met = {m for edge in now.edges for m in edge}
@@ -102,7 +102,7 @@ def lonely(meetings: Meetings, M: int, sweep: int) -> list[int]:
 
 def groups(meetings: Meetings, M: int) -> list[list[int]]:
     """Agents that a path joins in the first sweep, in their order; the group of the first agent first."""
-    now = _in(meetings, 0)
+    now = of_sweep(meetings, 0)
     if not isinstance(now, Graph):
         return [list(range(M))]
     group = list(range(M))  # of each agent, by its first member
@@ -116,7 +116,7 @@ def among(meetings: Meetings, members: Sequence[int]) -> Meetings:
     """The meetings of the first sweep that members have with each other, who are numbered from 0: those of one of its
     `groups`, or of an agent alone, who has none.
     """
-    now = _in(meetings, 0)
+    now = of_sweep(meetings, 0)
     if not isinstance(now, Graph):
         return now
     place = {m: number for number, m in enumerate(members)}

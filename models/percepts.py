@@ -137,6 +137,6 @@ class Percepts:
 
 def _plain(value: Any) -> Any:
     if isinstance(value, Tensor):
-        return value.tolist()
+        return value.shape, value.cpu().numpy().tobytes()
     # Of what may be anything only the thing itself is known to be equal.
     return value if isinstance(value, int | float | str | None) else id(value)

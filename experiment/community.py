@@ -21,8 +21,8 @@ from experiment.errors import UsageError
 from experiment.fields import Config, flag
 from experiment.graphs import Edges, meetings_of
 from experiment.parts import check_parts, check_sight, fits, perceives_counts
-from inference.game import Game
 from inference.rounds import ForeignStreamError, Member, Progress, Schedule, member, streams_of
+from inference.rules import Game
 from inference.starts import Start
 from inference.svi import bound
 from inference.variational import begin

@@ -17,7 +17,7 @@ from experiment.data import own
 from experiment.data.modalities import JOINT
 from experiment.errors import UntrustedError, UsageError
 from experiment.fields import FIELDS, Config, flag, key
-from experiment.store import to_plain
+from experiment.plain import to_plain
 from experiment.values import checked, from_text, from_toml, shown, suggestion, toml_value
 from models import FAMILIES
 from models.plugins import is_plugin

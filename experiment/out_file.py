@@ -7,7 +7,7 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 from experiment.errors import UsageError
-from experiment.store import atomic_path
+from experiment.files import atomic_path
 
 
 def check_out(out: Path, read: Sequence[Path]) -> None:

@@ -41,6 +41,7 @@ from experiment.fields import Config
 from experiment.graphs import Edges, edges_at, known
 from experiment.meet_later import later
 from experiment.parts import check_parts
+from experiment.plain import to_plain
 from experiment.posterior.netcdf import save_posterior
 from experiment.posterior.traces import Trace
 from experiment.results import host_trace, perceived, summarise, sweep_rows
@@ -48,9 +49,9 @@ from experiment.scalars import Scalars, check_tensorboard, scalars_of
 from experiment.show import Printer
 from experiment.store import RunFolder
 from inference.captured import CannotCaptureError
-from inference.game import Game
 from inference.meetings import groups
 from inference.rounds import Member, Played, Progress, RoundError, run_rounds
+from inference.rules import Game
 from inference.svi import Loss
 
 RUNS = Path("runs")
@@ -78,7 +79,7 @@ def train(config: Config, *, command_line: Sequence[str] = (), printer: Printer 
     path = config.run_dir or _free_folder(config)
     # First of all Ray, which may not be had, and takes its time.
     with seats(config, objects, device) as places, RunFolder.create(path, overwrite=config.overwrite) as folder:
-        fitted = sorted(settings.changes(config, store.to_plain(asked)))
+        fitted = sorted(settings.changes(config, to_plain(asked)))
         folder.start_manifest({**_manifest(config, objects, game, device, command_line), "fitted": fitted})
         folder.write_text(store.CONFIG, settings.to_toml(config))
         with _status(folder), scalars_of(folder, config.tensorboard) as scalars:

@@ -20,7 +20,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from experiment.environment import environment
-from experiment.store import atomic_path
+from experiment.files import atomic_path
 
 with environment(MPLBACKEND=None):  # the name of a backend that no longer exists would fail the import
     import matplotlib

@@ -12,23 +12,14 @@ either the old contents or the new. `metrics.jsonl` is appended to instead; a la
 is left out when it is read, and cut off when the run is opened to go on. An exclusive lock on `.lock` keeps a
 second run out. Faults of the folder that the user chose are `UsageError`, found before training; a disk that
 fills up later is a `RunError`; both name the file.
-
-torch is imported by the two checkpoint functions only: commands that read a run must start quickly.
 """
 
 from __future__ import annotations
 
-import errno
-import io
 import json
 import logging
-import math
 import os
 import shutil
-import time
-import warnings
-import zipfile
-from collections import OrderedDict
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from datetime import UTC, datetime
@@ -36,11 +27,10 @@ from pathlib import Path
 from typing import Any, Self
 
 from experiment.errors import RunError, UsageError
-
-try:
-    import fcntl
-except ImportError:  # Windows: no lock there, and nothing else differs
-    fcntl = None  # type: ignore[assignment]
+from experiment.files import atomic_path, disk_errors, flush_to_disk, short
+from experiment.locks import LOCK, is_let_go, let_go, take_lock
+from experiment.packing import packed, unpacked
+from experiment.plain import line_of, object_of, to_plain
 
 CONFIG = "config.toml"
 MANIFEST = "manifest.json"
@@ -58,16 +48,12 @@ TENSORBOARD = "tensorboard"
 
 # All that a run writes, and therefore all that `overwrite` may remove.
 RUN_FILES = (CONFIG, METRICS, SIGNS, POSTERIOR, CHECKPOINT, PREVIOUS, EPOCHS, SUMMARY, RECALL, REPORT)
-LOCK = ".lock"
 
 # How a manifest is known to be ours, and not the manifest.json of a web page.
 MADE_BY = "mh-naming-game"
 STATUSES = ("running", "done", "failed", "interrupted")
 # What a manifest cannot say: the run was to go on, and nobody holds its folder.
 KILLED = "killed"
-
-# How often, and after how many seconds, a lock is asked for again: a command that only looks holds it for a moment.
-_TRIES, _PAUSE = 4, 0.05
 
 log = logging.getLogger("mhng")
 
@@ -93,7 +79,7 @@ class RunFolder:
         with run._opening(f"--run-dir {path}"):
             run.path.mkdir(parents=True, exist_ok=True)
             run._refuse_unless_free(overwrite)
-            run._lock = _take_lock(run.path)
+            run._lock = take_lock(run.path)
             run._refuse_unless_free(overwrite)  # another run may have come and gone before we had the lock
             if _contents(run.path):
                 # Before the rest goes, the manifest stops saying "done" but still says whose folder it is.
@@ -113,7 +99,7 @@ class RunFolder:
                     raise FileNotFoundError(f"it holds no {name}, so it is not a run")
             run.read_manifest()
             if lock:
-                run._lock = _take_lock(run.path)
+                run._lock = take_lock(run.path)
                 for file in _leftovers(run.path):
                     file.unlink(missing_ok=True)
                 if run.file(METRICS).exists() and not (rows := run._read(METRICS)).endswith(b"\n"):
@@ -128,16 +114,13 @@ class RunFolder:
         except BaseException as error:
             self.close()
             if isinstance(error, OSError | RunError | ValueError):  # ValueError: a null byte in the name
-                raise UsageError(f"{name} cannot be used: {_short(error)}") from error
+                raise UsageError(f"{name} cannot be used: {short(error)}") from error
             raise
 
     def close(self) -> None:
         """Give the lock back."""
         if self._lock is not None:
-            if fcntl is not None:
-                with suppress(OSError):
-                    fcntl.flock(self._lock, fcntl.LOCK_UN)  # workers may still hold a copy of the descriptor
-            os.close(self._lock)
+            let_go(self._lock)
             self._lock = None
 
     def _refuse_unless_free(self, overwrite: bool) -> None:
@@ -176,7 +159,7 @@ class RunFolder:
     def status(self) -> str:
         """What the manifest says, one of `STATUSES`, or "killed": it says "running", and no process holds the run."""
         status: str = self.read_manifest()["status"]
-        return KILLED if status == "running" and self._lock is None and _is_let_go(self.path) else status
+        return KILLED if status == "running" and self._lock is None and is_let_go(self.path) else status
 
     # -- whole files -------------------------------------------------------------------------------
 
@@ -195,7 +178,7 @@ class RunFolder:
 
     def read_json(self, name: str) -> dict[str, Any]:
         """The JSON object in the run's file `name`. `UsageError` naming the file if there is none."""
-        return _json_object(self._read(name), str(self.path / name))
+        return object_of(self._read(name), str(self.path / name))
 
     def write_npz(self, name: str, **arrays: Any) -> Path:
         """Write named arrays, compressed; None is left out. Object arrays, which need pickle, are refused."""
@@ -230,7 +213,7 @@ class RunFolder:
         try:
             return file.read_bytes()
         except OSError as error:
-            raise UsageError(f"{file} cannot be read: {_short(error)}") from error
+            raise UsageError(f"{file} cannot be read: {short(error)}") from error
 
     # -- checkpoint --------------------------------------------------------------------------------
 
@@ -240,11 +223,11 @@ class RunFolder:
         At every instant one of the two is whole. A value that the safe loader would refuse is a TypeError
         now, with its place in `state`, and not at the resume that needs it.
         """
-        data = _packed(state)
+        data = packed(state)
         newest, previous = self.path / CHECKPOINT, self.path / PREVIOUS
         with atomic_path(newest) as beside:
             beside.write_bytes(data)
-            _flush_to_disk(beside)  # before the older one goes: the disk may be full only now
+            flush_to_disk(beside)  # before the older one goes: the disk may be full only now
             # A newest one known to be damaged must not push out the whole one before it.
             if newest.exists() and not self._newest_damaged:
                 os.replace(newest, previous)
@@ -254,7 +237,7 @@ class RunFolder:
 
     def save_epochs(self, state: dict[str, Any]) -> None:
         """Save `state`, of the midst of a round, beside those of whole rounds; the next of these removes it."""
-        data = _packed(state)
+        data = packed(state)
         with atomic_path(self.path / EPOCHS) as beside:
             beside.write_bytes(data)
 
@@ -264,9 +247,9 @@ class RunFolder:
         if not file.exists():
             return None
         try:
-            return _unpacked(file)
+            return unpacked(file)
         except Exception as error:  # as in `load_checkpoint`
-            log.warning("%s cannot be read (%s); going on from the end of a round", file, _short(error))
+            log.warning("%s cannot be read (%s); going on from the end of a round", file, short(error))
             return None
 
     def load_checkpoint(self, *, previous: bool = False) -> dict[str, Any]:
@@ -281,10 +264,10 @@ class RunFolder:
             if not file.exists():
                 continue
             try:
-                state = _unpacked(file)
+                state = unpacked(file)
             except Exception as error:
                 # The readers' errors for a cut or foreign file range from EOFError to RuntimeError.
-                faults.append(f"{file} cannot be read ({_short(error)})")
+                faults.append(f"{file} cannot be read ({short(error)})")
                 self._newest_damaged |= name == CHECKPOINT
                 continue
             if name == PREVIOUS and not previous:
@@ -328,11 +311,11 @@ class RunFolder:
 
     def append_metrics(self, rows: Iterable[Mapping[str, object]]) -> None:
         """Append one JSON line a row. Either all rows are added or, on a full disk, none and a `RunError`."""
-        text = "".join(_line(row) for row in rows)
+        text = "".join(line_of(row) for row in rows)
         file = self.path / METRICS
         left = memoryview(text.encode("utf-8", "backslashreplace"))
         # Unbuffered: after a failure a buffer would still be written when the file is closed.
-        with _disk_errors(file), file.open("ab", buffering=0) as out:
+        with disk_errors(file), file.open("ab", buffering=0) as out:
             end = out.seek(0, os.SEEK_END)
             try:
                 while left:
@@ -344,7 +327,7 @@ class RunFolder:
 
     def truncate_metrics(self, keep: Callable[[dict[str, Any]], bool]) -> None:
         """Rewrite with the rows that `keep` wants: a resumed run repeats those after its checkpoint."""
-        self.write_text(METRICS, "".join(_line(row) for row in self.read_metrics() if keep(row)))
+        self.write_text(METRICS, "".join(line_of(row) for row in self.read_metrics() if keep(row)))
 
     def read_metrics(self) -> list[dict[str, Any]]:
         """All rows; none if there is no file. A torn last line is left out; other damage: `UsageError`."""
@@ -352,57 +335,7 @@ class RunFolder:
         if not file.exists():
             return []
         lines = self._read(METRICS).split(b"\n")[:-1]  # what follows the last newline is nothing, or torn
-        return [_json_object(line, f"{file}, line {number}") for number, line in enumerate(lines, 1)]
-
-
-@contextmanager
-def atomic_path(target: Path) -> Iterator[Path]:
-    """A path beside `target` to write to: renamed to `target` at the end, removed if the block fails.
-
-    For writers that want a path (netCDF, PNG). OSError becomes a `RunError` that names `target`.
-    """
-    target = Path(target)
-    # The process number: two commands may make the same plot at once, and each must rename a file of its own.
-    beside = target.with_name(f".{target.name}.{os.getpid()}.tmp")
-    try:
-        with _disk_errors(target):
-            target.parent.mkdir(parents=True, exist_ok=True)
-            yield beside
-            _flush_to_disk(beside)
-            os.replace(beside, target)
-            with suppress(OSError):  # the renaming is to last; not all systems can flush a folder
-                _flush_to_disk(target.parent)
-    except BaseException:
-        with suppress(OSError):
-            beside.unlink(missing_ok=True)
-        raise
-
-
-def reserve(file: Path, size: int) -> None:
-    """Make `file` with room for `size` bytes, or raise the OSError of a full disk.
-
-    For writers that do not survive one: HDF5 raises what it likes, or crashes while it closes.
-    """
-    with file.open("wb") as out:
-        if hasattr(os, "posix_fallocate"):
-            os.posix_fallocate(out.fileno(), 0, max(size, 1))
-
-
-def to_plain(value: Any) -> Any:
-    """`value` as JSON knows it: NaN and infinities become None, arrays and tensors lists, paths text."""
-    if value is None or isinstance(value, str | bool | int):
-        return value
-    if isinstance(value, float):
-        return float(value) if math.isfinite(value) else None
-    if isinstance(value, Mapping):
-        return {str(key): to_plain(item) for key, item in value.items()}
-    if isinstance(value, list | tuple):
-        return [to_plain(item) for item in value]
-    if isinstance(value, os.PathLike):
-        return os.fspath(value)
-    if hasattr(value, "tolist"):  # numpy and torch alike, without importing either
-        return to_plain(value.tolist())
-    raise TypeError(f"a {type(value).__name__} cannot be written as JSON: {value!r}")
+        return [object_of(line, f"{file}, line {number}") for number, line in enumerate(lines, 1)]
 
 
 # -- the folder ------------------------------------------------------------------------------------
@@ -411,19 +344,6 @@ def to_plain(value: Any) -> Any:
 def is_free(path: Path) -> bool:
     """Whether a new run may begin in `path`: it is absent, or a folder with no more than a killed run's dregs."""
     return not path.exists() or (path.is_dir() and not _contents(path))
-
-
-@contextmanager
-def locked(path: Path) -> Iterator[None]:
-    """Hold a folder that is there; `UsageError` if another command holds it."""
-    try:
-        lock = _take_lock(path)
-    except OSError as error:
-        raise UsageError(f"{path} cannot be used: {_short(error)}") from error
-    try:
-        yield
-    finally:
-        os.close(lock)
 
 
 def _contents(path: Path) -> set[Path]:
@@ -447,145 +367,5 @@ def _remove_run(path: Path) -> None:
             shutil.rmtree(folder)
 
 
-def _take_lock(path: Path) -> int:
-    """Lock `path`/.lock for this process: its descriptor. `BlockingIOError` if another run has it."""
-    lock = os.open(path / LOCK, os.O_RDWR | os.O_CREAT, 0o666)
-    try:
-        if fcntl is not None:
-            _flock(lock)
-    except BlockingIOError:
-        holder = os.read(lock, 32).decode("ascii", "replace").strip() or "unknown"
-        os.close(lock)
-        raise BlockingIOError(errno.EWOULDBLOCK, f"it is in use by another run (pid {holder})") from None
-    except OSError as error:
-        # Some network file systems have no locks. Running there unguarded is better than not at all.
-        log.warning("%s cannot be locked (%s): do not aim two runs at it", path, _short(error))
-    try:
-        os.ftruncate(lock, 0)
-        os.write(lock, f"{os.getpid()}\n".encode())  # for the message that the next one gets
-    except BaseException:  # a full disk: a lock that nobody can give back would keep this process out too
-        os.close(lock)
-        raise
-    return lock
-
-
-def _flock(lock: int) -> None:
-    """Take the lock, unless somebody has it for longer than `_is_let_go` looks."""
-    for _ in range(_TRIES):
-        with suppress(BlockingIOError):
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            return
-        time.sleep(_PAUSE)
-    fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-
-
-def _is_let_go(path: Path) -> bool:
-    """Whether no process holds `path`. False where the system cannot tell."""
-    if fcntl is None:
-        return False
-    try:
-        lock = os.open(path / LOCK, os.O_RDONLY)
-    except FileNotFoundError:  # every run of ours makes one, so this is a copy
-        return True
-    except OSError:
-        return False
-    try:
-        fcntl.flock(lock, fcntl.LOCK_SH | fcntl.LOCK_NB)
-    except OSError:
-        return False
-    finally:
-        os.close(lock)
-    return True
-
-
-# -- files -----------------------------------------------------------------------------------------
-
-
-def _packed(state: dict[str, Any]) -> memoryview:
-    """The bytes of a checkpoint."""
-    import torch
-
-    _check_plain(state, "state")
-    # In memory: on a full disk torch's own writer hides the OSError behind a RuntimeError.
-    buffer = io.BytesIO()
-    torch.save(state, buffer)
-    return buffer.getbuffer()
-
-
-def _unpacked(file: Path) -> dict[str, Any]:
-    """What a checkpoint holds, on the CPU, read by the safe loader, which executes no pickle."""
-    import torch
-
-    # torch does not look at the checksums in its files: a bit that is wrong on the disk would be a wrong weight.
-    with zipfile.ZipFile(file) as archive:
-        wrong = archive.testzip()
-    if wrong is not None:
-        raise ValueError(f"{wrong} in it is damaged")
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # torch explains at length what a foreign file is not
-        state = torch.load(file, map_location="cpu", weights_only=True)
-    if not isinstance(state, dict):
-        raise TypeError(f"it holds a {type(state).__name__}, not a dict")
-    return state
-
-
-def _flush_to_disk(path: Path) -> None:
-    """fsync a file, or a folder."""
-    descriptor = os.open(path, os.O_RDONLY if path.is_dir() else os.O_RDWR)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
-
-
-def _check_plain(value: Any, place: str) -> None:
-    """Raise TypeError at the first value that `torch.load(weights_only=True)` would refuse."""
-    import torch
-
-    plain = (type(None), bool, int, float, complex, str, bytes, torch.Size, torch.dtype, torch.device)
-    # Exact types: numpy.float64 is a float to isinstance, and refused by the loader.
-    if type(value) in plain or isinstance(value, torch.Tensor):
-        return
-    if type(value) in (dict, OrderedDict):
-        for key, item in value.items():
-            _check_plain(key, f"a key of {place}")
-            _check_plain(item, f"{place}[{key!r}]")
-    elif type(value) in (list, tuple, set):
-        for index, item in enumerate(value):
-            _check_plain(item, f"{place}[{index}]")
-    else:
-        kind = f"{type(value).__module__}.{type(value).__qualname__}"
-        raise TypeError(f"{place} is a {kind}: a checkpoint holds tensors and plain values only")
-
-
-def _line(row: Mapping[str, object]) -> str:
-    return json.dumps(to_plain(row), ensure_ascii=False, allow_nan=False) + "\n"
-
-
-def _json_object(data: bytes, place: str) -> dict[str, Any]:
-    try:
-        value = json.loads(data)
-    except (ValueError, RecursionError):
-        value = None
-    if not isinstance(value, dict):
-        raise UsageError(f"{place} is not a JSON object")
-    return value
-
-
 def _now() -> str:
     return datetime.now(UTC).isoformat(timespec="seconds")
-
-
-def _short(error: BaseException) -> str:
-    """The first line of an error, short enough for a message of one line."""
-    text = error.strerror if isinstance(error, OSError) and error.strerror else str(error)
-    return text.strip().split("\n")[0][:120].rstrip(". ") or type(error).__name__
-
-
-@contextmanager
-def _disk_errors(file: Path) -> Iterator[None]:
-    """The run had begun: a file that cannot be written ends it, with one line."""
-    try:
-        yield
-    except OSError as error:
-        raise RunError(f"{file} could not be written: {_short(error)}") from error

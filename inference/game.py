@@ -29,89 +29,28 @@ copy of the signs, and the two conditionals belong to no one joint law (docs/cor
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
 from functools import partial
-from typing import Any, NamedTuple, cast
+from typing import Any, cast
 
 import torch
 from torch import Tensor
 
 from inference import abreast, variational
-from inference.asked import Stream, answer, best, log_likelihood, read, speak
+from inference.asked import Stream, speak
 from inference.captured import Chain, kept
-from inference.meetings import Encounter, Graph, Meetings, Together, lonely
-from inference.metropolis import Turn, draw
-from inference.proposals import Rule, acceptance_rule, joint_logits
-from inference.recursion import Voice, inner_length, propose
+from inference.encounters import hearers, meet, meet_at_once
+from inference.joint import alone, counts_of, evidence, log_joint, log_pi_of
+from inference.meetings import Graph, Together, lonely
+from inference.metropolis import draw
+from inference.proposals import joint_logits
+from inference.recursion import inner_length
+from inference.rules import Game, rules_of, shares
 from inference.splits import split_merge
+from inference.trace import Trace, component_means
 from inference.types import Divider, Info, Player, State
-from models.randomness import Choir
-from models.weights import Weights
 
 # Sweeps on a GPU that save more time than it takes to capture one.
 _WORTH_A_GRAPH = 40
-
-
-@dataclass(frozen=True)
-class Game:
-    """The rules of one game. `log_prior` (K,) is log pi, where it is known.
-
-    weights: the prior of pi, where it is not: each agent draws its own given its signs, all one where signs are
-    shared. split_merge: steps of `inference.splits` that each agent proposes in a sweep; more than 0 only where one
-    sign is shared (ValueError otherwise).
-    acceptance: the rule of every listener, or one for each agent (Okumura et al. 2023 find people to differ so).
-    graphs: many sweeps on a CUDA device are captured and replayed (`inference.captured`). No run does so yet: on a
-    card that other programs used too, replayed sweeps were not always those made kernel by kernel
-    (docs/performance.md).
-    meetings: who meets whom. recursion, inner_start: how three or more in an encounter make a proposal.
-    """
-
-    log_prior: Tensor
-    mode: str = "com"
-    listener_state: str = "chain"
-    acceptance: str | tuple[str, ...] = "mh"
-    split_merge: int = 0
-    meetings: Meetings = Together()
-    recursion: str = "os"
-    inner_start: str = "listener"
-    weights: Weights | None = None
-    graphs: bool = False
-
-    def __post_init__(self) -> None:
-        if self.split_merge and not shares(self):
-            raise ValueError("split-merge steps need signs that agents share: mode gibbs, or listener state shared")
-        if self.weights is not None and self.mode == "variational":
-            raise ValueError("the variational game is for weights of signs that are known")
-        inner_length(self.recursion)
-
-    @property
-    def K(self) -> int:  # noqa: N802 - the letter of the mathematics
-        """How many signs there are."""
-        return len(self.log_prior)
-
-
-class Trace(NamedTuple):
-    """The draws of T sweeps, on the device where they were made."""
-
-    signs: Tensor  # (C, T, M, N) int16
-    alone: Tensor | None  # (C, T, M, N) int16, each agent's own best sign; kept where signs are shared
-    accepted: Tensor  # (C, T, M)
-    heard: Tensor  # (T, M)
-    messages: Tensor  # (C, T)
-    not_a_number: Tensor  # (C, T)
-    splits: Tensor  # (C, T)
-    log_joint: Tensor  # (C, T)
-    evidence: Tensor  # (C, T)
-    means: Tensor | None  # (C, T, M, K, L) where each agent's components lie; None if not kept, or there are none
-
-
-def joined(first: Trace, then: Trace) -> Trace:
-    """Two traces of one game, the second of the sweeps after the first."""
-    tensors = first._asdict()
-    for name, after in then._asdict().items():
-        if after is not None:
-            tensors[name] = torch.cat([tensors[name], after], dim=0 if name == "heard" else 1)
-    return Trace(**tensors)
 
 
 def init(players: Sequence[Player], generators: Sequence[Stream], signs: Tensor, K: int, mode: str = "com") -> State:
@@ -155,7 +94,7 @@ def sweep(
     if game.split_merge:
         state, splits = _split_merge(game, cast(Sequence[Divider], players), generators, state, kind)
         told = told._replace(splits=splits)
-    return state, told._replace(log_joint=log_joint(game, state), evidence=_evidence(game, state))
+    return state, told._replace(log_joint=log_joint(game, state), evidence=evidence(game, state))
 
 
 def _talk(
@@ -168,7 +107,7 @@ def _talk(
     told: Info,
 ) -> tuple[State, Info]:
     """All encounters of a sweep; who listened redraws, after each or when all are over."""
-    M, rules = len(players), _rules(game, len(players))
+    M, rules = len(players), rules_of(game, len(players))
     length = 1 if game.mode == "all" else inner_length(game.recursion)
     # Written into by every encounter: a copy each would cost as much as M agents' signs, M times a sweep.
     state = state._replace(signs=state.signs.clone(), private=state.private.clone())
@@ -177,15 +116,15 @@ def _talk(
     for layer in [[one] for one in encounters] if shares(game) else abreast.layers(encounters):
         at_once, others = abreast.pairs(layer, rules, state)
         for rule, pairs in at_once:
-            told = _meet_at_once(game, rule, generators, state, pairs, told)
+            told = meet_at_once(game, rule, generators, state, pairs, told)
         for encounter in others:
-            told = _meet(game, rules, length, generators, state, encounter, told)
+            told = meet(game, rules, length, generators, state, encounter, told)
         if not game.meetings.synchronous:
-            heard = [m for encounter in layer for m in _hearers(game, encounter, M)]
+            heard = [m for encounter in layer for m in hearers(game, encounter, M)]
             state = _redraw(game, players, generators, state, heard, kind)
     solitary = [] if shares(game) else lonely(game.meetings, M, number)
     for m in solitary:
-        state.signs[:, m] = speak(generators[m], _log_pi(game, state, m), state.beliefs[m].table)
+        state.signs[:, m] = speak(generators[m], log_pi_of(game, state, m), state.beliefs[m].table)
         state.private[:, m] = state.signs[:, m]
     if solitary:  # for nobody, weights that all share would be drawn once more
         state = _redraw(game, players, generators, state, solitary, kind)
@@ -197,100 +136,14 @@ def _talk(
 
 def _jointly(game: Game, generators: Sequence[Stream], state: State) -> Tensor:
     """One draw for all agents, from what all of them see: (C, M, N)."""
-    logits = joint_logits(_log_pi(game, state, 0), [belief.table for belief in state.beliefs])
+    logits = joint_logits(log_pi_of(game, state, 0), [belief.table for belief in state.beliefs])
     return draw(generators[0], logits).unsqueeze(1).expand_as(state.signs)
 
 
 def _each_its_own(game: Game, generators: Sequence[Stream], state: State) -> Tensor:
     """A draw of each agent's own: (C, M, N)."""
     each = enumerate(zip(generators, state.beliefs, strict=True))
-    return torch.stack([speak(own, _log_pi(game, state, m), belief.table) for m, (own, belief) in each], dim=1)
-
-
-def _meet(
-    game: Game,
-    rules: Sequence[Rule],
-    length: int | None,
-    generators: Sequence[Stream],
-    state: State,
-    encounter: Encounter,
-    told: Info,
-) -> Info:
-    """One encounter: its proposal and the listener's answer, which are written into the signs of `state`."""
-    *speakers, listener = encounter
-    current = state.private if game.listener_state == "speaker-sample" else state.signs
-    voices = [
-        Voice(
-            generators[m],
-            state.beliefs[m].table,
-            current[:, m if game.inner_start == "own" else listener],
-            rules[m],
-        )
-        for m in speakers
-    ]
-    proposal = propose(_log_pi(game, state, speakers[0]), voices, length)
-    turn = answer(
-        generators[listener], state.beliefs[listener].table, proposal.signs, current[:, listener], rules[listener]
-    )
-    messages = proposal.messages + _told_beforehand(game, state, len(speakers))
-    return _took_place(game, state, encounter, turn, told._replace(messages=told.messages + messages))
-
-
-def _meet_at_once(
-    game: Game, rule: Rule, generators: Sequence[Stream], state: State, pairs: Sequence[Encounter], told: Info
-) -> Info:
-    """`_meet` for G pairs of agents, none of them in two, as one computation."""
-    speakers, listeners = zip(*pairs, strict=True)
-    current = state.private if game.listener_state == "speaker-sample" else state.signs
-    log_pi = game.log_prior
-    if state.log_pi is not None:
-        log_pi = torch.stack([_log_pi(game, state, m) for m in speakers])
-    said = speak(
-        Choir([generators[m] for m in speakers]), log_pi, torch.stack([state.beliefs[m].table for m in speakers])
-    )
-    turns = answer(
-        Choir([generators[m] for m in listeners]),
-        torch.stack([state.beliefs[m].table for m in listeners]),
-        said,
-        torch.stack([current[:, m] for m in listeners]),
-        rule,
-    )
-    told = told._replace(messages=told.messages + len(pairs) * said.shape[-1])
-    for encounter, *turn in zip(pairs, *(part.unbind(0) for part in turns), strict=True):
-        told = _took_place(game, state, encounter, Turn(*turn), told)
-    return told
-
-
-def _took_place(game: Game, state: State, encounter: Encounter, turn: Turn, told: Info) -> Info:
-    """What an encounter changes: the listener's signs, the speaker's last sample, and what is told of it."""
-    *speakers, listener = encounter
-    told.accepted[:, listener] += turn.accepted.sum(-1)
-    heard = list(told.heard)
-    heard[listener] += 1
-    for m in _hearers(game, encounter, state.signs.shape[1]):  # one by one: a list as an index is copied to the device
-        state.signs[:, m] = turn.signs
-    state.private[:, speakers[0]] = turn.proposed
-    return told._replace(heard=heard, not_a_number=told.not_a_number + turn.not_a_number.sum(-1))
-
-
-def _rules(game: Game, M: int) -> list[Rule]:
-    """The acceptance rule of each agent."""
-    if game.mode == "all":
-        return [acceptance_rule("constant:1")] * M
-    if isinstance(game.acceptance, str):
-        return [acceptance_rule(game.acceptance)] * M
-    return [acceptance_rule(name) for name in game.acceptance]
-
-
-def _told_beforehand(game: Game, state: State, speakers: int) -> int:
-    """Names by which the listener tells the agents between what it holds."""
-    tells = game.inner_start == "listener" and game.recursion != "exact"
-    return state.signs.shape[-1] * (speakers - 1) if tells else 0
-
-
-def _hearers(game: Game, encounter: Encounter, M: int) -> Sequence[int]:
-    """Who, of M agents, holds the listener's sign."""
-    return range(M) if shares(game) else encounter[-1:]
+    return torch.stack([speak(own, log_pi_of(game, state, m), belief.table) for m, (own, belief) in each], dim=1)
 
 
 def _split_merge(
@@ -310,11 +163,6 @@ def _split_merge(
     shared = signs.unsqueeze(1).expand_as(state.signs)
     state = _redraw(game, players, generators, state._replace(signs=shared), range(len(players)), kind)
     return state, accepted
-
-
-def shares(game: Game) -> bool:
-    """Whether all agents hold one and the same sign for an object."""
-    return game.mode == "gibbs" or (game.mode in ("com", "all") and game.listener_state == "shared")
 
 
 def play(
@@ -375,52 +223,6 @@ def _alike(game: Game) -> bool:
     return game.recursion != "exact" and isinstance(game.meetings, Together | Graph)
 
 
-def alone(game: Game, state: State) -> Tensor:
-    """What each agent would say by itself: the best sign of its own posterior, (C, M, N)."""
-    return torch.stack([best(_log_pi(game, state, m), belief.table) for m, belief in enumerate(state.beliefs)], dim=1)
-
-
-def component_means(state: State) -> Tensor | None:
-    """The means of all agents' components, (C, M, K, L); None if one has no `mu`, or they differ in L."""
-    parameters = [read(belief.parameters) for belief in state.beliefs]
-    if not all(hasattr(phi, "mu") and phi.mu.shape == parameters[0].mu.shape for phi in parameters):
-        return None
-    return torch.stack([phi.mu for phi in parameters], dim=1)
-
-
-def log_joint(game: Game, state: State) -> Tensor:
-    """log p(w, phi, z) of all agents: (C,). Signs that are not shared count once for each agent, p(w^m) too."""
-    owners = slice(0, 1) if shares(game) else slice(None)
-    if state.log_pi is None:
-        total = game.log_prior[state.signs[:, owners]].sum((-2, -1))
-    else:
-        assert game.weights is not None
-        log_pi = state.log_pi[:, owners]
-        total = (log_pi.gather(-1, state.signs[:, owners]).sum(-1) + game.weights.log_density(log_pi)).sum(-1)
-    for m, belief in enumerate(state.beliefs):
-        total = total + belief.log_density + log_likelihood(belief.table, state.signs[:, m])
-    return total
-
-
-def _evidence(game: Game, state: State) -> Tensor:
-    total = torch.stack([belief.evidence for belief in state.beliefs]).sum(0)
-    if game.weights is None:
-        return total
-    return total + evidence_of_signs(game, game.weights, state.signs)
-
-
-def evidence_of_signs(game: Game, weights: Weights, signs: Tensor) -> Tensor:
-    """log p(w), pi integrated out: signs (C, M, N) -> (C,). Signs that are not shared count once for each agent."""
-    owners = slice(0, 1) if shares(game) else slice(None)
-    return weights.log_evidence(counts_of(signs[:, owners], game.K)).sum(-1)
-
-
-def counts_of(signs: Tensor, K: int) -> Tensor:
-    """How many objects each sign has: (..., N) -> (..., K)."""
-    counts = torch.zeros(*signs.shape[:-1], K, dtype=torch.int64, device=signs.device)
-    return counts.scatter_add_(-1, signs, torch.ones_like(signs))
-
-
 def _redraw(
     game: Game,
     players: Sequence[Player],
@@ -445,8 +247,3 @@ def _reweigh(game: Game, generators: Sequence[Stream], state: State, who: Iterab
     for m in who:
         log_pi[m] = game.weights.redraw(generators[m], counts_of(state.signs[:, m], game.K))
     return state._replace(log_pi=torch.stack(log_pi, dim=1))
-
-
-def _log_pi(game: Game, state: State, m: int) -> Tensor:
-    """log pi of agent m, as it is added to a table (C, N, K)."""
-    return game.log_prior if state.log_pi is None else state.log_pi[:, m].unsqueeze(1)

@@ -29,10 +29,12 @@ import torch
 from torch import Tensor
 
 from inference.asked import Stream, copy_of, read
-from inference.game import Game, Trace, init, joined, play
+from inference.game import init, play
 from inference.recursion import EndlessGameError
+from inference.rules import Game
 from inference.starts import Start, begin, tidied
 from inference.svi import Learner, Loss, NotFiniteError, bound
+from inference.trace import Trace, joined
 from inference.types import Starter, State
 from models.agent import Agent
 from models.percepts import Percepts

@@ -31,8 +31,10 @@ from torch import Tensor
 
 from inference import STARTS
 from inference.asked import Stream, speak
-from inference.game import Game, counts_of, evidence_of_signs, init, play, shares
+from inference.game import init, play
+from inference.joint import counts_of, evidence_of_signs
 from inference.meetings import among, groups
+from inference.rules import Game, shares
 from inference.types import Starter
 
 # Bytes of one agent's table of log densities (chains x objects x signs) while starts are made; several such tables

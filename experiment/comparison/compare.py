@@ -32,7 +32,10 @@ from experiment.comparison.statistics import Outcome
 from experiment.config import to_flags
 from experiment.errors import RunError, UsageError
 from experiment.fields import key
-from experiment.store import RunFolder, atomic_path
+from experiment.files import atomic_path
+from experiment.locks import locked
+from experiment.plain import to_plain
+from experiment.store import RunFolder
 from models import FAMILIES
 from models.plugins import is_plugin
 
@@ -98,7 +101,7 @@ def compare(
         text = table.markdown(summary)
         _write(out / TABLE, text)
         _write(out / CSV, table.comma_separated(summary))
-        as_text = json.dumps(store.to_plain(summary), ensure_ascii=False, allow_nan=False, indent=2) + "\n"
+        as_text = json.dumps(to_plain(summary), ensure_ascii=False, allow_nan=False, indent=2) + "\n"
         _write(out / store.SUMMARY, as_text)
         _draw(out / PICTURE, summary)
     print(as_text if as_json else text, end="", flush=True)
@@ -152,7 +155,7 @@ def _held(out: Path) -> Iterator[None]:
         out.mkdir(parents=True, exist_ok=True)
     except (OSError, ValueError) as error:
         raise UsageError(f"--out {out} cannot be used: {getattr(error, 'strerror', None) or error}") from error
-    with store.locked(out):
+    with locked(out):
         yield
 
 
@@ -279,7 +282,7 @@ def _baseline(grid: Grid) -> str | None:
 
 
 def _by_key(values: Mapping[str, Any]) -> dict[str, Any]:
-    return {key(name): store.to_plain(value) for name, value in values.items()}
+    return {key(name): to_plain(value) for name, value in values.items()}
 
 
 def _write(file: Path, text: str) -> None:

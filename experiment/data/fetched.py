@@ -21,7 +21,7 @@ from experiment.data import cifar, idx_sets, svhn
 from experiment.data.download import fetch
 from experiment.data.source import TEST, TRAIN
 from experiment.errors import UsageError
-from experiment.store import atomic_path
+from experiment.files import atomic_path
 
 
 def idx(name: str, root: Path) -> None:

@@ -25,8 +25,8 @@ from experiment.meaning.naming import Said, joined, say, score
 from experiment.meaning.trained import Trained, load_trained
 from experiment.meaning.unseen import Unseen
 from experiment.out_file import check_out, write_out
+from experiment.plain import to_plain
 from experiment.show import number
-from experiment.store import to_plain
 
 FORMATS = ("csv", "jsonl")
 

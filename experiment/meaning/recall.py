@@ -36,8 +36,8 @@ from experiment.meaning.imagination import check_temperature, heard, meant
 from experiment.meaning.judge import Judge, train_judge
 from experiment.meaning.naming import say
 from experiment.meaning.trained import Trained, load_trained
+from experiment.plain import to_plain
 from experiment.show import number
-from experiment.store import to_plain
 from models.randomness import stream
 
 # Pictures with more cells could not be looked at.

@@ -20,10 +20,11 @@ from numpy.typing import NDArray
 from experiment import individuals, scores, store
 from experiment.config import refuse_plugin
 from experiment.errors import UsageError
+from experiment.plain import to_plain
 from experiment.posterior import basins, verdict
 from experiment.posterior.diagnostics import summary_of, without_rounding
 from experiment.posterior.netcdf import load_posterior, settings_of
-from experiment.store import RunFolder, to_plain
+from experiment.store import RunFolder
 
 _WIDTH = 110  # of the words, in columns
 

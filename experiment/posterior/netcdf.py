@@ -17,9 +17,10 @@ from typing import Any
 from experiment.data.given import check_fits
 from experiment.environment import environment
 from experiment.errors import UsageError
+from experiment.files import atomic_path, reserve
 from experiment.interrupts import held_back
+from experiment.plain import to_plain
 from experiment.posterior.traces import Trace, Variables, variables_of
-from experiment.store import atomic_path, reserve, to_plain
 
 # Headers, names and coordinates of a file, in bytes; generous.
 _HDF5_OVERHEAD = 400_000

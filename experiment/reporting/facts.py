@@ -9,8 +9,8 @@ from typing import Any
 from experiment.config import plain
 from experiment.data.modalities import Sense, described
 from experiment.fields import FIELDS, Config, key
+from experiment.plain import to_plain
 from experiment.reporting.page import Cell, Section, Table, cells, number, word
-from experiment.store import to_plain
 
 
 def scores(summary: Mapping[str, Any]) -> Section:

@@ -10,11 +10,11 @@ from pathlib import Path
 
 from experiment import store
 from experiment.errors import UsageError
+from experiment.files import atomic_path
 from experiment.out_file import check_out
 from experiment.reporting import compare_page
 from experiment.reporting.latent_map import MAPS
 from experiment.reporting.page import render
-from experiment.store import atomic_path
 
 
 def report(

@@ -17,7 +17,6 @@ import pytest
 
 import cli
 from experiment import run as running
-from experiment import store
 from experiment.comparison import compare as command
 from experiment.comparison import pool
 from experiment.comparison.compare import compare
@@ -29,6 +28,7 @@ from experiment.comparison.statistics import METRICS, Outcome, Row, numbers, pai
 from experiment.comparison.table import comma_separated, markdown
 from experiment.config import resolve, to_flags
 from experiment.errors import UsageError
+from experiment.locks import locked
 from experiment.reporting.dot_plots import Dots, plot_dots
 
 HOME = Path(__file__).resolve().parents[2]
@@ -520,7 +520,7 @@ def test_a_folder_of_something_else_is_left_alone(name, tmp_path, capsys):
 
 
 def test_two_grids_cannot_have_one_folder(here, tmp_path, capsys):
-    with store.locked(tmp_path):
+    with locked(tmp_path):
         assert cli.main(["compare", "--out", str(tmp_path), "--", *TINY]) == 2
     assert "in use" in capsys.readouterr().err and here == []
 

@@ -20,8 +20,8 @@ import pytest
 import torch
 
 import cli
+from experiment import locks, store
 from experiment import run as running
-from experiment import store
 from experiment.comparison.progress import Progress
 from experiment.config import resolve
 from experiment.errors import RunError, UsageError
@@ -239,13 +239,13 @@ def test_a_comparison_says_what_it_goes_on_with(capsys: pytest.CaptureFixture[st
 
 
 def test_a_look_does_not_keep_a_run_out(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    fcntl = store.fcntl
+    fcntl = locks.fcntl
     with RunFolder.create(tmp_path / "run", overwrite=False) as folder:
         folder.start_manifest({})
         folder.write_text(store.CONFIG, "")
     look = os.open(tmp_path / "run" / store.LOCK, os.O_RDONLY)
     fcntl.flock(look, fcntl.LOCK_SH)
-    monkeypatch.setattr(store.time, "sleep", lambda _: os.close(look) if look in open_files() else None)
+    monkeypatch.setattr(locks.time, "sleep", lambda _: os.close(look) if look in open_files() else None)
 
     def open_files() -> list[int]:
         return [int(name) for name in os.listdir("/proc/self/fd")]

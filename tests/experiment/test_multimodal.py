@@ -21,9 +21,9 @@ from experiment.data.objects import Objects, load
 from experiment.data.views import entries, seen
 from experiment.errors import UsageError
 from experiment.flags import read_settings
+from experiment.plain import to_plain
 from experiment.run import resume
 from experiment.show import Printer
-from experiment.store import to_plain
 from models.multimodal import Multimodal
 from tests.checks import ALPHA, z_test
 from tests.experiment.conftest import Quiet, contents, made

@@ -26,7 +26,8 @@ from experiment.data.labels import coded
 from experiment.errors import UsageError
 from experiment.fields import FIELDS, Config
 from experiment.flags import read_settings
-from experiment.store import RunFolder, to_plain
+from experiment.plain import to_plain
+from experiment.store import RunFolder
 from inference.metropolis import draw
 from inference.proposals import acceptance_rule, offer, proposal_logits
 

@@ -22,7 +22,7 @@ import numpy as np
 import pytest
 import torch
 
-from experiment import store
+from experiment import locks, store
 from experiment.errors import RunError, UsageError
 from experiment.store import RunFolder
 
@@ -181,7 +181,7 @@ def test_the_lock_of_another_process_ends_with_it(tmp_path: Path) -> None:
 
 
 def test_two_runs_that_start_at_once_on_an_empty_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    take = store._take_lock
+    take = store.take_lock
     first: list[bool] = []
 
     def meanwhile(path: Path) -> int:
@@ -191,7 +191,7 @@ def test_two_runs_that_start_at_once_on_an_empty_folder(tmp_path: Path, monkeypa
                 other.start_manifest({})
         return take(path)
 
-    monkeypatch.setattr(store, "_take_lock", meanwhile)
+    monkeypatch.setattr(store, "take_lock", meanwhile)
     refused(tmp_path, "not empty")
     assert (tmp_path / "manifest.json").exists()
 
@@ -202,7 +202,7 @@ def test_a_file_system_without_locks_is_used_with_a_warning(
     def no_locks(*_: object) -> None:
         raise OSError(errno.ENOLCK, "No locks available")
 
-    monkeypatch.setattr(store.fcntl, "flock", no_locks)
+    monkeypatch.setattr(locks.fcntl, "flock", no_locks)
     RunFolder.create(tmp_path / "run", overwrite=False).close()
     assert "No locks available" in caplog.text
 

@@ -7,7 +7,8 @@ import pytest
 import torch
 
 from inference.exact import all_signs, joint_posterior
-from inference.game import Game, init, log_joint, play, sweep
+from inference.game import Game, init, play, sweep
+from inference.joint import log_joint
 from inference.starts import Start, begin, merge, tidied
 from models.mixtures import NormalWishart
 from models.percepts import Percepts

@@ -1,0 +1,42 @@
+"""Values as strict JSON knows them, and back."""
+
+from __future__ import annotations
+
+import json
+import math
+import os
+from collections.abc import Mapping
+from typing import Any
+
+from experiment.errors import UsageError
+
+
+def to_plain(value: Any) -> Any:
+    """`value` as JSON knows it: NaN and infinities become None, arrays and tensors lists, paths text."""
+    if value is None or isinstance(value, str | bool | int):
+        return value
+    if isinstance(value, float):
+        return float(value) if math.isfinite(value) else None
+    if isinstance(value, Mapping):
+        return {str(key): to_plain(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [to_plain(item) for item in value]
+    if isinstance(value, os.PathLike):
+        return os.fspath(value)
+    if hasattr(value, "tolist"):  # numpy and torch alike, without importing either
+        return to_plain(value.tolist())
+    raise TypeError(f"a {type(value).__name__} cannot be written as JSON: {value!r}")
+
+
+def line_of(row: Mapping[str, object]) -> str:
+    return json.dumps(to_plain(row), ensure_ascii=False, allow_nan=False) + "\n"
+
+
+def object_of(data: bytes, place: str) -> dict[str, Any]:
+    try:
+        value = json.loads(data)
+    except (ValueError, RecursionError):
+        value = None
+    if not isinstance(value, dict):
+        raise UsageError(f"{place} is not a JSON object")
+    return value

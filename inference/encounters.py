@@ -1,0 +1,94 @@
+"""An encounter: speakers make a proposal, a listener answers; one by one, or many pairs of agents at once."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+
+from inference.asked import Stream, answer, speak
+from inference.joint import log_pi_of
+from inference.meetings import Encounter
+from inference.metropolis import Turn
+from inference.proposals import Rule
+from inference.recursion import Voice, propose
+from inference.rules import Game, shares
+from inference.types import Info, State
+from models.randomness import Choir
+
+
+def meet(
+    game: Game,
+    rules: Sequence[Rule],
+    length: int | None,
+    generators: Sequence[Stream],
+    state: State,
+    encounter: Encounter,
+    told: Info,
+) -> Info:
+    """One encounter: its proposal and the listener's answer, which are written into the signs of `state`."""
+    *speakers, listener = encounter
+    current = state.private if game.listener_state == "speaker-sample" else state.signs
+    voices = [
+        Voice(
+            generators[m],
+            state.beliefs[m].table,
+            current[:, m if game.inner_start == "own" else listener],
+            rules[m],
+        )
+        for m in speakers
+    ]
+    proposal = propose(log_pi_of(game, state, speakers[0]), voices, length)
+    turn = answer(
+        generators[listener], state.beliefs[listener].table, proposal.signs, current[:, listener], rules[listener]
+    )
+    messages = proposal.messages + _told_beforehand(game, state, len(speakers))
+    return _took_place(game, state, encounter, turn, told._replace(messages=told.messages + messages))
+
+
+def meet_at_once(
+    game: Game, rule: Rule, generators: Sequence[Stream], state: State, pairs: Sequence[Encounter], told: Info
+) -> Info:
+    """`_meet` for G pairs of agents, none of them in two, as one computation."""
+    speakers, listeners = zip(*pairs, strict=True)
+    current = state.private if game.listener_state == "speaker-sample" else state.signs
+    log_pi = game.log_prior
+    if state.log_pi is not None:
+        log_pi = torch.stack([log_pi_of(game, state, m) for m in speakers])
+    said = speak(
+        Choir([generators[m] for m in speakers]), log_pi, torch.stack([state.beliefs[m].table for m in speakers])
+    )
+    turns = answer(
+        Choir([generators[m] for m in listeners]),
+        torch.stack([state.beliefs[m].table for m in listeners]),
+        said,
+        torch.stack([current[:, m] for m in listeners]),
+        rule,
+    )
+    told = told._replace(messages=told.messages + len(pairs) * said.shape[-1])
+    for encounter, *turn in zip(pairs, *(part.unbind(0) for part in turns), strict=True):
+        told = _took_place(game, state, encounter, Turn(*turn), told)
+    return told
+
+
+def hearers(game: Game, encounter: Encounter, M: int) -> Sequence[int]:
+    """Who, of M agents, holds the listener's sign."""
+    return range(M) if shares(game) else encounter[-1:]
+
+
+def _took_place(game: Game, state: State, encounter: Encounter, turn: Turn, told: Info) -> Info:
+    """What an encounter changes: the listener's signs, the speaker's last sample, and what is told of it."""
+    *speakers, listener = encounter
+    told.accepted[:, listener] += turn.accepted.sum(-1)
+    heard = list(told.heard)
+    heard[listener] += 1
+    for m in hearers(game, encounter, state.signs.shape[1]):  # one by one: a list as an index is copied to the device
+        state.signs[:, m] = turn.signs
+    state.private[:, speakers[0]] = turn.proposed
+    return told._replace(heard=heard, not_a_number=told.not_a_number + turn.not_a_number.sum(-1))
+
+
+def _told_beforehand(game: Game, state: State, speakers: int) -> int:
+    """Names by which the listener tells the agents between what it holds."""
+    tells = game.inner_start == "listener" and game.recursion != "exact"
+    return state.signs.shape[-1] * (speakers - 1) if tells else 0

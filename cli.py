@@ -82,8 +82,8 @@ def build_parser() -> Parser:
 
     naming = commands.add_parser(
         "name",
-        help="the agents of a run name images that they have not seen",
-        description="The agents of a finished run name images that they have not seen: each one's sign and its "
+        help="the agents of a run name objects that they have not seen",
+        description="The agents of a finished run name objects that they have not seen: each one's sign and its "
         "probability, their joint decision, whether they agree. Rows go to --out or stdout, scores beside them.",
         allow_abbrev=False,
     )
@@ -92,8 +92,14 @@ def build_parser() -> Parser:
     source.add_argument(
         "--images",
         metavar="PATH",
-        help="an image file, a folder of them, or an .npz with `images` and, if known, `labels`; bright on black, as "
-        "the run's own; other sizes and colours are changed to the run's",
+        help="an image file, a folder of them, a folder of folders that are their classes, or an .npz with `images` "
+        "and, if known, `labels`; bright on black, as the run's own; other sizes and colours are changed to the run's",
+    )
+    source.add_argument(
+        "--new",
+        metavar="PATHS",
+        help="objects laid out as the run's own --data, features and data for each agent too; features are scaled by "
+        "those that the run learned from",
     )
     source.add_argument(
         "--split",
@@ -102,7 +108,7 @@ def build_parser() -> Parser:
     )
     naming.add_argument("--data-root", metavar="DIR", help="folder of the run's data set, if that has moved")
     naming.add_argument("--data", metavar="PATHS", help="the run's own data, as --data of train, if that has moved")
-    naming.add_argument("--limit", metavar="N", type=int, help="name the first N images (default: all)")
+    naming.add_argument("--limit", metavar="N", type=int, help="name the first N objects (default: all)")
     naming.add_argument("--out", metavar="FILE", help="write the rows there (default: stdout)")
     naming.add_argument(
         "--format", choices=("csv", "jsonl"), help="of the rows (default: jsonl if --out ends so, else csv)"
@@ -347,6 +353,7 @@ def _name(arguments: argparse.Namespace, argv: Sequence[str]) -> int:
     name(
         Path(arguments.run),
         images=_path(arguments.images),
+        new=arguments.new,
         split=arguments.split,
         data_root=_path(arguments.data_root),
         data=arguments.data,

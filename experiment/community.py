@@ -7,19 +7,21 @@ import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
-from functools import partial
+from functools import partial, reduce
 from typing import Any, Protocol
 
 import torch
 
 from experiment import individuals
-from experiment.data.modalities import are_there
+from experiment.data.modalities import Sense
 from experiment.data.objects import Objects, load
-from experiment.data.own import Files
-from experiment.data.reduced import reduced
+from experiment.data.own import Files, as_those, told
+from experiment.data.reduced import reducing
+from experiment.data.scaled import as_changed, changed, standardising
 from experiment.errors import UsageError
 from experiment.fields import Config, flag
 from experiment.graphs import Edges, meetings_of
+from experiment.names import agent_names
 from experiment.parts import check_parts, check_sight, fits, perceives_counts
 from inference.rounds import ForeignStreamError, Member, Progress, Schedule, member, streams_of
 from inference.rules import Game
@@ -45,33 +47,13 @@ def load_objects(config: Config) -> tuple[Objects, Config]:
     network or likelihood cannot take such objects.
     """
     check_parts(config)
-    objects = load(
-        config.dataset,
-        data_root=config.data_root,
-        download=config.download,
-        limit=config.limit,
-        views=config.views,
-        seed=config.seed,
-        classes=config.classes,
-        ambiguity=config.ambiguity,
-        dimension=config.dimension,
-        files=files_of(config),
-        missing=config.missing,
-    )
-    agents = list(individuals.each(config))
+    objects = _as_they_are(config)
     vectors = [view.dim() == 2 for view in objects.views]
     if config.reduce is not None and not any(vectors):
         raise UsageError(f"--reduce is for features; the objects of {config.dataset} are images")
-    kinds = []
-    for m, view in zip(objects.owners, objects.views, strict=True):
-        name, own = agents[m]
-        check_sight(own, view, name, individuals.who(config, name), config.dataset)
-        kinds.append(perceives_counts(own))
+    _check_sights(config, objects)
     if any(vectors):
-        objects = replace(objects, views=_alike(_standardised, objects.views, kinds), checksum="")
-        if config.reduce is not None:
-            few = partial(reduced, dimensions=config.reduce)
-            objects = replace(objects, views=_alike(few, objects.views, kinds), checksum=objects.checksum)
+        objects = _scaled(config, objects)[0]
     if all(vectors):
         config = replace(config, jitter=0.0)
     if all(own.likelihood == "identity" for _, own in individuals.each(config)):
@@ -81,6 +63,71 @@ def load_objects(config: Config) -> tuple[Objects, Config]:
         fits(own, _latent(own, tuple(view.shape[1:])), name, individuals.who(config, name))
         _rehearse(own, view, objects.shapes(m))
     return objects, config
+
+
+def load_others(config: Config, files: Files) -> Objects:
+    """All objects in `files`, as the agents of a run see them: scaled by what the objects of the run were.
+
+    Files are those of a run with data of its own, or others of the same layout; `UsageError` naming what differs. An
+    object may lack all but one of an agent's modalities, also where every other does.
+    """
+    of_run = _as_they_are(config)
+    place = f"{files.flag} {told(files.data)}"
+    others = _as_they_are(config, as_those(config.dataset, files_of(config), files))
+    if of_run.paired != others.paired:
+        raise UsageError(f"{place} must be laid out as the run's own --data, {told(config.data or ())}")
+    for m, then, now in zip(of_run.owners, _senses(of_run), _senses(others), strict=True):
+        if then.shape != now.shape:
+            there, seen = ("x".join(map(str, sense.shape)) for sense in (now, then))
+            raise UsageError(
+                f"{place}: agent {agent_names(m + 1)[m]} would see {there} numbers, and in the run {seen}"
+            )
+    _check_sights(config, others)
+    return replace(others, views=_scaled(config, of_run)[1](others.views), checksum=others.checksum).packed()
+
+
+def _check_sights(config: Config, objects: Objects) -> None:
+    """UsageError where an agent cannot look at what it would see."""
+    agents = list(individuals.each(config))
+    for m, view in zip(objects.owners, objects.views, strict=True):
+        name, own = agents[m]
+        check_sight(own, view, name, individuals.who(config, name), config.dataset)
+
+
+def _senses(objects: Objects) -> list[Sense]:
+    return [sense for senses in objects.senses for sense in senses]
+
+
+def _as_they_are(config: Config, others: Files | None = None) -> Objects:
+    """The objects that the settings name, or all that other files hold; features as they were given."""
+    return load(
+        config.dataset,
+        data_root=config.data_root,
+        download=config.download,
+        limit=config.limit if others is None else None,
+        views=config.views,
+        seed=config.seed,
+        classes=config.classes,
+        ambiguity=config.ambiguity,
+        dimension=config.dimension,
+        files=files_of(config) if others is None else others,
+        missing=config.missing if others is None else None,
+    )
+
+
+def _scaled(
+    config: Config, objects: Objects
+) -> tuple[Objects, Callable[[Sequence[torch.Tensor]], tuple[torch.Tensor, ...]]]:
+    """The objects with features as agents perceive them, and what makes them so of the views of others."""
+    agents = list(individuals.each(config))
+    counts = [perceives_counts(agents[m][1]) for m in objects.owners]
+    views, changes = changed(standardising, objects.views, counts)
+    # Of the standardised features: principal components may differ in the last digit from machine to machine.
+    objects, steps = replace(objects, views=views, checksum=""), [changes]
+    if config.reduce is not None:
+        views, changes = changed(partial(reducing, dimensions=config.reduce), objects.views, counts)
+        objects, steps = replace(objects, views=views, checksum=objects.checksum), [*steps, changes]
+    return objects, lambda others: reduce(lambda seen, step: as_changed(step, seen), steps, tuple(others))
 
 
 def _rehearse(own: Config, view: torch.Tensor, shapes: tuple[tuple[int, ...], ...]) -> None:
@@ -122,32 +169,6 @@ def latents_of(config: Config, objects: Objects) -> tuple[int, ...]:
 
 def _latent(config: Config, shape: tuple[int, ...]) -> int:
     return shape[0] if config.likelihood == "identity" else config.latent_dim
-
-
-def _alike(
-    change: Callable[[torch.Tensor], torch.Tensor], views: tuple[torch.Tensor, ...], counts: Sequence[bool]
-) -> tuple[torch.Tensor, ...]:
-    """The views with features changed, but for counts; agents that see the same go on sharing it."""
-    changed: dict[int, torch.Tensor] = {}
-    found = []
-    for view, keep in zip(views, counts, strict=True):
-        if view.dim() == 2 and not keep:
-            if id(view) not in changed:
-                changed[id(view)] = _of_those_there(change, view)
-            view = changed[id(view)]
-        found.append(view)
-    return tuple(found)
-
-
-def _of_those_there(change: Callable[[torch.Tensor], torch.Tensor], view: torch.Tensor) -> torch.Tensor:
-    """What is missing is no feature of the others, and stays missing."""
-    there = are_there(view)
-    if there.all():
-        return change(view)
-    changed = change(view[there])
-    found = changed.new_full((len(view), changed.shape[1]), math.nan)
-    found[there] = changed
-    return found
 
 
 def pick_device(name: str) -> torch.device:
@@ -375,14 +396,3 @@ def _fits_or_says(file: str) -> Iterator[None]:
     except (KeyError, RuntimeError, TypeError, ValueError, AttributeError) as error:
         reason = " ".join(str(error).split())[:200]
         raise UsageError(f"{file} does not fit the run's settings: {reason}") from error
-
-
-def _standardised(view: torch.Tensor) -> torch.Tensor:
-    """Features (N, D) with mean 0 and spread 1; one that never varies is 0, whatever its size."""
-    centred = view - view.mean(0)
-    spread = centred.std(0, correction=0)
-    if not spread.isfinite().all():  # sums of numbers near the largest there are overflow
-        return _standardised(view.double()).float()
-    # Not by the spread: of equal numbers the mean is not always that number, and what is left would be their size.
-    varies = (view.amax(0) > view.amin(0)) & (spread > 0)
-    return torch.where(varies, centred / torch.where(varies, spread, 1.0), 0.0)

@@ -8,58 +8,35 @@ results are those of the last round, written before its checkpoint.
 from __future__ import annotations
 
 import os
-import platform
-import signal
-import subprocess
-import threading
-import time
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import ExitStack, contextmanager, suppress
-from importlib import metadata
+from collections.abc import Sequence
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-import torch
-
 from experiment import config as settings
 from experiment import memory, store
-from experiment.apart import AfarMember, AgentLostError, Seats, seats
+from experiment.apart import seats
 from experiment.community import (
     from_checkpoint,
     game_of,
     latents_of,
     load_objects,
     pick_device,
-    schedule_of,
-    to_checkpoint,
 )
-from experiment.data.objects import Objects
 from experiment.engines import check_ray
-from experiment.errors import RunError, UsageError
+from experiment.errors import UsageError
 from experiment.fields import Config
-from experiment.graphs import Edges, edges_at, known
-from experiment.meet_later import later
+from experiment.going_on import check_metrics, edges_of, is_of_round, refuse_changes, results_are_whole
 from experiment.parts import check_parts
 from experiment.plain import to_plain
-from experiment.posterior.netcdf import save_posterior
-from experiment.posterior.traces import Trace
-from experiment.results import host_trace, perceived, summarise, sweep_rows
-from experiment.scalars import Scalars, check_tensorboard, scalars_of
+from experiment.provenance import manifest_of
+from experiment.running import Running, is_kept, status_told
+from experiment.scalars import check_tensorboard, scalars_of
 from experiment.show import Printer
 from experiment.store import RunFolder
-from inference.captured import CannotCaptureError
-from inference.meetings import groups
-from inference.rounds import Member, Played, Progress, RoundError, run_rounds
-from inference.rules import Game
-from inference.svi import Loss
+from inference.rounds import Progress
 
 RUNS = Path("runs")
-# The mean kappa of a community that agrees.
-AGREED = 0.9
-# Times in one round that agents' processes may end before the run gives up.
-MOST_LOST = 3
-PACKAGES = ("torch", "torchvision", "pyro-ppl", "arviz", "numpy", "scipy", "scikit-learn")
 
 
 def train(config: Config, *, command_line: Sequence[str] = (), printer: Printer | None = None) -> dict[str, Any]:
@@ -80,11 +57,13 @@ def train(config: Config, *, command_line: Sequence[str] = (), printer: Printer 
     # First of all Ray, which may not be had, and takes its time.
     with seats(config, objects, device) as places, RunFolder.create(path, overwrite=config.overwrite) as folder:
         fitted = sorted(settings.changes(config, to_plain(asked)))
-        folder.start_manifest({**_manifest(config, objects, game, device, command_line), "fitted": fitted})
+        folder.start_manifest({**manifest_of(config, objects, game, device, command_line), "fitted": fitted})
         folder.write_text(store.CONFIG, settings.to_toml(config))
-        with _status(folder), scalars_of(folder, config.tensorboard) as scalars:
+        with status_told(folder), scalars_of(folder, config.tensorboard) as scalars:
             members = places.make()
-            return _Run(config, objects, game, places, members, Progress(0), folder, printer, scalars, spent=0.0).go()
+            return Running(
+                config, objects, game, places, members, Progress(0), folder, printer, scalars, spent=0.0
+            ).go()
 
 
 def resume(
@@ -107,7 +86,7 @@ def resume(
         flags = {name: value for name, value in given.items() if value is not None}
         config = settings.resolve(flags, folder.file(store.CONFIG), trust_plugins=trust_plugins)
         manifest = folder.read_manifest()
-        _refuse_changes(config, manifest, folder)
+        refuse_changes(config, manifest, folder)
         if config.tensorboard:
             check_tensorboard()
         if config.engine == "ray":
@@ -117,14 +96,14 @@ def resume(
         if manifest.get("checksum") != objects.checksum:
             raise UsageError(f"--resume {path}: the objects of {config.dataset} are not those of the run")
         memory.check(config, objects.count, latents_of(config, objects), device)
-        game = game_of(config, device, _edges_of(manifest, config, folder))
+        game = game_of(config, device, edges_of(manifest, config, folder))
         places = stack.enter_context(seats(config, objects, device))
         members = places.make()
         progress, spent = Progress(0), 0.0
         if folder.file(store.CHECKPOINT).exists() or folder.file(store.PREVIOUS).exists():
             file = str(folder.file(store.CHECKPOINT))
             progress, spent = from_checkpoint(members, folder.load_checkpoint(), file, config)
-            if progress.done == config.rounds + 1 and not _results_are_whole(folder, config.rounds):
+            if progress.done == config.rounds + 1 and not results_are_whole(folder, config.rounds):
                 # The last round is played again, exactly, for what it leaves as the last one.
                 printer.note(f"{path} lacks whole results of round {config.rounds}; it is played again")
                 progress, spent = Progress(0), 0.0
@@ -143,349 +122,19 @@ def resume(
             raise UsageError(f"--rounds must be {progress.done - 1} or more: so many are done; it is {config.rounds}")
         if progress.done == config.rounds + 1 and manifest["status"] == "done":
             raise UsageError(f"--resume {path}: the run is complete; --rounds R with R > {config.rounds} would go on")
-        _check_metrics(folder, config, progress, printer)
+        check_metrics(folder, config, progress, printer)
         folder.write_text(store.CONFIG, settings.to_toml(config))
         if not goes_on:  # its rows go too
             folder.file(store.EPOCHS).unlink(missing_ok=True)
         whole = progress.done == config.rounds + 1
-        folder.truncate_metrics(lambda row: _is_kept(row, progress) and (whole or _is_of_round(row, config)))
+        folder.truncate_metrics(lambda row: is_kept(row, progress) and (whole or is_of_round(row, config)))
         resumed = manifest.get("resumed")
         history = resumed if isinstance(resumed, list) else []
         folder.update_manifest(
             status="running", settings=settings.plain(config), resumed=[*history, list(command_line)]
         )
-        with _status(folder), scalars_of(folder, config.tensorboard) as scalars:
-            return _Run(config, objects, game, places, members, progress, folder, printer, scalars, spent).go()
-
-
-class _Run:
-    """The loop over rounds with a run folder beside it; the `Watcher` that keeps the rows of metrics."""
-
-    def __init__(
-        self,
-        config: Config,
-        objects: Objects,
-        game: Game,
-        places: Seats,
-        members: list[Member | AfarMember],
-        progress: Progress,
-        folder: RunFolder,
-        printer: Printer,
-        scalars: Scalars | None,
-        spent: float,
-    ) -> None:
-        self.config = config
-        self.objects = objects
-        self.game = game
-        self.places = places
-        self.members = members
-        self.state = progress
-        self.lost = 0
-        self.kept = progress.done  # rounds, of which all is written
-        self.folder = folder
-        self.printer = printer
-        self.scalars = scalars
-        self.spent = spent
-        self.started = time.monotonic()
-        self.device = members[0].device
-        self._announced = -1
-        self._saved = self.started
-
-    def go(self) -> dict[str, Any]:
-        """All rounds that are left, then the pictures; returns the summary."""
-        self.printer.objects(self.objects, self.config.views, self.config.signs)
-        if len(set(latents_of(self.config, self.objects))) > 1 and schedule_of(self.config).keep_means:
-            self.printer.note(
-                "note: agents whose percepts have unequal dimensions: posterior.nc will hold no component means"
-            )
-        try:
-            while not self._rounds():
-                pass
-        except (RoundError, CannotCaptureError) as error:
-            raise RunError(f"{error} (run folder: {self.folder.path})") from error
-        self._draw()
-        summary = self.folder.read_json(store.SUMMARY)
-        self.printer.summary(summary, str(self.folder.path))
-        return summary
-
-    def _rounds(self) -> bool:
-        """The rounds that are left; False if the process of an agent was lost on the way."""
-        try:
-            if self.lost:
-                self._bring_back()
-            for played in run_rounds(self.game, schedule_of(self.config), self.members, self.state, self):
-                self._keep(played)
-                self.lost = 0
-        except AgentLostError as error:
-            self.lost += 1
-            where = f"round {self.state.done}: {error}"
-            if self.lost > MOST_LOST:
-                raise RunError(f"{where}, which is the {self.lost}th time (run folder: {self.folder.path})") from error
-            self.printer.note(f"{where}; it begins again with new processes")
-            return False
-        return True
-
-    def _bring_back(self) -> None:
-        """New processes for all agents, as they were after the last round that was kept."""
-        self.members = self.places.make()
-        self.state = Progress(0)
-        if self.kept:
-            name, state = store.CHECKPOINT, self.folder.load_checkpoint()
-            if state.get("done") != self.kept:  # a last round that is played again, for its results
-                name, state = store.PREVIOUS, self.folder.load_checkpoint(previous=True)
-            self.state, _ = from_checkpoint(self.members, state, str(self.folder.file(name)), self.config)
-        # Of epochs that are made again nothing is known any more, as their rows.
-        self.folder.file(store.EPOCHS).unlink(missing_ok=True)
-        self.folder.truncate_metrics(lambda row: _is_kept(row, self.state))
-
-    # -- told by inference -----------------------------------------------------------------------
-
-    def epoch(self, round: int, member: str, epoch: int, epochs: int, loss: Loss) -> None:
-        """Keep and print the loss of an epoch, and save what has been learned, if it is time."""
-        self._announce(round)
-        row = {"kind": "epoch", "round": round, "agent": member, "epoch": epoch, "loss": loss.total}
-        self._record([row | loss._asdict()])
-        if self.printer.shows(round, self.config.rounds):
-            self.printer.epoch(round, member, epoch, epochs, loss)
-        # After the row: what the checkpoint tells of must be in the metrics.
-        every = 60 * self.config.checkpoint_minutes
-        # Agents in processes of their own are not all in the same epoch.
-        if every and self.places.traffic is None and time.monotonic() - self._saved >= every:
-            self.folder.save_epochs(to_checkpoint(self.members, self.state, self._seconds()))
-            self._saved = time.monotonic()
-
-    def progress(self, steps: Any, title: str) -> Any:
-        """Show the steps as they pass."""
-        return self.printer.progress(steps, title)
-
-    # -- after a round ---------------------------------------------------------------------------
-
-    def _keep(self, played: Played) -> None:
-        self._announce(played.round)
-        config, folder = self.config, self.folder
-        trace = host_trace(played, [one.name for one in self.members], config)
-        rows = sweep_rows(
-            played.round,
-            trace,
-            played,
-            self.objects.labels,
-            groups(self.game.meetings, len(self.members)),
-            self._edges(played.round),
-        )
-        if played.start_evidence is not None:
-            start = {"kind": "start", "round": played.round, "log_evidence": played.start_evidence.tolist()}
-            self._record([start])
-        self._record(rows)
-        if self.printer.shows(played.round, config.rounds):
-            self.printer.sweeps(rows)
-        if any(row["not_a_number"] for row in rows):
-            self.printer.note("warning: some proposals compared two impossible signs; they were rejected")
-        seconds, traffic = self._seconds(), self._traffic(played)
-        if played.round == config.rounds:
-            self._write_results(played, trace, rows, seconds, traffic)
-        folder.save_checkpoint(to_checkpoint(self.members, self.state, seconds))
-        self.kept = self.state.done
-        self._saved = time.monotonic()
-
-    def _edges(self, round: int) -> Edges | None:
-        """Who meets whom in that round, where it is a graph."""
-        return edges_at(self.game.meetings, round * schedule_of(self.config).sweeps_between())
-
-    def _agreement(self) -> int | None:
-        """Sweeps from the beginning of the run until agents agreed, and went on agreeing; None if they did not."""
-        sweeps = [row["kappa"] for row in self.folder.read_metrics() if row["kind"] == "sweep"]
-        apart = [number for number, kappa in enumerate(sweeps, 1) if kappa < AGREED]
-        reached = apart[-1] if apart else 0
-        return None if reached == len(sweeps) else reached
-
-    def _traffic(self, played: Played) -> dict[str, int] | None:
-        """Bytes a sweep of the round, where agents are in processes of their own."""
-        if self.places.traffic is None:
-            return None
-        said, moved = self.places.traffic.taken()
-        sweeps = played.trace.signs.shape[1]
-        return {"signs_said": round(said / sweeps), "all": round(moved / sweeps)}
-
-    def _seconds(self) -> float:
-        return self.spent + time.monotonic() - self.started
-
-    def _record(self, rows: Sequence[Mapping[str, Any]]) -> None:
-        self.folder.append_metrics(rows)
-        if self.scalars is not None:
-            self.scalars.add(rows)
-
-    def _write_results(
-        self,
-        played: Played,
-        trace: Trace,
-        rows: Sequence[Mapping[str, Any]],
-        seconds: float,
-        traffic: dict[str, int] | None,
-    ) -> None:
-        config, objects, folder = self.config, self.objects, self.folder
-        arrays = {f"signs_{name}": trace.signs[0, -1, m] for m, name in enumerate(trace.agent_names)}
-        if objects.files is not None:
-            arrays["files"] = np.array(objects.files)
-        folder.write_npz(store.SIGNS, index=objects.indices, label=objects.labels, **arrays)
-        save_posterior(
-            folder.file(store.POSTERIOR),
-            trace,
-            burn_in=config.burn_in,
-            settings=settings.plain(config),
-            thin=config.thin,
-            keep=config.keep,
-        )
-        folder.write_json(
-            store.SUMMARY,
-            summarise(
-                config,
-                objects,
-                trace,
-                rows,
-                self._bounds(played),
-                edges=self._edges(played.round),
-                agreement=self._agreement(),
-                round=played.round,
-                traffic=traffic,
-                seconds=round(seconds, 1),
-                device=str(self.device),
-            ),
-        )
-
-    def _bounds(self, played: Played) -> dict[str, Loss | None]:
-        """Each agent's ELBO given its signs."""
-        return {
-            one.name: one.bound(self.config.seed, played.round, played.signs[0, m], played.components[m])
-            for m, one in enumerate(self.members)
-        }
-
-    def _announce(self, round: int) -> None:
-        if round > self._announced and self.printer.shows(round, self.config.rounds):
-            self.printer.round(round, self.config.rounds)
-            self._announced = round
-
-    def _draw(self) -> None:
-        """The pictures. One that fails costs a line on stderr, never the run."""
-        rows = self.folder.read_metrics()
-        names = [one.name for one in self.members]
-        pictures: dict[str, tuple[str, tuple[Any, ...]]] = {
-            "training.png": ("plot_training", (rows,)),
-            "game.png": ("plot_game", (rows,)),
-        }
-        if self.objects.labels is not None:
-            arrays = self.folder.read_npz(store.SIGNS)
-            signs = np.stack([arrays[f"signs_{name}"] for name in names])
-            pictures["confusion.png"] = (
-                "plot_confusion",
-                (signs, self.objects.labels, names, self.objects.class_names, self.config.signs),
-            )
-        if len(names) > 2:
-            matrix = np.array(self.folder.read_json(store.SUMMARY)["kappa_matrix"])
-            pictures["community.png"] = ("plot_community", (matrix, names))
-        if any(len(row.get("kappa_by_distance", ())) > 1 for row in rows):
-            pictures["distance.png"] = ("plot_distance", (rows,))
-        for name, (function, arguments) in pictures.items():
-            try:
-                from experiment import community_plots, plots
-
-                where = community_plots if hasattr(community_plots, function) else plots
-                getattr(where, function)(self.folder.file(store.PLOTS) / name, *arguments)
-            except Exception as error:
-                self.printer.note(f"warning: {store.PLOTS}/{name} could not be drawn: {error}")
-
-
-@contextmanager
-def _status(folder: RunFolder) -> Iterator[None]:
-    """The manifest says how the run ended; "done" is the last thing that is written."""
-    try:
-        yield
-    except BaseException as error:
-        status = "interrupted" if isinstance(error, KeyboardInterrupt) else "failed"
-        with _uninterrupted(), suppress(RunError):  # a full disk: the error that is on its way says so
-            folder.update_manifest(status=status, error=str(error) or type(error).__name__)
-        if isinstance(error, MemoryError | torch.OutOfMemoryError) or "not enough memory" in str(error):
-            raise RunError(f"there is not enough memory for these settings (run folder: {folder.path})") from error
-        raise
-    folder.update_manifest(status="done", error=None)
-
-
-@contextmanager
-def _uninterrupted() -> Iterator[None]:
-    """A second Ctrl-C must not break off the tidying up after the first."""
-    if threading.current_thread() is not threading.main_thread():  # only the main thread is interrupted
-        yield
-        return
-    before = signal.signal(signal.SIGINT, signal.SIG_IGN)
-    try:
-        yield
-    finally:
-        signal.signal(signal.SIGINT, before)
-
-
-def _refuse_changes(config: Config, manifest: dict[str, Any], folder: RunFolder) -> None:
-    """A run goes on as what it began; rounds may be added, its data may have moved, and others may look on."""
-    made = manifest.get("settings")
-    if not isinstance(made, dict):
-        raise UsageError(f"{folder.file(store.MANIFEST)} is damaged: it holds no settings")
-    for name, (now, then) in settings.changes(config, made).items():
-        if name not in ("rounds", *settings.MOVABLE):
-            raise UsageError(f"{folder.file(store.CONFIG)}: {name} = {now} is not what the run was made with, {then}")
-
-
-def _edges_of(manifest: dict[str, Any], config: Config, folder: RunFolder) -> list[Edges | None]:
-    """Who met whom in the run so far, in each graph; None where it was none."""
-    agents = range(config.agents)
-    found: list[Edges | None] = []
-    told = manifest.get("edges") or []
-    try:
-        if told and told[0] is not None and isinstance(told[0][0], int):
-            told = [told]  # as runs of one graph were told until there could be more
-        for edges in told:
-            pairs = None if edges is None else tuple((int(a), int(b)) for a, b in edges)
-            if not all(a in agents and b in agents and a != b for a, b in pairs or ()):
-                raise ValueError
-            found.append(pairs)
-        names = [config.meet, *(name for _, name in ([] if config.meet_later is None else later(config.meet_later)))]
-        untold = [name == "random-pairs" for name in names]
-        # For a graph that is missing a file of edges would be read again, which may have changed since.
-        if len(found) > len(names) or (len(names) > 1 and [one is None for one in found] != untold):
-            raise ValueError
-    except (TypeError, ValueError, LookupError, OverflowError) as error:
-        raise UsageError(f"{folder.file(store.MANIFEST)} is damaged: its edges are not pairs of agents") from error
-    return found
-
-
-def _is_kept(row: Mapping[str, Any], progress: Progress) -> bool:
-    """Whether a row tells of what the run goes on from, and not of what it repeats."""
-    if row["round"] == progress.done and row["kind"] == "epoch":
-        return bool(row.get("epoch", 0) <= progress.learned.get(str(row.get("agent")), 0))
-    return bool(row["round"] < progress.done)
-
-
-def _is_of_round(row: Mapping[str, Any], config: Config) -> bool:
-    """False for the sweeps by which a last round was longer than it would have been with more rounds after it."""
-    return row["kind"] != "sweep" or row.get("sweep", 0) <= schedule_of(config).sweeps_between()
-
-
-def _results_are_whole(folder: RunFolder, rounds: int) -> bool:
-    try:
-        summary = folder.read_json(store.SUMMARY)
-    except UsageError:
-        return False
-    return summary.get("rounds") == rounds and all(
-        folder.file(name).exists() for name in (store.SIGNS, store.POSTERIOR)
-    )
-
-
-def _check_metrics(folder: RunFolder, config: Config, progress: Progress, printer: Printer) -> None:
-    """UsageError for rows that are not ours; a line for rows that are lost, which no one can bring back."""
-    sweeps = 0
-    for number, row in enumerate(folder.read_metrics(), 1):
-        if row.get("kind") not in ("epoch", "start", "sweep") or type(row.get("round")) is not int:
-            raise UsageError(f"{folder.file(store.METRICS)}, line {number} is not of a run of this program")
-        sweeps += row["kind"] == "sweep" and row["round"] < progress.done
-    if sweeps < progress.done * schedule_of(config).sweeps_between():
-        printer.note(f"warning: {folder.file(store.METRICS)} has lost rows of the rounds that are done")
+        with status_told(folder), scalars_of(folder, config.tensorboard) as scalars:
+            return Running(config, objects, game, places, members, progress, folder, printer, scalars, spent).go()
 
 
 def _free_folder(config: Config) -> Path:
@@ -496,44 +145,3 @@ def _free_folder(config: Config) -> Path:
         number += 1
         path = RUNS / f"{name}-{number}"
     return path
-
-
-def _manifest(
-    config: Config, objects: Objects, game: Game, device: torch.device, command_line: Sequence[str]
-) -> dict[str, Any]:
-    return {
-        "edges": known(game.meetings),
-        "command_line": list(command_line),
-        "settings": settings.plain(config),
-        "seed": config.seed,
-        "device": torch.cuda.get_device_name(device) if device.type == "cuda" else "cpu",
-        "threads": torch.get_num_threads(),
-        "dataset": objects.name,
-        "objects": objects.count,
-        "checksum": objects.checksum,
-        "perceives": perceived(objects),
-        "git_revision": _git_revision(),
-        "python": platform.python_version(),
-        "platform": platform.platform(),
-        "versions": {name: _version(name) for name in PACKAGES},
-    }
-
-
-def _version(package: str) -> str | None:
-    try:
-        return metadata.version(package)
-    except metadata.PackageNotFoundError:
-        return None
-
-
-def _git_revision() -> str | None:
-    """The commit of this program, with "+changes" if files differ from it; None where there is no git."""
-    here = Path(__file__).resolve().parent.parent
-    try:
-        done = subprocess.run(
-            ["git", "-C", str(here), "describe", "--always", "--abbrev=40", "--dirty=+changes"],
-            capture_output=True, text=True, timeout=10, check=True,
-        )  # fmt: skip
-    except (OSError, subprocess.SubprocessError):
-        return None
-    return done.stdout.strip() or None

@@ -48,7 +48,7 @@ def from_text(name: str, typed: Any) -> Any:
     if kind == "path":
         return _absolute(name, typed, flag(name))
     if kind == "paths":
-        return _all_absolute(name, [_joined(one) for one in typed.split(",")], flag(name))
+        return entries_of(name, typed, flag(name))
     if kind == "views":
         return _views([typed], flag(name))
     if kind == "own":
@@ -131,6 +131,11 @@ def _exists(typed: str) -> bool:
         return Path(typed).exists()
     except (OSError, ValueError):  # a name that no file can have
         return False
+
+
+def entries_of(name: str, typed: str, place: str) -> tuple[own.Entry, ...]:
+    """Paths as --data takes them, absolute. UsageError that begins with `place`."""
+    return _all_absolute(name, [_joined(one) for one in typed.split(",")], place)
 
 
 def _all_absolute(name: str, typed: Sequence[str | list[str]], place: str) -> tuple[own.Entry, ...]:

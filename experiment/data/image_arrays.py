@@ -70,11 +70,11 @@ def in_unit_interval(
 class ImageArray:
     """The images of an .npz file. Opening checks what can be known without reading them.
 
-    classes: how many the run has. class_names: theirs, if labels are to be read as such and not as indices. count: N.
-    labels: int64 (N,) or None.
+    classes: how many the run has, of which labels are indices; None if they are names of classes. count: N. labels:
+    int64 (N,), or None. class_names: those of which labels are indices, if they are names.
     """
 
-    def __init__(self, file: Path, classes: int, class_names: tuple[str, ...] | None = None) -> None:
+    def __init__(self, file: Path, classes: int | None) -> None:
         self.file = file
         self.place = f"--images {file}"
         with npz.opened(self.file, self.place) as archive:
@@ -82,10 +82,13 @@ class ImageArray:
             self.channels_first = self._check_images()
             self.count = self.header.shape[0]
             self.labels = None
+            self.class_names: tuple[str, ...] = ()
             if "labels" in npz.names(archive):
-                self.labels = (
-                    self._labels(archive, classes) if class_names is None else self._named(archive, class_names)
-                )
+                if classes is None:
+                    found = text_or_numbers(archive, self.count, self.place)
+                    self.labels, self.class_names = coded(f"{self.place}: labels", found)
+                else:
+                    self.labels = self._labels(archive, classes)
 
     def chunks(self, limit: int) -> Iterator[NDArray[np.float32]]:
         """The first `limit` images, in [0, 1], as (B, C, H, W). UsageError naming the index of one that is unfit."""
@@ -116,16 +119,6 @@ class ImageArray:
                 f"{self.place}: images is in Fortran order and larger than 1 GiB; save numpy.ascontiguousarray of it"
             )
         return first
-
-    def _named(self, archive: zipfile.ZipFile, class_names: tuple[str, ...]) -> NDArray[np.int64]:
-        codes, found = coded(f"{self.place}: labels", text_or_numbers(archive, self.count, self.place))
-        for code, name in enumerate(found):
-            if name not in class_names:
-                raise UsageError(
-                    f"{self.place}: labels must be classes of the run, {', '.join(class_names)[:200]}; "
-                    f"labels[{np.flatnonzero(codes == code)[0]}] is {name[:60]}"
-                )
-        return np.array([class_names.index(name) for name in found], dtype=np.int64)[codes]
 
     def _labels(self, archive: zipfile.ZipFile, classes: int) -> NDArray[np.int64]:
         shape, _, dtype = npz.header(archive, "labels", self.place)

@@ -32,12 +32,9 @@ _FORMATS = ("PNG", "JPEG", "BMP", "GIF", "TIFF", "WEBP", "PPM")
 def listed(folder: Path) -> list[Path]:
     """The image files in `folder`, by suffix, sorted by name; other files and folders are passed over."""
     try:
-        files = sorted(file for file in folder.iterdir() if file.suffix.lower() in SUFFIXES and file.is_file())
+        return sorted(file for file in folder.iterdir() if file.suffix.lower() in SUFFIXES and file.is_file())
     except OSError as error:
         raise UsageError(f"--images {folder} cannot be read: {error.strerror or error}") from error
-    if not files:
-        raise UsageError(f"--images {folder}: the folder holds no image ({', '.join(SUFFIXES)})")
-    return files
 
 
 def read_image(file: Path, flag: str = "--images") -> NDArray[np.float32]:

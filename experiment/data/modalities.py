@@ -63,13 +63,13 @@ def are_there(view: torch.Tensor) -> torch.Tensor:
 
 
 def dropped(
-    views: Sequence[torch.Tensor], counts: Sequence[int], names: Sequence[str], share: float, seed: int
+    views: Sequence[torch.Tensor], counts: Sequence[int], names: Sequence[str], share: float | None, seed: int
 ) -> tuple[torch.Tensor, ...]:
     """The modalities with a `share` of them missing, at random by object, of agents that have several.
 
     Of an object that would lose all, the one with the largest draw stays; each is as likely to. What an object loses
     does not depend on how many others there are. `UsageError` naming an object that has none, or a modality that no
-    object has.
+    object has, unless `share` is None: then nothing is dropped, and that is as it may be.
     """
     import torch
 
@@ -83,7 +83,7 @@ def dropped(
         if count == 1:
             continue
         there = torch.stack([are_there(view) for view in views[own]], dim=1)
-        _check_some(there, name)
+        _check_some(there, name, everywhere=share is not None)
         if not share:
             continue
         draws = torch.rand(there.shape, generator=stream(seed, f"{name}/missing")).where(there, -1.0)
@@ -92,11 +92,11 @@ def dropped(
             lost = there[:, number] & ~kept[:, number]
             if lost.any():
                 found[own.start + number] = view.masked_fill(lost.view(-1, *[1] * (view.dim() - 1)), torch.nan)
-        _check_some(there & kept, name)
+        _check_some(there & kept, name, everywhere=True)
     return tuple(found)
 
 
-def _check_some(there: torch.Tensor, name: str) -> None:
+def _check_some(there: torch.Tensor, name: str, *, everywhere: bool) -> None:
     nothing = (~there.any(1)).nonzero()
     if len(nothing):
         raise UsageError(
@@ -104,7 +104,7 @@ def _check_some(there: torch.Tensor, name: str) -> None:
             "least"
         )
     nowhere = (~there.any(0)).nonzero()
-    if len(nowhere):
+    if everywhere and len(nowhere):
         raise UsageError(f"no object has modality {int(nowhere[0]) + 1} of agent {name}; leave it out")
 
 

@@ -130,7 +130,7 @@ def load(
     ambiguity: float = 1.0,
     dimension: int = 4,
     files: own.Files = own.NONE,
-    missing: float = 0.0,
+    missing: float | None = 0.0,
 ) -> Objects:
     """The first `limit` objects (None: all) of the data set `name`, one view an agent, or one a modality.
 
@@ -140,7 +140,8 @@ def load(
     only their number counts, and `seed`, `classes`, `ambiguity` and `dimension` say what is drawn
     (`experiment.data.synthetic`); nothing else depends on these. files: where data of one's own are
     (`experiment.data.own`), of which each agent may have others; features have no views. missing: the share of
-    modalities that are dropped, of agents that have several (`modalities.dropped`). data_root: the folder of data
+    modalities that are dropped, of agents that have several (`modalities.dropped`), where None drops none and allows
+    one that no object has. data_root: the folder of data
     sets that no package ships (None: ./data). The network is used with `download` only, and only if the files are
     absent.
 
@@ -168,7 +169,7 @@ def load(
     return _sensed(found, [described(view) for view in each], counts, missing, seed)
 
 
-def _sensed(objects: Objects, titles: list[str], counts: list[int], missing: float, seed: int) -> Objects:
+def _sensed(objects: Objects, titles: list[str], counts: list[int], missing: float | None, seed: int) -> Objects:
     """The objects, each view of which is a modality with a title, with a share of them missing."""
     views = dropped(objects.views, counts, agent_names(len(counts)), missing, seed)
     senses, first = [], 0
@@ -187,7 +188,7 @@ def _sensed(objects: Objects, titles: list[str], counts: list[int], missing: flo
 
 
 def _own(
-    name: str, files: own.Files, limit: int | None, views: tuple[View, ...], seed: int, missing: float
+    name: str, files: own.Files, limit: int | None, views: tuple[View, ...], seed: int, missing: float | None
 ) -> Objects:
     """The first `limit` objects of `own.read`."""
     import torch
@@ -195,7 +196,7 @@ def _own(
     given = own.read(name, files)
     M, arrays = len(views), given.arrays
     if len(given.groups) not in (1, M):
-        raise UsageError(f"--data has data for {len(given.groups)} agents, one by one; --agents is {M}")
+        raise UsageError(f"{files.flag} has data for {len(given.groups)} agents, one by one; --agents is {M}")
     available = len(arrays[0])
     _check_limit(name, limit, available)
     N = available if limit is None else limit
@@ -261,9 +262,9 @@ def _further(given: Given, which: int, objects: Any, files: own.Files, J: int) -
     if given.labels is None:
         raise UsageError(
             f"--views: ahead:{J} needs a folder for each thing that turns, with its pictures in it; the files of "
-            f"--data {own.told(files.data)} lie in none"
+            f"{files.flag} {own.told(files.data)} lie in none"
         )
-    return given.arrays[which][further(given.files, J, f"--data {own.told(files.data)}")[objects]]
+    return given.arrays[which][further(given.files, J, f"{files.flag} {own.told(files.data)}")[objects]]
 
 
 def _looked(

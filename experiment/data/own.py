@@ -25,13 +25,14 @@ Entry = Path | tuple[Path, ...]
 
 
 class Files(NamedTuple):
-    """What `--data` names, and how it is to be read."""
+    """What `--data`, or another flag, names, and how it is to be read."""
 
     data: tuple[Entry, ...] = ()
     label_column: str | None = None
     header: str = "auto"
     image_size: int = 28
     channels: int = 1
+    flag: str = "--data"
 
 
 NONE = Files()
@@ -63,22 +64,64 @@ def read(kind: str, files: Files) -> Given:
     """The objects in `files`, in the order of their source. UsageError naming what is unfit."""
     data = files.data
     if not data:
-        raise UsageError(f"--dataset {kind} needs --data")
+        raise UsageError(f"--dataset {kind} needs {files.flag}")
     groups = tuple(len(paths(entry)) for entry in data)
     flat = [path for entry in data for path in paths(entry)]
     may_lack = [count > 1 for count in groups for _ in range(count)]
     if kind == "csv":
-        given = own_csv.read(flat, files.label_column, files.header, may_lack)
+        given = own_csv.read(flat, files.label_column, files.header, may_lack, flag=files.flag)
     elif kind == "folder":
-        given = own_folder.read(flat, files.image_size, files.channels, groups)
+        given = own_folder.read(flat, files.image_size, files.channels, groups, flag=files.flag)
     elif _is_joined(data):
-        given = own_npz.read_each(flat, may_lack)
+        given = own_npz.read_each(flat, may_lack, flag=files.flag)
     elif len(data) > 1:
-        raise UsageError(f"--dataset npz takes one file for all agents; --data names {len(data)}")
+        raise UsageError(f"--dataset npz takes one file for all agents; {files.flag} names {len(data)}")
     else:
-        given = own_npz.read(flat[0])
+        given = own_npz.read(flat[0], flag=files.flag)
         return given._replace(groups=(1,) * len(given.arrays), titles=(flat[0].name,) * len(given.arrays))
     return given._replace(groups=groups, titles=tuple(path.name for path in flat))
+
+
+def as_those(kind: str, own: Files, others: Files) -> Files:
+    """How to read other files as a run's own were: their labels may be absent, but columns must be called the same.
+
+    UsageError naming the first that is not, or a layout that is another.
+    """
+    wanted, found = ([len(paths(entry)) for entry in files.data] for files in (own, others))
+    if wanted != found:
+        place = f"{others.flag} {told(others.data)}"
+        raise UsageError(f"{place} must be laid out as the run's own --data, {told(own.data)}")
+    if kind != "csv":
+        return others
+    mine, theirs = ([path for entry in files.data for path in paths(entry)] for files in (own, others))
+    may_lack = [count > 1 for count in wanted for _ in range(count)]
+    heads = [
+        own_csv.columns(file, own.label_column, own.header, lack) for file, lack in zip(mine, may_lack, strict=True)
+    ]
+    labels_lack = [
+        _is_unlabelled(other, then, others, lack)
+        for other, then, lack in zip(theirs, heads, may_lack, strict=True)
+        if then.labelled
+    ]
+    if labels_lack and all(labels_lack):
+        others = others._replace(label_column=None)
+    for file, then, other, lack in zip(mine, heads, theirs, may_lack, strict=True):
+        now = own_csv.columns(other, others.label_column, own.header, lack, flag=others.flag)
+        for number, (title, wanted_title) in enumerate(zip(now.titles or (), then.titles or (), strict=False), 1):
+            if title != wanted_title:
+                raise UsageError(
+                    f"{others.flag} {other}: feature {number} is called {title[:40]!r}, and {wanted_title[:40]!r} in "
+                    f"{file}"
+                )
+    return others
+
+
+def _is_unlabelled(file: Path, then: own_csv.Columns, files: Files, may_lack: bool) -> bool:
+    """Whether the labels of `then` are not among the columns of a file that would have them."""
+    now = own_csv.columns(file, None, files.header, may_lack, flag=files.flag)
+    if not now.labelled and now.width == then.width - 1:  # by a number some column is always found
+        return True
+    return not own_csv.columns(file, files.label_column, files.header, may_lack, flag=files.flag).labelled
 
 
 def _is_joined(data: Sequence[Entry]) -> bool:

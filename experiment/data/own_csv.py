@@ -14,7 +14,8 @@ from __future__ import annotations
 import csv
 import math
 from array import array
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -37,17 +38,33 @@ class _Table(NamedTuple):
     lines: array[int]  # in the file, from 1
 
 
-def read(files: Sequence[Path], label_column: str | None, header: str, may_lack: Sequence[bool] = ()) -> Given:
+class Columns(NamedTuple):
+    """What the features of a file are called, if they have names, how many columns it has, are labels among them?"""
+
+    titles: list[str] | None
+    width: int
+    labelled: bool
+
+
+def read(
+    files: Sequence[Path],
+    label_column: str | None,
+    header: str,
+    may_lack: Sequence[bool] = (),
+    *,
+    flag: str = "--data",
+) -> Given:
     """The objects in `files`. UsageError naming file, line and column of what is unfit.
 
-    may_lack: for each file, whether an object may be missing in it.
+    may_lack: for each file, whether an object may be missing in it. flag: by which the files were given.
     """
     may_lack = may_lack or [False] * len(files)
-    tables = [_read(file, label_column, header, lack) for file, lack in zip(files, may_lack, strict=True)]
+    each = zip(files, may_lack, strict=True)
+    tables = [_read(f"{flag} {file}", file, label_column, header, lack) for file, lack in each]
     for file, table in zip(files, tables, strict=True):
         if len(table.features) != len(tables[0].features):
             raise UsageError(
-                f"--data {files[0]} has {len(tables[0].features)} rows and {file} {len(table.features)}; row n must "
+                f"{flag} {files[0]} has {len(tables[0].features)} rows and {file} {len(table.features)}; row n must "
                 "be the same object in all files"
             )
     labelled = [(file, table) for file, table in zip(files, tables, strict=True) if table.labels is not None]
@@ -55,32 +72,51 @@ def read(files: Sequence[Path], label_column: str | None, header: str, may_lack:
     if not labelled:
         if label_column is not None:
             raise UsageError(
-                f"--label-column {label_column}: no column of --data {', '.join(map(str, files))} is called so"
+                f"--label-column {label_column}: no column of {flag} {', '.join(map(str, files))} is called so"
             )
         return Given(features, None, ())
     (first, one), *others = labelled
     assert one.labels is not None
-    labels, class_names = coded(f"--data {first}: label", one.labels)
+    labels, class_names = coded(f"{flag} {first}: label", one.labels)
     for file, other in others:
         assert other.labels is not None
-        codes, other_names = coded(f"--data {file}: label", other.labels)
+        codes, other_names = coded(f"{flag} {file}: label", other.labels)
         differ = np.flatnonzero(np.asarray(class_names)[labels] != np.asarray(other_names)[codes])
         if len(differ):
             n = int(differ[0])
             raise UsageError(
-                f"--data {file}, line {other.lines[n]}: the label is {other.labels[n]!r} and in {first} "
+                f"{flag} {file}, line {other.lines[n]}: the label is {other.labels[n]!r} and in {first} "
                 f"{one.labels[n]!r}; row n must be the same object in all files"
             )
     return Given(features, labels, class_names)
 
 
-def _read(file: Path, label_column: str | None, header: str, may_lack: bool) -> _Table:
-    place = f"--data {file}"
-    try:
+def columns(file: Path, label_column: str | None, header: str, may_lack: bool, *, flag: str = "--data") -> Columns:
+    """What the first row tells of the columns. UsageError as in `read`."""
+    place = f"{flag} {file}"
+    with _opened(place, file) as reader:
+        first = _first(_rows(reader, may_lack), place)
+        label, named = _head(first, place, label_column, header, may_lack)
+        return Columns(
+            [title.strip() for number, title in enumerate(first) if number != label] if named else None,
+            len(first),
+            label is not None,
+        )
+
+
+def _read(place: str, file: Path, label_column: str | None, header: str, may_lack: bool) -> _Table:
+    with _opened(place, file) as reader:
         # A number and its comma take two characters at the least, and eight bytes as a float.
         check_fits(place, 4 * file.stat().st_size)
+        return _parse(reader, place, label_column, header, may_lack)
+
+
+@contextmanager
+def _opened(place: str, file: Path) -> Iterator[Any]:
+    """Its rows; what goes wrong while they are read is a UsageError."""
+    try:
         with file.open(encoding="utf-8-sig", newline="") as stream:
-            return _parse(csv.reader(stream), file, label_column, header, may_lack)
+            yield csv.reader(stream)
     except OSError as error:
         raise UsageError(f"{place} cannot be read: {error.strerror or error}") from error
     except UnicodeDecodeError as error:
@@ -89,25 +125,11 @@ def _read(file: Path, label_column: str | None, header: str, may_lack: bool) -> 
         raise UsageError(f"{place} cannot be read: {error}") from error
 
 
-def _parse(reader: Any, file: Path, label_column: str | None, header: str, may_lack: bool) -> _Table:
-    place = f"--data {file}"
-    rows = (row for row in reader if any(cell.strip() for cell in row) or (may_lack and len(row) > 1))
-    first = next(rows, None)
-    if first is None:
-        raise UsageError(f"{place} is empty")
+def _parse(reader: Any, place: str, label_column: str | None, header: str, may_lack: bool) -> _Table:
+    rows = _rows(reader, may_lack)
+    first = _first(rows, place)
     width = len(first)
-    by_number = _number(label_column, width, place)
-    # Nothing names a column that is not there: such a first row is an object.
-    lacks_first = may_lack and all(_is_missing(cell) for number, cell in enumerate(first) if number != by_number)
-    named = header == "yes" or (header == "auto" and not lacks_first and _is_header(first, by_number))
-    column = by_number if by_number is not None or not named else _called(first, label_column or LABEL, place)
-    unnamed = [number + 1 for number, title in enumerate(first) if named and not title.strip() and number != column]
-    if unnamed:
-        raise UsageError(
-            f"{place}: column {unnamed[0]} has no name; if it numbers the rows, leave it out (pandas: index=False)"
-        )
-    if width - (column is not None) < 1:
-        raise UsageError(f"{place} has no column of features beside the labels")
+    column, named = _head(first, place, label_column, header, may_lack)
     values, lines = array("d"), array("q")
     labels: list[str] | None = None if column is None else []
 
@@ -142,6 +164,37 @@ def _parse(reader: Any, file: Path, label_column: str | None, header: str, may_l
         raise UsageError(f"{place} has a header and no rows")
     features = np.frombuffer(values, np.float64).reshape(len(lines), -1)
     return _Table(finite(place, features, may_lack=may_lack), labels, lines)
+
+
+def _rows(reader: Iterable[list[str]], may_lack: bool) -> Iterator[list[str]]:
+    return (row for row in reader if any(cell.strip() for cell in row) or (may_lack and len(row) > 1))
+
+
+def _first(rows: Iterator[list[str]], place: str) -> list[str]:
+    first = next(rows, None)
+    if first is None:
+        raise UsageError(f"{place} is empty")
+    return first
+
+
+def _head(
+    first: list[str], place: str, label_column: str | None, header: str, may_lack: bool
+) -> tuple[int | None, bool]:
+    """Of the first row: the number of the label column, if there is one, and whether the row is a header."""
+    width = len(first)
+    by_number = _number(label_column, width, place)
+    # Nothing names a column that is not there: such a first row is an object.
+    lacks_first = may_lack and all(_is_missing(cell) for number, cell in enumerate(first) if number != by_number)
+    named = header == "yes" or (header == "auto" and not lacks_first and _is_header(first, by_number))
+    column = by_number if by_number is not None or not named else _called(first, label_column or LABEL, place)
+    unnamed = [number + 1 for number, title in enumerate(first) if named and not title.strip() and number != column]
+    if unnamed:
+        raise UsageError(
+            f"{place}: column {unnamed[0]} has no name; if it numbers the rows, leave it out (pandas: index=False)"
+        )
+    if width - (column is not None) < 1:
+        raise UsageError(f"{place} has no column of features beside the labels")
+    return column, named
 
 
 def _number(label_column: str | None, width: int, place: str) -> int | None:

@@ -30,26 +30,29 @@ from experiment.data.image_files import SUFFIXES, read_image
 from experiment.errors import UsageError
 
 
-def read(folders: Sequence[Path], size: int, channels: int, groups: Sequence[int] = ()) -> Given:
+def read(
+    folders: Sequence[Path], size: int, channels: int, groups: Sequence[int] = (), *, flag: str = "--data"
+) -> Given:
     """The objects in `folders`. UsageError naming the folder or file that is unfit.
 
-    groups: how many folders, in their order, each agent has; a file may be missing in one of several.
+    groups: how many folders, in their order, each agent has; a file may be missing in one of several. flag: by which
+    the folders were given.
     """
     groups = groups or [1] * len(folders)
-    listings = [_listed(folder) for folder in folders]
+    listings = [_listed(folder, flag) for folder in folders]
     ends = list(accumulate(groups))
     own = [slice(end - count, end) for end, count in zip(ends, groups, strict=True)]
     called = ["&".join(map(str, folders[part])) for part in own]
     unions = [_together(listings[part]) for part in own]
     first = unions[0]
     for name, union in zip(called[1:], unions[1:], strict=True):
-        _check_same(called[0], first, name, union)
-    check_fits(f"--data {','.join(called)}", 4 * len(folders) * len(first) * channels * size**2)
+        _check_same(called[0], first, name, union, flag)
+    check_fits(f"{flag} {','.join(called)}", 4 * len(folders) * len(first) * channels * size**2)
     arrays = tuple(
-        _read([folder / listing[stem] if stem in listing else None for stem in first], size, channels)
+        _read([folder / listing[stem] if stem in listing else None for stem in first], size, channels, flag)
         for folder, listing in zip(folders, listings, strict=True)
     )
-    labels, class_names = _classes(called[0], list(first.values()))
+    labels, class_names = classes_of(f"{flag} {called[0]}", list(first.values()))
     return Given(arrays, labels, class_names, tuple(first.values()))
 
 
@@ -61,20 +64,20 @@ def _together(listings: Sequence[dict[str, str]]) -> dict[str, str]:
     return dict(sorted(union.items(), key=lambda item: os.fsencode(item[0])))
 
 
-def _listed(folder: Path) -> dict[str, str]:
+def _listed(folder: Path, flag: str) -> dict[str, str]:
     """Of each image, by its relative name without suffix: its relative name. Sorted by the bytes of the former."""
     found: dict[str, str] = {}
-    for name in sorted(_walk(folder, "", ()), key=os.fsencode):
+    for name in sorted(walked(folder, flag), key=os.fsencode):
         stem = name[: name.rindex(".")]
         if stem in found:
-            raise UsageError(f"--data {folder}: {found[stem]} and {name} have one name, so they would be one object")
+            raise UsageError(f"{flag} {folder}: {found[stem]} and {name} have one name, so they would be one object")
         found[stem] = name
     if not found:
-        raise UsageError(f"--data {folder}: the folder holds no image ({', '.join(SUFFIXES)})")
+        raise UsageError(f"{flag} {folder}: the folder holds no image ({', '.join(SUFFIXES)})")
     return dict(sorted(found.items(), key=lambda item: os.fsencode(item[0])))
 
 
-def _walk(folder: Path, inside: str, above: tuple[tuple[int, int], ...]) -> list[str]:
+def walked(folder: Path, flag: str, inside: str = "", above: tuple[tuple[int, int], ...] = ()) -> list[str]:
     """Relative names of the images in and below `folder / inside`; above: the folders that this one lies in."""
     here = folder / inside
     try:
@@ -83,34 +86,34 @@ def _walk(folder: Path, inside: str, above: tuple[tuple[int, int], ...]) -> list
         entries = list(os.scandir(here))
         folders = {entry.name for entry in entries if entry.is_dir()}
     except (OSError, ValueError) as error:
-        raise UsageError(f"--data {here} cannot be read: {getattr(error, 'strerror', None) or error}") from error
+        raise UsageError(f"{flag} {here} cannot be read: {getattr(error, 'strerror', None) or error}") from error
     if identity in above:
-        raise UsageError(f"--data {folder}: {inside.rstrip('/')} is a link to a folder that it lies in")
+        raise UsageError(f"{flag} {folder}: {inside.rstrip('/')} is a link to a folder that it lies in")
     found = []
     for entry in entries:
         if entry.name.startswith("."):
             continue
         if entry.name in folders:
-            found += _walk(folder, f"{inside}{entry.name}/", (*above, identity))
+            found += walked(folder, flag, f"{inside}{entry.name}/", (*above, identity))
         elif os.path.splitext(entry.name)[1].lower() in SUFFIXES:
             if not entry.is_file():
-                raise UsageError(f"--data {here / entry.name} is no file, or a link to none")
+                raise UsageError(f"{flag} {here / entry.name} is no file, or a link to none")
             found.append(inside + entry.name)
     return found
 
 
-def _check_same(first: str, one: dict[str, str], folder: str, other: dict[str, str]) -> None:
+def _check_same(first: str, one: dict[str, str], folder: str, other: dict[str, str], flag: str) -> None:
     for there, absent, own, theirs in ((first, folder, one, other), (folder, first, other, one)):
         names = own.keys() - theirs.keys()
         if names:
             shown = own[min(names, key=os.fsencode)]
             more = f", nor are {len(names) - 1} others" if len(names) > 1 else ""
             raise UsageError(
-                f"--data: {shown} of {there} is not in {absent}{more}; the files of all agents must have equal names"
+                f"{flag}: {shown} of {there} is not in {absent}{more}; the files of all agents must have equal names"
             )
 
 
-def _read(files: list[Path | None], size: int, channels: int) -> NDArray[np.float32]:
+def _read(files: list[Path | None], size: int, channels: int, flag: str) -> NDArray[np.float32]:
     """(N, channels, size, size); NaN where there is no file."""
     import torch
 
@@ -120,19 +123,22 @@ def _read(files: list[Path | None], size: int, channels: int) -> NDArray[np.floa
     for n, file in enumerate(files):
         if file is None:
             continue
-        image = torch.from_numpy(read_image(file, "--data")[None])
+        image = torch.from_numpy(read_image(file, flag)[None])
         images[n] = fitted(image, (channels, size, size))[0].numpy()
     return images
 
 
-def _classes(folder: str, names: list[str]) -> tuple[NDArray[np.int64] | None, tuple[str, ...]]:
-    """Labels and class names: the first folder on the way to each file, or none where there is none."""
+def classes_of(place: str, names: list[str]) -> tuple[NDArray[np.int64] | None, tuple[str, ...]]:
+    """Labels and class names: the first folder on the way to each file, or none where there is none.
+
+    place: what begins a complaint.
+    """
     inside = ["/" in name for name in names]
     if not any(inside):
         return None, ()
     if not all(inside):
         raise UsageError(
-            f"--data {folder}: {names[inside.index(False)]} lies in no folder of a class, and "
+            f"{place}: {names[inside.index(False)]} lies in no folder of a class, and "
             f"{names[inside.index(True)]} does; give folders of classes alone, or files alone"
         )
     classes = [name.split("/", 1)[0] for name in names]

@@ -46,18 +46,18 @@ def has_images(file: Path) -> bool:
         return False
 
 
-def read_each(files: Sequence[Path], may_lack: Sequence[bool]) -> Given:
+def read_each(files: Sequence[Path], may_lack: Sequence[bool], *, flag: str = "--data") -> Given:
     """The objects in several files, one an agent or modality. UsageError as in `read`, or naming files that differ.
 
-    may_lack: for each file, whether an object may be missing in it.
+    may_lack: for each file, whether an object may be missing in it. flag: by which the files were given.
     """
-    found = [read(file, may_lack=lack) for file, lack in zip(files, may_lack, strict=True)]
+    found = [read(file, may_lack=lack, flag=flag) for file, lack in zip(files, may_lack, strict=True)]
     for file, given in zip(files, found, strict=True):
         if len(given.arrays) > 1:
-            raise UsageError(f"--data {file} has arrays for several agents; of several files each has one, for one")
+            raise UsageError(f"{flag} {file} has arrays for several agents; of several files each has one, for one")
         if len(given.arrays[0]) != len(found[0].arrays[0]):
             raise UsageError(
-                f"--data {files[0]} has {len(found[0].arrays[0])} objects and {file} {len(given.arrays[0])}; row n "
+                f"{flag} {files[0]} has {len(found[0].arrays[0])} objects and {file} {len(given.arrays[0])}; row n "
                 "must be the same object in all files"
             )
     labelled = [(file, given) for file, given in zip(files, found, strict=True) if given.labels is not None]
@@ -69,7 +69,7 @@ def read_each(files: Sequence[Path], may_lack: Sequence[bool]) -> Given:
         differ = np.flatnonzero(_named(one) != _named(other))
         if len(differ):
             raise UsageError(
-                f"--data {file}: labels[{differ[0]}] is {_named(other)[differ[0]]} and in {first} "
+                f"{flag} {file}: labels[{differ[0]}] is {_named(other)[differ[0]]} and in {first} "
                 f"{_named(one)[differ[0]]}; row n must be the same object in all files"
             )
     return Given(arrays, one.labels, one.class_names)
@@ -79,12 +79,12 @@ def _named(given: Given) -> NDArray:
     return np.asarray(given.class_names)[given.labels]
 
 
-def read(file: Path, *, may_lack: bool = False) -> Given:
+def read(file: Path, *, may_lack: bool = False, flag: str = "--data") -> Given:
     """The objects in `file`. UsageError naming the file, the array and the index of what is unfit.
 
-    may_lack: an object may be NaN throughout.
+    may_lack: an object may be NaN throughout. flag: by which the file was given.
     """
-    place = f"--data {file}"
+    place = f"{flag} {file}"
     with npz.opened(file, place) as archive:
         keys = _keys(archive, place)
         headers = [npz.header(archive, key, place) for key in keys]

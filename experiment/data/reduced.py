@@ -9,20 +9,25 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+from experiment.data.scaled import Change
 from experiment.errors import UsageError
 
 
-def reduced(features: Tensor, dimensions: int) -> Tensor:
+def reducing(features: Tensor, dimensions: int) -> tuple[Tensor, Change]:
     """Standardised features (N, D) as their `dimensions` first principal components (N, dimensions), whitened.
 
-    Features that are no more than that are given back as they are. UsageError if there are too few objects.
+    And what makes others as few. Features that are no more than that are given back as they are. UsageError if there
+    are too few objects.
     """
     N, D = features.shape
     if dimensions >= D:
-        return features
+        return features, lambda others: others
     if dimensions >= N:
         raise UsageError(f"--reduce must be less than the number of objects, {N}; it is {dimensions}")
     from sklearn.decomposition import PCA
 
-    found = PCA(dimensions, whiten=True, svd_solver="full").fit_transform(features.double().numpy())
-    return torch.from_numpy(found).float()
+    components = PCA(dimensions, whiten=True, svd_solver="full")
+    found = components.fit_transform(features.double().numpy())
+    return torch.from_numpy(found).float(), lambda others: torch.from_numpy(
+        components.transform(others.double().numpy())
+    ).float()

@@ -1,4 +1,4 @@
-"""`name RUN`: the agents of a run name images that they have not seen. One row an object, and scores.
+"""`name RUN`: the agents of a run name objects that they have not seen. One row an object, and scores.
 
 Rows go to --out or stdout, whole or not at all: a damaged image among the last leaves nothing of the first. The
 scores are lines for a reader, or one JSON object.
@@ -17,8 +17,7 @@ from typing import Any
 import numpy as np
 
 from experiment import store
-from experiment.data.modalities import eyes, packed
-from experiment.data.views import places, seen
+from experiment.data import own
 from experiment.errors import UsageError
 from experiment.meaning import unseen, vocabulary
 from experiment.meaning.naming import Said, joined, say, score
@@ -27,6 +26,7 @@ from experiment.meaning.unseen import Unseen
 from experiment.out_file import check_out, write_out
 from experiment.plain import to_plain
 from experiment.show import number
+from experiment.values import entries_of
 
 FORMATS = ("csv", "jsonl")
 
@@ -35,6 +35,7 @@ def name(
     path: Path,
     *,
     images: Path | None = None,
+    new: str | None = None,
     split: str | None = None,
     data_root: Path | None = None,
     data: str | None = None,
@@ -44,21 +45,25 @@ def name(
     as_json: bool = False,
     trust_plugins: bool = False,
 ) -> dict[str, Any]:
-    """Name the images of `images` or of `split`, write the rows, print the scores; returns the scores.
+    """Name the images of `images`, the objects of `new` or of `split`, write the rows, print the scores, return these.
 
-    form: of the rows; None is jsonl where `out` ends so, else csv. as_json: scores as JSON, which needs `out`.
+    new: as --data of train. form: of the rows; None is jsonl where `out` ends so, else csv. as_json: scores as JSON,
+    which needs `out`.
     Bad input is a `UsageError` before anything is written.
     """
-    if (images is None) == (split is None):
-        raise UsageError("give either --images or --split")
+    if sum(source is not None for source in (images, new, split)) != 1:
+        raise UsageError("give one of --images, --new and --split")
     if as_json and out is None:
         raise UsageError("--json needs --out FILE: stdout is where the rows go otherwise")
     if out is not None:
-        check_out(out, [path / file for file in (store.MANIFEST, *store.RUN_FILES)] + ([images] if images else []))
+        mine = [path / file for file in (store.MANIFEST, *store.RUN_FILES)]
+        theirs = [file for entry in entries_of("data", new, "--new") for file in own.paths(entry)] if new else []
+        check_out(out, mine + theirs + ([images] if images else []))
     trained = load_trained(path, data_root=data_root, data=data, trust_plugins=trust_plugins)
-    trained.check_one_image("cannot name images")
     if images is not None:
         objects = unseen.of_path(trained, images, limit, note)
+    elif new is not None:
+        objects = unseen.of_others(trained, new, limit, note)
     else:
         assert split is not None
         objects = unseen.of_split(trained, split, limit, note)
@@ -75,17 +80,9 @@ def name(
 
 
 def look(trained: Trained, objects: Unseen) -> Said:
-    """What the agents say of all objects, each seen by the agent's own views, of which none is missing."""
+    """What the agents say of all objects."""
     agents = list(trained.agents.values())
-    views, names, counts = eyes(trained.config.views, list(trained.agents))
-    ahead = sorted({places(view) for view in views} - {0})
-    others = [objects.further(J) for J in ahead]
-    said = []
-    for chunk, *further in zip(objects.chunks, *others, strict=True):
-        theirs = dict(zip(ahead, further, strict=True))
-        looked = seen(chunk, views, names=names, seed=trained.config.seed, further=theirs.__getitem__)
-        said.append(say(agents, trained.components, packed(looked, counts)))
-    return joined(said)
+    return joined([say(agents, trained.components, views) for views in objects.looks])
 
 
 def meanings(trained: Trained) -> list[Any]:
@@ -102,11 +99,10 @@ def meanings(trained: Trained) -> list[Any]:
 
 def rows(trained: Trained, objects: Unseen, said: Said) -> Iterator[dict[str, Any]]:
     """One an object: name, label if known, each agent's sign and its probability, the joint one, do they agree?"""
-    classes = trained.objects.class_names
     for n, called in enumerate(objects.names):
         row: dict[str, Any] = {objects.title: called}
         if objects.labels is not None:
-            row["label"] = classes[objects.labels[n]]
+            row["label"] = objects.class_names[objects.labels[n]]
         for m, agent in enumerate(trained.agents):
             row |= {
                 f"sign_{agent}": int(said.signs[m, n]),
@@ -122,14 +118,13 @@ def rows(trained: Trained, objects: Unseen, said: Said) -> Iterator[dict[str, An
 def lines(found: Mapping[str, Any]) -> list[str]:
     """The scores for a reader."""
     text = []
-    for agent, own in [
-        *((f"Agent {agent}", own) for agent, own in found["agents"].items()),
+    for agent, scored in [
+        *((f"Agent {agent}", scored) for agent, scored in found["agents"].items()),
         ("Joint", found["joint"]),
     ]:
-        if own["ari"] is not None:
-            text.append(
-                f"{agent}: ARI {number(own['ari'])}, NMI {number(own['nmi'])}, accuracy {number(own['accuracy'])}"
-            )
+        if scored["ari"] is not None:
+            right = "" if scored["accuracy"] is None else f", accuracy {number(scored['accuracy'])}"
+            text.append(f"{agent}: ARI {number(scored['ari'])}, NMI {number(scored['nmi'])}{right}")
     text.append(f"Kappa: {number(found['kappa'])}; agreed on {found['agreed']:.1%} of {found['objects']} objects")
     return text
 

@@ -60,14 +60,15 @@ def score(said: Said, names: Sequence[str], labels: Ints | None, classes_of: Seq
     """Scores of new objects, as plain values; those that need `labels` (B,) are None without.
 
     classes_of: the class that each sign means, for each agent and, last, for their joint decision, (M + 1) of (K,),
-    -1 for none; an object whose sign means none is an error. They come from the objects of the run.
+    -1 for none; an object whose sign means none is an error. They come from the objects of the run; where no sign
+    means any, as in a run without labels, there is no accuracy.
     """
     rows = {}
     for name, signs, mapped in zip([*names, "joint"], [*said.signs, said.joint], classes_of, strict=True):
         rows[name] = {
             "ari": scores.ari(signs, labels),
             "nmi": scores.nmi(signs, labels),
-            "accuracy": None if labels is None else float((mapped[signs] == labels).mean()),
+            "accuracy": None if labels is None or (mapped < 0).all() else float((mapped[signs] == labels).mean()),
         }
     return {
         "objects": len(said.joint),

@@ -69,6 +69,8 @@ class Trained:
 
     def check_one_image(self, fault: str) -> None:
         """The same, also if one image cannot be what all agents look at."""
+        if self.sees_one_image:
+            return
         self.check_images(fault)
         for name, senses in zip(self.agents, self.objects.senses, strict=True):
             if self.objects.paired and len(senses) > 1:
@@ -76,11 +78,15 @@ class Trained:
                     f"{self.folder.path} {fault}: agent {name} perceives {len(senses)} modalities of data of their "
                     f"own, {' & '.join(sense.title for sense in senses)}, and a new image would be but one of them"
                 )
-        if self.objects.paired:
-            raise UsageError(
-                f"{self.folder.path} {fault}: each of its agents has data of its own in {self.config.dataset}, and "
-                "a new image would be that of one alone"
-            )
+        raise UsageError(
+            f"{self.folder.path} {fault}: each of its agents has data of its own in {self.config.dataset}, and a new "
+            "image would be that of one alone"
+        )
+
+    @property
+    def sees_one_image(self) -> bool:
+        """Whether one image can be what all agents look at."""
+        return not self.objects.paired and all(len(one.shape) == 3 for own in self.objects.senses for one in own)
 
     @property
     def classes(self) -> int:

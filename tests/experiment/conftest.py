@@ -10,8 +10,7 @@ import numpy as np
 import pytest
 from matplotlib.figure import Figure
 
-from experiment import community_plots, plots, store
-from experiment import run as running
+from experiment import community_plots, plots, running, store
 from experiment.comparison import plots as comparison_plots
 from experiment.config import resolve
 from experiment.posterior import diagnostic_plots
@@ -53,7 +52,7 @@ def made(folder: Path, **changes: str) -> Path:
 def undrawn() -> Iterator[None]:
     """Runs of the module leave no pictures, which take longer than they do. Not together with runs of the session."""
     with pytest.MonkeyPatch.context() as patched:
-        patched.setattr(running._Run, "_draw", lambda self: None)
+        patched.setattr(running.Running, "_draw", lambda self: None)
         yield
 
 

@@ -18,8 +18,7 @@ from pathlib import Path
 from typing import Any
 
 import cli
-from experiment import run as running
-from experiment import store
+from experiment import running, store
 from experiment.comparison.folders import step
 from experiment.config import resolve
 from experiment.flags import read_settings
@@ -101,7 +100,7 @@ def main() -> None:
     moments = random.Random(int(seed))
     arviz()
     # Pictures come when all is saved, and take longer than such a run.
-    running._Run._draw = lambda self: None  # type: ignore[method-assign]
+    running.Running._draw = lambda self: None  # type: ignore[method-assign]
     begun = time.monotonic()
     child = started(["train", *words, "--run-dir", f"{place}/whole"])
     assert os.waitpid(child, 0)[1] == 0

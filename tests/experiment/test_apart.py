@@ -19,7 +19,7 @@ import numpy as np
 import pytest
 import torch
 
-from experiment import apart, engines, run
+from experiment import apart, engines, running
 from experiment.config import resolve
 from experiment.errors import RunError, UsageError
 from experiment.fields import Config
@@ -276,14 +276,14 @@ def test_a_process_that_ends_while_the_last_round_is_played_again(rounds, questi
 
 def test_epochs_that_are_made_again_are_not_those_that_were_saved(ray, tmp_path, monkeypatch):
     """From those saved a run that is killed next would go on, and lack their rows."""
-    bring, found = run._Run._bring_back, []
+    bring, found = running.Running._bring_back, []
 
     def bring_back(self):
         self.folder.save_epochs({"format": 1, "done": self.state.done, "learned": {"A": 1}})
         bring(self)
         found.append(self.folder.load_epochs())
 
-    monkeypatch.setattr(run._Run, "_bring_back", bring_back)
+    monkeypatch.setattr(running.Running, "_bring_back", bring_back)
     ray.dies = {40}
     train(replace(SMALL, run_dir=tmp_path / "run"))
     assert found == [None]

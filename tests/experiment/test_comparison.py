@@ -16,7 +16,7 @@ import numpy as np
 import pytest
 
 import cli
-from experiment import run as running
+from experiment import running
 from experiment.comparison import compare as command
 from experiment.comparison import pool
 from experiment.comparison.compare import compare
@@ -423,7 +423,7 @@ def here(monkeypatch):
             ended(index, code)
 
     monkeypatch.setattr(command, "side_by_side", one_by_one)
-    monkeypatch.setattr(running._Run, "_draw", lambda _: None)  # the runs' own pictures are tested elsewhere
+    monkeypatch.setattr(running.Running, "_draw", lambda _: None)  # the runs' own pictures are tested elsewhere
     return commands
 
 

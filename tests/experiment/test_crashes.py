@@ -20,8 +20,7 @@ import pytest
 import torch
 
 import cli
-from experiment import locks, store
-from experiment import run as running
+from experiment import locks, running, store
 from experiment.comparison.progress import Progress
 from experiment.config import resolve
 from experiment.errors import RunError, UsageError
@@ -98,7 +97,7 @@ def halted(tmp_path_factory: pytest.TempPathFactory, undrawn: None) -> Path:
 
 def stopped(folder: Path, stop: tuple[int, str, int], *words: str) -> None:
     """A run that Ctrl-C ended right after an epoch."""
-    epoch = running._Run.epoch
+    epoch = running.Running.epoch
 
     def interrupted(self: Any, round: int, member: str, number: int, epochs: int, loss: Any) -> None:
         epoch(self, round, member, number, epochs, loss)
@@ -106,7 +105,7 @@ def stopped(folder: Path, stop: tuple[int, str, int], *words: str) -> None:
             raise KeyboardInterrupt
 
     with pytest.MonkeyPatch.context() as patched:
-        patched.setattr(running._Run, "epoch", interrupted)
+        patched.setattr(running.Running, "epoch", interrupted)
         with pytest.raises(KeyboardInterrupt):
             tiny(folder, *(words or ALWAYS))
 

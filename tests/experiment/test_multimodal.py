@@ -406,7 +406,10 @@ def test_features_of_ones_own_end_to_end(tmp_path: Path, capsys: pytest.CaptureF
     capsys.readouterr()
     for command, said in (
         (["recall", str(run)], ["has no images to recall", "agent A looks by 'a1.csv' at feature vectors"]),
-        (["name", str(run), "--split", "rest"], ["cannot name images", "agent A looks by 'a1.csv'"]),
+        (
+            ["name", str(run), "--images", str(tmp_path)],
+            ["cannot name images (but --new", "agent A looks by 'a1.csv'"],
+        ),
     ):
         assert cli.main(command) == 2
         err = capsys.readouterr().err

@@ -16,8 +16,7 @@ import numpy as np
 import pytest
 import torch
 
-from experiment import run as running
-from experiment import store
+from experiment import running, store
 from experiment.config import resolve
 from experiment.errors import UsageError
 from experiment.fields import FIELDS, flag
@@ -180,7 +179,7 @@ class Stop:
 
     def __init__(self, method: str, round: int) -> None:
         self.method, self.round, self.stopped = method, round, False
-        self.whole = getattr(running._Run, method)
+        self.whole = getattr(running.Running, method)
 
     def __get__(self, run: Any, kind: Any = None) -> Any:
         def called(*arguments: Any) -> None:
@@ -197,7 +196,7 @@ def stopped(folder: Path, method: str, round: int, begin: Any) -> bool:
     """Whether there was anything to stop."""
     with pytest.MonkeyPatch.context() as patched:
         stop = Stop(method, round)
-        patched.setattr(running._Run, method, stop)
+        patched.setattr(running.Running, method, stop)
         try:
             begin()
         except KeyboardInterrupt:

@@ -9,8 +9,7 @@ import numpy as np
 import pytest
 import torch
 
-from experiment import run as running
-from experiment import store
+from experiment import running, store
 from experiment.community import load_objects
 from experiment.config import resolve
 from experiment.errors import RunError, UsageError
@@ -115,14 +114,14 @@ def test_the_config_it_leaves_makes_the_same_run(finished, tmp_path):
 
 @pytest.mark.parametrize("stop", [(0, "A", 2), (1, "B", 1), (2, "A", 1)])
 def test_a_stopped_run_goes_on_bit_for_bit(finished, tmp_path, monkeypatch, stop):
-    epoch = running._Run.epoch
+    epoch = running.Running.epoch
 
     def interrupted(self, round, member, number, epochs, loss):
         epoch(self, round, member, number, epochs, loss)
         if (round, member, number) == stop:
             raise KeyboardInterrupt
 
-    monkeypatch.setattr(running._Run, "epoch", interrupted)
+    monkeypatch.setattr(running.Running, "epoch", interrupted)
     folder = tmp_path / "stopped"
     with pytest.raises(KeyboardInterrupt):
         run(folder)
@@ -178,7 +177,7 @@ def test_thinning_and_keeping_less_say_what_is_in_the_posterior(tmp_path):
 
 def test_an_interrupted_run_can_be_ended_early_with_results(finished, tmp_path, monkeypatch):
     """What it leaves is what a run of so many rounds leaves, also where results of an earlier end lie about."""
-    keep = running._Run._keep
+    keep = running.Running._keep
 
     def interrupted(self, played):
         keep(self, played)
@@ -188,7 +187,7 @@ def test_an_interrupted_run_can_be_ended_early_with_results(finished, tmp_path, 
     folder, wanted = tmp_path / "stopped", tmp_path / "wanted"
     shutil.copytree(finished[0], folder)
     with monkeypatch.context() as patched:
-        patched.setattr(running._Run, "_keep", interrupted)
+        patched.setattr(running.Running, "_keep", interrupted)
         with pytest.raises(KeyboardInterrupt):
             resume(folder, rounds="9", printer=Quiet())
     assert json.loads((folder / store.SUMMARY).read_text())["rounds"] == 2
@@ -290,7 +289,7 @@ def test_a_second_ctrl_c_does_not_break_off_the_tidying_up(tmp_path, monkeypatch
         os.kill(os.getpid(), signal.SIGINT)
         update(self, **fields)
 
-    monkeypatch.setattr(running._Run, "epoch", interrupted)
+    monkeypatch.setattr(running.Running, "epoch", interrupted)
     monkeypatch.setattr(store.RunFolder, "update_manifest", struck)
     with pytest.raises(KeyboardInterrupt):
         run(tmp_path / "run")
@@ -419,7 +418,7 @@ def test_labels_reach_nothing_but_the_scores(mode, tmp_path, monkeypatch):
             objects, config = load_objects(config)
             return replace(objects, labels=relabelled(objects.labels)), config
 
-        monkeypatch.setattr(running, "load_objects", load)
+        monkeypatch.setattr("experiment.run.load_objects", load)
         run(tmp_path / name, mode=mode)
         rows = [json.loads(line) for line in (tmp_path / name / store.METRICS).read_text().splitlines()]
         aris = [row.pop("agents") for row in rows if "agents" in row]

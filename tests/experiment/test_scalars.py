@@ -25,7 +25,7 @@ TINY = [
 
 @pytest.fixture(autouse=True)
 def _no_pictures(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("experiment.run._Run._draw", lambda _: None)  # most of the time of runs so small
+    monkeypatch.setattr("experiment.running.Running._draw", lambda _: None)  # most of the time of runs so small
 
 
 class Recorder:

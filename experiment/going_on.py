@@ -1,0 +1,78 @@
+"""Whether a run folder is fit to go on from: its settings, its edges, its rows of metrics, its results."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from experiment import config as settings
+from experiment import store
+from experiment.community import (
+    schedule_of,
+)
+from experiment.errors import UsageError
+from experiment.fields import Config
+from experiment.graphs import Edges
+from experiment.meet_later import later
+from experiment.show import Printer
+from experiment.store import RunFolder
+from inference.rounds import Progress
+
+
+def refuse_changes(config: Config, manifest: dict[str, Any], folder: RunFolder) -> None:
+    """A run goes on as what it began; rounds may be added, its data may have moved, and others may look on."""
+    made = manifest.get("settings")
+    if not isinstance(made, dict):
+        raise UsageError(f"{folder.file(store.MANIFEST)} is damaged: it holds no settings")
+    for name, (now, then) in settings.changes(config, made).items():
+        if name not in ("rounds", *settings.MOVABLE):
+            raise UsageError(f"{folder.file(store.CONFIG)}: {name} = {now} is not what the run was made with, {then}")
+
+
+def edges_of(manifest: dict[str, Any], config: Config, folder: RunFolder) -> list[Edges | None]:
+    """Who met whom in the run so far, in each graph; None where it was none."""
+    agents = range(config.agents)
+    found: list[Edges | None] = []
+    told = manifest.get("edges") or []
+    try:
+        if told and told[0] is not None and isinstance(told[0][0], int):
+            told = [told]  # as runs of one graph were told until there could be more
+        for edges in told:
+            pairs = None if edges is None else tuple((int(a), int(b)) for a, b in edges)
+            if not all(a in agents and b in agents and a != b for a, b in pairs or ()):
+                raise ValueError
+            found.append(pairs)
+        names = [config.meet, *(name for _, name in ([] if config.meet_later is None else later(config.meet_later)))]
+        untold = [name == "random-pairs" for name in names]
+        # For a graph that is missing a file of edges would be read again, which may have changed since.
+        if len(found) > len(names) or (len(names) > 1 and [one is None for one in found] != untold):
+            raise ValueError
+    except (TypeError, ValueError, LookupError, OverflowError) as error:
+        raise UsageError(f"{folder.file(store.MANIFEST)} is damaged: its edges are not pairs of agents") from error
+    return found
+
+
+def check_metrics(folder: RunFolder, config: Config, progress: Progress, printer: Printer) -> None:
+    """UsageError for rows that are not ours; a line for rows that are lost, which no one can bring back."""
+    sweeps = 0
+    for number, row in enumerate(folder.read_metrics(), 1):
+        if row.get("kind") not in ("epoch", "start", "sweep") or type(row.get("round")) is not int:
+            raise UsageError(f"{folder.file(store.METRICS)}, line {number} is not of a run of this program")
+        sweeps += row["kind"] == "sweep" and row["round"] < progress.done
+    if sweeps < progress.done * schedule_of(config).sweeps_between():
+        printer.note(f"warning: {folder.file(store.METRICS)} has lost rows of the rounds that are done")
+
+
+def is_of_round(row: Mapping[str, Any], config: Config) -> bool:
+    """False for the sweeps by which a last round was longer than it would have been with more rounds after it."""
+    return row["kind"] != "sweep" or row.get("sweep", 0) <= schedule_of(config).sweeps_between()
+
+
+def results_are_whole(folder: RunFolder, rounds: int) -> bool:
+    try:
+        summary = folder.read_json(store.SUMMARY)
+    except UsageError:
+        return False
+    return summary.get("rounds") == rounds and all(
+        folder.file(name).exists() for name in (store.SIGNS, store.POSTERIOR)
+    )

@@ -1,0 +1,62 @@
+"""Where a run comes from: what its manifest tells of the program, the machine and the data."""
+
+from __future__ import annotations
+
+import platform
+import subprocess
+from collections.abc import Sequence
+from importlib import metadata
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from experiment import config as settings
+from experiment.data.objects import Objects
+from experiment.fields import Config
+from experiment.graphs import known
+from experiment.results import perceived
+from inference.rules import Game
+
+PACKAGES = ("torch", "torchvision", "pyro-ppl", "arviz", "numpy", "scipy", "scikit-learn")
+
+
+def manifest_of(
+    config: Config, objects: Objects, game: Game, device: torch.device, command_line: Sequence[str]
+) -> dict[str, Any]:
+    return {
+        "edges": known(game.meetings),
+        "command_line": list(command_line),
+        "settings": settings.plain(config),
+        "seed": config.seed,
+        "device": torch.cuda.get_device_name(device) if device.type == "cuda" else "cpu",
+        "threads": torch.get_num_threads(),
+        "dataset": objects.name,
+        "objects": objects.count,
+        "checksum": objects.checksum,
+        "perceives": perceived(objects),
+        "git_revision": _git_revision(),
+        "python": platform.python_version(),
+        "platform": platform.platform(),
+        "versions": {name: _version(name) for name in PACKAGES},
+    }
+
+
+def _version(package: str) -> str | None:
+    try:
+        return metadata.version(package)
+    except metadata.PackageNotFoundError:
+        return None
+
+
+def _git_revision() -> str | None:
+    """The commit of this program, with "+changes" if files differ from it; None where there is no git."""
+    here = Path(__file__).resolve().parent.parent
+    try:
+        done = subprocess.run(
+            ["git", "-C", str(here), "describe", "--always", "--abbrev=40", "--dirty=+changes"],
+            capture_output=True, text=True, timeout=10, check=True,
+        )  # fmt: skip
+    except (OSError, subprocess.SubprocessError):
+        return None
+    return done.stdout.strip() or None

@@ -236,6 +236,7 @@ def game_of(config: Config, device: torch.device, known: Sequence[Edges | None] 
         config.recursion,
         config.inner_start,
         sign_weights(config.weights),
+        newcomers=config.newcomers,
     )
 
 

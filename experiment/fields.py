@@ -15,7 +15,7 @@ from experiment.data.own_csv import HEADERS
 from experiment.data.views import LANGUAGE, View
 from experiment.engines import ENGINES
 from experiment.posterior.traces import KEPT
-from inference import INNER_STARTS, LISTENER_STATES, MODES, PERCEPTS, RULES, STARTS
+from inference import INNER_STARTS, LISTENER_STATES, MODES, NEWCOMERS, PERCEPTS, RULES, STARTS
 from models import FUSIONS, GUIDES, LIKELIHOODS, MIXTURES, NETWORKS
 
 # Settings that agents have for themselves, see `experiment.individuals`: ((agent, ((field, value), ...)), ...).
@@ -98,6 +98,14 @@ class Config:
         "who meets whom from a round on, R=GRAPH[,R=GRAPH...], after the graph of --meet: a newcomer joins, a bridge "
         "opens",
         group="game",
+    )
+    newcomers: str = _setting(
+        "keep",
+        "text",
+        "what an agent that met nobody so far does when --meet-later lets it meet others: keep: compares their names "
+        "with its own; take: takes over the names that it hears first, as a child does that has none",
+        group="game",
+        choices=NEWCOMERS,
     )
     recursion: str = _setting(
         "os",

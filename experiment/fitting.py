@@ -70,6 +70,11 @@ def _check_community(config: Config) -> None:
             raise UsageError("--meet-later is not for --weights sticks, whose mergers all agents would make together")
         if (last := later(config.meet_later)[-1][0]) > config.rounds:
             raise UsageError(f"--meet-later {config.meet_later}: round {last} is after the last one, {config.rounds}")
+    if config.newcomers != FIELDS["newcomers"].default:
+        if config.meet_later is None:
+            raise UsageError(f"--newcomers {config.newcomers} is for agents that meet others later: give --meet-later")
+        if config.mode not in ("com", "all"):
+            raise UsageError(f"--newcomers {config.newcomers} is for --mode com; --mode is {config.mode}")
     if config.recursion != default["recursion"] and not all_at_once:
         raise UsageError(f"--recursion {config.recursion} is for agents that meet together; --meet is {config.meet}")
     rules = {own.acceptance for _, own in individuals.each(config)}

@@ -40,9 +40,9 @@ from inference.asked import Stream, speak
 from inference.captured import Chain, kept
 from inference.encounters import hearers, meet, meet_at_once
 from inference.joint import alone, counts_of, evidence, log_joint, log_pi_of
-from inference.meetings import Graph, Together, lonely
+from inference.meetings import Graph, Together, lonely, newcomers
 from inference.metropolis import draw
-from inference.proposals import joint_logits
+from inference.proposals import acceptance_rule, joint_logits
 from inference.recursion import inner_length
 from inference.rules import Game, rules_of, shares
 from inference.splits import split_merge
@@ -51,6 +51,9 @@ from inference.types import Divider, Info, Player, State
 
 # Sweeps on a GPU that save more time than it takes to capture one.
 _WORTH_A_GRAPH = 40
+
+# Who has no names yet has none to compare a name with.
+_TAKE = acceptance_rule("constant:1")
 
 
 def init(players: Sequence[Player], generators: Sequence[Stream], signs: Tensor, K: int, mode: str = "com") -> State:
@@ -108,17 +111,19 @@ def _talk(
 ) -> tuple[State, Info]:
     """All encounters of a sweep; who listened redraws, after each or when all are over."""
     M, rules = len(players), rules_of(game, len(players))
+    new = newcomers(game.meetings, M, number) if game.newcomers == "take" else []
     length = 1 if game.mode == "all" else inner_length(game.recursion)
     # Written into by every encounter: a copy each would cost as much as M agents' signs, M times a sweep.
     state = state._replace(signs=state.signs.clone(), private=state.private.clone())
     encounters = game.meetings.encounters(M, number)
     # Who holds one sign with all others waits for every encounter.
     for layer in [[one] for one in encounters] if shares(game) else abreast.layers(encounters):
-        at_once, others = abreast.pairs(layer, rules, state)
+        answers = [_TAKE if m in new and not told.heard[m] else rule for m, rule in enumerate(rules)]
+        at_once, others = abreast.pairs(layer, answers, state)
         for rule, pairs in at_once:
             told = meet_at_once(game, rule, generators, state, pairs, told)
         for encounter in others:
-            told = meet(game, rules, length, generators, state, encounter, told)
+            told = meet(game, answers, length, generators, state, encounter, told)
         if not game.meetings.synchronous:
             heard = [m for encounter in layer for m in hearers(game, encounter, M)]
             state = _redraw(game, players, generators, state, heard, kind)

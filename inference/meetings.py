@@ -100,6 +100,14 @@ def lonely(meetings: Meetings, M: int, sweep: int) -> list[int]:
     return [m for m in range(M) if m not in met]
 
 
+def newcomers(meetings: Meetings, M: int, sweep: int) -> list[int]:
+    """Agents that meet somebody in that sweep and met nobody in the one before."""
+    if sweep == 0:
+        return []
+    before = lonely(meetings, M, sweep - 1)
+    return [m for m in before if m not in lonely(meetings, M, sweep)] if before else []
+
+
 def groups(meetings: Meetings, M: int) -> list[list[int]]:
     """Agents that a path joins in the first sweep, in their order; the group of the first agent first."""
     now = of_sweep(meetings, 0)

@@ -24,6 +24,8 @@ class Game:
     card that other programs used too, replayed sweeps were not always those made kernel by kernel
     (docs/performance.md).
     meetings: who meets whom. recursion, inner_start: how three or more in an encounter make a proposal.
+    newcomers: what an agent that met nobody in the sweep before does with the first names that it hears: `keep`: it
+    answers them by its rule, with names of its own; `take`: it takes them over.
     """
 
     log_prior: Tensor
@@ -36,6 +38,7 @@ class Game:
     inner_start: str = "listener"
     weights: Weights | None = None
     graphs: bool = False
+    newcomers: str = "keep"
 
     def __post_init__(self) -> None:
         if self.split_merge and not shares(self):

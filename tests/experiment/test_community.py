@@ -117,6 +117,21 @@ def test_a_newcomer_names_by_itself_until_it_is_met(tmp_path):
     assert len(heard[3]) == 3 and all(names == heard[3] for names in heard[3:])
 
 
+def test_a_newcomer_may_take_over_the_names_that_it_hears(tmp_path):
+    edges = tmp_path / "edges.txt"
+    edges.write_text("A B\n")
+    taken = {}
+    for newcomers in ("keep", "take"):
+        settings = TINY | {"agents": "3", "meet": str(edges), "meet_later": "1=complete", "newcomers": newcomers}
+        folder = made(tmp_path / newcomers, **settings)
+        rows = [json.loads(line) for line in (folder / store.METRICS).read_text().splitlines()]
+        taken[newcomers] = [row for row in rows if row["kind"] == "sweep"]
+    for keep, take in list(zip(taken["keep"], taken["take"], strict=True))[:3]:
+        assert keep == take  # until it meets them
+    keep, take = (own[3] for own in taken.values())
+    assert take["kappa_between"] > keep["kappa_between"]
+
+
 def test_a_run_whose_graphs_are_not_all_told_does_not_go_on(tmp_path):
     """A file of edges may have changed since."""
     edges = tmp_path / "edges.txt"
@@ -156,6 +171,12 @@ def test_when_agents_agreed(tmp_path):
         ({"meet": "ring", "meet_later": "ring"}, "--meet-later must be R=GRAPH"),
         ({"meet": "ring", "meet_later": "0=star"}, "--meet-later must be R=GRAPH"),
         ({"meet": "ring", "meet_later": "1=star,1=complete"}, "its rounds must rise"),
+        (
+            {"meet": "ring", "newcomers": "take"},
+            "--newcomers take is for agents that meet others later: give --meet-l",
+        ),
+        ({"meet": "ring", "meet_later": "1=star", "newcomers": "take", "mode": "variational"}, "is for --mode com"),
+        ({"newcomers": "child"}, "--newcomers must be one of keep, take"),
         ({"meet": "ring", "meet_later": "2=star"}, "round 2 is after the last one, 1"),
         ({"meet": "ring", "meet_later": "1=together"}, "meet in pairs"),
         ({"meet": "ring", "meet_later": "1=rnig"}, "--meet-later 1=rnig: --meet must be one of"),

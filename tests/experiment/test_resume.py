@@ -41,6 +41,9 @@ VECTORS = ["--dataset", "synthetic", "--dimension", "3", "--likelihood", "identi
 COUNTS_FILE = "COUNTS.npz"
 COUNTS = ["--dataset", "npz", "--data", COUNTS_FILE]
 
+# What stands for a file of edges that leave two of four agents alone
+LONELY = "LONELY.txt"
+
 # The registries of settings that take a number too, and what is put in the place of its letter.
 OPEN = {"weights": WEIGHTS, "acceptance": RULES, "meet": MEETINGS, "recursion": RECURSIONS}
 NUMBERS = {"T": "2", "P": "0.5", "B": "1", "ALPHA": "1.5"}
@@ -77,6 +80,7 @@ BESIDE: dict[str | tuple[str, str], list[str]] = {
     "meet_later": ["--agents", "4", "--meet", "star"],
     "synchronous": ["--agents", "4", "--meet", "ring"],
     "recursion": ["--agents", "3"],
+    "newcomers": ["--agents", "4", "--meet", LONELY, "--meet-later", "1=star"],
     "inner_start": ["--agents", "3", "--recursion", "ll:2"],
     "split_merge": ["--listener-state", "shared", "--signs", "5"],
     "fusion": ["--views", "0&90,45", "--missing", "0.3"],
@@ -166,16 +170,18 @@ def test_no_setting_is_forgotten() -> None:
 
 
 @pytest.fixture(scope="module")
-def counts(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def files(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The folder of the files that settings name."""
+    folder = tmp_path_factory.mktemp("files")
     rng = np.random.default_rng(0)
     topics = rng.dirichlet(np.full(6, 0.3), 3)
-    file = tmp_path_factory.mktemp("counts") / COUNTS_FILE
-    np.savez(file, features=np.stack([rng.multinomial(50, topics[n % 3]) for n in range(30)]))
-    return file
+    np.savez(folder / COUNTS_FILE, features=np.stack([rng.multinomial(50, topics[n % 3]) for n in range(30)]))
+    (folder / LONELY).write_text("A B\n")
+    return folder
 
 
 class Stop:
-    """Ends a run as Ctrl-C does, in the place of `_Run._keep` or `_Run.epoch`."""
+    """Ends a run as Ctrl-C does, in the place of `Running._keep` or `Running.epoch`."""
 
     def __init__(self, method: str, round: int) -> None:
         self.method, self.round, self.stopped = method, round, False
@@ -206,8 +212,8 @@ def stopped(folder: Path, method: str, round: int, begin: Any) -> bool:
     return False
 
 
-def goes_on(given: list[str], folder: Path, counts: Path) -> None:
-    given = [str(counts) if word == COUNTS_FILE else word for word in given]
+def goes_on(given: list[str], folder: Path, files: Path) -> None:
+    given = [str(files / word) if word in (COUNTS_FILE, LONELY) else word for word in given]
     config = resolve(read_settings([*BASE, *given, "--run-dir", str(folder / "whole")]))
     train(config, printer=Quiet())
     broken = folder / "broken"
@@ -226,28 +232,28 @@ def goes_on(given: list[str], folder: Path, counts: Path) -> None:
 
 
 @pytest.mark.parametrize("row", ROWS, ids=told)
-def test_a_run_stopped_twice_ends_as_one_that_never_was(row: list[Choice], tmp_path: Path, counts: Path) -> None:
+def test_a_run_stopped_twice_ends_as_one_that_never_was(row: list[Choice], tmp_path: Path, files: Path) -> None:
     flags = together(row)
     assert flags is not None
-    goes_on(flags, tmp_path, counts)
+    goes_on(flags, tmp_path, files)
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("choice", EVERY, ids="=".join)
-def test_each_value_alone(choice: Choice, tmp_path: Path, counts: Path) -> None:
-    goes_on(words(*choice), tmp_path, counts)
+def test_each_value_alone(choice: Choice, tmp_path: Path, files: Path) -> None:
+    goes_on(words(*choice), tmp_path, files)
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize(
     "fixed", [choice for choice in EVERY if choice[0] in ("mode", "listener_state")], ids="=".join
 )
-def test_every_value_in_every_mode_and_state(fixed: Choice, tmp_path: Path, counts: Path) -> None:
+def test_every_value_in_every_mode_and_state(fixed: Choice, tmp_path: Path, files: Path) -> None:
     """All that a mode or a state goes together with, in few runs."""
     rows, left = cover([fixed], [choice for choice in EVERY if choice not in LARGE])
     assert rows
     for number, row in enumerate(rows):
         flags = together(row)
         assert flags is not None
-        goes_on(flags, tmp_path / str(number), counts)
+        goes_on(flags, tmp_path / str(number), files)
     print(f"\n{'='.join(fixed)}: {len(rows)} runs; not beside {told(left)}")

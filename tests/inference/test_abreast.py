@@ -5,7 +5,7 @@ import torch
 
 from inference import abreast
 from inference.game import Game, init, play
-from inference.meetings import Graph, RandomPairs, Together
+from inference.meetings import Graph, RandomPairs, Stages, Together
 from models import MIXTURES, find
 from models.mixtures import NormalWishart
 from models.percepts import Percepts
@@ -66,6 +66,7 @@ GAMES = {
     "at one time": Game(LOG_PRIOR, meetings=Graph(RING, synchronous=True)),
     "random pairs": Game(LOG_PRIOR, meetings=RandomPairs(3)),
     "somebody alone": Game(LOG_PRIOR, meetings=Graph(RING[:3])),
+    "a newcomer": Game(LOG_PRIOR, meetings=Stages(((0, Graph(RING[:3])), (1, CHORDS))), newcomers="take"),
     "rules": Game(LOG_PRIOR, "com", "chain", ("mh", "numerator", "mh", "constant:0.5", "mh", "mh"), meetings=CHORDS),
     "speaker-sample": Game(LOG_PRIOR, "com", "speaker-sample", meetings=CHORDS),
     "all": Game(LOG_PRIOR, "all", meetings=CHORDS),

@@ -1,9 +1,12 @@
 """Who meets whom, where that changes, and what agents do whom nobody meets."""
 
+import pytest
 import torch
 
-from inference.game import Game, init, play
-from inference.meetings import Graph, RandomPairs, Stages, Together, among, groups, lonely
+from inference.asked import copy_of
+from inference.game import Game, init, play, sweep
+from inference.meetings import Graph, RandomPairs, Stages, Together, among, groups, lonely, newcomers
+from inference.metropolis import draw
 from inference.starts import Start, begin
 from models.mixtures import NormalWishart
 from models.percepts import Percepts
@@ -25,9 +28,9 @@ def generators(*names):
 def test_each_stage_begins_at_its_sweep():
     pairs = RandomPairs(3)
     stages = Stages(((0, TWO), (4, pairs), (7, Graph(((0, 1),)))))
-    for sweep in range(10):
-        now = TWO if sweep < 4 else pairs if sweep < 7 else Graph(((0, 1),))
-        assert stages.encounters(4, sweep) == now.encounters(4, sweep)
+    for number in range(10):
+        now = TWO if number < 4 else pairs if number < 7 else Graph(((0, 1),))
+        assert stages.encounters(4, number) == now.encounters(4, number)
 
 
 def test_groups_are_those_that_a_path_joins():
@@ -91,3 +94,53 @@ def test_groups_merge_signs_by_themselves():
         pair = Game(LOG_PRIOR, meetings=Graph(((0, 1),)), weights=Sticks(1.0))
         assert torch.equal(found[:, members], tidied(pair, [four[m] for m in members], signs[:, members]))
     assert not torch.equal(found, signs)
+
+
+LATER = Stages(((0, Graph(((0, 1),))), (3, Graph(((0, 1), (0, 2), (1, 2))))))
+
+
+def test_newcomers_met_nobody_the_sweep_before():
+    found = [newcomers(LATER, 4, sweep) for sweep in range(6)]
+    assert found == [[], [], [], [2], [], []]
+    assert newcomers(Graph(((0, 1),)), 3, 0) == newcomers(Together(), 3, 5) == newcomers(RandomPairs(1), 5, 5) == []
+    leaves = Stages(((0, Graph(((0, 2),))), (1, Graph(((0, 1),))), (2, Graph(((0, 2),)))))
+    assert [newcomers(leaves, 3, sweep) for sweep in range(4)] == [[], [1], [2], []]
+
+
+@pytest.mark.parametrize("synchronous", [False, True])
+def test_who_takes_over_the_first_names_it_hears_does_so_once(synchronous):
+    """And answers all others by its rule, in that sweep and after it; who met before is not concerned."""
+    stages = Stages(
+        tuple((begins, Graph(graph.edges, synchronous)) for begins, graph in LATER.stages), synchronous=synchronous
+    )
+    three, signs = players(3), torch.randint(3, (2, 3, 80), generator=stream(0, "signs"))
+    found = {}
+    for rule in ("keep", "take"):
+        mine = generators(*"ABC")
+        game = Game(LOG_PRIOR, acceptance="constant:0", meetings=stages, newcomers=rule)
+        state, _ = play(game, three, mine, init(three, mine, signs, 3), 3)
+        before = state
+        state, info = sweep(game, three, mine, state, 3)
+        found[rule] = before, state, info
+        later, told = sweep(game, three, mine, state, 4)
+        assert told.accepted.sum() == 0 and torch.equal(later.signs, state.signs)
+    before, state, info = found["keep"]
+    assert info.accepted.sum() == 0 and torch.equal(state.signs, before.signs)
+    before, state, info = found["take"]
+    # By the rule of 0 nothing else is accepted: of B, who speaks to C after A did, not a name.
+    assert info.accepted.tolist() == [[0, 0, 80]] * 2 and info.heard == [2, 2, 2]
+    assert torch.equal(state.signs[:, :2], before.signs[:, :2])
+    assert (state.signs[:, 2] != before.signs[:, 2]).any()
+
+
+def test_a_newcomer_hears_what_the_first_speaker_says():
+    stages = Stages(((0, Graph(())), (1, Graph(((0, 1),)))))
+    pair, signs = players(2), torch.randint(3, (2, 2, 80), generator=stream(0, "signs"))
+    mine = generators(*"AB")
+    game = Game(LOG_PRIOR, acceptance=("mh", "constant:0"), meetings=stages, newcomers="take")
+    state, _ = play(game, pair, mine, init(pair, mine, signs, 3), 1)
+    said = draw(copy_of(mine[0]), LOG_PRIOR + state.beliefs[0].table)
+    state, info = sweep(game, pair, mine, state, 1)
+    # Both met nobody before: B takes what A says, and A then takes what B says, out of what it has just learned.
+    assert info.accepted.tolist() == [[80, 80]] * 2
+    assert torch.equal(state.signs[:, 1], said) and torch.equal(state.private[:, 0], said)

@@ -222,6 +222,17 @@ def test_a_run_of_things_that_turn_goes_on_recalls_reports_and_names(
     assert len(looked) == 3 and greys(a) == [GREYS[f"Apple Braeburn 1/{file[:-4]}"] for file in files]
     assert greys(b) == [GREYS[ahead(f"Apple Braeburn 1/{file[:-4]}", 2)] for file in files]
 
+    # And of many things, in a folder for each, which are their labels.
+    looked.clear()
+    for source in ("--images", "--new"):
+        assert cli.main(["name", str(run), source, str(data), "--out", str(rows)]) == 0
+        named = [json.loads(line) for line in rows.read_text().splitlines()]
+        a, b = (torch.cat(parts) for parts in zip(*looked, strict=True))
+        assert len(named) == len(all_stems) and all(row["file"].startswith(row["label"] + "/") for row in named)
+        assert greys(a) == [GREYS[row["file"][:-4]] for row in named]
+        assert greys(b) == [GREYS[ahead(row["file"][:-4], 2)] for row in named]
+        looked.clear()
+
     # A picture alone has no other sides.
     np.savez(tmp_path / "some.npz", images=np.zeros((3, 6, 6), np.uint8))
     for one in (data / "Corn 1/5_100.png", tmp_path / "some.npz"):

@@ -44,17 +44,19 @@ class AgentLostError(RunError):
         super().__init__(f"the process of agent {name} has ended{why and f' ({why})'}")
 
 
+# Of a name that an agent says; there are at most 10,000 signs.
+BYTES_OF_A_NAME = 2
+
+
 class Traffic:
-    """Bytes that went to and fro since the last look."""
+    """Bytes that went to and fro between the agents and who keeps the record, since the last look."""
 
     def __init__(self) -> None:
-        self.said = 0  # signs, from one agent to another
-        self.moved = 0  # all, between the agents and who keeps the record
+        self.moved = 0
 
-    def taken(self) -> tuple[int, int]:
-        """Both, which begin at 0 again."""
-        found = self.said, self.moved
-        self.said = self.moved = 0
+    def taken(self) -> int:
+        """They begin at 0 again."""
+        found, self.moved = self.moved, 0
         return found
 
 
@@ -264,9 +266,7 @@ class _Table(AfarTable):
         self.serial = serial
 
     def speak(self, stream: AfarStream, log_prior: Tensor) -> Tensor:
-        said = self._ask("speak", _name(stream), _array(log_prior))
-        self.line.traffic.said += said.nbytes
-        return unpacked(said)
+        return unpacked(self._ask("speak", _name(stream), _array(log_prior)))
 
     def answer(self, stream: AfarStream, proposed: Tensor, current: Tensor, rule: Rule) -> Turn:
         told = self._ask("answer", _name(stream), packed(proposed), packed(current), rule)

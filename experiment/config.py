@@ -17,6 +17,7 @@ from experiment.data import own
 from experiment.data.modalities import JOINT
 from experiment.errors import UntrustedError, UsageError
 from experiment.fields import FIELDS, Config, flag, key
+from experiment.meet_later import absolute, absolute_later
 from experiment.plain import to_plain
 from experiment.values import checked, from_text, from_toml, shown, suggestion, toml_value
 from models import FAMILIES
@@ -95,6 +96,9 @@ def together(values: Mapping[str, Any]) -> Config:
     values.update(_as_many_as_the_data(values))
     if values.get("agents", 2) != 2 and "views" not in values:
         values["views"] = tuple(100 * m / values["agents"] for m in range(values["agents"]))
+    for name, change in (("meet", absolute), ("meet_later", absolute_later)):
+        if values.get(name) is not None:
+            values[name] = change(values[name])
     config = Config(**values)
     from experiment import fitting
 

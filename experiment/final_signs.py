@@ -5,6 +5,7 @@ numpy alone is imported: what needs no agent need not wait for torch.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -13,8 +14,6 @@ from numpy.typing import NDArray
 
 from experiment import store
 from experiment.errors import UsageError
-from experiment.fields import Config
-from experiment.names import agent_names
 from experiment.store import RunFolder
 
 Ints = NDArray[np.int64]
@@ -29,8 +28,8 @@ class FinalSigns:
     signs: dict[str, Ints]  # of each agent: (N,), 0..K-1
 
 
-def read_signs(folder: RunFolder, config: Config) -> FinalSigns:
-    """The final signs of the run; a `UsageError` names the file if it is not there yet or damaged."""
+def read_signs(folder: RunFolder, names: Sequence[str], K: int) -> FinalSigns:
+    """The final signs of the run's agents; a `UsageError` names the file if it is not there yet or damaged."""
     file = folder.result(store.SIGNS)
     arrays = folder.read_npz(store.SIGNS)
     index = arrays.get("index")
@@ -39,10 +38,7 @@ def read_signs(folder: RunFolder, config: Config) -> FinalSigns:
     labels = arrays.get("label")
     if labels is not None and (labels.shape != index.shape or labels.dtype.kind not in "iu"):
         raise UsageError(f"{file} is damaged: label must be one whole number an object")
-    signs = {
-        name: _checked(arrays.get(f"signs_{name}"), name, len(index), config.signs, str(file))
-        for name in agent_names(config.agents)
-    }
+    signs = {name: _checked(arrays.get(f"signs_{name}"), name, len(index), K, str(file)) for name in names}
     return FinalSigns(index.astype(np.int64), None if labels is None else labels.astype(np.int64), signs)
 
 

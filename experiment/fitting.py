@@ -54,6 +54,12 @@ def _check_data(config: Config) -> None:
         raise UsageError("--channels must be 1 or 3; it is 2")
 
 
+def check_new(config: Config) -> None:
+    """UsageError for what a new run never comes to; one that is stopped may be ended before."""
+    if config.meet_later is not None and (last := later(config.meet_later)[-1][0]) > config.rounds:
+        raise UsageError(f"--meet-later {config.meet_later}: round {last} is after the last one, {config.rounds}")
+
+
 def _check_community(config: Config) -> None:
     """What many agents can play, and what would take them forever."""
     default = {name: FIELDS[name].default for name in ("meet", "recursion")}
@@ -68,8 +74,7 @@ def _check_community(config: Config) -> None:
             raise UsageError(f"--meet-later is not for {shared}, where all hold one sign")
         if config.weights.partition(":")[0] == "sticks":
             raise UsageError("--meet-later is not for --weights sticks, whose mergers all agents would make together")
-        if (last := later(config.meet_later)[-1][0]) > config.rounds:
-            raise UsageError(f"--meet-later {config.meet_later}: round {last} is after the last one, {config.rounds}")
+        later(config.meet_later)
     if config.newcomers != FIELDS["newcomers"].default:
         if config.meet_later is None:
             raise UsageError(f"--newcomers {config.newcomers} is for agents that meet others later: give --meet-later")

@@ -21,11 +21,10 @@ from pathlib import Path
 from typing import Any
 
 from experiment.errors import UsageError
-from experiment.meet_later import later
+from experiment.meet_later import GRAPHS, later
 from experiment.names import agent_names
 from inference.meetings import Graph, Meetings, RandomPairs, Stages, Together, of_sweep
 
-MEETINGS = ("together", "complete", "ring", "star", "random-pairs", "small-world:P", "bridges:B")
 Edges = tuple[tuple[int, int], ...]
 
 # A file of edges is read whole.
@@ -165,10 +164,10 @@ def _from_file(path: Path, M: int) -> Any:
         size = path.stat().st_size
         if not path.is_file() or size > _MOST_BYTES:
             raise UsageError(f"--meet {path}: a file of edges must be a file of at most {_MOST_BYTES} bytes")
-        text = path.read_text(encoding="utf-8")
+        text = path.read_text(encoding="utf-8-sig")
     except FileNotFoundError:
         raise UsageError(
-            f"--meet must be one of {', '.join(MEETINGS)}, or a file of edges; there is no file {str(path)!r}"
+            f"--meet must be one of {', '.join(GRAPHS)}, or a file of edges; there is no file {str(path)!r}"
         ) from None
     except (OSError, ValueError) as error:
         raise UsageError(f"--meet {path}: the file of edges cannot be read: {error}") from error

@@ -252,7 +252,7 @@ class LoadedRun:
 
     @cached_property
     def _final(self) -> FinalSigns:
-        return read_signs(self._folder, self._config)
+        return read_signs(self._folder, self.agents, self._config.signs)
 
     @cached_property
     def _trained(self) -> Trained:

@@ -2,7 +2,26 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 from experiment.errors import UsageError
+
+GRAPHS = ("together", "complete", "ring", "star", "random-pairs", "small-world:P", "bridges:B")
+
+
+def absolute(name: str) -> str:
+    """A graph as a run keeps it: the path of a file of edges, absolute, must mean the same from every folder."""
+    if name in GRAPHS or name.partition(":")[0] in ("small-world", "bridges"):
+        return name
+    try:
+        return str(Path(name).absolute()) if Path(name).is_file() else name
+    except (OSError, ValueError):  # a name that no file can have
+        return name
+
+
+def absolute_later(text: str) -> str:
+    """The same of --meet-later."""
+    return ",".join(f"{number}={absolute(name)}" for number, name in later(text))
 
 
 def later(text: str) -> list[tuple[int, str]]:

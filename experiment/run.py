@@ -26,6 +26,7 @@ from experiment.community import (
 from experiment.engines import check_ray
 from experiment.errors import UsageError
 from experiment.fields import Config
+from experiment.fitting import check_new
 from experiment.going_on import check_metrics, edges_of, is_of_round, refuse_changes, results_are_whole
 from experiment.parts import check_parts
 from experiment.plain import to_plain
@@ -47,6 +48,7 @@ def train(config: Config, *, command_line: Sequence[str] = (), printer: Printer 
     if config.engine == "ray":
         check_ray("--engine ray")
     device = pick_device(config.device)
+    check_new(config)
     check_parts(config)
     memory.check(config, 1, (1,), device)  # what is hopeless however few objects there are need not wait for them
     asked = settings.plain(config)

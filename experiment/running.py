@@ -14,7 +14,7 @@ import torch
 
 from experiment import config as settings
 from experiment import store
-from experiment.apart import AfarMember, AgentLostError, Seats
+from experiment.apart import BYTES_OF_A_NAME, AfarMember, AgentLostError, Seats
 from experiment.community import (
     from_checkpoint,
     latents_of,
@@ -177,17 +177,17 @@ class Running:
         return edges_at(self.game.meetings, round * schedule_of(self.config).sweeps_between())
 
     def _agreement(self) -> int | None:
-        """Sweeps from the beginning of the run until agents agreed, and went on agreeing; None if they did not."""
+        """After how many sweeps of the run agents agreed, and went on agreeing; None if they did not."""
         sweeps = [row["kappa"] for row in self.folder.read_metrics() if row["kind"] == "sweep"]
         apart = [number for number, kappa in enumerate(sweeps, 1) if kappa < AGREED]
         reached = apart[-1] if apart else 0
-        return None if reached == len(sweeps) else reached
+        return None if reached == len(sweeps) else reached + 1
 
     def _traffic(self, played: Played) -> dict[str, int] | None:
         """Bytes a sweep of the round, where agents are in processes of their own."""
         if self.places.traffic is None:
             return None
-        said, moved = self.places.traffic.taken()
+        said, moved = BYTES_OF_A_NAME * int(played.trace.messages.sum()), self.places.traffic.taken()
         sweeps = played.trace.signs.shape[1]
         return {"signs_said": round(said / sweeps), "all": round(moved / sweeps)}
 

@@ -33,6 +33,7 @@ from experiment.config import to_flags
 from experiment.errors import RunError, UsageError
 from experiment.fields import key
 from experiment.files import atomic_path
+from experiment.fitting import check_new
 from experiment.locks import locked
 from experiment.plain import to_plain
 from experiment.store import RunFolder
@@ -138,6 +139,7 @@ def _check_objects(runs: Sequence[Run]) -> None:
 
     for run in of_variants.values():
         try:
+            check_new(run.config)
             device = pick_device(run.config.device)
             objects, config = load_objects(run.config)
             # Asking CUDA for its memory takes a part of it, which the runs should have.

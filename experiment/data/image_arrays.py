@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 
 from experiment.data import npz
 from experiment.data.image_files import check_size
-from experiment.data.labels import coded, text_or_numbers
+from experiment.data.labels import coded, label_array, text_or_numbers
 from experiment.errors import UsageError
 
 _CHANNELS = (1, 3)
@@ -83,12 +83,13 @@ class ImageArray:
             self.count = self.header.shape[0]
             self.labels = None
             self.class_names: tuple[str, ...] = ()
-            if "labels" in npz.names(archive):
+            name = label_array(archive)
+            if name is not None:
                 if classes is None:
                     found = text_or_numbers(archive, self.count, self.place)
-                    self.labels, self.class_names = coded(f"{self.place}: labels", found)
+                    self.labels, self.class_names = coded(f"{self.place}: {name}", found)
                 else:
-                    self.labels = self._labels(archive, classes)
+                    self.labels = self._labels(archive, name, classes)
 
     def chunks(self, limit: int) -> Iterator[NDArray[np.float32]]:
         """The first `limit` images, in [0, 1], as (B, C, H, W). UsageError naming the index of one that is unfit."""
@@ -120,22 +121,22 @@ class ImageArray:
             )
         return first
 
-    def _labels(self, archive: zipfile.ZipFile, classes: int) -> NDArray[np.int64]:
-        shape, _, dtype = npz.header(archive, "labels", self.place)
+    def _labels(self, archive: zipfile.ZipFile, name: str, classes: int) -> NDArray[np.int64]:
+        shape, _, dtype = npz.header(archive, name, self.place)
         if dtype.kind not in "iu" or shape != (self.count,):
             raise UsageError(
-                f"{self.place}: labels must be {self.count} whole numbers, one an image; they are {dtype} of the "
+                f"{self.place}: {name} must be {self.count} whole numbers, one an image; they are {dtype} of the "
                 f"shape {shape}"
             )
         if self.count * dtype.itemsize > _MOST_WHOLE:
-            raise UsageError(f"{self.place}: labels is larger than 1 GiB")
-        with archive.open("labels.npy") as stream:
+            raise UsageError(f"{self.place}: {name} is larger than 1 GiB")
+        with archive.open(f"{name}.npy") as stream:
             npz.skip_header(stream)
             labels = npz.exactly(stream, self.count, dtype)
         foreign = np.flatnonzero((labels < 0) | (labels >= classes))
         if len(foreign):
             raise UsageError(
-                f"{self.place}: labels must be 0 to {classes - 1}, indices of the run's classes; "
-                f"labels[{foreign[0]}] is {labels[foreign[0]]}"
+                f"{self.place}: {name} must be 0 to {classes - 1}, indices of the run's classes; "
+                f"{name}[{foreign[0]}] is {labels[foreign[0]]}"
             )
         return labels.astype(np.int64)

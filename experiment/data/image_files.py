@@ -30,11 +30,17 @@ _FORMATS = ("PNG", "JPEG", "BMP", "GIF", "TIFF", "WEBP", "PPM")
 
 
 def listed(folder: Path) -> list[Path]:
-    """The image files in `folder`, by suffix, sorted by name; other files and folders are passed over."""
+    """The image files in `folder`, by suffix, sorted by name; others, folders, and names that begin with a dot are
+    passed over.
+    """
     try:
-        return sorted(file for file in folder.iterdir() if file.suffix.lower() in SUFFIXES and file.is_file())
+        return sorted(file for file in folder.iterdir() if _is_image(file))
     except OSError as error:
         raise UsageError(f"--images {folder} cannot be read: {error.strerror or error}") from error
+
+
+def _is_image(file: Path) -> bool:
+    return not file.name.startswith(".") and file.suffix.lower() in SUFFIXES and file.is_file()
 
 
 def read_image(file: Path, flag: str = "--images") -> NDArray[np.float32]:
@@ -49,7 +55,7 @@ def read_image(file: Path, flag: str = "--images") -> NDArray[np.float32]:
             warnings.simplefilter("ignore")
             with Image.open(file, formats=_FORMATS) as opened:
                 check_size(f"{flag} {file}", opened.width, opened.height)
-                return _array(ImageOps.exif_transpose(opened))
+                return _array(ImageOps.exif_transpose(opened), f"{flag} {file}")
     except Image.DecompressionBombError as error:
         raise UsageError(f"{flag} {file} has more than {MOST_PIXELS:,} pixels") from error
     except UsageError:
@@ -69,7 +75,7 @@ def check_size(place: str, width: int, height: int) -> None:
         )
 
 
-def _array(image: object) -> NDArray[np.float32]:
+def _array(image: object, place: str) -> NDArray[np.float32]:
     from PIL import Image
 
     assert isinstance(image, Image.Image)
@@ -78,7 +84,9 @@ def _array(image: object) -> NDArray[np.float32]:
         deep = np.asarray(image, dtype=np.float64)
         most = 1.0 if image.mode == "F" else 65535.0
         if not (np.isfinite(deep).all() and deep.min() >= 0 and deep.max() <= most):
-            raise ValueError("grey values out of range")
+            raise UsageError(
+                f"{place}: numbers of an image must be 0 to {most:g}; they are {deep.min():g} to {deep.max():g}"
+            )
         return (deep / most).astype(np.float32)[None]
     grey = image.mode in ("1", "L", "LA")
     if "A" in image.mode or "transparency" in image.info:

@@ -27,14 +27,14 @@ def coded(place: str, labels: Sequence[str] | NDArray) -> tuple[NDArray[np.int64
     """
     array = np.asarray(labels)
     if array.dtype.kind == "S":
-        array = np.char.decode(array, "utf-8", "replace")
+        array = _decoded(place, array)
     if array.dtype.kind == "U":
         array = np.char.strip(array)
         _refuse(place, array, array == "", "text or a whole number; it is empty")
         numbers = _as_numbers(array)
         if numbers is None:
             names, codes = np.unique(array, return_inverse=True)
-            return codes.astype(np.int64), tuple(str(name) for name in names)
+            return codes.astype(np.int64), tuple(printable(str(name)) for name in names)
         array = numbers
     if array.dtype.kind == "f":
         whole = np.isfinite(array) & (array == np.floor(array)) & (np.abs(array) < 2**53)
@@ -48,17 +48,42 @@ def coded(place: str, labels: Sequence[str] | NDArray) -> tuple[NDArray[np.int64
     return codes.astype(np.int64), tuple(str(value) for value in values.tolist())
 
 
+def printable(name: str) -> str:
+    """A name without what no UTF-8 has, as the bytes of file names that are not: those become \\udcXX."""
+    return name.encode("utf-8", "backslashreplace").decode("utf-8")
+
+
+def label_array(archive: zipfile.ZipFile) -> str | None:
+    """What the labels of an .npz file are called there: `labels`, or `label` as in signs.npz; None without any."""
+    there = npz.names(archive)
+    return next((name for name in ("labels", "label") if name in there), None)
+
+
 def text_or_numbers(archive: zipfile.ZipFile, N: int, place: str) -> NDArray:
-    """The array `labels` of an .npz file, (N,), not judged further."""
-    header = npz.header(archive, "labels", place)
+    """The labels of an .npz file, (N,), not judged further."""
+    name = label_array(archive)
+    assert name is not None
+    header = npz.header(archive, name, place)
     if header.dtype.kind not in "iubfUS" or header.shape != (N,):
         raise UsageError(
-            f"{place}: labels must be {N} whole numbers or texts, one an object; they are {header.dtype} of the "
+            f"{place}: {name} must be {N} whole numbers or texts, one an object; they are {header.dtype} of the "
             f"shape {header.shape}"
         )
     if header.bytes > _MOST_LABELS:
-        raise UsageError(f"{place}: labels is larger than 1 GiB")
-    return npz.whole(archive, "labels")
+        raise UsageError(f"{place}: {name} is larger than 1 GiB")
+    return npz.whole(archive, name)
+
+
+def _decoded(place: str, array: NDArray) -> NDArray:
+    try:
+        return np.char.decode(array, "utf-8")
+    except UnicodeDecodeError:
+        for n, one in enumerate(array.tolist()):
+            try:
+                one.decode("utf-8")
+            except UnicodeDecodeError:
+                raise UsageError(f"{place}[{n}] must be text in UTF-8; it is {one!r}") from None
+        raise
 
 
 def _as_numbers(text: NDArray) -> NDArray | None:

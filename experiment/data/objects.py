@@ -227,8 +227,14 @@ def _own(
         paired=len(arrays) > 1,
         files=None if given.files is None else given.files[:N],
     )
-    titles = [given.titles[which] if len(arrays) > 1 else described(view) for which, view in flat]
+    titles = [_title(given, which, view) for which, view in flat]
     return _sensed(objects, titles, counts, missing, seed)
+
+
+def _title(given: Given, which: int, view: View) -> str:
+    if len(given.arrays) > 1:
+        return given.titles[which]
+    return "features" if given.arrays[which].ndim == 2 else described(view)
 
 
 def _pairs(given: Given, views: tuple[View, ...]) -> list[list[tuple[int, View]]]:

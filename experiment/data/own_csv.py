@@ -1,7 +1,8 @@
 """Features of one's own in CSV files: a row an object, commas between, one file for all agents or one for each.
 
-The label column is the one of the given number (-1 is the last) or name, or else one called `label`. With a file for
-each agent, row n is the same object in all of them, and where more than one has labels they must be the same.
+The label column is the one of the given number (-1 is the last) or name, or else one called `label` or `labels`. With
+a file for each agent, row n is the same object in all of them, and where more than one has labels they must be the
+same.
 
 The first row is a header if none of its cells, the label's apart, is a number, or if they count the columns 0, 1, 2,
 ... or 1, 2, 3, ..., four at the least: so do tables whose columns have no names when pandas writes them. `--header
@@ -27,7 +28,7 @@ from experiment.data.labels import coded
 from experiment.errors import UsageError
 
 HEADERS = ("auto", "yes", "no")
-LABEL = "label"
+LABELS = ("label", "labels")
 # 0, 1 is an object as likely as not.
 _LEAST_COUNTED = 4
 
@@ -59,6 +60,13 @@ def read(
     may_lack: for each file, whether an object may be missing in it. flag: by which the files were given.
     """
     may_lack = may_lack or [False] * len(files)
+    if label_column is not None and not any(
+        columns(file, label_column, header, lack, flag=flag).labelled
+        for file, lack in zip(files, may_lack, strict=True)
+    ):
+        raise UsageError(
+            f"--label-column {label_column}: no column of {flag} {', '.join(map(str, files))} is called so"
+        )
     each = zip(files, may_lack, strict=True)
     tables = [_read(f"{flag} {file}", file, label_column, header, lack) for file, lack in each]
     for file, table in zip(files, tables, strict=True):
@@ -70,10 +78,6 @@ def read(
     labelled = [(file, table) for file, table in zip(files, tables, strict=True) if table.labels is not None]
     features = tuple(table.features for table in tables)
     if not labelled:
-        if label_column is not None:
-            raise UsageError(
-                f"--label-column {label_column}: no column of {flag} {', '.join(map(str, files))} is called so"
-            )
         return Given(features, None, ())
     (first, one), *others = labelled
     assert one.labels is not None
@@ -116,13 +120,16 @@ def _opened(place: str, file: Path) -> Iterator[Any]:
     """Its rows; what goes wrong while they are read is a UsageError."""
     try:
         with file.open(encoding="utf-8-sig", newline="") as stream:
-            yield csv.reader(stream)
+            # Strict: a quote that nothing closes would swallow the rows after it.
+            reader = csv.reader(stream, strict=True)
+            try:
+                yield reader
+            except csv.Error as error:
+                raise UsageError(f"{place}, line {reader.line_num}: {error}") from error
     except OSError as error:
         raise UsageError(f"{place} cannot be read: {error.strerror or error}") from error
     except UnicodeDecodeError as error:
         raise UsageError(f"{place} cannot be read: it is not text in UTF-8") from error
-    except csv.Error as error:
-        raise UsageError(f"{place} cannot be read: {error}") from error
 
 
 def _parse(reader: Any, place: str, label_column: str | None, header: str, may_lack: bool) -> _Table:
@@ -142,6 +149,10 @@ def _parse(reader: Any, place: str, label_column: str | None, header: str, may_l
                 assert labels is not None
                 if not cell.strip():
                     raise UsageError(f"{place}, line {reader.line_num}: the label is empty")
+                if "\n" in cell or "\r" in cell:
+                    raise UsageError(
+                        f"{place}, line {reader.line_num}: the label holds a line break; some quote may not be closed"
+                    )
                 labels.append(cell.strip())
                 continue
             value = _value(cell)
@@ -186,7 +197,7 @@ def _head(
     # Nothing names a column that is not there: such a first row is an object.
     lacks_first = may_lack and all(_is_missing(cell) for number, cell in enumerate(first) if number != by_number)
     named = header == "yes" or (header == "auto" and not lacks_first and _is_header(first, by_number))
-    column = by_number if by_number is not None or not named else _called(first, label_column or LABEL, place)
+    column = by_number if by_number is not None or not named else _called(first, label_column, place)
     unnamed = [number + 1 for number, title in enumerate(first) if named and not title.strip() and number != column]
     if unnamed:
         raise UsageError(
@@ -210,10 +221,12 @@ def _number(label_column: str | None, width: int, place: str) -> int | None:
     return number - 1 if number > 0 else width + number
 
 
-def _called(titles: list[str], name: str, place: str) -> int | None:
-    found = [number for number, title in enumerate(titles) if title.strip() == name]
+def _called(titles: list[str], name: str | None, place: str) -> int | None:
+    """The column of that name, or else one called label, Labels or the like: no agent should see it as a feature."""
+    names = [title.strip() if name else title.strip().casefold() for title in titles]
+    found = [number for number, title in enumerate(names) if title in ((name,) if name else LABELS)]
     if len(found) > 1:
-        raise UsageError(f"{place} has {len(found)} columns called {name!r}")
+        raise UsageError(f"{place} has {len(found)} columns called {name or LABELS[0]!r}; --label-column says which")
     return found[0] if found else None
 
 

@@ -27,6 +27,7 @@ from numpy.typing import NDArray
 
 from experiment.data.given import Given, check_fits
 from experiment.data.image_files import SUFFIXES, read_image
+from experiment.data.labels import printable
 from experiment.errors import UsageError
 
 
@@ -143,7 +144,8 @@ def classes_of(place: str, names: list[str]) -> tuple[NDArray[np.int64] | None, 
         )
     classes = [name.split("/", 1)[0] for name in names]
     class_names = _in_order(set(classes))
-    return np.array([class_names.index(one) for one in classes], dtype=np.int64), class_names
+    labels = np.array([class_names.index(one) for one in classes], dtype=np.int64)
+    return labels, tuple(map(printable, class_names))
 
 
 def _in_order(classes: set[str]) -> tuple[str, ...]:

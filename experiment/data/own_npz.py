@@ -3,7 +3,7 @@
 images      (N, H, W), (N, C, H, W) or (N, H, W, C), C = 1 or 3, uint8 or floats in [0, 1]: the same for all agents
 features    (N, D) numbers: the same for all agents
 view_A, view_B, ...   either of the two for each agent, of the same N objects; their shapes may differ
-labels      (N,) whole numbers or text, optional
+labels      (N,) whole numbers or text, optional; `label` will do
 
 Of files that are an agent's several modalities each holds `images` or `features`; of an object that lacks one, all of
 its numbers there are NaN. The labels are those of the first file that has any.
@@ -21,7 +21,7 @@ from numpy.typing import NDArray
 from experiment.data import npz
 from experiment.data.given import Given, check_fits, finite
 from experiment.data.image_arrays import channels_first, in_unit_interval
-from experiment.data.labels import coded, text_or_numbers
+from experiment.data.labels import coded, label_array, text_or_numbers
 from experiment.errors import UsageError
 from experiment.names import agent_names
 
@@ -97,9 +97,10 @@ def read(file: Path, *, may_lack: bool = False, flag: str = "--data") -> Given:
         arrays = tuple(
             _array(archive, key, header, place, may_lack) for key, header in zip(keys, headers, strict=True)
         )
-        if "labels" not in npz.names(archive):
+        name = label_array(archive)
+        if name is None:
             return Given(arrays, None, ())
-        labels, class_names = coded(f"{place}: labels", text_or_numbers(archive, N, place))
+        labels, class_names = coded(f"{place}: {name}", text_or_numbers(archive, N, place))
         return Given(arrays, labels, class_names)
 
 
@@ -139,6 +140,11 @@ def _array(archive: zipfile.ZipFile, key: str, header: npz.Header, place: str, m
         return finite(f"{place}: {key}", npz.whole(archive, key), may_lack=may_lack and dtype.kind == "f")
     first = channels_first(place, shape, dtype, key)
     images = npz.whole(archive, key)
+    if images.dtype == np.uint8 and images.max() == 1:
+        raise UsageError(
+            f"{place}: {key} is uint8, of which 255 is white, and none of its numbers is above 1; give 0 and 255, or "
+            "floats"
+        )
     if not may_lack or dtype.kind != "f":
         return np.ascontiguousarray(in_unit_interval(place, images, 0, first, key))
     lacking = np.isnan(images.reshape(len(images), -1)).all(1)

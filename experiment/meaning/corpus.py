@@ -27,6 +27,7 @@ from experiment import store
 from experiment.config import resolve
 from experiment.errors import UsageError
 from experiment.final_signs import FinalSigns, read_signs
+from experiment.names import agent_names
 from experiment.out_file import check_out, write_out
 from experiment.posterior.relabel import renumber
 from experiment.store import RunFolder
@@ -40,7 +41,7 @@ def corpus(path: Path, *, draws: str = "last", out: Path | None = None, trust_pl
         check_out(out, [path / file for file in (store.MANIFEST, *store.RUN_FILES)])
     with RunFolder.open(path, lock=False) as folder:
         config = resolve({}, folder.file(store.CONFIG), trust_plugins=trust_plugins)
-        final = read_signs(folder, config)
+        final = read_signs(folder, agent_names(config.agents), config.signs)
         folder.result(store.SUMMARY)
         round = folder.read_json(store.SUMMARY).get("rounds")
         if draws == "last":

@@ -16,7 +16,7 @@ from typing import Any
 
 import numpy as np
 
-from experiment import store
+from experiment import scores, store
 from experiment.data import own
 from experiment.errors import UsageError
 from experiment.meaning import unseen, vocabulary
@@ -25,6 +25,7 @@ from experiment.meaning.trained import Trained, load_trained
 from experiment.meaning.unseen import Unseen
 from experiment.out_file import check_out, write_out
 from experiment.plain import to_plain
+from experiment.posterior.verdict import KAPPA_PARTLY
 from experiment.show import number
 from experiment.values import entries_of
 
@@ -70,6 +71,11 @@ def name(
     said = look(trained, objects)
     if trained.config.mode == "no-com":
         note("note: in mode no-com signs are private, so agreement and the joint decision say nothing")
+    elif len(trained.agents) > 1 and (kappa := scores.mean_pairwise_kappa(trained.signs)) < KAPPA_PARTLY:
+        note(
+            f"note: the agents do not call the run's own objects the same (kappa {kappa:.2f}), so the joint decision, "
+            "the sign that is best for all of them, says little"
+        )
     found = to_plain(score(said, list(trained.agents), objects.labels, meanings(trained)))
     write_out(
         [_text(rows(trained, objects, said), form or ("jsonl" if out and out.suffix == ".jsonl" else "csv"))], out

@@ -27,6 +27,7 @@ from experiment.data.objects import Objects
 from experiment.errors import UsageError
 from experiment.fields import Config
 from experiment.final_signs import read_signs
+from experiment.names import agent_names
 from experiment.store import RunFolder
 from models.agent import Agent
 from models.randomness import stream
@@ -61,7 +62,9 @@ class Trained:
             for sense in senses:
                 if len(sense.shape) == 3:
                     continue
-                what = "its agents look" if len(senses) == 1 else f"agent {name} looks by {sense.title!r}"
+                alike = all(one.shape == sense.shape for own in self.objects.senses for one in own)
+                what = f"agent {name} looks by {sense.title!r}" if len(senses) > 1 else f"agent {name} looks"
+                what = "its agents look" if alike and len(senses) == 1 else what
                 raise UsageError(
                     f"{self.folder.path} {fault}: {what} at feature vectors of {self.config.dataset}, "
                     f"{sense.shape[0]} numbers each"
@@ -107,7 +110,7 @@ def load_trained(
         given = {"data_root": None if data_root is None else str(data_root), "data": data}
         moved = {name: value for name, value in given.items() if value is not None}
         config = resolve(moved, file, trust_plugins=trust_plugins)
-        final = read_signs(folder, config)
+        final = read_signs(folder, agent_names(config.agents), config.signs)
         state = folder.load_checkpoint()
         objects, config = objects_of(folder, config)
         if len(final.index) != objects.count:

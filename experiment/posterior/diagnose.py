@@ -20,6 +20,7 @@ from numpy.typing import NDArray
 from experiment import individuals, scores, store
 from experiment.config import refuse_plugin
 from experiment.errors import UsageError
+from experiment.final_signs import FinalSigns, read_signs
 from experiment.plain import to_plain
 from experiment.posterior import basins, verdict
 from experiment.posterior.diagnostics import summary_of, without_rounding
@@ -38,8 +39,13 @@ class Run:
     summary: dict[str, Any]
     settings: dict[str, Any]
     data: Any  # both groups of posterior.nc
-    labels: NDArray[Any] | None
+    final: FinalSigns
     rows: list[dict[str, Any]]
+
+    @property
+    def labels(self) -> NDArray[Any] | None:
+        """Of each object; None if it has none."""
+        return self.final.labels
 
     @property
     def names(self) -> list[str]:
@@ -80,9 +86,9 @@ def read(path: Path, *, trust_plugins: bool = False) -> Run:
         summary = folder.read_json(store.SUMMARY)
         if not {"agents", "kappa_of", "kappa_matched", "rounds"} <= set(summary):
             raise UsageError(f"{folder.file(store.SUMMARY)} is damaged: it lacks scores")
-        return Run(
-            folder, manifest, summary, settings, data, folder.read_npz(store.SIGNS).get("label"), folder.read_metrics()
-        )
+        names = [str(name) for name in data["posterior"]["agent"].values]
+        final = read_signs(folder, names, int(settings["signs"]))
+        return Run(folder, manifest, summary, settings, data, final, folder.read_metrics())
 
 
 def examine(run: Run, *, exact: bool = False, trust_plugins: bool = False) -> dict[str, Any]:
@@ -192,7 +198,10 @@ def _rule_of(settings: Mapping[str, Any]) -> str:
     """How names are accepted, where they are proposed."""
     if settings["mode"] not in ("com", "all"):
         return ""
-    return f", listener state {settings['listener-state']}, acceptance {settings['acceptance']}"
+    rules = verdict.rules_of(settings)
+    each = ", ".join(f"{name} {rule}" for name, rule in rules.items())
+    rule = each if len(set(rules.values())) > 1 else next(iter(rules.values()))
+    return f", listener state {settings['listener-state']}, acceptance {rule}"
 
 
 def table_rows(report: Mapping[str, Any]) -> dict[str, dict[str, Any]]:

@@ -19,6 +19,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from experiment.names import agent_names
 from experiment.posterior.basins import Basins
 
 # Vehtari, Gelman, Simpson, Carpenter and Buerkner (2021), "Rank-normalization, folding, and localization: an improved
@@ -36,6 +37,9 @@ ARI_PARTLY = 0.65
 
 # Below this ARI between its own draws a chain is nowhere in particular. Our own choice.
 DRIFTING = 0.2
+
+# Rules of acceptance by which the posterior stays what it is
+_KEEP = ("mh", "numerator")
 
 # Reported, not judged: the worst of hundreds of R-hats is over any limit by chance.
 NOT_JUDGED = ("co_assignment", "mu")
@@ -58,7 +62,7 @@ class Verdict(NamedTuple):
 
 def target(settings: Mapping[str, Any]) -> Target:
     """What a game with these settings is a sampler of."""
-    mode, state, rule = settings["mode"], settings["listener-state"], settings["acceptance"]
+    mode, state, rules = settings["mode"], settings["listener-state"], rules_of(settings)
     if mode == "no-com":
         return Target("exact", "The target is each agent's own posterior: nobody speaks.")
     if mode == "gibbs":
@@ -81,8 +85,11 @@ def target(settings: Mapping[str, Any]) -> Target:
             "none",
             "Listener state speaker-sample has no target: it is no chain of the posterior (docs/correctness.md).",
         )
-    if rule not in ("mh", "numerator"):
-        return Target("none", f"Acceptance rule {rule} has no target: only mh and numerator keep the posterior.")
+    if biased := {name: rule for name, rule in rules.items() if rule not in _KEEP}:
+        name, rule = next(iter(biased.items()))
+        whose = "" if len(set(rules.values())) == 1 else f" of agent {name}"
+        words = f"Acceptance rule {rule}{whose} has no target: only mh and numerator keep the posterior."
+        return Target("none", words)
     if settings.get("agents", 2) > 2 and (bias := _bias_of_many(settings)):
         return bias
     if state == "chain":
@@ -92,6 +99,28 @@ def target(settings: Mapping[str, Any]) -> Target:
             "follows its own copy of the signs (docs/correctness.md); --listener-state shared is exact.",
         )
     return Target("exact", "The target is the joint posterior of all agents.")
+
+
+def rules_of(settings: Mapping[str, Any]) -> dict[str, str]:
+    """The acceptance rule of each agent, its own where it has one."""
+    own = settings.get("agent") or {}
+    return {
+        name: own.get(name, {}).get("acceptance", settings["acceptance"])
+        for name in agent_names(settings.get("agents", 2))
+    }
+
+
+def _remedy(settings: Mapping[str, Any]) -> str:
+    """Flags by which such a game would sample a posterior."""
+    flags = ["--mode com"] if settings["mode"] == "all" else []
+    if settings.get("agents", 2) > 2 and settings.get("meet", "together") != "together":
+        flags.append("--meet together")
+    if settings["mode"] != "all":
+        if settings["listener-state"] != "shared":
+            flags.append("--listener-state shared")
+        if any(rule not in _KEEP for rule in rules_of(settings).values()):
+            flags.append("--acceptance mh" + (" of every agent" if settings.get("agent") else ""))
+    return " ".join(flags)
 
 
 def _bias_of_many(settings: Mapping[str, Any]) -> Target | None:
@@ -177,9 +206,8 @@ def converged(
     if found.kind == "none":
         words.append("Chains can be compared with each other all the same; that is no convergence to anything.")
         answer = "no target"
-        remedy = {"all": "--mode com"}.get(settings["mode"], "--listener-state shared --acceptance mh")
         words.insert(0, words.pop(words.index(found.words)))
-        advice = [f"{remedy}, which samples a posterior", *(["--chains 4"] if C == 1 else [])]
+        advice = [f"{_remedy(settings)}, which samples a posterior", *(["--chains 4"] if C == 1 else [])]
     words.append("All this is of the last round alone: across rounds, and of raw signs, R-hat means nothing.")
     return Verdict(answer, words, advice)
 

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from experiment import scores, store
+from experiment import scores
 from experiment.meaning import vocabulary
 from experiment.plots import plot_confusion
 from experiment.posterior.diagnose import Run
@@ -36,12 +36,11 @@ def confusion(studio: Studio, run: Run, class_names: tuple[str, ...] | None) -> 
     title = "Signs and classes"
     if run.labels is None:
         return Section("confusion", title, missing="The objects have no labels to hold the signs against.")
-    arrays = run.folder.read_npz(store.SIGNS)
     names = class_names or tuple(str(number) for number in range(int(run.labels.max()) + 1))
     K = int(run.settings["signs"])
     pictures = []
     for name in run.names:
-        signs = arrays[f"signs_{name}"]
+        signs = run.final.signs[name]
         alt = (
             f"Confusion of agent {name}: ARI {number(scores.ari(signs, run.labels), 2)}, accuracy "
             f"{number(scores.accuracy(signs, run.labels), 2)}, {K} signs, {len(names)} classes."

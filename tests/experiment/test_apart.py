@@ -202,6 +202,9 @@ def test_bytes_are_counted(ray, tmp_path):
     # Two chains, each agent says a sign of two bytes for each of 80 objects.
     assert summary["traffic"]["signs_said"] == 2 * 2 * 2 * 80
     assert summary["traffic"]["all"] > summary["traffic"]["signs_said"]
+    three = train(replace(SMALL, agents=3, views=THREE, run_dir=tmp_path / "three"))
+    # To each of three listeners the others propose, and before that it tells the one between what it holds.
+    assert three["traffic"]["signs_said"] == 2 * 2 * 3 * 3 * 80 == 2 * 2 * three["messages"]
 
 
 @pytest.mark.parametrize("question", [3, 40, 120, 260])

@@ -281,6 +281,9 @@ npz("a NaN pixel", "images[3] has nan", images=np.where(np.arange(12)[:, None, N
 npz("an inf feature", "[5, 1] is inf", features=np.where(np.arange(36).reshape(12, 3) == 16, np.inf, NUMBERS))
 npz("pixels to 255 as floats", "images[0] has", "uint8 may go to 255", images=BYTES.astype(np.float32))
 npz("negative pixels", "images[0] has -", images=-(BYTES / 255))
+npz("labels in Latin", "labels[1] must be text in UTF-8; it is b'\\xe9'", images=BYTES,
+    labels=np.array([b"e", b"\xe9", b"z"] * 4))  # fmt: skip
+npz("pixels of 0 and 1 as bytes", "images is uint8, of which 255 is white", images=(BYTES > 99).astype(np.uint8))
 npz("one number", "features must be numbers (N, D)", features=np.array(5.0))
 npz("a negative label of half", "labels[0] must be a whole number", images=BYTES, labels=np.full(12, -0.5))
 npz("a label short", "labels must be 12", images=BYTES, labels=np.zeros(11, int))
@@ -298,6 +301,12 @@ csv("a null byte", b"1,2\n3,\0\n", "own.csv")
 csv("UTF-16", "1,2\n3,4\n".encode("utf-16"), "not text in UTF-8")
 csv("a field without end", b'1,"' + b"x" * 200_000 + b"\n", "field larger than field limit")
 csv("a row too short", "1,2\n3\n", "line 2", "1 columns; the first row has 2")
+csv("a quote that is not closed", 'a,b,label\n1,2,"eel\n3,4,eel\n5,6,ant\n', "line 4", "unexpected end of data")
+csv("two quotes that are not closed", 'a,b,label\n1,2,"eel\n3,4,eel\n5,6,ant"\n7,8,b\n', "line 4", "a line break")
+csv("a quote within a cell", 'a,b,label\n1,2,"e"el\n', "line 2", "',' expected after")
+csv("two label columns", "a,label,Labels\n1,2,3\n", "has 2 columns called 'label'")
+csv("a label column that no header has", "a,b,label\n1,2,x\n", "--label-column Label: no column of",
+    words=["--label-column", "Label"])  # fmt: skip
 csv("a number beyond floats", "1,2\n3,1e400\n", "line 2", "must be a finite number")
 csv("semicolons", "1;2\n3;4\n", "own.csv")
 csv("no row", "", "own.csv is empty")
@@ -469,6 +478,12 @@ run("signs too large", arrays(signs_A=np.full(20, 9)), "signs.npz is damaged: si
     words=["corpus", "run"])  # fmt: skip
 run("signs of objects", text(store.SIGNS, b""), "signs.npz", words=["corpus", "run"])
 run("signs missing", arrays(signs_B=None), "signs.npz is damaged: signs_B", words=["corpus", "run"])
+for command in ("report", "diagnose", "recall"):
+    run(f"signs missing: {command}", arrays(signs_B=None), "signs.npz is damaged: signs_B", words=[command, "run"])
+    run(f"signs of some: {command}", arrays(signs_A=np.zeros(10, int)), "signs.npz is damaged: signs_A",
+        words=[command, "run"])  # fmt: skip
+    run(f"labels of some: {command}", arrays(label=np.zeros(10, int)), "signs.npz is damaged: label",
+        words=[command, "run"])  # fmt: skip
 run("signs that a pickle holds", arrays(signs_A=np.array([Touch()] * 20, dtype=object)), "signs.npz",
     words=["corpus", "run"])  # fmt: skip
 run("a posterior of text", text(store.POSTERIOR, "hello"), "posterior.nc", words=["diagnose", "run"])

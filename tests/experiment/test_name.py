@@ -256,6 +256,7 @@ def test_an_unfit_npz_is_one_line_and_nothing_is_written(
 def test_damaged_files_are_named(digits_run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     folder = tmp_path / "images"
     folder.mkdir()
+    (folder / "._2.png").write_bytes(b"what another system leaves beside a file")
     assert "holds no image" in refused(digits_run, capsys, "--images", str(folder))
     Image.fromarray(np.arange(64, dtype=np.uint8).reshape(8, 8)).save(folder / "1.png")
     whole = (folder / "1.png").read_bytes()

@@ -377,6 +377,20 @@ def test_a_run_of_images_names_what_it_left_and_labels_by_name(
     assert "classes that the run has not, for which no sign can be right: 8\n" in err
 
 
+@pytest.mark.parametrize("title", ["label", "Label", "LABELS", "labels"])
+def test_no_agent_sees_a_column_of_labels(title: str, tmp_path: Path) -> None:
+    file = text(tmp_path, f"a,{title},b\n1,0,2\n3,1,4\n")
+    objects = read("csv", file)
+    assert objects.views[0].tolist() == [[1, 2], [3, 4]]
+    assert objects.labels is not None and objects.labels.tolist() == [0, 1]
+    assert objects.senses[0][0].title == "features"
+
+
+def test_the_array_of_labels_may_be_called_label(tmp_path: Path) -> None:
+    objects = read("npz", npz(tmp_path, images=BYTES, label=np.arange(12) % 4))
+    assert objects.labels is not None and objects.labels.tolist() == (np.arange(12) % 4).tolist()
+
+
 def test_data_that_has_moved_is_found_where_data_says(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     file, run = npz(tmp_path, images=BYTES, labels=np.arange(12) % 3), str(tmp_path / "run")
     arguments = ["train", "--dataset", "npz", "--data", str(file), "--limit", "10", *QUICK]

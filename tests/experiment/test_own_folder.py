@@ -50,6 +50,15 @@ def test_classes_order_and_names(tmp_path: Path) -> None:
     assert values == [0, 200, 50, 100, 150]
 
 
+def test_classes_whose_names_are_no_text_are_told_as_bytes(tmp_path: Path) -> None:
+    """Two of them stay two, and pictures and pages can write them."""
+    for name in (b"b\xff", b"b\xfe", b"a"):
+        image(tmp_path / os.fsdecode(name) / "1.png", 9)
+    objects = read(tmp_path)
+    assert objects.class_names == ("a", r"b\udcfe", r"b\udcff") and objects.labels is not None
+    assert objects.labels.tolist() == [0, 1, 2]
+
+
 def test_sizes_and_colours_are_made_one(tmp_path: Path) -> None:
     image(tmp_path / "a.png", 255, (10, 20))
     image(tmp_path / "b.png", 255, (3, 3), "RGB")

@@ -21,7 +21,7 @@ from experiment.config import resolve
 from experiment.errors import UsageError
 from experiment.fields import FIELDS, flag
 from experiment.flags import read_settings
-from experiment.graphs import MEETINGS
+from experiment.meet_later import GRAPHS
 from experiment.parts import check_parts
 from experiment.run import resume, train
 from inference import MODES, RECURSIONS, RULES
@@ -45,7 +45,7 @@ COUNTS = ["--dataset", "npz", "--data", COUNTS_FILE]
 LONELY = "LONELY.txt"
 
 # The registries of settings that take a number too, and what is put in the place of its letter.
-OPEN = {"weights": WEIGHTS, "acceptance": RULES, "meet": MEETINGS, "recursion": RECURSIONS}
+OPEN = {"weights": WEIGHTS, "acceptance": RULES, "meet": GRAPHS, "recursion": RECURSIONS}
 NUMBERS = {"T": "2", "P": "0.5", "B": "1", "ALPHA": "1.5"}
 
 # Values of settings that no registry lists: others than the usual ones.

@@ -77,6 +77,9 @@ def test_constant_chains_are_told_and_are_no_perfect_ess() -> None:
         ({"mode": "all"}, "none", "Mode all has no target"),
         ({"listener-state": "speaker-sample"}, "none", "no chain of the posterior"),
         ({"acceptance": "constant:0.5"}, "none", "constant:0.5 has no target"),
+        ({"agent": {"B": {"acceptance": "constant:0.8"}}}, "none", "rule constant:0.8 of agent B has no target"),
+        ({"acceptance": "binary", "agent": {n: {"acceptance": "mh"} for n in "AB"}}, "exact", "joint posterior"),
+        ({"agent": {"B": {"acceptance": "numerator", "lr": 0.1}}}, "exact", "joint posterior"),
         ({"listener-state": "chain"}, "near", "not exactly"),
         ({}, "exact", "joint posterior"),
         ({"acceptance": "numerator"}, "exact", "joint posterior"),
@@ -90,6 +93,24 @@ def test_it_says_what_has_no_target(changes: dict[str, str], kind: str, word: st
     told = judged(noisy(4, 500), **changes)
     assert (told.answer == "no target") == (kind == "none")
     assert found.words in told.words
+
+
+@pytest.mark.parametrize(
+    ("changes", "remedy"),
+    [
+        ({"mode": "all"}, "--mode com"),
+        ({"listener-state": "speaker-sample"}, "--listener-state shared"),
+        ({"acceptance": "binary"}, "--acceptance mh"),
+        ({"agent": {"A": {"acceptance": "binary"}}}, "--acceptance mh of every agent"),
+        ({"agents": 3, "meet": "ring"}, "--meet together"),
+        ({"agents": 3, "meet": "ring", "listener-state": "chain"}, "--meet together --listener-state shared"),
+        ({"agents": 3, "meet": "ring", "mode": "all"}, "--mode com --meet together"),
+        ({"agents": 2, "meet": "ring", "acceptance": "binary"}, "--acceptance mh"),
+    ],
+)
+def test_what_to_do_next_leads_to_a_target(changes: dict[str, Any], remedy: str) -> None:
+    """And is not what the run was already."""
+    assert judged(noisy(4, 500), **changes).next[0] == f"{remedy}, which samples a posterior"
 
 
 def test_agreement_is_between_agents_and_each_mode_says_what_it_is_of() -> None:

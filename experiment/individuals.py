@@ -60,7 +60,7 @@ def from_flags(texts: Sequence[str]) -> Own:
         name, colon, flags = text.partition(":")
         name = name.strip()
         place = f"--agent {name!r}"
-        if not colon or not name or name.startswith("-"):
+        if not colon or not name or name.startswith("-") or not flags.strip():
             raise UsageError(f"--agent must be 'NAME: FLAGS', as in 'B: --network conv'; it is {text!r}")
         if name in found:
             raise UsageError(f"{place} is given twice")

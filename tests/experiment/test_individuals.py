@@ -48,6 +48,7 @@ def test_tables_of_a_file(tmp_path):
     ("own", "said"),
     [
         (["B --network conv"], ["--agent must be 'NAME: FLAGS'", "B --network conv"]),
+        (["B:"], ["--agent must be 'NAME: FLAGS'", "it is 'B:'"]),
         (["B: --network conw"], ["--agent 'B'", "--network", "did you mean conv?"]),
         (["B: --netwrok conv"], ["--agent 'B'", "did you mean --network?"]),
         (["B: --epochs 3"], ["--agent 'B'", "--epochs is one for all agents", "latent-dim"]),

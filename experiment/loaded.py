@@ -38,6 +38,7 @@ from experiment.store import RunFolder
 if TYPE_CHECKING:
     from experiment.data.objects import Objects
     from experiment.meaning.trained import Trained
+    from experiment.meaning.unseen import Unseen
 
 Ints = NDArray[np.int64]
 
@@ -236,7 +237,7 @@ class LoadedRun:
         in [0, 1]; other sizes and colours are changed to the run's, and a line on stderr says so. `UsageError` naming
         the index of an unfit image.
         """
-        from experiment.meaning.name import look, note
+        from experiment.meaning.name import note
         from experiment.meaning.unseen import of_array
 
         self._trained.check_one_image("cannot name images")
@@ -244,11 +245,27 @@ class LoadedRun:
             array = np.asarray(images)
         except ValueError as error:
             raise UsageError("run.name: images must be one array, all of one size") from error
-        said = look(self._trained, of_array(self._trained, array, note))
-        signs, probability = (dict(zip(self.agents, part, strict=True)) for part in (said.signs, said.probability))
-        return Named(signs, probability, said.joint, said.joint_probability)
+        return self._named(of_array(self._trained, array, note))
+
+    def name_new(self, data: str | Path) -> Named:
+        """What the agents call other objects in files, laid out as the run's own --data; as `cli.py name --new`.
+
+        data: a path, or several with commas between, typed as --data is. Features are scaled by what those of the run
+        were. `UsageError` naming what is not as the run has it.
+        """
+        from experiment.meaning.name import note
+        from experiment.meaning.unseen import of_others
+
+        return self._named(of_others(self._trained, str(data), None, note))
 
     # -- within --------------------------------------------------------------------------------------
+
+    def _named(self, objects: Unseen) -> Named:
+        from experiment.meaning.name import look
+
+        said = look(self._trained, objects)
+        signs, probability = (dict(zip(self.agents, part, strict=True)) for part in (said.signs, said.probability))
+        return Named(signs, probability, said.joint, said.joint_probability)
 
     @cached_property
     def _final(self) -> FinalSigns:

@@ -13,10 +13,11 @@ import torch
 from sklearn.decomposition import PCA
 
 import cli
-from experiment import scores
+from experiment import load_run, scores
 from experiment.community import files_of, load_objects, load_others
 from experiment.config import resolve
 from experiment.data import own
+from experiment.errors import UsageError
 from experiment.meaning.naming import say
 from experiment.meaning.trained import load_trained
 from tests.experiment.test_own_data import QUICK, npz, table, text
@@ -138,6 +139,17 @@ def test_scores_and_labels_are_those_of_the_new_objects(
     said = say(list(run.agents.values()), run.components, others.views)
     assert signs(rows) == list(zip(*said.signs.tolist(), said.joint.tolist(), strict=True))
     assert signs(named(files / "run", "--new", typed, "--limit", "4", out=out)[0]) == signs(rows[:4])
+
+
+def test_from_python_it_is_the_same(files: Path, tmp_path: Path) -> None:
+    typed = f"{files}/A-left.csv,{files}/B-left.csv"
+    rows, _ = named(files / "run", "--new", typed, out=tmp_path / "rows.jsonl")
+    said = load_run(files / "run").name_new(typed)
+    each = (said.signs["A"], said.signs["B"], said.joint)
+    assert signs(rows) == list(zip(*(part.tolist() for part in each), strict=True))
+    assert said.probability["B"] == pytest.approx([row["probability_B"] for row in rows], abs=1e-6)
+    with pytest.raises(UsageError, match="must be laid out as the run's own --data"):
+        load_run(files / "run").name_new(files / "A-left.csv")
 
 
 def test_what_the_run_left_is_named_as_other_files_are(tmp_path: Path) -> None:

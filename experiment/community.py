@@ -82,8 +82,19 @@ def load_others(config: Config, files: Files) -> Objects:
             raise UsageError(
                 f"{place}: agent {agent_names(m + 1)[m]} would see {there} numbers, and in the run {seen}"
             )
-    _check_sights(config, others)
-    return replace(others, views=_scaled(config, of_run)[1](others.views), checksum=others.checksum).packed()
+    try:
+        _check_sights(config, others)
+    except UsageError as error:
+        raise UsageError(f"{place}: {error}") from None
+    views = _scaled(config, of_run)[1](others.views)
+    for m, view in zip(others.owners, views, strict=True):
+        lost = view.flatten(1).isinf().any(1).nonzero()
+        if len(lost):
+            raise UsageError(
+                f"{place}: what agent {agent_names(m + 1)[m]} would see of object {int(lost[0])} lies too far from "
+                "all that the run saw"
+            )
+    return replace(others, views=views, checksum=others.checksum).packed()
 
 
 def _check_sights(config: Config, objects: Objects) -> None:

@@ -96,9 +96,6 @@ def together(values: Mapping[str, Any]) -> Config:
     values.update(_as_many_as_the_data(values))
     if values.get("agents", 2) != 2 and "views" not in values:
         values["views"] = tuple(100 * m / values["agents"] for m in range(values["agents"]))
-    for name, change in (("meet", absolute), ("meet_later", absolute_later)):
-        if values.get(name) is not None:
-            values[name] = change(values[name])
     config = Config(**values)
     from experiment import fitting
 
@@ -200,5 +197,9 @@ def _word(item: Any) -> str:
 def changes(config: Config, made: Mapping[str, Any]) -> dict[str, tuple[Any, Any]]:
     """Where `config` differs from settings in a manifest, by key: (that of config, that of the manifest)."""
     # A setting that the manifest's version did not know yet was what it is by default.
-    made = to_plain(plain(Config())) | made
+    made = dict(to_plain(plain(Config())) | made)
+    # Files of edges stood there as they were typed once.
+    for name, change in (("meet", absolute), ("meet-later", absolute_later)):
+        if isinstance(made[name], str):
+            made[name] = change(made[name])
     return {name: (value, made[name]) for name, value in to_plain(plain(config)).items() if made[name] != value}

@@ -187,8 +187,8 @@ class Config:
     label_column: str | None = _setting(
         None,
         "text",
-        "csv: the column of the labels, by its name or its number (1 the first, -1 the last); none: the one called "
-        "label, if there is one",
+        "csv: the column of the labels, by its name or its number (1 the first, -1 the last), or none, if there is "
+        "none; if this is absent, the one called label, if there is one",
         group="objects",
     )
     header: str = _setting(

@@ -36,8 +36,8 @@ def read_signs(folder: RunFolder, names: Sequence[str], K: int) -> FinalSigns:
     if index is None or index.ndim != 1 or index.dtype.kind not in "iu":
         raise UsageError(f"{file} is damaged: index must be one whole number an object")
     labels = arrays.get("label")
-    if labels is not None and (labels.shape != index.shape or labels.dtype.kind not in "iu"):
-        raise UsageError(f"{file} is damaged: label must be one whole number an object")
+    if labels is not None and (labels.shape != index.shape or labels.dtype.kind not in "iu" or (labels < 0).any()):
+        raise UsageError(f"{file} is damaged: label must be one whole number from 0 an object")
     signs = {name: _checked(arrays.get(f"signs_{name}"), name, len(index), K, str(file)) for name in names}
     return FinalSigns(index.astype(np.int64), None if labels is None else labels.astype(np.int64), signs)
 

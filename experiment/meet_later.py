@@ -20,8 +20,9 @@ def absolute(name: str) -> str:
 
 
 def absolute_later(text: str) -> str:
-    """The same of --meet-later."""
-    return ",".join(f"{number}={absolute(name)}" for number, name in later(text))
+    """The same of --meet-later; a path that its commas would cut stays as it was typed."""
+    paths = {name: absolute(name) for _, name in later(text)}
+    return ",".join(f"{number}={name if ',' in paths[name] else paths[name]}" for number, name in later(text))
 
 
 def later(text: str) -> list[tuple[int, str]]:

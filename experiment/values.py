@@ -18,6 +18,7 @@ from experiment.data.modalities import JOINT
 from experiment.data.views import View, entries, entry
 from experiment.errors import UsageError
 from experiment.fields import FIELDS, flag
+from experiment.meet_later import absolute, absolute_later
 from models import FAMILIES
 from models.plugins import is_plugin, is_well_formed
 
@@ -31,6 +32,8 @@ _PARSERS = {
     "weights": "models.weights:sign_weights",
     "prior": "models.priors:read_prior",
 }
+# Settings that may name a file, which is kept by its absolute path
+_PATHS = {"meet": absolute, "meet_later": absolute_later}
 # Characters of a value in a message
 _MOST_SHOWN = 100
 
@@ -181,6 +184,8 @@ def checked(name: str, value: Any, place: str) -> Any:
             f"{place} must be one of {', '.join(rule['choices'])}{own}; it is {shown(value)}"
             f"{suggestion(value, rule['choices'])}"
         )
+    if name in _PATHS:
+        value = _PATHS[name](value)
     numbers = [value] if rule["kind"] in ("int", "float") else []
     if rule["most"] is not None and value > rule["most"]:
         raise UsageError(f"{place} must be {rule['most']} or less; it is {shortened(value)}")

@@ -49,7 +49,7 @@ def meet(
 def meet_at_once(
     game: Game, rule: Rule, generators: Sequence[Stream], state: State, pairs: Sequence[Encounter], told: Info
 ) -> Info:
-    """`_meet` for G pairs of agents, none of them in two, as one computation."""
+    """`meet` for G pairs of agents, none of them in two, as one computation."""
     speakers, listeners = zip(*pairs, strict=True)
     current = state.private if game.listener_state == "speaker-sample" else state.signs
     log_pi = game.log_prior

@@ -17,7 +17,7 @@ more than two agents has the joint posterior of all as its law. Its language spr
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -101,11 +101,28 @@ def lonely(meetings: Meetings, M: int, sweep: int) -> list[int]:
 
 
 def newcomers(meetings: Meetings, M: int, sweep: int) -> list[int]:
-    """Agents that meet somebody in that sweep and met nobody in the one before."""
-    if sweep == 0:
+    """Agents that meet somebody in that sweep for the first time, of those that are lonely when a game begins."""
+    if not sweep:
         return []
-    before = lonely(meetings, M, sweep - 1)
-    return [m for m in before if m not in lonely(meetings, M, sweep)] if before else []
+    before = list(_sweeps_to_look_at(meetings, sweep))
+    return [
+        m
+        for m in lonely(meetings, M, 0)
+        if _meets(meetings, M, sweep, m) and not any(_meets(meetings, M, earlier, m) for earlier in before)
+    ]
+
+
+def _meets(meetings: Meetings, M: int, sweep: int, m: int) -> bool:
+    return any(m in encounter for encounter in meetings.encounters(M, sweep))
+
+
+def _sweeps_to_look_at(meetings: Meetings, end: int) -> Iterator[int]:
+    """Sweeps before `end` in which others may meet than in the one before: of a graph the first alone."""
+    stages = meetings.stages if isinstance(meetings, Stages) else ((0, meetings),)
+    ends = [*(begins for begins, _ in stages[1:]), end]
+    for (begins, now), after in zip(stages, ends, strict=True):
+        last = min(after, end)
+        yield from range(begins, last if isinstance(now, RandomPairs) else min(begins + 1, last))
 
 
 def groups(meetings: Meetings, M: int) -> list[list[int]]:

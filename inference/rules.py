@@ -24,8 +24,8 @@ class Game:
     card that other programs used too, replayed sweeps were not always those made kernel by kernel
     (docs/performance.md).
     meetings: who meets whom. recursion, inner_start: how three or more in an encounter make a proposal.
-    newcomers: what an agent that met nobody in the sweep before does with the first names that it hears: `keep`: it
-    answers them by its rule, with names of its own; `take`: it takes them over.
+    newcomers: what an agent that met nobody so far does with the first names that it hears: `keep`: it answers them by
+    its rule, with names of its own; `take`: it takes them over.
     """
 
     log_prior: Tensor

@@ -1,7 +1,8 @@
 """Images in an .npz file, read a few at a time: `images`, and `labels` if it has them.
 
 `images` is (N, H, W), (N, C, H, W) or (N, H, W, C) with C = 1 or 3, uint8 or floats in [0, 1]; where a shape can be
-read both ways, channels come first. `labels` is (N,), whole numbers, indices of the run's classes.
+read both ways, channels come first. `labels` is (N,): indices of the run's classes or, where the run has data of its
+own, their names.
 
 Headers are read first, and the bytes are streamed: neither a large file nor a small one that unpacks to much more
 fills the memory. No pickle is executed.
@@ -67,6 +68,15 @@ def in_unit_interval(
     return part.astype(np.float32)
 
 
+def check_bytes(place: str, most: int, name: str = "images") -> None:
+    """UsageError if images of bytes whose largest is `most` were meant to be fractions."""
+    if most == 1:
+        raise UsageError(
+            f"{place}: {name} is uint8, of which 255 is white, and none of its numbers is above 1; give 0 and 255, or "
+            "floats"
+        )
+
+
 class ImageArray:
     """The images of an .npz file. Opening checks what can be known without reading them.
 
@@ -100,6 +110,7 @@ class ImageArray:
             npz.skip_header(stream)
             if fortran:
                 whole = npz.exactly(stream, math.prod(shape), dtype).reshape(shape, order="F")
+            most = 0
             for first in range(0, limit, step):
                 B = min(step, limit - first)
                 part = (
@@ -108,6 +119,8 @@ class ImageArray:
                     else npz.exactly(stream, B * size, dtype).reshape(B, *shape[1:])
                 )
                 yield in_unit_interval(self.place, part, first, self.channels_first)
+                most = max(most, int(part.max())) if dtype == np.uint8 else 0
+            check_bytes(self.place, most)
 
     # -- checks --------------------------------------------------------------------------------------
 

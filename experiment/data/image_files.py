@@ -29,20 +29,6 @@ logging.getLogger("PIL").addHandler(logging.NullHandler())
 _FORMATS = ("PNG", "JPEG", "BMP", "GIF", "TIFF", "WEBP", "PPM")
 
 
-def listed(folder: Path) -> list[Path]:
-    """The image files in `folder`, by suffix, sorted by name; others, folders, and names that begin with a dot are
-    passed over.
-    """
-    try:
-        return sorted(file for file in folder.iterdir() if _is_image(file))
-    except OSError as error:
-        raise UsageError(f"--images {folder} cannot be read: {error.strerror or error}") from error
-
-
-def _is_image(file: Path) -> bool:
-    return not file.name.startswith(".") and file.suffix.lower() in SUFFIXES and file.is_file()
-
-
 def read_image(file: Path, flag: str = "--images") -> NDArray[np.float32]:
     """The first frame of `file`, turned as its EXIF says: (1, h, w) if it is grey, else (3, h, w); what is
     transparent lies on black. UsageError naming the file if it is no image, damaged or too large.

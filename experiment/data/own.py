@@ -104,9 +104,11 @@ def as_those(kind: str, own: Files, others: Files) -> Files:
         if then.labelled
     ]
     if labels_lack and all(labels_lack):
-        others = others._replace(label_column=None)
+        others = others._replace(label_column=own_csv.NONE)
+    if own.header == "auto" and not any(head.titles for head in heads):
+        others = others._replace(header="no")  # where an object counts 0, 1, 2, ... it is none
     for file, then, other, lack in zip(mine, heads, theirs, may_lack, strict=True):
-        now = own_csv.columns(other, others.label_column, own.header, lack, flag=others.flag)
+        now = own_csv.columns(other, others.label_column, others.header, lack, flag=others.flag)
         for number, (title, wanted_title) in enumerate(zip(now.titles or (), then.titles or (), strict=False), 1):
             if title != wanted_title:
                 raise UsageError(

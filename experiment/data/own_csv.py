@@ -1,8 +1,8 @@
 """Features of one's own in CSV files: a row an object, commas between, one file for all agents or one for each.
 
-The label column is the one of the given number (-1 is the last) or name, or else one called `label` or `labels`. With
-a file for each agent, row n is the same object in all of them, and where more than one has labels they must be the
-same.
+The label column is the one of the given number (-1 is the last) or name, or else one called `label` or `labels`; there
+is none if the name is `none`. With a file for each agent, row n is the same object in all of them, and where more than
+one has labels they must be the same.
 
 The first row is a header if none of its cells, the label's apart, is a number, or if they count the columns 0, 1, 2,
 ... or 1, 2, 3, ..., four at the least: so do tables whose columns have no names when pandas writes them. `--header
@@ -29,6 +29,8 @@ from experiment.errors import UsageError
 
 HEADERS = ("auto", "yes", "no")
 LABELS = ("label", "labels")
+# As the name of a label column: there is none
+NONE = "none"
 # 0, 1 is an object as likely as not.
 _LEAST_COUNTED = 4
 
@@ -60,7 +62,7 @@ def read(
     may_lack: for each file, whether an object may be missing in it. flag: by which the files were given.
     """
     may_lack = may_lack or [False] * len(files)
-    if label_column is not None and not any(
+    if label_column not in (None, NONE) and not any(
         columns(file, label_column, header, lack, flag=flag).labelled
         for file, lack in zip(files, may_lack, strict=True)
     ):
@@ -120,8 +122,7 @@ def _opened(place: str, file: Path) -> Iterator[Any]:
     """Its rows; what goes wrong while they are read is a UsageError."""
     try:
         with file.open(encoding="utf-8-sig", newline="") as stream:
-            # Strict: a quote that nothing closes would swallow the rows after it.
-            reader = csv.reader(stream, strict=True)
+            reader = csv.reader(stream)
             try:
                 yield reader
             except csv.Error as error:
@@ -149,9 +150,9 @@ def _parse(reader: Any, place: str, label_column: str | None, header: str, may_l
                 assert labels is not None
                 if not cell.strip():
                     raise UsageError(f"{place}, line {reader.line_num}: the label is empty")
-                if "\n" in cell or "\r" in cell:
+                if _is_broken(cell):
                     raise UsageError(
-                        f"{place}, line {reader.line_num}: the label holds a line break; some quote may not be closed"
+                        f"{place}, line {reader.line_num}: the label holds a line break; is a quote not closed?"
                     )
                 labels.append(cell.strip())
                 continue
@@ -197,6 +198,8 @@ def _head(
     # Nothing names a column that is not there: such a first row is an object.
     lacks_first = may_lack and all(_is_missing(cell) for number, cell in enumerate(first) if number != by_number)
     named = header == "yes" or (header == "auto" and not lacks_first and _is_header(first, by_number))
+    if named and (broken := [title for title in first if _is_broken(title)]):
+        raise UsageError(f"{place}: the name {broken[0].strip()[:40]!r} holds a line break; is a quote not closed?")
     column = by_number if by_number is not None or not named else _called(first, label_column, place)
     unnamed = [number + 1 for number, title in enumerate(first) if named and not title.strip() and number != column]
     if unnamed:
@@ -223,8 +226,12 @@ def _number(label_column: str | None, width: int, place: str) -> int | None:
 
 def _called(titles: list[str], name: str | None, place: str) -> int | None:
     """The column of that name, or else one called label, Labels or the like: no agent should see it as a feature."""
-    names = [title.strip() if name else title.strip().casefold() for title in titles]
-    found = [number for number, title in enumerate(names) if title in ((name,) if name else LABELS)]
+    if name == NONE:
+        return None
+    names = [title.strip() for title in titles]
+    found = [number for number, title in enumerate(names) if title == (name or LABELS[0])]
+    if not found and name is None:
+        found = [number for number, title in enumerate(names) if title.casefold() in LABELS]
     if len(found) > 1:
         raise UsageError(f"{place} has {len(found)} columns called {name or LABELS[0]!r}; --label-column says which")
     return found[0] if found else None
@@ -236,6 +243,11 @@ def _is_header(row: list[str], label: int | None) -> bool:
         cells == [start + d for d in range(len(cells))] for start in (0, 1)
     )
     return counting or all(cell is None for cell in cells)
+
+
+def _is_broken(cell: str) -> bool:
+    """Of a quote that nothing closes the cell is all that follows, whole rows of it."""
+    return "\n" in cell or "\r" in cell
 
 
 def _is_missing(cell: str) -> bool:

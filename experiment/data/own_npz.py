@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 
 from experiment.data import npz
 from experiment.data.given import Given, check_fits, finite
-from experiment.data.image_arrays import channels_first, in_unit_interval
+from experiment.data.image_arrays import channels_first, check_bytes, in_unit_interval
 from experiment.data.labels import coded, label_array, text_or_numbers
 from experiment.errors import UsageError
 from experiment.names import agent_names
@@ -140,11 +140,8 @@ def _array(archive: zipfile.ZipFile, key: str, header: npz.Header, place: str, m
         return finite(f"{place}: {key}", npz.whole(archive, key), may_lack=may_lack and dtype.kind == "f")
     first = channels_first(place, shape, dtype, key)
     images = npz.whole(archive, key)
-    if images.dtype == np.uint8 and images.max() == 1:
-        raise UsageError(
-            f"{place}: {key} is uint8, of which 255 is white, and none of its numbers is above 1; give 0 and 255, or "
-            "floats"
-        )
+    if images.dtype == np.uint8:
+        check_bytes(place, int(images.max()), key)
     if not may_lack or dtype.kind != "f":
         return np.ascontiguousarray(in_unit_interval(place, images, 0, first, key))
     lacking = np.isnan(images.reshape(len(images), -1)).all(1)

@@ -88,7 +88,14 @@ def name(
 def look(trained: Trained, objects: Unseen) -> Said:
     """What the agents say of all objects."""
     agents = list(trained.agents.values())
-    return joined([say(agents, trained.components, views) for views in objects.looks])
+    said = joined([say(agents, trained.components, views) for views in objects.looks])
+    lost = np.flatnonzero(~(np.isfinite(said.probability).all(0) & np.isfinite(said.joint_probability)))
+    if len(lost):
+        raise UsageError(
+            f"{objects.title} {objects.names[lost[0]]} cannot be named: what agents make of it is not finite, so "
+            "far is it from all that they learned from"
+        )
+    return said
 
 
 def meanings(trained: Trained) -> list[Any]:

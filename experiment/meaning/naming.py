@@ -23,6 +23,10 @@ from torch import Tensor
 
 from experiment import scores
 from models.agent import Agent
+from models.percepts import Percepts
+
+# Times the usual distance from the middle
+_FAR = 1e4
 
 Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]
@@ -42,13 +46,28 @@ def say(agents: Sequence[Agent], components: Sequence[Any], views: Sequence[Tens
     """What the agents say of B objects: views, one an agent, (B, *shape)."""
     log_pi = torch.stack([agent.log_pi for agent in agents])
     together = log_pi.logsumexp(0, keepdim=True) - math.log(len(agents))  # where agents differ, the mean of their pi
-    tables = [
-        agent.perceive(view, None).judge(own) for agent, own, view in zip(agents, components, views, strict=True)
-    ]
+    tables = [_judged(agent, own, view) for agent, own, view in zip(agents, components, views, strict=True)]
     logits = torch.stack([*tables, torch.stack(tables).sum(0)])
     laws = (logits + torch.cat([log_pi, together]).unsqueeze(1)).softmax(-1)
     probability, signs = (part.numpy() for part in laws.max(-1))
     return Said(signs[:-1], probability[:-1], signs[-1], probability[-1])
+
+
+def _judged(agent: Agent, own: Any, view: Tensor) -> Tensor:
+    """log p(z | w, phi) of each object: (B, K)."""
+    percepts = agent.perceive(view, None)
+    table: Tensor = percepts.judge(own)
+    # Percepts are measured from their mean, in which one that lies far off would drown all the others' digits.
+    middle = percepts.z.median(0).values
+    off = (percepts.z - middle).abs()
+    far = (off > _FAR * (1 + off.median(0).values)).any(1)
+    if far.any():
+        near = ~far
+        if near.any():
+            table[near] = Percepts(percepts.z[near], percepts.mixture).judge(own)
+        for n in far.nonzero().flatten().tolist():
+            table[n] = Percepts(percepts.z[n : n + 1], percepts.mixture).judge(own)[0]
+    return table
 
 
 def joined(parts: Sequence[Said]) -> Said:

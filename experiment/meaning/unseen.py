@@ -22,8 +22,8 @@ from torch import Tensor
 from experiment.community import files_of, load_others
 from experiment.data import own, turning
 from experiment.data.fitted import RULE, fitted
-from experiment.data.image_arrays import ImageArray, channels_first, in_unit_interval
-from experiment.data.image_files import SUFFIXES, listed, read_image
+from experiment.data.image_arrays import ImageArray, channels_first, check_bytes, in_unit_interval
+from experiment.data.image_files import SUFFIXES, read_image
 from experiment.data.modalities import eyes, packed
 from experiment.data.objects import Objects, held_out
 from experiment.data.own_folder import classes_of, walked
@@ -113,7 +113,7 @@ def of_path(trained: Trained, path: Path, limit: int | None, note: Note) -> Unse
         raise UsageError(f"{place}: there is no such file or folder")
     if path.suffix.lower() == ".npz" and not is_folder:
         return _of_array_file(trained, path, limit, note)
-    files = _files(path) if is_folder else [path.name]
+    files = _files(path, note) if is_folder else [path.name]
     root = path if is_folder else path.parent
     some = files[: _within(limit, len(files), place)]
 
@@ -136,15 +136,16 @@ def _fault(trained: Trained) -> str:
     return f"cannot name images{instead}"
 
 
-def _files(folder: Path) -> list[str]:
+def _files(folder: Path, note: Note) -> list[str]:
     """Relative names of the images in a folder or, if it holds none itself, in and below the folders in it."""
-    found = listed(folder)
-    if found:
-        return [file.name for file in found]
-    below = sorted(walked(folder, "--images"), key=os.fsencode)
-    if not below:
+    found = walked(folder, "--images")
+    if not found:
         raise UsageError(f"--images {folder}: the folder holds no image ({', '.join(SUFFIXES)})")
-    return below
+    here = sorted(name for name in found if "/" not in name)
+    if here and len(here) < len(found):
+        below = len(found) - len(here)
+        note(f"note: --images {folder}: the {len(here)} images in it are named, and the {below} below are not")
+    return here or sorted(found, key=os.fsencode)
 
 
 def _of_array_file(trained: Trained, path: Path, limit: int | None, note: Note) -> Unseen:
@@ -161,6 +162,8 @@ def _of_array_file(trained: Trained, path: Path, limit: int | None, note: Note) 
 def of_array(trained: Trained, images: NDArray, note: Note) -> Unseen:
     """Images in memory, in the shapes and types that an .npz file may have (`experiment.data.image_arrays`)."""
     first = channels_first("run.name", images.shape, images.dtype)
+    if images.dtype == np.uint8:
+        check_bytes("run.name", int(images.max()))
     parts = (in_unit_interval("run.name", part, number * _CHUNK, first) for number, part in enumerate(_cut(images)))
     looks = _looked(trained, _fitted(parts, trained.shape, note), _alone("run.name"))
     return Unseen("index", range(len(images)), None, (), looks)
@@ -171,12 +174,28 @@ def _as_the_run_has_them(
 ) -> tuple[NDArray[np.int64], tuple[str, ...]]:
     """Labels as indices of the run's classes and, after these, of those that it does not know."""
     known = trained.objects.class_names
+    class_names = tuple(_as_known(name, known) for name in class_names)
     new = tuple(class_names[k] for k in np.unique(labels) if class_names[k] not in known)
     if known and new:
         shown = ", ".join(new[:5]) + (", ..." if len(new) > 5 else "")
         note(f"note: {place} has classes that the run has not, for which no sign can be right: {shown}"[:400])
-    together = known + new
+    together = known + tuple(dict.fromkeys(new))
     return np.array([together.index(name) if name in together else -1 for name in class_names])[labels], together
+
+
+def _as_known(name: str, known: Sequence[str]) -> str:
+    """A number that is written otherwise than in the run, where it is the name of one class: 1 and 01."""
+    if name in known:
+        return name
+    same = [one for one in known if (value := _number(one)) is not None and value == _number(name)]
+    return same[0] if len(same) == 1 else name
+
+
+def _number(name: str) -> float | None:
+    try:
+        return float(name)
+    except ValueError:
+        return None
 
 
 def _looked(

@@ -88,6 +88,11 @@ def read(path: Path, *, trust_plugins: bool = False) -> Run:
             raise UsageError(f"{folder.file(store.SUMMARY)} is damaged: it lacks scores")
         names = [str(name) for name in data["posterior"]["agent"].values]
         final = read_signs(folder, names, int(settings["signs"]))
+        if len(final.index) != manifest.get("objects"):
+            file = folder.file(store.SIGNS)
+            raise UsageError(
+                f"{file} is damaged: it tells of {len(final.index)} objects, the run of {manifest.get('objects')}"
+            )
         return Run(folder, manifest, summary, settings, data, final, folder.read_metrics())
 
 

@@ -114,12 +114,11 @@ def _remedy(settings: Mapping[str, Any]) -> str:
     """Flags by which such a game would sample a posterior."""
     flags = ["--mode com"] if settings["mode"] == "all" else []
     if settings.get("agents", 2) > 2 and settings.get("meet", "together") != "together":
-        flags.append("--meet together")
-    if settings["mode"] != "all":
-        if settings["listener-state"] != "shared":
-            flags.append("--listener-state shared")
-        if any(rule not in _KEEP for rule in rules_of(settings).values()):
-            flags.append("--acceptance mh" + (" of every agent" if settings.get("agent") else ""))
+        flags.append("--meet together" + (" without --meet-later" if settings.get("meet-later") else ""))
+    if settings["listener-state"] != "shared":
+        flags.append("--listener-state shared")
+    if any(rule not in _KEEP for rule in rules_of(settings).values()):
+        flags.append("--acceptance mh" + (" of every agent" if settings.get("agent") else ""))
     return " ".join(flags)
 
 

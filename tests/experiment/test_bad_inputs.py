@@ -301,10 +301,10 @@ csv("a null byte", b"1,2\n3,\0\n", "own.csv")
 csv("UTF-16", "1,2\n3,4\n".encode("utf-16"), "not text in UTF-8")
 csv("a field without end", b'1,"' + b"x" * 200_000 + b"\n", "field larger than field limit")
 csv("a row too short", "1,2\n3\n", "line 2", "1 columns; the first row has 2")
-csv("a quote that is not closed", 'a,b,label\n1,2,"eel\n3,4,eel\n5,6,ant\n', "line 4", "unexpected end of data")
+csv("a quote that is not closed", 'a,b,label\n1,2,"eel\n3,4,eel\n5,6,ant\n', "line 4", "a line break; is a quote")
 csv("two quotes that are not closed", 'a,b,label\n1,2,"eel\n3,4,eel\n5,6,ant"\n7,8,b\n', "line 4", "a line break")
-csv("a quote within a cell", 'a,b,label\n1,2,"e"el\n', "line 2", "',' expected after")
-csv("two label columns", "a,label,Labels\n1,2,3\n", "has 2 columns called 'label'")
+csv("a quote of a name that is not closed", 'a,b,"label\n1,2,eel"\n5,6,ant\n', "the name 'label", "a line break")
+csv("two label columns", "a,Label,Labels\n1,2,3\n", "has 2 columns called 'label'")
 csv("a label column that no header has", "a,b,label\n1,2,x\n", "--label-column Label: no column of",
     words=["--label-column", "Label"])  # fmt: skip
 csv("a number beyond floats", "1,2\n3,1e400\n", "line 2", "must be a finite number")

@@ -175,6 +175,26 @@ def test_files_of_edges_are_found_from_every_folder(tmp_path, monkeypatch):
     assert contents(tmp_path / "again") == contents(folder)
 
 
+def test_a_path_that_commas_would_cut_stays_as_it_was(tmp_path, monkeypatch):
+    (tmp_path / "a,b").mkdir()
+    monkeypatch.chdir(tmp_path / "a,b")
+    Path("one").write_text("A B\n")
+    config = resolve({"agents": "3", "meet": "one", "meet_later": "1=one"})
+    assert config.meet == str(Path("one").absolute()) and config.meet_later == "1=one"
+
+
+def test_a_run_that_told_its_file_as_it_was_typed_goes_on(tmp_path, monkeypatch):
+    """As runs did before they kept absolute paths."""
+    monkeypatch.chdir(tmp_path)
+    Path("one").write_text("A B\n")
+    folder = made(tmp_path / "run", **TINY, agents="3", meet="one", meet_later="1=one")
+    for name in (store.MANIFEST, store.CONFIG):
+        text = (folder / name).read_text()
+        (folder / name).write_text(text.replace(str(tmp_path / "one"), "one"))
+        assert (folder / name).read_text() != text
+    assert resume(folder, rounds=2, printer=Quiet())["rounds"] == 2
+
+
 def test_a_run_whose_graphs_are_not_all_told_does_not_go_on(tmp_path):
     """A file of edges may have changed since."""
     edges = tmp_path / "edges.txt"

@@ -106,6 +106,49 @@ def test_a_feature_that_never_varied_says_nothing_of_others(tmp_path: Path) -> N
     assert (load_others(config, files_of(config)._replace(data=left)).views[0][:, 5] == 0).all()
 
 
+@pytest.mark.parametrize("far", [1e9, 1e12, 1e20, 1e36])
+def test_one_object_far_off_does_not_drown_the_others(far: float, files: Path, tmp_path: Path) -> None:
+    typed = f"{files}/A-left.csv,{files}/B-left.csv"
+    rows, _ = named(files / "run", "--new", typed, out=tmp_path / "all.jsonl")
+    lines = (files / "A-left.csv").read_text().splitlines()
+    lines[7] = f"1,{far},2,3,4,ant"
+    spoilt = f"{text(tmp_path, chr(10).join(lines), 'far.csv')},{files}/B-left.csv"
+    others, _ = named(files / "run", "--new", spoilt, out=tmp_path / "far.jsonl")
+    for given in (rows, others):
+        given.pop(6)
+    assert signs(others) == signs(rows)
+    np.testing.assert_allclose(chances(others), chances(rows), atol=2e-6)
+
+
+def test_numbers_in_labels_may_be_written_otherwise(tmp_path: Path) -> None:
+    def labelled(name: str, part: slice, names: list[str]) -> Path:
+        titles = "f0,f1,f2,f3,f4,species\n"
+        return text(tmp_path, titles + table(ONE[part], [names[k] for k in KINDS[part]]), name)
+
+    b, left = csv(tmp_path, "B.csv", TWO, SEEN), csv(tmp_path, "B2.csv", TWO, LEFT)
+    run = trained(tmp_path, f"{labelled('A.csv', SEEN, ['01', '02', 'unk'])},{b}", "--label-column", "species")
+    new = labelled("A2.csv", LEFT, ["01", "02", "2"])  # all numbers, so read as such: 1 and 2
+    rows, _ = named(run, "--new", f"{new},{left}", out=tmp_path / "rows.jsonl")
+    assert [row["label"] for row in rows] == ["01" if k == 0 else "02" for k in KINDS[LEFT]]
+
+
+def test_without_a_header_in_the_run_the_first_row_is_an_object(tmp_path: Path) -> None:
+    a, b = (text(tmp_path, table(numbers[SEEN]), name) for name, numbers in (("A.csv", ONE), ("B.csv", TWO)))
+    run = trained(tmp_path, f"{a},{b}")
+    counting = np.vstack([np.arange(5), ONE[LEFT][1:]])
+    new = f"{text(tmp_path, table(counting), 'A2.csv')},{text(tmp_path, table(TWO[LEFT]), 'B2.csv')}"
+    assert len(named(run, "--new", new, out=tmp_path / "rows.jsonl")[0]) == 30
+
+
+def test_labels_may_be_absent_where_a_feature_is_called_label(tmp_path: Path) -> None:
+    titles = "f0,f1,label,f3,f4"
+    with_kinds = text(tmp_path, f"{titles},kind\n" + table(ONE[SEEN], [NAMES[k] for k in KINDS[SEEN]]), "A.csv")
+    run = trained(tmp_path, f"{with_kinds},{csv(tmp_path, 'B.csv', TWO, SEEN)}", "--label-column", "kind")
+    bare = text(tmp_path, f"{titles}\n" + table(ONE[LEFT]), "A2.csv")
+    rows, _ = named(run, "--new", f"{bare},{csv(tmp_path, 'B2.csv', TWO, LEFT)}", out=tmp_path / "rows.jsonl")
+    assert len(rows) == 30 and "label" not in rows[0]
+
+
 def test_an_object_is_named_alone_as_among_others(files: Path, tmp_path: Path) -> None:
     typed = f"{files}/A-left.csv,{files}/B-left.csv"
     rows, _ = named(files / "run", "--new", typed, out=tmp_path / "all.jsonl")
@@ -238,6 +281,10 @@ def test_a_folder_for_each_agent_and_a_tree_of_classes(tmp_path: Path, capsys: p
     new, _ = named(runs["alone"], "--new", f"{tmp_path}/A2", out=tmp_path / "new.jsonl")
     assert [(row["file"], row["label"]) for row in tree] == [(f"{kind}/{name}.png", kind) for kind, name in order]
     assert signs(tree) == signs(new) and {row["file"] for row in tree} == {row["file"] for row in new}
+    image(tmp_path / "A2" / "preview.png", 9)
+    stray, _ = named(runs["alone"], "--images", f"{tmp_path}/A2", out=tmp_path / "stray.jsonl")
+    err = capsys.readouterr().err
+    assert len(stray) == 1 and "the 1 images in it are named, and the 12 below are not" in err
     flat, _ = named(runs["alone"], "--images", f"{tmp_path}/A2/ant", out=tmp_path / "flat.jsonl")
     assert "label" not in flat[0] and signs(flat) == [sign for sign, row in zip(signs(tree), tree, strict=True)
                                                       if row["label"] == "ant"]  # fmt: skip
@@ -262,7 +309,14 @@ def a_hole(folder: Path) -> str:
     return f"{folder}/A-left.csv,{text(folder, chr(10).join(hole), 'hole.csv')}"
 
 
+def beyond(folder: Path) -> str:
+    lines = (folder / "A-left.csv").read_text().splitlines()
+    lines[2] = "1,2,3e38,3,4,ant"
+    return f"{text(folder, chr(10).join(lines), 'beyond.csv')},{folder}/B-left.csv"
+
+
 REFUSED = {
+    "beyond all scales": (beyond, "what agent A would see of object 1 lies too far from all that the run saw"),
     "no such file": (lambda f: f"{f}/A-left.csv,{f}/absent.csv", "absent.csv cannot be read: No such file"),
     "one file": (lambda f: f"{f}/A-left.csv", "must be laid out as the run's own --data, "),
     "modalities": (lambda f: f"{f}/A-left.csv&{f}/A-left.csv,{f}/B-left.csv", "must be laid out as the run's own"),
@@ -312,5 +366,5 @@ def test_counts_of_others_must_be_counts(tmp_path: Path) -> None:
     files = own.Files((tmp_path / "counts.csv",), flag="--new")
     assert (load_others(config, files).views[0].numpy() == numbers).all(), "counts stay counts"
     np.savetxt(tmp_path / "others.csv", numbers + 0.5, delimiter=",", fmt="%g")
-    with pytest.raises(Exception, match="needs counts"):
+    with pytest.raises(UsageError, match=r"--new .*others\.csv: .* needs counts"):
         load_others(config, own.Files((tmp_path / "others.csv",), flag="--new"))

@@ -386,6 +386,18 @@ def test_no_agent_sees_a_column_of_labels(title: str, tmp_path: Path) -> None:
     assert objects.senses[0][0].title == "features"
 
 
+def test_which_column_is_the_label_can_be_said(tmp_path: Path) -> None:
+    file = text(tmp_path, "a,Label,label\n1,0.5,2\n3,1.5,4\n")
+    assert read("csv", file).views[0].tolist() == [[1, 0.5], [3, 1.5]]  # the one of exactly that name
+    assert read("csv", file, label_column="none").views[0].tolist() == [[1, 0.5, 2], [3, 1.5, 4]]
+    assert read("csv", file, label_column="none").labels is None
+
+
+def test_quotes_that_are_closed_may_have_blanks_after_them(tmp_path: Path) -> None:
+    objects = read("csv", text(tmp_path, '"a" ,"label" \n"1.0" ,"x" \n2,"big" dog\n'))
+    assert objects.class_names == ("big dog", "x") and objects.views[0].tolist() == [[1], [2]]
+
+
 def test_the_array_of_labels_may_be_called_label(tmp_path: Path) -> None:
     objects = read("npz", npz(tmp_path, images=BYTES, label=np.arange(12) % 4))
     assert objects.labels is not None and objects.labels.tolist() == (np.arange(12) % 4).tolist()

@@ -99,6 +99,9 @@ def test_it_says_what_has_no_target(changes: dict[str, str], kind: str, word: st
     ("changes", "remedy"),
     [
         ({"mode": "all"}, "--mode com"),
+        ({"mode": "all", "acceptance": "binary"}, "--mode com --acceptance mh"),
+        ({"mode": "all", "listener-state": "chain"}, "--mode com --listener-state shared"),
+        ({"agents": 4, "meet": "star", "meet-later": "1=ring"}, "--meet together without --meet-later"),
         ({"listener-state": "speaker-sample"}, "--listener-state shared"),
         ({"acceptance": "binary"}, "--acceptance mh"),
         ({"agent": {"A": {"acceptance": "binary"}}}, "--acceptance mh of every agent"),

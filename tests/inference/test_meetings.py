@@ -99,12 +99,24 @@ def test_groups_merge_signs_by_themselves():
 LATER = Stages(((0, Graph(((0, 1),))), (3, Graph(((0, 1), (0, 2), (1, 2))))))
 
 
-def test_newcomers_met_nobody_the_sweep_before():
-    found = [newcomers(LATER, 4, sweep) for sweep in range(6)]
+def test_newcomers_met_nobody_before():
+    found = [newcomers(LATER, 4, number) for number in range(6)]
     assert found == [[], [], [], [2], [], []]
     assert newcomers(Graph(((0, 1),)), 3, 0) == newcomers(Together(), 3, 5) == newcomers(RandomPairs(1), 5, 5) == []
     leaves = Stages(((0, Graph(((0, 2),))), (1, Graph(((0, 1),))), (2, Graph(((0, 2),)))))
-    assert [newcomers(leaves, 3, sweep) for sweep in range(4)] == [[], [1], [2], []]
+    assert [newcomers(leaves, 3, number) for number in range(4)] == [[], [1], [], []]  # 2 was there before
+    away = Stages(((0, Graph(((0, 1), (1, 2)))), (1, Graph(((0, 1),))), (2, Graph(((0, 1), (1, 2))))))
+    assert not any(newcomers(away, 3, number) for number in range(5))
+
+
+def test_a_newcomer_that_is_not_dealt_anybody_is_one_until_it_is():
+    for seed in range(8):
+        pairs = RandomPairs(seed)
+        stages = Stages(((0, Graph(((0, 1),))), (2, pairs), (6, Graph(((0, 1), (1, 2))))))
+        met = [number for number in range(2, 6) if any(2 in one for one in pairs.encounters(3, number))]
+        first = met[0] if met else 6
+        assert [number for number in range(9) if newcomers(stages, 3, number)] == [first]
+        assert newcomers(stages, 3, first) == [2]
 
 
 @pytest.mark.parametrize("synchronous", [False, True])

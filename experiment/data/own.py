@@ -106,7 +106,12 @@ def as_those(kind: str, own: Files, others: Files) -> Files:
     if labels_lack and all(labels_lack):
         others = others._replace(label_column=own_csv.NONE)
     if own.header == "auto" and not any(head.titles for head in heads):
-        others = others._replace(header="no")  # where an object counts 0, 1, 2, ... it is none
+        first = [
+            own_csv.columns(file, others.label_column, "auto", lack, flag=others.flag)
+            for file, lack in zip(theirs, may_lack, strict=True)
+        ]
+        if all(head.titles is None or head.counting for head in first):
+            others = others._replace(header="no")  # an object that counts 0, 1, 2, ... is none
     for file, then, other, lack in zip(mine, heads, theirs, may_lack, strict=True):
         now = own_csv.columns(other, others.label_column, others.header, lack, flag=others.flag)
         for number, (title, wanted_title) in enumerate(zip(now.titles or (), then.titles or (), strict=False), 1):

@@ -48,6 +48,11 @@ class Columns(NamedTuple):
     width: int
     labelled: bool
 
+    @property
+    def counting(self) -> bool:
+        """Whether the names count the columns, so that they may as well be an object."""
+        return self.titles is not None and all(_value(title) is not None for title in self.titles)
+
 
 def read(
     files: Sequence[Path],

@@ -138,6 +138,8 @@ def test_without_a_header_in_the_run_the_first_row_is_an_object(tmp_path: Path) 
     counting = np.vstack([np.arange(5), ONE[LEFT][1:]])
     new = f"{text(tmp_path, table(counting), 'A2.csv')},{text(tmp_path, table(TWO[LEFT]), 'B2.csv')}"
     assert len(named(run, "--new", new, out=tmp_path / "rows.jsonl")[0]) == 30
+    new = f"{csv(tmp_path, 'A3.csv', ONE, LEFT)},{csv(tmp_path, 'B3.csv', TWO, LEFT)}"
+    assert len(named(run, "--new", new, out=tmp_path / "rows.jsonl")[0]) == 30  # these have one
 
 
 def test_labels_may_be_absent_where_a_feature_is_called_label(tmp_path: Path) -> None:

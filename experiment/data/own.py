@@ -111,7 +111,7 @@ def as_those(kind: str, own: Files, others: Files) -> Files:
             for file, lack in zip(theirs, may_lack, strict=True)
         ]
         if all(head.titles is None or head.counting for head in first):
-            others = others._replace(header="no")  # an object that counts 0, 1, 2, ... is none
+            others = others._replace(header="no")  # a row that counts 0, 1, 2, ... is an object there
     for file, then, other, lack in zip(mine, heads, theirs, may_lack, strict=True):
         now = own_csv.columns(other, others.label_column, others.header, lack, flag=others.flag)
         for number, (title, wanted_title) in enumerate(zip(now.titles or (), then.titles or (), strict=False), 1):

@@ -51,7 +51,7 @@ def test_it_works_from_any_folder_with_any_name(tmp_path):
         (["train", "--chains", "10000", "--sweeps", "10000000"], "--chains 10000 and --sweeps 10000000 need about"),
         (["data", "--data-root", __file__], "--data-root"),
         (["name"], "RUN"),
-        (["name", "nowhere"], "--images --split"),
+        (["name", "nowhere"], "--images --new --split"),
         (["name", "nowhere", "--images", "x", "--split", "test"], "not allowed"),
         (["name", "nowhere", "--image", "x"], "--images"),
         (["name", "nowhere", "--split", "train"], "'train'"),

@@ -58,9 +58,8 @@ def _judged(agent: Agent, own: Any, view: Tensor) -> Tensor:
     percepts = agent.perceive(view, None)
     table: Tensor = percepts.judge(own)
     # Percepts are measured from their mean, in which one that lies far off would drown all the others' digits.
-    middle = percepts.z.median(0).values
-    off = (percepts.z - middle).abs()
-    far = (off > _FAR * (1 + off.median(0).values)).any(1)
+    off = (percepts.z - percepts.z.nanmedian(0).values).abs()
+    far = ~(off <= _FAR * (1 + off.nanmedian(0).values)).all(1)  # also what is no number
     if far.any():
         near = ~far
         if near.any():

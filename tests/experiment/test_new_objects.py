@@ -18,8 +18,10 @@ from experiment.community import files_of, load_objects, load_others
 from experiment.config import resolve
 from experiment.data import own
 from experiment.errors import UsageError
+from experiment.meaning.name import look
 from experiment.meaning.naming import say
 from experiment.meaning.trained import load_trained
+from experiment.meaning.unseen import Unseen
 from tests.experiment.test_own_data import QUICK, npz, table, text
 from tests.experiment.test_own_folder import image
 
@@ -118,6 +120,22 @@ def test_one_object_far_off_does_not_drown_the_others(far: float, files: Path, t
         given.pop(6)
     assert signs(others) == signs(rows)
     np.testing.assert_allclose(chances(others), chances(rows), atol=2e-6)
+
+
+def test_who_cannot_be_named_is_told_and_does_not_spoil_the_others(files: Path) -> None:
+    run = load_trained(files / "run")
+    agents = list(run.agents.values())
+    views = [view[:20] for view in run.objects.views]
+    said = say(agents, run.components, views)
+    spoilt = [views[0].clone(), views[1]]
+    spoilt[0][3, 2], spoilt[0][5, 0] = torch.nan, torch.inf
+    lost = say(agents, run.components, spoilt)
+    others = np.delete(np.arange(20), [3, 5])
+    assert (lost.signs[:, others] == said.signs[:, others]).all()
+    np.testing.assert_allclose(lost.probability[:, others], said.probability[:, others], atol=1e-9)
+    assert np.isnan(lost.probability[0, [3, 5]]).all() and np.isfinite(lost.probability[1]).all()
+    with pytest.raises(UsageError, match="index 3 cannot be named: what agents make of it is not finite"):
+        look(run, Unseen("index", range(20), None, (), [spoilt]))
 
 
 def test_numbers_in_labels_may_be_written_otherwise(tmp_path: Path) -> None:

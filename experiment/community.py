@@ -7,7 +7,7 @@ import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
-from functools import partial, reduce
+from functools import partial
 from typing import Any, Protocol
 
 import torch
@@ -138,7 +138,13 @@ def _scaled(
     if config.reduce is not None:
         views, changes = changed(partial(reducing, dimensions=config.reduce), objects.views, counts)
         objects, steps = replace(objects, views=views, checksum=objects.checksum), [*steps, changes]
-    return objects, lambda others: reduce(lambda seen, step: as_changed(step, seen), steps, tuple(others))
+
+    def as_scaled(others: Sequence[torch.Tensor]) -> tuple[torch.Tensor, ...]:
+        for step in steps:
+            others = as_changed(step, others)
+        return tuple(others)
+
+    return objects, as_scaled
 
 
 def _rehearse(own: Config, view: torch.Tensor, shapes: tuple[tuple[int, ...], ...]) -> None:

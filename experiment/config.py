@@ -17,9 +17,8 @@ from experiment.data import own
 from experiment.data.modalities import JOINT
 from experiment.errors import UntrustedError, UsageError
 from experiment.fields import FIELDS, Config, flag, key
-from experiment.meet_later import absolute, absolute_later
 from experiment.plain import to_plain
-from experiment.values import checked, from_text, from_toml, shown, suggestion, toml_value
+from experiment.values import ABSOLUTE, checked, from_text, from_toml, shown, suggestion, toml_value
 from models import FAMILIES
 from models.plugins import is_plugin
 
@@ -199,7 +198,7 @@ def changes(config: Config, made: Mapping[str, Any]) -> dict[str, tuple[Any, Any
     # A setting that the manifest's version did not know yet was what it is by default.
     made = dict(to_plain(plain(Config())) | made)
     # Files of edges stood there as they were typed once.
-    for name, change in (("meet", absolute), ("meet-later", absolute_later)):
-        if isinstance(made[name], str):
-            made[name] = change(made[name])
+    for name, change in ABSOLUTE.items():
+        if isinstance(made[key(name)], str):
+            made[key(name)] = change(made[key(name)])
     return {name: (value, made[name]) for name, value in to_plain(plain(config)).items() if made[name] != value}

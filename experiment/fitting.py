@@ -74,7 +74,6 @@ def _check_community(config: Config) -> None:
             raise UsageError(f"--meet-later is not for {shared}, where all hold one sign")
         if config.weights.partition(":")[0] == "sticks":
             raise UsageError("--meet-later is not for --weights sticks, whose mergers all agents would make together")
-        later(config.meet_later)
     if config.newcomers != FIELDS["newcomers"].default:
         if config.meet_later is None:
             raise UsageError(f"--newcomers {config.newcomers} is for agents that meet others later: give --meet-later")

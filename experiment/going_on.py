@@ -7,9 +7,7 @@ from typing import Any
 
 from experiment import config as settings
 from experiment import store
-from experiment.community import (
-    schedule_of,
-)
+from experiment.community import schedule_of
 from experiment.errors import UsageError
 from experiment.fields import Config
 from experiment.graphs import Edges
@@ -69,6 +67,7 @@ def is_of_round(row: Mapping[str, Any], config: Config) -> bool:
 
 
 def results_are_whole(folder: RunFolder, rounds: int) -> bool:
+    """Whether all that the last round leaves is there, and of that round."""
     try:
         summary = folder.read_json(store.SUMMARY)
     except UsageError:

@@ -24,6 +24,7 @@ PACKAGES = ("torch", "torchvision", "pyro-ppl", "arviz", "numpy", "scipy", "scik
 def manifest_of(
     config: Config, objects: Objects, game: Game, device: torch.device, command_line: Sequence[str]
 ) -> dict[str, Any]:
+    """What a manifest begins with, as plain values."""
     return {
         "edges": known(game.meetings),
         "command_line": list(command_line),

@@ -16,13 +16,7 @@ from typing import Any
 from experiment import config as settings
 from experiment import memory, store
 from experiment.apart import seats
-from experiment.community import (
-    from_checkpoint,
-    game_of,
-    latents_of,
-    load_objects,
-    pick_device,
-)
+from experiment.community import from_checkpoint, game_of, latents_of, load_objects, pick_device
 from experiment.engines import check_ray
 from experiment.errors import UsageError
 from experiment.fields import Config

@@ -15,12 +15,7 @@ import torch
 from experiment import config as settings
 from experiment import store
 from experiment.apart import BYTES_OF_A_NAME, AfarMember, AgentLostError, Seats
-from experiment.community import (
-    from_checkpoint,
-    latents_of,
-    schedule_of,
-    to_checkpoint,
-)
+from experiment.community import from_checkpoint, latents_of, schedule_of, to_checkpoint
 from experiment.data.objects import Objects
 from experiment.errors import RunError
 from experiment.fields import Config

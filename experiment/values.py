@@ -33,7 +33,7 @@ _PARSERS = {
     "prior": "models.priors:read_prior",
 }
 # Settings that may name a file, which is kept by its absolute path
-_PATHS = {"meet": absolute, "meet_later": absolute_later}
+ABSOLUTE = {"meet": absolute, "meet_later": absolute_later}
 # Characters of a value in a message
 _MOST_SHOWN = 100
 
@@ -184,8 +184,8 @@ def checked(name: str, value: Any, place: str) -> Any:
             f"{place} must be one of {', '.join(rule['choices'])}{own}; it is {shown(value)}"
             f"{suggestion(value, rule['choices'])}"
         )
-    if name in _PATHS:
-        value = _PATHS[name](value)
+    if name in ABSOLUTE:
+        value = ABSOLUTE[name](value)
     numbers = [value] if rule["kind"] in ("int", "float") else []
     if rule["most"] is not None and value > rule["most"]:
         raise UsageError(f"{place} must be {rule['most']} or less; it is {shortened(value)}")

@@ -96,7 +96,7 @@ class ImageArray:
             name = label_array(archive)
             if name is not None:
                 if classes is None:
-                    found = text_or_numbers(archive, self.count, self.place)
+                    found = text_or_numbers(archive, name, self.count, self.place)
                     self.labels, self.class_names = coded(f"{self.place}: {name}", found)
                 else:
                     self.labels = self._labels(archive, name, classes)

@@ -59,10 +59,8 @@ def label_array(archive: zipfile.ZipFile) -> str | None:
     return next((name for name in ("labels", "label") if name in there), None)
 
 
-def text_or_numbers(archive: zipfile.ZipFile, N: int, place: str) -> NDArray:
-    """The labels of an .npz file, (N,), not judged further."""
-    name = label_array(archive)
-    assert name is not None
+def text_or_numbers(archive: zipfile.ZipFile, name: str, N: int, place: str) -> NDArray:
+    """The labels of an .npz file, the array of that name, (N,), not judged further."""
     header = npz.header(archive, name, place)
     if header.dtype.kind not in "iubfUS" or header.shape != (N,):
         raise UsageError(

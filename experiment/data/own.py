@@ -93,34 +93,39 @@ def as_those(kind: str, own: Files, others: Files) -> Files:
         raise UsageError(f"{place} must be laid out as the run's own --data, {told(own.data)}")
     if kind != "csv":
         return others
-    mine, theirs = ([path for entry in files.data for path in paths(entry)] for files in (own, others))
-    may_lack = [count > 1 for count in wanted for _ in range(count)]
-    heads = [
-        own_csv.columns(file, own.label_column, own.header, lack) for file, lack in zip(mine, may_lack, strict=True)
-    ]
+    then = _heads(own)
     labels_lack = [
-        _is_unlabelled(other, then, others, lack)
-        for other, then, lack in zip(theirs, heads, may_lack, strict=True)
-        if then.labelled
+        _is_unlabelled(file, head, others, lack)
+        for (file, lack), head in zip(_each(others), then, strict=True)
+        if head.labelled
     ]
     if labels_lack and all(labels_lack):
         others = others._replace(label_column=own_csv.NONE)
-    if own.header == "auto" and not any(head.titles for head in heads):
-        first = [
-            own_csv.columns(file, others.label_column, "auto", lack, flag=others.flag)
-            for file, lack in zip(theirs, may_lack, strict=True)
-        ]
-        if all(head.titles is None or head.counting for head in first):
-            others = others._replace(header="no")  # a row that counts 0, 1, 2, ... is an object there
-    for file, then, other, lack in zip(mine, heads, theirs, may_lack, strict=True):
-        now = own_csv.columns(other, others.label_column, others.header, lack, flag=others.flag)
-        for number, (title, wanted_title) in enumerate(zip(now.titles or (), then.titles or (), strict=False), 1):
+    now = _heads(others)
+    if own.header == "auto" and not any(head.titles for head in then):
+        # A row that counts 0, 1, 2, ... is an object there.
+        return others._replace(header="no") if all(head.titles is None or head.counting for head in now) else others
+    for (file, _), head, (other, _), found_head in zip(_each(own), then, _each(others), now, strict=True):
+        titles = zip(found_head.titles or (), head.titles or (), strict=False)
+        for number, (title, wanted_title) in enumerate(titles, 1):
             if title != wanted_title:
                 raise UsageError(
                     f"{others.flag} {other}: feature {number} is called {title[:40]!r}, and {wanted_title[:40]!r} in "
                     f"{file}"
                 )
     return others
+
+
+def _each(files: Files) -> list[tuple[Path, bool]]:
+    """Every file, and whether an object may be missing in it."""
+    return [(path, len(paths(entry)) > 1) for entry in files.data for path in paths(entry)]
+
+
+def _heads(files: Files) -> list[own_csv.Columns]:
+    """What the first row of each file tells."""
+    return [
+        own_csv.columns(file, files.label_column, files.header, lack, flag=files.flag) for file, lack in _each(files)
+    ]
 
 
 def _is_unlabelled(file: Path, then: own_csv.Columns, files: Files, may_lack: bool) -> bool:

@@ -100,7 +100,7 @@ def read(file: Path, *, may_lack: bool = False, flag: str = "--data") -> Given:
         name = label_array(archive)
         if name is None:
             return Given(arrays, None, ())
-        labels, class_names = coded(f"{place}: {name}", text_or_numbers(archive, N, place))
+        labels, class_names = coded(f"{place}: {name}", text_or_numbers(archive, name, N, place))
         return Given(arrays, labels, class_names)
 
 

@@ -63,8 +63,10 @@ class Trained:
                 if len(sense.shape) == 3:
                     continue
                 alike = all(one.shape == sense.shape for own in self.objects.senses for one in own)
-                what = f"agent {name} looks by {sense.title!r}" if len(senses) > 1 else f"agent {name} looks"
-                what = "its agents look" if alike and len(senses) == 1 else what
+                if len(senses) > 1:
+                    what = f"agent {name} looks by {sense.title!r}"
+                else:
+                    what = "its agents look" if alike else f"agent {name} looks"
                 raise UsageError(
                     f"{self.folder.path} {fault}: {what} at feature vectors of {self.config.dataset}, "
                     f"{sense.shape[0]} numbers each"

@@ -10,15 +10,15 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from experiment.graphs import edges
-from inference.abreast import kinds
-from inference.captured import Chain
-from inference.game import Game, init, sweep
-from inference.meetings import Graph, Meetings, Together
-from inference.types import Info, State
-from models.mixtures import NormalWishart
-from models.percepts import Percepts
-from models.randomness import stream
+from mhng.experiment.graphs import edges
+from mhng.inference.abreast import kinds
+from mhng.inference.captured import Chain
+from mhng.inference.game import Game, init, sweep
+from mhng.inference.meetings import Graph, Meetings, Together
+from mhng.inference.types import Info, State
+from mhng.models.mixtures import NormalWishart
+from mhng.models.percepts import Percepts
+from mhng.models.randomness import stream
 
 
 @dataclass

@@ -5,9 +5,9 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-from inference.svi import Learner
-from models.agent import Agent
-from models.randomness import stream
+from mhng.inference.svi import Learner
+from mhng.models.agent import Agent
+from mhng.models.randomness import stream
 
 BATCH = 128
 

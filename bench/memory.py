@@ -1,4 +1,4 @@
-"""How much memory large runs take, beside what `experiment.memory` says beforehand: the table in docs/reliability.md.
+"""How much memory large runs take, beside what `mhng.experiment.memory` says beforehand: the table in docs/reliability.md.
 
     python bench/memory.py [NAME ...] [--data-root DIR]
 
@@ -36,13 +36,13 @@ RUNS = {
 
 def child(words: list[str]) -> None:
     """One run; prints a line of JSON."""
-    from experiment import memory, store
-    from experiment.community import latents_of, load_objects, pick_device
-    from experiment.config import resolve
-    from experiment.flags import read_settings
-    from experiment.posterior import netcdf  # noqa: F401 - so that it counts as imported
-    from experiment.run import train
-    from experiment.show import Printer
+    from mhng.experiment import memory, store
+    from mhng.experiment.community import latents_of, load_objects, pick_device
+    from mhng.experiment.config import resolve
+    from mhng.experiment.flags import read_settings
+    from mhng.experiment.posterior import netcdf  # noqa: F401 - so that it counts as imported
+    from mhng.experiment.run import train
+    from mhng.experiment.show import Printer
 
     class Quiet(Printer):
         def say(self, text: str) -> None:

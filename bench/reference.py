@@ -1,7 +1,7 @@
 """What the reference's way costs beside ours: python bench/reference.py [--run] [--json FILE] [-- FLAGS].
 
 Measured: an iteration of the game as the reference plays it (`bench.reference_game`, which is first held against
-ours) at several N, against one sweep of `inference.game` in the same process.
+ours) at several N, against one sweep of `mhng.inference.game` in the same process.
 Extrapolated: the whole of the reference's run, 50 epochs of two agents and 50 iterations, from a few steps of a bare
 torch loop and from the iteration at the largest N. The net of that loop is our `conv-large`, 9.2 M parameters; the
 reference's own has 14.8 M and takes longer, so this is a lower bound. Beside it stands the same with RECORDED

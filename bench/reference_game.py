@@ -4,7 +4,7 @@ Not a line of the public code (Symbol-Emergence-VAE-GMM) is in it, but the work 
 each sign the diagonal of an N x N product, for each object a multinomial draw and two densities by scipy, for each
 sign a Wishart draw by scipy. `check` holds its proposals, ratios and posteriors against ours.
 
-Priors are those of `models.mixtures.NormalWishart` by default: m0 = 0, W = WIDTH I, nu = L. Everything is float64.
+Priors are those of `mhng.models.mixtures.NormalWishart` by default: m0 = 0, W = WIDTH I, nu = L. Everything is float64.
 """
 
 from __future__ import annotations
@@ -18,8 +18,8 @@ from numpy.typing import NDArray
 from scipy.stats import multivariate_normal, wishart
 
 from bench.games import Setting, setting
-from inference.proposals import offer, proposal_logits
-from models.mixtures.family import Conjugate
+from mhng.inference.proposals import offer, proposal_logits
+from mhng.models.mixtures.family import Conjugate
 
 K, L = 10, 12
 BETA, WIDTH = 1.0, 0.1

@@ -19,12 +19,12 @@ import torch
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from experiment import scores
-from experiment.community import build_members, game_of, load_objects
-from experiment.config import resolve
-from inference import STARTS
-from inference.game import init, play
-from inference.starts import Start, begin
+from mhng.experiment import scores
+from mhng.experiment.community import build_members, game_of, load_objects
+from mhng.experiment.config import resolve
+from mhng.inference import STARTS
+from mhng.inference.game import init, play
+from mhng.inference.starts import Start, begin
 
 TOLERANCE = 5.0
 AFTER = 30

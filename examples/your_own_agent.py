@@ -2,7 +2,7 @@
 
     python examples/your_own_agent.py
 
-The game asks one thing of an agent (`inference.types.Player`): given signs, draw what you believe of each sign, and
+The game asks one thing of an agent (`mhng.inference.types.Player`): given signs, draw what you believe of each sign, and
 say how likely your percepts are under it. Objects are of four kinds. The agent that sees points in a plane cannot tell
 kinds 2 and 3 apart, the one that counts cannot tell 0 and 1 apart; nothing but signs passes between them.
 """
@@ -11,11 +11,11 @@ import torch
 from torch import Tensor
 from torch.distributions import Dirichlet
 
-from experiment.scores import ari, kappa
-from inference.game import Game, init, play
-from models.mixtures import NormalWishart
-from models.percepts import Belief, Percepts
-from models.randomness import stream
+from mhng.experiment.scores import ari, kappa
+from mhng.inference.game import Game, init, play
+from mhng.models.mixtures import NormalWishart
+from mhng.models.percepts import Belief, Percepts
+from mhng.models.randomness import stream
 
 PLACES = torch.tensor([[3.0, 0], [0, 3], [-2, -2], [-2, -2]])  # of each kind
 WORDS = torch.tensor([[4.0, 4, 1, 1, 1], [4, 4, 1, 1, 1], [1, 1, 8, 1, 1], [1, 1, 1, 1, 8]])

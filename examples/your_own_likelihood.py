@@ -8,7 +8,7 @@
 import pyro.distributions as dist
 import torch
 
-from models.likelihoods import Likelihood
+from mhng.models.likelihoods import Likelihood
 
 
 class Laplace(Likelihood):

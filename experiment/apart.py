@@ -22,17 +22,17 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from experiment import engines, individuals
-from experiment.community import build_member, build_members, pick_device
-from experiment.data.objects import Objects
-from experiment.errors import RunError
-from experiment.fields import Config
-from inference.asked import AfarParameters, AfarStream, AfarTable, best, copy_of, log_likelihood, speak
-from inference.metropolis import Turn, answer
-from inference.proposals import Rule
-from inference.rounds import Member
-from inference.svi import Loss
-from models.percepts import Belief
+from mhng.experiment import engines, individuals
+from mhng.experiment.community import build_member, build_members, pick_device
+from mhng.experiment.data.objects import Objects
+from mhng.experiment.errors import RunError
+from mhng.experiment.fields import Config
+from mhng.inference.asked import AfarParameters, AfarStream, AfarTable, best, copy_of, log_likelihood, speak
+from mhng.inference.metropolis import Turn, answer
+from mhng.inference.proposals import Rule
+from mhng.inference.rounds import Member
+from mhng.inference.svi import Loss
+from mhng.models.percepts import Belief
 
 Array = NDArray[Any]
 

@@ -12,29 +12,29 @@ from typing import Any, Protocol
 
 import torch
 
-from experiment import individuals
-from experiment.data.modalities import Sense
-from experiment.data.objects import Objects, load
-from experiment.data.own import Files, as_those, told
-from experiment.data.reduced import reducing
-from experiment.data.scaled import as_changed, changed, standardising
-from experiment.errors import UsageError
-from experiment.fields import Config, flag
-from experiment.graphs import Edges, meetings_of
-from experiment.names import agent_names
-from experiment.parts import check_parts, check_sight, fits, perceives_counts
-from inference.rounds import ForeignStreamError, Member, Progress, Schedule, member, streams_of
-from inference.rules import Game
-from inference.starts import Start
-from inference.svi import bound
-from inference.variational import begin
-from models import FAMILIES
-from models.agent import Agent
-from models.multimodal import Multimodal
-from models.plugins import is_plugin
-from models.priors import read_prior
-from models.randomness import stream
-from models.weights import sign_weights
+from mhng.experiment import individuals
+from mhng.experiment.data.modalities import Sense
+from mhng.experiment.data.objects import Objects, load
+from mhng.experiment.data.own import Files, as_those, told
+from mhng.experiment.data.reduced import reducing
+from mhng.experiment.data.scaled import as_changed, changed, standardising
+from mhng.experiment.errors import UsageError
+from mhng.experiment.fields import Config, flag
+from mhng.experiment.graphs import Edges, meetings_of
+from mhng.experiment.names import agent_names
+from mhng.experiment.parts import check_parts, check_sight, fits, perceives_counts
+from mhng.inference.rounds import ForeignStreamError, Member, Progress, Schedule, member, streams_of
+from mhng.inference.rules import Game
+from mhng.inference.starts import Start
+from mhng.inference.svi import bound
+from mhng.inference.variational import begin
+from mhng.models import FAMILIES
+from mhng.models.agent import Agent
+from mhng.models.multimodal import Multimodal
+from mhng.models.plugins import is_plugin
+from mhng.models.priors import read_prior
+from mhng.models.randomness import stream
+from mhng.models.weights import sign_weights
 
 CHECKPOINT_FORMAT = 1
 
@@ -294,7 +294,7 @@ def build_agent(
 
 
 class Kept(Protocol):
-    """A member of the community as a checkpoint knows it; see `inference.rounds.Member`."""
+    """A member of the community as a checkpoint knows it; see `mhng.inference.rounds.Member`."""
 
     @property
     def name(self) -> str: ...

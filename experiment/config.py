@@ -2,8 +2,8 @@
 
 A default gives way to the file of --config, and that to a flag. A key of the file is the flag's name without
 its dashes (`latent-dim = 12`). Unknown names, wrong types and values out of range are `UsageError`s of one line
-that name the flag or the file's key. `experiment.fields` has the settings, `experiment.values` what each may be,
-`experiment.fitting` which go together.
+that name the flag or the file's key. `mhng.experiment.fields` has the settings, `mhng.experiment.values` what each may be,
+`mhng.experiment.fitting` which go together.
 """
 
 from __future__ import annotations
@@ -13,14 +13,14 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from experiment.data import own
-from experiment.data.modalities import JOINT
-from experiment.errors import UntrustedError, UsageError
-from experiment.fields import FIELDS, Config, flag, key
-from experiment.plain import to_plain
-from experiment.values import ABSOLUTE, checked, from_text, from_toml, shown, suggestion, toml_value
-from models import FAMILIES
-from models.plugins import is_plugin
+from mhng.experiment.data import own
+from mhng.experiment.data.modalities import JOINT
+from mhng.experiment.errors import UntrustedError, UsageError
+from mhng.experiment.fields import FIELDS, Config, flag, key
+from mhng.experiment.plain import to_plain
+from mhng.experiment.values import ABSOLUTE, checked, from_text, from_toml, shown, suggestion, toml_value
+from mhng.models import FAMILIES
+from mhng.models.plugins import is_plugin
 
 # Keys that may change while a run remains the same run.
 MOVABLE = (
@@ -73,7 +73,7 @@ def from_table(table: Mapping[str, Any], place: str, *, trust_plugins: bool = Fa
 
 def _agents_of(table: Mapping[str, Any], place: str, trust_plugins: bool) -> dict[str, Any]:
     """The settings in [agents] and [agents.NAME]."""
-    from experiment import individuals
+    from mhng.experiment import individuals
 
     tables = dict(table)
     count = {} if "count" not in tables else from_table({"agents": tables.pop("count")}, f"{place}, [agents]")
@@ -96,7 +96,7 @@ def together(values: Mapping[str, Any]) -> Config:
     if values.get("agents", 2) != 2 and "views" not in values:
         values["views"] = tuple(100 * m / values["agents"] for m in range(values["agents"]))
     config = Config(**values)
-    from experiment import fitting
+    from mhng.experiment import fitting
 
     fitting.check(config)
     return config
@@ -145,7 +145,7 @@ def to_toml(config: Config) -> str:
         value = getattr(config, name)
         lines.append(f"# {key(name)} =" if value is None else f"{key(name)} = {toml_value(value)}")
     if config.agent:
-        from experiment import individuals
+        from mhng.experiment import individuals
 
         lines += ["", "[agents]", f"count = {config.agents}"]
         for name, own in individuals.to_tables(config.agent).items():
@@ -155,7 +155,7 @@ def to_toml(config: Config) -> str:
 
 def plain(config: Config) -> dict[str, Any]:
     """The settings by key, as JSON knows them."""
-    from experiment import individuals
+    from mhng.experiment import individuals
 
     found = {key(name): _plain(getattr(config, name)) for name, field in FIELDS.items() if field.metadata["saved"]}
     return found | {"agent": individuals.to_tables(config.agent)}
@@ -169,7 +169,7 @@ def _plain(value: Any) -> Any:
 
 def to_flags(config: Config) -> list[str]:
     """The flags of `train` that make these settings: those that differ from the defaults."""
-    from experiment import individuals
+    from mhng.experiment import individuals
 
     values = {name: getattr(config, name) for name in FIELDS if name != "agent"}
     changed = {name: value for name, value in values.items() if value != FIELDS[name].default}

@@ -11,8 +11,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
-from experiment.errors import UsageError
-from experiment.interrupts import held_back
+from mhng.experiment.errors import UsageError
+from mhng.experiment.interrupts import held_back
 
 ENGINES = ("local", "ray")
 

@@ -8,17 +8,17 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from experiment.data import own
-from experiment.data.modalities import modalities
-from experiment.data.objects import DATASETS
-from experiment.data.own_csv import HEADERS
-from experiment.data.views import LANGUAGE, View
-from experiment.engines import ENGINES
-from experiment.posterior.traces import KEPT
-from inference import INNER_STARTS, LISTENER_STATES, MODES, NEWCOMERS, PERCEPTS, RULES, STARTS
-from models import FUSIONS, GUIDES, LIKELIHOODS, MIXTURES, NETWORKS
+from mhng.experiment.data import own
+from mhng.experiment.data.modalities import modalities
+from mhng.experiment.data.objects import DATASETS
+from mhng.experiment.data.own_csv import HEADERS
+from mhng.experiment.data.views import LANGUAGE, View
+from mhng.experiment.engines import ENGINES
+from mhng.experiment.posterior.traces import KEPT
+from mhng.inference import INNER_STARTS, LISTENER_STATES, MODES, NEWCOMERS, PERCEPTS, RULES, STARTS
+from mhng.models import FUSIONS, GUIDES, LIKELIHOODS, MIXTURES, NETWORKS
 
-# Settings that agents have for themselves, see `experiment.individuals`: ((agent, ((field, value), ...)), ...).
+# Settings that agents have for themselves, see `mhng.experiment.individuals`: ((agent, ((field, value), ...)), ...).
 Own = tuple[tuple[str, tuple[tuple[str, Any], ...]], ...]
 
 # No whole number is larger, if nothing smaller is said: beyond it lie mistypings and the limits of int64.

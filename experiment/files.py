@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
-from experiment.errors import RunError
+from mhng.experiment.errors import RunError
 
 
 @contextmanager

@@ -12,9 +12,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from experiment import store
-from experiment.errors import UsageError
-from experiment.store import RunFolder
+from mhng.experiment import store
+from mhng.experiment.errors import UsageError
+from mhng.experiment.store import RunFolder
 
 Ints = NDArray[np.int64]
 

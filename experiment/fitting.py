@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from experiment import individuals
-from experiment.data import own
-from experiment.data.objects import check_places
-from experiment.errors import UsageError
-from experiment.fields import FIELDS, Config, flag
-from experiment.meet_later import later
-from experiment.values import shortened
+from mhng.experiment import individuals
+from mhng.experiment.data import own
+from mhng.experiment.data.objects import check_places
+from mhng.experiment.errors import UsageError
+from mhng.experiment.fields import FIELDS, Config, flag
+from mhng.experiment.meet_later import later
+from mhng.experiment.values import shortened
 
 # Names that one proposal of the recursive game may take: more are hours for a sweep of a thousand objects.
 _MOST_NAMES = 10**5

@@ -6,9 +6,9 @@ import argparse
 from collections.abc import Sequence
 from typing import Any, NoReturn
 
-from experiment.errors import UsageError
-from experiment.fields import FIELDS, flag
-from experiment.values import suggestion
+from mhng.experiment.errors import UsageError
+from mhng.experiment.fields import FIELDS, flag
+from mhng.experiment.values import suggestion
 
 
 def add_settings(parser: argparse.ArgumentParser) -> None:

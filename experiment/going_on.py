@@ -5,16 +5,16 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from experiment import config as settings
-from experiment import store
-from experiment.community import schedule_of
-from experiment.errors import UsageError
-from experiment.fields import Config
-from experiment.graphs import Edges
-from experiment.meet_later import later
-from experiment.show import Printer
-from experiment.store import RunFolder
-from inference.rounds import Progress
+from mhng.experiment import config as settings
+from mhng.experiment import store
+from mhng.experiment.community import schedule_of
+from mhng.experiment.errors import UsageError
+from mhng.experiment.fields import Config
+from mhng.experiment.graphs import Edges
+from mhng.experiment.meet_later import later
+from mhng.experiment.show import Printer
+from mhng.experiment.store import RunFolder
+from mhng.inference.rounds import Progress
 
 
 def refuse_changes(config: Config, manifest: dict[str, Any], folder: RunFolder) -> None:

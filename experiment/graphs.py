@@ -20,10 +20,10 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
-from experiment.errors import UsageError
-from experiment.meet_later import GRAPHS, later
-from experiment.names import agent_names
-from inference.meetings import Graph, Meetings, RandomPairs, Stages, Together, of_sweep
+from mhng.experiment.errors import UsageError
+from mhng.experiment.meet_later import GRAPHS, later
+from mhng.experiment.names import agent_names
+from mhng.inference.meetings import Graph, Meetings, RandomPairs, Stages, Together, of_sweep
 
 Edges = tuple[tuple[int, int], ...]
 

@@ -15,11 +15,11 @@ from collections.abc import Iterator, Mapping, Sequence, Set
 from dataclasses import replace
 from typing import Any
 
-from experiment import config as settings
-from experiment.errors import UsageError
-from experiment.fields import FIELDS, Config, Own, flag, key, modalities_of
-from experiment.names import agent_names
-from models import NETWORKS
+from mhng.experiment import config as settings
+from mhng.experiment.errors import UsageError
+from mhng.experiment.fields import FIELDS, Config, Own, flag, key, modalities_of
+from mhng.experiment.names import agent_names
+from mhng.models import NETWORKS
 
 # What an agent may have for itself: what it is made of, how it learns, and how it listens.
 INDIVIDUAL = (
@@ -53,7 +53,7 @@ def who(config: Config, name: str) -> str:
 
 def from_flags(texts: Sequence[str]) -> Own:
     """The value of the setting `agent` from --agent 'NAME: FLAGS', given any number of times."""
-    from experiment.flags import read_settings
+    from mhng.experiment.flags import read_settings
 
     found: dict[str, Mapping[str, Any]] = {}
     for text in texts:

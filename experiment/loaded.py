@@ -1,6 +1,6 @@
 """A run folder as one object, for notebooks and scripts.
 
-    from experiment import load_run
+    from mhng.experiment import load_run
 
     run = load_run("runs/com-mnist5k-seed0")
     run.signs["A"]                     # what A called each object at the end
@@ -26,19 +26,19 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from experiment import config as settings
-from experiment import store
-from experiment.errors import UsageError
-from experiment.final_signs import FinalSigns, read_signs
-from experiment.history import History, history_of
-from experiment.names import agent_names
-from experiment.show import number
-from experiment.store import RunFolder
+from mhng.experiment import config as settings
+from mhng.experiment import store
+from mhng.experiment.errors import UsageError
+from mhng.experiment.final_signs import FinalSigns, read_signs
+from mhng.experiment.history import History, history_of
+from mhng.experiment.names import agent_names
+from mhng.experiment.show import number
+from mhng.experiment.store import RunFolder
 
 if TYPE_CHECKING:
-    from experiment.data.objects import Objects
-    from experiment.meaning.trained import Trained
-    from experiment.meaning.unseen import Unseen
+    from mhng.experiment.data.objects import Objects
+    from mhng.experiment.meaning.trained import Trained
+    from mhng.experiment.meaning.unseen import Unseen
 
 Ints = NDArray[np.int64]
 
@@ -139,7 +139,7 @@ class LoadedRun:
     @cached_property
     def posterior(self) -> Any:
         """The last round's draws for ArviZ: InferenceData (ArviZ 0.23) or DataTree (1.x)."""
-        from experiment.posterior.netcdf import load_posterior
+        from mhng.experiment.posterior.netcdf import load_posterior
 
         return load_posterior(self._folder.result(store.POSTERIOR))
 
@@ -184,7 +184,7 @@ class LoadedRun:
 
         temperature: how far draws lie from the mean: 1 as the agent believes, 0 the mean alone.
         """
-        from experiment.meaning.imagination import check_temperature, meant
+        from mhng.experiment.meaning.imagination import check_temperature, meant
 
         k, K = operator.index(sign), self._config.signs
         if not 0 <= k < K:
@@ -212,7 +212,7 @@ class LoadedRun:
 
         objects: which, by their places 0..N-1 (default: all). temperature: 0, its mean of the sign; 1, a draw.
         """
-        from experiment.meaning.imagination import check_temperature, heard
+        from mhng.experiment.meaning.imagination import check_temperature, heard
 
         for name in (speaker, listener):
             self._check_agent(name)
@@ -237,8 +237,8 @@ class LoadedRun:
         in [0, 1]; other sizes and colours are changed to the run's, and a line on stderr says so. `UsageError` naming
         the index of an unfit image.
         """
-        from experiment.meaning.name import note
-        from experiment.meaning.unseen import of_array
+        from mhng.experiment.meaning.name import note
+        from mhng.experiment.meaning.unseen import of_array
 
         self._trained.check_one_image("cannot name images")
         try:
@@ -253,15 +253,15 @@ class LoadedRun:
         data: a path, or several with commas between, typed as --data is. Features are scaled by what those of the run
         were. `UsageError` naming what is not as the run has it.
         """
-        from experiment.meaning.name import note
-        from experiment.meaning.unseen import of_others
+        from mhng.experiment.meaning.name import note
+        from mhng.experiment.meaning.unseen import of_others
 
         return self._named(of_others(self._trained, str(data), None, note))
 
     # -- within --------------------------------------------------------------------------------------
 
     def _named(self, objects: Unseen) -> Named:
-        from experiment.meaning.name import look
+        from mhng.experiment.meaning.name import look
 
         said = look(self._trained, objects)
         signs, probability = (dict(zip(self.agents, part, strict=True)) for part in (said.signs, said.probability))
@@ -273,7 +273,7 @@ class LoadedRun:
 
     @cached_property
     def _trained(self) -> Trained:
-        from experiment.meaning.trained import load_trained
+        from mhng.experiment.meaning.trained import load_trained
 
         return load_trained(self.path, data_root=self._data_root, data=self._data, trust_plugins=self._trust_plugins)
 
@@ -282,7 +282,7 @@ class LoadedRun:
         """(M, N) the most probable sign of each agent for each object of the run."""
         import torch
 
-        from experiment.meaning.naming import say
+        from mhng.experiment.meaning.naming import say
 
         trained = self._trained
         return torch.from_numpy(say(list(trained.agents.values()), trained.components, trained.objects.views).signs)

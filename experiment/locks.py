@@ -10,8 +10,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
-from experiment.errors import UsageError
-from experiment.files import short
+from mhng.experiment.errors import UsageError
+from mhng.experiment.files import short
 
 try:
     import fcntl

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from experiment.errors import UsageError
+from mhng.experiment.errors import UsageError
 
 GRAPHS = ("together", "complete", "ring", "star", "random-pairs", "small-world:P", "bridges:B")
 

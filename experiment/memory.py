@@ -15,15 +15,15 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
-from experiment import individuals
-from experiment.errors import UsageError
-from experiment.fields import Config
-from models.priors import read_prior
+from mhng.experiment import individuals
+from mhng.experiment.errors import UsageError
+from mhng.experiment.fields import Config
+from mhng.models.priors import read_prior
 
 if TYPE_CHECKING:
     import torch
 
-    from experiment.data.objects import Objects
+    from mhng.experiment.data.objects import Objects
 
 GIB = 2**30
 _MEMINFO = Path("/proc/meminfo")
@@ -80,8 +80,8 @@ def needed(config: Config, N: int, latents: Sequence[int]) -> Need:
 
 
 def _widths(config: Config, latents: Sequence[int]) -> list[int]:
-    """How many numbers the features of a percept are, of each agent (`models.mixtures.Features`)."""
-    from experiment.parts import parts_of
+    """How many numbers the features of a percept are, of each agent (`mhng.models.mixtures.Features`)."""
+    from mhng.experiment.parts import parts_of
 
     widths = []
     for (_, own), latent in zip(individuals.each(config), latents, strict=False):  # fewer where no L is known yet
@@ -93,8 +93,8 @@ def _widths(config: Config, latents: Sequence[int]) -> list[int]:
 
 
 def _start(config: Config, N: int) -> int:
-    """Tables, working tables and trace of the starts that are played together (`inference.starts`)."""
-    from inference.starts import Start, signs_of, tries_together
+    """Tables, working tables and trace of the starts that are played together (`mhng.inference.starts`)."""
+    from mhng.inference.starts import Start, signs_of, tries_together
 
     start = Start(config.start, tries=config.starts)
     candidates = config.chains * tries_together(start, N, config.signs, config.chains)

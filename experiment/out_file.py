@@ -6,8 +6,8 @@ import sys
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
-from experiment.errors import UsageError
-from experiment.files import atomic_path
+from mhng.experiment.errors import UsageError
+from mhng.experiment.files import atomic_path
 
 
 def check_out(out: Path, read: Sequence[Path]) -> None:

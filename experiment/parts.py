@@ -10,14 +10,14 @@ from typing import Any
 
 import torch
 
-from experiment import individuals
-from experiment.data.modalities import are_there
-from experiment.errors import UsageError
-from experiment.fields import FIELDS, Config, flag, modalities_of
-from models import FAMILIES, NETWORKS, chosen
-from models.mixtures.family import Conjugate
-from models.plugins import PluginError, is_plugin
-from models.priors import hyperparameters, read_prior
+from mhng.experiment import individuals
+from mhng.experiment.data.modalities import are_there
+from mhng.experiment.errors import UsageError
+from mhng.experiment.fields import FIELDS, Config, flag, modalities_of
+from mhng.models import FAMILIES, NETWORKS, chosen
+from mhng.models.mixtures.family import Conjugate
+from mhng.models.plugins import PluginError, is_plugin
+from mhng.models.priors import hyperparameters, read_prior
 
 # A count beyond it is a mistake; up to it float32 is exact.
 MOST_COUNTS = 2**24
@@ -123,7 +123,7 @@ def _check_counts(own: Config, view: torch.Tensor, name: str, who: str, dataset:
 
 
 def _check_likelihood(kind: Any, place: str) -> None:
-    from models.likelihoods import Likelihood
+    from mhng.models.likelihoods import Likelihood
 
     missing = [name for name in ("forward", "mean") if getattr(kind, name) is getattr(Likelihood, name)]
     if missing:

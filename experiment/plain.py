@@ -8,7 +8,7 @@ import os
 from collections.abc import Mapping
 from typing import Any
 
-from experiment.errors import UsageError
+from mhng.experiment.errors import UsageError
 
 
 def to_plain(value: Any) -> Any:

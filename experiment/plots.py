@@ -1,6 +1,6 @@
 """The pictures of a run, as PNG files: arrays and rows of metrics in, one file out.
 
-Agents are told apart by colour and by line style. `experiment.sheet` says what all pictures have in common.
+Agents are told apart by colour and by line style. `mhng.experiment.sheet` says what all pictures have in common.
 """
 
 from __future__ import annotations
@@ -13,8 +13,8 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from experiment import scores
-from experiment.sheet import (
+from mhng.experiment import scores
+from mhng.experiment.sheet import (
     COLOURS,
     GREY,
     LINES,

@@ -11,12 +11,12 @@ from typing import Any
 
 import torch
 
-from experiment import config as settings
-from experiment.data.objects import Objects
-from experiment.fields import Config
-from experiment.graphs import known
-from experiment.results import perceived
-from inference.rules import Game
+from mhng.experiment import config as settings
+from mhng.experiment.data.objects import Objects
+from mhng.experiment.fields import Config
+from mhng.experiment.graphs import known
+from mhng.experiment.results import perceived
+from mhng.inference.rules import Game
 
 PACKAGES = ("torch", "torchvision", "pyro-ppl", "arviz", "numpy", "scipy", "scikit-learn")
 

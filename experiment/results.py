@@ -9,14 +9,14 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from experiment import individuals, scores
-from experiment.data.objects import Objects
-from experiment.fields import Config
-from experiment.graphs import Edges, distances
-from experiment.names import agent_names
-from experiment.posterior.traces import Trace
-from inference.rounds import Played
-from inference.svi import Loss
+from mhng.experiment import individuals, scores
+from mhng.experiment.data.objects import Objects
+from mhng.experiment.fields import Config
+from mhng.experiment.graphs import Edges, distances
+from mhng.experiment.names import agent_names
+from mhng.experiment.posterior.traces import Trace
+from mhng.inference.rounds import Played
+from mhng.inference.svi import Loss
 
 # Beyond these the run has most likely failed in a way that scores without labels do not show.
 LARGEST_SHARE = 0.95

@@ -13,23 +13,23 @@ from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
-from experiment import config as settings
-from experiment import memory, store
-from experiment.apart import seats
-from experiment.community import from_checkpoint, game_of, latents_of, load_objects, pick_device
-from experiment.engines import check_ray
-from experiment.errors import UsageError
-from experiment.fields import Config
-from experiment.fitting import check_new
-from experiment.going_on import check_metrics, edges_of, is_of_round, refuse_changes, results_are_whole
-from experiment.parts import check_parts
-from experiment.plain import to_plain
-from experiment.provenance import manifest_of
-from experiment.running import Running, is_kept, status_told
-from experiment.scalars import check_tensorboard, scalars_of
-from experiment.show import Printer
-from experiment.store import RunFolder
-from inference.rounds import Progress
+from mhng.experiment import config as settings
+from mhng.experiment import memory, store
+from mhng.experiment.apart import seats
+from mhng.experiment.community import from_checkpoint, game_of, latents_of, load_objects, pick_device
+from mhng.experiment.engines import check_ray
+from mhng.experiment.errors import UsageError
+from mhng.experiment.fields import Config
+from mhng.experiment.fitting import check_new
+from mhng.experiment.going_on import check_metrics, edges_of, is_of_round, refuse_changes, results_are_whole
+from mhng.experiment.parts import check_parts
+from mhng.experiment.plain import to_plain
+from mhng.experiment.provenance import manifest_of
+from mhng.experiment.running import Running, is_kept, status_told
+from mhng.experiment.scalars import check_tensorboard, scalars_of
+from mhng.experiment.show import Printer
+from mhng.experiment.store import RunFolder
+from mhng.inference.rounds import Progress
 
 RUNS = Path("runs")
 

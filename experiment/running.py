@@ -12,25 +12,25 @@ from typing import Any
 import numpy as np
 import torch
 
-from experiment import config as settings
-from experiment import store
-from experiment.apart import BYTES_OF_A_NAME, AfarMember, AgentLostError, Seats
-from experiment.community import from_checkpoint, latents_of, schedule_of, to_checkpoint
-from experiment.data.objects import Objects
-from experiment.errors import RunError
-from experiment.fields import Config
-from experiment.graphs import Edges, edges_at
-from experiment.posterior.netcdf import save_posterior
-from experiment.posterior.traces import Trace
-from experiment.results import host_trace, summarise, sweep_rows
-from experiment.scalars import Scalars
-from experiment.show import Printer
-from experiment.store import RunFolder
-from inference.captured import CannotCaptureError
-from inference.meetings import groups
-from inference.rounds import Member, Played, Progress, RoundError, run_rounds
-from inference.rules import Game
-from inference.svi import Loss
+from mhng.experiment import config as settings
+from mhng.experiment import store
+from mhng.experiment.apart import BYTES_OF_A_NAME, AfarMember, AgentLostError, Seats
+from mhng.experiment.community import from_checkpoint, latents_of, schedule_of, to_checkpoint
+from mhng.experiment.data.objects import Objects
+from mhng.experiment.errors import RunError
+from mhng.experiment.fields import Config
+from mhng.experiment.graphs import Edges, edges_at
+from mhng.experiment.posterior.netcdf import save_posterior
+from mhng.experiment.posterior.traces import Trace
+from mhng.experiment.results import host_trace, summarise, sweep_rows
+from mhng.experiment.scalars import Scalars
+from mhng.experiment.show import Printer
+from mhng.experiment.store import RunFolder
+from mhng.inference.captured import CannotCaptureError
+from mhng.inference.meetings import groups
+from mhng.inference.rounds import Member, Played, Progress, RoundError, run_rounds
+from mhng.inference.rules import Game
+from mhng.inference.svi import Loss
 
 # The mean kappa of a community that agrees.
 AGREED = 0.9
@@ -266,7 +266,7 @@ class Running:
             pictures["distance.png"] = ("plot_distance", (rows,))
         for name, (function, arguments) in pictures.items():
             try:
-                from experiment import community_plots, plots
+                from mhng.experiment import community_plots, plots
 
                 where = community_plots if hasattr(community_plots, function) else plots
                 getattr(where, function)(self.folder.file(store.PLOTS) / name, *arguments)

@@ -15,10 +15,10 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from experiment import store
-from experiment.errors import RunError, UsageError
-from experiment.history import entries
-from experiment.store import RunFolder
+from mhng.experiment import store
+from mhng.experiment.errors import RunError, UsageError
+from mhng.experiment.history import entries
+from mhng.experiment.store import RunFolder
 
 # What tells rows apart, or says again what another scalar says.
 _NO_SCALARS = {"kind", "round", "agent", "epoch", "sweep", "accepted"}

@@ -19,8 +19,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from experiment.environment import environment
-from experiment.files import atomic_path
+from mhng.experiment.environment import environment
+from mhng.experiment.files import atomic_path
 
 with environment(MPLBACKEND=None):  # the name of a backend that no longer exists would fail the import
     import matplotlib

@@ -6,13 +6,13 @@ import sys
 from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-from experiment.data import modalities
-from experiment.data.views import View, described
-from experiment.names import agent_names
+from mhng.experiment.data import modalities
+from mhng.experiment.data.views import View, described
+from mhng.experiment.names import agent_names
 
 if TYPE_CHECKING:
-    from experiment.data.objects import Objects
-    from inference.svi import Loss
+    from mhng.experiment.data.objects import Objects
+    from mhng.inference.svi import Loss
 
 # A line for the first, every so manieth, and the last.
 EPOCH_STEP = 25

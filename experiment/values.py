@@ -13,24 +13,24 @@ from importlib import import_module
 from pathlib import Path
 from typing import Any
 
-from experiment.data import own
-from experiment.data.modalities import JOINT
-from experiment.data.views import View, entries, entry
-from experiment.errors import UsageError
-from experiment.fields import FIELDS, flag
-from experiment.meet_later import absolute, absolute_later
-from models import FAMILIES
-from models.plugins import is_plugin, is_well_formed
+from mhng.experiment.data import own
+from mhng.experiment.data.modalities import JOINT
+from mhng.experiment.data.views import View, entries, entry
+from mhng.experiment.errors import UsageError
+from mhng.experiment.fields import FIELDS, flag
+from mhng.experiment.meet_later import absolute, absolute_later
+from mhng.models import FAMILIES
+from mhng.models.plugins import is_plugin, is_well_formed
 
 # The public reference's numbers for the modes.
 MODE_ALIASES = {"-1": "com", "0": "no-com", "1": "all"}
 
 # What reads a setting that is a small language of its own. ValueError says what it must be.
 _PARSERS = {
-    "acceptance": "inference.proposals:acceptance_rule",
-    "recursion": "inference.recursion:inner_length",
-    "weights": "models.weights:sign_weights",
-    "prior": "models.priors:read_prior",
+    "acceptance": "mhng.inference.proposals:acceptance_rule",
+    "recursion": "mhng.inference.recursion:inner_length",
+    "weights": "mhng.models.weights:sign_weights",
+    "prior": "mhng.models.priors:read_prior",
 }
 # Settings that may name a file, which is kept by its absolute path
 ABSOLUTE = {"meet": absolute, "meet_later": absolute_later}
@@ -55,7 +55,7 @@ def from_text(name: str, typed: Any) -> Any:
     if kind == "views":
         return _views([typed], flag(name))
     if kind == "own":
-        from experiment import individuals
+        from mhng.experiment import individuals
 
         return individuals.from_flags(typed)
     try:

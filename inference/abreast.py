@@ -13,12 +13,12 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from inference.asked import Stream, Table
-from inference.meetings import Encounter
-from inference.proposals import Rule
-from inference.types import Belief, Player, State
-from models.mixtures.family import Conjugate
-from models.percepts import Percepts
+from mhng.inference.asked import Stream, Table
+from mhng.inference.meetings import Encounter
+from mhng.inference.proposals import Rule
+from mhng.inference.types import Belief, Player, State
+from mhng.models.mixtures.family import Conjugate
+from mhng.models.percepts import Percepts
 
 # Objects times chains of an agent, up to which many at once are faster than one by one: where starting a computation
 # takes longer than the computation. Beyond it they would only take more memory.
@@ -38,7 +38,7 @@ def _joins(player: Player) -> bool:
     # Not what is made of Percepts, nor what others made of our mixtures: it may redraw otherwise, and one at a time.
     if type(player) is not Percepts or not isinstance(player.mixture, Conjugate):
         return False
-    return player.mixture.exact_evidence and type(player.mixture).__module__.startswith("models.mixtures.")
+    return player.mixture.exact_evidence and type(player.mixture).__module__.startswith("mhng.models.mixtures.")
 
 
 def _alike(one: Player, other: Player) -> bool:

@@ -13,10 +13,10 @@ from typing import Any
 
 from torch import Tensor
 
-from inference import metropolis
-from inference.metropolis import Turn, draw
-from inference.proposals import Rule, proposal_logits
-from models.randomness import copied
+from mhng.inference import metropolis
+from mhng.inference.metropolis import Turn, draw
+from mhng.inference.proposals import Rule, proposal_logits
+from mhng.models.randomness import copied
 
 
 class AfarTable(ABC):

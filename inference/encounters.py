@@ -6,15 +6,15 @@ from collections.abc import Sequence
 
 import torch
 
-from inference.asked import Stream, answer, speak
-from inference.joint import log_pi_of
-from inference.meetings import Encounter
-from inference.metropolis import Turn
-from inference.proposals import Rule
-from inference.recursion import Voice, propose
-from inference.rules import Game, shares
-from inference.types import Info, State
-from models.randomness import Choir
+from mhng.inference.asked import Stream, answer, speak
+from mhng.inference.joint import log_pi_of
+from mhng.inference.meetings import Encounter
+from mhng.inference.metropolis import Turn
+from mhng.inference.proposals import Rule
+from mhng.inference.recursion import Voice, propose
+from mhng.inference.rules import Game, shares
+from mhng.inference.types import Info, State
+from mhng.models.randomness import Choir
 
 
 def meet(

@@ -1,6 +1,6 @@
 """Enumeration: the exact answer for problems small enough to list, for tests and small diagnoses.
 
-Nothing here draws a random number. Kernels are built from the functions of `inference.proposals` that the game
+Nothing here draws a random number. Kernels are built from the functions of `mhng.inference.proposals` that the game
 uses, so that a fault there is a fault here; the laws they are held against are computed without them.
 """
 
@@ -12,7 +12,7 @@ from typing import Protocol
 import torch
 from torch import Tensor
 
-from inference.proposals import Rule, offer, proposal_logits
+from mhng.inference.proposals import Rule, offer, proposal_logits
 
 _CHUNK = 2**14
 

@@ -2,15 +2,15 @@
 
 A sweep of two agents A, B is A speaks and B listens, then B speaks and A listens; each listener redraws its own
 parameters given its own signs before it speaks (Taniguchi et al. 2023, algorithm 1). With more agents every encounter
-of `inference.meetings` is such a turn, its proposal made by one agent or by several, recursively
-(`inference.recursion`).
+of `mhng.inference.meetings` is such a turn, its proposal made by one agent or by several, recursively
+(`mhng.inference.recursion`).
 
 Modes
     com     Metropolis-Hastings: a proposal is accepted by the listener's rule
     no-com  nobody speaks: each agent draws its own signs from its own posterior
     all     every proposal is accepted
     gibbs   the topline: signs are drawn from the product of all agents' likelihoods, which no agent may see
-    variational  nothing is drawn: agents tell how much they think of every sign (`inference.variational`)
+    variational  nothing is drawn: agents tell how much they think of every sign (`mhng.inference.variational`)
 
 Listener states, what a proposal is compared with (com and all)
     chain           the listener's own sign: every agent keeps a chain of its own
@@ -35,19 +35,19 @@ from typing import Any, cast
 import torch
 from torch import Tensor
 
-from inference import abreast, variational
-from inference.asked import Stream, speak
-from inference.captured import Chain, kept
-from inference.encounters import hearers, meet, meet_at_once
-from inference.joint import alone, counts_of, evidence, log_joint, log_pi_of
-from inference.meetings import Graph, Together, lonely, newcomers
-from inference.metropolis import draw
-from inference.proposals import acceptance_rule, joint_logits
-from inference.recursion import inner_length
-from inference.rules import Game, rules_of, shares
-from inference.splits import split_merge
-from inference.trace import Trace, component_means
-from inference.types import Divider, Info, Player, State
+from mhng.inference import abreast, variational
+from mhng.inference.asked import Stream, speak
+from mhng.inference.captured import Chain, kept
+from mhng.inference.encounters import hearers, meet, meet_at_once
+from mhng.inference.joint import alone, counts_of, evidence, log_joint, log_pi_of
+from mhng.inference.meetings import Graph, Together, lonely, newcomers
+from mhng.inference.metropolis import draw
+from mhng.inference.proposals import acceptance_rule, joint_logits
+from mhng.inference.recursion import inner_length
+from mhng.inference.rules import Game, rules_of, shares
+from mhng.inference.splits import split_merge
+from mhng.inference.trace import Trace, component_means
+from mhng.inference.types import Divider, Info, Player, State
 
 # Sweeps on a GPU that save more time than it takes to capture one.
 _WORTH_A_GRAPH = 40

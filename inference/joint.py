@@ -5,10 +5,10 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from inference.asked import best, log_likelihood
-from inference.rules import Game, shares
-from inference.types import State
-from models.weights import Weights
+from mhng.inference.asked import best, log_likelihood
+from mhng.inference.rules import Game, shares
+from mhng.inference.types import State
+from mhng.models.weights import Weights
 
 
 def log_joint(game: Game, state: State) -> Tensor:

@@ -11,8 +11,8 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from inference.proposals import Rule, offer, proposal_logits
-from models.randomness import Streams, uniform
+from mhng.inference.proposals import Rule, offer, proposal_logits
+from mhng.models.randomness import Streams, uniform
 
 
 class Turn(NamedTuple):

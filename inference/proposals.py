@@ -32,7 +32,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from inference import RULES
+from mhng.inference import RULES
 
 
 class Offer(NamedTuple):

@@ -38,10 +38,10 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from inference import RECURSIONS
-from inference.asked import Stream, Table, answer, speak
-from inference.metropolis import draw
-from inference.proposals import Rule, proposal_logits
+from mhng.inference import RECURSIONS
+from mhng.inference.asked import Stream, Table, answer, speak
+from mhng.inference.metropolis import draw
+from mhng.inference.proposals import Rule, proposal_logits
 
 # `exact` gives up before it begins if one object would take more draws than this, which is minutes on a CPU.
 MOST_DRAWS = 10**6

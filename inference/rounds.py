@@ -28,17 +28,17 @@ from typing import Any, Protocol
 import torch
 from torch import Tensor
 
-from inference.asked import Stream, copy_of, read
-from inference.game import init, play
-from inference.recursion import EndlessGameError
-from inference.rules import Game
-from inference.starts import Start, begin, tidied
-from inference.svi import Learner, Loss, NotFiniteError, bound
-from inference.trace import Trace, joined
-from inference.types import Starter, State
-from models.agent import Agent
-from models.percepts import Percepts
-from models.randomness import stream
+from mhng.inference.asked import Stream, copy_of, read
+from mhng.inference.game import init, play
+from mhng.inference.recursion import EndlessGameError
+from mhng.inference.rules import Game
+from mhng.inference.starts import Start, begin, tidied
+from mhng.inference.svi import Learner, Loss, NotFiniteError, bound
+from mhng.inference.trace import Trace, joined
+from mhng.inference.types import Starter, State
+from mhng.models.agent import Agent
+from mhng.models.percepts import Percepts
+from mhng.models.randomness import stream
 
 STREAMS = ("init", "learn", "perceive", "play")
 
@@ -61,7 +61,7 @@ class Schedule:
     lr: float
     jitter: float = 0.0
     keep_means: bool = True  # in the traces
-    graphs: bool = True  # steps of learning are captured, on a CUDA device (`inference.captured`)
+    graphs: bool = True  # steps of learning are captured, on a CUDA device (`mhng.inference.captured`)
     percept: str = "draw"  # or "mean": the game's target is then that of the means, whatever the guide's spread
 
     def sweeps_between(self) -> int:

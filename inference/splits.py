@@ -31,7 +31,7 @@ import torch
 from torch import Tensor
 from torch.nn.functional import logsigmoid
 
-from inference.types import Divider
+from mhng.inference.types import Divider
 
 
 class Proposal(NamedTuple):

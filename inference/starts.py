@@ -10,7 +10,7 @@ kept. No label takes part.
     merge   one agent clusters its percepts into more signs than K, all agents play with those, and then pairs
             of signs are merged, each time the pair that raises (or least lowers) the log evidence, until K remain
     split   from those of kmeans all agents play with one shared sign for each object and split-merge steps
-            (inference.splits)
+            (mhng.inference.splits)
 
 The agent who names first is the first of two, and of more another one in each start: what one of them cannot see, the
 others hardly bring into a vocabulary that is already there.
@@ -29,13 +29,13 @@ from dataclasses import dataclass, replace
 import torch
 from torch import Tensor
 
-from inference import STARTS
-from inference.asked import Stream, speak
-from inference.game import init, play
-from inference.joint import counts_of, evidence_of_signs
-from inference.meetings import among, groups
-from inference.rules import Game, shares
-from inference.types import Starter
+from mhng.inference import STARTS
+from mhng.inference.asked import Stream, speak
+from mhng.inference.game import init, play
+from mhng.inference.joint import counts_of, evidence_of_signs
+from mhng.inference.meetings import among, groups
+from mhng.inference.rules import Game, shares
+from mhng.inference.types import Starter
 
 # Bytes of one agent's table of log densities (chains x objects x signs) while starts are made; several such tables
 # exist at one time.

@@ -22,10 +22,10 @@ from pyro.infer import TraceMeanField_ELBO
 from torch import Tensor
 from torch.distributions import kl_divergence
 
-from inference.captured import Steps
-from inference.jitter import moved
-from models.agent import Agent
-from models.randomness import global_draws_from
+from mhng.inference.captured import Steps
+from mhng.inference.jitter import moved
+from mhng.models.agent import Agent
+from mhng.models.randomness import global_draws_from
 
 
 class Loss(NamedTuple):
@@ -83,12 +83,12 @@ class Learner:
 
     Args:
         agent: whose networks learn.
-        x: (N, *shape) its observations, on the agent's device; of several modalities as in `models.multimodal`.
+        x: (N, *shape) its observations, on the agent's device; of several modalities as in `mhng.models.multimodal`.
         generator: the order of objects and the noise of q come from it, and nothing else does.
         batch_size: objects a step; the last batch of an epoch may be smaller.
         lr: Adam's step size.
-        jitter: strength of the random movements of images while learning (`inference.jitter`); 0 for vectors.
-        graphs: on a CUDA device, steps are captured and replayed (`inference.captured`).
+        jitter: strength of the random movements of images while learning (`mhng.inference.jitter`); 0 for vectors.
+        graphs: on a CUDA device, steps are captured and replayed (`mhng.inference.captured`).
     """
 
     def __init__(

@@ -7,8 +7,8 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from inference.asked import read
-from inference.types import State
+from mhng.inference.asked import read
+from mhng.inference.types import State
 
 
 class Trace(NamedTuple):

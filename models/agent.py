@@ -23,10 +23,10 @@ import torch
 from pyro.nn import PyroModule
 from torch import Tensor
 
-from models import chosen
-from models.percepts import Percepts
-from models.randomness import global_draws_from
-from models.weights import sign_weights
+from mhng.models import chosen
+from mhng.models.percepts import Percepts
+from mhng.models.randomness import global_draws_from
+from mhng.models.weights import sign_weights
 
 pyro.settings.set(module_local_params=True)
 
@@ -64,7 +64,7 @@ class Agent(PyroModule):
         signs: K, how many signs there are.
         latent: L; with the identity likelihood it must be D.
         network, likelihood, mixture, guide: names in the registry of `models`, or "module:attribute".
-        weights: the prior of the signs' weights, as `models.weights` reads it.
+        weights: the prior of the signs' weights, as `mhng.models.weights` reads it.
         prior: hyperparameters of the mixture, by the names of its constructor; a ValueError of the family names one
             that is out of its range.
         noise: standard deviation of observations, for the likelihoods that take it from outside.
@@ -176,7 +176,7 @@ class Agent(PyroModule):
         return self.likelihood(self.decoder(z.float()) if self.likelihood.has_network else z)
 
     def encode(self, x: Tensor) -> tuple[Tensor, Tensor]:
-        """The encoder's loc (B, L) and spread (see `models.guides`) for observations x (B, *shape)."""
+        """The encoder's loc (B, L) and spread (see `mhng.models.guides`) for observations x (B, *shape)."""
         found: tuple[Tensor, Tensor] = self.encoder(self.likelihood.encoded(x))
         return found
 

@@ -2,7 +2,7 @@
 
     z_n | w_n = k   ~ p(z | phi_k)            as of any agent
     x_m | z_n       ~ p_theta_m(x_m | z)      independent given z; each m with its own decoder and likelihood
-    q(z | x)        = fusion of q(z | x_m)    each m with its own encoder (`models.fusion`)
+    q(z | x)        = fusion of q(z | x_m)    each m with its own encoder (`mhng.models.fusion`)
 
 (Wu and Goodman 2018, arXiv 1802.05335; Shi et al. 2019, arXiv 1911.03393; the signs' prior: Taniguchi et al. 2023.)
 
@@ -21,9 +21,9 @@ import torch
 from pyro import poutine
 from torch import Tensor, nn
 
-from models import chosen
-from models.agent import CHUNK, Agent, Parts
-from models.fusion import Experts
+from mhng.models import chosen
+from mhng.models.agent import CHUNK, Agent, Parts
+from mhng.models.fusion import Experts
 
 
 class Eye(nn.Module):

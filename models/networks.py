@@ -1,7 +1,7 @@
 """Encoders x -> (loc, spread) of q(z|x) and decoders z -> the parameter of p(x|z).
 
 A builder takes the shape of one observation, (C, H, W) or (D,), the latent dimension L, and the guide whose layer
-ends the encoder (`models.guides`), and returns (encoder, decoder). Both take a batch: x (B, *shape) float32,
+ends the encoder (`mhng.models.guides`), and returns (encoder, decoder). Both take a batch: x (B, *shape) float32,
 z (B, L) float32. A builder of one's own is given on the command line as `--network my_module:builder`.
 
 None of the nets has batch normalisation or dropout: what a network says of one object must not depend on
@@ -16,7 +16,7 @@ from itertools import pairwise
 
 from torch import Tensor, nn
 
-from models.guides import Diagonal
+from mhng.models.guides import Diagonal
 
 Guide = Callable[[int, int], nn.Module]  # (width, L) -> the layer
 

@@ -1,6 +1,6 @@
 """An agent's percepts in the naming game: the part of the agent that the game may ask, and all it may ask.
 
-`Percepts` is what `inference.types.Player` describes. It holds z and the mixture, answers with
+`Percepts` is what `mhng.inference.types.Player` describes. It holds z and the mixture, answers with
 log-probabilities of signs, and never hands out z to another agent.
 """
 
@@ -13,8 +13,8 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
-from models.mixtures.family import Conjugate, Family, Features
-from models.randomness import Choir
+from mhng.models.mixtures.family import Conjugate, Family, Features
+from mhng.models.randomness import Choir
 
 
 class Belief(NamedTuple):

@@ -28,5 +28,5 @@ def read_prior(text: str) -> dict[str, float]:
 
 
 def hyperparameters(family: type[Any]) -> list[str]:
-    """The names that a family of `models.mixtures` takes."""
+    """The names that a family of `mhng.models.mixtures` takes."""
     return [name for name in inspect.signature(family).parameters if name not in _OTHERS]

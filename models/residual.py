@@ -15,8 +15,8 @@ import math
 
 from torch import Tensor, nn
 
-from models.guides import Diagonal
-from models.networks import Encoder, Guide, Pair, doubling, halved, image_size
+from mhng.models.guides import Diagonal
+from mhng.models.networks import Encoder, Guide, Pair, doubling, halved, image_size
 
 _CHANNELS = (32, 64, 128)
 _WIDTH = 256

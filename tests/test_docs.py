@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-import cli
+from mhng import cli
 
 HOME = Path(__file__).resolve().parents[1]
 PAGE = HOME / "docs" / "diagnostics.md"

@@ -6,14 +6,14 @@ import pyro
 import pytest
 import torch
 
-from experiment.fields import Config
-from experiment.run import resume, train
-from inference.captured import waits_refused
-from models import LIKELIHOODS, MIXTURES, find
-from models.mixtures import NormalWishart
-from models.percepts import Percepts
-from models.randomness import stream
-from models.weights import Dirichlet, Sticks
+from mhng.experiment.fields import Config
+from mhng.experiment.run import resume, train
+from mhng.inference.captured import waits_refused
+from mhng.models import LIKELIHOODS, MIXTURES, find
+from mhng.models.mixtures import NormalWishart
+from mhng.models.percepts import Percepts
+from mhng.models.randomness import stream
+from mhng.models.weights import Dirichlet, Sticks
 
 pytestmark = [
     pytest.mark.gpu,
@@ -63,7 +63,7 @@ def test_every_family_is_at_home_there(name):
 @pytest.mark.parametrize("name", MIXTURES)
 def test_a_sweep_waits_for_nothing(name, weights):
     """No tensor goes to the host inside a loop over sweeps: CUDA refuses the wait that this would be."""
-    from inference.game import Game, init, play
+    from mhng.inference.game import Game, init, play
 
     z = torch.randint(0, 5, (2, 500, 5), device="cuda").double()
     players = [Percepts(own, find(MIXTURES[name])(5, device="cuda")) for own in z]
@@ -79,8 +79,8 @@ def test_a_sweep_waits_for_nothing(name, weights):
 @pytest.mark.parametrize("name", MIXTURES)
 @pytest.mark.parametrize("mode", ["com", "gibbs", "no-com"])
 def test_sweeps_by_a_graph_are_the_sweeps(mode, name, weights):
-    from inference.abreast import kinds
-    from inference.game import _WORTH_A_GRAPH, Game, init, play, sweep
+    from mhng.inference.abreast import kinds
+    from mhng.inference.game import _WORTH_A_GRAPH, Game, init, play, sweep
 
     z = torch.randint(0, 5, (2, 200, 3), device="cuda").double()
     players = [Percepts(own, find(MIXTURES[name])(3, device="cuda")) for own in z]
@@ -109,8 +109,8 @@ def test_sweeps_by_a_graph_are_the_sweeps(mode, name, weights):
 
 
 def _learner(likelihood, guide="diagonal", graphs=True):
-    from inference.svi import Learner
-    from models.agent import Agent
+    from mhng.inference.svi import Learner
+    from mhng.models.agent import Agent
 
     shape, x = (1, 8, 8), torch.rand(100, 1, 8, 8, generator=stream(0, "x")).cuda()
     if likelihood in ("identity", "multinomial"):
@@ -159,8 +159,8 @@ def test_a_step_waits_for_nothing():
 
 def test_both_devices_learn_alike():
     """Other random numbers, the same bound: losses of a few epochs differ by what chance does."""
-    from inference.svi import Learner
-    from models.agent import Agent
+    from mhng.inference.svi import Learner
+    from mhng.models.agent import Agent
 
     losses = {}
     for device in ("cpu", "cuda"):
@@ -174,9 +174,9 @@ def test_both_devices_learn_alike():
 @pytest.mark.parametrize("name", MIXTURES)
 def test_many_agents_at_once_wait_for_nothing_and_draw_from_the_same_law(name):
     """Products of many matrices may be rounded otherwise than those of one: signs agree, but for a few."""
-    from inference import abreast
-    from inference.game import Game, init, play
-    from inference.meetings import Graph
+    from mhng.inference import abreast
+    from mhng.inference.game import Game, init, play
+    from mhng.inference.meetings import Graph
 
     z = torch.randint(0, 5, (6, 500, 3), device="cuda").double()
     players = [Percepts(own, find(MIXTURES[name])(3, device="cuda")) for own in z]
@@ -197,7 +197,7 @@ def test_many_agents_at_once_wait_for_nothing_and_draw_from_the_same_law(name):
 
 
 def test_a_variational_sweep_waits_for_nothing():
-    from inference.game import Game, init, play
+    from mhng.inference.game import Game, init, play
 
     players = [
         Percepts(own, find(MIXTURES["normal-wishart"])(3, device="cuda")) for own in torch.rand(2, 500, 3).cuda()

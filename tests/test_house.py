@@ -55,7 +55,7 @@ def test_the_door_knows_experiment_and_the_names_only():
 
 def test_the_check_sees_an_import_that_goes_up():
     wrong = HOME / "models" / "agent.py"
-    assert faults([wrong], lambda _: [("inference.game", 1)]) == ["agent.py:1 imports inference.game"]
+    assert faults([wrong], lambda _: [("mhng.inference.game", 1)]) == ["agent.py:1 imports mhng.inference.game"]
 
 
 def test_one_file_imports_matplotlib():
@@ -70,7 +70,7 @@ QUICK += [[command, "--help"] for command in ("train", "name", "compare", "repor
 @pytest.mark.parametrize("arguments", QUICK)
 def test_nothing_heavy_is_imported_to_answer_quickly(arguments, tmp_path):
     code = (
-        f"import sys; sys.path.insert(0, {str(HOME)!r}); import cli\n"
+        f"import sys; sys.path.insert(0, {str(HOME)!r}); from mhng import cli\n"
         "try: cli.main(sys.argv[1:])\n"
         "except SystemExit: pass\n"
         "heavy = {'torch', 'pyro', 'sklearn', 'arviz', 'matplotlib', 'pandas', 'mlxtend', 'jinja2'}\n"

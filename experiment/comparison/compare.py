@@ -22,23 +22,23 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from experiment import engines, individuals, store
-from experiment.comparison import ray_pool, statistics, table
-from experiment.comparison.folders import Step, step
-from experiment.comparison.grid import Grid, Run, make
-from experiment.comparison.pool import COMMAND_MARK, Task, cores, killed_by, side_by_side
-from experiment.comparison.progress import Progress
-from experiment.comparison.statistics import Outcome
-from experiment.config import to_flags
-from experiment.errors import RunError, UsageError
-from experiment.fields import key
-from experiment.files import atomic_path
-from experiment.fitting import check_new
-from experiment.locks import locked
-from experiment.plain import to_plain
-from experiment.store import RunFolder
-from models import FAMILIES
-from models.plugins import is_plugin
+from mhng.experiment import engines, individuals, store
+from mhng.experiment.comparison import ray_pool, statistics, table
+from mhng.experiment.comparison.folders import Step, step
+from mhng.experiment.comparison.grid import Grid, Run, make
+from mhng.experiment.comparison.pool import COMMAND_MARK, Task, cores, killed_by, side_by_side
+from mhng.experiment.comparison.progress import Progress
+from mhng.experiment.comparison.statistics import Outcome
+from mhng.experiment.config import to_flags
+from mhng.experiment.errors import RunError, UsageError
+from mhng.experiment.fields import key
+from mhng.experiment.files import atomic_path
+from mhng.experiment.fitting import check_new
+from mhng.experiment.locks import locked
+from mhng.experiment.plain import to_plain
+from mhng.experiment.store import RunFolder
+from mhng.models import FAMILIES
+from mhng.models.plugins import is_plugin
 
 GRID = "grid.toml"
 TABLE = "table.md"
@@ -134,8 +134,8 @@ def _check_objects(runs: Sequence[Run]) -> None:
     of_variants = {run.variant: run for run in reversed(runs)}
     if not of_variants:
         return
-    from experiment import memory
-    from experiment.community import game_of, latents_of, load_objects, pick_device
+    from mhng.experiment import memory
+    from mhng.experiment.community import game_of, latents_of, load_objects, pick_device
 
     for run in of_variants.values():
         try:
@@ -295,7 +295,7 @@ def _write(file: Path, text: str) -> None:
 def _draw(file: Path, summary: dict[str, Any]) -> None:
     """A picture that fails costs a line on stderr, never the table."""
     try:
-        from experiment.comparison.plots import plot_quality
+        from mhng.experiment.comparison.plots import plot_quality
 
         plot_quality(file, summary)
     except RunError:

@@ -5,11 +5,11 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Literal
 
-from experiment import store
-from experiment.config import MOVABLE, changes
-from experiment.errors import UsageError
-from experiment.fields import Config
-from experiment.store import RunFolder
+from mhng.experiment import store
+from mhng.experiment.config import MOVABLE, changes
+from mhng.experiment.errors import UsageError
+from mhng.experiment.fields import Config
+from mhng.experiment.store import RunFolder
 
 Step = Literal["train", "resume", "overwrite", "nothing"]
 

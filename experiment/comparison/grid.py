@@ -26,13 +26,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from experiment import config as settings
-from experiment import individuals
-from experiment.errors import UsageError
-from experiment.fields import FIELDS, Config, flag, key
-from experiment.flags import read_settings
-from experiment.values import checked, suggestion, toml_value
-from inference import MODES
+from mhng.experiment import config as settings
+from mhng.experiment import individuals
+from mhng.experiment.errors import UsageError
+from mhng.experiment.fields import FIELDS, Config, flag, key
+from mhng.experiment.flags import read_settings
+from mhng.experiment.values import checked, suggestion, toml_value
+from mhng.inference import MODES
 
 SEEDS = "0-4"
 # Where no modes are named: what can be played whatever agents are made of.

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from experiment.sheet import COLOURS, GREY, Axes, picture, shortened
+from mhng.experiment.sheet import COLOURS, GREY, Axes, picture, shortened
 
 _PANELS = {
     "ari": ("ARI, final draw", "no ARI: the objects have no labels"),
@@ -18,7 +18,7 @@ _HIGHEST = 100.0  # inches: of more rows than fit, names touch
 def plot_quality(path: Path, summary: Mapping[str, Any]) -> None:
     """ARI on the left and kappa on the right, a line a row: a dot a seed, below them the mean and its 95% interval.
 
-    summary: that of `experiment.comparison.statistics`. The baseline's mean goes through all rows as a thin line.
+    summary: that of `mhng.experiment.comparison.statistics`. The baseline's mean goes through all rows as a thin line.
     """
     rows = summary["rows"]
     with picture(path, 9, min(1.3 + 0.5 * len(rows), _HIGHEST)) as figure:

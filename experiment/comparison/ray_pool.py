@@ -13,9 +13,9 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
-from experiment.comparison import pool
-from experiment.comparison.pool import Task, killed_by, take_turns
-from experiment.errors import RunError, UsageError
+from mhng.experiment.comparison import pool
+from mhng.experiment.comparison.pool import Task, killed_by, take_turns
+from mhng.experiment.errors import RunError, UsageError
 
 RETRIES = 3  # how often a run goes on elsewhere before it counts as failed
 
@@ -101,7 +101,7 @@ def _remote(ray: Any, threads: int, token: str) -> Any:
         os.chdir(place)
         if home not in sys.path:
             sys.path.insert(0, home)
-        from experiment.comparison.ray_pool import on_a_node
+        from mhng.experiment.comparison.ray_pool import on_a_node
 
         return on_a_node(command, log, threads)
 

@@ -1,4 +1,4 @@
-"""The tables of a grid, made from its summary (`experiment.comparison.statistics`): for readers, and for programs."""
+"""The tables of a grid, made from its summary (`mhng.experiment.comparison.statistics`): for readers, and for programs."""
 
 from __future__ import annotations
 
@@ -7,8 +7,8 @@ import io
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from experiment.comparison.statistics import METRICS
-from experiment.show import number
+from mhng.experiment.comparison.statistics import METRICS
+from mhng.experiment.show import number
 
 _HEAD = (
     "run", "ARI, final draw, each seed", "mean ± sd [95%]", "worst", "mean after burn-in", "accuracy", "kappa (worst)",

@@ -14,9 +14,9 @@ from pathlib import Path
 
 import numpy as np
 
-from experiment.data import set_files
-from experiment.data.given import check_fits
-from experiment.data.source import TEST, TRAIN, Source
+from mhng.experiment.data import set_files
+from mhng.experiment.data.given import check_fits
+from mhng.experiment.data.source import TEST, TRAIN, Source
 
 FOLDER = "cifar-10-batches-bin"
 PICKLES = "cifar-10-batches-py"

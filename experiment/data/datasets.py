@@ -17,9 +17,9 @@ from typing import NamedTuple, Protocol
 
 import numpy as np
 
-from experiment.data import cifar, idx_sets, svhn
-from experiment.data.idx_sets import DIGITS
-from experiment.data.source import TRAIN, Source
+from mhng.experiment.data import cifar, idx_sets, svhn
+from mhng.experiment.data.idx_sets import DIGITS
+from mhng.experiment.data.source import TRAIN, Source
 
 
 class Bundled(NamedTuple):
@@ -68,7 +68,7 @@ def digits() -> Source:
 
 
 def _fetch(name: str, root: Path) -> None:
-    from experiment.data import fetched
+    from mhng.experiment.data import fetched
 
     fetched.FETCH[name](root) if name in fetched.FETCH else fetched.idx(name, root)
 

@@ -1,7 +1,7 @@
 """--download: data sets fetched into --data-root, from the addresses and by the checksums that torchvision knows.
 
 What comes is held against the checksum that the data set's makers published, and has its final name only after that
-(`experiment.data.download`); what is unpacked of it too. A download that is cut off leaves nothing that a later run
+(`mhng.experiment.data.download`); what is unpacked of it too. A download that is cut off leaves nothing that a later run
 would read, and the next one goes on with it.
 """
 
@@ -17,11 +17,11 @@ from http.client import HTTPException
 from pathlib import Path
 from typing import IO
 
-from experiment.data import cifar, idx_sets, svhn
-from experiment.data.download import fetch
-from experiment.data.source import TEST, TRAIN
-from experiment.errors import UsageError
-from experiment.files import atomic_path
+from mhng.experiment.data import cifar, idx_sets, svhn
+from mhng.experiment.data.download import fetch
+from mhng.experiment.data.source import TEST, TRAIN
+from mhng.experiment.errors import UsageError
+from mhng.experiment.files import atomic_path
 
 
 def idx(name: str, root: Path) -> None:

@@ -7,7 +7,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from experiment.errors import UsageError
+from mhng.experiment.errors import UsageError
 
 
 class Given(NamedTuple):
@@ -29,7 +29,7 @@ class Given(NamedTuple):
 
 def check_fits(place: str, size: int) -> None:
     """UsageError if `size` bytes are more than the memory that is free."""
-    from experiment.memory import GIB, available
+    from mhng.experiment.memory import GIB, available
 
     there = available()
     # Read, changed to float32 and seen by agents, data exist twice at the least.

@@ -20,10 +20,10 @@ from typing import IO, NamedTuple, cast
 
 import numpy as np
 
-from experiment.data import set_files
-from experiment.data.given import check_fits
-from experiment.data.source import TEST, TRAIN, Source
-from experiment.errors import UsageError
+from mhng.experiment.data import set_files
+from mhng.experiment.data.given import check_fits
+from mhng.experiment.data.source import TEST, TRAIN, Source
+from mhng.experiment.errors import UsageError
 
 
 class IdxSet(NamedTuple):

@@ -12,8 +12,8 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from experiment.data import npz
-from experiment.errors import UsageError
+from mhng.experiment.data import npz
+from mhng.experiment.errors import UsageError
 
 # Bytes of an array of labels: longer texts are no names of classes.
 _MOST_LABELS = 2**30

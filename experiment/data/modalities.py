@@ -2,7 +2,7 @@
 
 A modality is a tensor (N, C, H, W) or (N, D) of an agent's own. An object that lacks it has NaN in all of its row,
 which no number of a modality may be otherwise. Up to `packed` each modality stands alone, because each is
-standardised, reduced and checked alone; then those of an agent lie flattened side by side, as `models.multimodal`
+standardised, reduced and checked alone; then those of an agent lie flattened side by side, as `mhng.models.multimodal`
 wants them.
 
 Importing this module does not import torch.
@@ -13,8 +13,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, NamedTuple
 
-from experiment.data.views import View, entry
-from experiment.errors import UsageError
+from mhng.experiment.data.views import View, entry
+from mhng.experiment.errors import UsageError
 
 if TYPE_CHECKING:
     import torch
@@ -73,7 +73,7 @@ def dropped(
     """
     import torch
 
-    from models.randomness import stream
+    from mhng.models.randomness import stream
 
     found = list(views)
     first = 0

@@ -17,7 +17,7 @@ from typing import IO, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from experiment.errors import UsageError
+from mhng.experiment.errors import UsageError
 
 
 class Header(NamedTuple):

@@ -22,14 +22,14 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from experiment.data import datasets, own
-from experiment.data.given import Given
-from experiment.data.modalities import Sense, are_there, dropped, eyes, modalities, packed, titled
-from experiment.data.source import TEST, Source
-from experiment.data.turning import further
-from experiment.data.views import View, described, places, seen, steps
-from experiment.errors import UsageError
-from experiment.names import agent_names
+from mhng.experiment.data import datasets, own
+from mhng.experiment.data.given import Given
+from mhng.experiment.data.modalities import Sense, are_there, dropped, eyes, modalities, packed, titled
+from mhng.experiment.data.source import TEST, Source
+from mhng.experiment.data.turning import further
+from mhng.experiment.data.views import View, described, places, seen, steps
+from mhng.experiment.errors import UsageError
+from mhng.experiment.names import agent_names
 
 if TYPE_CHECKING:
     import torch
@@ -135,11 +135,11 @@ def load(
     """The first `limit` objects (None: all) of the data set `name`, one view an agent, or one a modality.
 
     views: for each agent how it sees the images: the degrees, counter-clockwise, by which they are turned (nearest
-    pixel, same size, corners black; multiples of 360 leave them untouched), or what else `experiment.data.views`
+    pixel, same size, corners black; multiples of 360 leave them untouched), or what else `mhng.experiment.data.views`
     knows, where `seed` says what is drawn; of an entry of several joined by `&` each is a modality. For `synthetic`
     only their number counts, and `seed`, `classes`, `ambiguity` and `dimension` say what is drawn
-    (`experiment.data.synthetic`); nothing else depends on these. files: where data of one's own are
-    (`experiment.data.own`), of which each agent may have others; features have no views. missing: the share of
+    (`mhng.experiment.data.synthetic`); nothing else depends on these. files: where data of one's own are
+    (`mhng.experiment.data.own`), of which each agent may have others; features have no views. missing: the share of
     modalities that are dropped, of agents that have several (`modalities.dropped`), where None drops none and allows
     one that no object has. data_root: the folder of data
     sets that no package ships (None: ./data). The network is used with `download` only, and only if the files are
@@ -293,7 +293,7 @@ def _looked(
 
 def _check_views(N: int, shape: tuple[int, ...], views: tuple[View, ...]) -> None:
     """UsageError if N images of that shape, as floats, upright and in each different view, would not fit."""
-    from experiment.memory import GIB, available
+    from mhng.experiment.memory import GIB, available
 
     size, there = 4 * N * math.prod(shape) * (1 + len(set(views))), available()
     if there is not None and size > there:
@@ -425,7 +425,7 @@ def _order(name: str, available: int) -> np.ndarray:
 
 
 def _synthetic(limit: int | None, agents: int, seed: int, classes: int, ambiguity: float, dimension: int) -> Objects:
-    from experiment.data import synthetic
+    from mhng.experiment.data import synthetic
 
     count = SYNTHETIC_COUNT if limit is None else limit
     if count > SYNTHETIC_MAX:

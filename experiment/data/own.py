@@ -9,9 +9,9 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
 
-from experiment.data import own_csv, own_folder, own_npz
-from experiment.data.given import Given
-from experiment.errors import UsageError
+from mhng.experiment.data import own_csv, own_folder, own_npz
+from mhng.experiment.data.given import Given
+from mhng.experiment.errors import UsageError
 
 KINDS = {
     "npz": "images or features of your own in an .npz file: --data FILE.npz",

@@ -23,9 +23,9 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from experiment.data.given import Given, check_fits, finite
-from experiment.data.labels import coded
-from experiment.errors import UsageError
+from mhng.experiment.data.given import Given, check_fits, finite
+from mhng.experiment.data.labels import coded
+from mhng.experiment.errors import UsageError
 
 HEADERS = ("auto", "yes", "no")
 LABELS = ("label", "labels")

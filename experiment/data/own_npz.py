@@ -18,12 +18,12 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from experiment.data import npz
-from experiment.data.given import Given, check_fits, finite
-from experiment.data.image_arrays import channels_first, check_bytes, in_unit_interval
-from experiment.data.labels import coded, label_array, text_or_numbers
-from experiment.errors import UsageError
-from experiment.names import agent_names
+from mhng.experiment.data import npz
+from mhng.experiment.data.given import Given, check_fits, finite
+from mhng.experiment.data.image_arrays import channels_first, check_bytes, in_unit_interval
+from mhng.experiment.data.labels import coded, label_array, text_or_numbers
+from mhng.experiment.errors import UsageError
+from mhng.experiment.names import agent_names
 
 _PREFIX = "view_"
 

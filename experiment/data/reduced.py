@@ -9,8 +9,8 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from experiment.data.scaled import Change
-from experiment.errors import UsageError
+from mhng.experiment.data.scaled import Change
+from mhng.experiment.errors import UsageError
 
 
 def reducing(features: Tensor, dimensions: int) -> tuple[Tensor, Change]:

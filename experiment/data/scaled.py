@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 import torch
 from torch import Tensor
 
-from experiment.data.modalities import are_there
+from mhng.experiment.data.modalities import are_there
 
 # What is done to features (B, D) of any objects.
 Change = Callable[[Tensor], Tensor]

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import numpy as np
 
-from experiment.errors import UsageError
+from mhng.experiment.errors import UsageError
 
 
 def is_there(name: str, file: Path) -> bool:

@@ -3,7 +3,7 @@
     ROOT/train_32x32.mat    73,257 images to learn from, where torchvision puts them
     ROOT/test_32x32.mat     26,032 held-out ones
 
-A MATLAB file (version 5, `experiment.data.mat5`) of X, uint8 (32, 32, 3, N), and y (N, 1), the digits, of which 0 is
+A MATLAB file (version 5, `mhng.experiment.data.mat5`) of X, uint8 (32, 32, 3, N), and y (N, 1), the digits, of which 0 is
 written as 10. Sizes are read before the arrays are; a variable of any other kind is refused, not interpreted.
 """
 
@@ -14,10 +14,10 @@ from pathlib import Path
 
 import numpy as np
 
-from experiment.data import mat5, set_files
-from experiment.data.given import check_fits
-from experiment.data.source import TEST, TRAIN, Source
-from experiment.errors import UsageError
+from mhng.experiment.data import mat5, set_files
+from mhng.experiment.data.given import check_fits
+from mhng.experiment.data.source import TEST, TRAIN, Source
+from mhng.experiment.errors import UsageError
 
 FILES = {TRAIN: "train_32x32.mat", TEST: "test_32x32.mat"}
 CLASS_NAMES = tuple("0123456789")

@@ -21,8 +21,8 @@ from dataclasses import dataclass
 
 import torch
 
-from experiment.errors import UsageError
-from models.randomness import stream
+from mhng.experiment.errors import UsageError
+from mhng.models.randomness import stream
 
 SEPARATION = 8.0
 SITE_DISTANCE = 2 * SEPARATION

@@ -17,7 +17,7 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from experiment.errors import UsageError
+from mhng.experiment.errors import UsageError
 
 _AXIS = re.compile(r"r[0-9]*_(?=[0-9])")
 _NUMBERS = re.compile(r"([0-9]+)")

@@ -13,11 +13,11 @@ beyond an image is black; pixels stay in [0, 1].
     grey            colours are gone: 0.299 R + 0.587 G + 0.114 B in all channels; grey images stay as they are
     invert          black is white
     ahead:J         of image files in folders (`--dataset folder`), each folder a thing that turns before a camera:
-                    another picture of the thing, J places further on around the circle (`experiment.data.turning`);
+                    another picture of the thing, J places further on around the circle (`mhng.experiment.data.turning`);
                     wherever it stands among the steps, the others are done to that picture
 
 The entry `patches:G` stands for all G * G entries patch:R.C/G, row by row. Entries joined by `&`, as in `0&90`, are
-what one agent sees at once (`experiment.data.modalities`).
+what one agent sees at once (`mhng.experiment.data.modalities`).
 
 Importing this module does not import torch.
 """
@@ -262,7 +262,7 @@ def _noise(upright: torch.Tensor, name: str, seed: int) -> torch.Tensor:
 
 
 def _occluded(images: torch.Tensor, share: float, name: str, seed: int) -> torch.Tensor:
-    from models.randomness import integer, stream
+    from mhng.models.randomness import integer, stream
 
     H, W = images.shape[2:]
     side = max(1, round(share * min(H, W)))

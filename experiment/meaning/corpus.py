@@ -10,7 +10,7 @@ set, `label` the index of its class or null; `draw` is the sweep of the last rou
 last    the final draw of chain 0, as in signs.npz
 all     every draw in posterior.nc. Chains number their signs as they please, and a chain may renumber them on its
         way; so that a sign means one thing throughout, all draws are renumbered to agree best with the last draw of
-        chain 0, whose own numbers stay (`experiment.posterior.relabel`)
+        chain 0, whose own numbers stay (`mhng.experiment.posterior.relabel`)
 """
 
 from __future__ import annotations
@@ -23,14 +23,14 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from experiment import store
-from experiment.config import resolve
-from experiment.errors import UsageError
-from experiment.final_signs import FinalSigns, read_signs
-from experiment.names import agent_names
-from experiment.out_file import check_out, write_out
-from experiment.posterior.relabel import renumber
-from experiment.store import RunFolder
+from mhng.experiment import store
+from mhng.experiment.config import resolve
+from mhng.experiment.errors import UsageError
+from mhng.experiment.final_signs import FinalSigns, read_signs
+from mhng.experiment.names import agent_names
+from mhng.experiment.out_file import check_out, write_out
+from mhng.experiment.posterior.relabel import renumber
+from mhng.experiment.store import RunFolder
 
 DRAWS = ("last", "all")
 
@@ -72,7 +72,7 @@ def messages(final: FinalSigns, signs: NDArray[Any], sweeps: list[int], round: i
 
 def _kept(folder: RunFolder, final: FinalSigns) -> tuple[NDArray[Any], list[int]]:
     """The signs of all kept draws, (C, D, M, N), in the numbers of chain 0's last one; and the draws' sweeps."""
-    from experiment.posterior.netcdf import load_posterior
+    from mhng.experiment.posterior.netcdf import load_posterior
 
     file = folder.result(store.POSTERIOR)
     posterior = load_posterior(file)["posterior"]

@@ -14,10 +14,10 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from experiment.errors import UsageError
-from experiment.meaning.trained import Trained
-from models.agent import Agent
-from models.randomness import stream
+from mhng.experiment.errors import UsageError
+from mhng.experiment.meaning.trained import Trained
+from mhng.models.agent import Agent
+from mhng.models.randomness import stream
 
 # Far beyond it the networks overflow.
 HIGHEST_TEMPERATURE = 100.0

@@ -16,18 +16,18 @@ from typing import Any
 
 import numpy as np
 
-from experiment import scores, store
-from experiment.data import own
-from experiment.errors import UsageError
-from experiment.meaning import unseen, vocabulary
-from experiment.meaning.naming import Said, joined, say, score
-from experiment.meaning.trained import Trained, load_trained
-from experiment.meaning.unseen import Unseen
-from experiment.out_file import check_out, write_out
-from experiment.plain import to_plain
-from experiment.posterior.verdict import KAPPA_PARTLY
-from experiment.show import number
-from experiment.values import entries_of
+from mhng.experiment import scores, store
+from mhng.experiment.data import own
+from mhng.experiment.errors import UsageError
+from mhng.experiment.meaning import unseen, vocabulary
+from mhng.experiment.meaning.naming import Said, joined, say, score
+from mhng.experiment.meaning.trained import Trained, load_trained
+from mhng.experiment.meaning.unseen import Unseen
+from mhng.experiment.out_file import check_out, write_out
+from mhng.experiment.plain import to_plain
+from mhng.experiment.posterior.verdict import KAPPA_PARTLY
+from mhng.experiment.show import number
+from mhng.experiment.values import entries_of
 
 FORMATS = ("csv", "jsonl")
 

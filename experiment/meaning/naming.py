@@ -21,9 +21,9 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from experiment import scores
-from models.agent import Agent
-from models.percepts import Percepts
+from mhng.experiment import scores
+from mhng.models.agent import Agent
+from mhng.models.percepts import Percepts
 
 # Times the usual distance from the middle
 _FAR = 1e4

@@ -1,13 +1,13 @@
 """`recall RUN`: what do the agents mean by a sign, and does the one imagine what the other saw?
 
     recall         of each agent and sign: the image at the component's mean, and draws around it
-    cross recall   A sees an object and says its sign (`experiment.meaning.naming`); B, who has not looked, imagines it
+    cross recall   A sees an object and says its sign (`mhng.experiment.meaning.naming`); B, who has not looked, imagines it
 
 An agent with several modalities imagines in each of them, and each is scored and drawn by itself, as "A (0)" and
 "A (90)"; what it says comes from all of them.
 
 Pictures are drawn for people; the scores are for machines, and use labels for nothing else. A classifier of the
-listener's own views (`experiment.meaning.judge`) looks at imagined images: is the one of sign k of the class that k is
+listener's own views (`mhng.experiment.meaning.judge`) looks at imagined images: is the one of sign k of the class that k is
 matched to, is the one of A's object of the class of that object? The listener's image is also compared with what it
 would have seen itself, in pixels, and its sign's mean with its own percept; the same with signs dealt out at random to
 the objects is what an image without a message would reach.
@@ -28,17 +28,17 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from experiment import store
-from experiment.data.modalities import are_there
-from experiment.errors import UsageError
-from experiment.meaning import vocabulary
-from experiment.meaning.imagination import check_temperature, heard, meant
-from experiment.meaning.judge import Judge, train_judge
-from experiment.meaning.naming import say
-from experiment.meaning.trained import Trained, load_trained
-from experiment.plain import to_plain
-from experiment.show import number
-from models.randomness import stream
+from mhng.experiment import store
+from mhng.experiment.data.modalities import are_there
+from mhng.experiment.errors import UsageError
+from mhng.experiment.meaning import vocabulary
+from mhng.experiment.meaning.imagination import check_temperature, heard, meant
+from mhng.experiment.meaning.judge import Judge, train_judge
+from mhng.experiment.meaning.naming import say
+from mhng.experiment.meaning.trained import Trained, load_trained
+from mhng.experiment.plain import to_plain
+from mhng.experiment.show import number
+from mhng.models.randomness import stream
 
 # Pictures with more cells could not be looked at.
 MOST_DRAWS = 100
@@ -359,8 +359,8 @@ def _stacked(own: list[NDArray[np.float32]]) -> NDArray[np.float32]:
 
 def _draw(trained: Trained, gallery: Gallery) -> list[str]:
     """The pictures, in plots/; their names."""
-    from experiment import plots
-    from experiment.meaning import recall_plots
+    from mhng.experiment import plots
+    from mhng.experiment.meaning import recall_plots
 
     folder = trained.folder.file(store.PLOTS)
     rows = {

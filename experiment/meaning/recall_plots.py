@@ -9,8 +9,8 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from experiment.plots import mosaic, show_mosaic
-from experiment.sheet import name_ticks, picture, shortened
+from mhng.experiment.plots import mosaic, show_mosaic
+from mhng.experiment.sheet import name_ticks, picture, shortened
 
 _CELL = 0.5  # inches
 _LARGEST = 40.0  # inches, of a side

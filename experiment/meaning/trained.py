@@ -20,17 +20,17 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from experiment import individuals, store
-from experiment.community import build_agent, load_minds, load_objects
-from experiment.config import resolve
-from experiment.data.objects import Objects
-from experiment.errors import UsageError
-from experiment.fields import Config
-from experiment.final_signs import read_signs
-from experiment.names import agent_names
-from experiment.store import RunFolder
-from models.agent import Agent
-from models.randomness import stream
+from mhng.experiment import individuals, store
+from mhng.experiment.community import build_agent, load_minds, load_objects
+from mhng.experiment.config import resolve
+from mhng.experiment.data.objects import Objects
+from mhng.experiment.errors import UsageError
+from mhng.experiment.fields import Config
+from mhng.experiment.final_signs import read_signs
+from mhng.experiment.names import agent_names
+from mhng.experiment.store import RunFolder
+from mhng.models.agent import Agent
+from mhng.models.randomness import stream
 
 _CPU = torch.device("cpu")
 

@@ -2,7 +2,7 @@
 
 Images that all agents look at are read a few at a time, so that only a chunk is in memory at once; what can be checked
 without reading all of them is checked before the first. They are float32 (B, C, H, W) in [0, 1], upright, and made of
-the run's shape (`experiment.data.fitted`) before each agent looks at them by its own view.
+the run's shape (`mhng.experiment.data.fitted`) before each agent looks at them by its own view.
 
 Objects of which each agent perceives something else, and features, are read as those of the run were.
 """
@@ -19,18 +19,18 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from experiment.community import files_of, load_others
-from experiment.data import own, turning
-from experiment.data.fitted import RULE, fitted
-from experiment.data.image_arrays import ImageArray, channels_first, check_bytes, in_unit_interval
-from experiment.data.image_files import SUFFIXES, read_image
-from experiment.data.modalities import eyes, packed
-from experiment.data.objects import Objects, held_out
-from experiment.data.own_folder import classes_of, walked
-from experiment.data.views import places, seen
-from experiment.errors import UsageError
-from experiment.meaning.trained import Trained
-from experiment.values import entries_of
+from mhng.experiment.community import files_of, load_others
+from mhng.experiment.data import own, turning
+from mhng.experiment.data.fitted import RULE, fitted
+from mhng.experiment.data.image_arrays import ImageArray, channels_first, check_bytes, in_unit_interval
+from mhng.experiment.data.image_files import SUFFIXES, read_image
+from mhng.experiment.data.modalities import eyes, packed
+from mhng.experiment.data.objects import Objects, held_out
+from mhng.experiment.data.own_folder import classes_of, walked
+from mhng.experiment.data.views import places, seen
+from mhng.experiment.errors import UsageError
+from mhng.experiment.meaning.trained import Trained
+from mhng.experiment.values import entries_of
 
 SPLITS = ("test", "rest")
 
@@ -160,7 +160,7 @@ def _of_array_file(trained: Trained, path: Path, limit: int | None, note: Note) 
 
 
 def of_array(trained: Trained, images: NDArray, note: Note) -> Unseen:
-    """Images in memory, in the shapes and types that an .npz file may have (`experiment.data.image_arrays`)."""
+    """Images in memory, in the shapes and types that an .npz file may have (`mhng.experiment.data.image_arrays`)."""
     first = channels_first("run.name", images.shape, images.dtype)
     if images.dtype == np.uint8:
         check_bytes("run.name", int(images.max()))
@@ -203,7 +203,7 @@ def _looked(
 ) -> Iterator[Sequence[Tensor]]:
     """What each agent sees of images, by its own views, of which none is missing.
 
-    further: the same chunks of the pictures that stand so many places further on (`experiment.data.turning`).
+    further: the same chunks of the pictures that stand so many places further on (`mhng.experiment.data.turning`).
     """
     config = trained.config
     views, names, counts = eyes(config.views, list(trained.agents))

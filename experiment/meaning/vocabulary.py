@@ -13,7 +13,7 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from experiment import scores
+from mhng.experiment import scores
 
 Ints = NDArray[np.int64]
 

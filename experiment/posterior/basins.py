@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.sparse.csgraph import connected_components
 
-from experiment import scores
+from mhng.experiment import scores
 
 # By how much the ARI between two chains may be below the smaller ARI within one of them, if they share a basin. Our
 # own choice: chains whose signs hold other classes differ by 0.1 and more.

@@ -17,15 +17,15 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from experiment import individuals, scores, store
-from experiment.config import refuse_plugin
-from experiment.errors import UsageError
-from experiment.final_signs import FinalSigns, read_signs
-from experiment.plain import to_plain
-from experiment.posterior import basins, verdict
-from experiment.posterior.diagnostics import summary_of, without_rounding
-from experiment.posterior.netcdf import load_posterior, settings_of
-from experiment.store import RunFolder
+from mhng.experiment import individuals, scores, store
+from mhng.experiment.config import refuse_plugin
+from mhng.experiment.errors import UsageError
+from mhng.experiment.final_signs import FinalSigns, read_signs
+from mhng.experiment.plain import to_plain
+from mhng.experiment.posterior import basins, verdict
+from mhng.experiment.posterior.diagnostics import summary_of, without_rounding
+from mhng.experiment.posterior.netcdf import load_posterior, settings_of
+from mhng.experiment.store import RunFolder
 
 _WIDTH = 110  # of the words, in columns
 
@@ -132,7 +132,7 @@ def examine(run: Run, *, exact: bool = False, trust_plugins: bool = False) -> di
     }
     if exact:
         assert signs is not None
-        from experiment.posterior.enumerated import against_the_truth
+        from mhng.experiment.posterior.enumerated import against_the_truth
 
         report["exact"] = against_the_truth(
             run.folder, signs, run.settings["signs"], run.names, trust_plugins=trust_plugins
@@ -313,8 +313,8 @@ def monitors(run: Run) -> dict[str, NDArray[Any]]:
 
 def _draw(run: Run, report: Mapping[str, Any]) -> list[str]:
     """The pictures that could be drawn. One that fails costs a line on stderr, never the diagnosis."""
-    from experiment import plots
-    from experiment.posterior import diagnostic_plots as pictures
+    from mhng.experiment import plots
+    from mhng.experiment.posterior import diagnostic_plots as pictures
 
     weight = _needed(run, "weight")
     signs, acceptance = run.array("signs"), run.array("acceptance")

@@ -12,8 +12,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from experiment.posterior.netcdf import arviz
-from experiment.posterior.traces import Trace, Variables, variables_of
+from mhng.experiment.posterior.netcdf import arviz
+from mhng.experiment.posterior.traces import Trace, Variables, variables_of
 
 # R-hat and ESS split each chain in two and need two draws of each half.
 _MIN_DRAWS = 4

@@ -19,7 +19,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import stats
 
-from experiment.errors import UsageError
+from mhng.experiment.errors import UsageError
 
 # K^N assignments that are enumerated at most.
 MOST = 2**20
@@ -98,9 +98,9 @@ def against_the_truth(
 
     UsageError where the run's percepts are not its observations, or the problem is too large to list.
     """
-    from experiment import individuals, store
-    from experiment.config import resolve
-    from experiment.parts import parts_of
+    from mhng.experiment import individuals, store
+    from mhng.experiment.config import resolve
+    from mhng.experiment.parts import parts_of
 
     config = resolve({}, run.file(store.CONFIG), trust_plugins=trust_plugins)
     for name, own in individuals.each(config):
@@ -122,9 +122,9 @@ def against_the_truth(
 
     import torch
 
-    from experiment.community import build_members, game_of
-    from experiment.meaning.trained import objects_of
-    from inference.exact import all_signs, joint_posterior
+    from mhng.experiment.community import build_members, game_of
+    from mhng.experiment.meaning.trained import objects_of
+    from mhng.inference.exact import all_signs, joint_posterior
 
     objects, config = objects_of(run, config)
     cpu = torch.device("cpu")

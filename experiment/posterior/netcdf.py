@@ -14,13 +14,13 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from experiment.data.given import check_fits
-from experiment.environment import environment
-from experiment.errors import UsageError
-from experiment.files import atomic_path, reserve
-from experiment.interrupts import held_back
-from experiment.plain import to_plain
-from experiment.posterior.traces import Trace, Variables, variables_of
+from mhng.experiment.data.given import check_fits
+from mhng.experiment.environment import environment
+from mhng.experiment.errors import UsageError
+from mhng.experiment.files import atomic_path, reserve
+from mhng.experiment.interrupts import held_back
+from mhng.experiment.plain import to_plain
+from mhng.experiment.posterior.traces import Trace, Variables, variables_of
 
 # Headers, names and coordinates of a file, in bytes; generous.
 _HDF5_OVERHEAD = 400_000

@@ -23,7 +23,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from experiment import scores
+from mhng.experiment import scores
 
 
 class Relabelled(NamedTuple):

@@ -6,7 +6,7 @@ Shapes: C chains, T sweeps, M agents, N objects, K signs, L latent dimensions. A
 A permutation of the sign numbers leaves the posterior unchanged, so R-hat of "sign 3" compares nothing with
 nothing. What is diagnosed here is invariant to it: the log joint, the collapsed log evidence, the shares of objects
 per sign in descending order, whether two given objects share a sign, ARI between successive draws, acceptance,
-kappa; and, once the draws are renumbered to one of them (`experiment.posterior.relabel`), each sign's share and mean.
+kappa; and, once the draws are renumbered to one of them (`mhng.experiment.posterior.relabel`), each sign's share and mean.
 It all holds within one round, where the percepts stand still; from round to round the target itself moves.
 """
 
@@ -18,9 +18,9 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from experiment import scores
-from experiment.errors import UsageError
-from experiment.posterior.relabel import relabel, reorder
+from mhng.experiment import scores
+from mhng.experiment.errors import UsageError
+from mhng.experiment.posterior.relabel import relabel, reorder
 
 # The pairs of objects whose co-assignment is followed: the same ones in every run with as many objects.
 _PAIRS_SEED = 20230101

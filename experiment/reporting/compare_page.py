@@ -13,11 +13,11 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import quote
 
-from experiment import store
-from experiment.comparison.compare import CSV, GRID, PICTURE, TABLE
-from experiment.errors import UsageError
-from experiment.reporting.page import Cell, Page, Picture, Section, Table, cells, number, word
-from experiment.reporting.studio import Studio
+from mhng.experiment import store
+from mhng.experiment.comparison.compare import CSV, GRID, PICTURE, TABLE
+from mhng.experiment.errors import UsageError
+from mhng.experiment.reporting.page import Cell, Page, Picture, Section, Table, cells, number, word
+from mhng.experiment.reporting.studio import Studio
 
 FILES = (GRID, store.SUMMARY, TABLE, CSV, PICTURE)
 
@@ -145,7 +145,7 @@ def _scores(studio: Studio, rows: Sequence[Row], baseline: str | None) -> Sectio
 
 
 def _pictures(studio: Studio, rows: Sequence[Row], baseline: str | None) -> list[Picture]:
-    from experiment.reporting.dot_plots import Dots, plot_dots
+    from mhng.experiment.reporting.dot_plots import Dots, plot_dots
 
     pictures = []
     for metric, label in _DRAWN.items():

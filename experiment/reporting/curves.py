@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from experiment.plots import Curves, game_curves, plot_curves, training_curves
-from experiment.reporting.page import Picture, Section, number
-from experiment.reporting.studio import Studio
+from mhng.experiment.plots import Curves, game_curves, plot_curves, training_curves
+from mhng.experiment.reporting.page import Picture, Section, number
+from mhng.experiment.reporting.studio import Studio
 
 
 def curves(studio: Studio, rows: Sequence[Mapping[str, Any]]) -> Section:

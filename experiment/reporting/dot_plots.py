@@ -8,7 +8,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from experiment.sheet import COLOURS, GREY, MaxNLocator, picture, shortened
+from mhng.experiment.sheet import COLOURS, GREY, MaxNLocator, picture, shortened
 
 _HIGHEST = 60.0  # inches
 

@@ -6,11 +6,11 @@ import shlex
 from collections.abc import Mapping
 from typing import Any
 
-from experiment.config import plain
-from experiment.data.modalities import Sense, described
-from experiment.fields import FIELDS, Config, key
-from experiment.plain import to_plain
-from experiment.reporting.page import Cell, Section, Table, cells, number, word
+from mhng.experiment.config import plain
+from mhng.experiment.data.modalities import Sense, described
+from mhng.experiment.fields import FIELDS, Config, key
+from mhng.experiment.plain import to_plain
+from mhng.experiment.reporting.page import Cell, Section, Table, cells, number, word
 
 
 def scores(summary: Mapping[str, Any]) -> Section:

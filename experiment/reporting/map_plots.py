@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from experiment.sheet import colormaps, halo, picture, shortened
+from mhng.experiment.sheet import colormaps, halo, picture, shortened
 
 # More groups than this are not named on the map: the names would cover it.
 _MOST_NAMES = 30

@@ -12,18 +12,18 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from experiment import scores
-from experiment.meaning import vocabulary
-from experiment.plots import plot_confusion
-from experiment.posterior.diagnose import Run
-from experiment.reporting.latent_map import plane
-from experiment.reporting.map_plots import plot_map
-from experiment.reporting.page import Picture, Section, Strips, Table, cells, number
-from experiment.reporting.studio import Studio, strip
+from mhng.experiment import scores
+from mhng.experiment.meaning import vocabulary
+from mhng.experiment.plots import plot_confusion
+from mhng.experiment.posterior.diagnose import Run
+from mhng.experiment.reporting.latent_map import plane
+from mhng.experiment.reporting.map_plots import plot_map
+from mhng.experiment.reporting.page import Picture, Section, Strips, Table, cells, number
+from mhng.experiment.reporting.studio import Studio, strip
 
 if TYPE_CHECKING:
-    from experiment.meaning.recall import Gallery
-    from experiment.meaning.trained import Trained
+    from mhng.experiment.meaning.recall import Gallery
+    from mhng.experiment.meaning.trained import Trained
 
 _DRAWS = 8
 _PAIRS = 4
@@ -119,7 +119,7 @@ def recall(trained: Trained) -> Section:
             title,
             missing=f"{who} at feature vectors of {vectors[0].shape[0]} numbers each: there are no images to imagine.",
         )
-    from experiment.meaning.recall import examine
+    from mhng.experiment.meaning.recall import examine
 
     report, gallery = examine(trained, temperature=1.0, count=_DRAWS, pairs=_PAIRS)
     judged = any(own["judge_accuracy"] is not None for own in report["agents"].values())

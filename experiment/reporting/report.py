@@ -8,13 +8,13 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from experiment import store
-from experiment.errors import UsageError
-from experiment.files import atomic_path
-from experiment.out_file import check_out
-from experiment.reporting import compare_page
-from experiment.reporting.latent_map import MAPS
-from experiment.reporting.page import render
+from mhng.experiment import store
+from mhng.experiment.errors import UsageError
+from mhng.experiment.files import atomic_path
+from mhng.experiment.out_file import check_out
+from mhng.experiment.reporting import compare_page
+from mhng.experiment.reporting.latent_map import MAPS
+from mhng.experiment.reporting.page import render
 
 
 def report(
@@ -41,7 +41,7 @@ def report(
             raise UsageError(f"--data-root and --data are for the data of one run; {path} holds a comparison of runs")
         page = compare_page.compare_page(path, file)
     else:
-        from experiment.reporting.run_page import run_page
+        from mhng.experiment.reporting.run_page import run_page
 
         page = run_page(path, kind=kind, data_root=data_root, data=data, trust_plugins=trust_plugins)
     # A path that is not UTF-8 holds lone surrogates; as \udcXX it can be written.

@@ -5,15 +5,15 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from experiment.errors import UntrustedError, UsageError
-from experiment.posterior import diagnose
-from experiment.reporting import curves, facts, meaning, trust
-from experiment.reporting.page import Page, Section, number, word
-from experiment.reporting.studio import Studio
-from experiment.store import POSTERIOR, RunFolder
+from mhng.experiment.errors import UntrustedError, UsageError
+from mhng.experiment.posterior import diagnose
+from mhng.experiment.reporting import curves, facts, meaning, trust
+from mhng.experiment.reporting.page import Page, Section, number, word
+from mhng.experiment.reporting.studio import Studio
+from mhng.experiment.store import POSTERIOR, RunFolder
 
 if TYPE_CHECKING:
-    from experiment.meaning.trained import Trained
+    from mhng.experiment.meaning.trained import Trained
 
 
 def run_page(path: Path, *, kind: str, data_root: Path | None, data: str | None, trust_plugins: bool) -> Page:
@@ -56,7 +56,7 @@ def _refuse_unfinished(path: Path) -> None:
 
 def _trained(path: Path, data_root: Path | None, data: str | None, trust_plugins: bool) -> tuple[Trained | None, str]:
     """The agents and their objects; or None, and why. With a place that was asked for, that is an error."""
-    from experiment.meaning.trained import load_trained
+    from mhng.experiment.meaning.trained import load_trained
 
     try:
         return load_trained(path, data_root=data_root, data=data, trust_plugins=trust_plugins), ""

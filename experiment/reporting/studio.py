@@ -19,7 +19,7 @@ from typing import Any, Self
 import numpy as np
 from numpy.typing import NDArray
 
-from experiment.reporting.page import Picture
+from mhng.experiment.reporting.page import Picture
 
 _PIXELS_PER_POINT = 96 / 72
 
@@ -70,7 +70,7 @@ def strip(images: NDArray[Any], alt: str, *, every: int = 1) -> Picture:
     """Grey images (C, H, W) in [0, 1] beside each other, a wider gap after each `every`; NaN is transparent."""
     from PIL import Image
 
-    from experiment.plots import mosaic
+    from mhng.experiment.plots import mosaic
 
     _, _, W = images.shape
     gap = max(1, W // 14)

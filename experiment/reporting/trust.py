@@ -1,4 +1,4 @@
-"""The section of diagnostics, and the three answers at the head of the page: from `experiment.posterior`."""
+"""The section of diagnostics, and the three answers at the head of the page: from `mhng.experiment.posterior`."""
 
 from __future__ import annotations
 
@@ -9,10 +9,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from experiment.posterior import diagnostic_plots as plots
-from experiment.posterior.diagnose import Run, monitors, table_rows
-from experiment.reporting.page import Answer, Picture, Section, Table, cells, number
-from experiment.reporting.studio import Studio
+from mhng.experiment.posterior import diagnostic_plots as plots
+from mhng.experiment.posterior.diagnose import Run, monitors, table_rows
+from mhng.experiment.reporting.page import Answer, Picture, Section, Table, cells, number
+from mhng.experiment.reporting.studio import Studio
 
 _TONES = {"yes": "good", "partly": "fair", "not yet": "fair", "no": "bad"}
 

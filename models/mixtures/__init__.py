@@ -3,10 +3,10 @@
 `family.py` says what a family must answer; `gaussians.py` holds what Gaussian ones share.
 """
 
-from models.mixtures.family import Conjugate, Family, Features, Sums
-from models.mixtures.gaussians import Components, features, log_table, standard_normal
-from models.mixtures.normal_wishart import NormalWishart
-from models.mixtures.wishart import BartlettWishart
+from mhng.models.mixtures.family import Conjugate, Family, Features, Sums
+from mhng.models.mixtures.gaussians import Components, features, log_table, standard_normal
+from mhng.models.mixtures.normal_wishart import NormalWishart
+from mhng.models.mixtures.wishart import BartlettWishart
 
 __all__ = [
     "BartlettWishart",

@@ -19,10 +19,10 @@ import pyro.distributions as dist
 import torch
 from torch import Tensor
 
-from models.mixtures.family import Features, Sums, products
-from models.mixtures.gaussians import LOG_2PI, Components, Gaussian
-from models.mixtures.normal_wishart import checked_beta, drawn_means
-from models.randomness import Streams, gamma
+from mhng.models.mixtures.family import Features, Sums, products
+from mhng.models.mixtures.gaussians import LOG_2PI, Components, Gaussian
+from mhng.models.mixtures.normal_wishart import checked_beta, drawn_means
+from mhng.models.randomness import Streams, gamma
 
 
 class GammaPosterior(NamedTuple):

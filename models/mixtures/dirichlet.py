@@ -18,9 +18,9 @@ import pyro.distributions as dist
 import torch
 from torch import Tensor
 
-from models.counts import SIMULATED_TOTAL, Counts
-from models.mixtures.family import Conjugate, Features, Sums, products
-from models.randomness import Streams, log_dirichlet
+from mhng.models.counts import SIMULATED_TOTAL, Counts
+from mhng.models.mixtures.family import Conjugate, Features, Sums, products
+from mhng.models.randomness import Streams, log_dirichlet
 
 
 class Proportions(NamedTuple):

@@ -15,7 +15,7 @@ import pyro.distributions as dist
 import torch
 from torch import Tensor
 
-from models.mixtures.family import Conjugate, Features, Sums, products
+from mhng.models.mixtures.family import Conjugate, Features, Sums, products
 
 LOG_2PI = math.log(2 * math.pi)
 

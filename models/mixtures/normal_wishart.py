@@ -17,8 +17,8 @@ import pyro.distributions as dist
 import torch
 from torch import Tensor
 
-from models.mixtures.family import Sums
-from models.mixtures.gaussians import (
+from mhng.models.mixtures.family import Sums
+from mhng.models.mixtures.gaussians import (
     LOG_2PI,
     Components,
     Gaussian,
@@ -28,8 +28,8 @@ from models.mixtures.gaussians import (
     outer,
     symmetric,
 )
-from models.mixtures.wishart import BartlettWishart, drawn_scale_tril
-from models.randomness import Streams, normal
+from mhng.models.mixtures.wishart import BartlettWishart, drawn_scale_tril
+from mhng.models.randomness import Streams, normal
 
 
 class Posterior(NamedTuple):

@@ -19,17 +19,17 @@ import pyro.distributions as dist
 import torch
 from torch import Tensor
 
-from models.mixtures.family import Features, Sums
-from models.mixtures.gaussians import (
+from mhng.models.mixtures.family import Features, Sums
+from mhng.models.mixtures.gaussians import (
     Components,
     Gaussian,
     covariance_factor,
     log_diagonal,
     lower_factor,
 )
-from models.mixtures.normal_wishart import WishartPrior, drawn_means
-from models.mixtures.wishart import BartlettWishart, drawn_scale_tril
-from models.randomness import Streams
+from mhng.models.mixtures.normal_wishart import WishartPrior, drawn_means
+from mhng.models.mixtures.wishart import BartlettWishart, drawn_scale_tril
+from mhng.models.randomness import Streams
 
 
 class TiedPosterior(NamedTuple):

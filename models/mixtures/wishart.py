@@ -10,7 +10,7 @@ import pyro.distributions as dist
 import torch
 from torch import Tensor
 
-from models.randomness import Streams, gamma, normal
+from mhng.models.randomness import Streams, gamma, normal
 
 
 class BartlettWishart(dist.Wishart):

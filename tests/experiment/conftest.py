@@ -10,13 +10,13 @@ import numpy as np
 import pytest
 from matplotlib.figure import Figure
 
-from experiment import community_plots, plots, running, store
-from experiment.comparison import plots as comparison_plots
-from experiment.config import resolve
-from experiment.posterior import diagnostic_plots
-from experiment.reporting.report import report
-from experiment.run import train
-from experiment.show import Printer
+from mhng.experiment import community_plots, plots, running, store
+from mhng.experiment.comparison import plots as comparison_plots
+from mhng.experiment.config import resolve
+from mhng.experiment.posterior import diagnostic_plots
+from mhng.experiment.reporting.report import report
+from mhng.experiment.run import train
+from mhng.experiment.show import Printer
 
 
 class Quiet(Printer):

@@ -17,13 +17,13 @@ import time
 from pathlib import Path
 from typing import Any
 
-import cli
-from experiment import running, store
-from experiment.comparison.folders import step
-from experiment.config import resolve
-from experiment.flags import read_settings
-from experiment.posterior.netcdf import arviz
-from experiment.store import RunFolder
+from mhng import cli
+from mhng.experiment import running, store
+from mhng.experiment.comparison.folders import step
+from mhng.experiment.config import resolve
+from mhng.experiment.flags import read_settings
+from mhng.experiment.posterior.netcdf import arviz
+from mhng.experiment.store import RunFolder
 
 
 def command(folder: Path, words: list[str]) -> list[str] | None:

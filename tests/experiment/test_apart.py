@@ -19,12 +19,12 @@ import numpy as np
 import pytest
 import torch
 
-from experiment import apart, engines, running
-from experiment.config import resolve
-from experiment.errors import RunError, UsageError
-from experiment.fields import Config
-from experiment.run import resume, train
-from experiment.store import RunFolder
+from mhng.experiment import apart, engines, running
+from mhng.experiment.config import resolve
+from mhng.experiment.errors import RunError, UsageError
+from mhng.experiment.fields import Config
+from mhng.experiment.run import resume, train
+from mhng.experiment.store import RunFolder
 
 HOME = Path(__file__).resolve().parents[2]
 SMALL = Config(
@@ -114,7 +114,7 @@ def ray(monkeypatch):
         yield made
 
     monkeypatch.setattr(engines, "cluster", cluster)
-    monkeypatch.setattr("experiment.run.check_ray", lambda flag: None)
+    monkeypatch.setattr("mhng.experiment.run.check_ray", lambda flag: None)
     before = torch.get_num_threads()
     torch.set_num_threads(1)
     yield made

@@ -23,8 +23,8 @@ import pytest
 import torch
 from PIL import Image
 
-import cli
-from experiment import store
+from mhng import cli
+from mhng.experiment import store
 
 RNG = np.random.default_rng(0)
 BYTES = RNG.integers(0, 256, (12, 5, 4), dtype=np.uint8)

@@ -6,14 +6,14 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-import cli
-from experiment import running, store
-from experiment.community_plots import plot_distance
-from experiment.config import resolve
-from experiment.errors import RunError, UsageError
-from experiment.posterior.netcdf import load_posterior
-from experiment.run import resume, train
-from inference import recursion
+from mhng import cli
+from mhng.experiment import running, store
+from mhng.experiment.community_plots import plot_distance
+from mhng.experiment.config import resolve
+from mhng.experiment.errors import RunError, UsageError
+from mhng.experiment.posterior.netcdf import load_posterior
+from mhng.experiment.run import resume, train
+from mhng.inference import recursion
 from tests.experiment.conftest import Quiet, contents, made
 
 TINY = {"limit": "40", "signs": "3", "epochs": "2", "sweeps": "4", "round_sweeps": "3", "chains": "2"}

@@ -15,21 +15,21 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-import cli
-from experiment import running
-from experiment.comparison import compare as command
-from experiment.comparison import pool
-from experiment.comparison.compare import compare
-from experiment.comparison.folders import step
-from experiment.comparison.grid import make, seeds_of
-from experiment.comparison.plots import plot_quality
-from experiment.comparison.pool import Task, side_by_side
-from experiment.comparison.statistics import METRICS, Outcome, Row, numbers, paired, spread, summarise
-from experiment.comparison.table import comma_separated, markdown
-from experiment.config import resolve, to_flags
-from experiment.errors import UsageError
-from experiment.locks import locked
-from experiment.reporting.dot_plots import Dots, plot_dots
+from mhng import cli
+from mhng.experiment import running
+from mhng.experiment.comparison import compare as command
+from mhng.experiment.comparison import pool
+from mhng.experiment.comparison.compare import compare
+from mhng.experiment.comparison.folders import step
+from mhng.experiment.comparison.grid import make, seeds_of
+from mhng.experiment.comparison.plots import plot_quality
+from mhng.experiment.comparison.pool import Task, side_by_side
+from mhng.experiment.comparison.statistics import METRICS, Outcome, Row, numbers, paired, spread, summarise
+from mhng.experiment.comparison.table import comma_separated, markdown
+from mhng.experiment.config import resolve, to_flags
+from mhng.experiment.errors import UsageError
+from mhng.experiment.locks import locked
+from mhng.experiment.reporting.dot_plots import Dots, plot_dots
 
 HOME = Path(__file__).resolve().parents[2]
 TINY = [

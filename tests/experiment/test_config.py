@@ -4,9 +4,9 @@ from pathlib import Path
 
 import pytest
 
-from experiment.config import plain, resolve, to_toml
-from experiment.errors import UsageError
-from experiment.fields import FIELDS, Config
+from mhng.experiment.config import plain, resolve, to_toml
+from mhng.experiment.errors import UsageError
+from mhng.experiment.fields import FIELDS, Config
 
 
 def write(folder, text):

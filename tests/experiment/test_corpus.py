@@ -10,12 +10,12 @@ from typing import Any
 import numpy as np
 import pytest
 
-import cli
-from experiment import scores, store
-from experiment.config import plain, resolve
-from experiment.meaning.corpus import corpus
-from experiment.posterior.netcdf import load_posterior, save_posterior
-from experiment.posterior.traces import Trace
+from mhng import cli
+from mhng.experiment import scores, store
+from mhng.experiment.config import plain, resolve
+from mhng.experiment.meaning.corpus import corpus
+from mhng.experiment.posterior.netcdf import load_posterior, save_posterior
+from mhng.experiment.posterior.traces import Trace
 
 
 def said(run: Path, capsys: pytest.CaptureFixture[str], *arguments: str) -> list[dict[str, Any]]:

@@ -19,16 +19,16 @@ from typing import Any
 import pytest
 import torch
 
-import cli
-from experiment import locks, running, store
-from experiment.comparison.progress import Progress
-from experiment.config import resolve
-from experiment.errors import RunError, UsageError
-from experiment.loaded import load_run
-from experiment.posterior.netcdf import load_posterior
-from experiment.run import resume, train
-from experiment.store import RunFolder
-from inference.svi import Learner
+from mhng import cli
+from mhng.experiment import locks, running, store
+from mhng.experiment.comparison.progress import Progress
+from mhng.experiment.config import resolve
+from mhng.experiment.errors import RunError, UsageError
+from mhng.experiment.loaded import load_run
+from mhng.experiment.posterior.netcdf import load_posterior
+from mhng.experiment.run import resume, train
+from mhng.experiment.store import RunFolder
+from mhng.inference.svi import Learner
 from tests.experiment.conftest import Quiet, contents
 from tests.experiment.test_store import files_no_larger_than
 
@@ -44,7 +44,7 @@ ALWAYS = ["--checkpoint-minutes", "1e-9"]
 
 
 def tiny(folder: Path, *words: str) -> None:
-    from experiment.flags import read_settings
+    from mhng.experiment.flags import read_settings
 
     train(resolve(read_settings([*TINY, *words, "--run-dir", str(folder)])), printer=Quiet())
 

@@ -19,9 +19,9 @@ import pytest
 import torch
 from PIL import Image
 
-from experiment.data import idx_sets, synthetic
-from experiment.data import objects as data
-from experiment.errors import UsageError
+from mhng.experiment.data import idx_sets, synthetic
+from mhng.experiment.data import objects as data
+from mhng.experiment.errors import UsageError
 
 PROJECT = Path(__file__).resolve().parents[2]
 SHARED = Path(__file__).resolve().parents[3] / "shared" / "data"
@@ -284,7 +284,7 @@ def test_describe(tmp_path: Path) -> None:
 def test_names_are_listed_without_heavy_imports() -> None:
     heavy = "torch", "torchvision", "mlxtend", "sklearn"
     code = (
-        f"import sys; from experiment.data import objects; objects.describe(None); print({heavy} & sys.modules.keys())"
+        f"import sys; from mhng.experiment.data import objects; objects.describe(None); print({heavy} & sys.modules.keys())"
     )
     code = code.replace(repr(heavy), repr(set(heavy)))
     done = subprocess.run([sys.executable, "-c", code], cwd=PROJECT, capture_output=True, text=True, check=True)

@@ -21,11 +21,11 @@ import pytest
 import torchvision.datasets
 from scipy.io import savemat
 
-import cli
-from experiment import memory
-from experiment.data import cifar, datasets, idx_sets
-from experiment.data.objects import Objects, held_out, load
-from experiment.errors import UsageError
+from mhng import cli
+from mhng.experiment import memory
+from mhng.experiment.data import cifar, datasets, idx_sets
+from mhng.experiment.data.objects import Objects, held_out, load
+from mhng.experiment.errors import UsageError
 
 RNG = np.random.default_rng(0)
 N = 8

@@ -12,11 +12,11 @@ from typing import Any
 import numpy as np
 import pytest
 
-import cli
-from experiment.config import resolve
-from experiment.posterior.diagnose import examine, read
-from experiment.run import train
-from experiment.show import Printer
+from mhng import cli
+from mhng.experiment.config import resolve
+from mhng.experiment.posterior.diagnose import examine, read
+from mhng.experiment.run import train
+from mhng.experiment.show import Printer
 
 HOME = Path(__file__).resolve().parents[2]
 SMALL = {
@@ -161,8 +161,8 @@ def test_a_bad_run_folder_is_one_line(
 
 
 def test_a_posterior_of_another_version_is_named(small: Path, tmp_path: Path) -> None:
-    from experiment.errors import UsageError
-    from experiment.posterior.netcdf import save_posterior
+    from mhng.experiment.errors import UsageError
+    from mhng.experiment.posterior.netcdf import save_posterior
     from tests.experiment.draws import trace
 
     run = copied(small, tmp_path / "run")
@@ -174,7 +174,7 @@ def test_a_posterior_of_another_version_is_named(small: Path, tmp_path: Path) ->
 def test_a_picture_that_fails_costs_a_line(
     small: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    from experiment.posterior import diagnostic_plots
+    from mhng.experiment.posterior import diagnostic_plots
 
     def broken(*_: Any) -> None:
         raise ValueError("no paper")
@@ -187,7 +187,7 @@ def test_a_picture_that_fails_costs_a_line(
 
 def test_nothing_is_trained_and_torch_is_not_imported(small: Path) -> None:
     code = (
-        f"import sys; sys.path.insert(0, {str(HOME)!r}); import cli\n"
+        f"import sys; sys.path.insert(0, {str(HOME)!r}); from mhng import cli\n"
         "assert cli.main(sys.argv[1:]) == 0\n"
         "assert not {'torch', 'pyro'} & set(sys.modules)\n"
     )
@@ -196,7 +196,7 @@ def test_nothing_is_trained_and_torch_is_not_imported(small: Path) -> None:
 
 
 def test_aris_are_of_each_chains_last_draw(small: Path) -> None:
-    from experiment.scores import ari
+    from mhng.experiment.scores import ari
 
     run = read(small)
     signs = run.array("signs")

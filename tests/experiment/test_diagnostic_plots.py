@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 from matplotlib.figure import Figure
 
-from experiment.posterior import diagnostic_plots as pictures
-from experiment.posterior.relabel import relabel
+from mhng.experiment.posterior import diagnostic_plots as pictures
+from mhng.experiment.posterior.relabel import relabel
 
 RNG = np.random.default_rng(0)
 

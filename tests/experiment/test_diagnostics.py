@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from experiment.posterior.diagnostics import summary
+from mhng.experiment.posterior.diagnostics import summary
 from tests.experiment.draws import trace
 
 

@@ -14,9 +14,9 @@ import numpy as np
 import pytest
 import torchvision.datasets
 
-from experiment.data.download import fetch
-from experiment.data.objects import load
-from experiment.errors import UsageError
+from mhng.experiment.data.download import fetch
+from mhng.experiment.data.objects import load
+from mhng.experiment.errors import UsageError
 from tests.experiment.test_data_sets import svhn_file
 
 CONTENT = np.random.default_rng(0).integers(0, 256, 1_000_000, dtype=np.uint8).tobytes()
@@ -302,7 +302,7 @@ def test_what_is_unpacked_has_its_name_only_when_it_is_whole(
     import gzip
     import shutil
 
-    from experiment.data import fetched
+    from mhng.experiment.data import fetched
     from tests.experiment.test_data import IMAGES, LABELS
 
     contents = {

@@ -5,9 +5,9 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from experiment.errors import UsageError
-from experiment.posterior.enumerated import canonical, check_size, codes, distance, expected_distance, partition_law
-from inference.exact import all_signs
+from mhng.experiment.errors import UsageError
+from mhng.experiment.posterior.enumerated import canonical, check_size, codes, distance, expected_distance, partition_law
+from mhng.inference.exact import all_signs
 
 ASSIGNMENTS = all_signs(4, 3).numpy()
 

@@ -12,9 +12,9 @@ import pytest
 import torch
 from scipy import stats
 
-import cli
-from experiment import load_run
-from experiment.store import RunFolder
+from mhng import cli
+from mhng.experiment import load_run
+from mhng.experiment.store import RunFolder
 
 EXAMPLES = Path(__file__).resolve().parents[2] / "examples"
 

@@ -23,15 +23,15 @@ import pytest
 from PIL import Image
 from scipy.io import savemat
 
-from experiment import store
-from experiment.config import resolve, to_toml
-from experiment.data import cifar, idx_sets, own
-from experiment.data.objects import load
-from experiment.errors import RunError, UsageError
-from experiment.fields import Config
-from experiment.loaded import load_run
-from experiment.posterior.diagnose import examine, read
-from experiment.run import resume
+from mhng.experiment import store
+from mhng.experiment.config import resolve, to_toml
+from mhng.experiment.data import cifar, idx_sets, own
+from mhng.experiment.data.objects import load
+from mhng.experiment.errors import RunError, UsageError
+from mhng.experiment.fields import Config
+from mhng.experiment.loaded import load_run
+from mhng.experiment.posterior.diagnose import examine, read
+from mhng.experiment.run import resume
 from tests.experiment.conftest import Quiet
 
 RNG = np.random.default_rng(0)

@@ -3,10 +3,10 @@
 import networkx as nx
 import pytest
 
-from experiment.errors import UsageError
-from experiment.graphs import distances, edges, meetings_of
-from experiment.names import agent_names
-from inference.meetings import RandomPairs, Together
+from mhng.experiment.errors import UsageError
+from mhng.experiment.graphs import distances, edges, meetings_of
+from mhng.experiment.names import agent_names
+from mhng.inference.meetings import RandomPairs, Together
 
 
 def test_agents_are_named_past_the_alphabet():

@@ -5,7 +5,7 @@ import signal
 
 import pytest
 
-from experiment.interrupts import held_back
+from mhng.experiment.interrupts import held_back
 
 
 def test_an_interrupt_waits_for_the_end_of_the_block():

@@ -12,13 +12,13 @@ import numpy as np
 import pytest
 import torch
 
-import cli
-from experiment import load_run
-from experiment.data import datasets
-from experiment.errors import UsageError
-from experiment.loaded import LoadedRun
-from experiment.meaning.recall import examine
-from experiment.meaning.trained import load_trained
+from mhng import cli
+from mhng.experiment import load_run
+from mhng.experiment.data import datasets
+from mhng.experiment.errors import UsageError
+from mhng.experiment.loaded import LoadedRun
+from mhng.experiment.meaning.recall import examine
+from mhng.experiment.meaning.trained import load_trained
 
 HOME = Path(__file__).resolve().parents[2]
 
@@ -191,7 +191,7 @@ def test_what_cannot_be_asked_is_refused_in_one_line(run: LoadedRun) -> None:
         assert said in str(caught.value) and "\n" not in str(caught.value)
     with pytest.raises(TypeError):
         run.recall(0.5)  # type: ignore[arg-type]
-    import experiment
+    import mhng.experiment
 
     with pytest.raises(AttributeError, match="load_runs"):
         experiment.load_runs  # noqa: B018

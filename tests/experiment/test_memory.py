@@ -8,12 +8,12 @@ from pathlib import Path
 import pytest
 import torch
 
-from experiment import memory
-from experiment.community import build_members, game_of, load_objects
-from experiment.errors import UsageError
-from experiment.fields import Config
-from experiment.memory import available, check, needed
-from inference.game import init, play
+from mhng.experiment import memory
+from mhng.experiment.community import build_members, game_of, load_objects
+from mhng.experiment.errors import UsageError
+from mhng.experiment.fields import Config
+from mhng.experiment.memory import available, check, needed
+from mhng.inference.game import init, play
 
 CPU = torch.device("cpu")
 SMALL = Config(dataset="synthetic", likelihood="identity", limit=30, signs=3, chains=4, sweeps=6, burn_in=2)

@@ -11,20 +11,20 @@ import numpy as np
 import pytest
 import torch
 
-import cli
-from experiment import individuals, load_run, store
-from experiment.community import build_members, load_objects, pick_device
-from experiment.config import changes, plain, resolve, to_flags, to_toml
-from experiment.data import own
-from experiment.data.modalities import are_there, dropped
-from experiment.data.objects import Objects, load
-from experiment.data.views import entries, seen
-from experiment.errors import UsageError
-from experiment.flags import read_settings
-from experiment.plain import to_plain
-from experiment.run import resume
-from experiment.show import Printer
-from models.multimodal import Multimodal
+from mhng import cli
+from mhng.experiment import individuals, load_run, store
+from mhng.experiment.community import build_members, load_objects, pick_device
+from mhng.experiment.config import changes, plain, resolve, to_flags, to_toml
+from mhng.experiment.data import own
+from mhng.experiment.data.modalities import are_there, dropped
+from mhng.experiment.data.objects import Objects, load
+from mhng.experiment.data.views import entries, seen
+from mhng.experiment.errors import UsageError
+from mhng.experiment.flags import read_settings
+from mhng.experiment.plain import to_plain
+from mhng.experiment.run import resume
+from mhng.experiment.show import Printer
+from mhng.models.multimodal import Multimodal
 from tests.checks import ALPHA, z_test
 from tests.experiment.conftest import Quiet, contents, made
 from tests.experiment.test_own_data import QUICK, npz, refused, table, text

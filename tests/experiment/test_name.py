@@ -16,18 +16,18 @@ import pytest
 import torch
 from PIL import Image
 
-import cli
-from experiment import scores
-from experiment.data import datasets
-from experiment.data import objects as data
-from experiment.data.fitted import fitted
-from experiment.data.idx_sets import IDX_SETS
-from experiment.data.image_files import read_image
-from experiment.data.views import seen
-from experiment.errors import UsageError
-from experiment.meaning import vocabulary
-from experiment.meaning.naming import Said, say, score
-from experiment.meaning.trained import load_trained
+from mhng import cli
+from mhng.experiment import scores
+from mhng.experiment.data import datasets
+from mhng.experiment.data import objects as data
+from mhng.experiment.data.fitted import fitted
+from mhng.experiment.data.idx_sets import IDX_SETS
+from mhng.experiment.data.image_files import read_image
+from mhng.experiment.data.views import seen
+from mhng.experiment.errors import UsageError
+from mhng.experiment.meaning import vocabulary
+from mhng.experiment.meaning.naming import Said, say, score
+from mhng.experiment.meaning.trained import load_trained
 
 
 @pytest.fixture(scope="module")

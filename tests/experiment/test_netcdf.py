@@ -12,10 +12,10 @@ from typing import Any
 import numpy as np
 import pytest
 
-from experiment.errors import RunError, UsageError
-from experiment.posterior import netcdf
-from experiment.posterior.diagnostics import summary, summary_of
-from experiment.posterior.netcdf import load_posterior, save_posterior, settings_of
+from mhng.experiment.errors import RunError, UsageError
+from mhng.experiment.posterior import netcdf
+from mhng.experiment.posterior.diagnostics import summary, summary_of
+from mhng.experiment.posterior.netcdf import load_posterior, save_posterior, settings_of
 from tests.experiment.draws import assert_rows_agree, trace
 
 HERE = Path(__file__).resolve()
@@ -122,7 +122,7 @@ def test_importing_it_is_quick(module: str) -> None:
 def test_arviz_is_imported_whatever_the_backend_and_without_a_cache_folder(tmp_path: Path) -> None:
     (tmp_path / "file").touch()
     code = (
-        "import os, warnings; warnings.simplefilter('error'); from experiment.posterior import netcdf\n"
+        "import os, warnings; warnings.simplefilter('error'); from mhng.experiment.posterior import netcdf\n"
         "netcdf.arviz(); assert os.environ['MPLBACKEND'] == 'no-such-backend'\n"
         "assert os.environ['XDG_CACHE_HOME'].endswith('file')\n"
     )

@@ -12,16 +12,16 @@ import pytest
 import torch
 from sklearn.decomposition import PCA
 
-import cli
-from experiment import load_run, scores
-from experiment.community import files_of, load_objects, load_others
-from experiment.config import resolve
-from experiment.data import own
-from experiment.errors import UsageError
-from experiment.meaning.name import look
-from experiment.meaning.naming import say
-from experiment.meaning.trained import load_trained
-from experiment.meaning.unseen import Unseen
+from mhng import cli
+from mhng.experiment import load_run, scores
+from mhng.experiment.community import files_of, load_objects, load_others
+from mhng.experiment.config import resolve
+from mhng.experiment.data import own
+from mhng.experiment.errors import UsageError
+from mhng.experiment.meaning.name import look
+from mhng.experiment.meaning.naming import say
+from mhng.experiment.meaning.trained import load_trained
+from mhng.experiment.meaning.unseen import Unseen
 from tests.experiment.test_own_data import QUICK, npz, table, text
 from tests.experiment.test_own_folder import image
 

@@ -10,12 +10,12 @@ import numpy as np
 import pytest
 import torch
 
-from experiment import store
-from experiment.community import load_objects
-from experiment.config import resolve
-from experiment.errors import RunError
-from experiment.flags import read_settings
-from experiment.run import resume, train
+from mhng.experiment import store
+from mhng.experiment.community import load_objects
+from mhng.experiment.config import resolve
+from mhng.experiment.errors import RunError
+from mhng.experiment.flags import read_settings
+from mhng.experiment.run import resume, train
 from tests.experiment.conftest import Quiet
 
 pytestmark = pytest.mark.usefixtures("undrawn")

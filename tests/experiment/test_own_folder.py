@@ -12,10 +12,10 @@ import numpy as np
 import pytest
 from PIL import Image
 
-import cli
-from experiment import store
-from experiment.data import own
-from experiment.data.objects import Objects, load
+from mhng import cli
+from mhng.experiment import store
+from mhng.experiment.data import own
+from mhng.experiment.data.objects import Objects, load
 from tests.experiment.test_own_data import QUICK, refused
 
 
@@ -182,7 +182,7 @@ def test_a_folder_that_may_not_be_read(tmp_path: Path, monkeypatch: pytest.Monke
     def denied(path: Path) -> None:
         raise PermissionError(13, "Permission denied", str(path))
 
-    monkeypatch.setattr("experiment.data.own_folder.os.scandir", denied)
+    monkeypatch.setattr("mhng.experiment.data.own_folder.os.scandir", denied)
     with pytest.raises(Exception, match="cannot be read: Permission denied"):
         read(tmp_path)
 

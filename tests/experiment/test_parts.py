@@ -13,19 +13,19 @@ import numpy as np
 import pytest
 import torch
 
-import cli
-from experiment import load_run, store
-from experiment.community import load_objects
-from experiment.comparison.grid import make
-from experiment.config import resolve
-from experiment.errors import UntrustedError, UsageError
-from experiment.parts import parts_of
+from mhng import cli
+from mhng.experiment import load_run, store
+from mhng.experiment.community import load_objects
+from mhng.experiment.comparison.grid import make
+from mhng.experiment.config import resolve
+from mhng.experiment.errors import UntrustedError, UsageError
+from mhng.experiment.parts import parts_of
 from tests.test_cli import SMALL
 
 MINE = """
 import pathlib
 import pyro.distributions as dist
-from models.likelihoods import Likelihood
+from mhng.models.likelihoods import Likelihood
 pathlib.Path("was_imported").write_text("yes")
 class Mine(Likelihood):
     def forward(self, output):
@@ -133,19 +133,19 @@ def test_a_grid_of_ones_own_runs_and_its_folder_is_not_trusted_either(
 
 
 NETWORK = """
-from models.networks import mlp
+from mhng.models.networks import mlp
 def small(shape, latent, guide):
     return mlp(shape, latent, guide, hidden=(16, 8))
 """
 GUIDE = """
-from models.guides import Diagonal
+from mhng.models.guides import Diagonal
 class Half(Diagonal):
     def forward(self, features):
         loc, scale = super().forward(features)
         return loc, scale / 2
 """
 MIXTURE = """
-from models.mixtures import NormalWishart
+from mhng.models.mixtures import NormalWishart
 class Tight(NormalWishart):
     def __init__(self, latent, **options):
         super().__init__(latent, beta=3.0, **options)
@@ -165,7 +165,7 @@ def test_networks_guides_and_mixtures_of_ones_own(here: Path) -> None:
 
 OF_OLD = """
 import numpy, torch
-from models.mixtures import NormalWishart
+from mhng.models.mixtures import NormalWishart
 class Mine(NormalWishart):
     def __init__(self, latent, **options):
         super().__init__(latent, **options)
@@ -232,7 +232,7 @@ def test_a_module_that_is_not_there_is_named(here: Path, capsys: pytest.CaptureF
 
 
 def test_models_lists_every_variant_with_its_formula_and_source(capsys: pytest.CaptureFixture[str]) -> None:
-    from models import FAMILIES, WEIGHTS
+    from mhng.models import FAMILIES, WEIGHTS
 
     assert cli.main(["models"]) == 0
     out = capsys.readouterr().out
@@ -322,8 +322,8 @@ def test_every_variant_plays_and_is_loaded_again(changes: dict[str, str], tmp_pa
 
 
 def test_the_parts_of_the_defaults_are_those_of_the_registry() -> None:
-    from models.guides import Diagonal
-    from models.likelihoods import Bernoulli
+    from mhng.models.guides import Diagonal
+    from mhng.models.likelihoods import Bernoulli
 
     found = parts_of(resolve({}))
     assert found["likelihood"] is Bernoulli and found["guide"] is Diagonal

@@ -12,8 +12,8 @@ import numpy as np
 import pytest
 from matplotlib.figure import Figure
 
-from experiment import plots
-from experiment.errors import RunError
+from mhng.experiment import plots
+from mhng.experiment.errors import RunError
 
 ROOT = Path(__file__).resolve().parents[2]
 

@@ -19,17 +19,17 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as arrays
 from numpy.typing import NDArray
 
-from experiment import config as configs
-from experiment import scores
-from experiment.config import resolve, to_flags, to_toml
-from experiment.data.labels import coded
-from experiment.errors import UsageError
-from experiment.fields import FIELDS, Config
-from experiment.flags import read_settings
-from experiment.plain import to_plain
-from experiment.store import RunFolder
-from inference.metropolis import draw
-from inference.proposals import acceptance_rule, offer, proposal_logits
+from mhng.experiment import config as configs
+from mhng.experiment import scores
+from mhng.experiment.config import resolve, to_flags, to_toml
+from mhng.experiment.data.labels import coded
+from mhng.experiment.errors import UsageError
+from mhng.experiment.fields import FIELDS, Config
+from mhng.experiment.flags import read_settings
+from mhng.experiment.plain import to_plain
+from mhng.experiment.store import RunFolder
+from mhng.inference.metropolis import draw
+from mhng.inference.proposals import acceptance_rule, offer, proposal_logits
 
 settings.register_profile(
     "fixed", derandomize=True, deadline=None, database=None, max_examples=60,

@@ -19,12 +19,12 @@ from typing import Any
 import numpy as np
 import pytest
 
-import cli
-from experiment import engines, store
-from experiment.comparison import ray_pool
-from experiment.comparison.pool import Task
-from experiment.comparison.ray_pool import RETRIES, shares, side_by_side
-from experiment.errors import RunError, UsageError
+from mhng import cli
+from mhng.experiment import engines, store
+from mhng.experiment.comparison import ray_pool
+from mhng.experiment.comparison.pool import Task
+from mhng.experiment.comparison.ray_pool import RETRIES, shares, side_by_side
+from mhng.experiment.errors import RunError, UsageError
 
 HOME = Path(__file__).resolve().parents[2]
 SETTINGS = [
@@ -215,7 +215,7 @@ def test_a_run_ends_with_the_worker_that_was_killed(tmp_path: Path) -> None:
     """Else it would go on alone and hold its folder, and could not be tried again."""
     child = "import os, time; print(os.getpid(), flush=True); time.sleep(60)"
     worker = (
-        f"import sys; sys.path.insert(0, {str(HOME)!r})\nfrom experiment.comparison.ray_pool import on_a_node\n"
+        f"import sys; sys.path.insert(0, {str(HOME)!r})\nfrom mhng.experiment.comparison.ray_pool import on_a_node\n"
         f"import signal; signal.pthread_sigmask(signal.SIG_BLOCK, [2])\n"  # as Ray does
         f"on_a_node([sys.executable, '-c', {child!r}], 'log', 1)"
     )
@@ -311,7 +311,7 @@ def test_a_grid_on_a_cluster_is_as_on_one_machine(tmp_path: Path, monkeypatch: p
     assert [number for number, _, _ in ends] == ["[1/2", "[2/2"]
     assert {name for _, _, name in ends} == {"com, seed 0: done", "com, seed 1: done"}
     assert list((tmp_path / "grid").glob(".cluster-*")) == []
-    monkeypatch.setattr("experiment.running.Running._draw", lambda _: None)
+    monkeypatch.setattr("mhng.experiment.running.Running._draw", lambda _: None)
     for seed in (0, 1):
         own, run = tmp_path / f"own{seed}", tmp_path / "grid" / f"com-seed{seed}"
         assert cli.main(["train", "--mode", "com", "--seed", str(seed), *words, "--run-dir", str(own)]) == 0

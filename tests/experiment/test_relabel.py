@@ -7,8 +7,8 @@ from typing import Any
 import numpy as np
 import pytest
 
-from experiment.posterior.relabel import relabel, renumber, reorder
-from experiment.scores import contingency
+from mhng.experiment.posterior.relabel import relabel, renumber, reorder
+from mhng.experiment.scores import contingency
 
 C, D, M, N, K = 3, 5, 2, 40, 4
 

@@ -14,10 +14,10 @@ from typing import Any
 import numpy as np
 import pytest
 
-import cli
-from experiment.reporting import studio
-from experiment.reporting.latent_map import MOST, plane
-from experiment.reporting.page import Page, number, render
+from mhng import cli
+from mhng.experiment.reporting import studio
+from mhng.experiment.reporting.latent_map import MOST, plane
+from mhng.experiment.reporting.page import Page, number, render
 from tests.experiment.comparisons import comparison
 from tests.experiment.conftest import made
 
@@ -101,7 +101,7 @@ def test_scores_are_those_of_the_summary(page: Reader, digits_run: Path) -> None
 
 
 def test_what_differs_from_the_default_stands_out(digits_run: Path) -> None:
-    from experiment.reporting.facts import settings
+    from mhng.experiment.reporting.facts import settings
 
     items = {name: strong for _, group in settings({"latent-dim": 4, "mode": "com", "new": 1}).lists
              for name, _, strong in group}  # fmt: skip
@@ -171,7 +171,7 @@ def test_without_labels_nothing_is_held_against_them(digits_run: Path, tmp_path:
 def test_a_picture_that_fails_costs_a_line(
     digits_run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    from experiment.posterior import diagnostic_plots
+    from mhng.experiment.posterior import diagnostic_plots
 
     def broken(*_: Any, **__: Any) -> None:
         raise ValueError(f"no paper {ALERT}")
@@ -244,7 +244,7 @@ def test_refusals_are_one_line_and_write_nothing(
 def test_names_from_data_and_files_are_escaped(
     digits_run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from experiment.meaning import trained
+    from mhng.experiment.meaning import trained
 
     run = copied(digits_run, tmp_path / 'x"><script>alert(1)<' / "script>")
     manifest = json.loads((run / "manifest.json").read_text())
@@ -356,7 +356,7 @@ def test_a_strip_is_transparent_between_its_images() -> None:
 
 
 def test_charts_have_ids_of_their_own_and_are_the_same_again() -> None:
-    from experiment.plots import Curves, plot_curves
+    from mhng.experiment.plots import Curves, plot_curves
 
     curves = Curves("犬 <b>", {"A": [0.0, None, 1.0]}, "none", "agent", True, [0, 0, 1])
     rows = [{"round": 0}, {"round": 0}, {"round": 1}]

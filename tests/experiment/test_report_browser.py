@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-import cli
+from mhng import cli
 from tests.browser import Browser, Seen, found
 from tests.experiment.comparisons import comparison
 

@@ -16,16 +16,16 @@ import numpy as np
 import pytest
 import torch
 
-from experiment import running, store
-from experiment.config import resolve
-from experiment.errors import UsageError
-from experiment.fields import FIELDS, flag
-from experiment.flags import read_settings
-from experiment.meet_later import GRAPHS
-from experiment.parts import check_parts
-from experiment.run import resume, train
-from inference import MODES, RECURSIONS, RULES
-from models import FAMILIES, WEIGHTS
+from mhng.experiment import running, store
+from mhng.experiment.config import resolve
+from mhng.experiment.errors import UsageError
+from mhng.experiment.fields import FIELDS, flag
+from mhng.experiment.flags import read_settings
+from mhng.experiment.meet_later import GRAPHS
+from mhng.experiment.parts import check_parts
+from mhng.experiment.run import resume, train
+from mhng.inference import MODES, RECURSIONS, RULES
+from mhng.models import FAMILIES, WEIGHTS
 from tests.experiment.conftest import Quiet
 from tests.experiment.test_crashes import all_of
 

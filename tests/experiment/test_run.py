@@ -9,14 +9,14 @@ import numpy as np
 import pytest
 import torch
 
-from experiment import running, store
-from experiment.community import load_objects
-from experiment.config import resolve
-from experiment.errors import RunError, UsageError
-from experiment.fields import Config
-from experiment.posterior.netcdf import load_posterior
-from experiment.run import resume, train
-from experiment.show import Printer, is_shown
+from mhng.experiment import running, store
+from mhng.experiment.community import load_objects
+from mhng.experiment.config import resolve
+from mhng.experiment.errors import RunError, UsageError
+from mhng.experiment.fields import Config
+from mhng.experiment.posterior.netcdf import load_posterior
+from mhng.experiment.run import resume, train
+from mhng.experiment.show import Printer, is_shown
 from tests.experiment.conftest import contents
 
 SMALL = Config(
@@ -313,7 +313,7 @@ def test_too_little_memory_is_one_line(tmp_path, monkeypatch):
     def greedy(*_, **__):
         raise RuntimeError("[enforce fail at alloc_cpu.cpp:1] . DefaultCPUAllocator: not enough memory: you tried")
 
-    monkeypatch.setattr("experiment.apart.build_members", greedy)
+    monkeypatch.setattr("mhng.experiment.apart.build_members", greedy)
     with pytest.raises(RunError, match="not enough memory for these settings"):
         run(tmp_path / "run")
 
@@ -418,7 +418,7 @@ def test_labels_reach_nothing_but_the_scores(mode, tmp_path, monkeypatch):
             objects, config = load_objects(config)
             return replace(objects, labels=relabelled(objects.labels)), config
 
-        monkeypatch.setattr("experiment.run.load_objects", load)
+        monkeypatch.setattr("mhng.experiment.run.load_objects", load)
         run(tmp_path / name, mode=mode)
         rows = [json.loads(line) for line in (tmp_path / name / store.METRICS).read_text().splitlines()]
         aris = [row.pop("agents") for row in rows if "agents" in row]

@@ -12,9 +12,9 @@ from typing import Any
 import numpy as np
 import pytest
 
-import cli
-from experiment.history import history_of
-from experiment.store import RunFolder
+from mhng import cli
+from mhng.experiment.history import history_of
+from mhng.experiment.store import RunFolder
 
 TINY = [
     "--dataset", "synthetic", "--likelihood", "gaussian", "--limit", "40", "--signs", "3", "--latent-dim", "2",
@@ -25,7 +25,7 @@ TINY = [
 
 @pytest.fixture(autouse=True)
 def _no_pictures(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("experiment.running.Running._draw", lambda _: None)  # most of the time of runs so small
+    monkeypatch.setattr("mhng.experiment.running.Running._draw", lambda _: None)  # most of the time of runs so small
 
 
 class Recorder:

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from sklearn.metrics import adjusted_rand_score, cohen_kappa_score, normalized_mutual_info_score
 
-from experiment import scores
+from mhng.experiment import scores
 
 SEEDS = range(8)
 

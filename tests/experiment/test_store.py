@@ -22,9 +22,9 @@ import numpy as np
 import pytest
 import torch
 
-from experiment import locks, store
-from experiment.errors import RunError, UsageError
-from experiment.store import RunFolder
+from mhng.experiment import locks, store
+from mhng.experiment.errors import RunError, UsageError
+from mhng.experiment.store import RunFolder
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -168,7 +168,7 @@ def test_a_second_run_is_kept_out(run: RunFolder) -> None:
 def test_the_lock_of_another_process_ends_with_it(tmp_path: Path) -> None:
     path = tmp_path / "run"
     code = (
-        "import sys, time; from pathlib import Path; from experiment.store import RunFolder\n"
+        "import sys, time; from pathlib import Path; from mhng.experiment.store import RunFolder\n"
         "run = RunFolder.create(Path(sys.argv[1]), overwrite=False); run.start_manifest({})\n"
         "print('held', flush=True); time.sleep(60)"
     )
@@ -535,7 +535,7 @@ def test_a_run_killed_at_any_moment_can_go_on(tmp_path: Path) -> None:
     """kill -9 a few times while checkpoints follow each other as fast as they can."""
     path = tmp_path / "run"
     code = (
-        "import sys; from pathlib import Path; from experiment.store import RunFolder; import torch\n"
+        "import sys; from pathlib import Path; from mhng.experiment.store import RunFolder; import torch\n"
         "path = Path(sys.argv[1])\n"
         "if path.exists():\n"
         "    run = RunFolder.open(path); number = run.load_checkpoint()['number']\n"
@@ -566,5 +566,5 @@ def test_a_run_killed_at_any_moment_can_go_on(tmp_path: Path) -> None:
 
 
 def test_the_store_does_not_load_torch() -> None:
-    code = "import sys, experiment.store; sys.exit('torch' in sys.modules or 'numpy' in sys.modules)"
+    code = "import sys, mhng.experiment.store; sys.exit('torch' in sys.modules or 'numpy' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], cwd=ROOT, check=False).returncode == 0

@@ -7,12 +7,12 @@ from typing import Any
 import numpy as np
 import pytest
 
-from experiment import scores
-from experiment.errors import UsageError
-from experiment.posterior.diagnostics import summary
-from experiment.posterior.netcdf import to_arviz
-from experiment.posterior.relabel import relabel, renumber, reorder
-from experiment.posterior.traces import object_pairs, variables_of
+from mhng.experiment import scores
+from mhng.experiment.errors import UsageError
+from mhng.experiment.posterior.diagnostics import summary
+from mhng.experiment.posterior.netcdf import to_arviz
+from mhng.experiment.posterior.relabel import relabel, renumber, reorder
+from mhng.experiment.posterior.traces import object_pairs, variables_of
 from tests.experiment.draws import assert_rows_agree, trace
 
 

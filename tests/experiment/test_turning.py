@@ -11,15 +11,15 @@ import numpy as np
 import pytest
 import torch
 
-import cli
-from experiment import load_run, store
-from experiment.config import resolve
-from experiment.data import own
-from experiment.data.objects import Objects, load
-from experiment.data.turning import further
-from experiment.data.views import View, entries, places, seen
-from experiment.errors import UsageError
-from experiment.meaning import name as naming
+from mhng import cli
+from mhng.experiment import load_run, store
+from mhng.experiment.config import resolve
+from mhng.experiment.data import own
+from mhng.experiment.data.objects import Objects, load
+from mhng.experiment.data.turning import further
+from mhng.experiment.data.views import View, entries, places, seen
+from mhng.experiment.errors import UsageError
+from mhng.experiment.meaning import name as naming
 from tests.experiment.conftest import contents
 from tests.experiment.test_crashes import all_of
 from tests.experiment.test_own_data import QUICK, refused
@@ -215,7 +215,7 @@ def test_a_run_of_things_that_turn_goes_on_recalls_reports_and_names(
     rows = tmp_path / "rows.jsonl"
     words = ["name", str(run), "--images", str(data / "Apple Braeburn 1"), "--out", str(rows), "--limit", "12"]
     with pytest.MonkeyPatch.context() as patched:
-        patched.setattr("experiment.meaning.unseen._CHUNK", 5)
+        patched.setattr("mhng.experiment.meaning.unseen._CHUNK", 5)
         assert cli.main(words) == 0
     files = [json.loads(line)["file"] for line in rows.read_text().splitlines()]
     a, b = (torch.cat(parts) for parts in zip(*looked, strict=True))

@@ -11,11 +11,11 @@ import torch
 from torchvision.transforms import InterpolationMode
 from torchvision.transforms.v2 import functional
 
-import cli
-from experiment import store
-from experiment.config import plain, resolve, to_toml
-from experiment.data.views import View, entries, seen
-from experiment.errors import UsageError
+from mhng import cli
+from mhng.experiment import store
+from mhng.experiment.config import plain, resolve, to_toml
+from mhng.experiment.data.views import View, entries, seen
+from mhng.experiment.errors import UsageError
 from tests.experiment.test_own_data import BYTES, FLOATS, QUICK, npz, refused
 
 IMAGES = torch.rand(6, 1, 9, 10, generator=torch.Generator().manual_seed(0))
@@ -154,7 +154,7 @@ def test_a_run_with_views_names_its_own_objects_as_it_saw_them(
     out = tmp_path / "rows.jsonl"
     assert cli.main(["name", str(known), "--images", str(whole), "--out", str(out)]) == 0
     assert len([json.loads(line) for line in out.read_text().splitlines()]) == 24
-    from experiment.meaning.trained import load_trained
+    from mhng.experiment.meaning.trained import load_trained
 
     trained = load_trained(known)
     again = seen(images[:, None].astype(np.float32), trained.config.views, names=list(trained.agents), seed=0)

@@ -3,14 +3,14 @@
 import pytest
 import torch
 
-from inference import abreast
-from inference.game import Game, init, play
-from inference.meetings import Graph, RandomPairs, Stages, Together
-from models import MIXTURES, find
-from models.mixtures import NormalWishart
-from models.percepts import Percepts
-from models.randomness import Choir, gamma, normal, stream, uniform
-from models.weights import Dirichlet, Sticks
+from mhng.inference import abreast
+from mhng.inference.game import Game, init, play
+from mhng.inference.meetings import Graph, RandomPairs, Stages, Together
+from mhng.models import MIXTURES, find
+from mhng.models.mixtures import NormalWishart
+from mhng.models.percepts import Percepts
+from mhng.models.randomness import Choir, gamma, normal, stream, uniform
+from mhng.models.weights import Dirichlet, Sticks
 from tests.inference.problems import LOG_PRIOR, K, TableAgent, generators
 from tests.models.test_families import EXACT, PRIORS
 

@@ -5,13 +5,13 @@ from contextlib import contextmanager, nullcontext
 import pytest
 import torch
 
-from inference import captured
-from inference.captured import CannotCaptureError, Chain, Steps, kept, tensors
-from inference.game import Game, init, sweep
-from models.mixtures import NormalWishart
-from models.percepts import Percepts
-from models.randomness import stream
-from models.weights import Sticks
+from mhng.inference import captured
+from mhng.inference.captured import CannotCaptureError, Chain, Steps, kept, tensors
+from mhng.inference.game import Game, init, sweep
+from mhng.models.mixtures import NormalWishart
+from mhng.models.percepts import Percepts
+from mhng.models.randomness import stream
+from mhng.models.weights import Sticks
 
 
 @pytest.fixture

@@ -4,12 +4,12 @@ import pytest
 import torch
 from torch import nn
 
-from inference.svi import Learner, bound
-from models import GUIDES, find
-from models.agent import Agent
-from models.likelihoods import FixedGaussian
-from models.mixtures import Components
-from models.randomness import stream
+from mhng.inference.svi import Learner, bound
+from mhng.models import GUIDES, find
+from mhng.models.agent import Agent
+from mhng.models.likelihoods import FixedGaussian
+from mhng.models.mixtures import Components
+from mhng.models.randomness import stream
 from tests.checks import ALPHA, z_test
 
 N, D, L = 400, 4, 3

@@ -3,11 +3,11 @@
 import pytest
 import torch
 
-from inference import jitter as module
-from inference.jitter import jitter, moved
-from inference.svi import Learner
-from models.agent import Agent
-from models.randomness import stream
+from mhng.inference import jitter as module
+from mhng.inference.jitter import jitter, moved
+from mhng.inference.svi import Learner
+from mhng.models.agent import Agent
+from mhng.models.randomness import stream
 
 
 def images(count=6):
@@ -63,7 +63,7 @@ def test_learning_sees_other_pictures_every_time_and_leaves_the_view_alone(monke
         seen.append(real(x, generator, strength))
         return seen[-1]
 
-    monkeypatch.setattr("inference.jitter.jitter", spy)
+    monkeypatch.setattr("mhng.inference.jitter.jitter", spy)
     x = images()
     before = x.clone()
     agent = Agent((1, 14, 14), signs=3, latent=2, generator=stream(0, "A/init"))

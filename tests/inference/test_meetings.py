@@ -3,14 +3,14 @@
 import pytest
 import torch
 
-from inference.asked import copy_of
-from inference.game import Game, init, play, sweep
-from inference.meetings import Graph, RandomPairs, Stages, Together, among, groups, lonely, newcomers
-from inference.metropolis import draw
-from inference.starts import Start, begin
-from models.mixtures import NormalWishart
-from models.percepts import Percepts
-from models.randomness import stream
+from mhng.inference.asked import copy_of
+from mhng.inference.game import Game, init, play, sweep
+from mhng.inference.meetings import Graph, RandomPairs, Stages, Together, among, groups, lonely, newcomers
+from mhng.inference.metropolis import draw
+from mhng.inference.starts import Start, begin
+from mhng.models.mixtures import NormalWishart
+from mhng.models.percepts import Percepts
+from mhng.models.randomness import stream
 
 LOG_PRIOR = torch.tensor([0.6, 0.3, 0.1], dtype=torch.float64).log()
 TWO = Graph(((0, 2), (1, 3)))
@@ -85,8 +85,8 @@ def test_groups_begin_by_themselves():
 
 def test_groups_merge_signs_by_themselves():
     """Of weights that are sparse; what a sign is called in one group says nothing of the other's."""
-    from inference.starts import tidied
-    from models.weights import Sticks
+    from mhng.inference.starts import tidied
+    from mhng.models.weights import Sticks
 
     four, signs = players(4), torch.randint(3, (2, 4, 80), generator=stream(1, "signs"))
     found = tidied(Game(LOG_PRIOR, meetings=TWO, weights=Sticks(1.0)), four, signs)

@@ -3,11 +3,11 @@
 import pytest
 import torch
 
-from inference.game import Game
-from inference.rounds import Progress, RoundError, Schedule, member, run_rounds, streams_of
-from inference.starts import Start
-from models.agent import Agent
-from models.randomness import stream
+from mhng.inference.game import Game
+from mhng.inference.rounds import Progress, RoundError, Schedule, member, run_rounds, streams_of
+from mhng.inference.starts import Start
+from mhng.models.agent import Agent
+from mhng.models.randomness import stream
 
 N, K = 60, 3
 
@@ -106,7 +106,7 @@ def test_without_communication_an_agent_alone_is_the_agent_beside_another():
 
 
 def test_the_signs_of_chain_0_are_what_the_agents_learn_from(monkeypatch):
-    from inference.svi import Learner
+    from mhng.inference.svi import Learner
 
     seen, after = [], []
     learning = Learner.learning
@@ -130,7 +130,7 @@ def test_the_signs_of_chain_0_are_what_the_agents_learn_from(monkeypatch):
 
 
 def test_the_components_that_are_carried_on_are_chain_0s_and_the_agents_own(monkeypatch):
-    from inference import rounds as module
+    from mhng.inference import rounds as module
 
     states = []
     play = module.play
@@ -149,7 +149,7 @@ def test_the_components_that_are_carried_on_are_chain_0s_and_the_agents_own(monk
 
 
 def test_what_is_played_on_are_draws_of_the_percepts_by_the_networks_as_they_are(monkeypatch):
-    from inference import rounds as module
+    from mhng.inference import rounds as module
 
     seen = []
     init = module.init
@@ -171,7 +171,7 @@ def test_what_is_played_on_are_draws_of_the_percepts_by_the_networks_as_they_are
 
 
 def test_the_game_on_means_plays_on_the_means_and_draws_nothing_for_it(monkeypatch):
-    import inference.rounds as module
+    import mhng.inference.rounds as module
 
     seen = []
     init = module.init

@@ -4,13 +4,13 @@ import numpy as np
 import pytest
 import torch
 
-from inference import splits
-from inference.exact import all_signs, joint_posterior
-from inference.game import Game, init, sweep
-from inference.splits import split_merge
-from models.mixtures import NormalWishart
-from models.percepts import Percepts
-from models.randomness import stream
+from mhng.inference import splits
+from mhng.inference.exact import all_signs, joint_posterior
+from mhng.inference.game import Game, init, sweep
+from mhng.inference.splits import split_merge
+from mhng.models.mixtures import NormalWishart
+from mhng.models.percepts import Percepts
+from mhng.models.randomness import stream
 from tests.checks import ALPHA, chi_square
 from tests.inference.problems import LOG_PRIOR, K, generators, mixtures
 

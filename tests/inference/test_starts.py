@@ -3,12 +3,12 @@
 import pytest
 import torch
 
-from inference import MODES, STARTS, starts
-from inference.game import Game
-from inference.starts import Start, begin, merge
-from models.mixtures import NormalWishart
-from models.percepts import Percepts
-from models.randomness import stream
+from mhng.inference import MODES, STARTS, starts
+from mhng.inference.game import Game
+from mhng.inference.starts import Start, begin, merge
+from mhng.models.mixtures import NormalWishart
+from mhng.models.percepts import Percepts
+from mhng.models.randomness import stream
 from tests.inference.problems import generators
 
 # Four clumps; agent 0 cannot tell the first two apart, agent 1 not the last two.
@@ -95,7 +95,7 @@ def test_the_start_with_the_largest_evidence_is_kept(monkeypatch):
         rows = [poor, good, good, poor, 3 - good, 3 - good]
         return torch.stack(rows).unsqueeze(1).expand(6, 2, 120)
 
-    monkeypatch.setattr("inference.starts._cluster", six)
+    monkeypatch.setattr("mhng.inference.starts._cluster", six)
     start = Start("kmeans", tries=2, after=1, tail=1)
     signs, evidence = begin(start, game(), both, generators(0), chains=3)
     assert evidence[:2, 0].argmax(1).tolist() == [1, 0]

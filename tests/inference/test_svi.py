@@ -4,12 +4,12 @@ import pytest
 import torch
 from torch import nn
 
-from inference.svi import Learner, NotFiniteError, bound
-from models import likelihoods
-from models.agent import Agent
-from models.mixtures import Components
-from models.networks import Encoder
-from models.randomness import stream
+from mhng.inference.svi import Learner, NotFiniteError, bound
+from mhng.models import likelihoods
+from mhng.models.agent import Agent
+from mhng.models.mixtures import Components
+from mhng.models.networks import Encoder
+from mhng.models.randomness import stream
 
 N, D, L, K = 400, 5, 2, 3
 

@@ -8,13 +8,13 @@ import pytest
 import torch
 from scipy.special import digamma, logsumexp
 
-from inference import variational
-from inference.exact import all_signs, joint_posterior, sign_posterior
-from inference.game import Game, init, play, sweep
-from inference.meetings import Graph, Together
-from models.mixtures import NormalWishart
-from models.percepts import Percepts
-from models.weights import Dirichlet
+from mhng.inference import variational
+from mhng.inference.exact import all_signs, joint_posterior, sign_posterior
+from mhng.inference.game import Game, init, play, sweep
+from mhng.inference.meetings import Graph, Together
+from mhng.models.mixtures import NormalWishart
+from mhng.models.percepts import Percepts
+from mhng.models.weights import Dirichlet
 from tests.inference.problems import (
     LOG_PRIOR,
     TABLE_A,

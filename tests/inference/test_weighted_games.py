@@ -6,14 +6,14 @@ import numpy as np
 import pytest
 import torch
 
-from inference.exact import all_signs, joint_posterior
-from inference.game import Game, init, play, sweep
-from inference.joint import log_joint
-from inference.starts import Start, begin, merge, tidied
-from models.mixtures import NormalWishart
-from models.percepts import Percepts
-from models.randomness import stream
-from models.weights import Dirichlet, Sticks
+from mhng.inference.exact import all_signs, joint_posterior
+from mhng.inference.game import Game, init, play, sweep
+from mhng.inference.joint import log_joint
+from mhng.inference.starts import Start, begin, merge, tidied
+from mhng.models.mixtures import NormalWishart
+from mhng.models.percepts import Percepts
+from mhng.models.randomness import stream
+from mhng.models.weights import Dirichlet, Sticks
 from tests.checks import ALPHA, chi_square
 from tests.inference.problems import K, generators, mixtures, random_signs
 

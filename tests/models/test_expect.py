@@ -5,9 +5,9 @@ import math
 import pytest
 import torch
 
-from models.mixtures import Features, NormalWishart
-from models.mixtures.family import Sums
-from models.randomness import stream
+from mhng.models.mixtures import Features, NormalWishart
+from mhng.models.mixtures.family import Sums
+from mhng.models.randomness import stream
 from tests.checks import ALPHA, z_test
 from tests.models.test_families import EXACT, K, family, percepts_of
 

@@ -11,11 +11,11 @@ import pytest
 import torch
 from pyro import poutine
 
-from models import MIXTURES, find
-from models.agent import Agent
-from models.mixtures import Features
-from models.percepts import Percepts
-from models.randomness import global_draws_from, stream
+from mhng.models import MIXTURES, find
+from mhng.models.agent import Agent
+from mhng.models.mixtures import Features
+from mhng.models.percepts import Percepts
+from mhng.models.randomness import global_draws_from, stream
 from tests.checks import ALPHA, z_test
 
 K, L = 3, 2
@@ -238,7 +238,7 @@ def test_an_agent_learns_under_it(name):
     x = torch.rand(5, 1, 6, 6, generator=stream(0, "x"))
     phi = one.mixture.from_prior(stream(2, "phi"), 1, K)
     phi = one_of(phi)
-    from inference.svi import PartsELBO
+    from mhng.inference.svi import PartsELBO
 
     for signs, own in ((torch.tensor([0, 1, 2, 1, 0]), phi), (torch.zeros(5).long(), one.mixture.standard("cpu"))):
         with global_draws_from(stream(1, "q")):

@@ -9,13 +9,13 @@ import torch
 from pyro import poutine
 from torch import nn
 
-from inference.svi import Learner, PartsELBO, bound
-from models import FUSIONS, GUIDES, find
-from models.fusion import Experts, MixtureOfExperts, ProductOfExperts, UniformMixture
-from models.guides import Diagonal, Full
-from models.mixtures import features, log_table
-from models.multimodal import Multimodal
-from models.randomness import global_draws_from, stream
+from mhng.inference.svi import Learner, PartsELBO, bound
+from mhng.models import FUSIONS, GUIDES, find
+from mhng.models.fusion import Experts, MixtureOfExperts, ProductOfExperts, UniformMixture
+from mhng.models.guides import Diagonal, Full
+from mhng.models.mixtures import features, log_table
+from mhng.models.multimodal import Multimodal
+from mhng.models.randomness import global_draws_from, stream
 from tests.checks import ALPHA, z_test
 
 NOISE = 0.6

@@ -5,10 +5,10 @@ import re
 import pytest
 import torch
 
-from models import NETWORKS
-from models.guides import Full
-from models.randomness import global_draws_from, stream
-from models.residual import resnet
+from mhng.models import NETWORKS
+from mhng.models.guides import Full
+from mhng.models.randomness import global_draws_from, stream
+from mhng.models.residual import resnet
 
 
 def built(shape, latent=12, **options):

@@ -9,9 +9,9 @@ import torch
 from pyro import poutine
 from scipy import stats
 
-from models.agent import Agent
-from models.randomness import global_draws_from, stream
-from models.weights import Dirichlet, Sticks, sign_weights
+from mhng.models.agent import Agent
+from mhng.models.randomness import global_draws_from, stream
+from mhng.models.weights import Dirichlet, Sticks, sign_weights
 from tests.checks import ALPHA, chi_square, z_test
 
 K = 4

@@ -1,0 +1,47 @@
+"""The Metropolis-Hastings naming game between deep generative agents, in Pyro.
+
+Public interface:
+
+    load_run        read a finished run folder
+    Game            rules of the game
+    init, play      start a game; play sweeps of it
+    Percepts        an agent whose observations are fixed latents
+    NormalWishart   conjugate mixture: a full covariance for each sign
+
+Names are imported on first use, so `import mhng` stays quick.
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from mhng.experiment.loaded import load_run
+    from mhng.inference.game import Game, init, play
+    from mhng.models.mixtures.normal_wishart import NormalWishart
+    from mhng.models.percepts import Percepts
+
+__version__ = "0.1.0"
+
+_PLACES = {
+    "load_run": "mhng.experiment.loaded",
+    "Game": "mhng.inference.game",
+    "init": "mhng.inference.game",
+    "play": "mhng.inference.game",
+    "Percepts": "mhng.models.percepts",
+    "NormalWishart": "mhng.models.mixtures.normal_wishart",
+}
+__all__ = ["Game", "NormalWishart", "Percepts", "__version__", "init", "load_run", "play"]
+
+# A checkout keeps models/, inference/ and experiment/ beside this folder. A plain installation has them inside it.
+_HERE = Path(__file__).resolve().parent
+if not (_HERE / "models").is_dir():
+    __path__.append(str(_HERE.parent))
+
+
+def __getattr__(name: str) -> Any:
+    if name in _PLACES:
+        return getattr(import_module(_PLACES[name]), name)
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -10,7 +10,6 @@ import sys
 from pathlib import Path
 
 import numpy as np
-
 from mhng.experiment import load_run
 from mhng.experiment.errors import UsageError
 from mhng.experiment.plots import plot_images

@@ -7,7 +7,6 @@
 
 import pyro.distributions as dist
 import torch
-
 from mhng.models.likelihoods import Likelihood
 
 

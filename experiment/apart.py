@@ -19,9 +19,6 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
-from torch import Tensor
-
 from mhng.experiment import engines, individuals
 from mhng.experiment.community import build_member, build_members, pick_device
 from mhng.experiment.data.objects import Objects
@@ -33,6 +30,8 @@ from mhng.inference.proposals import Rule
 from mhng.inference.rounds import Member
 from mhng.inference.svi import Loss
 from mhng.models.percepts import Belief
+from numpy.typing import NDArray
+from torch import Tensor
 
 Array = NDArray[Any]
 

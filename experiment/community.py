@@ -11,7 +11,6 @@ from functools import partial
 from typing import Any, Protocol
 
 import torch
-
 from mhng.experiment import individuals
 from mhng.experiment.data.modalities import Sense
 from mhng.experiment.data.objects import Objects, load
@@ -21,8 +20,8 @@ from mhng.experiment.data.scaled import as_changed, changed, standardising
 from mhng.experiment.errors import UsageError
 from mhng.experiment.fields import Config, flag
 from mhng.experiment.graphs import Edges, meetings_of
-from mhng.experiment.names import agent_names
 from mhng.experiment.parts import check_parts, check_sight, fits, perceives_counts
+from mhng.experiment.util.agent_names import agent_names
 from mhng.inference.rounds import ForeignStreamError, Member, Progress, Schedule, member, streams_of
 from mhng.inference.rules import Game
 from mhng.inference.starts import Start

@@ -17,8 +17,9 @@ from mhng.experiment.data import own
 from mhng.experiment.data.modalities import JOINT
 from mhng.experiment.errors import UntrustedError, UsageError
 from mhng.experiment.fields import FIELDS, Config, flag, key
-from mhng.experiment.plain import to_plain
-from mhng.experiment.values import ABSOLUTE, checked, from_text, from_toml, shown, suggestion, toml_value
+from mhng.experiment.util.jsonable import to_plain
+from mhng.experiment.util.text import shown, suggestion
+from mhng.experiment.values import ABSOLUTE, checked, from_text, from_toml, toml_value
 from mhng.models import FAMILIES
 from mhng.models.plugins import is_plugin
 

@@ -12,9 +12,7 @@ from contextlib import contextmanager
 from typing import Any
 
 from mhng.experiment.errors import UsageError
-from mhng.experiment.interrupts import held_back
-
-ENGINES = ("local", "ray")
+from mhng.experiment.util.process import held_back
 
 ADDRESS = "RAY_ADDRESS"
 

@@ -13,7 +13,6 @@ from mhng.experiment.data.modalities import modalities
 from mhng.experiment.data.objects import DATASETS
 from mhng.experiment.data.own_csv import HEADERS
 from mhng.experiment.data.views import LANGUAGE, View
-from mhng.experiment.engines import ENGINES
 from mhng.experiment.posterior.traces import KEPT
 from mhng.inference import INNER_STARTS, LISTENER_STATES, MODES, NEWCOMERS, PERCEPTS, RULES, STARTS
 from mhng.models import FUSIONS, GUIDES, LIKELIHOODS, MIXTURES, NETWORKS
@@ -378,3 +377,6 @@ def modalities_of(config: Config, agent: int) -> int:
     data = config.data or ()
     files = len(own.paths(data[agent if len(data) > 1 else 0])) if len(data) in (1, config.agents) else 1
     return max(files, len(modalities(config.views[agent])))
+
+
+ENGINES = ("local", "ray")

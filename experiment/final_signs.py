@@ -10,11 +10,10 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
-
 from mhng.experiment import store
 from mhng.experiment.errors import UsageError
 from mhng.experiment.store import RunFolder
+from numpy.typing import NDArray
 
 Ints = NDArray[np.int64]
 

@@ -8,7 +8,7 @@ from mhng.experiment.data.objects import check_places
 from mhng.experiment.errors import UsageError
 from mhng.experiment.fields import FIELDS, Config, flag
 from mhng.experiment.meet_later import later
-from mhng.experiment.values import shortened
+from mhng.experiment.util.text import shortened
 
 # Names that one proposal of the recursive game may take: more are hours for a sweep of a thousand objects.
 _MOST_NAMES = 10**5

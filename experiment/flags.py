@@ -8,7 +8,7 @@ from typing import Any, NoReturn
 
 from mhng.experiment.errors import UsageError
 from mhng.experiment.fields import FIELDS, flag
-from mhng.experiment.values import suggestion
+from mhng.experiment.util.text import suggestion
 
 
 def add_settings(parser: argparse.ArgumentParser) -> None:

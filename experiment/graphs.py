@@ -22,7 +22,7 @@ from typing import Any
 
 from mhng.experiment.errors import UsageError
 from mhng.experiment.meet_later import GRAPHS, later
-from mhng.experiment.names import agent_names
+from mhng.experiment.util.agent_names import agent_names
 from mhng.inference.meetings import Graph, Meetings, RandomPairs, Stages, Together, of_sweep
 
 Edges = tuple[tuple[int, int], ...]

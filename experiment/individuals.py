@@ -18,7 +18,7 @@ from typing import Any
 from mhng.experiment import config as settings
 from mhng.experiment.errors import UsageError
 from mhng.experiment.fields import FIELDS, Config, Own, flag, key, modalities_of
-from mhng.experiment.names import agent_names
+from mhng.experiment.util.agent_names import agent_names
 from mhng.models import NETWORKS
 
 # What an agent may have for itself: what it is made of, how it learns, and how it listens.

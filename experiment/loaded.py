@@ -24,16 +24,15 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
-
 from mhng.experiment import config as settings
 from mhng.experiment import store
 from mhng.experiment.errors import UsageError
 from mhng.experiment.final_signs import FinalSigns, read_signs
 from mhng.experiment.history import History, history_of
-from mhng.experiment.names import agent_names
-from mhng.experiment.show import number
 from mhng.experiment.store import RunFolder
+from mhng.experiment.util.agent_names import agent_names
+from mhng.experiment.util.text import number
+from numpy.typing import ArrayLike, NDArray
 
 if TYPE_CHECKING:
     from mhng.experiment.data.objects import Objects
@@ -281,7 +280,6 @@ class LoadedRun:
     def _spoken(self) -> Any:
         """(M, N) the most probable sign of each agent for each object of the run."""
         import torch
-
         from mhng.experiment.meaning.naming import say
 
         trained = self._trained

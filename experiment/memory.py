@@ -10,23 +10,19 @@ Shapes: C chains, T sweeps, M agents, N objects, K signs, L latent dimensions.
 
 from __future__ import annotations
 
-import os
 from collections.abc import Sequence
-from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
 from mhng.experiment import individuals
 from mhng.experiment.errors import UsageError
 from mhng.experiment.fields import Config
+from mhng.experiment.util.memory import GIB, available
 from mhng.models.priors import read_prior
 
 if TYPE_CHECKING:
     import torch
-
     from mhng.experiment.data.objects import Objects
 
-GIB = 2**30
-_MEMINFO = Path("/proc/meminfo")
 
 # A row of metrics as a Python dictionary, one a sweep. Measured with tracemalloc: 1.4 kB with two agents.
 _ROW = 1_400
@@ -123,20 +119,6 @@ def check(config: Config, N: int, latents: Sequence[int], device: torch.device) 
         _compare(config, N, latents, need, need.trace + need.host, available(), "memory")
     else:
         _compare(config, N, latents, need, need.played + need.host, available(), "memory")
-
-
-def available() -> int | None:
-    """Bytes of the host's memory that a new program could use; None where the system does not tell."""
-    try:
-        for line in _MEMINFO.read_text(encoding="ascii").splitlines():
-            if line.startswith("MemAvailable:"):
-                return int(line.split()[1]) * 1024
-    except (OSError, ValueError, IndexError):
-        pass
-    try:
-        return os.sysconf("SC_AVPHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
-    except (AttributeError, OSError, ValueError):
-        return None
 
 
 def _compare(

@@ -9,7 +9,6 @@ from __future__ import annotations
 from typing import Any
 
 import torch
-
 from mhng.experiment import individuals
 from mhng.experiment.data.modalities import are_there
 from mhng.experiment.errors import UsageError

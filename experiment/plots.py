@@ -11,8 +11,6 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
-
 from mhng.experiment import scores
 from mhng.experiment.sheet import (
     COLOURS,
@@ -28,6 +26,7 @@ from mhng.experiment.sheet import (
     picture,
     shortened,
 )
+from numpy.typing import ArrayLike, NDArray
 
 Row = Mapping[str, Any]
 Lines = Mapping[str, Sequence[float | None]]

@@ -10,7 +10,6 @@ from pathlib import Path
 from typing import Any
 
 import torch
-
 from mhng.experiment import config as settings
 from mhng.experiment.data.objects import Objects
 from mhng.experiment.fields import Config

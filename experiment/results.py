@@ -7,16 +7,15 @@ from itertools import combinations
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
-
 from mhng.experiment import individuals, scores
 from mhng.experiment.data.objects import Objects
 from mhng.experiment.fields import Config
 from mhng.experiment.graphs import Edges, distances
-from mhng.experiment.names import agent_names
 from mhng.experiment.posterior.traces import Trace
+from mhng.experiment.util.agent_names import agent_names
 from mhng.inference.rounds import Played
 from mhng.inference.svi import Loss
+from numpy.typing import NDArray
 
 # Beyond these the run has most likely failed in a way that scores without labels do not show.
 LARGEST_SHARE = 0.95

@@ -23,12 +23,12 @@ from mhng.experiment.fields import Config
 from mhng.experiment.fitting import check_new
 from mhng.experiment.going_on import check_metrics, edges_of, is_of_round, refuse_changes, results_are_whole
 from mhng.experiment.parts import check_parts
-from mhng.experiment.plain import to_plain
 from mhng.experiment.provenance import manifest_of
 from mhng.experiment.running import Running, is_kept, status_told
 from mhng.experiment.scalars import check_tensorboard, scalars_of
 from mhng.experiment.show import Printer
 from mhng.experiment.store import RunFolder
+from mhng.experiment.util.jsonable import to_plain
 from mhng.inference.rounds import Progress
 
 RUNS = Path("runs")

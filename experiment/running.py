@@ -11,7 +11,6 @@ from typing import Any
 
 import numpy as np
 import torch
-
 from mhng.experiment import config as settings
 from mhng.experiment import store
 from mhng.experiment.apart import BYTES_OF_A_NAME, AfarMember, AgentLostError, Seats

@@ -17,10 +17,9 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from mhng.experiment.util.files import atomic_path
+from mhng.experiment.util.process import environment
 from numpy.typing import NDArray
-
-from mhng.experiment.environment import environment
-from mhng.experiment.files import atomic_path
 
 with environment(MPLBACKEND=None):  # the name of a backend that no longer exists would fail the import
     import matplotlib

@@ -8,11 +8,13 @@ from typing import TYPE_CHECKING, Any
 
 from mhng.experiment.data import modalities
 from mhng.experiment.data.views import View, described
-from mhng.experiment.names import agent_names
+from mhng.experiment.util.agent_names import agent_names
+from mhng.experiment.util.text import number
 
 if TYPE_CHECKING:
     from mhng.experiment.data.objects import Objects
     from mhng.inference.svi import Loss
+
 
 # A line for the first, every so manieth, and the last.
 EPOCH_STEP = 25
@@ -126,8 +128,3 @@ class Printer:
         for text in summary["warnings"]:
             self.note(f"warning: {text}")
         self.say(f"Run folder: {folder} ({summary['seconds']:.0f} s)")
-
-
-def number(value: float | None, digits: int = 3) -> str:
-    """For a reader; "-" for what is not known."""
-    return "-" if value is None else f"{value:.{digits}f}"

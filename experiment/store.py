@@ -27,10 +27,10 @@ from pathlib import Path
 from typing import Any, Self
 
 from mhng.experiment.errors import RunError, UsageError
-from mhng.experiment.files import atomic_path, disk_errors, flush_to_disk, short
-from mhng.experiment.locks import LOCK, is_let_go, let_go, take_lock
 from mhng.experiment.packing import packed, unpacked
-from mhng.experiment.plain import line_of, object_of, to_plain
+from mhng.experiment.util.files import atomic_path, disk_errors, flush_to_disk, short
+from mhng.experiment.util.jsonable import line_of, object_of, to_plain
+from mhng.experiment.util.locks import LOCK, is_let_go, let_go, take_lock
 
 CONFIG = "config.toml"
 MANIFEST = "manifest.json"
@@ -196,8 +196,8 @@ class RunFolder:
 
     def read_npz(self, name: str) -> dict[str, Any]:
         """The arrays in the run's file `name`; no pickle is executed. `UsageError` naming the file if it is unfit."""
-        from mhng.experiment.data import npz
-        from mhng.experiment.data.given import check_fits
+        from mhng.experiment.util import npz
+        from mhng.experiment.util.memory import check_fits
 
         file = self.path / name
         with npz.opened(file, str(file)) as archive:

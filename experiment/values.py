@@ -5,10 +5,9 @@ Whatever is wrong is a `UsageError` of one line that names the flag, or the file
 
 from __future__ import annotations
 
-import difflib
 import json
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from importlib import import_module
 from pathlib import Path
 from typing import Any
@@ -19,6 +18,7 @@ from mhng.experiment.data.views import View, entries, entry
 from mhng.experiment.errors import UsageError
 from mhng.experiment.fields import FIELDS, flag
 from mhng.experiment.meet_later import absolute, absolute_later
+from mhng.experiment.util.text import shortened, shown, suggestion
 from mhng.models import FAMILIES
 from mhng.models.plugins import is_plugin, is_well_formed
 
@@ -34,14 +34,6 @@ _PARSERS = {
 }
 # Settings that may name a file, which is kept by its absolute path
 ABSOLUTE = {"meet": absolute, "meet_later": absolute_later}
-# Characters of a value in a message
-_MOST_SHOWN = 100
-
-
-def suggestion(wrong: str, right: Iterable[str]) -> str:
-    """ "; did you mean ...?" for the nearest of `right`, or nothing."""
-    near = difflib.get_close_matches(wrong, list(right), n=1)
-    return f"; did you mean {near[0]}?" if near else ""
 
 
 def from_text(name: str, typed: Any) -> Any:
@@ -204,21 +196,6 @@ def checked(name: str, value: Any, place: str) -> Any:
         except ValueError as error:
             raise UsageError(f"{place} {error}") from None
     return value
-
-
-def shown(value: Any) -> str:
-    """For a message of one line, however long it is."""
-    try:
-        text = repr(value)
-    except ValueError:  # a whole number of thousands of digits
-        return "a number of too many digits"
-    return text if len(text) <= _MOST_SHOWN else f"{text[:_MOST_SHOWN]}..."
-
-
-def shortened(number: float) -> str:
-    if abs(number) < 10**20:
-        return str(number)
-    return f"{'-' if number < 0 else ''}10**{int(math.log10(abs(number)))} or so"
 
 
 def toml_value(value: Any) -> str:

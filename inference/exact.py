@@ -10,9 +10,8 @@ from collections.abc import Sequence
 from typing import Protocol
 
 import torch
-from torch import Tensor
-
 from mhng.inference.proposals import Rule, offer, proposal_logits
+from torch import Tensor
 
 _CHUNK = 2**14
 

@@ -30,9 +30,8 @@ from collections.abc import Callable
 from typing import NamedTuple
 
 import torch
-from torch import Tensor
-
 from mhng.inference import RULES
+from torch import Tensor
 
 
 class Offer(NamedTuple):

@@ -8,9 +8,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any, NamedTuple, Protocol
 
-from torch import Tensor
-
 from mhng.inference.asked import Table
+from torch import Tensor
 
 
 class Belief(Protocol):

@@ -23,7 +23,7 @@ class Parser(argparse.ArgumentParser):
 
 def build_parser() -> Parser:
     """All commands and their flags."""
-    from mhng.experiment.engines import ENGINES
+    from mhng.experiment.fields import ENGINES
     from mhng.experiment.flags import add_settings
 
     parser = Parser(
@@ -230,7 +230,7 @@ def _add_trust(parser: argparse.ArgumentParser, what: str = "the run") -> None:
 
 def parse(argv: Sequence[str]) -> argparse.Namespace:
     """The arguments; an unknown flag is an error of one line with the nearest known one."""
-    from mhng.experiment.values import suggestion
+    from mhng.experiment.util.text import suggestion
 
     parser = build_parser()
     words: list[str] = []

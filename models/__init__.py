@@ -119,7 +119,10 @@ FUSIONS = {
 # Priors of the signs' weights; `mhng.models.weights.sign_weights` reads the names with a number for ALPHA.
 WEIGHTS = {
     "uniform": Variant(
-        "mhng.models.weights:sign_weights", "all signs alike", "pi_k = 1 / K", "Taniguchi et al. 2023, arXiv 2205.12392"
+        "mhng.models.weights:sign_weights",
+        "all signs alike",
+        "pi_k = 1 / K",
+        "Taniguchi et al. 2023, arXiv 2205.12392",
     ),
     "dirichlet:ALPHA": Variant(
         "mhng.models.weights:Dirichlet",

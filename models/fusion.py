@@ -21,11 +21,10 @@ from __future__ import annotations
 from typing import Any, NamedTuple
 
 import torch
-from pyro.distributions import TorchDistribution, constraints
-from torch import Tensor
-
 from mhng.models.guides import Diagonal, Full
 from mhng.models.mixtures.gaussians import lower_factor
+from pyro.distributions import TorchDistribution, constraints
+from torch import Tensor
 
 
 class Experts(NamedTuple):

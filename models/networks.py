@@ -14,9 +14,8 @@ import math
 from collections.abc import Callable
 from itertools import pairwise
 
-from torch import Tensor, nn
-
 from mhng.models.guides import Diagonal
+from torch import Tensor, nn
 
 Guide = Callable[[int, int], nn.Module]  # (width, L) -> the layer
 

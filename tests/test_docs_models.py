@@ -5,7 +5,6 @@ import re
 from pathlib import Path
 
 import pytest
-
 from mhng.models import GUIDES, LIKELIHOODS, MIXTURES, NETWORKS, WEIGHTS, find
 from mhng.models.priors import hyperparameters
 

@@ -5,7 +5,6 @@ import json
 import pyro
 import pytest
 import torch
-
 from mhng.experiment.fields import Config
 from mhng.experiment.run import resume, train
 from mhng.inference.captured import waits_refused

@@ -32,11 +32,11 @@ from mhng.experiment.comparison.statistics import Outcome
 from mhng.experiment.config import to_flags
 from mhng.experiment.errors import RunError, UsageError
 from mhng.experiment.fields import key
-from mhng.experiment.files import atomic_path
 from mhng.experiment.fitting import check_new
-from mhng.experiment.locks import locked
-from mhng.experiment.plain import to_plain
 from mhng.experiment.store import RunFolder
+from mhng.experiment.util.files import atomic_path
+from mhng.experiment.util.jsonable import to_plain
+from mhng.experiment.util.locks import locked
 from mhng.models import FAMILIES
 from mhng.models.plugins import is_plugin
 

@@ -31,7 +31,8 @@ from mhng.experiment import individuals
 from mhng.experiment.errors import UsageError
 from mhng.experiment.fields import FIELDS, Config, flag, key
 from mhng.experiment.flags import read_settings
-from mhng.experiment.values import checked, suggestion, toml_value
+from mhng.experiment.util.text import suggestion
+from mhng.experiment.values import checked, toml_value
 from mhng.inference import MODES
 
 SEEDS = "0-4"

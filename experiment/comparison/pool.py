@@ -15,7 +15,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any, NamedTuple, Protocol, TypeVar
 
-from mhng.experiment.interrupts import held_back
+from mhng.experiment.util.process import held_back
 
 # Whichever of these libraries brings the threads: one number, and the user's own does not multiply by the jobs.
 _THREADS = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS")

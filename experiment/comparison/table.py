@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from mhng.experiment.comparison.statistics import METRICS
-from mhng.experiment.show import number
+from mhng.experiment.util.text import number
 
 _HEAD = (
     "run", "ARI, final draw, each seed", "mean ± sd [95%]", "worst", "mean after burn-in", "accuracy", "kappa (worst)",

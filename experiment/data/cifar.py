@@ -13,10 +13,9 @@ from __future__ import annotations
 from pathlib import Path
 
 import numpy as np
-
 from mhng.experiment.data import set_files
-from mhng.experiment.data.given import check_fits
 from mhng.experiment.data.source import TEST, TRAIN, Source
+from mhng.experiment.util.memory import check_fits
 
 FOLDER = "cifar-10-batches-bin"
 PICKLES = "cifar-10-batches-py"

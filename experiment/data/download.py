@@ -18,7 +18,7 @@ from io import BufferedRandom, BufferedReader
 from pathlib import Path
 from urllib.error import HTTPError
 
-from mhng.experiment.locks import fcntl
+from mhng.experiment.util.locks import fcntl
 
 _CHUNK = 1 << 18
 # Seconds without a byte after which a server is given up

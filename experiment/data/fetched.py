@@ -21,7 +21,7 @@ from mhng.experiment.data import cifar, idx_sets, svhn
 from mhng.experiment.data.download import fetch
 from mhng.experiment.data.source import TEST, TRAIN
 from mhng.experiment.errors import UsageError
-from mhng.experiment.files import atomic_path
+from mhng.experiment.util.files import atomic_path
 
 
 def idx(name: str, root: Path) -> None:

@@ -5,9 +5,8 @@ from __future__ import annotations
 from typing import NamedTuple
 
 import numpy as np
-from numpy.typing import NDArray
-
 from mhng.experiment.errors import UsageError
+from numpy.typing import NDArray
 
 
 class Given(NamedTuple):
@@ -25,18 +24,6 @@ class Given(NamedTuple):
     files: tuple[str, ...] | None = None
     groups: tuple[int, ...] = ()
     titles: tuple[str, ...] = ()
-
-
-def check_fits(place: str, size: int) -> None:
-    """UsageError if `size` bytes are more than the memory that is free."""
-    from mhng.experiment.memory import GIB, available
-
-    there = available()
-    # Read, changed to float32 and seen by agents, data exist twice at the least.
-    if there is not None and 2 * size > there:
-        raise UsageError(
-            f"{place} holds {size / GIB:,.3g} GiB of data, and {there / GIB:.3g} GiB of memory are available"
-        )
 
 
 def finite(place: str, features: NDArray, *, may_lack: bool = False) -> NDArray[np.float32]:

@@ -19,11 +19,10 @@ from pathlib import Path
 from typing import IO, NamedTuple, cast
 
 import numpy as np
-
 from mhng.experiment.data import set_files
-from mhng.experiment.data.given import check_fits
 from mhng.experiment.data.source import TEST, TRAIN, Source
 from mhng.experiment.errors import UsageError
+from mhng.experiment.util.memory import check_fits
 
 
 class IdxSet(NamedTuple):

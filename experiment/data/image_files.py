@@ -12,9 +12,8 @@ import warnings
 from pathlib import Path
 
 import numpy as np
-from numpy.typing import NDArray
-
 from mhng.experiment.errors import UsageError
+from numpy.typing import NDArray
 
 SUFFIXES = (".png", ".jpg", ".jpeg", ".bmp", ".gif", ".tif", ".tiff", ".webp", ".pgm", ".ppm")
 MOST_PIXELS = 25_000_000

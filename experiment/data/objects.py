@@ -21,7 +21,6 @@ from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-
 from mhng.experiment.data import datasets, own
 from mhng.experiment.data.given import Given
 from mhng.experiment.data.modalities import Sense, are_there, dropped, eyes, modalities, packed, titled
@@ -29,7 +28,7 @@ from mhng.experiment.data.source import TEST, Source
 from mhng.experiment.data.turning import further
 from mhng.experiment.data.views import View, described, places, seen, steps
 from mhng.experiment.errors import UsageError
-from mhng.experiment.names import agent_names
+from mhng.experiment.util.agent_names import agent_names
 
 if TYPE_CHECKING:
     import torch
@@ -293,7 +292,7 @@ def _looked(
 
 def _check_views(N: int, shape: tuple[int, ...], views: tuple[View, ...]) -> None:
     """UsageError if N images of that shape, as floats, upright and in each different view, would not fit."""
-    from mhng.experiment.memory import GIB, available
+    from mhng.experiment.util.memory import GIB, available
 
     size, there = 4 * N * math.prod(shape) * (1 + len(set(views))), available()
     if there is not None and size > there:

@@ -16,14 +16,14 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
-from numpy.typing import NDArray
-
-from mhng.experiment.data import npz
-from mhng.experiment.data.given import Given, check_fits, finite
+from mhng.experiment.data.given import Given, finite
 from mhng.experiment.data.image_arrays import channels_first, check_bytes, in_unit_interval
 from mhng.experiment.data.labels import coded, label_array, text_or_numbers
 from mhng.experiment.errors import UsageError
-from mhng.experiment.names import agent_names
+from mhng.experiment.util import npz
+from mhng.experiment.util.agent_names import agent_names
+from mhng.experiment.util.memory import check_fits
+from numpy.typing import NDArray
 
 _PREFIX = "view_"
 

@@ -5,9 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 
 import torch
-from torch import Tensor
-
 from mhng.experiment.data.modalities import are_there
+from torch import Tensor
 
 # What is done to features (B, D) of any objects.
 Change = Callable[[Tensor], Tensor]

@@ -13,11 +13,10 @@ import math
 from pathlib import Path
 
 import numpy as np
-
 from mhng.experiment.data import mat5, set_files
-from mhng.experiment.data.given import check_fits
 from mhng.experiment.data.source import TEST, TRAIN, Source
 from mhng.experiment.errors import UsageError
+from mhng.experiment.util.memory import check_fits
 
 FILES = {TRAIN: "train_32x32.mat", TEST: "test_32x32.mat"}
 CLASS_NAMES = tuple("0123456789")

@@ -20,7 +20,6 @@ import itertools
 from dataclasses import dataclass
 
 import torch
-
 from mhng.experiment.errors import UsageError
 from mhng.models.randomness import stream
 

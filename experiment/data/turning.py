@@ -15,9 +15,8 @@ import re
 from collections.abc import Sequence
 
 import numpy as np
-from numpy.typing import NDArray
-
 from mhng.experiment.errors import UsageError
+from numpy.typing import NDArray
 
 _AXIS = re.compile(r"r[0-9]*_(?=[0-9])")
 _NUMBERS = re.compile(r"([0-9]+)")

@@ -21,16 +21,15 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
-
 from mhng.experiment import store
 from mhng.experiment.config import resolve
 from mhng.experiment.errors import UsageError
 from mhng.experiment.final_signs import FinalSigns, read_signs
-from mhng.experiment.names import agent_names
-from mhng.experiment.out_file import check_out, write_out
 from mhng.experiment.posterior.relabel import renumber
 from mhng.experiment.store import RunFolder
+from mhng.experiment.util.agent_names import agent_names
+from mhng.experiment.util.output import check_out, write_out
+from numpy.typing import NDArray
 
 DRAWS = ("last", "all")
 

@@ -15,7 +15,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-
 from mhng.experiment import scores, store
 from mhng.experiment.data import own
 from mhng.experiment.errors import UsageError
@@ -23,10 +22,10 @@ from mhng.experiment.meaning import unseen, vocabulary
 from mhng.experiment.meaning.naming import Said, joined, say, score
 from mhng.experiment.meaning.trained import Trained, load_trained
 from mhng.experiment.meaning.unseen import Unseen
-from mhng.experiment.out_file import check_out, write_out
-from mhng.experiment.plain import to_plain
 from mhng.experiment.posterior.verdict import KAPPA_PARTLY
-from mhng.experiment.show import number
+from mhng.experiment.util.jsonable import to_plain
+from mhng.experiment.util.output import check_out, write_out
+from mhng.experiment.util.text import number
 from mhng.experiment.values import entries_of
 
 FORMATS = ("csv", "jsonl")

@@ -25,9 +25,6 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
-from torch import Tensor
-
 from mhng.experiment import store
 from mhng.experiment.data.modalities import are_there
 from mhng.experiment.errors import UsageError
@@ -36,9 +33,11 @@ from mhng.experiment.meaning.imagination import check_temperature, heard, meant
 from mhng.experiment.meaning.judge import Judge, train_judge
 from mhng.experiment.meaning.naming import say
 from mhng.experiment.meaning.trained import Trained, load_trained
-from mhng.experiment.plain import to_plain
-from mhng.experiment.show import number
+from mhng.experiment.util.jsonable import to_plain
+from mhng.experiment.util.text import number
 from mhng.models.randomness import stream
+from numpy.typing import NDArray
+from torch import Tensor
 
 # Pictures with more cells could not be looked at.
 MOST_DRAWS = 100

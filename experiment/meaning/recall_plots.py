@@ -7,10 +7,9 @@ from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
-from numpy.typing import NDArray
-
 from mhng.experiment.plots import mosaic, show_mosaic
 from mhng.experiment.sheet import name_ticks, picture, shortened
+from numpy.typing import NDArray
 
 _CELL = 0.5  # inches
 _LARGEST = 40.0  # inches, of a side

@@ -18,8 +18,6 @@ from typing import Any
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
-
 from mhng.experiment import individuals, store
 from mhng.experiment.community import build_agent, load_minds, load_objects
 from mhng.experiment.config import resolve
@@ -27,10 +25,11 @@ from mhng.experiment.data.objects import Objects
 from mhng.experiment.errors import UsageError
 from mhng.experiment.fields import Config
 from mhng.experiment.final_signs import read_signs
-from mhng.experiment.names import agent_names
 from mhng.experiment.store import RunFolder
+from mhng.experiment.util.agent_names import agent_names
 from mhng.models.agent import Agent
 from mhng.models.randomness import stream
+from numpy.typing import NDArray
 
 _CPU = torch.device("cpu")
 

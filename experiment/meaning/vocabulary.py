@@ -11,9 +11,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import numpy as np
-from numpy.typing import NDArray
-
 from mhng.experiment import scores
+from numpy.typing import NDArray
 
 Ints = NDArray[np.int64]
 

@@ -12,10 +12,9 @@ from __future__ import annotations
 from typing import Any, NamedTuple
 
 import numpy as np
+from mhng.experiment import scores
 from numpy.typing import NDArray
 from scipy.sparse.csgraph import connected_components
-
-from mhng.experiment import scores
 
 # By how much the ARI between two chains may be below the smaller ARI within one of them, if they share a basin. Our
 # own choice: chains whose signs hold other classes differ by 0.1 and more.

@@ -15,17 +15,16 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
-
 from mhng.experiment import individuals, scores, store
 from mhng.experiment.config import refuse_plugin
 from mhng.experiment.errors import UsageError
 from mhng.experiment.final_signs import FinalSigns, read_signs
-from mhng.experiment.plain import to_plain
 from mhng.experiment.posterior import basins, verdict
 from mhng.experiment.posterior.diagnostics import summary_of, without_rounding
 from mhng.experiment.posterior.netcdf import load_posterior, settings_of
 from mhng.experiment.store import RunFolder
+from mhng.experiment.util.jsonable import to_plain
+from numpy.typing import NDArray
 
 _WIDTH = 110  # of the words, in columns
 

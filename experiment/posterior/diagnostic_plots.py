@@ -13,8 +13,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
-
 from mhng.experiment.posterior.relabel import renumber
 from mhng.experiment.sheet import (
     COLOURS,
@@ -29,6 +27,7 @@ from mhng.experiment.sheet import (
     name_ticks,
     picture,
 )
+from numpy.typing import ArrayLike, NDArray
 
 # More chains than this would be a tangle: the first are drawn, and the title says so.
 MOST_LINES = 8

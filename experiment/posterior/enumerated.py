@@ -16,10 +16,9 @@ from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
+from mhng.experiment.errors import UsageError
 from numpy.typing import NDArray
 from scipy import stats
-
-from mhng.experiment.errors import UsageError
 
 # K^N assignments that are enumerated at most.
 MOST = 2**20
@@ -121,7 +120,6 @@ def against_the_truth(
     check_size(signs.shape[-1], K)
 
     import torch
-
     from mhng.experiment.community import build_members, game_of
     from mhng.experiment.meaning.trained import objects_of
     from mhng.inference.exact import all_signs, joint_posterior

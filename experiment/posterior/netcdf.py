@@ -14,13 +14,12 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from mhng.experiment.data.given import check_fits
-from mhng.experiment.environment import environment
 from mhng.experiment.errors import UsageError
-from mhng.experiment.files import atomic_path, reserve
-from mhng.experiment.interrupts import held_back
-from mhng.experiment.plain import to_plain
 from mhng.experiment.posterior.traces import Trace, Variables, variables_of
+from mhng.experiment.util.files import atomic_path, reserve
+from mhng.experiment.util.jsonable import to_plain
+from mhng.experiment.util.memory import check_fits
+from mhng.experiment.util.process import environment, held_back
 
 # Headers, names and coordinates of a file, in bytes; generous.
 _HDF5_OVERHEAD = 400_000

@@ -21,9 +21,8 @@ from __future__ import annotations
 from typing import Any, NamedTuple
 
 import numpy as np
-from numpy.typing import NDArray
-
 from mhng.experiment import scores
+from numpy.typing import NDArray
 
 
 class Relabelled(NamedTuple):

@@ -16,11 +16,10 @@ from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 import numpy as np
-from numpy.typing import NDArray
-
 from mhng.experiment import scores
 from mhng.experiment.errors import UsageError
 from mhng.experiment.posterior.relabel import relabel, reorder
+from numpy.typing import NDArray
 
 # The pairs of objects whose co-assignment is followed: the same ones in every run with as many objects.
 _PAIRS_SEED = 20230101

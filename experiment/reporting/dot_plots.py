@@ -7,7 +7,6 @@ from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
-
 from mhng.experiment.sheet import COLOURS, GREY, MaxNLocator, picture, shortened
 
 _HIGHEST = 60.0  # inches

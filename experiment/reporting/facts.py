@@ -9,8 +9,8 @@ from typing import Any
 from mhng.experiment.config import plain
 from mhng.experiment.data.modalities import Sense, described
 from mhng.experiment.fields import FIELDS, Config, key
-from mhng.experiment.plain import to_plain
 from mhng.experiment.reporting.page import Cell, Section, Table, cells, number, word
+from mhng.experiment.util.jsonable import to_plain
 
 
 def scores(summary: Mapping[str, Any]) -> Section:

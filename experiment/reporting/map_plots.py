@@ -6,9 +6,8 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
-from numpy.typing import NDArray
-
 from mhng.experiment.sheet import colormaps, halo, picture, shortened
+from numpy.typing import NDArray
 
 # More groups than this are not named on the map: the names would cover it.
 _MOST_NAMES = 30

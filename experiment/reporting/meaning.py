@@ -10,8 +10,6 @@ from itertools import islice
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from numpy.typing import NDArray
-
 from mhng.experiment import scores
 from mhng.experiment.meaning import vocabulary
 from mhng.experiment.plots import plot_confusion
@@ -20,6 +18,7 @@ from mhng.experiment.reporting.latent_map import plane
 from mhng.experiment.reporting.map_plots import plot_map
 from mhng.experiment.reporting.page import Picture, Section, Strips, Table, cells, number
 from mhng.experiment.reporting.studio import Studio, strip
+from numpy.typing import NDArray
 
 if TYPE_CHECKING:
     from mhng.experiment.meaning.recall import Gallery

@@ -10,11 +10,11 @@ from pathlib import Path
 
 from mhng.experiment import store
 from mhng.experiment.errors import UsageError
-from mhng.experiment.files import atomic_path
-from mhng.experiment.out_file import check_out
 from mhng.experiment.reporting import compare_page
 from mhng.experiment.reporting.latent_map import MAPS
 from mhng.experiment.reporting.page import render
+from mhng.experiment.util.files import atomic_path
+from mhng.experiment.util.output import check_out
 
 
 def report(

@@ -17,9 +17,8 @@ from types import TracebackType
 from typing import Any, Self
 
 import numpy as np
-from numpy.typing import NDArray
-
 from mhng.experiment.reporting.page import Picture
+from numpy.typing import NDArray
 
 _PIXELS_PER_POINT = 96 / 72
 
@@ -68,9 +67,8 @@ def _size(svg: str) -> tuple[int, int]:
 
 def strip(images: NDArray[Any], alt: str, *, every: int = 1) -> Picture:
     """Grey images (C, H, W) in [0, 1] beside each other, a wider gap after each `every`; NaN is transparent."""
-    from PIL import Image
-
     from mhng.experiment.plots import mosaic
+    from PIL import Image
 
     _, _, W = images.shape
     gap = max(1, W // 14)

@@ -17,9 +17,8 @@ from collections.abc import Iterable
 from typing import Any, ClassVar, NamedTuple
 
 import torch
-from torch import Tensor
-
 from mhng.models.randomness import Streams
+from torch import Tensor
 
 # Objects whose features a CPU adds up in one product of matrices: of ten times as many it takes thirty times as long.
 _CACHED = 2**14

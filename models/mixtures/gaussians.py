@@ -13,9 +13,8 @@ from typing import Any, NamedTuple
 
 import pyro.distributions as dist
 import torch
-from torch import Tensor
-
 from mhng.models.mixtures.family import Conjugate, Features, Sums, products
+from torch import Tensor
 
 LOG_2PI = math.log(2 * math.pi)
 

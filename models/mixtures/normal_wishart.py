@@ -15,8 +15,6 @@ from typing import Any, NamedTuple
 import pyro
 import pyro.distributions as dist
 import torch
-from torch import Tensor
-
 from mhng.models.mixtures.family import Sums
 from mhng.models.mixtures.gaussians import (
     LOG_2PI,
@@ -30,6 +28,7 @@ from mhng.models.mixtures.gaussians import (
 )
 from mhng.models.mixtures.wishart import BartlettWishart, drawn_scale_tril
 from mhng.models.randomness import Streams, normal
+from torch import Tensor
 
 
 class Posterior(NamedTuple):

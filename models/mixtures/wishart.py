@@ -8,9 +8,8 @@ from __future__ import annotations
 
 import pyro.distributions as dist
 import torch
-from torch import Tensor
-
 from mhng.models.randomness import Streams, gamma, normal
+from torch import Tensor
 
 
 class BartlettWishart(dist.Wishart):

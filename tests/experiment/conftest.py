@@ -9,7 +9,6 @@ from typing import Any
 import numpy as np
 import pytest
 from matplotlib.figure import Figure
-
 from mhng.experiment import community_plots, plots, running, store
 from mhng.experiment.comparison import plots as comparison_plots
 from mhng.experiment.config import resolve

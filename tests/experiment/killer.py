@@ -17,13 +17,14 @@ import time
 from pathlib import Path
 from typing import Any
 
-from mhng import cli
 from mhng.experiment import running, store
 from mhng.experiment.comparison.folders import step
 from mhng.experiment.config import resolve
 from mhng.experiment.flags import read_settings
 from mhng.experiment.posterior.netcdf import arviz
 from mhng.experiment.store import RunFolder
+
+from mhng import cli
 
 
 def command(folder: Path, words: list[str]) -> list[str] | None:

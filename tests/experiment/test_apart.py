@@ -18,7 +18,6 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-
 from mhng.experiment import apart, engines, running
 from mhng.experiment.config import resolve
 from mhng.experiment.errors import RunError, UsageError

@@ -5,8 +5,6 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-
-from mhng import cli
 from mhng.experiment import running, store
 from mhng.experiment.community_plots import plot_distance
 from mhng.experiment.config import resolve
@@ -14,6 +12,8 @@ from mhng.experiment.errors import RunError, UsageError
 from mhng.experiment.posterior.netcdf import load_posterior
 from mhng.experiment.run import resume, train
 from mhng.inference import recursion
+
+from mhng import cli
 from tests.experiment.conftest import Quiet, contents, made
 
 TINY = {"limit": "40", "signs": "3", "epochs": "2", "sweeps": "4", "round_sweeps": "3", "chains": "2"}

@@ -14,8 +14,6 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-
-from mhng import cli
 from mhng.experiment import running
 from mhng.experiment.comparison import compare as command
 from mhng.experiment.comparison import pool
@@ -28,8 +26,10 @@ from mhng.experiment.comparison.statistics import METRICS, Outcome, Row, numbers
 from mhng.experiment.comparison.table import comma_separated, markdown
 from mhng.experiment.config import resolve, to_flags
 from mhng.experiment.errors import UsageError
-from mhng.experiment.locks import locked
 from mhng.experiment.reporting.dot_plots import Dots, plot_dots
+from mhng.experiment.util.locks import locked
+
+from mhng import cli
 
 HOME = Path(__file__).resolve().parents[2]
 TINY = [

@@ -3,7 +3,6 @@
 from pathlib import Path
 
 import pytest
-
 from mhng.experiment.config import plain, resolve, to_toml
 from mhng.experiment.errors import UsageError
 from mhng.experiment.fields import FIELDS, Config

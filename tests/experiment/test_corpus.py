@@ -9,13 +9,13 @@ from typing import Any
 
 import numpy as np
 import pytest
-
-from mhng import cli
 from mhng.experiment import scores, store
 from mhng.experiment.config import plain, resolve
 from mhng.experiment.meaning.corpus import corpus
 from mhng.experiment.posterior.netcdf import load_posterior, save_posterior
 from mhng.experiment.posterior.traces import Trace
+
+from mhng import cli
 
 
 def said(run: Path, capsys: pytest.CaptureFixture[str], *arguments: str) -> list[dict[str, Any]]:

@@ -18,9 +18,7 @@ from typing import Any
 
 import pytest
 import torch
-
-from mhng import cli
-from mhng.experiment import locks, running, store
+from mhng.experiment import running, store
 from mhng.experiment.comparison.progress import Progress
 from mhng.experiment.config import resolve
 from mhng.experiment.errors import RunError, UsageError
@@ -28,7 +26,10 @@ from mhng.experiment.loaded import load_run
 from mhng.experiment.posterior.netcdf import load_posterior
 from mhng.experiment.run import resume, train
 from mhng.experiment.store import RunFolder
+from mhng.experiment.util import locks
 from mhng.inference.svi import Learner
+
+from mhng import cli
 from tests.experiment.conftest import Quiet, contents
 from tests.experiment.test_store import files_no_larger_than
 

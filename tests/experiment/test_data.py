@@ -17,11 +17,10 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from PIL import Image
-
 from mhng.experiment.data import idx_sets, synthetic
 from mhng.experiment.data import objects as data
 from mhng.experiment.errors import UsageError
+from PIL import Image
 
 PROJECT = Path(__file__).resolve().parents[2]
 SHARED = Path(__file__).resolve().parents[3] / "shared" / "data"
@@ -283,9 +282,7 @@ def test_describe(tmp_path: Path) -> None:
 
 def test_names_are_listed_without_heavy_imports() -> None:
     heavy = "torch", "torchvision", "mlxtend", "sklearn"
-    code = (
-        f"import sys; from mhng.experiment.data import objects; objects.describe(None); print({heavy} & sys.modules.keys())"
-    )
+    code = f"import sys; from mhng.experiment.data import objects; objects.describe(None); print({heavy} & sys.modules.keys())"
     code = code.replace(repr(heavy), repr(set(heavy)))
     done = subprocess.run([sys.executable, "-c", code], cwd=PROJECT, capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "set()"

@@ -11,12 +11,12 @@ from typing import Any
 
 import numpy as np
 import pytest
-
-from mhng import cli
 from mhng.experiment.config import resolve
 from mhng.experiment.posterior.diagnose import examine, read
 from mhng.experiment.run import train
 from mhng.experiment.show import Printer
+
+from mhng import cli
 
 HOME = Path(__file__).resolve().parents[2]
 SMALL = {
@@ -163,6 +163,7 @@ def test_a_bad_run_folder_is_one_line(
 def test_a_posterior_of_another_version_is_named(small: Path, tmp_path: Path) -> None:
     from mhng.experiment.errors import UsageError
     from mhng.experiment.posterior.netcdf import save_posterior
+
     from tests.experiment.draws import trace
 
     run = copied(small, tmp_path / "run")

@@ -7,7 +7,6 @@ from pathlib import Path
 import numpy as np
 import pytest
 from matplotlib.figure import Figure
-
 from mhng.experiment.posterior import diagnostic_plots as pictures
 from mhng.experiment.posterior.relabel import relabel
 

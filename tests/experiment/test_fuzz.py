@@ -20,9 +20,6 @@ from typing import Any
 
 import numpy as np
 import pytest
-from PIL import Image
-from scipy.io import savemat
-
 from mhng.experiment import store
 from mhng.experiment.config import resolve, to_toml
 from mhng.experiment.data import cifar, idx_sets, own
@@ -32,6 +29,9 @@ from mhng.experiment.fields import Config
 from mhng.experiment.loaded import load_run
 from mhng.experiment.posterior.diagnose import examine, read
 from mhng.experiment.run import resume
+from PIL import Image
+from scipy.io import savemat
+
 from tests.experiment.conftest import Quiet
 
 RNG = np.random.default_rng(0)

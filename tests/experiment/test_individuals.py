@@ -3,12 +3,12 @@
 import json
 
 import pytest
-
-from cli import main
 from mhng.experiment import individuals
 from mhng.experiment.config import plain, resolve, to_flags, to_toml
 from mhng.experiment.errors import UsageError
 from mhng.experiment.flags import read_settings
+
+from cli import main
 from tests.experiment.conftest import contents, made
 
 OWN = ["B: --network conv --latent-dim 3", "A: --mixture tied --lr 2e-3"]

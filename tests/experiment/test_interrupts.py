@@ -4,8 +4,7 @@ import os
 import signal
 
 import pytest
-
-from mhng.experiment.interrupts import held_back
+from mhng.experiment.util.process import held_back
 
 
 def test_an_interrupt_waits_for_the_end_of_the_block():

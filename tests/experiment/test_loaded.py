@@ -11,14 +11,14 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-
-from mhng import cli
 from mhng.experiment import load_run
 from mhng.experiment.data import datasets
 from mhng.experiment.errors import UsageError
 from mhng.experiment.loaded import LoadedRun
 from mhng.experiment.meaning.recall import examine
 from mhng.experiment.meaning.trained import load_trained
+
+from mhng import cli
 
 HOME = Path(__file__).resolve().parents[2]
 
@@ -191,7 +191,6 @@ def test_what_cannot_be_asked_is_refused_in_one_line(run: LoadedRun) -> None:
         assert said in str(caught.value) and "\n" not in str(caught.value)
     with pytest.raises(TypeError):
         run.recall(0.5)  # type: ignore[arg-type]
-    import mhng.experiment
 
     with pytest.raises(AttributeError, match="load_runs"):
         experiment.load_runs  # noqa: B018

@@ -7,12 +7,12 @@ from pathlib import Path
 
 import pytest
 import torch
-
 from mhng.experiment import memory
 from mhng.experiment.community import build_members, game_of, load_objects
 from mhng.experiment.errors import UsageError
 from mhng.experiment.fields import Config
-from mhng.experiment.memory import available, check, needed
+from mhng.experiment.memory import check, needed
+from mhng.experiment.util.memory import available
 from mhng.inference.game import init, play
 
 CPU = torch.device("cpu")

@@ -10,8 +10,6 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-
-from mhng import cli
 from mhng.experiment import individuals, load_run, store
 from mhng.experiment.community import build_members, load_objects, pick_device
 from mhng.experiment.config import changes, plain, resolve, to_flags, to_toml
@@ -21,10 +19,12 @@ from mhng.experiment.data.objects import Objects, load
 from mhng.experiment.data.views import entries, seen
 from mhng.experiment.errors import UsageError
 from mhng.experiment.flags import read_settings
-from mhng.experiment.plain import to_plain
 from mhng.experiment.run import resume
 from mhng.experiment.show import Printer
+from mhng.experiment.util.jsonable import to_plain
 from mhng.models.multimodal import Multimodal
+
+from mhng import cli
 from tests.checks import ALPHA, z_test
 from tests.experiment.conftest import Quiet, contents, made
 from tests.experiment.test_own_data import QUICK, npz, refused, table, text

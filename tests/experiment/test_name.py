@@ -14,9 +14,6 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from PIL import Image
-
-from mhng import cli
 from mhng.experiment import scores
 from mhng.experiment.data import datasets
 from mhng.experiment.data import objects as data
@@ -28,6 +25,9 @@ from mhng.experiment.errors import UsageError
 from mhng.experiment.meaning import vocabulary
 from mhng.experiment.meaning.naming import Said, say, score
 from mhng.experiment.meaning.trained import load_trained
+from PIL import Image
+
+from mhng import cli
 
 
 @pytest.fixture(scope="module")

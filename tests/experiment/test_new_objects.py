@@ -10,9 +10,6 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from sklearn.decomposition import PCA
-
-from mhng import cli
 from mhng.experiment import load_run, scores
 from mhng.experiment.community import files_of, load_objects, load_others
 from mhng.experiment.config import resolve
@@ -22,6 +19,9 @@ from mhng.experiment.meaning.name import look
 from mhng.experiment.meaning.naming import say
 from mhng.experiment.meaning.trained import load_trained
 from mhng.experiment.meaning.unseen import Unseen
+from sklearn.decomposition import PCA
+
+from mhng import cli
 from tests.experiment.test_own_data import QUICK, npz, table, text
 from tests.experiment.test_own_folder import image
 

@@ -10,8 +10,6 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-
-from mhng import cli
 from mhng.experiment import load_run, store
 from mhng.experiment.community import build_members, latents_of, load_objects
 from mhng.experiment.config import plain, resolve, to_toml
@@ -22,6 +20,8 @@ from mhng.experiment.errors import UsageError
 from mhng.experiment.fields import Config
 from mhng.experiment.memory import check
 from mhng.experiment.posterior.netcdf import load_posterior
+
+from mhng import cli
 
 SHARED = Path(__file__).resolve().parents[3] / "shared" / "data" / "mfeat"
 RNG = np.random.default_rng(0)
@@ -326,11 +326,11 @@ def test_flags_that_do_not_go_together(
 def test_sizes_are_judged_before_there_is_memory_for_them(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     file = npz(tmp_path, images=np.zeros((100, 32, 32)))
     numbers = text(tmp_path, ROWS * 100)
-    monkeypatch.setattr("mhng.experiment.memory.available", lambda: 1000)
+    monkeypatch.setattr("mhng.experiment.util.memory.available", lambda: 1000)
     for kind, data in (("npz", file), ("csv", numbers)):
         with pytest.raises(UsageError, match="GiB of memory are available"):
             read(kind, data)
-    monkeypatch.setattr("mhng.experiment.memory.available", lambda: 10**7)
+    monkeypatch.setattr("mhng.experiment.util.memory.available", lambda: 10**7)
     with pytest.raises(UsageError, match=r"3 percepts of 900 dimensions .* give --reduce"):
         check(Config(likelihood="identity"), 3, (900, 900), torch.device("cpu"))
 

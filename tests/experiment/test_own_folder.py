@@ -10,12 +10,12 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from PIL import Image
-
-from mhng import cli
 from mhng.experiment import store
 from mhng.experiment.data import own
 from mhng.experiment.data.objects import Objects, load
+from PIL import Image
+
+from mhng import cli
 from tests.experiment.test_own_data import QUICK, refused
 
 

@@ -12,14 +12,14 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-
-from mhng import cli
 from mhng.experiment import load_run, store
 from mhng.experiment.community import load_objects
 from mhng.experiment.comparison.grid import make
 from mhng.experiment.config import resolve
 from mhng.experiment.errors import UntrustedError, UsageError
 from mhng.experiment.parts import parts_of
+
+from mhng import cli
 from tests.test_cli import SMALL
 
 MINE = """

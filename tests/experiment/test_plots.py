@@ -11,7 +11,6 @@ from typing import Any
 import numpy as np
 import pytest
 from matplotlib.figure import Figure
-
 from mhng.experiment import plots
 from mhng.experiment.errors import RunError
 

@@ -17,8 +17,6 @@ import torch
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as arrays
-from numpy.typing import NDArray
-
 from mhng.experiment import config as configs
 from mhng.experiment import scores
 from mhng.experiment.config import resolve, to_flags, to_toml
@@ -26,10 +24,11 @@ from mhng.experiment.data.labels import coded
 from mhng.experiment.errors import UsageError
 from mhng.experiment.fields import FIELDS, Config
 from mhng.experiment.flags import read_settings
-from mhng.experiment.plain import to_plain
 from mhng.experiment.store import RunFolder
+from mhng.experiment.util.jsonable import to_plain
 from mhng.inference.metropolis import draw
 from mhng.inference.proposals import acceptance_rule, offer, proposal_logits
+from numpy.typing import NDArray
 
 settings.register_profile(
     "fixed", derandomize=True, deadline=None, database=None, max_examples=60,

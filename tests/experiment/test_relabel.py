@@ -6,7 +6,6 @@ from typing import Any
 
 import numpy as np
 import pytest
-
 from mhng.experiment.posterior.relabel import relabel, renumber, reorder
 from mhng.experiment.scores import contingency
 

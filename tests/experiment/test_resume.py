@@ -15,7 +15,6 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-
 from mhng.experiment import running, store
 from mhng.experiment.config import resolve
 from mhng.experiment.errors import UsageError
@@ -26,6 +25,7 @@ from mhng.experiment.parts import check_parts
 from mhng.experiment.run import resume, train
 from mhng.inference import MODES, RECURSIONS, RULES
 from mhng.models import FAMILIES, WEIGHTS
+
 from tests.experiment.conftest import Quiet
 from tests.experiment.test_crashes import all_of
 

@@ -8,7 +8,6 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
-
 from mhng.experiment import running, store
 from mhng.experiment.community import load_objects
 from mhng.experiment.config import resolve
@@ -17,6 +16,7 @@ from mhng.experiment.fields import Config
 from mhng.experiment.posterior.netcdf import load_posterior
 from mhng.experiment.run import resume, train
 from mhng.experiment.show import Printer, is_shown
+
 from tests.experiment.conftest import contents
 
 SMALL = Config(

@@ -11,10 +11,10 @@ from typing import Any
 
 import numpy as np
 import pytest
-
-from mhng import cli
 from mhng.experiment.history import history_of
 from mhng.experiment.store import RunFolder
+
+from mhng import cli
 
 TINY = [
     "--dataset", "synthetic", "--likelihood", "gaussian", "--limit", "40", "--signs", "3", "--latent-dim", "2",

@@ -8,9 +8,8 @@ from collections.abc import Callable
 
 import numpy as np
 import pytest
-from sklearn.metrics import adjusted_rand_score, cohen_kappa_score, normalized_mutual_info_score
-
 from mhng.experiment import scores
+from sklearn.metrics import adjusted_rand_score, cohen_kappa_score, normalized_mutual_info_score
 
 SEEDS = range(8)
 

@@ -21,10 +21,10 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-
-from mhng.experiment import locks, store
+from mhng.experiment import store
 from mhng.experiment.errors import RunError, UsageError
 from mhng.experiment.store import RunFolder
+from mhng.experiment.util import locks
 
 ROOT = Path(__file__).resolve().parents[2]
 

@@ -6,13 +6,13 @@ from typing import Any
 
 import numpy as np
 import pytest
-
 from mhng.experiment import scores
 from mhng.experiment.errors import UsageError
 from mhng.experiment.posterior.diagnostics import summary
 from mhng.experiment.posterior.netcdf import to_arviz
 from mhng.experiment.posterior.relabel import relabel, renumber, reorder
 from mhng.experiment.posterior.traces import object_pairs, variables_of
+
 from tests.experiment.draws import assert_rows_agree, trace
 
 

@@ -10,8 +10,6 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-
-from mhng import cli
 from mhng.experiment import load_run, store
 from mhng.experiment.config import resolve
 from mhng.experiment.data import own
@@ -20,6 +18,8 @@ from mhng.experiment.data.turning import further
 from mhng.experiment.data.views import View, entries, places, seen
 from mhng.experiment.errors import UsageError
 from mhng.experiment.meaning import name as naming
+
+from mhng import cli
 from tests.experiment.conftest import contents
 from tests.experiment.test_crashes import all_of
 from tests.experiment.test_own_data import QUICK, refused

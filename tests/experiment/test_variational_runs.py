@@ -8,7 +8,6 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-
 from mhng.experiment import store
 from mhng.experiment.errors import UsageError
 from mhng.experiment.posterior import verdict
@@ -16,6 +15,7 @@ from mhng.experiment.posterior.basins import compare
 from mhng.experiment.posterior.diagnose import diagnose
 from mhng.experiment.posterior.diagnostics import summary
 from mhng.experiment.run import resume
+
 from tests.experiment.conftest import Quiet, contents, made
 from tests.experiment.draws import trace
 from tests.experiment.test_verdict import SETTINGS

@@ -2,7 +2,6 @@
 
 import pytest
 import torch
-
 from mhng.inference import jitter as module
 from mhng.inference.jitter import jitter, moved
 from mhng.inference.svi import Learner

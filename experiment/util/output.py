@@ -7,7 +7,7 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 from mhng.experiment.errors import UsageError
-from mhng.experiment.files import atomic_path
+from mhng.experiment.util.files import atomic_path
 
 
 def check_out(out: Path, read: Sequence[Path]) -> None:

@@ -11,7 +11,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from mhng.experiment.errors import UsageError
-from mhng.experiment.files import short
+from mhng.experiment.util.files import short
 
 try:
     import fcntl

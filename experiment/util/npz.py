@@ -15,9 +15,8 @@ from pathlib import Path
 from typing import IO, NamedTuple
 
 import numpy as np
-from numpy.typing import NDArray
-
 from mhng.experiment.errors import UsageError
+from numpy.typing import NDArray
 
 
 class Header(NamedTuple):

@@ -36,12 +36,13 @@ RUNS = {
 
 def child(words: list[str]) -> None:
     """One run; prints a line of JSON."""
-    from mhng.experiment import memory, store
+    from mhng.experiment import memory
     from mhng.experiment.community import latents_of, load_objects, pick_device
     from mhng.experiment.config import resolve
     from mhng.experiment.flags import read_settings
-    from mhng.experiment.posterior import netcdf  # noqa: F401 - so that it counts as imported
     from mhng.experiment.run import train
+    from mhng.experiment.runs import folder as run_folder
+    from mhng.experiment.runs import posterior  # noqa: F401 - so that it counts as imported
     from mhng.experiment.show import Printer
 
     class Quiet(Printer):
@@ -55,7 +56,7 @@ def child(words: list[str]) -> None:
     train(config, printer=Quiet())
     peak, seconds = _peak(), time.process_time() - begun
     assert config.run_dir is not None
-    size = (config.run_dir / store.POSTERIOR).stat().st_size
+    size = (config.run_dir / run_folder.POSTERIOR).stat().st_size
     objects, config = load_objects(config)
     foretold = memory.foretold(config, objects, latents_of(config, objects), pick_device(config.device))
     print(

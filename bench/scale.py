@@ -23,7 +23,7 @@ import numpy as np
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from mhng.experiment.sheet import COLOURS, GREY, picture
+from mhng.experiment.plots.style import COLOURS, GREY, picture
 
 from bench.games import ring, setting
 from bench.timing import described, machine, median_seconds, seconds, write_json

@@ -19,9 +19,9 @@ import torch
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from mhng.experiment import scores
 from mhng.experiment.community import build_members, game_of, load_objects
 from mhng.experiment.config import resolve
+from mhng.experiment.metrics import partitions
 from mhng.inference import STARTS
 from mhng.inference.game import init, play
 from mhng.inference.starts import Start, begin
@@ -66,7 +66,7 @@ def main() -> None:
         best = max(float(evidence.max()) for evidence, _, _ in results.values())
         for kind, (evidence, signs, seconds) in results.items():
             found = int((evidence > best - TOLERANCE).sum())
-            ari = scores.ari(signs[int(evidence.argmax())].numpy(), objects.labels)
+            ari = partitions.ari(signs[int(evidence.argmax())].numpy(), objects.labels)
             equal = found * results["merge"][2] / seconds
             print(
                 f"| {seed} | {kind} | {found} of {options.starts} | {ari:.2f} | {best - float(evidence.median()):.0f} "

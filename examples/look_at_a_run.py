@@ -12,7 +12,7 @@ from pathlib import Path
 import numpy as np
 from mhng.experiment import load_run
 from mhng.experiment.errors import UsageError
-from mhng.experiment.plots import plot_images
+from mhng.experiment.plots.training import plot_images
 
 COLUMNS = ["A sees", "B sees", "A means", "B means"]
 MOST = 8  # rows

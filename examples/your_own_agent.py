@@ -8,7 +8,7 @@ kinds 2 and 3 apart, the one that counts cannot tell 0 and 1 apart; nothing but 
 """
 
 import torch
-from mhng.experiment.scores import ari, kappa
+from mhng.experiment.metrics.partitions import ari, kappa
 from mhng.inference.game import Game, init, play
 from mhng.models.mixtures import NormalWishart
 from mhng.models.percepts import Belief, Percepts

@@ -13,12 +13,14 @@ from mhng.experiment.data.modalities import modalities
 from mhng.experiment.data.objects import DATASETS
 from mhng.experiment.data.own_csv import HEADERS
 from mhng.experiment.data.views import LANGUAGE, View
-from mhng.experiment.posterior.traces import KEPT
+from mhng.experiment.runs.trace import KEPT
 from mhng.inference import INNER_STARTS, LISTENER_STATES, MODES, NEWCOMERS, PERCEPTS, RULES, STARTS
 from mhng.models import FUSIONS, GUIDES, LIKELIHOODS, MIXTURES, NETWORKS
 
 # Settings that agents have for themselves, see `mhng.experiment.individuals`: ((agent, ((field, value), ...)), ...).
 Own = tuple[tuple[str, tuple[tuple[str, Any], ...]], ...]
+
+ENGINES = ("local", "ray")
 
 # No whole number is larger, if nothing smaller is said: beyond it lie mistypings and the limits of int64.
 _MOST = 10**9
@@ -377,6 +379,3 @@ def modalities_of(config: Config, agent: int) -> int:
     data = config.data or ()
     files = len(own.paths(data[agent if len(data) > 1 else 0])) if len(data) in (1, config.agents) else 1
     return max(files, len(modalities(config.views[agent])))
-
-
-ENGINES = ("local", "ray")

@@ -6,14 +6,14 @@ from collections.abc import Mapping
 from typing import Any
 
 from mhng.experiment import config as settings
-from mhng.experiment import store
 from mhng.experiment.community import schedule_of
 from mhng.experiment.errors import UsageError
 from mhng.experiment.fields import Config
 from mhng.experiment.graphs import Edges
 from mhng.experiment.meet_later import later
+from mhng.experiment.runs import folder as run_folder
+from mhng.experiment.runs.folder import RunFolder
 from mhng.experiment.show import Printer
-from mhng.experiment.store import RunFolder
 from mhng.inference.rounds import Progress
 
 
@@ -21,10 +21,12 @@ def refuse_changes(config: Config, manifest: dict[str, Any], folder: RunFolder) 
     """A run goes on as what it began; rounds may be added, its data may have moved, and others may look on."""
     made = manifest.get("settings")
     if not isinstance(made, dict):
-        raise UsageError(f"{folder.file(store.MANIFEST)} is damaged: it holds no settings")
+        raise UsageError(f"{folder.file(run_folder.MANIFEST)} is damaged: it holds no settings")
     for name, (now, then) in settings.changes(config, made).items():
         if name not in ("rounds", *settings.MOVABLE):
-            raise UsageError(f"{folder.file(store.CONFIG)}: {name} = {now} is not what the run was made with, {then}")
+            raise UsageError(
+                f"{folder.file(run_folder.CONFIG)}: {name} = {now} is not what the run was made with, {then}"
+            )
 
 
 def edges_of(manifest: dict[str, Any], config: Config, folder: RunFolder) -> list[Edges | None]:
@@ -46,7 +48,9 @@ def edges_of(manifest: dict[str, Any], config: Config, folder: RunFolder) -> lis
         if len(found) > len(names) or (len(names) > 1 and [one is None for one in found] != untold):
             raise ValueError
     except (TypeError, ValueError, LookupError, OverflowError) as error:
-        raise UsageError(f"{folder.file(store.MANIFEST)} is damaged: its edges are not pairs of agents") from error
+        raise UsageError(
+            f"{folder.file(run_folder.MANIFEST)} is damaged: its edges are not pairs of agents"
+        ) from error
     return found
 
 
@@ -55,10 +59,10 @@ def check_metrics(folder: RunFolder, config: Config, progress: Progress, printer
     sweeps = 0
     for number, row in enumerate(folder.read_metrics(), 1):
         if row.get("kind") not in ("epoch", "start", "sweep") or type(row.get("round")) is not int:
-            raise UsageError(f"{folder.file(store.METRICS)}, line {number} is not of a run of this program")
+            raise UsageError(f"{folder.file(run_folder.METRICS)}, line {number} is not of a run of this program")
         sweeps += row["kind"] == "sweep" and row["round"] < progress.done
     if sweeps < progress.done * schedule_of(config).sweeps_between():
-        printer.note(f"warning: {folder.file(store.METRICS)} has lost rows of the rounds that are done")
+        printer.note(f"warning: {folder.file(run_folder.METRICS)} has lost rows of the rounds that are done")
 
 
 def is_of_round(row: Mapping[str, Any], config: Config) -> bool:
@@ -69,9 +73,9 @@ def is_of_round(row: Mapping[str, Any], config: Config) -> bool:
 def results_are_whole(folder: RunFolder, rounds: int) -> bool:
     """Whether all that the last round leaves is there, and of that round."""
     try:
-        summary = folder.read_json(store.SUMMARY)
+        summary = folder.read_json(run_folder.SUMMARY)
     except UsageError:
         return False
     return summary.get("rounds") == rounds and all(
-        folder.file(name).exists() for name in (store.SIGNS, store.POSTERIOR)
+        folder.file(name).exists() for name in (run_folder.SIGNS, run_folder.POSTERIOR)
     )

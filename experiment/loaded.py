@@ -25,11 +25,11 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 from mhng.experiment import config as settings
-from mhng.experiment import store
 from mhng.experiment.errors import UsageError
-from mhng.experiment.final_signs import FinalSigns, read_signs
-from mhng.experiment.history import History, history_of
-from mhng.experiment.store import RunFolder
+from mhng.experiment.runs import folder as run_folder
+from mhng.experiment.runs.folder import RunFolder
+from mhng.experiment.runs.metrics_table import History, history_of
+from mhng.experiment.runs.signs import FinalSigns, read_signs
 from mhng.experiment.util.agent_names import agent_names
 from mhng.experiment.util.text import number
 from numpy.typing import ArrayLike, NDArray
@@ -84,7 +84,7 @@ class LoadedRun:
     ) -> None:
         with RunFolder.open(path, lock=False) as folder:
             self._folder = folder
-            self._config = settings.resolve({}, folder.file(store.CONFIG), trust_plugins=trust_plugins)
+            self._config = settings.resolve({}, folder.file(run_folder.CONFIG), trust_plugins=trust_plugins)
             self.status: str = folder.status
         self._data_root = data_root
         self._data = data
@@ -104,7 +104,7 @@ class LoadedRun:
                 f"ARI {' '.join(aris)}", f"kappa {number(found['kappa'])}",
             ]  # fmt: skip
         except (UsageError, KeyError, TypeError, AttributeError):
-            known.append("no results yet" if self.status != "done" else f"no whole {store.SUMMARY}")
+            known.append("no results yet" if self.status != "done" else f"no whole {run_folder.SUMMARY}")
         return f"<{', '.join(known)}>"
 
     # -- read from files -----------------------------------------------------------------------------
@@ -127,8 +127,8 @@ class LoadedRun:
     @cached_property
     def scores(self) -> dict[str, Any]:
         """summary.json: ARI, NMI and accuracy of each agent, kappa, acceptance, log evidence (nats), and more."""
-        self._folder.result(store.SUMMARY)
-        return self._folder.read_json(store.SUMMARY)
+        self._folder.result(run_folder.SUMMARY)
+        return self._folder.read_json(run_folder.SUMMARY)
 
     @cached_property
     def history(self) -> History:
@@ -138,9 +138,9 @@ class LoadedRun:
     @cached_property
     def posterior(self) -> Any:
         """The last round's draws for ArviZ: InferenceData (ArviZ 0.23) or DataTree (1.x)."""
-        from mhng.experiment.posterior.netcdf import load_posterior
+        from mhng.experiment.runs.posterior import load_posterior
 
-        return load_posterior(self._folder.result(store.POSTERIOR))
+        return load_posterior(self._folder.result(run_folder.POSTERIOR))
 
     # -- the objects and the agents ------------------------------------------------------------------
 

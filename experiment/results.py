@@ -7,11 +7,12 @@ from itertools import combinations
 from typing import Any
 
 import numpy as np
-from mhng.experiment import individuals, scores
+from mhng.experiment import individuals
 from mhng.experiment.data.objects import Objects
 from mhng.experiment.fields import Config
 from mhng.experiment.graphs import Edges, distances
-from mhng.experiment.posterior.traces import Trace
+from mhng.experiment.metrics import partitions
+from mhng.experiment.runs.trace import Trace
 from mhng.experiment.util.agent_names import agent_names
 from mhng.inference.rounds import Played
 from mhng.inference.svi import Loss
@@ -60,16 +61,17 @@ def sweep_rows(
     not_a_number, splits = played.trace.not_a_number[0].tolist(), played.trace.splits[0].tolist()
     messages = played.trace.messages[0].tolist()
     for t, signs in enumerate(trace.signs[0]):
-        kappas = scores.kappa_matrix(spoken[t])
+        kappas = partitions.kappa_matrix(spoken[t])
         rows.append(
             {
                 "kind": "sweep",
                 "round": round,
                 "sweep": t + 1,
                 "agents": {
-                    name: {"ari": scores.ari(own, labels)} for name, own in zip(trace.agent_names, signs, strict=True)
+                    name: {"ari": partitions.ari(own, labels)}
+                    for name, own in zip(trace.agent_names, signs, strict=True)
                 },
-                "kappa": scores.mean_of_pairs(kappas),
+                "kappa": partitions.mean_of_pairs(kappas),
                 **_by_group(kappas, groups),
                 **_by_distance(kappas, apart),
                 "accepted": (accepted := trace.accepted_by_direction(0, t)) if heard else None,
@@ -115,15 +117,15 @@ def summarise(
     kept = rows[config.burn_in :]
     last = rows[-1]
     signs, spoken = trace.signs[0, -1], trace.spoken[0, -1]
-    kappas = scores.kappa_matrix(spoken)
+    kappas = partitions.kappa_matrix(spoken)
     agents = {}
     for m, name in enumerate(trace.agent_names):
         loss = bounds[name]
         agents[name] = {
             "ari": last["agents"][name]["ari"],
             "ari_mean": _mean([row["agents"][name]["ari"] for row in kept]),
-            "nmi": scores.nmi(signs[m], objects.labels),
-            "accuracy": scores.accuracy(signs[m], objects.labels),
+            "nmi": partitions.nmi(signs[m], objects.labels),
+            "accuracy": partitions.accuracy(signs[m], objects.labels),
             "elbo": None if loss is None else -loss.total,
             "reconstruction": None if loss is None else loss.reconstruction,
             "kl": None if loss is None else loss.kl,
@@ -144,9 +146,9 @@ def summarise(
         "kappa": last["kappa"],
         "kappa_mean": _mean([row["kappa"] for row in kept]),
         "kappa_of": "what each agent would say alone" if trace.alone is not None else "signs",
-        "kappa_matched": float(np.mean([scores.matched_kappa(a, b) for a, b in combinations(spoken, 2)])),
+        "kappa_matched": float(np.mean([partitions.matched_kappa(a, b) for a, b in combinations(spoken, 2)])),
         "kappa_matrix": kappas.tolist(),
-        "kappa_fleiss": scores.fleiss_kappa(spoken),
+        "kappa_fleiss": partitions.fleiss_kappa(spoken),
         "kappa_by_distance": _by_distance(kappas, _apart(edges, config.agents)).get("kappa_by_distance"),
         "sweeps_to_agreement": agreement,
         "messages": _mean([row["messages"] for row in kept]),

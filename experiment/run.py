@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from mhng.experiment import config as settings
-from mhng.experiment import memory, store
+from mhng.experiment import memory
 from mhng.experiment.apart import seats
 from mhng.experiment.community import from_checkpoint, game_of, latents_of, load_objects, pick_device
 from mhng.experiment.engines import check_ray
@@ -25,9 +25,10 @@ from mhng.experiment.going_on import check_metrics, edges_of, is_of_round, refus
 from mhng.experiment.parts import check_parts
 from mhng.experiment.provenance import manifest_of
 from mhng.experiment.running import Running, is_kept, status_told
-from mhng.experiment.scalars import check_tensorboard, scalars_of
+from mhng.experiment.runs import folder as run_folder
+from mhng.experiment.runs.folder import RunFolder
+from mhng.experiment.runs.tensorboard import check_tensorboard, scalars_of
 from mhng.experiment.show import Printer
-from mhng.experiment.store import RunFolder
 from mhng.experiment.util.jsonable import to_plain
 from mhng.inference.rounds import Progress
 
@@ -54,7 +55,7 @@ def train(config: Config, *, command_line: Sequence[str] = (), printer: Printer 
     with seats(config, objects, device) as places, RunFolder.create(path, overwrite=config.overwrite) as folder:
         fitted = sorted(settings.changes(config, to_plain(asked)))
         folder.start_manifest({**manifest_of(config, objects, game, device, command_line), "fitted": fitted})
-        folder.write_text(store.CONFIG, settings.to_toml(config))
+        folder.write_text(run_folder.CONFIG, settings.to_toml(config))
         with status_told(folder), scalars_of(folder, config.tensorboard) as scalars:
             members = places.make()
             return Running(
@@ -80,7 +81,7 @@ def resume(
     with RunFolder.open(path) as folder, ExitStack() as stack:
         given = {"rounds": rounds, "tensorboard": tensorboard}
         flags = {name: value for name, value in given.items() if value is not None}
-        config = settings.resolve(flags, folder.file(store.CONFIG), trust_plugins=trust_plugins)
+        config = settings.resolve(flags, folder.file(run_folder.CONFIG), trust_plugins=trust_plugins)
         manifest = folder.read_manifest()
         refuse_changes(config, manifest, folder)
         if config.tensorboard:
@@ -96,15 +97,15 @@ def resume(
         places = stack.enter_context(seats(config, objects, device))
         members = places.make()
         progress, spent = Progress(0), 0.0
-        if folder.file(store.CHECKPOINT).exists() or folder.file(store.PREVIOUS).exists():
-            file = str(folder.file(store.CHECKPOINT))
+        if folder.file(run_folder.CHECKPOINT).exists() or folder.file(run_folder.PREVIOUS).exists():
+            file = str(folder.file(run_folder.CHECKPOINT))
             progress, spent = from_checkpoint(members, folder.load_checkpoint(), file, config)
             if progress.done == config.rounds + 1 and not results_are_whole(folder, config.rounds):
                 # The last round is played again, exactly, for what it leaves as the last one.
                 printer.note(f"{path} lacks whole results of round {config.rounds}; it is played again")
                 progress, spent = Progress(0), 0.0
                 if config.rounds:
-                    file = str(folder.file(store.PREVIOUS))
+                    file = str(folder.file(run_folder.PREVIOUS))
                     before = folder.load_checkpoint(previous=True)
                     progress, spent = from_checkpoint(members, before, file, config)
                 else:
@@ -112,16 +113,16 @@ def resume(
         begun = folder.load_epochs()
         goes_on = begun is not None and begun.get("done") == progress.done <= config.rounds
         if begun is not None and goes_on:
-            file = str(folder.file(store.EPOCHS))
+            file = str(folder.file(run_folder.EPOCHS))
             progress, spent = from_checkpoint(members, begun, file, config)
         if progress.done > config.rounds + 1:
             raise UsageError(f"--rounds must be {progress.done - 1} or more: so many are done; it is {config.rounds}")
         if progress.done == config.rounds + 1 and manifest["status"] == "done":
             raise UsageError(f"--resume {path}: the run is complete; --rounds R with R > {config.rounds} would go on")
         check_metrics(folder, config, progress, printer)
-        folder.write_text(store.CONFIG, settings.to_toml(config))
+        folder.write_text(run_folder.CONFIG, settings.to_toml(config))
         if not goes_on:  # its rows go too
-            folder.file(store.EPOCHS).unlink(missing_ok=True)
+            folder.file(run_folder.EPOCHS).unlink(missing_ok=True)
         whole = progress.done == config.rounds + 1
         folder.truncate_metrics(lambda row: is_kept(row, progress) and (whole or is_of_round(row, config)))
         resumed = manifest.get("resumed")

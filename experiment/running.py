@@ -12,19 +12,19 @@ from typing import Any
 import numpy as np
 import torch
 from mhng.experiment import config as settings
-from mhng.experiment import store
 from mhng.experiment.apart import BYTES_OF_A_NAME, AfarMember, AgentLostError, Seats
 from mhng.experiment.community import from_checkpoint, latents_of, schedule_of, to_checkpoint
 from mhng.experiment.data.objects import Objects
 from mhng.experiment.errors import RunError
 from mhng.experiment.fields import Config
 from mhng.experiment.graphs import Edges, edges_at
-from mhng.experiment.posterior.netcdf import save_posterior
-from mhng.experiment.posterior.traces import Trace
 from mhng.experiment.results import host_trace, summarise, sweep_rows
-from mhng.experiment.scalars import Scalars
+from mhng.experiment.runs import folder as run_folder
+from mhng.experiment.runs.folder import RunFolder
+from mhng.experiment.runs.posterior import save_posterior
+from mhng.experiment.runs.tensorboard import Scalars
+from mhng.experiment.runs.trace import Trace
 from mhng.experiment.show import Printer
-from mhng.experiment.store import RunFolder
 from mhng.inference.captured import CannotCaptureError
 from mhng.inference.meetings import groups
 from mhng.inference.rounds import Member, Played, Progress, RoundError, run_rounds
@@ -83,7 +83,7 @@ class Running:
         except (RoundError, CannotCaptureError) as error:
             raise RunError(f"{error} (run folder: {self.folder.path})") from error
         self._draw()
-        summary = self.folder.read_json(store.SUMMARY)
+        summary = self.folder.read_json(run_folder.SUMMARY)
         self.printer.summary(summary, str(self.folder.path))
         return summary
 
@@ -109,12 +109,12 @@ class Running:
         self.members = self.places.make()
         self.state = Progress(0)
         if self.kept:
-            name, state = store.CHECKPOINT, self.folder.load_checkpoint()
+            name, state = run_folder.CHECKPOINT, self.folder.load_checkpoint()
             if state.get("done") != self.kept:  # a last round that is played again, for its results
-                name, state = store.PREVIOUS, self.folder.load_checkpoint(previous=True)
+                name, state = run_folder.PREVIOUS, self.folder.load_checkpoint(previous=True)
             self.state, _ = from_checkpoint(self.members, state, str(self.folder.file(name)), self.config)
         # Of epochs that are made again nothing is known any more, as their rows.
-        self.folder.file(store.EPOCHS).unlink(missing_ok=True)
+        self.folder.file(run_folder.EPOCHS).unlink(missing_ok=True)
         self.folder.truncate_metrics(lambda row: is_kept(row, self.state))
 
     # -- told by inference -----------------------------------------------------------------------
@@ -205,9 +205,9 @@ class Running:
         arrays = {f"signs_{name}": trace.signs[0, -1, m] for m, name in enumerate(trace.agent_names)}
         if objects.files is not None:
             arrays["files"] = np.array(objects.files)
-        folder.write_npz(store.SIGNS, index=objects.indices, label=objects.labels, **arrays)
+        folder.write_npz(run_folder.SIGNS, index=objects.indices, label=objects.labels, **arrays)
         save_posterior(
-            folder.file(store.POSTERIOR),
+            folder.file(run_folder.POSTERIOR),
             trace,
             burn_in=config.burn_in,
             settings=settings.plain(config),
@@ -215,7 +215,7 @@ class Running:
             keep=config.keep,
         )
         folder.write_json(
-            store.SUMMARY,
+            run_folder.SUMMARY,
             summarise(
                 config,
                 objects,
@@ -252,25 +252,26 @@ class Running:
             "game.png": ("plot_game", (rows,)),
         }
         if self.objects.labels is not None:
-            arrays = self.folder.read_npz(store.SIGNS)
+            arrays = self.folder.read_npz(run_folder.SIGNS)
             signs = np.stack([arrays[f"signs_{name}"] for name in names])
             pictures["confusion.png"] = (
                 "plot_confusion",
                 (signs, self.objects.labels, names, self.objects.class_names, self.config.signs),
             )
         if len(names) > 2:
-            matrix = np.array(self.folder.read_json(store.SUMMARY)["kappa_matrix"])
+            matrix = np.array(self.folder.read_json(run_folder.SUMMARY)["kappa_matrix"])
             pictures["community.png"] = ("plot_community", (matrix, names))
         if any(len(row.get("kappa_by_distance", ())) > 1 for row in rows):
             pictures["distance.png"] = ("plot_distance", (rows,))
         for name, (function, arguments) in pictures.items():
             try:
-                from mhng.experiment import community_plots, plots
+                from mhng.experiment.plots import community as community_plots
+                from mhng.experiment.plots import training as training_plots
 
-                where = community_plots if hasattr(community_plots, function) else plots
-                getattr(where, function)(self.folder.file(store.PLOTS) / name, *arguments)
+                where = community_plots if hasattr(community_plots, function) else training_plots
+                getattr(where, function)(self.folder.file(run_folder.PLOTS) / name, *arguments)
             except Exception as error:
-                self.printer.note(f"warning: {store.PLOTS}/{name} could not be drawn: {error}")
+                self.printer.note(f"warning: {run_folder.PLOTS}/{name} could not be drawn: {error}")
 
 
 @contextmanager

@@ -22,7 +22,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from mhng.experiment import engines, individuals, store
+from mhng.experiment import engines, individuals
 from mhng.experiment.comparison import ray_pool, statistics, table
 from mhng.experiment.comparison.folders import Step, step
 from mhng.experiment.comparison.grid import Grid, Run, make
@@ -33,7 +33,8 @@ from mhng.experiment.config import to_flags
 from mhng.experiment.errors import RunError, UsageError
 from mhng.experiment.fields import key
 from mhng.experiment.fitting import check_new
-from mhng.experiment.store import RunFolder
+from mhng.experiment.runs import folder as run_folder
+from mhng.experiment.runs.folder import RunFolder
 from mhng.experiment.util.files import atomic_path
 from mhng.experiment.util.jsonable import to_plain
 from mhng.experiment.util.locks import locked
@@ -103,7 +104,7 @@ def compare(
         _write(out / TABLE, text)
         _write(out / CSV, table.comma_separated(summary))
         as_text = json.dumps(to_plain(summary), ensure_ascii=False, allow_nan=False, indent=2) + "\n"
-        _write(out / store.SUMMARY, as_text)
+        _write(out / run_folder.SUMMARY, as_text)
         _draw(out / PICTURE, summary)
     print(as_text if as_json else text, end="", flush=True)
     return all(one.error is None for one in outcomes)
@@ -121,7 +122,7 @@ def _check_folder(out: Path) -> None:
         raise UsageError(f"--out {out} cannot be used: {error}") from error
     if (out / GRID).exists():
         return
-    for name in (store.MANIFEST, store.SUMMARY, TABLE, CSV, PICTURE):
+    for name in (run_folder.MANIFEST, run_folder.SUMMARY, TABLE, CSV, PICTURE):
         if (out / name).exists():
             raise UsageError(f"--out {out} holds a {name} that is of no grid: give another folder")
 
@@ -236,12 +237,12 @@ def _log(out: Path, run: Run) -> Path:
 
 def _read(out: Path, run: Run) -> Outcome:
     try:
-        summary = RunFolder(out / run.folder).read_json(store.SUMMARY)
+        summary = RunFolder(out / run.folder).read_json(run_folder.SUMMARY)
         return Outcome(run.seed, run.folder, numbers=statistics.numbers(summary))
     except UsageError as error:
         return _failed(run, str(error))
     except (KeyError, TypeError, AttributeError, ValueError):
-        return _failed(run, f"{store.SUMMARY} is not as this program writes it")
+        return _failed(run, f"{run_folder.SUMMARY} is not as this program writes it")
 
 
 def _failed(run: Run, reason: str) -> Outcome:
@@ -295,7 +296,7 @@ def _write(file: Path, text: str) -> None:
 def _draw(file: Path, summary: dict[str, Any]) -> None:
     """A picture that fails costs a line on stderr, never the table."""
     try:
-        from mhng.experiment.comparison.plots import plot_quality
+        from mhng.experiment.plots.comparison import plot_quality
 
         plot_quality(file, summary)
     except RunError:

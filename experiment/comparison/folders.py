@@ -5,11 +5,11 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Literal
 
-from mhng.experiment import store
 from mhng.experiment.config import MOVABLE, changes
 from mhng.experiment.errors import UsageError
 from mhng.experiment.fields import Config
-from mhng.experiment.store import RunFolder
+from mhng.experiment.runs import folder as run_folder
+from mhng.experiment.runs.folder import RunFolder
 
 Step = Literal["train", "resume", "overwrite", "nothing"]
 
@@ -20,8 +20,8 @@ def step(path: Path, config: Config, *, overwrite: bool) -> Step:
     train: there is no run. resume: it is there and was stopped, or failed. nothing: it is done. overwrite: another
     run is there and may go. `UsageError` if it may not, or if the folder holds something else.
     """
-    if not (path / store.MANIFEST).exists():
-        if not store.is_free(path):
+    if not (path / run_folder.MANIFEST).exists():
+        if not run_folder.is_free(path):
             raise UsageError(f"{path} is in the way: it is not a run of this program")
         return "train"
     folder = RunFolder(path)
@@ -29,7 +29,7 @@ def step(path: Path, config: Config, *, overwrite: bool) -> Step:
     made = manifest.get("settings")
     if not isinstance(made, dict):
         if manifest["status"] != "running":
-            raise UsageError(f"{folder.file(store.MANIFEST)} is damaged: it holds no settings")
+            raise UsageError(f"{folder.file(run_folder.MANIFEST)} is damaged: it holds no settings")
         return "overwrite"  # it was killed while it replaced an earlier run, before it wrote anything
     fitted = manifest.get("fitted")
     # Keys that the run changed to fit its objects, so that what was asked for made no difference.
@@ -41,10 +41,10 @@ def step(path: Path, config: Config, *, overwrite: bool) -> Step:
             raise UsageError(
                 f"{path} was made with {name} = {found}, this grid has {wanted}: give another --out, or --overwrite"
             )
-    if manifest["status"] == "done" and folder.file(store.SUMMARY).exists():
+    if manifest["status"] == "done" and folder.file(run_folder.SUMMARY).exists():
         return "nothing"
     # Without its settings it cannot be resumed. They are written first of all, so nothing is lost.
-    return "resume" if folder.file(store.CONFIG).exists() else "overwrite"
+    return "resume" if folder.file(run_folder.CONFIG).exists() else "overwrite"
 
 
 def _fitted(config: Config) -> set[str]:

@@ -10,7 +10,7 @@ set, `label` the index of its class or null; `draw` is the sweep of the last rou
 last    the final draw of chain 0, as in signs.npz
 all     every draw in posterior.nc. Chains number their signs as they please, and a chain may renumber them on its
         way; so that a sign means one thing throughout, all draws are renumbered to agree best with the last draw of
-        chain 0, whose own numbers stay (`mhng.experiment.posterior.relabel`)
+        chain 0, whose own numbers stay (`mhng.experiment.metrics.relabel`)
 """
 
 from __future__ import annotations
@@ -21,12 +21,12 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from mhng.experiment import store
 from mhng.experiment.config import resolve
 from mhng.experiment.errors import UsageError
-from mhng.experiment.final_signs import FinalSigns, read_signs
-from mhng.experiment.posterior.relabel import renumber
-from mhng.experiment.store import RunFolder
+from mhng.experiment.metrics.relabel import renumber
+from mhng.experiment.runs import folder as run_folder
+from mhng.experiment.runs.folder import RunFolder
+from mhng.experiment.runs.signs import FinalSigns, read_signs
 from mhng.experiment.util.agent_names import agent_names
 from mhng.experiment.util.output import check_out, write_out
 from numpy.typing import NDArray
@@ -37,12 +37,12 @@ DRAWS = ("last", "all")
 def corpus(path: Path, *, draws: str = "last", out: Path | None = None, trust_plugins: bool = False) -> int:
     """Write the messages to `out`, or to stdout; returns how many. Bad input is a `UsageError`; nothing is written."""
     if out is not None:
-        check_out(out, [path / file for file in (store.MANIFEST, *store.RUN_FILES)])
+        check_out(out, [path / file for file in (run_folder.MANIFEST, *run_folder.RUN_FILES)])
     with RunFolder.open(path, lock=False) as folder:
-        config = resolve({}, folder.file(store.CONFIG), trust_plugins=trust_plugins)
+        config = resolve({}, folder.file(run_folder.CONFIG), trust_plugins=trust_plugins)
         final = read_signs(folder, agent_names(config.agents), config.signs)
-        folder.result(store.SUMMARY)
-        round = folder.read_json(store.SUMMARY).get("rounds")
+        folder.result(run_folder.SUMMARY)
+        round = folder.read_json(run_folder.SUMMARY).get("rounds")
         if draws == "last":
             signs, sweeps = np.stack(list(final.signs.values()))[None, None], [config.sweeps - 1]
         else:
@@ -71,15 +71,15 @@ def messages(final: FinalSigns, signs: NDArray[Any], sweeps: list[int], round: i
 
 def _kept(folder: RunFolder, final: FinalSigns) -> tuple[NDArray[Any], list[int]]:
     """The signs of all kept draws, (C, D, M, N), in the numbers of chain 0's last one; and the draws' sweeps."""
-    from mhng.experiment.posterior.netcdf import load_posterior
+    from mhng.experiment.runs.posterior import load_posterior
 
-    file = folder.result(store.POSTERIOR)
+    file = folder.result(run_folder.POSTERIOR)
     posterior = load_posterior(file)["posterior"]
     if "signs" not in posterior.data_vars:
         raise UsageError(f"--draws all: {file} holds no signs; train with --keep signs or all, or give --draws last")
     signs, permutation = posterior["signs"].values, posterior["relabel"].values
     if signs.shape[2:] != (len(final.signs), len(final.index)):
-        raise UsageError(f"{file} is damaged: its signs are not of the objects in {store.SIGNS}")
+        raise UsageError(f"{file} is damaged: its signs are not of the objects in {run_folder.SIGNS}")
     # First to the pivot's numbers, then by the inverse of what chain 0's last draw took to get there.
     back = np.broadcast_to(np.argsort(permutation[:1, -1:], axis=-1), permutation.shape)
     towards = np.take_along_axis(back, permutation.astype(np.intp), axis=-1)

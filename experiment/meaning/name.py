@@ -15,14 +15,15 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from mhng.experiment import scores, store
 from mhng.experiment.data import own
 from mhng.experiment.errors import UsageError
 from mhng.experiment.meaning import unseen, vocabulary
 from mhng.experiment.meaning.naming import Said, joined, say, score
 from mhng.experiment.meaning.trained import Trained, load_trained
 from mhng.experiment.meaning.unseen import Unseen
-from mhng.experiment.posterior.verdict import KAPPA_PARTLY
+from mhng.experiment.metrics import partitions
+from mhng.experiment.metrics.thresholds import KAPPA_PARTLY
+from mhng.experiment.runs import folder as run_folder
 from mhng.experiment.util.jsonable import to_plain
 from mhng.experiment.util.output import check_out, write_out
 from mhng.experiment.util.text import number
@@ -56,7 +57,7 @@ def name(
     if as_json and out is None:
         raise UsageError("--json needs --out FILE: stdout is where the rows go otherwise")
     if out is not None:
-        mine = [path / file for file in (store.MANIFEST, *store.RUN_FILES)]
+        mine = [path / file for file in (run_folder.MANIFEST, *run_folder.RUN_FILES)]
         theirs = [file for entry in entries_of("data", new, "--new") for file in own.paths(entry)] if new else []
         check_out(out, mine + theirs + ([images] if images else []))
     trained = load_trained(path, data_root=data_root, data=data, trust_plugins=trust_plugins)
@@ -70,7 +71,7 @@ def name(
     said = look(trained, objects)
     if trained.config.mode == "no-com":
         note("note: in mode no-com signs are private, so agreement and the joint decision say nothing")
-    elif len(trained.agents) > 1 and (kappa := scores.mean_pairwise_kappa(trained.signs)) < KAPPA_PARTLY:
+    elif len(trained.agents) > 1 and (kappa := partitions.mean_pairwise_kappa(trained.signs)) < KAPPA_PARTLY:
         note(
             f"note: the agents do not call the run's own objects the same (kappa {kappa:.2f}), so the joint decision, "
             "the sign that is best for all of them, says little"

@@ -18,7 +18,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import torch
-from mhng.experiment import scores
+from mhng.experiment.metrics import partitions
 from mhng.models.agent import Agent
 from mhng.models.percepts import Percepts
 from numpy.typing import NDArray
@@ -83,14 +83,14 @@ def score(said: Said, names: Sequence[str], labels: Ints | None, classes_of: Seq
     rows = {}
     for name, signs, mapped in zip([*names, "joint"], [*said.signs, said.joint], classes_of, strict=True):
         rows[name] = {
-            "ari": scores.ari(signs, labels),
-            "nmi": scores.nmi(signs, labels),
+            "ari": partitions.ari(signs, labels),
+            "nmi": partitions.nmi(signs, labels),
             "accuracy": None if labels is None or (mapped < 0).all() else float((mapped[signs] == labels).mean()),
         }
     return {
         "objects": len(said.joint),
         "agents": {name: rows[name] for name in names},
         "joint": rows["joint"],
-        "kappa": scores.mean_pairwise_kappa(said.signs),
+        "kappa": partitions.mean_pairwise_kappa(said.signs),
         "agreed": float((said.signs == said.signs[0]).all(0).mean()),
     }

@@ -25,7 +25,6 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import torch
-from mhng.experiment import store
 from mhng.experiment.data.modalities import are_there
 from mhng.experiment.errors import UsageError
 from mhng.experiment.meaning import vocabulary
@@ -33,6 +32,7 @@ from mhng.experiment.meaning.imagination import check_temperature, heard, meant
 from mhng.experiment.meaning.judge import Judge, train_judge
 from mhng.experiment.meaning.naming import say
 from mhng.experiment.meaning.trained import Trained, load_trained
+from mhng.experiment.runs import folder as run_folder
 from mhng.experiment.util.jsonable import to_plain
 from mhng.experiment.util.text import number
 from mhng.models.randomness import stream
@@ -90,7 +90,7 @@ def recall(
     report, gallery = examine(trained, temperature=temperature, count=count, pairs=pairs)
     report["pictures"] = _draw(trained, gallery)
     plain: dict[str, Any] = to_plain(report)
-    trained.folder.write_json(store.RECALL, plain)
+    trained.folder.write_json(run_folder.RECALL, plain)
     if as_json:
         print(json.dumps(plain, allow_nan=False, ensure_ascii=False, indent=2))
     else:
@@ -172,7 +172,7 @@ def lines(report: Mapping[str, Any]) -> list[str]:
     return [
         f"Run: {report['run']}; mode {report['mode']}, {report['objects']} objects, temperature {T:g}",
         *score_lines(report),
-        f"Pictures: {Path(report['run']) / store.PLOTS}: {', '.join(report['pictures'])}",
+        f"Pictures: {Path(report['run']) / run_folder.PLOTS}: {', '.join(report['pictures'])}",
     ]
 
 
@@ -358,10 +358,10 @@ def _stacked(own: list[NDArray[np.float32]]) -> NDArray[np.float32]:
 
 def _draw(trained: Trained, gallery: Gallery) -> list[str]:
     """The pictures, in plots/; their names."""
-    from mhng.experiment import plots
-    from mhng.experiment.meaning import recall_plots
+    from mhng.experiment.plots import recall as recall_plots
+    from mhng.experiment.plots import training as training_plots
 
-    folder = trained.folder.file(store.PLOTS)
+    folder = trained.folder.file(run_folder.PLOTS)
     rows = {
         name: [f"sign {k}: {caption}" for k, caption in zip(gallery.shown, captions, strict=True)]
         for name, captions in gallery.captions.items()
@@ -376,7 +376,7 @@ def _draw(trained: Trained, gallery: Gallery) -> list[str]:
             beside = [[f"{head} ({eyes[0].title})", *(f"({eye.title})" for eye in eyes[1:])] for head in heads]
             heads = [head for group in beside for head in group]
         drawn.append(f"recall_{eyes[0].name}.png")
-        plots.plot_images(folder / drawn[-1], images, heads, columns)
+        training_plots.plot_images(folder / drawn[-1], images, heads, columns)
     panels = []
     for direction, saw in gallery.saw.items():
         speaker, listener = direction.split("->")

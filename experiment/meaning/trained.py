@@ -18,14 +18,15 @@ from typing import Any
 
 import numpy as np
 import torch
-from mhng.experiment import individuals, store
+from mhng.experiment import individuals
 from mhng.experiment.community import build_agent, load_minds, load_objects
 from mhng.experiment.config import resolve
 from mhng.experiment.data.objects import Objects
 from mhng.experiment.errors import UsageError
 from mhng.experiment.fields import Config
-from mhng.experiment.final_signs import read_signs
-from mhng.experiment.store import RunFolder
+from mhng.experiment.runs import folder as run_folder
+from mhng.experiment.runs.folder import RunFolder
+from mhng.experiment.runs.signs import read_signs
 from mhng.experiment.util.agent_names import agent_names
 from mhng.models.agent import Agent
 from mhng.models.randomness import stream
@@ -107,7 +108,7 @@ def load_trained(
     run may have parts of agents imported that are not of this program.
     """
     with RunFolder.open(path, lock=False) as folder:
-        file = folder.file(store.CONFIG)
+        file = folder.file(run_folder.CONFIG)
         given = {"data_root": None if data_root is None else str(data_root), "data": data}
         moved = {name: value for name, value in given.items() if value is not None}
         config = resolve(moved, file, trust_plugins=trust_plugins)
@@ -115,13 +116,13 @@ def load_trained(
         state = folder.load_checkpoint()
         objects, config = objects_of(folder, config)
         if len(final.index) != objects.count:
-            file = folder.file(store.SIGNS)
+            file = folder.file(run_folder.SIGNS)
             raise UsageError(f"{file} is damaged: it tells of {len(final.index)} objects, the run of {objects.count}")
         agents = {
             name: build_agent(own, objects.shapes(m), stream(config.seed, f"{name}/init"), _CPU)
             for m, (name, own) in enumerate(individuals.each(config))
         }
-        checkpoint = str(folder.file(store.CHECKPOINT))
+        checkpoint = str(folder.file(run_folder.CHECKPOINT))
         components = load_minds(agents, state, checkpoint)
         for agent in agents.values():
             agent.requires_grad_(False)

@@ -11,7 +11,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import numpy as np
-from mhng.experiment import scores
+from mhng.experiment.metrics import partitions
 from numpy.typing import NDArray
 
 Ints = NDArray[np.int64]
@@ -29,7 +29,7 @@ def matching(counts: Ints) -> Ints:
     of it would rest on anything.
     """
     result = np.full(len(counts), -1, dtype=np.int64)
-    rows, columns = scores.match(counts)
+    rows, columns = partitions.match(counts)
     result[rows] = columns
     result[counts.sum(1) == 0] = -1
     return result

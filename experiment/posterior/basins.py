@@ -12,7 +12,7 @@ from __future__ import annotations
 from typing import Any, NamedTuple
 
 import numpy as np
-from mhng.experiment import scores
+from mhng.experiment.metrics import partitions
 from numpy.typing import NDArray
 from scipy.sparse.csgraph import connected_components
 
@@ -49,7 +49,7 @@ def compare(signs: NDArray[Any], log_evidence: NDArray[Any]) -> Basins:
             one, other = signs[chosen[a], draws, m], signs[chosen[b], draws, m]
             pairs = [(i, j) for i in range(len(draws)) for j in range(len(draws)) if a != b or i < j]
             if pairs:
-                value = float(np.mean([scores.ari(one[i], other[j]) for i, j in pairs]))
+                value = float(np.mean([partitions.ari(one[i], other[j]) for i, j in pairs]))
                 agreement[m, a, b] = agreement[m, b, a] = value
     evidence = log_evidence[chosen].mean(1)
     _, basin = connected_components(_alike(agreement), directed=False)

@@ -15,14 +15,16 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from mhng.experiment import individuals, scores, store
+from mhng.experiment import individuals
 from mhng.experiment.config import refuse_plugin
 from mhng.experiment.errors import UsageError
-from mhng.experiment.final_signs import FinalSigns, read_signs
+from mhng.experiment.metrics import partitions
 from mhng.experiment.posterior import basins, verdict
 from mhng.experiment.posterior.diagnostics import summary_of, without_rounding
-from mhng.experiment.posterior.netcdf import load_posterior, settings_of
-from mhng.experiment.store import RunFolder
+from mhng.experiment.runs import folder as run_folder
+from mhng.experiment.runs.folder import RunFolder
+from mhng.experiment.runs.posterior import load_posterior, settings_of
+from mhng.experiment.runs.signs import FinalSigns, read_signs
 from mhng.experiment.util.jsonable import to_plain
 from numpy.typing import NDArray
 
@@ -70,8 +72,8 @@ def read(path: Path, *, trust_plugins: bool = False) -> Run:
         made = manifest.get("settings")
         for table in individuals.tables_of(made) if not trust_plugins else ():
             for name, value in table.items():
-                refuse_plugin(name, value, f"{folder.file(store.MANIFEST)}: {name}")
-        file = folder.result(store.POSTERIOR)
+                refuse_plugin(name, value, f"{folder.file(run_folder.MANIFEST)}: {name}")
+        file = folder.result(run_folder.POSTERIOR)
         data = load_posterior(file)
         try:
             settings = settings_of(data)
@@ -82,13 +84,13 @@ def read(path: Path, *, trust_plugins: bool = False) -> Run:
                 raise KeyError(f"it lacks {min(missing)}")
         except (KeyError, ValueError, TypeError) as error:
             raise UsageError(f"{file} is not of a run of this version: {str(error)[:100]}") from error
-        summary = folder.read_json(store.SUMMARY)
+        summary = folder.read_json(run_folder.SUMMARY)
         if not {"agents", "kappa_of", "kappa_matched", "rounds"} <= set(summary):
-            raise UsageError(f"{folder.file(store.SUMMARY)} is damaged: it lacks scores")
+            raise UsageError(f"{folder.file(run_folder.SUMMARY)} is damaged: it lacks scores")
         names = [str(name) for name in data["posterior"]["agent"].values]
         final = read_signs(folder, names, int(settings["signs"]))
         if len(final.index) != manifest.get("objects"):
-            file = folder.file(store.SIGNS)
+            file = folder.file(run_folder.SIGNS)
             raise UsageError(
                 f"{file} is damaged: it tells of {len(final.index)} objects, the run of {manifest.get('objects')}"
             )
@@ -194,7 +196,7 @@ def lines(report: Mapping[str, Any]) -> list[str]:
     if report["next"]:
         found += ["", "Next:", *(f"  - {text}" for text in report["next"])]
     if report.get("plots"):
-        found += ["", f"Pictures: {Path(report['run']) / store.PLOTS}: {', '.join(report['plots'])}"]
+        found += ["", f"Pictures: {Path(report['run']) / run_folder.PLOTS}: {', '.join(report['plots'])}"]
     return found
 
 
@@ -294,7 +296,7 @@ def _aris(run: Run, signs: NDArray[Any] | None) -> dict[str, list[float]] | None
     if signs is None or signs.shape[-1] != len(run.labels):
         return {name: [own["ari"]] for name, own in run.summary["agents"].items()}
     return {
-        name: [float(scores.ari(chain[-1, m], run.labels) or 0.0) for chain in signs]
+        name: [float(partitions.ari(chain[-1, m], run.labels) or 0.0) for chain in signs]
         for m, name in enumerate(run.names)
     }
 
@@ -312,8 +314,8 @@ def monitors(run: Run) -> dict[str, NDArray[Any]]:
 
 def _draw(run: Run, report: Mapping[str, Any]) -> list[str]:
     """The pictures that could be drawn. One that fails costs a line on stderr, never the diagnosis."""
-    from mhng.experiment import plots
-    from mhng.experiment.posterior import diagnostic_plots as pictures
+    from mhng.experiment.plots import diagnostics as pictures
+    from mhng.experiment.plots import training as plots
 
     weight = _needed(run, "weight")
     signs, acceptance = run.array("signs"), run.array("acceptance")
@@ -325,7 +327,7 @@ def _draw(run: Run, report: Mapping[str, Any]) -> list[str]:
     if acceptance is not None and run.settings["mode"] in ("com", "all"):
         directions = [str(name) for name in run.data["sample_stats"]["direction"].values]
         jobs["acceptance.png"] = lambda path: pictures.plot_acceptance(path, acceptance, directions, draws)
-    if not run.folder.file(store.PLOTS).joinpath("game.png").exists():
+    if not run.folder.file(run_folder.PLOTS).joinpath("game.png").exists():
         jobs["game.png"] = lambda path: plots.plot_game(path, run.rows)
     if signs is not None:
         permutation = _needed(run, "relabel")
@@ -336,9 +338,9 @@ def _draw(run: Run, report: Mapping[str, Any]) -> list[str]:
     drawn = ["game.png"] if "game.png" not in jobs else []
     for name, draw in jobs.items():
         try:
-            draw(run.folder.file(store.PLOTS) / name)
+            draw(run.folder.file(run_folder.PLOTS) / name)
             drawn.append(name)
         except Exception as error:
             if sys.stderr is not None:
-                print(f"warning: {store.PLOTS}/{name} could not be drawn: {error}", file=sys.stderr)
+                print(f"warning: {run_folder.PLOTS}/{name} could not be drawn: {error}", file=sys.stderr)
     return drawn

@@ -10,8 +10,8 @@ from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
-from mhng.experiment.posterior.netcdf import arviz
-from mhng.experiment.posterior.traces import Trace, Variables, variables_of
+from mhng.experiment.runs.posterior import arviz
+from mhng.experiment.runs.trace import Trace, Variables, variables_of
 from numpy.typing import NDArray
 
 # R-hat and ESS split each chain in two and need two draws of each half.

@@ -97,11 +97,12 @@ def against_the_truth(
 
     UsageError where the run's percepts are not its observations, or the problem is too large to list.
     """
-    from mhng.experiment import individuals, store
+    from mhng.experiment import individuals
     from mhng.experiment.config import resolve
     from mhng.experiment.parts import parts_of
+    from mhng.experiment.runs import folder as run_folder
 
-    config = resolve({}, run.file(store.CONFIG), trust_plugins=trust_plugins)
+    config = resolve({}, run.file(run_folder.CONFIG), trust_plugins=trust_plugins)
     for name, own in individuals.each(config):
         who = individuals.who(config, name)
         if own.likelihood != "identity":

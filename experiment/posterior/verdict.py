@@ -17,6 +17,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
+from mhng.experiment.metrics.thresholds import KAPPA, KAPPA_PARTLY
 from mhng.experiment.posterior.basins import Basins
 from mhng.experiment.util.agent_names import agent_names
 from numpy.typing import NDArray
@@ -25,10 +26,6 @@ from numpy.typing import NDArray
 # R-hat for assessing convergence of MCMC", section 4: R-hat below 1.01, and a bulk ESS of 100 for each chain.
 RHAT = 1.01
 ESS_PER_CHAIN = 100
-
-# Landis and Koch (1977): above 0.8 "almost perfect", above 0.6 "substantial" agreement.
-KAPPA = 0.8
-KAPPA_PARTLY = 0.6
 
 # Steinley (2004), "Properties of the Hubert-Arabie adjusted Rand index": from 0.8 good, from 0.65 moderate recovery.
 ARI = 0.8

@@ -13,13 +13,13 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import quote
 
-from mhng.experiment import store
 from mhng.experiment.comparison.compare import CSV, GRID, PICTURE, TABLE
 from mhng.experiment.errors import UsageError
 from mhng.experiment.reporting.page import Cell, Page, Picture, Section, Table, cells, number, word
 from mhng.experiment.reporting.studio import Studio
+from mhng.experiment.runs import folder as run_folder
 
-FILES = (GRID, store.SUMMARY, TABLE, CSV, PICTURE)
+FILES = (GRID, run_folder.SUMMARY, TABLE, CSV, PICTURE)
 
 _DRAWN = {"ari": "ARI, final draw", "accuracy": "accuracy, final draw", "kappa": "kappa, final draw"}
 _PAIRED = {"ari": "ARI", "accuracy": "accuracy", "kappa": "kappa"}
@@ -30,13 +30,13 @@ Row = Mapping[str, Any]
 def is_comparison(path: Path) -> bool:
     """Whether `path` is the folder of a comparison. UsageError if it is of one that has no results yet."""
     try:
-        if (path / store.MANIFEST).exists() or not path.is_dir():
+        if (path / run_folder.MANIFEST).exists() or not path.is_dir():
             return False
-        if (path / store.SUMMARY).exists():
+        if (path / run_folder.SUMMARY).exists():
             return "rows" in _summary(path)
         if (path / GRID).exists():
             raise UsageError(
-                f"{path} has no {store.SUMMARY} yet: compare --out {path} goes on with its runs and writes it"
+                f"{path} has no {run_folder.SUMMARY} yet: compare --out {path} goes on with its runs and writes it"
             )
     except ValueError:  # a null byte in the name
         return False
@@ -49,11 +49,13 @@ def compare_page(path: Path, file: Path) -> Page:
     try:
         return _page(path, file, summary)
     except (KeyError, TypeError, AttributeError, ValueError, IndexError) as error:
-        raise UsageError(f"{path / store.SUMMARY} is not of a comparison of this version: {error!r:.100}") from error
+        raise UsageError(
+            f"{path / run_folder.SUMMARY} is not of a comparison of this version: {error!r:.100}"
+        ) from error
 
 
 def _summary(path: Path) -> dict[str, Any]:
-    file = path / store.SUMMARY
+    file = path / run_folder.SUMMARY
     try:
         found = json.loads(file.read_bytes())
     except OSError as error:
@@ -145,7 +147,7 @@ def _scores(studio: Studio, rows: Sequence[Row], baseline: str | None) -> Sectio
 
 
 def _pictures(studio: Studio, rows: Sequence[Row], baseline: str | None) -> list[Picture]:
-    from mhng.experiment.reporting.dot_plots import Dots, plot_dots
+    from mhng.experiment.plots.dots import Dots, plot_dots
 
     pictures = []
     for metric, label in _DRAWN.items():
@@ -247,7 +249,7 @@ def _settings(path: Path, summary: Mapping[str, Any]) -> Section:
 def _link(path: Path, file: Path, folder: str) -> str:
     """From the page to a run's own, relative and quoted; "" if there is none."""
     try:
-        target = path / folder / store.REPORT
+        target = path / folder / run_folder.REPORT
         if not target.is_file() or target.resolve() == file.resolve():
             return ""
         relative = os.path.relpath(target.resolve(), file.resolve().parent)

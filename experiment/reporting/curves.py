@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from mhng.experiment.plots import Curves, game_curves, plot_curves, training_curves
+from mhng.experiment.plots.training import Curves, game_curves, plot_curves, training_curves
 from mhng.experiment.reporting.page import Picture, Section, number
 from mhng.experiment.reporting.studio import Studio
 

@@ -10,12 +10,12 @@ from itertools import islice
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from mhng.experiment import scores
 from mhng.experiment.meaning import vocabulary
-from mhng.experiment.plots import plot_confusion
+from mhng.experiment.metrics import partitions
+from mhng.experiment.plots.latent_map import plot_map
+from mhng.experiment.plots.training import plot_confusion
 from mhng.experiment.posterior.diagnose import Run
 from mhng.experiment.reporting.latent_map import plane
-from mhng.experiment.reporting.map_plots import plot_map
 from mhng.experiment.reporting.page import Picture, Section, Strips, Table, cells, number
 from mhng.experiment.reporting.studio import Studio, strip
 from numpy.typing import NDArray
@@ -41,8 +41,8 @@ def confusion(studio: Studio, run: Run, class_names: tuple[str, ...] | None) -> 
     for name in run.names:
         signs = run.final.signs[name]
         alt = (
-            f"Confusion of agent {name}: ARI {number(scores.ari(signs, run.labels), 2)}, accuracy "
-            f"{number(scores.accuracy(signs, run.labels), 2)}, {K} signs, {len(names)} classes."
+            f"Confusion of agent {name}: ARI {number(partitions.ari(signs, run.labels), 2)}, accuracy "
+            f"{number(partitions.accuracy(signs, run.labels), 2)}, {K} signs, {len(names)} classes."
         )
         pictures.append(studio.chart(_confusion(signs, run.labels, name, names, K), alt))
     words = [

@@ -8,11 +8,11 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from mhng.experiment import store
 from mhng.experiment.errors import UsageError
 from mhng.experiment.reporting import compare_page
 from mhng.experiment.reporting.latent_map import MAPS
 from mhng.experiment.reporting.page import render
+from mhng.experiment.runs import folder as run_folder
 from mhng.experiment.util.files import atomic_path
 from mhng.experiment.util.output import check_out
 
@@ -33,8 +33,8 @@ def report(
     """
     if kind not in MAPS:
         raise UsageError(f"--map must be one of {', '.join(MAPS)}; it is {kind!r}")
-    file = path / store.REPORT if out is None else out
-    kept = {store.MANIFEST, *store.RUN_FILES, *compare_page.FILES} - {store.REPORT}
+    file = path / run_folder.REPORT if out is None else out
+    kept = {run_folder.MANIFEST, *run_folder.RUN_FILES, *compare_page.FILES} - {run_folder.REPORT}
     check_out(file, [path / name for name in sorted(kept)])
     if compare_page.is_comparison(path):
         if data_root is not None or data is not None:

@@ -10,7 +10,7 @@ from mhng.experiment.posterior import diagnose
 from mhng.experiment.reporting import curves, facts, meaning, trust
 from mhng.experiment.reporting.page import Page, Section, number, word
 from mhng.experiment.reporting.studio import Studio
-from mhng.experiment.store import POSTERIOR, RunFolder
+from mhng.experiment.runs.folder import POSTERIOR, RunFolder
 
 if TYPE_CHECKING:
     from mhng.experiment.meaning.trained import Trained

@@ -67,7 +67,7 @@ def _size(svg: str) -> tuple[int, int]:
 
 def strip(images: NDArray[Any], alt: str, *, every: int = 1) -> Picture:
     """Grey images (C, H, W) in [0, 1] beside each other, a wider gap after each `every`; NaN is transparent."""
-    from mhng.experiment.plots import mosaic
+    from mhng.experiment.plots.training import mosaic
     from PIL import Image
 
     _, _, W = images.shape

@@ -7,7 +7,7 @@ from functools import partial
 from typing import Any
 
 import numpy as np
-from mhng.experiment.posterior import diagnostic_plots as plots
+from mhng.experiment.plots import diagnostics as plots
 from mhng.experiment.posterior.diagnose import Run, monitors, table_rows
 from mhng.experiment.reporting.page import Answer, Picture, Section, Table, cells, number
 from mhng.experiment.reporting.studio import Studio

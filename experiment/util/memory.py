@@ -7,7 +7,6 @@ from pathlib import Path
 
 from mhng.experiment.errors import UsageError
 
-
 GIB = 2**30
 _MEMINFO = Path("/proc/meminfo")
 

@@ -9,12 +9,15 @@ from typing import Any
 import numpy as np
 import pytest
 from matplotlib.figure import Figure
-from mhng.experiment import community_plots, plots, running, store
-from mhng.experiment.comparison import plots as comparison_plots
+from mhng.experiment import running
 from mhng.experiment.config import resolve
-from mhng.experiment.posterior import diagnostic_plots
+from mhng.experiment.plots import community as community_plots
+from mhng.experiment.plots import comparison as comparison_plots
+from mhng.experiment.plots import diagnostics as diagnostic_plots
+from mhng.experiment.plots import training as training_plots
 from mhng.experiment.reporting.report import report
 from mhng.experiment.run import train
+from mhng.experiment.runs import folder as run_folder
 from mhng.experiment.show import Printer
 
 
@@ -29,11 +32,11 @@ class Quiet(Printer):
 
 def contents(folder: Path) -> tuple[dict[str, Any], dict[str, Any], str]:
     """What must be equal after a stop and a resume: everything but times."""
-    summary = json.loads((folder / store.SUMMARY).read_text())
+    summary = json.loads((folder / run_folder.SUMMARY).read_text())
     summary.pop("seconds")
-    with np.load(folder / store.SIGNS) as arrays:
+    with np.load(folder / run_folder.SIGNS) as arrays:
         signs = {name: arrays[name].tolist() for name in arrays.files}
-    return summary, signs, (folder / store.METRICS).read_text()
+    return summary, signs, (folder / run_folder.METRICS).read_text()
 
 
 def made(folder: Path, **changes: str) -> Path:
@@ -88,6 +91,6 @@ def drawn(monkeypatch: pytest.MonkeyPatch) -> list[Figure]:
         figures.append(Figure(figsize=(width, height)))
         yield figures[-1]
 
-    for module in (plots, community_plots, diagnostic_plots, comparison_plots):
+    for module in (training_plots, community_plots, diagnostic_plots, comparison_plots):
         monkeypatch.setattr(module, "picture", keep)
     return figures

@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from mhng.experiment.posterior.traces import Trace
+from mhng.experiment.runs.trace import Trace
 
 
 def trace(C: int = 3, T: int = 40, M: int = 2, N: int = 12, K: int = 4, seed: int = 0, **changes: Any) -> Trace:

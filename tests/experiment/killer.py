@@ -17,12 +17,13 @@ import time
 from pathlib import Path
 from typing import Any
 
-from mhng.experiment import running, store
+from mhng.experiment import running
 from mhng.experiment.comparison.folders import step
 from mhng.experiment.config import resolve
 from mhng.experiment.flags import read_settings
-from mhng.experiment.posterior.netcdf import arviz
-from mhng.experiment.store import RunFolder
+from mhng.experiment.runs import folder as run_folder
+from mhng.experiment.runs.folder import RunFolder
+from mhng.experiment.runs.posterior import arviz
 
 from mhng import cli
 
@@ -57,10 +58,10 @@ def progress(folder: Path) -> tuple[int, int]:
     """Rounds that are done, and epochs of the one that has begun, by what can be loaded of the folder."""
     run = RunFolder(folder)
     rounds = epochs = 0
-    if (folder / store.CHECKPOINT).exists() or (folder / store.PREVIOUS).exists():
+    if (folder / run_folder.CHECKPOINT).exists() or (folder / run_folder.PREVIOUS).exists():
         rounds = run.load_checkpoint()["done"]
     begun = run.load_epochs()
-    if (folder / store.EPOCHS).exists() and begun is None:
+    if (folder / run_folder.EPOCHS).exists() and begun is None:
         raise AssertionError("a checkpoint between epochs is damaged")
     if begun is not None and begun["done"] == rounds:
         epochs = sum(begun["learned"].values())
@@ -84,7 +85,7 @@ def killed_until_done(folder: Path, words: list[str], moments: random.Random, le
         if os.WIFSIGNALED(status):
             # On a machine that has become busier a process may need longer than that to begin where the last one was.
             length *= 1.3
-            known = (folder / store.MANIFEST).exists()
+            known = (folder / run_folder.MANIFEST).exists()
             deaths.append(
                 {
                     "progress": progress(folder) if known else (0, 0),

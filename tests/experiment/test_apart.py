@@ -23,7 +23,7 @@ from mhng.experiment.config import resolve
 from mhng.experiment.errors import RunError, UsageError
 from mhng.experiment.fields import Config
 from mhng.experiment.run import resume, train
-from mhng.experiment.store import RunFolder
+from mhng.experiment.runs.folder import RunFolder
 
 HOME = Path(__file__).resolve().parents[2]
 SMALL = Config(

@@ -21,7 +21,7 @@ import h5py
 import numpy as np
 import pytest
 import torch
-from mhng.experiment import store
+from mhng.experiment.runs import folder as run_folder
 from PIL import Image
 
 from mhng import cli
@@ -39,7 +39,7 @@ def everything(folder: Path) -> dict[str, tuple[bytes | None, int]]:
     return {
         str(file.relative_to(folder)): (file.read_bytes() if file.is_file() else None, file.lstat().st_mtime_ns)
         for file in folder.rglob("*")
-        if file.name != store.LOCK
+        if file.name != run_folder.LOCK
     }
 
 
@@ -379,7 +379,7 @@ def run(name: str, spoil: Spoil, *said: str, words: list[str] | None = None) -> 
 
 def manifest(**changes: Any) -> Spoil:
     def spoil(folder: Path) -> None:
-        file = folder / store.MANIFEST
+        file = folder / run_folder.MANIFEST
         file.write_text(json.dumps(json.loads(file.read_text()) | changes))
 
     return spoil
@@ -387,7 +387,7 @@ def manifest(**changes: Any) -> Spoil:
 
 def checkpoint(change: Callable[[dict[str, Any]], Any]) -> Spoil:
     def spoil(folder: Path) -> None:
-        for name in (store.CHECKPOINT, store.PREVIOUS):
+        for name in (run_folder.CHECKPOINT, run_folder.PREVIOUS):
             if (folder / name).exists():
                 state = torch.load(folder / name, weights_only=True)
                 change(state)
@@ -400,7 +400,7 @@ def both(data: bytes | None) -> Spoil:
     """Newest and previous checkpoint replaced by some bytes, or folders."""
 
     def spoil(folder: Path) -> None:
-        for name in (store.CHECKPOINT, store.PREVIOUS):
+        for name in (run_folder.CHECKPOINT, run_folder.PREVIOUS):
             (folder / name).unlink(missing_ok=True)
             (folder / name).mkdir() if data is None else (folder / name).write_bytes(data)
 
@@ -413,32 +413,34 @@ def text(name: str, content: str | bytes) -> Spoil:
 
 def arrays(**changes: Any) -> Spoil:
     def spoil(folder: Path) -> None:
-        with np.load(folder / store.SIGNS) as found:
+        with np.load(folder / run_folder.SIGNS) as found:
             kept = {key: found[key] for key in found.files} | changes
-        np.savez(folder / store.SIGNS, **{key: value for key, value in kept.items() if value is not None})
+        np.savez(folder / run_folder.SIGNS, **{key: value for key, value in kept.items() if value is not None})
 
     return spoil
 
 
 def huge(folder: Path) -> None:
-    with h5py.File(folder / store.POSTERIOR, "a") as file:
+    with h5py.File(folder / run_folder.POSTERIOR, "a") as file:
         file["posterior"].create_dataset("huge", (10**6, 10**6), "f8", chunks=(100, 100))
 
 
 def elsewhere(folder: Path) -> None:
-    with h5py.File(folder / store.POSTERIOR, "a") as file:
+    with h5py.File(folder / run_folder.POSTERIOR, "a") as file:
         file["posterior"].create_dataset("theirs", (4,), "i1", external=[("/etc/passwd", 0, 4)])
 
 
 def claims(folder: Path) -> None:
-    with zipfile.ZipFile(folder / store.SIGNS, "w") as out:
+    with zipfile.ZipFile(folder / run_folder.SIGNS, "w") as out:
         out.writestr("index.npy", claim("(1000000000000,)"))
 
 
-run("no manifest", lambda folder: (folder / store.MANIFEST).unlink(), "holds no manifest.json, so it is not a run")
-run("another program's manifest", text(store.MANIFEST, '{"name": "web"}'), "manifest.json is not of a run")
-run("a manifest of text", text(store.MANIFEST, "hello"), "manifest.json is not a JSON object")
-run("a manifest of bytes", text(store.MANIFEST, b"\xff\xfe\x00"), "manifest.json is not a JSON object")
+run(
+    "no manifest", lambda folder: (folder / run_folder.MANIFEST).unlink(), "holds no manifest.json, so it is not a run"
+)
+run("another program's manifest", text(run_folder.MANIFEST, '{"name": "web"}'), "manifest.json is not of a run")
+run("a manifest of text", text(run_folder.MANIFEST, "hello"), "manifest.json is not a JSON object")
+run("a manifest of bytes", text(run_folder.MANIFEST, b"\xff\xfe\x00"), "manifest.json is not a JSON object")
 run("an unknown status", manifest(status="finished"), "manifest.json is damaged: its status is 'finished'")
 run("a status that is a list", manifest(status=["done"]), "manifest.json is damaged: its status is ['done']")
 run("settings that are a list", manifest(settings=[1]), "manifest.json is damaged: it holds no settings")
@@ -446,10 +448,14 @@ run("settings of others", manifest(settings={"seed": 7}), "config.toml", "not wh
 run("other objects", manifest(checksum="0" * 64), "the objects of synthetic are not those of the run")
 run("edges to nowhere", manifest(edges=[[0, 99]]), "manifest.json is damaged: its edges are not pairs of agents")
 run("edges of text", manifest(edges="../../etc"), "manifest.json is damaged: its edges are not pairs of agents")
-run("no settings", lambda folder: (folder / store.CONFIG).unlink(), "holds no config.toml")
-run("settings that are no TOML", text(store.CONFIG, "seed = "), "config.toml: not valid TOML")
-run("rows of others", text(store.METRICS, '{"step": 1}\n'), "metrics.jsonl, line 1 is not of a run of this program")
-run("rows of text", text(store.METRICS, "loss 3\n"), "metrics.jsonl, line 1 is not a JSON object")
+run("no settings", lambda folder: (folder / run_folder.CONFIG).unlink(), "holds no config.toml")
+run("settings that are no TOML", text(run_folder.CONFIG, "seed = "), "config.toml: not valid TOML")
+run(
+    "rows of others",
+    text(run_folder.METRICS, '{"step": 1}\n'),
+    "metrics.jsonl, line 1 is not of a run of this program",
+)
+run("rows of text", text(run_folder.METRICS, "loss 3\n"), "metrics.jsonl, line 1 is not a JSON object")
 run("a pickle for a checkpoint", both(pickle.dumps(Touch())), "checkpoint.pt cannot be read")
 run("an old pickle for a checkpoint", both(pickle.dumps(Touch(), 0)), "checkpoint.pt cannot be read")
 run("nothing for a checkpoint", both(b""), "checkpoint.pt cannot be read")
@@ -476,7 +482,7 @@ run("another setting on resuming", lambda folder: None, "--resume goes on with t
     words=["train", "--resume", "run", "--signs", "4"])  # fmt: skip
 run("signs too large", arrays(signs_A=np.full(20, 9)), "signs.npz is damaged: signs_A must be 20 signs from 0 to 2",
     words=["corpus", "run"])  # fmt: skip
-run("signs of objects", text(store.SIGNS, b""), "signs.npz", words=["corpus", "run"])
+run("signs of objects", text(run_folder.SIGNS, b""), "signs.npz", words=["corpus", "run"])
 run("signs missing", arrays(signs_B=None), "signs.npz is damaged: signs_B", words=["corpus", "run"])
 for command in ("report", "diagnose", "recall"):
     run(f"signs missing: {command}", arrays(signs_B=None), "signs.npz is damaged: signs_B", words=[command, "run"])
@@ -486,14 +492,14 @@ for command in ("report", "diagnose", "recall"):
         words=[command, "run"])  # fmt: skip
 run("signs that a pickle holds", arrays(signs_A=np.array([Touch()] * 20, dtype=object)), "signs.npz",
     words=["corpus", "run"])  # fmt: skip
-run("a posterior of text", text(store.POSTERIOR, "hello"), "posterior.nc", words=["diagnose", "run"])
-run("a posterior cut", lambda folder: (folder / store.POSTERIOR).write_bytes(
-    (folder / store.POSTERIOR).read_bytes()[:3000]), "posterior.nc", words=["diagnose", "run"])  # fmt: skip
+run("a posterior of text", text(run_folder.POSTERIOR, "hello"), "posterior.nc", words=["diagnose", "run"])
+run("a posterior cut", lambda folder: (folder / run_folder.POSTERIOR).write_bytes(
+    (folder / run_folder.POSTERIOR).read_bytes()[:3000]), "posterior.nc", words=["diagnose", "run"])  # fmt: skip
 run("a posterior of 10**12 draws", huge, "posterior.nc holds", "GiB of data", words=["diagnose", "run"])
 run("a posterior in another file", elsewhere, "lies in another file", words=["diagnose", "run"])
 run("signs of 10**12 objects", claims, "signs.npz holds", "GiB of data", words=["corpus", "run"])
-run("a summary of a list", text(store.SUMMARY, "[]"), "summary.json", words=["diagnose", "run"])
-run("a summary of nothing", text(store.SUMMARY, "{}"), "summary.json", words=["report", "run"])
+run("a summary of a list", text(run_folder.SUMMARY, "[]"), "summary.json", words=["diagnose", "run"])
+run("a summary of nothing", text(run_folder.SUMMARY, "{}"), "summary.json", words=["report", "run"])
 run("images for agents of features", lambda folder: None, "its agents look at feature vectors",
     words=["name", "run", "--images", "run/plots/game.png"])  # fmt: skip
 run("recall of a spoilt mind", both(b"x"), "checkpoint.pt", words=["recall", "run"])

@@ -5,12 +5,13 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from mhng.experiment import running, store
-from mhng.experiment.community_plots import plot_distance
+from mhng.experiment import running
 from mhng.experiment.config import resolve
 from mhng.experiment.errors import RunError, UsageError
-from mhng.experiment.posterior.netcdf import load_posterior
+from mhng.experiment.plots.community import plot_distance
 from mhng.experiment.run import resume, train
+from mhng.experiment.runs import folder as run_folder
+from mhng.experiment.runs.posterior import load_posterior
 from mhng.inference import recursion
 
 from mhng import cli
@@ -43,17 +44,17 @@ def test_pairs_along_a_graph(tmp_path):
         "2": pytest.approx(np.mean([matrix[1, 2], matrix[1, 3], matrix[2, 3]])),
     }
     assert summary["messages"] == 6 * 40
-    assert json.loads((folder / store.MANIFEST).read_text())["edges"] == [[[0, 1], [0, 2], [0, 3]]]
+    assert json.loads((folder / run_folder.MANIFEST).read_text())["edges"] == [[[0, 1], [0, 2], [0, 3]]]
     assert all(0 <= share <= 1 for share in summary["acceptance"].values())
 
 
 def test_who_stays_at_home_has_accepted_nothing_and_refused_nothing(tmp_path):
     folder = made(tmp_path / "run", **TINY, agents="3", meet="random-pairs", rounds="0")
-    rows = [json.loads(line) for line in (folder / store.METRICS).read_text().splitlines()]
+    rows = [json.loads(line) for line in (folder / run_folder.METRICS).read_text().splitlines()]
     for row in rows:
         if row["kind"] == "sweep":
             assert sum(share is None for share in row["acceptance"].values()) == 1
-    acceptance = load_posterior(folder / store.POSTERIOR)["sample_stats"]["acceptance"].values
+    acceptance = load_posterior(folder / run_folder.POSTERIOR)["sample_stats"]["acceptance"].values
     assert (np.isnan(acceptance).sum(-1) == 1).all()
 
 
@@ -73,8 +74,8 @@ def test_a_run_from_before_graphs_could_change_goes_on(tmp_path):
     settings = TINY | {"agents": "3", "meet": "ring"}
     whole = made(tmp_path / "whole", **settings | {"rounds": "2"})
     stopped = made(tmp_path / "stopped", **settings | {"rounds": "1"})
-    manifest = json.loads((stopped / store.MANIFEST).read_text())
-    (stopped / store.MANIFEST).write_text(json.dumps(manifest | {"edges": manifest["edges"][0]}))
+    manifest = json.loads((stopped / run_folder.MANIFEST).read_text())
+    (stopped / run_folder.MANIFEST).write_text(json.dumps(manifest | {"edges": manifest["edges"][0]}))
     resume(stopped, rounds=2, printer=Quiet())
     assert contents(stopped) == contents(whole)
 
@@ -89,7 +90,7 @@ def test_a_bridge_that_opens(tmp_path):
     later.unlink()
     resume(stopped, rounds=3, printer=Quiet())
     assert contents(stopped) == contents(whole)
-    manifest = json.loads((whole / store.MANIFEST).read_text())
+    manifest = json.loads((whole / run_folder.MANIFEST).read_text())
     assert manifest["edges"] == [[[0, 1], [2, 3]], [[0, 1], [2, 3], [1, 2]]]  # those that share nobody first
     summary, _, metrics = contents(whole)
     assert set(summary["kappa_by_distance"]) == {"1", "2", "3"}
@@ -112,7 +113,7 @@ def test_a_newcomer_names_by_itself_until_it_is_met(tmp_path):
     edges = tmp_path / "edges.txt"
     edges.write_text("A B\n")
     folder = made(tmp_path / "run", **TINY, agents="3", meet=str(edges), meet_later="1=complete")
-    rows = [json.loads(line) for line in (folder / store.METRICS).read_text().splitlines()]
+    rows = [json.loads(line) for line in (folder / run_folder.METRICS).read_text().splitlines()]
     shares = [row["acceptance"] for row in rows if row["kind"] == "sweep"]
     heard = [{name for name, share in own.items() if share is not None} for own in shares]
     assert len(heard[0]) == 2 and all(names == heard[0] for names in heard[:3])
@@ -126,7 +127,7 @@ def test_a_newcomer_may_take_over_the_names_that_it_hears(tmp_path):
     for newcomers in ("keep", "take"):
         settings = TINY | {"agents": "3", "meet": str(edges), "meet_later": "1=complete", "newcomers": newcomers}
         folder = made(tmp_path / newcomers, **settings)
-        rows = [json.loads(line) for line in (folder / store.METRICS).read_text().splitlines()]
+        rows = [json.loads(line) for line in (folder / run_folder.METRICS).read_text().splitlines()]
         taken[newcomers] = [row for row in rows if row["kind"] == "sweep"]
     for keep, take in list(zip(taken["keep"], taken["take"], strict=True))[:3]:
         assert keep == take  # until it meets them
@@ -169,7 +170,7 @@ def test_files_of_edges_are_found_from_every_folder(tmp_path, monkeypatch):
     folder = made(tmp_path / "run", **TINY, agents="3", meet="one", meet_later="1=two")
     (tmp_path / "elsewhere").mkdir()
     monkeypatch.chdir(tmp_path / "elsewhere")
-    again = resolve({"run_dir": str(tmp_path / "again")}, folder / store.CONFIG)
+    again = resolve({"run_dir": str(tmp_path / "again")}, folder / run_folder.CONFIG)
     assert again.meet == str(tmp_path / "one") and again.meet_later == f"1={tmp_path / 'two'}"
     train(again, printer=Quiet())
     assert contents(tmp_path / "again") == contents(folder)
@@ -188,7 +189,7 @@ def test_a_run_that_told_its_file_as_it_was_typed_goes_on(tmp_path, monkeypatch)
     monkeypatch.chdir(tmp_path)
     Path("one").write_text("A B\n")
     folder = made(tmp_path / "run", **TINY, agents="3", meet="one", meet_later="1=one")
-    for name in (store.MANIFEST, store.CONFIG):
+    for name in (run_folder.MANIFEST, run_folder.CONFIG):
         text = (folder / name).read_text()
         (folder / name).write_text(text.replace(str(tmp_path / "one"), "one"))
         assert (folder / name).read_text() != text
@@ -200,10 +201,10 @@ def test_a_run_whose_graphs_are_not_all_told_does_not_go_on(tmp_path):
     edges = tmp_path / "edges.txt"
     edges.write_text("A B\n")
     folder = made(tmp_path / "run", **TINY, agents="3", meet=str(edges), meet_later="1=random-pairs")
-    manifest = json.loads((folder / store.MANIFEST).read_text())
+    manifest = json.loads((folder / run_folder.MANIFEST).read_text())
     assert manifest["edges"] == [[[0, 1]], None]
     for told in ([], [[[0, 1]]], [None, None], [[[0, 1e999]], None]):
-        (folder / store.MANIFEST).write_text(json.dumps(manifest | {"edges": told}))
+        (folder / run_folder.MANIFEST).write_text(json.dumps(manifest | {"edges": told}))
         with pytest.raises(UsageError, match="is damaged: its edges"):
             resume(folder, rounds=3)
 
@@ -254,9 +255,9 @@ def test_a_change_that_cannot_be(tmp_path, changes, said):
 
 def test_edges_that_were_tampered_with_are_refused(tmp_path):
     folder = made(tmp_path / "run", **TINY, agents="3", meet="ring", rounds="0")
-    manifest = json.loads((folder / store.MANIFEST).read_text())
+    manifest = json.loads((folder / run_folder.MANIFEST).read_text())
     for wrong in ([[0, 3]], [[1, 1]], [[0]], "x", [["a", "b"]], 7):
-        (folder / store.MANIFEST).write_text(json.dumps(manifest | {"edges": wrong}))
+        (folder / run_folder.MANIFEST).write_text(json.dumps(manifest | {"edges": wrong}))
         with pytest.raises(UsageError, match="edges are not pairs of agents"):
             resume(folder, rounds=1, printer=Quiet())
 
@@ -265,7 +266,7 @@ def test_a_game_without_an_end_is_a_line_that_says_so(tmp_path, monkeypatch):
     monkeypatch.setattr(recursion, "MOST_DRAWS", 1.01)  # in truth it takes agents that are surer than tiny runs make
     with pytest.raises(RunError, match=r"round 0: an exact recursive proposal .* --recursion os"):
         made(tmp_path / "run", agents="3", recursion="exact", **TINY)
-    assert json.loads((tmp_path / "run" / store.MANIFEST).read_text())["status"] == "failed"
+    assert json.loads((tmp_path / "run" / run_folder.MANIFEST).read_text())["status"] == "failed"
 
 
 def test_a_graph_that_is_none_writes_nothing(tmp_path):

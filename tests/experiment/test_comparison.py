@@ -20,13 +20,13 @@ from mhng.experiment.comparison import pool
 from mhng.experiment.comparison.compare import compare
 from mhng.experiment.comparison.folders import step
 from mhng.experiment.comparison.grid import make, seeds_of
-from mhng.experiment.comparison.plots import plot_quality
 from mhng.experiment.comparison.pool import Task, side_by_side
 from mhng.experiment.comparison.statistics import METRICS, Outcome, Row, numbers, paired, spread, summarise
 from mhng.experiment.comparison.table import comma_separated, markdown
 from mhng.experiment.config import resolve, to_flags
 from mhng.experiment.errors import UsageError
-from mhng.experiment.reporting.dot_plots import Dots, plot_dots
+from mhng.experiment.plots.comparison import plot_quality
+from mhng.experiment.plots.dots import Dots, plot_dots
 from mhng.experiment.util.locks import locked
 
 from mhng import cli

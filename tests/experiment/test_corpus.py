@@ -9,11 +9,12 @@ from typing import Any
 
 import numpy as np
 import pytest
-from mhng.experiment import scores, store
 from mhng.experiment.config import plain, resolve
 from mhng.experiment.meaning.corpus import corpus
-from mhng.experiment.posterior.netcdf import load_posterior, save_posterior
-from mhng.experiment.posterior.traces import Trace
+from mhng.experiment.metrics import partitions
+from mhng.experiment.runs import folder as run_folder
+from mhng.experiment.runs.posterior import load_posterior, save_posterior
+from mhng.experiment.runs.trace import Trace
 
 from mhng import cli
 
@@ -58,7 +59,7 @@ def test_all_draws_are_the_posteriors_and_end_in_the_last(
     found = signs_of(lines, 1, 5, 2, 200)
     raw = load_posterior(digits_run / "posterior.nc")["posterior"]["signs"].values
     for draw in range(5):  # the same partition, perhaps under other numbers
-        assert scores.ari(found[0, draw].ravel(), raw[0, draw].ravel()) == pytest.approx(1)
+        assert partitions.ari(found[0, draw].ravel(), raw[0, draw].ravel()) == pytest.approx(1)
     np.testing.assert_array_equal(found[0, -1], signs_of(said(digits_run, capsys), 1, 1, 2, 200)[0, 0])
 
 
@@ -121,4 +122,4 @@ def test_refusals_are_one_line_and_write_nothing(
         printed, err = capsys.readouterr()
         assert printed == "" and what in err and err.count("\n") == 1
     assert {file: file.stat().st_mtime_ns for file in tmp_path.rglob("*")} == before
-    assert corpus(bare, out=tmp_path / "x.jsonl") == 400 and store.SIGNS  # the last draw needs no posterior
+    assert corpus(bare, out=tmp_path / "x.jsonl") == 400 and run_folder.SIGNS  # the last draw needs no posterior

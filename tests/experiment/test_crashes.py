@@ -18,14 +18,15 @@ from typing import Any
 
 import pytest
 import torch
-from mhng.experiment import running, store
+from mhng.experiment import running
 from mhng.experiment.comparison.progress import Progress
 from mhng.experiment.config import resolve
 from mhng.experiment.errors import RunError, UsageError
 from mhng.experiment.loaded import load_run
-from mhng.experiment.posterior.netcdf import load_posterior
 from mhng.experiment.run import resume, train
-from mhng.experiment.store import RunFolder
+from mhng.experiment.runs import folder as run_folder
+from mhng.experiment.runs.folder import RunFolder
+from mhng.experiment.runs.posterior import load_posterior
 from mhng.experiment.util import locks
 from mhng.inference.svi import Learner
 
@@ -65,21 +66,21 @@ def tensors(value: Any, place: str = "") -> dict[str, Any]:
 
 def all_of(folder: Path) -> tuple[Any, ...]:
     """All that a run leaves, but for times and pictures."""
-    posterior = load_posterior(folder / store.POSTERIOR)
+    posterior = load_posterior(folder / run_folder.POSTERIOR)
     draws = {
         f"{group}/{name}": values.values.tobytes()
         for group in ("posterior", "sample_stats")
         for name, values in posterior[group].items()
     }
-    state = tensors(torch.load(folder / store.CHECKPOINT, weights_only=True))
-    return *contents(folder), (folder / store.CONFIG).read_bytes(), state, draws
+    state = tensors(torch.load(folder / run_folder.CHECKPOINT, weights_only=True))
+    return *contents(folder), (folder / run_folder.CONFIG).read_bytes(), state, draws
 
 
 @pytest.fixture(scope="module")
 def whole(tmp_path_factory: pytest.TempPathFactory, undrawn: None) -> Path:
     folder = tmp_path_factory.mktemp("crashes") / "whole"
     tiny(folder, *ALWAYS)
-    assert not (folder / store.EPOCHS).exists()
+    assert not (folder / run_folder.EPOCHS).exists()
     return folder
 
 
@@ -134,12 +135,12 @@ def test_a_run_goes_on_from_the_last_epoch_bit_for_bit(
     resume(tmp_path / "run", printer=Quiet())
     assert len(epochs) == left  # of 3 + 3 in the first round and 2 + 2 in the others
     assert all_of(tmp_path / "run") == expected
-    assert not (tmp_path / "run" / store.EPOCHS).exists()
+    assert not (tmp_path / "run" / run_folder.EPOCHS).exists()
 
 
 def test_nought_minutes_save_at_the_ends_of_rounds_only(tmp_path: Path) -> None:
     stopped(tmp_path / "run", (0, "A", 1), "--checkpoint-minutes", "0")
-    assert not (tmp_path / "run" / store.EPOCHS).exists()
+    assert not (tmp_path / "run" / run_folder.EPOCHS).exists()
 
 
 @pytest.mark.parametrize("damage", ["cut", "flipped", "of an older round"])
@@ -148,7 +149,7 @@ def test_without_the_last_epoch_it_goes_on_from_the_round(
 ) -> None:
     folder = tmp_path / "run"
     shutil.copytree(halted, folder)
-    file = folder / store.EPOCHS
+    file = folder / run_folder.EPOCHS
     data = bytearray(file.read_bytes())
     if damage == "cut":
         file.write_bytes(data[: len(data) // 2])
@@ -165,7 +166,7 @@ def test_without_the_last_epoch_it_goes_on_from_the_round(
 @pytest.mark.parametrize("learned", [None, [3], {"A": -1}, {"A": 1.5}, {"Z": 1}, {"A": 3}], ids=str)
 def test_what_does_not_tell_of_epochs_is_refused(learned: Any, halted: Path, tmp_path: Path) -> None:
     shutil.copytree(halted, tmp_path / "run")
-    file = tmp_path / "run" / store.EPOCHS
+    file = tmp_path / "run" / run_folder.EPOCHS
     torch.save(torch.load(file, weights_only=True) | {"learned": learned}, file)
     with pytest.raises(UsageError, match=r"checkpoint\.epochs\.pt does not fit .* epochs"):
         resume(tmp_path / "run", printer=Quiet())
@@ -185,7 +186,7 @@ def saved(tmp_path: Path) -> RunFolder:
 
 
 def test_a_checkpoint_cut_anywhere_gives_the_one_before(saved: RunFolder) -> None:
-    file = saved.file(store.CHECKPOINT)
+    file = saved.file(run_folder.CHECKPOINT)
     data = file.read_bytes()
     for length in [*range(0, 200, 7), *range(200, len(data), 97), len(data) - 1]:
         file.write_bytes(data[:length])
@@ -193,7 +194,7 @@ def test_a_checkpoint_cut_anywhere_gives_the_one_before(saved: RunFolder) -> Non
 
 
 def test_a_checkpoint_with_any_bit_flipped_is_whole_or_the_one_before(saved: RunFolder) -> None:
-    file = saved.file(store.CHECKPOINT)
+    file = saved.file(run_folder.CHECKPOINT)
     data = file.read_bytes()
     places = random.Random(0)
     found = {1: 0, 2: 0}
@@ -220,13 +221,13 @@ def test_a_run_that_nobody_holds_was_killed(whole: Path, tmp_path: Path, capsys:
         assert held.status == RunFolder(run).status == load_run(run).status == "running"
     for _ in range(2):
         assert load_run(run).status == RunFolder(run).status == "killed"
-        (run / store.LOCK).unlink(missing_ok=True)  # as in a copy
+        (run / run_folder.LOCK).unlink(missing_ok=True)  # as in a copy
     assert repr(load_run(run)).startswith(f"<run {run}: killed")
     assert cli.main(["diagnose", str(run), "--no-plots"]) == 0
     assert f"Run: {run} (status: killed)" in capsys.readouterr().out
     assert cli.main(["report", str(run)]) == 0
-    assert "status is killed" in (run / store.REPORT).read_text()
-    (run / store.POSTERIOR).unlink()
+    assert "status is killed" in (run / run_folder.REPORT).read_text()
+    (run / run_folder.POSTERIOR).unlink()
     assert cli.main(["report", str(run)]) == 2
     assert f"status 'killed'): go on with it by train --resume {run}" in capsys.readouterr().err
 
@@ -242,8 +243,8 @@ def test_a_look_does_not_keep_a_run_out(tmp_path: Path, monkeypatch: pytest.Monk
     fcntl = locks.fcntl
     with RunFolder.create(tmp_path / "run", overwrite=False) as folder:
         folder.start_manifest({})
-        folder.write_text(store.CONFIG, "")
-    look = os.open(tmp_path / "run" / store.LOCK, os.O_RDONLY)
+        folder.write_text(run_folder.CONFIG, "")
+    look = os.open(tmp_path / "run" / run_folder.LOCK, os.O_RDONLY)
     fcntl.flock(look, fcntl.LOCK_SH)
     monkeypatch.setattr(locks.time, "sleep", lambda _: os.close(look) if look in open_files() else None)
 
@@ -300,18 +301,18 @@ def wait_for(file: Path, running: subprocess.Popen[str]) -> None:
 def test_ctrl_c_twice_and_a_second_run_on_the_same_folder(tmp_path: Path) -> None:
     folder = tmp_path / "run"
     first = process(*TINY, *ALWAYS, "--rounds", "4000", "--run-dir", str(folder))
-    wait_for(folder / store.CHECKPOINT, first)
-    before = (folder / store.MANIFEST).read_bytes()
+    wait_for(folder / run_folder.CHECKPOINT, first)
+    before = (folder / run_folder.MANIFEST).read_bytes()
     for again in (lambda: tiny(folder, "--overwrite"), lambda: resume(folder, printer=Quiet())):
         with pytest.raises(UsageError, match=rf"in use by another run \(pid {first.pid}\)"):
             again()
-    assert (folder / store.MANIFEST).read_bytes() == before and RunFolder(folder).status == "running"
+    assert (folder / run_folder.MANIFEST).read_bytes() == before and RunFolder(folder).status == "running"
     first.send_signal(signal.SIGINT)
     first.send_signal(signal.SIGINT)
     _, err = first.communicate(timeout=120)
     assert first.returncode == 130 and err == "cli.py train: interrupted\n"
     assert RunFolder(folder).status == "interrupted"
-    done = torch.load(folder / store.CHECKPOINT, weights_only=True)["done"]
+    done = torch.load(folder / run_folder.CHECKPOINT, weights_only=True)["done"]
     tiny(tmp_path / "wanted", *ALWAYS, "--rounds", str(done + 1))
     resume(folder, rounds=str(done + 1), printer=Quiet())
     assert all_of(folder) == all_of(tmp_path / "wanted")
@@ -325,9 +326,9 @@ def full(folder: Path, size: int, expected: Any) -> None:
     assert not list(folder.glob(".*.tmp"))
     if caught.type is UsageError:  # full from the first file on
         assert "--run-dir" in str(caught.value)
-        assert not any((folder / name).exists() for name in store.RUN_FILES)
+        assert not any((folder / name).exists() for name in run_folder.RUN_FILES)
         tiny(folder, *ALWAYS, "--overwrite")
-    elif (folder / store.CONFIG).exists():
+    elif (folder / run_folder.CONFIG).exists():
         assert RunFolder(folder).status in ("failed", "killed")  # the manifest may have found no room either
         resume(folder, printer=Quiet())
     else:
@@ -336,7 +337,7 @@ def full(folder: Path, size: int, expected: Any) -> None:
 
 
 def test_a_disk_that_fills_up_costs_nothing_that_was_saved(whole: Path, expected: Any, tmp_path: Path) -> None:
-    full(tmp_path / "run", (whole / store.METRICS).stat().st_size // 2, expected)
+    full(tmp_path / "run", (whole / run_folder.METRICS).stat().st_size // 2, expected)
 
 
 @pytest.mark.slow
@@ -377,7 +378,7 @@ def test_a_checkpoint_that_cannot_be_written_leaves_the_one_before(
     replace = os.replace
 
     def no_room(source: Any, target: Any) -> None:
-        if Path(target).name == store.EPOCHS:
+        if Path(target).name == run_folder.EPOCHS:
             raise OSError(28, "No space left on device")
         replace(source, target)
 

@@ -162,7 +162,7 @@ def test_a_bad_run_folder_is_one_line(
 
 def test_a_posterior_of_another_version_is_named(small: Path, tmp_path: Path) -> None:
     from mhng.experiment.errors import UsageError
-    from mhng.experiment.posterior.netcdf import save_posterior
+    from mhng.experiment.runs.posterior import save_posterior
 
     from tests.experiment.draws import trace
 
@@ -175,7 +175,7 @@ def test_a_posterior_of_another_version_is_named(small: Path, tmp_path: Path) ->
 def test_a_picture_that_fails_costs_a_line(
     small: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    from mhng.experiment.posterior import diagnostic_plots
+    from mhng.experiment.plots import diagnostics as diagnostic_plots
 
     def broken(*_: Any) -> None:
         raise ValueError("no paper")
@@ -197,7 +197,7 @@ def test_nothing_is_trained_and_torch_is_not_imported(small: Path) -> None:
 
 
 def test_aris_are_of_each_chains_last_draw(small: Path) -> None:
-    from mhng.experiment.scores import ari
+    from mhng.experiment.metrics.partitions import ari
 
     run = read(small)
     signs = run.array("signs")

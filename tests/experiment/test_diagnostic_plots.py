@@ -7,8 +7,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 from matplotlib.figure import Figure
-from mhng.experiment.posterior import diagnostic_plots as pictures
-from mhng.experiment.posterior.relabel import relabel
+from mhng.experiment.metrics.relabel import relabel
+from mhng.experiment.plots import diagnostics as pictures
 
 RNG = np.random.default_rng(0)
 

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 import torch
 from mhng.experiment import load_run
-from mhng.experiment.store import RunFolder
+from mhng.experiment.runs.folder import RunFolder
 from scipy import stats
 
 from mhng import cli

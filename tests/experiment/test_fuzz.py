@@ -20,7 +20,6 @@ from typing import Any
 
 import numpy as np
 import pytest
-from mhng.experiment import store
 from mhng.experiment.config import resolve, to_toml
 from mhng.experiment.data import cifar, idx_sets, own
 from mhng.experiment.data.objects import load
@@ -29,6 +28,7 @@ from mhng.experiment.fields import Config
 from mhng.experiment.loaded import load_run
 from mhng.experiment.posterior.diagnose import examine, read
 from mhng.experiment.run import resume
+from mhng.experiment.runs import folder as run_folder
 from PIL import Image
 from scipy.io import savemat
 
@@ -210,13 +210,13 @@ def go_on(run: Path) -> None:
 
 
 RUN = {
-    store.MANIFEST: look,
-    store.CONFIG: look,
-    store.METRICS: look,
-    store.SIGNS: look,
-    store.SUMMARY: look,
-    store.POSTERIOR: look,
-    store.CHECKPOINT: go_on,
+    run_folder.MANIFEST: look,
+    run_folder.CONFIG: look,
+    run_folder.METRICS: look,
+    run_folder.SIGNS: look,
+    run_folder.SUMMARY: look,
+    run_folder.POSTERIOR: look,
+    run_folder.CHECKPOINT: go_on,
 }
 
 
@@ -228,7 +228,7 @@ def judged_run(name: str, vectors_run: Path, folder: Path, number: int) -> None:
         run = folder / "run"
         shutil.rmtree(run, ignore_errors=True)
         shutil.copytree(vectors_run, run)
-        (run / store.PREVIOUS).unlink(missing_ok=True)
+        (run / run_folder.PREVIOUS).unlink(missing_ok=True)
         (run / name).write_bytes(spoilt(data, chance))
         found[outcome(partial(RUN[name], run))] += 1
     print(f"\n{name}: {dict(found)}")

@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from mhng.experiment import individuals, load_run, store
+from mhng.experiment import individuals, load_run
 from mhng.experiment.community import build_members, load_objects, pick_device
 from mhng.experiment.config import changes, plain, resolve, to_flags, to_toml
 from mhng.experiment.data import own
@@ -20,6 +20,7 @@ from mhng.experiment.data.views import entries, seen
 from mhng.experiment.errors import UsageError
 from mhng.experiment.flags import read_settings
 from mhng.experiment.run import resume
+from mhng.experiment.runs import folder as run_folder
 from mhng.experiment.show import Printer
 from mhng.experiment.util.jsonable import to_plain
 from mhng.models.multimodal import Multimodal
@@ -310,7 +311,7 @@ def pair(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def test_a_run_says_what_each_agent_perceives(pair: Path) -> None:
-    manifest, summary = (json.loads((pair / name).read_text()) for name in (store.MANIFEST, store.SUMMARY))
+    manifest, summary = (json.loads((pair / name).read_text()) for name in (run_folder.MANIFEST, run_folder.SUMMARY))
     assert manifest["perceives"] == summary["perceives"]
     assert [one["title"] for one in summary["perceives"]["A"]] == ["0", "90"]
     assert all(30 < one["missing"] < 80 and one["shape"] == [1, 8, 8] for one in summary["perceives"]["A"])
@@ -325,7 +326,7 @@ def test_a_resumed_run_is_the_uninterrupted_one(fusion: str, tmp_path: Path) -> 
     stopped = made(tmp_path / "stopped", rounds="1", **changes)
     resume(stopped, rounds="2", printer=Quiet())
     assert contents(whole) == contents(stopped)
-    ends = [torch.load(folder / store.CHECKPOINT, weights_only=True) for folder in (whole, stopped)]
+    ends = [torch.load(folder / run_folder.CHECKPOINT, weights_only=True) for folder in (whole, stopped)]
     for name, value in ends[0]["members"]["A"]["agent"].items():
         assert torch.equal(value, ends[1]["members"]["A"]["agent"][name]), name
 
@@ -346,7 +347,7 @@ def test_all_commands_take_it(pair: Path, tmp_path: Path, capsys: pytest.Capture
     out = tmp_path / "said.jsonl"
     assert cli.main(["corpus", str(run), "--out", str(out)]) == 0 and len(out.read_text().splitlines()) == 400
     assert cli.main(["report", str(run)]) == 0
-    page = (run / store.REPORT).read_text()
+    page = (run / run_folder.REPORT).read_text()
     for words in (
         "A: 0 (1x8x8, ",
         " of 200 missing) &amp; 90 (1x8x8",
@@ -402,7 +403,9 @@ def test_features_of_ones_own_end_to_end(tmp_path: Path, capsys: pytest.CaptureF
     assert "Views: A a1.csv (4, 2 of 12 missing) & a2.csv (3); B b.csv (5)" in capsys.readouterr().out
     assert cli.main(["train", "--resume", str(run), "--rounds", "1"]) == 0
     assert cli.main(["diagnose", str(run), "--no-plots"]) == 0
-    assert cli.main(["report", str(run)]) == 0 and "feature vectors of 4 numbers" in (run / store.REPORT).read_text()
+    assert (
+        cli.main(["report", str(run)]) == 0 and "feature vectors of 4 numbers" in (run / run_folder.REPORT).read_text()
+    )
     capsys.readouterr()
     for command, said in (
         (["recall", str(run)], ["has no images to recall", "agent A looks by 'a1.csv' at feature vectors"]),
@@ -436,7 +439,7 @@ def test_a_comparison_takes_modalities(tmp_path: Path, capsys: pytest.CaptureFix
     variants = ["--variant", "two: --views '0&90,45' --missing 0.2"]
     assert cli.main([*arguments, *variants, "--", *words]) == 0
     assert cli.main([*arguments[:3], "--json"]) == 0, "what the grid holds is the same again"
-    assert len(list((tmp_path / "grid").rglob(store.SUMMARY))) == 2  # the grid's own too
+    assert len(list((tmp_path / "grid").rglob(run_folder.SUMMARY))) == 2  # the grid's own too
     assert "two" in capsys.readouterr().out
 
 

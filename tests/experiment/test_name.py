@@ -14,7 +14,6 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from mhng.experiment import scores
 from mhng.experiment.data import datasets
 from mhng.experiment.data import objects as data
 from mhng.experiment.data.fitted import fitted
@@ -25,6 +24,7 @@ from mhng.experiment.errors import UsageError
 from mhng.experiment.meaning import vocabulary
 from mhng.experiment.meaning.naming import Said, say, score
 from mhng.experiment.meaning.trained import load_trained
+from mhng.experiment.metrics import partitions
 from PIL import Image
 
 from mhng import cli
@@ -88,7 +88,7 @@ def test_agents_are_those_of_the_checkpoint(digits_run: Path) -> None:
             assert torch.equal(agent.state_dict()[key], value), key
         assert torch.equal(trained.components[m].mu, saved["components"][m][0])
         assert torch.equal(trained.components[m].scale_tril, saved["components"][m][1])
-        assert scores.kappa(said.signs[m], trained.signs[m]) > 0.1
+        assert partitions.kappa(said.signs[m], trained.signs[m]) > 0.1
     assert trained.round == 1
 
 

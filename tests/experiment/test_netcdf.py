@@ -12,9 +12,9 @@ from typing import Any
 import numpy as np
 import pytest
 from mhng.experiment.errors import RunError, UsageError
-from mhng.experiment.posterior import netcdf
 from mhng.experiment.posterior.diagnostics import summary, summary_of
-from mhng.experiment.posterior.netcdf import load_posterior, save_posterior, settings_of
+from mhng.experiment.runs import posterior
+from mhng.experiment.runs.posterior import load_posterior, save_posterior, settings_of
 
 from tests.experiment.draws import assert_rows_agree, trace
 
@@ -55,7 +55,7 @@ def test_a_write_that_fails_keeps_the_old_file(tmp_path: Path, monkeypatch: pyte
     def full(*_: object) -> None:
         raise OSError("No space left on device")
 
-    monkeypatch.setattr(netcdf, "_write", full)
+    monkeypatch.setattr(posterior, "_write", full)
     with pytest.raises(RunError, match=r"posterior\.nc could not be written: No space"):
         save_posterior(path, trace(), burn_in=0, settings={})
     assert os.listdir(tmp_path) == ["posterior.nc"]
@@ -139,7 +139,7 @@ def test_arviz_is_imported_whatever_the_backend_and_without_a_cache_folder(tmp_p
 
 def test_arviz_opens_the_file_as_it_is(tmp_path: Path) -> None:
     save_posterior(tmp_path / "posterior.nc", trace(), burn_in=0, settings={}, thin=2)
-    data = netcdf.arviz().from_netcdf(str(tmp_path / "posterior.nc"))
+    data = posterior.arviz().from_netcdf(str(tmp_path / "posterior.nc"))
     mu = data["posterior"]["mu"].sel(agent="B", sign=3, latent=0)
     assert mu.dims == ("chain", "draw") and mu.shape == (3, 20)
     assert data["posterior"].attrs["thin"] == 2

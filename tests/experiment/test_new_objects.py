@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from mhng.experiment import load_run, scores
+from mhng.experiment import load_run
 from mhng.experiment.community import files_of, load_objects, load_others
 from mhng.experiment.config import resolve
 from mhng.experiment.data import own
@@ -19,6 +19,7 @@ from mhng.experiment.meaning.name import look
 from mhng.experiment.meaning.naming import say
 from mhng.experiment.meaning.trained import load_trained
 from mhng.experiment.meaning.unseen import Unseen
+from mhng.experiment.metrics import partitions
 from sklearn.decomposition import PCA
 
 from mhng import cli
@@ -196,7 +197,7 @@ def test_scores_and_labels_are_those_of_the_new_objects(
     assert [row["label"] for row in rows] == [NAMES[k] for k in KINDS[LEFT]]
     for agent in "AB":
         own_signs = np.array([row[f"sign_{agent}"] for row in rows])
-        assert told["agents"][agent]["ari"] == pytest.approx(scores.ari(own_signs, KINDS[LEFT]))
+        assert told["agents"][agent]["ari"] == pytest.approx(partitions.ari(own_signs, KINDS[LEFT]))
     run = load_trained(files / "run")
     others = load_others(run.config, files_of(run.config)._replace(data=(files / "A-left.csv", files / "B-left.csv")))
     said = say(list(run.agents.values()), run.components, others.views)
@@ -248,7 +249,7 @@ def test_a_run_without_labels_has_ari_of_new_objects_and_no_accuracy(
     labelled.write_text(labelled.read_text().replace("species", "label"))
     capsys.readouterr()
     rows, _ = named(run, "--new", f"{labelled},{csv(tmp_path, 'B2.csv', TWO, LEFT)}", out=tmp_path / "rows.jsonl")
-    ari = scores.ari(np.array([row["sign_A"] for row in rows]), KINDS[LEFT])
+    ari = partitions.ari(np.array([row["sign_A"] for row in rows]), KINDS[LEFT])
     out = capsys.readouterr().out
     assert f"Agent A: ARI {ari:.3f}, NMI" in out and "accuracy" not in out
 

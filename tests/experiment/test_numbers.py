@@ -9,12 +9,12 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from mhng.experiment import store
 from mhng.experiment.community import load_objects
 from mhng.experiment.config import resolve
 from mhng.experiment.errors import RunError
 from mhng.experiment.flags import read_settings
 from mhng.experiment.run import resume, train
+from mhng.experiment.runs import folder as run_folder
 
 from tests.experiment.conftest import Quiet
 
@@ -101,7 +101,7 @@ def test_a_defined_result(name: str, tmp_path: Path) -> None:
     json.dumps(summary, allow_nan=False)
     assert np.isfinite(numbers(summary)).all() and summary["log_evidence"] is not None
     assert all(own["signs_used"] >= used for own in summary["agents"].values())
-    state = torch.load(tmp_path / "run" / store.CHECKPOINT, weights_only=True)
+    state = torch.load(tmp_path / "run" / run_folder.CHECKPOINT, weights_only=True)
     assert all(part.isfinite().all() for parts in state["components"] for part in parts)
 
 
@@ -124,12 +124,12 @@ def test_the_scale_of_features_does_not_matter(scale: float, tmp_path: Path) -> 
 @pytest.mark.parametrize("step", ["1e3", "1e30", "1e300"])
 def test_a_step_too_large_stops_with_its_place_and_keeps_the_round_before(step: str, tmp_path: Path) -> None:
     summary = run(tmp_path, {"images": IMAGES}, "--signs", "2", "--rounds", "0")
-    before = torch.load(tmp_path / "run" / store.CHECKPOINT, weights_only=True)
-    state = torch.load(tmp_path / "run" / store.CHECKPOINT, weights_only=True)
+    before = torch.load(tmp_path / "run" / run_folder.CHECKPOINT, weights_only=True)
+    state = torch.load(tmp_path / "run" / run_folder.CHECKPOINT, weights_only=True)
     for own in state["members"].values():
         own["optimiser"]["param_groups"][0]["lr"] = float(step)
-    torch.save(state, tmp_path / "run" / store.CHECKPOINT)
-    saved = (tmp_path / "run" / store.CHECKPOINT).read_bytes()
+    torch.save(state, tmp_path / "run" / run_folder.CHECKPOINT)
+    saved = (tmp_path / "run" / run_folder.CHECKPOINT).read_bytes()
     try:
         resume(tmp_path / "run", rounds="3", printer=Quiet())
         said = ""
@@ -137,11 +137,11 @@ def test_a_step_too_large_stops_with_its_place_and_keeps_the_round_before(step: 
         said = str(error)
     if said:
         assert "round " in said and "agent " in said and "a smaller --lr may help" in said and "\n" not in said
-        assert json.loads((tmp_path / "run" / store.MANIFEST).read_text())["status"] == "failed"
-        kept = torch.load(tmp_path / "run" / store.CHECKPOINT, weights_only=True)
+        assert json.loads((tmp_path / "run" / run_folder.MANIFEST).read_text())["status"] == "failed"
+        kept = torch.load(tmp_path / "run" / run_folder.CHECKPOINT, weights_only=True)
         assert all(value.isfinite().all() for own in kept["members"].values() for value in own["agent"].values())
         if kept["done"] == before["done"]:
-            assert (tmp_path / "run" / store.CHECKPOINT).read_bytes() == saved
+            assert (tmp_path / "run" / run_folder.CHECKPOINT).read_bytes() == saved
     else:
         assert step == "1e3"  # large, but numbers all the same
     assert summary["rounds"] == 0
@@ -150,4 +150,4 @@ def test_a_step_too_large_stops_with_its_place_and_keeps_the_round_before(step: 
 def test_a_run_that_never_learned_says_where(tmp_path: Path) -> None:
     with pytest.raises(RunError, match=r"round 0, agent A: .*; a smaller --lr may help"):
         run(tmp_path, {"images": IMAGES}, "--lr", "1e30", "--signs", "2")
-    assert not (tmp_path / "run" / store.CHECKPOINT).exists()
+    assert not (tmp_path / "run" / run_folder.CHECKPOINT).exists()

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from mhng.experiment import load_run, store
+from mhng.experiment import load_run
 from mhng.experiment.community import build_members, latents_of, load_objects
 from mhng.experiment.config import plain, resolve, to_toml
 from mhng.experiment.data import own
@@ -19,7 +19,8 @@ from mhng.experiment.data.objects import Objects, load
 from mhng.experiment.errors import UsageError
 from mhng.experiment.fields import Config
 from mhng.experiment.memory import check
-from mhng.experiment.posterior.netcdf import load_posterior
+from mhng.experiment.runs import folder as run_folder
+from mhng.experiment.runs.posterior import load_posterior
 
 from mhng import cli
 
@@ -342,9 +343,9 @@ def test_a_run_of_agents_with_unequal_features(tmp_path: Path, capsys: pytest.Ca
     assert cli.main([*arguments, "--run-dir", str(folder)]) == 0
     out, err = capsys.readouterr()
     assert "Views: of each agent's own data: A 6, B 2" in out and "no component means" in err
-    summary = json.loads((folder / store.SUMMARY).read_text())
+    summary = json.loads((folder / run_folder.SUMMARY).read_text())
     assert summary["agents"]["A"]["ari"] is None and summary["kappa"] is not None
-    assert "mu" not in load_posterior(folder / store.POSTERIOR)["posterior"]
+    assert "mu" not in load_posterior(folder / run_folder.POSTERIOR)["posterior"]
     assert cli.main(["diagnose", str(folder), "--no-plots"]) == 0
     assert cli.main(["name", str(folder), "--images", str(file)]) == 2
     assert cli.main(["recall", str(folder)]) == 2
@@ -430,7 +431,7 @@ def test_paired_images_of_unequal_shapes_are_recalled_and_not_named(
     folder = tmp_path / "run"
     assert cli.main(["train", "--dataset", "npz", "--data", str(file), *QUICK, "--run-dir", str(folder)]) == 0
     assert cli.main(["recall", str(folder)]) == 0
-    assert (folder / store.PLOTS / "cross_recall.png").exists()
+    assert (folder / run_folder.PLOTS / "cross_recall.png").exists()
     assert cli.main(["name", str(folder), "--images", str(file)]) == 2
     assert "each of its agents has data of its own" in capsys.readouterr().err
 

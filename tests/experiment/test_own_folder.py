@@ -10,9 +10,9 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from mhng.experiment import store
 from mhng.experiment.data import own
 from mhng.experiment.data.objects import Objects, load
+from mhng.experiment.runs import folder as run_folder
 from PIL import Image
 
 from mhng import cli
@@ -197,7 +197,7 @@ def test_a_run_of_files_keeps_their_names_and_names_the_rest(
     data, run = folder(tmp_path / "data"), tmp_path / "run"
     arguments = ["train", "--dataset", "folder", "--data", str(data), "--image-size", "8", "--limit", "4", *QUICK]
     assert cli.main([*arguments, "--run-dir", str(run)]) == 0
-    with np.load(run / store.SIGNS) as arrays:
+    with np.load(run / run_folder.SIGNS) as arrays:
         assert arrays["files"].tolist() == ["10/a.png", "2/a.bmp", "2/b.PNG", "2/deep/a.png"]
         assert arrays["label"].tolist() == [2, 0, 0, 0]
     capsys.readouterr()

@@ -12,12 +12,13 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from mhng.experiment import load_run, store
+from mhng.experiment import load_run
 from mhng.experiment.community import load_objects
 from mhng.experiment.comparison.grid import make
 from mhng.experiment.config import resolve
 from mhng.experiment.errors import UntrustedError, UsageError
 from mhng.experiment.parts import parts_of
+from mhng.experiment.runs import folder as run_folder
 
 from mhng import cli
 from tests.test_cli import SMALL
@@ -70,7 +71,7 @@ def test_a_likelihood_typed_on_the_command_line_is_used_and_its_run_is_not_read_
     module(here, "plug_mine", MINE)
     flags = ["train", *SMALL, "--likelihood", "plug_mine:Mine", "--run-dir", "run"]
     assert cli.main(flags) == 0
-    summary = json.loads((here / "run" / store.SUMMARY).read_text())
+    summary = json.loads((here / "run" / run_folder.SUMMARY).read_text())
     assert np.isfinite(summary["agents"]["A"]["elbo"])
     before = {file: file.read_bytes() for file in (here / "run").rglob("*") if file.is_file()}
 
@@ -102,7 +103,7 @@ def test_settings_that_were_changed_behind_an_innocent_manifest_are_refused(
 ) -> None:
     module(here, "plug_mine", MINE)
     shutil.copytree(digits_run, here / "run")
-    file = here / "run" / store.CONFIG
+    file = here / "run" / run_folder.CONFIG
     text = file.read_text(encoding="utf-8")
     for name, value in (("likelihood", "bernoulli"), ("guide", "diagonal"), ("mixture", "normal-wishart")):
         assert f'{name} = "{value}"' in text

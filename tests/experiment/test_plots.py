@@ -11,8 +11,8 @@ from typing import Any
 import numpy as np
 import pytest
 from matplotlib.figure import Figure
-from mhng.experiment import plots
 from mhng.experiment.errors import RunError
+from mhng.experiment.plots import training as training_plots
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -46,8 +46,8 @@ def assert_png(path: Path) -> None:
 
 @pytest.mark.parametrize("given", [[], rows(), rows(1, 1, None, heard=False)], ids=["none", "full", "bare"])
 def test_rows_of_every_kind_of_run_are_drawn(tmp_path: Path, given: list[dict[str, Any]]) -> None:
-    plots.plot_training(tmp_path / "a" / "training.png", given)
-    plots.plot_game(tmp_path / "b" / "game.png", given)
+    training_plots.plot_training(tmp_path / "a" / "training.png", given)
+    training_plots.plot_game(tmp_path / "b" / "game.png", given)
     assert_png(tmp_path / "a" / "training.png")
     assert_png(tmp_path / "b" / "game.png")
 
@@ -56,13 +56,13 @@ def test_class_names_in_any_script_are_drawn_as_they_are(tmp_path: Path) -> None
     signs = np.array([[0, 1, 2, 2], [0, 1, 2, 1], [0, 0, 0, 0], [2, 2, 1, 0]])
     names = ["$a_{", "犬", "a name that is much too long for its row", "absent"]
     path = tmp_path / "plots" / "confusion.png"
-    plots.plot_confusion(path, signs, np.array([0, 1, 2, 2]), ["$A{", "B", "C", "D"], names, 3)
+    training_plots.plot_confusion(path, signs, np.array([0, 1, 2, 2]), ["$A{", "B", "C", "D"], names, 3)
     assert_png(path)
 
 
 def test_a_picture_that_fails_keeps_the_old_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     path = tmp_path / "images.png"
-    plots.plot_images(path, np.zeros((1, 2, 3, 3)), ["a"], ["b", "c"])
+    training_plots.plot_images(path, np.zeros((1, 2, 3, 3)), ["a"], ["b", "c"])
     before = path.read_bytes()
 
     def full(*_: object, **__: object) -> None:
@@ -70,7 +70,7 @@ def test_a_picture_that_fails_keeps_the_old_file(tmp_path: Path, monkeypatch: py
 
     monkeypatch.setattr(Figure, "savefig", full)
     with pytest.raises(RunError, match=r"images\.png could not be written: No space left on device"):
-        plots.plot_images(path, np.ones((1, 2, 3, 3)), ["a"], ["b", "c"])
+        training_plots.plot_images(path, np.ones((1, 2, 3, 3)), ["a"], ["b", "c"])
     assert path.read_bytes() == before
     assert_png(path)
 
@@ -89,7 +89,7 @@ def test_no_backend_display_or_matplotlibrc_has_a_say(tmp_path: Path) -> None:
         [sys.executable, "-c", code, str(path)], cwd=ROOT, env=changed, capture_output=True, text=True
     )
     assert done.returncode == 0, done.stderr
-    plots.plot_images(tmp_path / "plots2" / "one.png", np.zeros((1, 1, 4, 4)), ["a"], ["b"])
+    training_plots.plot_images(tmp_path / "plots2" / "one.png", np.zeros((1, 1, 4, 4)), ["a"], ["b"])
     assert path.read_bytes() == (tmp_path / "plots2" / "one.png").read_bytes()
 
 
@@ -97,7 +97,7 @@ def test_no_backend_display_or_matplotlibrc_has_a_say(tmp_path: Path) -> None:
 
 
 def test_training_shows_each_agent_over_all_epochs_and_the_rounds(drawn: list[Figure]) -> None:
-    plots.plot_training(Path(), rows(rounds=3, steps=4))
+    training_plots.plot_training(Path(), rows(rounds=3, steps=4))
     loss, reconstruction, kl = drawn[0].axes
     lines = {line.get_label(): line for line in kl.lines if not str(line.get_label()).startswith("_")}
     assert list(lines) == ["A", "B"]
@@ -112,7 +112,7 @@ def test_training_shows_each_agent_over_all_epochs_and_the_rounds(drawn: list[Fi
 
 
 def test_game_is_broken_between_rounds(drawn: list[Figure]) -> None:
-    plots.plot_game(Path(), rows(rounds=2, steps=2))
+    training_plots.plot_game(Path(), rows(rounds=2, steps=2))
     ari, kappa, acceptance, log_joint = drawn[0].axes
     np.testing.assert_array_equal(log_joint.lines[0].get_xdata(), [1, 2, np.nan, 3, 4])
     np.testing.assert_array_equal(log_joint.lines[0].get_ydata(), [-1, -2, np.nan, -1001, -1002])
@@ -122,26 +122,26 @@ def test_game_is_broken_between_rounds(drawn: list[Figure]) -> None:
 
 
 def test_what_a_run_has_not_is_said(drawn: list[Figure]) -> None:
-    plots.plot_game(Path(), rows(ari=None, heard=False))
+    training_plots.plot_game(Path(), rows(ari=None, heard=False))
     ari, _, acceptance, _ = drawn[0].axes
     assert "no labels" in ari.texts[0].get_text()
     assert "no proposals" in acceptance.texts[0].get_text()
 
 
 def test_a_score_below_zero_is_inside_the_panel(drawn: list[Figure]) -> None:
-    plots.plot_game(Path(), rows(ari=-0.3))
+    training_plots.plot_game(Path(), rows(ari=-0.3))
     assert drawn[0].axes[0].get_ylim()[0] < -0.3
 
 
 def test_one_sweep_a_round_is_visible(drawn: list[Figure]) -> None:
-    plots.plot_game(Path(), rows(rounds=50, steps=1))
+    training_plots.plot_game(Path(), rows(rounds=50, steps=1))
     assert drawn[0].axes[1].lines[0].get_marker() == "o"
 
 
 def test_confusion_has_a_perfect_naming_on_the_diagonal(drawn: list[Figure]) -> None:
     labels = np.array([0, 0, 1, 1, 2, 2, 2, 2])
     signs = np.array([[3, 3, 0, 0, 1, 1, 1, 1], [0, 0, 2, 2, 3, 3, 3, 1]])
-    plots.plot_confusion(Path(), signs, labels, ["A", "B"], ["x", "y", "z"], 5)
+    training_plots.plot_confusion(Path(), signs, labels, ["A", "B"], ["x", "y", "z"], 5)
     a, b, _ = drawn[0].axes
     np.testing.assert_array_equal(a.images[0].get_array(), 100 * np.eye(3, 5))
     assert [tick.get_text() for tick in a.get_xticklabels()] == ["3", "0", "1", "2", "4"]
@@ -153,7 +153,7 @@ def test_confusion_has_a_perfect_naming_on_the_diagonal(drawn: list[Figure]) -> 
 @pytest.mark.parametrize("K", [2, 40])
 def test_confusion_with_fewer_or_many_more_signs_than_classes(drawn: list[Figure], K: int) -> None:
     labels = np.array([0, 1, 2, 2])
-    plots.plot_confusion(Path(), np.array([[0, 1, 1, 1]]), labels, ["A"], ["x", "y", "z", "absent"], K)
+    training_plots.plot_confusion(Path(), np.array([[0, 1, 1, 1]]), labels, ["A"], ["x", "y", "z", "absent"], K)
     shares = np.ma.filled(drawn[0].axes[0].images[0].get_array().astype(float), np.nan)
     assert shares.shape == (4, K)
     assert np.nansum(shares, axis=1).tolist() == [100, 100, 100, 0]
@@ -163,7 +163,7 @@ def test_confusion_with_fewer_or_many_more_signs_than_classes(drawn: list[Figure
 def test_images_stand_where_their_names_say(drawn: list[Figure]) -> None:
     images = np.arange(6).reshape(2, 3, 1, 1) / 6 + np.zeros((2, 3, 28, 20))
     images[0, 2] = np.nan
-    plots.plot_images(Path(), images, ["up", "down"], ["left", "middle", "right"])
+    training_plots.plot_images(Path(), images, ["up", "down"], ["left", "middle", "right"])
     axes = drawn[0].axes[0]
     grid = np.ma.filled(axes.images[0].get_array().astype(float), np.nan)
     for r, y in enumerate(axes.get_yticks()):
@@ -175,6 +175,6 @@ def test_images_stand_where_their_names_say(drawn: list[Figure]) -> None:
 
 def test_wrong_shapes_are_named() -> None:
     with pytest.raises(ValueError, match=r"2 rows, 1 columns.*\(1, 1, 3, 3\)"):
-        plots.plot_images(Path("no.png"), np.zeros((1, 1, 3, 3)), ["a", "b"], ["c"])
+        training_plots.plot_images(Path("no.png"), np.zeros((1, 1, 3, 3)), ["a", "b"], ["c"])
     with pytest.raises(ValueError, match=r"2 agents, N.*\(3,\)"):
-        plots.plot_confusion(Path("no.png"), np.zeros((2, 4)), np.zeros(3), ["A", "B"], ["x"], 3)
+        training_plots.plot_confusion(Path("no.png"), np.zeros((2, 4)), np.zeros(3), ["A", "B"], ["x"], 3)

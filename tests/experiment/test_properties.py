@@ -18,13 +18,13 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as arrays
 from mhng.experiment import config as configs
-from mhng.experiment import scores
 from mhng.experiment.config import resolve, to_flags, to_toml
 from mhng.experiment.data.labels import coded
 from mhng.experiment.errors import UsageError
 from mhng.experiment.fields import FIELDS, Config
 from mhng.experiment.flags import read_settings
-from mhng.experiment.store import RunFolder
+from mhng.experiment.metrics import partitions
+from mhng.experiment.runs.folder import RunFolder
 from mhng.experiment.util.jsonable import to_plain
 from mhng.inference.metropolis import draw
 from mhng.inference.proposals import acceptance_rule, offer, proposal_logits
@@ -66,7 +66,7 @@ def test_scores_of_partitions_do_not_depend_on_names_sides_or_order(pair: Signs,
     renamed = np.array(names)[a]
     order = list(range(len(a)))
     random.shuffle(order)
-    for score, least in ((scores.ari, -0.5), (scores.nmi, 0.0), (scores.accuracy, 0.0)):
+    for score, least in ((partitions.ari, -0.5), (partitions.nmi, 0.0), (partitions.accuracy, 0.0)):
         value = score(a, b)
         assert value is not None and least - 1e-12 <= value <= 1 + 1e-12
         assert math.isclose(value, score(renamed, b) or 0, abs_tol=1e-12)
@@ -77,14 +77,14 @@ def test_scores_of_partitions_do_not_depend_on_names_sides_or_order(pair: Signs,
 
 @given(signs(3))
 def test_kappa_is_agreement_on_names(trio: Signs) -> None:
-    matrix = scores.kappa_matrix(trio)
+    matrix = partitions.kappa_matrix(trio)
     assert (matrix <= 1 + 1e-12).all() and (matrix >= -1 - 1e-12).all()
     assert (matrix == matrix.T).all() and (np.diag(matrix) == 1).all()
     for i in range(3):
         for j in range(3):
-            assert math.isclose(matrix[i, j], scores.kappa(trio[i], trio[j]), abs_tol=1e-12)
-    assert scores.matched_kappa(trio[0], trio[1]) >= scores.kappa(trio[0], trio[1]) - 1e-12
-    assert scores.fleiss_kappa(trio) <= 1 + 1e-12
+            assert math.isclose(matrix[i, j], partitions.kappa(trio[i], trio[j]), abs_tol=1e-12)
+    assert partitions.matched_kappa(trio[0], trio[1]) >= partitions.kappa(trio[0], trio[1]) - 1e-12
+    assert partitions.fleiss_kappa(trio) <= 1 + 1e-12
 
 
 # -- acceptance --------------------------------------------------------------------------------------

@@ -18,11 +18,12 @@ from typing import Any
 
 import numpy as np
 import pytest
-from mhng.experiment import engines, store
+from mhng.experiment import engines
 from mhng.experiment.comparison import ray_pool
 from mhng.experiment.comparison.pool import Task
 from mhng.experiment.comparison.ray_pool import RETRIES, shares, side_by_side
 from mhng.experiment.errors import RunError, UsageError
+from mhng.experiment.runs import folder as run_folder
 
 from mhng import cli
 
@@ -363,7 +364,7 @@ def test_a_run_whose_node_is_lost_goes_on_on_another(nodes: tuple[str, Callable[
     words = ["--address", address, "--", *SETTINGS, "--rounds", "100"]
     process = started(["--out", "grid", "--seeds", "0", *words], tmp_path)
     run = tmp_path / "grid" / "com-seed0"
-    wait_until(lambda: (run / store.CHECKPOINT).exists(), process)
+    wait_until(lambda: (run / run_folder.CHECKPOINT).exists(), process)
     lose()
     log = run.with_suffix(".log")
     wait_until(lambda: "--resume=grid/com-seed0" in log.read_text(), process)
@@ -379,10 +380,10 @@ def test_a_worker_that_was_killed_is_replaced_and_ctrl_c_ends_all(tmp_path: Path
     words = ["--jobs", "1", "--threads", "1", "--", *SETTINGS, "--rounds", "4000"]
     folder = tmp_path / "grid" / "com-seed0"
     process = started(["--out", str(tmp_path / "grid"), "--seeds", "0-1", *words], tmp_path)
-    wait_until(lambda: (folder / store.CHECKPOINT).exists(), process)
+    wait_until(lambda: (folder / run_folder.CHECKPOINT).exists(), process)
     worker = parent_of(str(folder))
     os.kill(worker, signal.SIGKILL)
-    log, rows = folder.with_suffix(".log"), folder / store.METRICS
+    log, rows = folder.with_suffix(".log"), folder / run_folder.METRICS
     wait_until(lambda: f"--resume={folder}" in log.read_text(), process)
     size = rows.stat().st_size
     wait_until(lambda: rows.stat().st_size > size + 1000, process)

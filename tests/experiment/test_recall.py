@@ -12,8 +12,8 @@ import torch
 from mhng.experiment.meaning.imagination import imagined
 from mhng.experiment.meaning.judge import train_judge
 from mhng.experiment.meaning.recall import examine
-from mhng.experiment.meaning.recall_plots import Direction, plot_cross
 from mhng.experiment.meaning.trained import load_trained
+from mhng.experiment.plots.recall import Direction, plot_cross
 from mhng.models.randomness import stream
 
 from mhng import cli

@@ -6,8 +6,8 @@ from typing import Any
 
 import numpy as np
 import pytest
-from mhng.experiment.posterior.relabel import relabel, renumber, reorder
-from mhng.experiment.scores import contingency
+from mhng.experiment.metrics.partitions import contingency
+from mhng.experiment.metrics.relabel import relabel, renumber, reorder
 
 C, D, M, N, K = 3, 5, 2, 40, 4
 

@@ -171,7 +171,7 @@ def test_without_labels_nothing_is_held_against_them(digits_run: Path, tmp_path:
 def test_a_picture_that_fails_costs_a_line(
     digits_run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    from mhng.experiment.posterior import diagnostic_plots
+    from mhng.experiment.plots import diagnostics as diagnostic_plots
 
     def broken(*_: Any, **__: Any) -> None:
         raise ValueError(f"no paper {ALERT}")
@@ -356,7 +356,7 @@ def test_a_strip_is_transparent_between_its_images() -> None:
 
 
 def test_charts_have_ids_of_their_own_and_are_the_same_again() -> None:
-    from mhng.experiment.plots import Curves, plot_curves
+    from mhng.experiment.plots.training import Curves, plot_curves
 
     curves = Curves("犬 <b>", {"A": [0.0, None, 1.0]}, "none", "agent", True, [0, 0, 1])
     rows = [{"round": 0}, {"round": 0}, {"round": 1}]

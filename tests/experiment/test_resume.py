@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from mhng.experiment import running, store
+from mhng.experiment import running
 from mhng.experiment.config import resolve
 from mhng.experiment.errors import UsageError
 from mhng.experiment.fields import FIELDS, flag
@@ -23,6 +23,7 @@ from mhng.experiment.flags import read_settings
 from mhng.experiment.meet_later import GRAPHS
 from mhng.experiment.parts import check_parts
 from mhng.experiment.run import resume, train
+from mhng.experiment.runs import folder as run_folder
 from mhng.inference import MODES, RECURSIONS, RULES
 from mhng.models import FAMILIES, WEIGHTS
 
@@ -206,7 +207,7 @@ def stopped(folder: Path, method: str, round: int, begin: Any) -> bool:
         try:
             begin()
         except KeyboardInterrupt:
-            assert stop.stopped and store.RunFolder(folder).status == "interrupted"
+            assert stop.stopped and run_folder.RunFolder(folder).status == "interrupted"
             return True
     assert not stop.stopped
     return False
@@ -219,12 +220,13 @@ def goes_on(given: list[str], folder: Path, files: Path) -> None:
     broken = folder / "broken"
     begin = resolve(read_settings([*BASE, *given, "--run-dir", str(broken)]))
     assert stopped(broken, "_keep", 0, lambda: train(begin, printer=Quiet()))
-    assert torch.load(broken / store.CHECKPOINT, weights_only=True)["done"] == 1
+    assert torch.load(broken / run_folder.CHECKPOINT, weights_only=True)["done"] == 1
     learns = (
-        config.round_epochs > 0 and '"kind": "epoch", "round": 1' in (folder / "whole" / store.METRICS).read_text()
+        config.round_epochs > 0
+        and '"kind": "epoch", "round": 1' in (folder / "whole" / run_folder.METRICS).read_text()
     )
     if stopped(broken, "epoch", 1, lambda: resume(broken, printer=Quiet())):
-        assert learns and (broken / store.EPOCHS).exists() == (config.checkpoint_minutes > 0)
+        assert learns and (broken / run_folder.EPOCHS).exists() == (config.checkpoint_minutes > 0)
         resume(broken, printer=Quiet())
     else:
         assert not learns

@@ -8,13 +8,14 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
-from mhng.experiment import running, store
+from mhng.experiment import running
 from mhng.experiment.community import load_objects
 from mhng.experiment.config import resolve
 from mhng.experiment.errors import RunError, UsageError
 from mhng.experiment.fields import Config
-from mhng.experiment.posterior.netcdf import load_posterior
 from mhng.experiment.run import resume, train
+from mhng.experiment.runs import folder as run_folder
+from mhng.experiment.runs.posterior import load_posterior
 from mhng.experiment.show import Printer, is_shown
 
 from tests.experiment.conftest import contents
@@ -50,7 +51,7 @@ def finished(tmp_path_factory):
 
 def test_a_run_leaves_what_was_promised(finished):
     folder, summary, _ = finished
-    names = {file.name for file in folder.iterdir()} - {store.LOCK}
+    names = {file.name for file in folder.iterdir()} - {run_folder.LOCK}
     assert names == {
         "config.toml", "manifest.json", "metrics.jsonl", "signs.npz", "posterior.nc", "checkpoint.pt",
         "checkpoint.prev.pt", "summary.json", "plots",
@@ -190,7 +191,7 @@ def test_an_interrupted_run_can_be_ended_early_with_results(finished, tmp_path, 
         patched.setattr(running.Running, "_keep", interrupted)
         with pytest.raises(KeyboardInterrupt):
             resume(folder, rounds="9", printer=Quiet())
-    assert json.loads((folder / store.SUMMARY).read_text())["rounds"] == 2
+    assert json.loads((folder / run_folder.SUMMARY).read_text())["rounds"] == 2
     resume(folder, rounds="3", printer=Quiet())
     run(wanted, rounds=3)
     assert contents(folder) == contents(wanted)
@@ -283,14 +284,14 @@ def test_a_second_ctrl_c_does_not_break_off_the_tidying_up(tmp_path, monkeypatch
     def interrupted(*_):
         raise KeyboardInterrupt
 
-    update = store.RunFolder.update_manifest
+    update = run_folder.RunFolder.update_manifest
 
     def struck(self, **fields):
         os.kill(os.getpid(), signal.SIGINT)
         update(self, **fields)
 
     monkeypatch.setattr(running.Running, "epoch", interrupted)
-    monkeypatch.setattr(store.RunFolder, "update_manifest", struck)
+    monkeypatch.setattr(run_folder.RunFolder, "update_manifest", struck)
     with pytest.raises(KeyboardInterrupt):
         run(tmp_path / "run")
     assert json.loads((tmp_path / "run" / "manifest.json").read_text())["status"] == "interrupted"
@@ -420,11 +421,11 @@ def test_labels_reach_nothing_but_the_scores(mode, tmp_path, monkeypatch):
 
         monkeypatch.setattr("mhng.experiment.run.load_objects", load)
         run(tmp_path / name, mode=mode)
-        rows = [json.loads(line) for line in (tmp_path / name / store.METRICS).read_text().splitlines()]
+        rows = [json.loads(line) for line in (tmp_path / name / run_folder.METRICS).read_text().splitlines()]
         aris = [row.pop("agents") for row in rows if "agents" in row]
-        with np.load(tmp_path / name / store.SIGNS) as arrays:
+        with np.load(tmp_path / name / run_folder.SIGNS) as arrays:
             signs = {key: arrays[key].tolist() for key in arrays.files if key.startswith("signs")}
-        weights = torch.load(tmp_path / name / store.CHECKPOINT, weights_only=True)["members"]
+        weights = torch.load(tmp_path / name / run_folder.CHECKPOINT, weights_only=True)["members"]
         tensors = [value for own in weights.values() for value in own["agent"].values()]
         return aris, rows, signs, tensors
 

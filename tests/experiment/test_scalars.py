@@ -11,8 +11,8 @@ from typing import Any
 
 import numpy as np
 import pytest
-from mhng.experiment.history import history_of
-from mhng.experiment.store import RunFolder
+from mhng.experiment.runs.folder import RunFolder
+from mhng.experiment.runs.metrics_table import history_of
 
 from mhng import cli
 

@@ -8,7 +8,7 @@ from collections.abc import Callable
 
 import numpy as np
 import pytest
-from mhng.experiment import scores
+from mhng.experiment.metrics import partitions as scores
 from sklearn.metrics import adjusted_rand_score, cohen_kappa_score, normalized_mutual_info_score
 
 SEEDS = range(8)

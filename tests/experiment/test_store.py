@@ -21,9 +21,9 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from mhng.experiment import store
 from mhng.experiment.errors import RunError, UsageError
-from mhng.experiment.store import RunFolder
+from mhng.experiment.runs import folder as run_folder
+from mhng.experiment.runs.folder import RunFolder
 from mhng.experiment.util import locks
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -82,13 +82,13 @@ def test_a_run_is_not_overwritten_unasked(run: RunFolder) -> None:
 
 
 def test_overwrite_removes_what_a_run_writes_and_nothing_else(run: RunFolder) -> None:
-    for name in store.RUN_FILES:
+    for name in run_folder.RUN_FILES:
         run.write_text(name, "old")
     run.write_text("plots/game.png", "old")
     run.update_manifest(status="done")
     run.close()
     (run.path / "notes.txt").write_text("mine")
-    (run.path / f".{store.CHECKPOINT}.99999.tmp").write_text("left by a killed run")
+    (run.path / f".{run_folder.CHECKPOINT}.99999.tmp").write_text("left by a killed run")
     with RunFolder.create(run.path, overwrite=True) as new:
         assert sorted(os.listdir(run.path)) == [".lock", "manifest.json", "notes.txt"]
         assert new.read_manifest()["status"] == "running"  # and no longer "done"
@@ -108,7 +108,7 @@ def test_overwrite_does_not_follow_a_link_out_of_the_folder(run: RunFolder, tmp_
 def test_a_killed_overwrite_can_be_repeated(run: RunFolder, monkeypatch: pytest.MonkeyPatch) -> None:
     run.close()
     (run.path / "notes.txt").write_text("mine")
-    monkeypatch.setattr(store, "_remove_run", lambda path: (_ for _ in ()).throw(KeyboardInterrupt))
+    monkeypatch.setattr(run_folder, "_remove_run", lambda path: (_ for _ in ()).throw(KeyboardInterrupt))
     with pytest.raises(KeyboardInterrupt):
         RunFolder.create(run.path, overwrite=True)
     monkeypatch.undo()
@@ -168,7 +168,7 @@ def test_a_second_run_is_kept_out(run: RunFolder) -> None:
 def test_the_lock_of_another_process_ends_with_it(tmp_path: Path) -> None:
     path = tmp_path / "run"
     code = (
-        "import sys, time; from pathlib import Path; from mhng.experiment.store import RunFolder\n"
+        "import sys, time; from pathlib import Path; from mhng.experiment.runs.folder import RunFolder\n"
         "run = RunFolder.create(Path(sys.argv[1]), overwrite=False); run.start_manifest({})\n"
         "print('held', flush=True); time.sleep(60)"
     )
@@ -181,7 +181,7 @@ def test_the_lock_of_another_process_ends_with_it(tmp_path: Path) -> None:
 
 
 def test_two_runs_that_start_at_once_on_an_empty_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    take = store.take_lock
+    take = run_folder.take_lock
     first: list[bool] = []
 
     def meanwhile(path: Path) -> int:
@@ -191,7 +191,7 @@ def test_two_runs_that_start_at_once_on_an_empty_folder(tmp_path: Path, monkeypa
                 other.start_manifest({})
         return take(path)
 
-    monkeypatch.setattr(store, "take_lock", meanwhile)
+    monkeypatch.setattr(run_folder, "take_lock", meanwhile)
     refused(tmp_path, "not empty")
     assert (tmp_path / "manifest.json").exists()
 
@@ -535,7 +535,7 @@ def test_a_run_killed_at_any_moment_can_go_on(tmp_path: Path) -> None:
     """kill -9 a few times while checkpoints follow each other as fast as they can."""
     path = tmp_path / "run"
     code = (
-        "import sys; from pathlib import Path; from mhng.experiment.store import RunFolder; import torch\n"
+        "import sys; from pathlib import Path; from mhng.experiment.runs.folder import RunFolder; import torch\n"
         "path = Path(sys.argv[1])\n"
         "if path.exists():\n"
         "    run = RunFolder.open(path); number = run.load_checkpoint()['number']\n"
@@ -566,5 +566,5 @@ def test_a_run_killed_at_any_moment_can_go_on(tmp_path: Path) -> None:
 
 
 def test_the_store_does_not_load_torch() -> None:
-    code = "import sys, mhng.experiment.store; sys.exit('torch' in sys.modules or 'numpy' in sys.modules)"
+    code = "import sys, mhng.experiment.runs.folder; sys.exit('torch' in sys.modules or 'numpy' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], cwd=ROOT, check=False).returncode == 0

@@ -6,12 +6,12 @@ from typing import Any
 
 import numpy as np
 import pytest
-from mhng.experiment import scores
 from mhng.experiment.errors import UsageError
+from mhng.experiment.metrics import partitions
+from mhng.experiment.metrics.relabel import relabel, renumber, reorder
 from mhng.experiment.posterior.diagnostics import summary
-from mhng.experiment.posterior.netcdf import to_arviz
-from mhng.experiment.posterior.relabel import relabel, renumber, reorder
-from mhng.experiment.posterior.traces import object_pairs, variables_of
+from mhng.experiment.runs.posterior import to_arviz
+from mhng.experiment.runs.trace import object_pairs, variables_of
 
 from tests.experiment.draws import assert_rows_agree, trace
 
@@ -61,10 +61,10 @@ def test_values_are_those_of_the_trace() -> None:
     # with two agents B listens first, so the first direction is what B accepted
     assert stats["acceptance"].sel(direction="A->B").values[1, 2] == played.accepted[1, 5, 1] / 12
     assert stats["acceptance"].sel(direction="B->A").values[1, 2] == played.accepted[1, 5, 0] / 12
-    assert stats["kappa"].values[0, 1] == scores.kappa(*played.signs[0, 3])
+    assert stats["kappa"].values[0, 1] == partitions.kappa(*played.signs[0, 3])
     # against the sweep before, which thinning dropped
     before, after = played.signs[0, 2, 1], played.signs[0, 3, 1]
-    assert stats["successive_ari"].values[0, 1, 1] == scores.ari(before, after)
+    assert stats["successive_ari"].values[0, 1, 1] == partitions.ari(before, after)
     i, j = map(int, str(group["pair"].values[5]).split("-"))
     together = played.signs[:, kept, 0, i] == played.signs[:, kept, 0, j]
     np.testing.assert_array_equal(group["co_assignment"].values[:, :, 0, 5], together)
@@ -77,7 +77,7 @@ def test_shared_signs_are_compared_by_what_each_would_say_alone() -> None:
     alone = trace(C=1, T=5).signs
     played = trace(C=1, T=5, signs=shared, alone=alone)
     kappa = to_arviz(played, burn_in=0, settings={})["sample_stats"]["kappa"].values
-    assert kappa[0, 2] == scores.kappa(*alone[0, 2]) != 1
+    assert kappa[0, 2] == partitions.kappa(*alone[0, 2]) != 1
 
 
 def test_nothing_diagnosed_depends_on_the_numbers_of_the_signs() -> None:

@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from mhng.experiment import load_run, store
+from mhng.experiment import load_run
 from mhng.experiment.config import resolve
 from mhng.experiment.data import own
 from mhng.experiment.data.objects import Objects, load
@@ -18,6 +18,7 @@ from mhng.experiment.data.turning import further
 from mhng.experiment.data.views import View, entries, places, seen
 from mhng.experiment.errors import UsageError
 from mhng.experiment.meaning import name as naming
+from mhng.experiment.runs import folder as run_folder
 
 from mhng import cli
 from tests.experiment.conftest import contents
@@ -197,7 +198,7 @@ def test_a_run_of_things_that_turn_goes_on_recalls_reports_and_names(
     assert cli.main(["train", "--resume", str(run), "--rounds", "1"]) == 0
     assert cli.main([*arguments(data, *limit), "--rounds", "1", "--run-dir", str(whole)]) == 0
     assert contents(run) == contents(whole) and all_of(run)[4:] == all_of(whole)[4:]
-    assert resolve({}, run / store.CONFIG).views == (0.0, "ahead:2+grey")
+    assert resolve({}, run / run_folder.CONFIG).views == (0.0, "ahead:2+grey")
     for command in (["recall"], ["report"]):
         assert cli.main([*command, str(run)]) == 0
     assert greys(load_run(run).objects.views[1]) == [GREYS[ahead(stem, 2)] for stem in stems(load_run(run).objects)]

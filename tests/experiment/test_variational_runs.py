@@ -8,13 +8,13 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from mhng.experiment import store
 from mhng.experiment.errors import UsageError
 from mhng.experiment.posterior import verdict
 from mhng.experiment.posterior.basins import compare
 from mhng.experiment.posterior.diagnose import diagnose
 from mhng.experiment.posterior.diagnostics import summary
 from mhng.experiment.run import resume
+from mhng.experiment.runs import folder as run_folder
 
 from tests.experiment.conftest import Quiet, contents, made
 from tests.experiment.draws import trace
@@ -32,7 +32,7 @@ def test_agents_that_see_a_part_name_all_classes(tmp_path: Path) -> None:
             tmp_path / mode, mode=mode, **FEATURES, limit="600", dimension="2", signs="6", agents="3", views="0,0,0",
             sweeps="30", start="split",
         )  # fmt: skip
-        found[mode] = json.loads((run / store.SUMMARY).read_text())
+        found[mode] = json.loads((run / run_folder.SUMMARY).read_text())
     talked, alone = found["variational"], found["no-com"]
     assert talked["acceptance"] is None and talked["messages"] == 600 * 3 * 2 and talked["kappa_of"] == "signs"
     assert talked["kappa"] == pytest.approx(1) and talked["log_joint"] == talked["log_evidence"]
@@ -46,7 +46,7 @@ def test_images_are_learned_by_the_signs_and_a_run_goes_on_as_it_would_have(tmp_
     resume(part, rounds=2, printer=Quiet())
     assert contents(part) == contents(whole)
     assert contents(whole)[0]["agents"]["A"]["ari"] > 0.3
-    rows = [json.loads(line) for line in (whole / store.METRICS).read_text().splitlines()]
+    rows = [json.loads(line) for line in (whole / run_folder.METRICS).read_text().splitlines()]
     bounds = [row["log_joint"] for row in rows if row["kind"] == "sweep" and row["round"] == 2]
     assert all(after >= before - 1e-9 for before, after in pairwise(bounds))
 

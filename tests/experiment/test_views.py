@@ -8,10 +8,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from mhng.experiment import store
 from mhng.experiment.config import plain, resolve, to_toml
 from mhng.experiment.data.views import View, entries, seen
 from mhng.experiment.errors import UsageError
+from mhng.experiment.runs import folder as run_folder
 from torchvision.transforms import InterpolationMode
 from torchvision.transforms.v2 import functional
 
@@ -159,4 +159,4 @@ def test_a_run_with_views_names_its_own_objects_as_it_saw_them(
     trained = load_trained(known)
     again = seen(images[:, None].astype(np.float32), trained.config.views, names=list(trained.agents), seed=0)
     assert all(torch.equal(a, b) for a, b in zip(again, trained.objects.views, strict=True))
-    assert (known / store.CHECKPOINT).exists()
+    assert (known / run_folder.CHECKPOINT).exists()

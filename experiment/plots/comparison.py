@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from mhng.experiment.sheet import COLOURS, GREY, Axes, picture, shortened
+from mhng.experiment.plots.style import COLOURS, GREY, Axes, picture, shortened
 
 _PANELS = {
     "ari": ("ARI, final draw", "no ARI: the objects have no labels"),

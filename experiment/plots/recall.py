@@ -7,8 +7,8 @@ from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
-from mhng.experiment.plots import mosaic, show_mosaic
-from mhng.experiment.sheet import name_ticks, picture, shortened
+from mhng.experiment.plots.style import name_ticks, picture, shortened
+from mhng.experiment.plots.training import mosaic, show_mosaic
 from numpy.typing import NDArray
 
 _CELL = 0.5  # inches

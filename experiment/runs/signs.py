@@ -10,9 +10,9 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-from mhng.experiment import store
+from mhng.experiment.runs import folder as run_folder
 from mhng.experiment.errors import UsageError
-from mhng.experiment.store import RunFolder
+from mhng.experiment.runs.folder import RunFolder
 from numpy.typing import NDArray
 
 Ints = NDArray[np.int64]
@@ -29,8 +29,8 @@ class FinalSigns:
 
 def read_signs(folder: RunFolder, names: Sequence[str], K: int) -> FinalSigns:
     """The final signs of the run's agents; a `UsageError` names the file if it is not there yet or damaged."""
-    file = folder.result(store.SIGNS)
-    arrays = folder.read_npz(store.SIGNS)
+    file = folder.result(run_folder.SIGNS)
+    arrays = folder.read_npz(run_folder.SIGNS)
     index = arrays.get("index")
     if index is None or index.ndim != 1 or index.dtype.kind not in "iu":
         raise UsageError(f"{file} is damaged: index must be one whole number an object")

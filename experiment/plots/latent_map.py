@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
-from mhng.experiment.sheet import colormaps, halo, picture, shortened
+from mhng.experiment.plots.style import colormaps, halo, picture, shortened
 from numpy.typing import NDArray
 
 # More groups than this are not named on the map: the names would cover it.

@@ -1,6 +1,6 @@
 """The pictures of `diagnose`: chains and their ranks, acceptance, sizes of signs, co-assignment, agreement of chains.
 
-Arrays in, one PNG file out, on the paper of `mhng.experiment.sheet`. Shapes: C chains, D draws, M agents, N objects,
+Arrays in, one PNG file out, on the paper of `mhng.experiment.plots.style`. Shapes: C chains, D draws, M agents, N objects,
 K signs. Rank plots are those of Vehtari et al. (2021): if all chains sample one law, the ranks of each chain's draws
 among all draws are uniform.
 """
@@ -13,8 +13,8 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from mhng.experiment.posterior.relabel import renumber
-from mhng.experiment.sheet import (
+from mhng.experiment.metrics.relabel import renumber
+from mhng.experiment.plots.style import (
     COLOURS,
     GREY,
     LINES,

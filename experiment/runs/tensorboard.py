@@ -15,10 +15,10 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from mhng.experiment import store
+from mhng.experiment.runs import folder as run_folder
 from mhng.experiment.errors import RunError, UsageError
-from mhng.experiment.history import entries
-from mhng.experiment.store import RunFolder
+from mhng.experiment.runs.metrics_table import entries
+from mhng.experiment.runs.folder import RunFolder
 
 # What tells rows apart, or says again what another scalar says.
 _NO_SCALARS = {"kind", "round", "agent", "epoch", "sweep", "accepted"}
@@ -64,7 +64,7 @@ def scalars_of(folder: RunFolder, wanted: bool) -> Iterator[Scalars | None]:
         return
     from torch.utils.tensorboard import SummaryWriter
 
-    path = folder.file(store.TENSORBOARD)
+    path = folder.file(run_folder.TENSORBOARD)
     with _disk_errors(path):
         for old in path.glob("events.out.tfevents.*"):
             old.unlink()

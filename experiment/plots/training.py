@@ -1,6 +1,6 @@
 """The pictures of a run, as PNG files: arrays and rows of metrics in, one file out.
 
-Agents are told apart by colour and by line style. `mhng.experiment.sheet` says what all pictures have in common.
+Agents are told apart by colour and by line style. `mhng.experiment.plots.style` says what all pictures have in common.
 """
 
 from __future__ import annotations
@@ -11,8 +11,8 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
-from mhng.experiment import scores
-from mhng.experiment.sheet import (
+from mhng.experiment.metrics import partitions
+from mhng.experiment.plots.style import (
     COLOURS,
     GREY,
     LINES,
@@ -180,7 +180,7 @@ def plot_confusion(
             first_in_its_row = panel.get_subplotspec().is_first_col()
             names = shortened(class_names) if first_in_its_row else [""] * classes
             shown = _draw_confusion(panel, table, names)
-            matched = table[scores.match(table)].sum() / max(table.sum(), 1)
+            matched = table[partitions.match(table)].sum() / max(table.sum(), 1)
             panel.set_title(f"agent {name}: {matched:.0%} matched", parse_math=False)
             panel.set_xlabel("sign")
             if first_in_its_row:
@@ -330,7 +330,7 @@ def _cell(classes: int, K: int) -> float:
 def _draw_confusion(axes: Axes, table: NDArray[np.intp], class_names: Sequence[str]) -> Any:
     """Counts (classes, K) as shares of their row, columns in the order of the matching; returns the image."""
     classes, K = table.shape
-    matched = scores.match(table)[1]
+    matched = partitions.match(table)[1]
     order = np.concatenate([matched, np.setdiff1d(np.arange(K), matched)])
     totals = table.sum(axis=1, keepdims=True)
     percent = np.where(totals > 0, 100 * table[:, order] / np.maximum(totals, 1), np.nan)

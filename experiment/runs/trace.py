@@ -6,7 +6,7 @@ Shapes: C chains, T sweeps, M agents, N objects, K signs, L latent dimensions. A
 A permutation of the sign numbers leaves the posterior unchanged, so R-hat of "sign 3" compares nothing with
 nothing. What is diagnosed here is invariant to it: the log joint, the collapsed log evidence, the shares of objects
 per sign in descending order, whether two given objects share a sign, ARI between successive draws, acceptance,
-kappa; and, once the draws are renumbered to one of them (`mhng.experiment.posterior.relabel`), each sign's share and mean.
+kappa; and, once the draws are renumbered to one of them (`mhng.experiment.metrics.relabel`), each sign's share and mean.
 It all holds within one round, where the percepts stand still; from round to round the target itself moves.
 """
 
@@ -16,9 +16,9 @@ from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 import numpy as np
-from mhng.experiment import scores
 from mhng.experiment.errors import UsageError
-from mhng.experiment.posterior.relabel import relabel, reorder
+from mhng.experiment.metrics import partitions
+from mhng.experiment.metrics.relabel import relabel, reorder
 from numpy.typing import NDArray
 
 # The pairs of objects whose co-assignment is followed: the same ones in every run with as many objects.
@@ -153,7 +153,9 @@ def variables_of(trace: Trace, burn_in: int, *, thin: int = 1, pairs: int = 200,
     }
     dims |= {"acceptance": ["direction"], "successive_ari": ["agent"]}
     if M > 1:
-        sample_stats["kappa"] = np.array([[scores.mean_pairwise_kappa(draw) for draw in chain] for chain in spoken])
+        sample_stats["kappa"] = np.array(
+            [[partitions.mean_pairwise_kappa(draw) for draw in chain] for chain in spoken]
+        )
     coords: dict[str, list[Any]] = {
         "chain": list(range(C)),
         "draw": sweeps.tolist(),
@@ -198,5 +200,5 @@ def _successive_ari(signs: NDArray[Any], sweeps: NDArray[np.intp]) -> NDArray[np
         for m in range(M):
             for draw, t in enumerate(sweeps):
                 if t > 0:
-                    result[c, draw, m] = scores.successive_ari(signs[c, t - 1 : t + 1, m])[0]
+                    result[c, draw, m] = partitions.successive_ari(signs[c, t - 1 : t + 1, m])[0]
     return result

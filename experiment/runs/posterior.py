@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from mhng.experiment.errors import UsageError
-from mhng.experiment.posterior.traces import Trace, Variables, variables_of
+from mhng.experiment.runs.trace import Trace, Variables, variables_of
 from mhng.experiment.util.files import atomic_path, reserve
 from mhng.experiment.util.jsonable import to_plain
 from mhng.experiment.util.memory import check_fits

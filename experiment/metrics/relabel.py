@@ -21,7 +21,7 @@ from __future__ import annotations
 from typing import Any, NamedTuple
 
 import numpy as np
-from mhng.experiment import scores
+from mhng.experiment.metrics import partitions
 from numpy.typing import NDArray
 
 
@@ -92,7 +92,7 @@ def _towards(pivot: NDArray[np.intp], row: NDArray[Any], K: int) -> NDArray[np.i
     ranked = rank[row]
     rows, columns = int(pivot.max()) + 1, int(ranked.max()) + 1  # the signs in use, which come first in both
     table = np.bincount(pivot * columns + ranked, minlength=rows * columns).reshape(rows, columns)
-    matched, to = scores.match(table)
+    matched, to = partitions.match(table)
     new = np.full(K, -1, dtype=np.intp)
     new[to] = matched
     # What is left over, on both sides, keeps its order.

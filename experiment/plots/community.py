@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from mhng.experiment.sheet import COLOURS, GREY, LINES, MaxNLocator, bare, colormaps, legend, name_ticks, picture
+from mhng.experiment.plots.style import COLOURS, GREY, LINES, MaxNLocator, bare, colormaps, legend, name_ticks, picture
 from numpy.typing import NDArray
 
 _MOST_NUMBERS = 16  # of more agents the colours stand alone

@@ -27,7 +27,7 @@ from pathlib import Path
 from typing import Any, Self
 
 from mhng.experiment.errors import RunError, UsageError
-from mhng.experiment.packing import packed, unpacked
+from mhng.experiment.runs.checkpoint_io import packed, unpacked
 from mhng.experiment.util.files import atomic_path, disk_errors, flush_to_disk, short
 from mhng.experiment.util.jsonable import line_of, object_of, to_plain
 from mhng.experiment.util.locks import LOCK, is_let_go, let_go, take_lock

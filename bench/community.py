@@ -17,11 +17,10 @@ import torch
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from mhng.inference import abreast
-from mhng.inference.meetings import Meetings, Together
-
 from bench.games import ring, setting
 from bench.timing import median_seconds
+from mhng.inference import abreast
+from mhng.inference.meetings import Meetings, Together
 
 K, L, REPEATS = 10, 12, 5
 SIZES = [2, 4, 8, 16, 32, 64]

@@ -8,6 +8,8 @@ from functools import partial
 from typing import Any
 
 import torch
+from torch import Tensor
+
 from mhng.experiment.graphs import edges
 from mhng.inference.abreast import kinds
 from mhng.inference.captured import Chain
@@ -17,7 +19,6 @@ from mhng.inference.types import Info, State
 from mhng.models.mixtures import NormalWishart
 from mhng.models.percepts import Percepts
 from mhng.models.randomness import stream
-from torch import Tensor
 
 
 @dataclass

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import torch
+from torch import Tensor, nn
+
 from mhng.inference.svi import Learner
 from mhng.models.agent import Agent
 from mhng.models.randomness import stream
-from torch import Tensor, nn
 
 BATCH = 128
 

@@ -38,11 +38,11 @@ def child(words: list[str]) -> None:
     """One run; prints a line of JSON."""
     from mhng.experiment import memory
     from mhng.experiment.community import latents_of, load_objects, pick_device
-    from mhng.experiment.config import resolve
-    from mhng.experiment.flags import read_settings
     from mhng.experiment.run import train
     from mhng.experiment.runs import folder as run_folder
     from mhng.experiment.runs import posterior  # noqa: F401 - so that it counts as imported
+    from mhng.experiment.settings.config import resolve
+    from mhng.experiment.settings.parsing import read_settings
     from mhng.experiment.show import Printer
 
     class Quiet(Printer):

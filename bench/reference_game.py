@@ -14,12 +14,12 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import torch
-from mhng.inference.proposals import offer, proposal_logits
-from mhng.models.mixtures.family import Conjugate
 from numpy.typing import NDArray
 from scipy.stats import multivariate_normal, wishart
 
 from bench.games import Setting, setting
+from mhng.inference.proposals import offer, proposal_logits
+from mhng.models.mixtures.family import Conjugate
 
 K, L = 10, 12
 BETA, WIDTH = 1.0, 0.1

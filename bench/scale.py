@@ -23,10 +23,9 @@ import numpy as np
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from mhng.experiment.plots.style import COLOURS, GREY, picture
-
 from bench.games import ring, setting
 from bench.timing import described, machine, median_seconds, seconds, write_json
+from mhng.experiment.plots.style import COLOURS, GREY, picture
 
 BASE = {"N": 5000, "K": 10, "L": 12, "C": 1, "M": 2}
 MEANING = {"N": "objects N", "K": "signs K", "L": "dimensions L", "C": "chains C", "M": "agents M, in a ring"}

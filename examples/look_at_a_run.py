@@ -10,6 +10,7 @@ import sys
 from pathlib import Path
 
 import numpy as np
+
 from mhng.experiment import load_run
 from mhng.experiment.errors import UsageError
 from mhng.experiment.plots.training import plot_images

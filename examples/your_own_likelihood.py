@@ -7,6 +7,7 @@
 
 import pyro.distributions as dist
 import torch
+
 from mhng.models.likelihoods import Likelihood
 
 

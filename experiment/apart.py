@@ -19,19 +19,21 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import torch
-from mhng.experiment import engines, individuals
+from numpy.typing import NDArray
+from torch import Tensor
+
+from mhng.experiment import engines
 from mhng.experiment.community import build_member, build_members, pick_device
 from mhng.experiment.data.objects import Objects
 from mhng.experiment.errors import RunError
-from mhng.experiment.fields import Config
+from mhng.experiment.settings import per_agent
+from mhng.experiment.settings.schema import Config
 from mhng.inference.asked import AfarParameters, AfarStream, AfarTable, best, copy_of, log_likelihood, speak
 from mhng.inference.metropolis import Turn, answer
 from mhng.inference.proposals import Rule
 from mhng.inference.rounds import Member
 from mhng.inference.svi import Loss
 from mhng.models.percepts import Belief
-from numpy.typing import NDArray
-from torch import Tensor
 
 Array = NDArray[Any]
 
@@ -66,7 +68,7 @@ class Mind:
         self, config: Config, number: int, view: Array, shapes: tuple[tuple[int, ...], ...], threads: int
     ) -> None:
         torch.set_num_threads(threads)
-        name, own = list(individuals.each(config))[number]
+        name, own = list(per_agent.each(config))[number]
         self._member = build_member(own, name, torch.from_numpy(view.copy()), shapes, pick_device(own.device))
         self._aside: torch.Generator | None = None
         self._belief: Belief
@@ -427,7 +429,7 @@ def seats(config: Config, objects: Objects, device: torch.device) -> Iterator[Se
             share = min(threads, ray.cluster_resources().get("CPU", 1) / config.agents)
             mind = ray.remote(num_cpus=share)(Mind)
             found = []
-            for number, (name, _) in enumerate(individuals.each(config)):
+            for number, (name, _) in enumerate(per_agent.each(config)):
                 view = objects.views[number].numpy()
                 actors.append(mind.remote(config, number, view, objects.shapes(number), threads))
                 found.append(AfarMember(Line(ray, actors[-1], name, traffic), len(view)))

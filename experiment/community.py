@@ -11,16 +11,17 @@ from functools import partial
 from typing import Any, Protocol
 
 import torch
-from mhng.experiment import individuals
+
 from mhng.experiment.data.modalities import Sense
 from mhng.experiment.data.objects import Objects, load
 from mhng.experiment.data.own import Files, as_those, told
 from mhng.experiment.data.reduced import reducing
 from mhng.experiment.data.scaled import as_changed, changed, standardising
 from mhng.experiment.errors import UsageError
-from mhng.experiment.fields import Config, flag
 from mhng.experiment.graphs import Edges, meetings_of
 from mhng.experiment.parts import check_parts, check_sight, fits, perceives_counts
+from mhng.experiment.settings import per_agent
+from mhng.experiment.settings.schema import Config, flag
 from mhng.experiment.util.agent_names import agent_names
 from mhng.inference.rounds import ForeignStreamError, Member, Progress, Schedule, member, streams_of
 from mhng.inference.rules import Game
@@ -55,11 +56,11 @@ def load_objects(config: Config) -> tuple[Objects, Config]:
         objects = _scaled(config, objects)[0]
     if all(vectors):
         config = replace(config, jitter=0.0)
-    if all(own.likelihood == "identity" for _, own in individuals.each(config)):
+    if all(own.likelihood == "identity" for _, own in per_agent.each(config)):
         config = replace(config, latent_dim=max(view.shape[1] for view in objects.views))
     objects = objects.packed()
-    for m, ((name, own), view) in enumerate(zip(individuals.each(config), objects.views, strict=True)):
-        fits(own, _latent(own, tuple(view.shape[1:])), name, individuals.who(config, name))
+    for m, ((name, own), view) in enumerate(zip(per_agent.each(config), objects.views, strict=True)):
+        fits(own, _latent(own, tuple(view.shape[1:])), name, per_agent.who(config, name))
         _rehearse(own, view, objects.shapes(m))
     return objects, config
 
@@ -98,10 +99,10 @@ def load_others(config: Config, files: Files) -> Objects:
 
 def _check_sights(config: Config, objects: Objects) -> None:
     """UsageError where an agent cannot look at what it would see."""
-    agents = list(individuals.each(config))
+    agents = list(per_agent.each(config))
     for m, view in zip(objects.owners, objects.views, strict=True):
         name, own = agents[m]
-        check_sight(own, view, name, individuals.who(config, name), config.dataset)
+        check_sight(own, view, name, per_agent.who(config, name), config.dataset)
 
 
 def _senses(objects: Objects) -> list[Sense]:
@@ -129,7 +130,7 @@ def _scaled(
     config: Config, objects: Objects
 ) -> tuple[Objects, Callable[[Sequence[torch.Tensor]], tuple[torch.Tensor, ...]]]:
     """The objects with features as agents perceive them, and what makes them so of the views of others."""
-    agents = list(individuals.each(config))
+    agents = list(per_agent.each(config))
     counts = [perceives_counts(agents[m][1]) for m in objects.owners]
     views, changes = changed(standardising, objects.views, counts)
     # Of the standardised features: principal components may differ in the last digit from machine to machine.
@@ -179,7 +180,7 @@ def files_of(config: Config) -> Files:
 
 def latents_of(config: Config, objects: Objects) -> tuple[int, ...]:
     """L of each agent: the number of its features where z is the observation, else the same for all."""
-    each = zip(individuals.each(config), objects.views, strict=True)
+    each = zip(per_agent.each(config), objects.views, strict=True)
     return tuple(_latent(own, tuple(view.shape[1:])) for (_, own), view in each)
 
 
@@ -240,7 +241,7 @@ def game_of(config: Config, device: torch.device, known: Sequence[Edges | None] 
         round_sweeps=schedule_of(config).sweeps_between(),
         known=known,
     )
-    rules = tuple(own.acceptance for _, own in individuals.each(config))
+    rules = tuple(own.acceptance for _, own in per_agent.each(config))
     log_prior = torch.full((config.signs,), 1 / config.signs, dtype=torch.float64, device=device).log()
     return Game(
         log_prior,
@@ -258,7 +259,7 @@ def game_of(config: Config, device: torch.device, known: Sequence[Edges | None] 
 
 def build_members(config: Config, objects: Objects, device: torch.device) -> list[Member]:
     """The agents A, B, ... with fresh weights. Each sees its own view of the objects and nothing else."""
-    each = zip(individuals.each(config), objects.views, strict=True)
+    each = zip(per_agent.each(config), objects.views, strict=True)
     return [build_member(own, name, view, objects.shapes(m), device) for m, ((name, own), view) in enumerate(each)]
 
 

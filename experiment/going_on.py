@@ -5,14 +5,14 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from mhng.experiment import config as settings
 from mhng.experiment.community import schedule_of
 from mhng.experiment.errors import UsageError
-from mhng.experiment.fields import Config
 from mhng.experiment.graphs import Edges
-from mhng.experiment.meet_later import later
 from mhng.experiment.runs import folder as run_folder
 from mhng.experiment.runs.folder import RunFolder
+from mhng.experiment.settings import config as settings
+from mhng.experiment.settings.graph_spec import later
+from mhng.experiment.settings.schema import Config
 from mhng.experiment.show import Printer
 from mhng.inference.rounds import Progress
 

@@ -21,7 +21,7 @@ from pathlib import Path
 from typing import Any
 
 from mhng.experiment.errors import UsageError
-from mhng.experiment.meet_later import GRAPHS, later
+from mhng.experiment.settings.graph_spec import GRAPHS, later
 from mhng.experiment.util.agent_names import agent_names
 from mhng.inference.meetings import Graph, Meetings, RandomPairs, Stages, Together, of_sweep
 

@@ -24,15 +24,16 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
-from mhng.experiment import config as settings
+from numpy.typing import ArrayLike, NDArray
+
 from mhng.experiment.errors import UsageError
 from mhng.experiment.runs import folder as run_folder
 from mhng.experiment.runs.folder import RunFolder
 from mhng.experiment.runs.metrics_table import History, history_of
 from mhng.experiment.runs.signs import FinalSigns, read_signs
+from mhng.experiment.settings import config as settings
 from mhng.experiment.util.agent_names import agent_names
 from mhng.experiment.util.text import number
-from numpy.typing import ArrayLike, NDArray
 
 if TYPE_CHECKING:
     from mhng.experiment.data.objects import Objects
@@ -280,6 +281,7 @@ class LoadedRun:
     def _spoken(self) -> Any:
         """(M, N) the most probable sign of each agent for each object of the run."""
         import torch
+
         from mhng.experiment.meaning.naming import say
 
         trained = self._trained

@@ -13,14 +13,15 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, NamedTuple
 
-from mhng.experiment import individuals
 from mhng.experiment.errors import UsageError
-from mhng.experiment.fields import Config
+from mhng.experiment.settings import per_agent
+from mhng.experiment.settings.schema import Config
 from mhng.experiment.util.memory import GIB, available
 from mhng.models.priors import read_prior
 
 if TYPE_CHECKING:
     import torch
+
     from mhng.experiment.data.objects import Objects
 
 
@@ -80,7 +81,7 @@ def _widths(config: Config, latents: Sequence[int]) -> list[int]:
     from mhng.experiment.parts import parts_of
 
     widths = []
-    for (_, own), latent in zip(individuals.each(config), latents, strict=False):  # fewer where no L is known yet
+    for (_, own), latent in zip(per_agent.each(config), latents, strict=False):  # fewer where no L is known yet
         try:
             widths.append(parts_of(own)["mixture"](latent, **read_prior(own.prior)).width)
         except ValueError:  # of hyperparameters, which are complained of elsewhere

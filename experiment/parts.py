@@ -9,10 +9,11 @@ from __future__ import annotations
 from typing import Any
 
 import torch
-from mhng.experiment import individuals
+
 from mhng.experiment.data.modalities import are_there
 from mhng.experiment.errors import UsageError
-from mhng.experiment.fields import FIELDS, Config, flag, modalities_of
+from mhng.experiment.settings import per_agent
+from mhng.experiment.settings.schema import FIELDS, Config, flag, modalities_of
 from mhng.models import FAMILIES, NETWORKS, chosen
 from mhng.models.mixtures.family import Conjugate
 from mhng.models.plugins import PluginError, is_plugin
@@ -38,8 +39,8 @@ def parts_of(own: Config, who: str = "") -> dict[str, Any]:
 
 def check_parts(config: Config) -> None:
     """UsageError for an agent's parts that exclude each other, whatever the objects are."""
-    for m, (name, own) in enumerate(individuals.each(config)):
-        who = individuals.who(config, name)
+    for m, (name, own) in enumerate(per_agent.each(config)):
+        who = per_agent.who(config, name)
         parts = parts_of(own, who)
         mixture = parts["mixture"]
         if modalities_of(config, m) > 1:

@@ -7,16 +7,17 @@ from itertools import combinations
 from typing import Any
 
 import numpy as np
-from mhng.experiment import individuals
+from numpy.typing import NDArray
+
 from mhng.experiment.data.objects import Objects
-from mhng.experiment.fields import Config
 from mhng.experiment.graphs import Edges, distances
 from mhng.experiment.metrics import partitions
 from mhng.experiment.runs.trace import Trace
+from mhng.experiment.settings import per_agent
+from mhng.experiment.settings.schema import Config
 from mhng.experiment.util.agent_names import agent_names
 from mhng.inference.rounds import Played
 from mhng.inference.svi import Loss
-from numpy.typing import NDArray
 
 # Beyond these the run has most likely failed in a way that scores without labels do not show.
 LARGEST_SHARE = 0.95
@@ -202,7 +203,7 @@ def warnings_of(config: Config, trace: Trace, bounds: Mapping[str, Loss | None])
         share = np.bincount(trace.signs[0, -1, m]).max() / trace.signs.shape[-1]
         if config.signs > 1 and share > LARGEST_SHARE:
             found.append(f"agent {name} gives one sign to {share:.0%} of the objects")
-        loss, L = bounds[name], individuals.of(config, name).latent_dim
+        loss, L = bounds[name], per_agent.of(config, name).latent_dim
         if loss is not None and loss.kl / L < LEAST_KL:
             found.append(f"agent {name}'s percepts say next to nothing (KL {loss.kl / L:.4f} nats a dimension)")
     return found

@@ -13,14 +13,11 @@ from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
-from mhng.experiment import config as settings
 from mhng.experiment import memory
 from mhng.experiment.apart import seats
 from mhng.experiment.community import from_checkpoint, game_of, latents_of, load_objects, pick_device
 from mhng.experiment.engines import check_ray
 from mhng.experiment.errors import UsageError
-from mhng.experiment.fields import Config
-from mhng.experiment.fitting import check_new
 from mhng.experiment.going_on import check_metrics, edges_of, is_of_round, refuse_changes, results_are_whole
 from mhng.experiment.parts import check_parts
 from mhng.experiment.provenance import manifest_of
@@ -28,6 +25,9 @@ from mhng.experiment.running import Running, is_kept, status_told
 from mhng.experiment.runs import folder as run_folder
 from mhng.experiment.runs.folder import RunFolder
 from mhng.experiment.runs.tensorboard import check_tensorboard, scalars_of
+from mhng.experiment.settings import config as settings
+from mhng.experiment.settings.schema import Config
+from mhng.experiment.settings.validation import check_new
 from mhng.experiment.show import Printer
 from mhng.experiment.util.jsonable import to_plain
 from mhng.inference.rounds import Progress

@@ -11,13 +11,14 @@ from collections.abc import Iterable, Sequence
 from typing import Any
 
 import torch
+from torch import Tensor
+
 from mhng.inference.asked import Stream, Table
 from mhng.inference.meetings import Encounter
 from mhng.inference.proposals import Rule
 from mhng.inference.types import Belief, Player, State
 from mhng.models.mixtures.family import Conjugate
 from mhng.models.percepts import Percepts
-from torch import Tensor
 
 # Objects times chains of an agent, up to which many at once are faster than one by one: where starting a computation
 # takes longer than the computation. Beyond it they would only take more memory.

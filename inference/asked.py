@@ -11,11 +11,12 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from typing import Any
 
+from torch import Tensor
+
 from mhng.inference import metropolis
 from mhng.inference.metropolis import Turn, draw
 from mhng.inference.proposals import Rule, proposal_logits
 from mhng.models.randomness import copied
-from torch import Tensor
 
 
 class AfarTable(ABC):

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import torch
+
 from mhng.inference.asked import Stream, answer, speak
 from mhng.inference.joint import log_pi_of
 from mhng.inference.meetings import Encounter

@@ -10,8 +10,9 @@ from collections.abc import Sequence
 from typing import Protocol
 
 import torch
-from mhng.inference.proposals import Rule, offer, proposal_logits
 from torch import Tensor
+
+from mhng.inference.proposals import Rule, offer, proposal_logits
 
 _CHUNK = 2**14
 

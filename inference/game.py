@@ -33,6 +33,8 @@ from functools import partial
 from typing import Any, cast
 
 import torch
+from torch import Tensor
+
 from mhng.inference import abreast, variational
 from mhng.inference.asked import Stream, speak
 from mhng.inference.captured import Chain, kept
@@ -46,7 +48,6 @@ from mhng.inference.rules import Game, rules_of, shares
 from mhng.inference.splits import split_merge
 from mhng.inference.trace import Trace, component_means
 from mhng.inference.types import Divider, Info, Player, State
-from torch import Tensor
 
 # Sweeps on a GPU that save more time than it takes to capture one.
 _WORTH_A_GRAPH = 40

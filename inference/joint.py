@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import torch
+from torch import Tensor
+
 from mhng.inference.asked import best, log_likelihood
 from mhng.inference.rules import Game, shares
 from mhng.inference.types import State
 from mhng.models.weights import Weights
-from torch import Tensor
 
 
 def log_joint(game: Game, state: State) -> Tensor:

@@ -21,6 +21,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import torch
+
 from mhng.models.randomness import stream
 
 Encounter = tuple[int, ...]  # agents; the last one listens

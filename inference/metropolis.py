@@ -9,9 +9,10 @@ from __future__ import annotations
 from typing import NamedTuple
 
 import torch
+from torch import Tensor
+
 from mhng.inference.proposals import Rule, offer, proposal_logits
 from mhng.models.randomness import Streams, uniform
-from torch import Tensor
 
 
 class Turn(NamedTuple):

@@ -30,8 +30,9 @@ from collections.abc import Callable
 from typing import NamedTuple
 
 import torch
-from mhng.inference import RULES
 from torch import Tensor
+
+from mhng.inference import RULES
 
 
 class Offer(NamedTuple):

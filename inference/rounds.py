@@ -26,6 +26,8 @@ from dataclasses import dataclass, field
 from typing import Any, Protocol
 
 import torch
+from torch import Tensor
+
 from mhng.inference.asked import Stream, copy_of, read
 from mhng.inference.game import init, play
 from mhng.inference.recursion import EndlessGameError
@@ -37,7 +39,6 @@ from mhng.inference.types import Starter, State
 from mhng.models.agent import Agent
 from mhng.models.percepts import Percepts
 from mhng.models.randomness import stream
-from torch import Tensor
 
 STREAMS = ("init", "learn", "perceive", "play")
 

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from torch import Tensor
+
 from mhng.inference.meetings import Meetings, Together
 from mhng.inference.proposals import Rule, acceptance_rule
 from mhng.inference.recursion import inner_length
 from mhng.models.weights import Weights
-from torch import Tensor
 
 
 @dataclass(frozen=True)

@@ -28,9 +28,10 @@ from collections.abc import Sequence
 from typing import NamedTuple
 
 import torch
-from mhng.inference.types import Divider
 from torch import Tensor
 from torch.nn.functional import logsigmoid
+
+from mhng.inference.types import Divider
 
 
 class Proposal(NamedTuple):

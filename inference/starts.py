@@ -27,6 +27,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 import torch
+from torch import Tensor
+
 from mhng.inference import STARTS
 from mhng.inference.asked import Stream, speak
 from mhng.inference.game import init, play
@@ -34,7 +36,6 @@ from mhng.inference.joint import counts_of, evidence_of_signs
 from mhng.inference.meetings import among, groups
 from mhng.inference.rules import Game, shares
 from mhng.inference.types import Starter
-from torch import Tensor
 
 # Bytes of one agent's table of log densities (chains x objects x signs) while starts are made; several such tables
 # exist at one time.

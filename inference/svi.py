@@ -17,14 +17,15 @@ from typing import Any, NamedTuple
 
 import pyro
 import torch
-from mhng.inference.captured import Steps
-from mhng.inference.jitter import moved
-from mhng.models.agent import Agent
-from mhng.models.randomness import global_draws_from
 from pyro.distributions.util import scale_and_mask
 from pyro.infer import TraceMeanField_ELBO
 from torch import Tensor
 from torch.distributions import kl_divergence
+
+from mhng.inference.captured import Steps
+from mhng.inference.jitter import moved
+from mhng.models.agent import Agent
+from mhng.models.randomness import global_draws_from
 
 
 class Loss(NamedTuple):

@@ -5,9 +5,10 @@ from __future__ import annotations
 from typing import NamedTuple
 
 import torch
+from torch import Tensor
+
 from mhng.inference.asked import read
 from mhng.inference.types import State
-from torch import Tensor
 
 
 class Trace(NamedTuple):

@@ -8,8 +8,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any, NamedTuple, Protocol
 
-from mhng.inference.asked import Table
 from torch import Tensor
+
+from mhng.inference.asked import Table
 
 
 class Belief(Protocol):

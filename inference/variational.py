@@ -28,11 +28,12 @@ from collections.abc import Sequence
 from typing import Protocol, cast
 
 import torch
+from torch import Tensor
+
 from mhng.inference.asked import Table
 from mhng.inference.meetings import Meetings, lonely
 from mhng.inference.proposals import joint_logits
 from mhng.inference.types import Belief, Player, State
-from torch import Tensor
 
 
 class Expecting(Player, Protocol):

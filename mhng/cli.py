@@ -23,8 +23,8 @@ class Parser(argparse.ArgumentParser):
 
 def build_parser() -> Parser:
     """All commands and their flags."""
-    from mhng.experiment.fields import ENGINES
-    from mhng.experiment.flags import add_settings
+    from mhng.experiment.settings.parsing import add_settings
+    from mhng.experiment.settings.schema import ENGINES
 
     parser = Parser(
         prog=PROGRAM,
@@ -295,9 +295,9 @@ def _give_up_stdout() -> int:
 
 
 def _train(arguments: argparse.Namespace, argv: Sequence[str]) -> int:
-    from mhng.experiment.config import resolve
     from mhng.experiment.errors import UsageError
-    from mhng.experiment.fields import FIELDS
+    from mhng.experiment.settings.config import resolve
+    from mhng.experiment.settings.schema import FIELDS
 
     given = {name: value for name, value in vars(arguments).items() if name in FIELDS}
     if arguments.resume is not None:
@@ -419,7 +419,7 @@ def _path(typed: str | None) -> Path | None:
 
 
 def _models(arguments: argparse.Namespace, argv: Sequence[str]) -> int:
-    from mhng.experiment.fields import FIELDS
+    from mhng.experiment.settings.schema import FIELDS
     from mhng.models import FAMILIES, WEIGHTS
 
     for family, variants in {**FAMILIES, "weights": WEIGHTS}.items():

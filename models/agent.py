@@ -20,12 +20,13 @@ from typing import Any, NamedTuple
 import pyro
 import pyro.distributions as dist
 import torch
+from pyro.nn import PyroModule
+from torch import Tensor
+
 from mhng.models import chosen
 from mhng.models.percepts import Percepts
 from mhng.models.randomness import global_draws_from
 from mhng.models.weights import sign_weights
-from pyro.nn import PyroModule
-from torch import Tensor
 
 pyro.settings.set(module_local_params=True)
 

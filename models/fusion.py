@@ -21,10 +21,11 @@ from __future__ import annotations
 from typing import Any, NamedTuple
 
 import torch
-from mhng.models.guides import Diagonal, Full
-from mhng.models.mixtures.gaussians import lower_factor
 from pyro.distributions import TorchDistribution, constraints
 from torch import Tensor
+
+from mhng.models.guides import Diagonal, Full
+from mhng.models.mixtures.gaussians import lower_factor
 
 
 class Experts(NamedTuple):

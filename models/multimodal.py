@@ -18,11 +18,12 @@ from typing import Any
 
 import pyro
 import torch
+from pyro import poutine
+from torch import Tensor, nn
+
 from mhng.models import chosen
 from mhng.models.agent import CHUNK, Agent, Parts
 from mhng.models.fusion import Experts
-from pyro import poutine
-from torch import Tensor, nn
 
 
 class Eye(nn.Module):

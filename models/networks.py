@@ -14,8 +14,9 @@ import math
 from collections.abc import Callable
 from itertools import pairwise
 
-from mhng.models.guides import Diagonal
 from torch import Tensor, nn
+
+from mhng.models.guides import Diagonal
 
 Guide = Callable[[int, int], nn.Module]  # (width, L) -> the layer
 

@@ -11,9 +11,10 @@ from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 import torch
+from torch import Tensor
+
 from mhng.models.mixtures.family import Conjugate, Family, Features
 from mhng.models.randomness import Choir
-from torch import Tensor
 
 
 class Belief(NamedTuple):

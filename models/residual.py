@@ -13,9 +13,10 @@ from __future__ import annotations
 
 import math
 
+from torch import Tensor, nn
+
 from mhng.models.guides import Diagonal
 from mhng.models.networks import Encoder, Guide, Pair, doubling, halved, image_size
-from torch import Tensor, nn
 
 _CHANNELS = (32, 64, 128)
 _WIDTH = 256

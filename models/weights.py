@@ -22,9 +22,10 @@ from typing import Any, Protocol
 import pyro
 import pyro.distributions as dist
 import torch
+from torch import Tensor
+
 from mhng.models import WEIGHTS
 from mhng.models.randomness import gamma, log_dirichlet
-from torch import Tensor
 
 # Weights and what is left of a stick never become 0: log pi must be a number.
 _TINY = torch.finfo(torch.float64).tiny

@@ -5,6 +5,7 @@ import re
 from pathlib import Path
 
 import pytest
+
 from mhng.models import GUIDES, LIKELIHOODS, MIXTURES, NETWORKS, WEIGHTS, find
 from mhng.models.priors import hyperparameters
 
@@ -37,8 +38,8 @@ def test_the_likelihood_of_ones_own_is_the_example_that_is_run():
 def test_the_tables_of_agents_that_differ_make_the_settings_of_the_flag(tmp_path):
     import shlex
 
-    from mhng.experiment.config import plain, resolve
-    from mhng.experiment.flags import read_settings
+    from mhng.experiment.settings.config import plain, resolve
+    from mhng.experiment.settings.parsing import read_settings
 
     (command,) = re.findall(r"```sh\npython cli.py train (.*)\n```", TEXT)
     (table,) = re.findall(r"```toml\n(.*?)```", TEXT, flags=re.S)

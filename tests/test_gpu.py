@@ -5,8 +5,9 @@ import json
 import pyro
 import pytest
 import torch
-from mhng.experiment.fields import Config
+
 from mhng.experiment.run import resume, train
+from mhng.experiment.settings.schema import Config
 from mhng.inference.captured import waits_refused
 from mhng.models import LIKELIHOODS, MIXTURES, find
 from mhng.models.mixtures import NormalWishart

@@ -22,19 +22,20 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from mhng.experiment import engines, individuals
+from mhng.experiment import engines
 from mhng.experiment.comparison import ray_pool, statistics, table
 from mhng.experiment.comparison.folders import Step, step
 from mhng.experiment.comparison.grid import Grid, Run, make
 from mhng.experiment.comparison.pool import COMMAND_MARK, Task, cores, killed_by, side_by_side
 from mhng.experiment.comparison.progress import Progress
 from mhng.experiment.comparison.statistics import Outcome
-from mhng.experiment.config import to_flags
 from mhng.experiment.errors import RunError, UsageError
-from mhng.experiment.fields import key
-from mhng.experiment.fitting import check_new
 from mhng.experiment.runs import folder as run_folder
 from mhng.experiment.runs.folder import RunFolder
+from mhng.experiment.settings import per_agent
+from mhng.experiment.settings.config import to_flags
+from mhng.experiment.settings.schema import key
+from mhng.experiment.settings.validation import check_new
 from mhng.experiment.util.files import atomic_path
 from mhng.experiment.util.jsonable import to_plain
 from mhng.experiment.util.locks import locked
@@ -224,7 +225,7 @@ def _command(path: Path, run: Run, how: Step) -> list[str]:
     door = [sys.executable, str(DOOR), "train"]
     if how == "resume":
         # The grid has named the same parts of agents, or the folder's run would be of other settings.
-        agents = [own for _, own in individuals.each(run.config)]
+        agents = [own for _, own in per_agent.each(run.config)]
         trusted = any(is_plugin(getattr(own, name)) for own in agents for name in FAMILIES)
         return [*door, f"--resume={path}", *["--trust-plugins"] * trusted]
     replaced = how == "overwrite"

@@ -5,11 +5,11 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Literal
 
-from mhng.experiment.config import MOVABLE, changes
 from mhng.experiment.errors import UsageError
-from mhng.experiment.fields import Config
 from mhng.experiment.runs import folder as run_folder
 from mhng.experiment.runs.folder import RunFolder
+from mhng.experiment.settings.config import MOVABLE, changes
+from mhng.experiment.settings.schema import Config
 
 Step = Literal["train", "resume", "overwrite", "nothing"]
 

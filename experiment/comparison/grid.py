@@ -26,13 +26,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from mhng.experiment import config as settings
-from mhng.experiment import individuals
 from mhng.experiment.errors import UsageError
-from mhng.experiment.fields import FIELDS, Config, flag, key
-from mhng.experiment.flags import read_settings
+from mhng.experiment.settings import config as settings
+from mhng.experiment.settings import per_agent
+from mhng.experiment.settings.parsing import checked, read_settings, toml_value
+from mhng.experiment.settings.schema import FIELDS, Config, flag, key
 from mhng.experiment.util.text import suggestion
-from mhng.experiment.values import checked, toml_value
 from mhng.inference import MODES
 
 SEEDS = "0-4"
@@ -197,7 +196,7 @@ def _assignments(values: Mapping[str, Any]) -> list[str]:
     lines = [f"{key(name)} = {toml_value(values[name])}" for name in values if name not in _AGENTS]
     if "agent" in values:
         tables: dict[str, Any] = {"count": values["agents"]} if "agents" in values else {}
-        tables |= individuals.to_tables(values["agent"])
+        tables |= per_agent.to_tables(values["agent"])
         return [*lines, f"agents = {toml_value(tables)}"]
     return lines + [f"agents = {values[name]}" for name in _AGENTS if name in values]
 

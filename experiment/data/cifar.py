@@ -13,6 +13,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import numpy as np
+
 from mhng.experiment.data import set_files
 from mhng.experiment.data.source import TEST, TRAIN, Source
 from mhng.experiment.util.memory import check_fits

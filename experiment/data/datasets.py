@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import NamedTuple, Protocol
 
 import numpy as np
+
 from mhng.experiment.data import cifar, idx_sets, svhn
 from mhng.experiment.data.idx_sets import DIGITS
 from mhng.experiment.data.source import TRAIN, Source

@@ -5,8 +5,9 @@ from __future__ import annotations
 from typing import NamedTuple
 
 import numpy as np
-from mhng.experiment.errors import UsageError
 from numpy.typing import NDArray
+
+from mhng.experiment.errors import UsageError
 
 
 class Given(NamedTuple):

@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import IO, NamedTuple, cast
 
 import numpy as np
+
 from mhng.experiment.data import set_files
 from mhng.experiment.data.source import TEST, TRAIN, Source
 from mhng.experiment.errors import UsageError

@@ -16,11 +16,12 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
+from numpy.typing import NDArray
+
 from mhng.experiment.data.image_files import check_size
 from mhng.experiment.data.labels import coded, label_array, text_or_numbers
 from mhng.experiment.errors import UsageError
 from mhng.experiment.util import npz
-from numpy.typing import NDArray
 
 _CHANNELS = (1, 3)
 # Bytes of an array whose order does not allow streaming, and of labels

@@ -12,8 +12,9 @@ import warnings
 from pathlib import Path
 
 import numpy as np
-from mhng.experiment.errors import UsageError
 from numpy.typing import NDArray
+
+from mhng.experiment.errors import UsageError
 
 SUFFIXES = (".png", ".jpg", ".jpeg", ".bmp", ".gif", ".tif", ".tiff", ".webp", ".pgm", ".ppm")
 MOST_PIXELS = 25_000_000

@@ -10,9 +10,10 @@ import zipfile
 from collections.abc import Sequence
 
 import numpy as np
+from numpy.typing import NDArray
+
 from mhng.experiment.errors import UsageError
 from mhng.experiment.util import npz
-from numpy.typing import NDArray
 
 # Bytes of an array of labels: longer texts are no names of classes.
 _MOST_LABELS = 2**30

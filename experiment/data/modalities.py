@@ -72,6 +72,7 @@ def dropped(
     object has, unless `share` is None: then nothing is dropped, and that is as it may be.
     """
     import torch
+
     from mhng.models.randomness import stream
 
     found = list(views)

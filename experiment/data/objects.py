@@ -21,6 +21,7 @@ from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+
 from mhng.experiment.data import datasets, own
 from mhng.experiment.data.given import Given
 from mhng.experiment.data.modalities import Sense, are_there, dropped, eyes, modalities, packed, titled

@@ -23,12 +23,13 @@ from itertools import accumulate
 from pathlib import Path
 
 import numpy as np
+from numpy.typing import NDArray
+
 from mhng.experiment.data.given import Given
 from mhng.experiment.data.image_files import SUFFIXES, read_image
 from mhng.experiment.data.labels import printable
 from mhng.experiment.errors import UsageError
 from mhng.experiment.util.memory import check_fits
-from numpy.typing import NDArray
 
 
 def read(
@@ -117,6 +118,7 @@ def _check_same(first: str, one: dict[str, str], folder: str, other: dict[str, s
 def _read(files: list[Path | None], size: int, channels: int, flag: str) -> NDArray[np.float32]:
     """(N, channels, size, size); NaN where there is no file."""
     import torch
+
     from mhng.experiment.data.fitted import fitted
 
     images = np.full((len(files), channels, size, size), np.nan, dtype=np.float32)

@@ -16,6 +16,8 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
+from numpy.typing import NDArray
+
 from mhng.experiment.data.given import Given, finite
 from mhng.experiment.data.image_arrays import channels_first, check_bytes, in_unit_interval
 from mhng.experiment.data.labels import coded, label_array, text_or_numbers
@@ -23,7 +25,6 @@ from mhng.experiment.errors import UsageError
 from mhng.experiment.util import npz
 from mhng.experiment.util.agent_names import agent_names
 from mhng.experiment.util.memory import check_fits
-from numpy.typing import NDArray
 
 _PREFIX = "view_"
 

@@ -7,9 +7,10 @@ direction that it is wider than another.
 from __future__ import annotations
 
 import torch
+from torch import Tensor
+
 from mhng.experiment.data.scaled import Change
 from mhng.experiment.errors import UsageError
-from torch import Tensor
 
 
 def reducing(features: Tensor, dimensions: int) -> tuple[Tensor, Change]:

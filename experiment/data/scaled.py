@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 
 import torch
-from mhng.experiment.data.modalities import are_there
 from torch import Tensor
+
+from mhng.experiment.data.modalities import are_there
 
 # What is done to features (B, D) of any objects.
 Change = Callable[[Tensor], Tensor]

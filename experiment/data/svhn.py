@@ -13,6 +13,7 @@ import math
 from pathlib import Path
 
 import numpy as np
+
 from mhng.experiment.data import mat5, set_files
 from mhng.experiment.data.source import TEST, TRAIN, Source
 from mhng.experiment.errors import UsageError

@@ -20,6 +20,7 @@ import itertools
 from dataclasses import dataclass
 
 import torch
+
 from mhng.experiment.errors import UsageError
 from mhng.models.randomness import stream
 

@@ -15,8 +15,9 @@ import re
 from collections.abc import Sequence
 
 import numpy as np
-from mhng.experiment.errors import UsageError
 from numpy.typing import NDArray
+
+from mhng.experiment.errors import UsageError
 
 _AXIS = re.compile(r"r[0-9]*_(?=[0-9])")
 _NUMBERS = re.compile(r"([0-9]+)")

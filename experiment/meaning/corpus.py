@@ -21,15 +21,16 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from mhng.experiment.config import resolve
+from numpy.typing import NDArray
+
 from mhng.experiment.errors import UsageError
 from mhng.experiment.metrics.relabel import renumber
 from mhng.experiment.runs import folder as run_folder
 from mhng.experiment.runs.folder import RunFolder
 from mhng.experiment.runs.signs import FinalSigns, read_signs
+from mhng.experiment.settings.config import resolve
 from mhng.experiment.util.agent_names import agent_names
 from mhng.experiment.util.output import check_out, write_out
-from numpy.typing import NDArray
 
 DRAWS = ("last", "all")
 

@@ -12,11 +12,12 @@ from collections.abc import Iterator
 from typing import Any
 
 import torch
+from torch import Tensor
+
 from mhng.experiment.errors import UsageError
 from mhng.experiment.meaning.trained import Trained
 from mhng.models.agent import Agent
 from mhng.models.randomness import stream
-from torch import Tensor
 
 # Far beyond it the networks overflow.
 HIGHEST_TEMPERATURE = 100.0

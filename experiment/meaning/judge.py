@@ -13,9 +13,10 @@ from typing import Any
 
 import numpy as np
 import torch
-from mhng.models.randomness import integer
 from numpy.typing import NDArray
 from torch import Tensor
+
+from mhng.models.randomness import integer
 
 # More objects than these teach it nothing that is worth the wait.
 _MOST = 10_000

@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+
 from mhng.experiment.data import own
 from mhng.experiment.errors import UsageError
 from mhng.experiment.meaning import unseen, vocabulary
@@ -24,10 +25,10 @@ from mhng.experiment.meaning.unseen import Unseen
 from mhng.experiment.metrics import partitions
 from mhng.experiment.metrics.thresholds import KAPPA_PARTLY
 from mhng.experiment.runs import folder as run_folder
+from mhng.experiment.settings.parsing import entries_of
 from mhng.experiment.util.jsonable import to_plain
 from mhng.experiment.util.output import check_out, write_out
 from mhng.experiment.util.text import number
-from mhng.experiment.values import entries_of
 
 FORMATS = ("csv", "jsonl")
 

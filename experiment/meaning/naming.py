@@ -18,11 +18,12 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
 from mhng.experiment.metrics import partitions
 from mhng.models.agent import Agent
 from mhng.models.percepts import Percepts
-from numpy.typing import NDArray
-from torch import Tensor
 
 # Times the usual distance from the middle
 _FAR = 1e4

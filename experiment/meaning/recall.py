@@ -25,6 +25,9 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
 from mhng.experiment.data.modalities import are_there
 from mhng.experiment.errors import UsageError
 from mhng.experiment.meaning import vocabulary
@@ -36,8 +39,6 @@ from mhng.experiment.runs import folder as run_folder
 from mhng.experiment.util.jsonable import to_plain
 from mhng.experiment.util.text import number
 from mhng.models.randomness import stream
-from numpy.typing import NDArray
-from torch import Tensor
 
 # Pictures with more cells could not be looked at.
 MOST_DRAWS = 100

@@ -18,19 +18,20 @@ from typing import Any
 
 import numpy as np
 import torch
-from mhng.experiment import individuals
+from numpy.typing import NDArray
+
 from mhng.experiment.community import build_agent, load_minds, load_objects
-from mhng.experiment.config import resolve
 from mhng.experiment.data.objects import Objects
 from mhng.experiment.errors import UsageError
-from mhng.experiment.fields import Config
 from mhng.experiment.runs import folder as run_folder
 from mhng.experiment.runs.folder import RunFolder
 from mhng.experiment.runs.signs import read_signs
+from mhng.experiment.settings import per_agent
+from mhng.experiment.settings.config import resolve
+from mhng.experiment.settings.schema import Config
 from mhng.experiment.util.agent_names import agent_names
 from mhng.models.agent import Agent
 from mhng.models.randomness import stream
-from numpy.typing import NDArray
 
 _CPU = torch.device("cpu")
 
@@ -120,7 +121,7 @@ def load_trained(
             raise UsageError(f"{file} is damaged: it tells of {len(final.index)} objects, the run of {objects.count}")
         agents = {
             name: build_agent(own, objects.shapes(m), stream(config.seed, f"{name}/init"), _CPU)
-            for m, (name, own) in enumerate(individuals.each(config))
+            for m, (name, own) in enumerate(per_agent.each(config))
         }
         checkpoint = str(folder.file(run_folder.CHECKPOINT))
         components = load_minds(agents, state, checkpoint)

@@ -16,6 +16,9 @@ from pathlib import Path
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
 from mhng.experiment.community import files_of, load_others
 from mhng.experiment.data import own, turning
 from mhng.experiment.data.fitted import RULE, fitted
@@ -27,9 +30,7 @@ from mhng.experiment.data.own_folder import classes_of, walked
 from mhng.experiment.data.views import places, seen
 from mhng.experiment.errors import UsageError
 from mhng.experiment.meaning.trained import Trained
-from mhng.experiment.values import entries_of
-from numpy.typing import NDArray
-from torch import Tensor
+from mhng.experiment.settings.parsing import entries_of
 
 SPLITS = ("test", "rest")
 

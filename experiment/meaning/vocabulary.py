@@ -11,8 +11,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import numpy as np
-from mhng.experiment.metrics import partitions
 from numpy.typing import NDArray
+
+from mhng.experiment.metrics import partitions
 
 Ints = NDArray[np.int64]
 

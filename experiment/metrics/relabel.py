@@ -21,8 +21,9 @@ from __future__ import annotations
 from typing import Any, NamedTuple
 
 import numpy as np
-from mhng.experiment.metrics import partitions
 from numpy.typing import NDArray
+
+from mhng.experiment.metrics import partitions
 
 
 class Relabelled(NamedTuple):

@@ -8,8 +8,9 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from mhng.experiment.plots.style import COLOURS, GREY, LINES, MaxNLocator, bare, colormaps, legend, name_ticks, picture
 from numpy.typing import NDArray
+
+from mhng.experiment.plots.style import COLOURS, GREY, LINES, MaxNLocator, bare, colormaps, legend, name_ticks, picture
 
 _MOST_NUMBERS = 16  # of more agents the colours stand alone
 _FEW_SWEEPS = 30  # so few points are marked: one alone is no line

@@ -13,6 +13,8 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
 from mhng.experiment.metrics.relabel import renumber
 from mhng.experiment.plots.style import (
     COLOURS,
@@ -27,7 +29,6 @@ from mhng.experiment.plots.style import (
     name_ticks,
     picture,
 )
-from numpy.typing import ArrayLike, NDArray
 
 # More chains than this would be a tangle: the first are drawn, and the title says so.
 MOST_LINES = 8

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
+
 from mhng.experiment.plots.style import COLOURS, GREY, MaxNLocator, picture, shortened
 
 _HIGHEST = 60.0  # inches

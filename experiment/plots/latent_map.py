@@ -6,8 +6,9 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
-from mhng.experiment.plots.style import colormaps, halo, picture, shortened
 from numpy.typing import NDArray
+
+from mhng.experiment.plots.style import colormaps, halo, picture, shortened
 
 # More groups than this are not named on the map: the names would cover it.
 _MOST_NAMES = 30

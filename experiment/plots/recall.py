@@ -7,9 +7,10 @@ from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
+from numpy.typing import NDArray
+
 from mhng.experiment.plots.style import name_ticks, picture, shortened
 from mhng.experiment.plots.training import mosaic, show_mosaic
-from numpy.typing import NDArray
 
 _CELL = 0.5  # inches
 _LARGEST = 40.0  # inches, of a side

@@ -17,9 +17,10 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
+
 from mhng.experiment.util.files import atomic_path
 from mhng.experiment.util.process import environment
-from numpy.typing import NDArray
 
 with environment(MPLBACKEND=None):  # the name of a backend that no longer exists would fail the import
     import matplotlib

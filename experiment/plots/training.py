@@ -11,6 +11,8 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
 from mhng.experiment.metrics import partitions
 from mhng.experiment.plots.style import (
     COLOURS,
@@ -26,7 +28,6 @@ from mhng.experiment.plots.style import (
     picture,
     shortened,
 )
-from numpy.typing import ArrayLike, NDArray
 
 Row = Mapping[str, Any]
 Lines = Mapping[str, Sequence[float | None]]

@@ -12,9 +12,10 @@ from __future__ import annotations
 from typing import Any, NamedTuple
 
 import numpy as np
-from mhng.experiment.metrics import partitions
 from numpy.typing import NDArray
 from scipy.sparse.csgraph import connected_components
+
+from mhng.experiment.metrics import partitions
 
 # By how much the ARI between two chains may be below the smaller ARI within one of them, if they share a basin. Our
 # own choice: chains whose signs hold other classes differ by 0.1 and more.

@@ -15,8 +15,8 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from mhng.experiment import individuals
-from mhng.experiment.config import refuse_plugin
+from numpy.typing import NDArray
+
 from mhng.experiment.errors import UsageError
 from mhng.experiment.metrics import partitions
 from mhng.experiment.posterior import basins, verdict
@@ -25,8 +25,9 @@ from mhng.experiment.runs import folder as run_folder
 from mhng.experiment.runs.folder import RunFolder
 from mhng.experiment.runs.posterior import load_posterior, settings_of
 from mhng.experiment.runs.signs import FinalSigns, read_signs
+from mhng.experiment.settings import per_agent
+from mhng.experiment.settings.parsing import refuse_plugin
 from mhng.experiment.util.jsonable import to_plain
-from numpy.typing import NDArray
 
 _WIDTH = 110  # of the words, in columns
 
@@ -70,7 +71,7 @@ def read(path: Path, *, trust_plugins: bool = False) -> Run:
     with RunFolder.open(path, lock=False) as folder:
         manifest = folder.read_manifest()
         made = manifest.get("settings")
-        for table in individuals.tables_of(made) if not trust_plugins else ():
+        for table in per_agent.tables_of(made) if not trust_plugins else ():
             for name, value in table.items():
                 refuse_plugin(name, value, f"{folder.file(run_folder.MANIFEST)}: {name}")
         file = folder.result(run_folder.POSTERIOR)

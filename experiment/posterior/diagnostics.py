@@ -10,9 +10,10 @@ from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
+
 from mhng.experiment.runs.posterior import arviz
 from mhng.experiment.runs.trace import Trace, Variables, variables_of
-from numpy.typing import NDArray
 
 # R-hat and ESS split each chain in two and need two draws of each half.
 _MIN_DRAWS = 4

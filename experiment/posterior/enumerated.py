@@ -16,9 +16,10 @@ from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
-from mhng.experiment.errors import UsageError
 from numpy.typing import NDArray
 from scipy import stats
+
+from mhng.experiment.errors import UsageError
 
 # K^N assignments that are enumerated at most.
 MOST = 2**20
@@ -97,14 +98,14 @@ def against_the_truth(
 
     UsageError where the run's percepts are not its observations, or the problem is too large to list.
     """
-    from mhng.experiment import individuals
-    from mhng.experiment.config import resolve
     from mhng.experiment.parts import parts_of
     from mhng.experiment.runs import folder as run_folder
+    from mhng.experiment.settings import per_agent
+    from mhng.experiment.settings.config import resolve
 
     config = resolve({}, run.file(run_folder.CONFIG), trust_plugins=trust_plugins)
-    for name, own in individuals.each(config):
-        who = individuals.who(config, name)
+    for name, own in per_agent.each(config):
+        who = per_agent.who(config, name)
         if own.likelihood != "identity":
             raise UsageError(
                 f"--exact needs the percepts, and a run keeps none; with --likelihood {own.likelihood}{who} they are "
@@ -121,6 +122,7 @@ def against_the_truth(
     check_size(signs.shape[-1], K)
 
     import torch
+
     from mhng.experiment.community import build_members, game_of
     from mhng.experiment.meaning.trained import objects_of
     from mhng.inference.exact import all_signs, joint_posterior

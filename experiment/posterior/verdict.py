@@ -17,10 +17,11 @@ from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
+from numpy.typing import NDArray
+
 from mhng.experiment.metrics.thresholds import KAPPA, KAPPA_PARTLY
 from mhng.experiment.posterior.basins import Basins
 from mhng.experiment.util.agent_names import agent_names
-from numpy.typing import NDArray
 
 # Vehtari, Gelman, Simpson, Carpenter and Buerkner (2021), "Rank-normalization, folding, and localization: an improved
 # R-hat for assessing convergence of MCMC", section 4: R-hat below 1.01, and a bulk ESS of 100 for each chain.

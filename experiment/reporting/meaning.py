@@ -10,6 +10,8 @@ from itertools import islice
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+from numpy.typing import NDArray
+
 from mhng.experiment.meaning import vocabulary
 from mhng.experiment.metrics import partitions
 from mhng.experiment.plots.latent_map import plot_map
@@ -18,7 +20,6 @@ from mhng.experiment.posterior.diagnose import Run
 from mhng.experiment.reporting.latent_map import plane
 from mhng.experiment.reporting.page import Picture, Section, Strips, Table, cells, number
 from mhng.experiment.reporting.studio import Studio, strip
-from numpy.typing import NDArray
 
 if TYPE_CHECKING:
     from mhng.experiment.meaning.recall import Gallery

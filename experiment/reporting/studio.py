@@ -17,8 +17,9 @@ from types import TracebackType
 from typing import Any, Self
 
 import numpy as np
-from mhng.experiment.reporting.page import Picture
 from numpy.typing import NDArray
+
+from mhng.experiment.reporting.page import Picture
 
 _PIXELS_PER_POINT = 96 / 72
 
@@ -67,8 +68,9 @@ def _size(svg: str) -> tuple[int, int]:
 
 def strip(images: NDArray[Any], alt: str, *, every: int = 1) -> Picture:
     """Grey images (C, H, W) in [0, 1] beside each other, a wider gap after each `every`; NaN is transparent."""
-    from mhng.experiment.plots.training import mosaic
     from PIL import Image
+
+    from mhng.experiment.plots.training import mosaic
 
     _, _, W = images.shape
     gap = max(1, W // 14)

@@ -7,11 +7,12 @@ from functools import partial
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
+
 from mhng.experiment.plots import diagnostics as plots
 from mhng.experiment.posterior.diagnose import Run, monitors, table_rows
 from mhng.experiment.reporting.page import Answer, Picture, Section, Table, cells, number
 from mhng.experiment.reporting.studio import Studio
-from numpy.typing import NDArray
 
 _TONES = {"yes": "good", "partly": "fair", "not yet": "fair", "no": "bad"}
 

@@ -15,8 +15,9 @@ from pathlib import Path
 from typing import IO, NamedTuple
 
 import numpy as np
-from mhng.experiment.errors import UsageError
 from numpy.typing import NDArray
+
+from mhng.experiment.errors import UsageError
 
 
 class Header(NamedTuple):

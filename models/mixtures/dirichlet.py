@@ -16,10 +16,11 @@ from typing import Any, NamedTuple
 import pyro
 import pyro.distributions as dist
 import torch
+from torch import Tensor
+
 from mhng.models.counts import SIMULATED_TOTAL, Counts
 from mhng.models.mixtures.family import Conjugate, Features, Sums, products
 from mhng.models.randomness import Streams, log_dirichlet
-from torch import Tensor
 
 
 class Proportions(NamedTuple):

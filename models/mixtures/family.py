@@ -17,8 +17,9 @@ from collections.abc import Iterable
 from typing import Any, ClassVar, NamedTuple
 
 import torch
-from mhng.models.randomness import Streams
 from torch import Tensor
+
+from mhng.models.randomness import Streams
 
 # Objects whose features a CPU adds up in one product of matrices: of ten times as many it takes thirty times as long.
 _CACHED = 2**14

@@ -13,8 +13,9 @@ from typing import Any, NamedTuple
 
 import pyro.distributions as dist
 import torch
-from mhng.models.mixtures.family import Conjugate, Features, Sums, products
 from torch import Tensor
+
+from mhng.models.mixtures.family import Conjugate, Features, Sums, products
 
 LOG_2PI = math.log(2 * math.pi)
 

@@ -15,6 +15,8 @@ from typing import Any, NamedTuple
 import pyro
 import pyro.distributions as dist
 import torch
+from torch import Tensor
+
 from mhng.models.mixtures.family import Sums
 from mhng.models.mixtures.gaussians import (
     LOG_2PI,
@@ -28,7 +30,6 @@ from mhng.models.mixtures.gaussians import (
 )
 from mhng.models.mixtures.wishart import BartlettWishart, drawn_scale_tril
 from mhng.models.randomness import Streams, normal
-from torch import Tensor
 
 
 class Posterior(NamedTuple):

@@ -17,6 +17,8 @@ from typing import NamedTuple
 import pyro
 import pyro.distributions as dist
 import torch
+from torch import Tensor
+
 from mhng.models.mixtures.family import Features, Sums
 from mhng.models.mixtures.gaussians import (
     Components,
@@ -28,7 +30,6 @@ from mhng.models.mixtures.gaussians import (
 from mhng.models.mixtures.normal_wishart import WishartPrior, drawn_means
 from mhng.models.mixtures.wishart import BartlettWishart, drawn_scale_tril
 from mhng.models.randomness import Streams
-from torch import Tensor
 
 
 class TiedPosterior(NamedTuple):

@@ -8,8 +8,9 @@ from __future__ import annotations
 
 import pyro.distributions as dist
 import torch
-from mhng.models.randomness import Streams, gamma, normal
 from torch import Tensor
+
+from mhng.models.randomness import Streams, gamma, normal
 
 
 class BartlettWishart(dist.Wishart):

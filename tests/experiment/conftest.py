@@ -9,8 +9,8 @@ from typing import Any
 import numpy as np
 import pytest
 from matplotlib.figure import Figure
+
 from mhng.experiment import running
-from mhng.experiment.config import resolve
 from mhng.experiment.plots import community as community_plots
 from mhng.experiment.plots import comparison as comparison_plots
 from mhng.experiment.plots import diagnostics as diagnostic_plots
@@ -18,6 +18,7 @@ from mhng.experiment.plots import training as training_plots
 from mhng.experiment.reporting.report import report
 from mhng.experiment.run import train
 from mhng.experiment.runs import folder as run_folder
+from mhng.experiment.settings.config import resolve
 from mhng.experiment.show import Printer
 
 

@@ -17,15 +17,14 @@ import time
 from pathlib import Path
 from typing import Any
 
+from mhng import cli
 from mhng.experiment import running
 from mhng.experiment.comparison.folders import step
-from mhng.experiment.config import resolve
-from mhng.experiment.flags import read_settings
 from mhng.experiment.runs import folder as run_folder
 from mhng.experiment.runs.folder import RunFolder
 from mhng.experiment.runs.posterior import arviz
-
-from mhng import cli
+from mhng.experiment.settings.config import resolve
+from mhng.experiment.settings.parsing import read_settings
 
 
 def command(folder: Path, words: list[str]) -> list[str] | None:

@@ -18,12 +18,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+
 from mhng.experiment import apart, engines, running
-from mhng.experiment.config import resolve
 from mhng.experiment.errors import RunError, UsageError
-from mhng.experiment.fields import Config
 from mhng.experiment.run import resume, train
 from mhng.experiment.runs.folder import RunFolder
+from mhng.experiment.settings.config import resolve
+from mhng.experiment.settings.schema import Config
 
 HOME = Path(__file__).resolve().parents[2]
 SMALL = Config(

@@ -21,10 +21,10 @@ import h5py
 import numpy as np
 import pytest
 import torch
-from mhng.experiment.runs import folder as run_folder
 from PIL import Image
 
 from mhng import cli
+from mhng.experiment.runs import folder as run_folder
 
 RNG = np.random.default_rng(0)
 BYTES = RNG.integers(0, 256, (12, 5, 4), dtype=np.uint8)

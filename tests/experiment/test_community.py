@@ -5,16 +5,16 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+
+from mhng import cli
 from mhng.experiment import running
-from mhng.experiment.config import resolve
 from mhng.experiment.errors import RunError, UsageError
 from mhng.experiment.plots.community import plot_distance
 from mhng.experiment.run import resume, train
 from mhng.experiment.runs import folder as run_folder
 from mhng.experiment.runs.posterior import load_posterior
+from mhng.experiment.settings.config import resolve
 from mhng.inference import recursion
-
-from mhng import cli
 from tests.experiment.conftest import Quiet, contents, made
 
 TINY = {"limit": "40", "signs": "3", "epochs": "2", "sweeps": "4", "round_sweeps": "3", "chains": "2"}

@@ -14,6 +14,8 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+
+from mhng import cli
 from mhng.experiment import running
 from mhng.experiment.comparison import compare as command
 from mhng.experiment.comparison import pool
@@ -23,13 +25,11 @@ from mhng.experiment.comparison.grid import make, seeds_of
 from mhng.experiment.comparison.pool import Task, side_by_side
 from mhng.experiment.comparison.statistics import METRICS, Outcome, Row, numbers, paired, spread, summarise
 from mhng.experiment.comparison.table import comma_separated, markdown
-from mhng.experiment.config import resolve, to_flags
 from mhng.experiment.errors import UsageError
 from mhng.experiment.plots.comparison import plot_quality
 from mhng.experiment.plots.dots import Dots, plot_dots
+from mhng.experiment.settings.config import resolve, to_flags
 from mhng.experiment.util.locks import locked
-
-from mhng import cli
 
 HOME = Path(__file__).resolve().parents[2]
 TINY = [

@@ -3,9 +3,10 @@
 from pathlib import Path
 
 import pytest
-from mhng.experiment.config import plain, resolve, to_toml
+
 from mhng.experiment.errors import UsageError
-from mhng.experiment.fields import FIELDS, Config
+from mhng.experiment.settings.config import plain, resolve, to_toml
+from mhng.experiment.settings.schema import FIELDS, Config
 
 
 def write(folder, text):

@@ -9,14 +9,14 @@ from typing import Any
 
 import numpy as np
 import pytest
-from mhng.experiment.config import plain, resolve
+
+from mhng import cli
 from mhng.experiment.meaning.corpus import corpus
 from mhng.experiment.metrics import partitions
 from mhng.experiment.runs import folder as run_folder
 from mhng.experiment.runs.posterior import load_posterior, save_posterior
 from mhng.experiment.runs.trace import Trace
-
-from mhng import cli
+from mhng.experiment.settings.config import plain, resolve
 
 
 def said(run: Path, capsys: pytest.CaptureFixture[str], *arguments: str) -> list[dict[str, Any]]:

@@ -18,19 +18,19 @@ from typing import Any
 
 import pytest
 import torch
+
+from mhng import cli
 from mhng.experiment import running
 from mhng.experiment.comparison.progress import Progress
-from mhng.experiment.config import resolve
 from mhng.experiment.errors import RunError, UsageError
 from mhng.experiment.loaded import load_run
 from mhng.experiment.run import resume, train
 from mhng.experiment.runs import folder as run_folder
 from mhng.experiment.runs.folder import RunFolder
 from mhng.experiment.runs.posterior import load_posterior
+from mhng.experiment.settings.config import resolve
 from mhng.experiment.util import locks
 from mhng.inference.svi import Learner
-
-from mhng import cli
 from tests.experiment.conftest import Quiet, contents
 from tests.experiment.test_store import files_no_larger_than
 
@@ -46,7 +46,7 @@ ALWAYS = ["--checkpoint-minutes", "1e-9"]
 
 
 def tiny(folder: Path, *words: str) -> None:
-    from mhng.experiment.flags import read_settings
+    from mhng.experiment.settings.parsing import read_settings
 
     train(resolve(read_settings([*TINY, *words, "--run-dir", str(folder)])), printer=Quiet())
 

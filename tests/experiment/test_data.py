@@ -17,10 +17,11 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from PIL import Image
+
 from mhng.experiment.data import idx_sets, synthetic
 from mhng.experiment.data import objects as data
 from mhng.experiment.errors import UsageError
-from PIL import Image
 
 PROJECT = Path(__file__).resolve().parents[2]
 SHARED = Path(__file__).resolve().parents[3] / "shared" / "data"

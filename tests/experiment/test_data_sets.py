@@ -19,13 +19,13 @@ from typing import Any
 import numpy as np
 import pytest
 import torchvision.datasets
+from scipy.io import savemat
+
+from mhng import cli
 from mhng.experiment import memory
 from mhng.experiment.data import cifar, datasets, idx_sets
 from mhng.experiment.data.objects import Objects, held_out, load
 from mhng.experiment.errors import UsageError
-from scipy.io import savemat
-
-from mhng import cli
 
 RNG = np.random.default_rng(0)
 N = 8

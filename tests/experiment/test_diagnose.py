@@ -11,12 +11,12 @@ from typing import Any
 
 import numpy as np
 import pytest
-from mhng.experiment.config import resolve
-from mhng.experiment.posterior.diagnose import examine, read
-from mhng.experiment.run import train
-from mhng.experiment.show import Printer
 
 from mhng import cli
+from mhng.experiment.posterior.diagnose import examine, read
+from mhng.experiment.run import train
+from mhng.experiment.settings.config import resolve
+from mhng.experiment.show import Printer
 
 HOME = Path(__file__).resolve().parents[2]
 SMALL = {
@@ -163,7 +163,6 @@ def test_a_bad_run_folder_is_one_line(
 def test_a_posterior_of_another_version_is_named(small: Path, tmp_path: Path) -> None:
     from mhng.experiment.errors import UsageError
     from mhng.experiment.runs.posterior import save_posterior
-
     from tests.experiment.draws import trace
 
     run = copied(small, tmp_path / "run")

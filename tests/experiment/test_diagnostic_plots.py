@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from matplotlib.figure import Figure
+
 from mhng.experiment.metrics.relabel import relabel
 from mhng.experiment.plots import diagnostics as pictures
 

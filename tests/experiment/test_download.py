@@ -13,10 +13,10 @@ from typing import Any
 import numpy as np
 import pytest
 import torchvision.datasets
+
 from mhng.experiment.data.download import fetch
 from mhng.experiment.data.objects import load
 from mhng.experiment.errors import UsageError
-
 from tests.experiment.test_data_sets import svhn_file
 
 CONTENT = np.random.default_rng(0).integers(0, 256, 1_000_000, dtype=np.uint8).tobytes()
@@ -303,7 +303,6 @@ def test_what_is_unpacked_has_its_name_only_when_it_is_whole(
     import shutil
 
     from mhng.experiment.data import fetched
-
     from tests.experiment.test_data import IMAGES, LABELS
 
     contents = {

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+
 from mhng.experiment.errors import UsageError
 from mhng.experiment.posterior.enumerated import (
     canonical,

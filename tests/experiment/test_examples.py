@@ -10,11 +10,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from mhng.experiment import load_run
-from mhng.experiment.runs.folder import RunFolder
 from scipy import stats
 
 from mhng import cli
+from mhng.experiment import load_run
+from mhng.experiment.runs.folder import RunFolder
 
 EXAMPLES = Path(__file__).resolve().parents[2] / "examples"
 

@@ -20,18 +20,18 @@ from typing import Any
 
 import numpy as np
 import pytest
-from mhng.experiment.config import resolve, to_toml
+from PIL import Image
+from scipy.io import savemat
+
 from mhng.experiment.data import cifar, idx_sets, own
 from mhng.experiment.data.objects import load
 from mhng.experiment.errors import RunError, UsageError
-from mhng.experiment.fields import Config
 from mhng.experiment.loaded import load_run
 from mhng.experiment.posterior.diagnose import examine, read
 from mhng.experiment.run import resume
 from mhng.experiment.runs import folder as run_folder
-from PIL import Image
-from scipy.io import savemat
-
+from mhng.experiment.settings.config import resolve, to_toml
+from mhng.experiment.settings.schema import Config
 from tests.experiment.conftest import Quiet
 
 RNG = np.random.default_rng(0)

@@ -2,6 +2,7 @@
 
 import networkx as nx
 import pytest
+
 from mhng.experiment.errors import UsageError
 from mhng.experiment.graphs import distances, edges, meetings_of
 from mhng.experiment.util.agent_names import agent_names

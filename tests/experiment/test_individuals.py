@@ -3,12 +3,12 @@
 import json
 
 import pytest
-from mhng.experiment import individuals
-from mhng.experiment.config import plain, resolve, to_flags, to_toml
-from mhng.experiment.errors import UsageError
-from mhng.experiment.flags import read_settings
 
 from cli import main
+from mhng.experiment.errors import UsageError
+from mhng.experiment.settings import per_agent
+from mhng.experiment.settings.config import plain, resolve, to_flags, to_toml
+from mhng.experiment.settings.parsing import read_settings
 from tests.experiment.conftest import contents, made
 
 OWN = ["B: --network conv --latent-dim 3", "A: --mixture tied --lr 2e-3"]
@@ -22,10 +22,10 @@ def write(folder, text):
 
 def test_an_agent_has_its_own_settings_and_else_those_of_the_run():
     config = resolve({"agent": OWN, "latent_dim": "5"})
-    a, b = (individuals.of(config, name) for name in "AB")
+    a, b = (per_agent.of(config, name) for name in "AB")
     assert (a.network, a.latent_dim, a.mixture, a.lr) == ("mlp", 5, "tied", 0.002)
     assert (b.network, b.latent_dim, b.mixture, b.lr) == ("conv", 3, "normal-wishart", 0.001)
-    assert [name for name, _ in individuals.each(config)] == ["A", "B"]
+    assert [name for name, _ in per_agent.each(config)] == ["A", "B"]
 
 
 def test_file_and_flags_give_the_same_settings_again(tmp_path):
@@ -38,8 +38,8 @@ def test_file_and_flags_give_the_same_settings_again(tmp_path):
 def test_tables_of_a_file(tmp_path):
     file = write(tmp_path, '[agents]\ncount = 3\n[agents.C]\nlikelihood = "gaussian"\njitter = 0\n')
     config = resolve({}, file)
-    assert config.agents == 3 and individuals.of(config, "C").likelihood == "gaussian"
-    assert individuals.of(config, "C").jitter == 0.0 and individuals.of(config, "A").jitter == 1.0
+    assert config.agents == 3 and per_agent.of(config, "C").likelihood == "gaussian"
+    assert per_agent.of(config, "C").jitter == 0.0 and per_agent.of(config, "A").jitter == 1.0
     flags = resolve({"agent": ["A: --network conv"]}, file)
     assert dict(flags.agent).keys() == {"A"}, "a flag beats the file"
 

@@ -4,6 +4,7 @@ import os
 import signal
 
 import pytest
+
 from mhng.experiment.util.process import held_back
 
 

@@ -11,14 +11,14 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from mhng.experiment import load_run
+
+import mhng
+from mhng import cli, load_run
 from mhng.experiment.data import datasets
 from mhng.experiment.errors import UsageError
 from mhng.experiment.loaded import LoadedRun
 from mhng.experiment.meaning.recall import examine
 from mhng.experiment.meaning.trained import load_trained
-
-from mhng import cli
 
 HOME = Path(__file__).resolve().parents[2]
 
@@ -193,7 +193,7 @@ def test_what_cannot_be_asked_is_refused_in_one_line(run: LoadedRun) -> None:
         run.recall(0.5)  # type: ignore[arg-type]
 
     with pytest.raises(AttributeError, match="load_runs"):
-        experiment.load_runs  # noqa: B018
+        mhng.load_runs  # noqa: B018
 
 
 def test_a_damaged_run_says_which_file(digits_run: Path, tmp_path: Path) -> None:

@@ -7,11 +7,13 @@ from pathlib import Path
 
 import pytest
 import torch
+
 from mhng.experiment import memory
 from mhng.experiment.community import build_members, game_of, load_objects
 from mhng.experiment.errors import UsageError
-from mhng.experiment.fields import Config
 from mhng.experiment.memory import check, needed
+from mhng.experiment.settings.schema import Config
+from mhng.experiment.util import memory as host_memory
 from mhng.experiment.util.memory import available
 from mhng.inference.game import init, play
 
@@ -83,14 +85,14 @@ def test_the_memory_of_a_device_counts_too(monkeypatch: pytest.MonkeyPatch) -> N
 def test_available_memory_is_read_where_the_system_tells_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     file = tmp_path / "meminfo"
     file.write_text("MemTotal: 9 kB\nMemAvailable:       7 kB\n")
-    monkeypatch.setattr(memory, "_MEMINFO", file)
+    monkeypatch.setattr(host_memory, "_MEMINFO", file)
     assert available() == 7 * 1024
     file.write_text("MemTotal: 9 kB\n")
-    monkeypatch.setattr(memory.os, "sysconf", lambda name: {"SC_AVPHYS_PAGES": 5, "SC_PAGE_SIZE": 4096}[name])
+    monkeypatch.setattr(host_memory.os, "sysconf", lambda name: {"SC_AVPHYS_PAGES": 5, "SC_PAGE_SIZE": 4096}[name])
     assert available() == 5 * 4096
 
     def unknown(name: str) -> int:
         raise ValueError(name)
 
-    monkeypatch.setattr(memory.os, "sysconf", unknown)
+    monkeypatch.setattr(host_memory.os, "sysconf", unknown)
     assert available() is None

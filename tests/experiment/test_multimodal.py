@@ -10,22 +10,23 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from mhng.experiment import individuals, load_run
+
+from mhng import cli
+from mhng.experiment import load_run
 from mhng.experiment.community import build_members, load_objects, pick_device
-from mhng.experiment.config import changes, plain, resolve, to_flags, to_toml
 from mhng.experiment.data import own
 from mhng.experiment.data.modalities import are_there, dropped
 from mhng.experiment.data.objects import Objects, load
 from mhng.experiment.data.views import entries, seen
 from mhng.experiment.errors import UsageError
-from mhng.experiment.flags import read_settings
 from mhng.experiment.run import resume
 from mhng.experiment.runs import folder as run_folder
+from mhng.experiment.settings import per_agent
+from mhng.experiment.settings.config import changes, plain, resolve, to_flags, to_toml
+from mhng.experiment.settings.parsing import read_settings
 from mhng.experiment.show import Printer
 from mhng.experiment.util.jsonable import to_plain
 from mhng.models.multimodal import Multimodal
-
-from mhng import cli
 from tests.checks import ALPHA, z_test
 from tests.experiment.conftest import Quiet, contents, made
 from tests.experiment.test_own_data import QUICK, npz, refused, table, text
@@ -50,7 +51,7 @@ def test_entries_are_joined_and_saved_as_they_were_typed(tmp_path: Path) -> None
     assert plain(resolve({}, file)) == plain(config) == plain(resolve(read_settings(to_flags(config))))
     file.write_text('views = ["0&90", 45]\n[agents.A]\nfusion = "mixture"\n[agents]\ncount = 2\n')
     config = resolve({}, file)
-    assert config.views == ("0&90", 45.0) and individuals.of(config, "A").fusion == "mixture"
+    assert config.views == ("0&90", 45.0) and per_agent.of(config, "A").fusion == "mixture"
 
 
 def test_files_are_joined_and_a_name_may_have_the_sign_itself(tmp_path: Path) -> None:

@@ -14,6 +14,9 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from PIL import Image
+
+from mhng import cli
 from mhng.experiment.data import datasets
 from mhng.experiment.data import objects as data
 from mhng.experiment.data.fitted import fitted
@@ -25,9 +28,6 @@ from mhng.experiment.meaning import vocabulary
 from mhng.experiment.meaning.naming import Said, say, score
 from mhng.experiment.meaning.trained import load_trained
 from mhng.experiment.metrics import partitions
-from PIL import Image
-
-from mhng import cli
 
 
 @pytest.fixture(scope="module")

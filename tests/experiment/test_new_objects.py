@@ -10,9 +10,11 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from sklearn.decomposition import PCA
+
+from mhng import cli
 from mhng.experiment import load_run
 from mhng.experiment.community import files_of, load_objects, load_others
-from mhng.experiment.config import resolve
 from mhng.experiment.data import own
 from mhng.experiment.errors import UsageError
 from mhng.experiment.meaning.name import look
@@ -20,9 +22,7 @@ from mhng.experiment.meaning.naming import say
 from mhng.experiment.meaning.trained import load_trained
 from mhng.experiment.meaning.unseen import Unseen
 from mhng.experiment.metrics import partitions
-from sklearn.decomposition import PCA
-
-from mhng import cli
+from mhng.experiment.settings.config import resolve
 from tests.experiment.test_own_data import QUICK, npz, table, text
 from tests.experiment.test_own_folder import image
 

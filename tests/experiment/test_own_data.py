@@ -10,19 +10,19 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+
+from mhng import cli
 from mhng.experiment import load_run
 from mhng.experiment.community import build_members, latents_of, load_objects
-from mhng.experiment.config import plain, resolve, to_toml
 from mhng.experiment.data import own
 from mhng.experiment.data.labels import coded
 from mhng.experiment.data.objects import Objects, load
 from mhng.experiment.errors import UsageError
-from mhng.experiment.fields import Config
 from mhng.experiment.memory import check
 from mhng.experiment.runs import folder as run_folder
 from mhng.experiment.runs.posterior import load_posterior
-
-from mhng import cli
+from mhng.experiment.settings.config import plain, resolve, to_toml
+from mhng.experiment.settings.schema import Config
 
 SHARED = Path(__file__).resolve().parents[3] / "shared" / "data" / "mfeat"
 RNG = np.random.default_rng(0)

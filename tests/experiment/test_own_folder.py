@@ -10,12 +10,12 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from mhng.experiment.data import own
-from mhng.experiment.data.objects import Objects, load
-from mhng.experiment.runs import folder as run_folder
 from PIL import Image
 
 from mhng import cli
+from mhng.experiment.data import own
+from mhng.experiment.data.objects import Objects, load
+from mhng.experiment.runs import folder as run_folder
 from tests.experiment.test_own_data import QUICK, refused
 
 

@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 import pytest
 from matplotlib.figure import Figure
+
 from mhng.experiment.errors import RunError
 from mhng.experiment.plots import training as training_plots
 

@@ -17,18 +17,19 @@ import torch
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as arrays
-from mhng.experiment import config as configs
-from mhng.experiment.config import resolve, to_flags, to_toml
+from numpy.typing import NDArray
+
 from mhng.experiment.data.labels import coded
 from mhng.experiment.errors import UsageError
-from mhng.experiment.fields import FIELDS, Config
-from mhng.experiment.flags import read_settings
 from mhng.experiment.metrics import partitions
 from mhng.experiment.runs.folder import RunFolder
+from mhng.experiment.settings import config as configs
+from mhng.experiment.settings.config import resolve, to_flags, to_toml
+from mhng.experiment.settings.parsing import read_settings
+from mhng.experiment.settings.schema import FIELDS, Config, flag, key
 from mhng.experiment.util.jsonable import to_plain
 from mhng.inference.metropolis import draw
 from mhng.inference.proposals import acceptance_rule, offer, proposal_logits
-from numpy.typing import NDArray
 
 settings.register_profile(
     "fixed", derandomize=True, deadline=None, database=None, max_examples=60,
@@ -192,7 +193,7 @@ def test_settings_come_back_from_toml_and_from_flags(tmp_path: Path, config: Con
 
 
 LEAVES = st.none() | st.booleans() | st.integers() | st.floats() | TEXT
-KEYS = st.sampled_from([configs.key(name) for name in FIELDS]) | TEXT
+KEYS = st.sampled_from([key(name) for name in FIELDS]) | TEXT
 
 
 @given(
@@ -202,7 +203,7 @@ def test_any_table_is_settings_or_one_line(table: dict[str, Any]) -> None:
     assert len(complaint(lambda: configs.together(configs.from_table(table, "place")))) < 2000
 
 
-@given(st.lists(TEXT | st.sampled_from([configs.flag(name) for name in FIELDS]), max_size=4))
+@given(st.lists(TEXT | st.sampled_from([flag(name) for name in FIELDS]), max_size=4))
 def test_any_words_are_flags_or_one_line(words: list[str]) -> None:
     assert len(complaint(lambda: resolve(read_settings(words)))) < 2000
 

@@ -18,14 +18,14 @@ from typing import Any
 
 import numpy as np
 import pytest
+
+from mhng import cli
 from mhng.experiment import engines
 from mhng.experiment.comparison import ray_pool
 from mhng.experiment.comparison.pool import Task
 from mhng.experiment.comparison.ray_pool import RETRIES, shares, side_by_side
 from mhng.experiment.errors import RunError, UsageError
 from mhng.experiment.runs import folder as run_folder
-
-from mhng import cli
 
 HOME = Path(__file__).resolve().parents[2]
 SETTINGS = [

@@ -9,14 +9,14 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+
+from mhng import cli
 from mhng.experiment.meaning.imagination import imagined
 from mhng.experiment.meaning.judge import train_judge
 from mhng.experiment.meaning.recall import examine
 from mhng.experiment.meaning.trained import load_trained
 from mhng.experiment.plots.recall import Direction, plot_cross
 from mhng.models.randomness import stream
-
-from mhng import cli
 
 PICTURES = {"recall_A.png", "recall_B.png", "cross_recall.png"}
 

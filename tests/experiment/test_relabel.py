@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+
 from mhng.experiment.metrics.partitions import contingency
 from mhng.experiment.metrics.relabel import relabel, renumber, reorder
 

@@ -13,11 +13,11 @@ from typing import Any
 
 import numpy as np
 import pytest
+
+from mhng import cli
 from mhng.experiment.reporting import studio
 from mhng.experiment.reporting.latent_map import MOST, plane
 from mhng.experiment.reporting.page import Page, number, render
-
-from mhng import cli
 from tests.experiment.comparisons import comparison
 from tests.experiment.conftest import made
 

@@ -15,18 +15,18 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+
 from mhng.experiment import running
-from mhng.experiment.config import resolve
 from mhng.experiment.errors import UsageError
-from mhng.experiment.fields import FIELDS, flag
-from mhng.experiment.flags import read_settings
-from mhng.experiment.meet_later import GRAPHS
 from mhng.experiment.parts import check_parts
 from mhng.experiment.run import resume, train
 from mhng.experiment.runs import folder as run_folder
+from mhng.experiment.settings.config import resolve
+from mhng.experiment.settings.graph_spec import GRAPHS
+from mhng.experiment.settings.parsing import read_settings
+from mhng.experiment.settings.schema import FIELDS, flag
 from mhng.inference import MODES, RECURSIONS, RULES
 from mhng.models import FAMILIES, WEIGHTS
-
 from tests.experiment.conftest import Quiet
 from tests.experiment.test_crashes import all_of
 

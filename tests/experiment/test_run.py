@@ -8,16 +8,16 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
+
 from mhng.experiment import running
 from mhng.experiment.community import load_objects
-from mhng.experiment.config import resolve
 from mhng.experiment.errors import RunError, UsageError
-from mhng.experiment.fields import Config
 from mhng.experiment.run import resume, train
 from mhng.experiment.runs import folder as run_folder
 from mhng.experiment.runs.posterior import load_posterior
+from mhng.experiment.settings.config import resolve
+from mhng.experiment.settings.schema import Config
 from mhng.experiment.show import Printer, is_shown
-
 from tests.experiment.conftest import contents
 
 SMALL = Config(

@@ -11,10 +11,10 @@ from typing import Any
 
 import numpy as np
 import pytest
-from mhng.experiment.runs.folder import RunFolder
-from mhng.experiment.runs.metrics_table import history_of
 
 from mhng import cli
+from mhng.experiment.runs.folder import RunFolder
+from mhng.experiment.runs.metrics_table import history_of
 
 TINY = [
     "--dataset", "synthetic", "--likelihood", "gaussian", "--limit", "40", "--signs", "3", "--latent-dim", "2",

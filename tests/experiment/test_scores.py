@@ -8,8 +8,9 @@ from collections.abc import Callable
 
 import numpy as np
 import pytest
-from mhng.experiment.metrics import partitions as scores
 from sklearn.metrics import adjusted_rand_score, cohen_kappa_score, normalized_mutual_info_score
+
+from mhng.experiment.metrics import partitions as scores
 
 SEEDS = range(8)
 

@@ -21,6 +21,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+
 from mhng.experiment.errors import RunError, UsageError
 from mhng.experiment.runs import folder as run_folder
 from mhng.experiment.runs.folder import RunFolder

@@ -10,8 +10,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+
+from mhng import cli
 from mhng.experiment import load_run
-from mhng.experiment.config import resolve
 from mhng.experiment.data import own
 from mhng.experiment.data.objects import Objects, load
 from mhng.experiment.data.turning import further
@@ -19,8 +20,7 @@ from mhng.experiment.data.views import View, entries, places, seen
 from mhng.experiment.errors import UsageError
 from mhng.experiment.meaning import name as naming
 from mhng.experiment.runs import folder as run_folder
-
-from mhng import cli
+from mhng.experiment.settings.config import resolve
 from tests.experiment.conftest import contents
 from tests.experiment.test_crashes import all_of
 from tests.experiment.test_own_data import QUICK, refused

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+
 from mhng.experiment.errors import UsageError
 from mhng.experiment.posterior import verdict
 from mhng.experiment.posterior.basins import compare
@@ -15,7 +16,6 @@ from mhng.experiment.posterior.diagnose import diagnose
 from mhng.experiment.posterior.diagnostics import summary
 from mhng.experiment.run import resume
 from mhng.experiment.runs import folder as run_folder
-
 from tests.experiment.conftest import Quiet, contents, made
 from tests.experiment.draws import trace
 from tests.experiment.test_verdict import SETTINGS

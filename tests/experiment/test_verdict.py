@@ -6,10 +6,10 @@ from typing import Any
 
 import numpy as np
 import pytest
+
 from mhng.experiment.posterior import verdict
 from mhng.experiment.posterior.basins import compare
 from mhng.experiment.posterior.diagnostics import summary
-
 from tests.experiment.draws import trace
 
 SETTINGS: dict[str, Any] = {

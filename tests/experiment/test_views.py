@@ -8,14 +8,14 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from mhng.experiment.config import plain, resolve, to_toml
-from mhng.experiment.data.views import View, entries, seen
-from mhng.experiment.errors import UsageError
-from mhng.experiment.runs import folder as run_folder
 from torchvision.transforms import InterpolationMode
 from torchvision.transforms.v2 import functional
 
 from mhng import cli
+from mhng.experiment.data.views import View, entries, seen
+from mhng.experiment.errors import UsageError
+from mhng.experiment.runs import folder as run_folder
+from mhng.experiment.settings.config import plain, resolve, to_toml
 from tests.experiment.test_own_data import BYTES, FLOATS, QUICK, npz, refused
 
 IMAGES = torch.rand(6, 1, 9, 10, generator=torch.Generator().manual_seed(0))

@@ -5,10 +5,11 @@ from __future__ import annotations
 from typing import NamedTuple
 
 import torch
+from torch import Tensor
+
 from mhng.models.mixtures import NormalWishart
 from mhng.models.percepts import Percepts
 from mhng.models.randomness import stream
-from torch import Tensor
 
 K = 3
 LOG_PRIOR = torch.tensor([0.62, 0.27, 0.11], dtype=torch.float64).log()

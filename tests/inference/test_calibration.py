@@ -11,13 +11,13 @@ ignores part of them is calibrated too (Modrak et al. 2023).
 import numpy as np
 import pytest
 import torch
+
 from mhng.inference.game import Game, init, sweep
 from mhng.inference.metropolis import draw
 from mhng.models.mixtures import Features, NormalWishart, log_table
 from mhng.models.mixtures.normal_wishart import Posterior
 from mhng.models.percepts import Percepts
 from mhng.models.randomness import stream
-
 from tests.checks import ALPHA, chi_square
 from tests.inference.problems import LOG_PRIOR, K, generators
 

@@ -4,6 +4,7 @@ from contextlib import contextmanager, nullcontext
 
 import pytest
 import torch
+
 from mhng.inference import captured
 from mhng.inference.captured import CannotCaptureError, Chain, Steps, kept, tensors
 from mhng.inference.game import Game, init, sweep

@@ -3,11 +3,11 @@
 import numpy as np
 import pytest
 import torch
+
 from mhng.inference.exact import all_signs, joint_posterior
 from mhng.inference.game import Game, init, play
 from mhng.models import MIXTURES, find
 from mhng.models.percepts import Percepts
-
 from tests.checks import ALPHA, chi_square
 from tests.inference.problems import LOG_PRIOR, K, generators, mixtures, random_signs
 from tests.models.test_families import PRIORS

@@ -6,6 +6,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
+
 from mhng.inference.exact import joint_posterior, sign_posterior, transition_matrix
 from mhng.inference.game import Game, init, play, sweep
 from mhng.inference.metropolis import draw, step
@@ -13,7 +14,6 @@ from mhng.inference.proposals import acceptance_rule
 from mhng.models.mixtures import Components
 from mhng.models.percepts import Percepts
 from mhng.models.randomness import stream
-
 from tests.checks import ALPHA, chi_square, total_variation
 from tests.inference.problems import (
     LOG_PRIOR,

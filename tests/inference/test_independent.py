@@ -7,8 +7,8 @@ whose posterior `mhng.inference.exact` enumerates and the game samples. Needs th
 import numpy as np
 import pytest
 import torch
-from mhng.inference.exact import all_signs, joint_posterior
 
+from mhng.inference.exact import all_signs, joint_posterior
 from tests.inference.problems import LOG_PRIOR, K, mixtures
 
 pytestmark = pytest.mark.slow

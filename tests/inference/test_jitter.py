@@ -2,6 +2,7 @@
 
 import pytest
 import torch
+
 from mhng.inference import jitter as module
 from mhng.inference.jitter import jitter, moved
 from mhng.inference.svi import Learner

@@ -2,6 +2,7 @@
 
 import pytest
 import torch
+
 from mhng.inference.asked import copy_of
 from mhng.inference.game import Game, init, play, sweep
 from mhng.inference.meetings import Graph, RandomPairs, Stages, Together, among, groups, lonely, newcomers

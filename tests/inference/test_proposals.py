@@ -4,10 +4,10 @@ import math
 
 import pytest
 import torch
+
 from mhng.inference import RULES
 from mhng.inference.exact import detailed_balance_gap, sign_posterior, stationary, transition_matrix
 from mhng.inference.proposals import acceptance_rule, joint_logits, offer, proposal_logits
-
 from tests.inference.problems import LOG_PRIOR, TABLE_A, TABLE_B, K
 
 MH = acceptance_rule("mh")

@@ -5,12 +5,12 @@ import math
 import numpy as np
 import pytest
 import torch
+
 from mhng.inference.exact import joint_posterior, sign_posterior
 from mhng.inference.game import Game, init, play
 from mhng.inference.meetings import Graph, RandomPairs, Together
 from mhng.inference.proposals import acceptance_rule
 from mhng.inference.recursion import EndlessGameError, Voice, expected_draws, inner_length, propose
-
 from tests.checks import ALPHA, chi_square, total_variation
 from tests.inference.problems import (
     LOG_PRIOR,

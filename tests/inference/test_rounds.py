@@ -2,6 +2,7 @@
 
 import pytest
 import torch
+
 from mhng.inference.game import Game
 from mhng.inference.rounds import Progress, RoundError, Schedule, member, run_rounds, streams_of
 from mhng.inference.starts import Start

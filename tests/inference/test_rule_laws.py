@@ -3,10 +3,10 @@
 import numpy as np
 import pytest
 import torch
+
 from mhng.inference.exact import sign_posterior, stationary, transition_matrix
 from mhng.inference.game import Game, init, play
 from mhng.inference.proposals import acceptance_rule
-
 from tests.checks import ALPHA, chi_square
 from tests.inference.problems import LOG_PRIOR, TABLE_A, TABLE_B, K, generators, random_signs, tables
 

@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 import torch
+
 from mhng.inference import splits
 from mhng.inference.exact import all_signs, joint_posterior
 from mhng.inference.game import Game, init, sweep
@@ -10,7 +11,6 @@ from mhng.inference.splits import split_merge
 from mhng.models.mixtures import NormalWishart
 from mhng.models.percepts import Percepts
 from mhng.models.randomness import stream
-
 from tests.checks import ALPHA, chi_square
 from tests.inference.problems import LOG_PRIOR, K, generators, mixtures
 

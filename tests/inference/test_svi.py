@@ -2,13 +2,14 @@
 
 import pytest
 import torch
+from torch import nn
+
 from mhng.inference.svi import Learner, NotFiniteError, bound
 from mhng.models import likelihoods
 from mhng.models.agent import Agent
 from mhng.models.mixtures import Components
 from mhng.models.networks import Encoder
 from mhng.models.randomness import stream
-from torch import nn
 
 N, D, L, K = 400, 5, 2, 3
 

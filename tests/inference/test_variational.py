@@ -6,6 +6,8 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
+from scipy.special import digamma, logsumexp
+
 from mhng.inference import variational
 from mhng.inference.exact import all_signs, joint_posterior, sign_posterior
 from mhng.inference.game import Game, init, play, sweep
@@ -13,8 +15,6 @@ from mhng.inference.meetings import Graph, Together
 from mhng.models.mixtures import NormalWishart
 from mhng.models.percepts import Percepts
 from mhng.models.weights import Dirichlet
-from scipy.special import digamma, logsumexp
-
 from tests.inference.problems import (
     LOG_PRIOR,
     TABLE_A,

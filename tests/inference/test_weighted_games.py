@@ -5,6 +5,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
+
 from mhng.inference.exact import all_signs, joint_posterior
 from mhng.inference.game import Game, init, play, sweep
 from mhng.inference.joint import log_joint
@@ -13,7 +14,6 @@ from mhng.models.mixtures import NormalWishart
 from mhng.models.percepts import Percepts
 from mhng.models.randomness import stream
 from mhng.models.weights import Dirichlet, Sticks
-
 from tests.checks import ALPHA, chi_square
 from tests.inference.problems import K, generators, mixtures, random_signs
 

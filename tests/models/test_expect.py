@@ -4,10 +4,10 @@ import math
 
 import pytest
 import torch
+
 from mhng.models.mixtures import Features, NormalWishart
 from mhng.models.mixtures.family import Sums
 from mhng.models.randomness import stream
-
 from tests.checks import ALPHA, z_test
 from tests.models.test_families import EXACT, K, family, percepts_of
 

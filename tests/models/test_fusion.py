@@ -6,6 +6,9 @@ import numpy as np
 import pyro
 import pytest
 import torch
+from pyro import poutine
+from torch import nn
+
 from mhng.inference.svi import Learner, PartsELBO, bound
 from mhng.models import FUSIONS, GUIDES, find
 from mhng.models.fusion import Experts, MixtureOfExperts, ProductOfExperts, UniformMixture
@@ -13,9 +16,6 @@ from mhng.models.guides import Diagonal, Full
 from mhng.models.mixtures import features, log_table
 from mhng.models.multimodal import Multimodal
 from mhng.models.randomness import global_draws_from, stream
-from pyro import poutine
-from torch import nn
-
 from tests.checks import ALPHA, z_test
 
 NOISE = 0.6

@@ -3,13 +3,13 @@
 import numpy as np
 import pytest
 import torch
+from torch import nn
+
 from mhng.models import GUIDES, find
 from mhng.models.agent import Agent
 from mhng.models.guides import LOG_SCALE_BOUNDS, Diagonal, Full
 from mhng.models.networks import mlp
 from mhng.models.randomness import global_draws_from, stream
-from torch import nn
-
 from tests.checks import ALPHA, z_test
 
 

@@ -3,6 +3,8 @@
 import numpy as np
 import pytest
 import torch
+from scipy import integrate, stats
+
 from mhng.models.continuous_bernoulli import ContinuousBernoulli
 from mhng.models.likelihoods import (
     SIMULATED_TOTAL,
@@ -13,8 +15,6 @@ from mhng.models.likelihoods import (
     Multinomial,
 )
 from mhng.models.randomness import global_draws_from, stream
-from scipy import integrate, stats
-
 from tests.checks import ALPHA, z_test
 
 # Logits on both sides of where the series ends, of where float32 ends (exp overflows at 89), and around 0.

@@ -4,6 +4,7 @@ import re
 
 import pytest
 import torch
+
 from mhng.models import NETWORKS
 from mhng.models.guides import Full
 from mhng.models.randomness import global_draws_from, stream

@@ -6,12 +6,12 @@ import math
 import numpy as np
 import pytest
 import torch
-from mhng.models.agent import Agent
-from mhng.models.randomness import global_draws_from, stream
-from mhng.models.weights import Dirichlet, Sticks, sign_weights
 from pyro import poutine
 from scipy import stats
 
+from mhng.models.agent import Agent
+from mhng.models.randomness import global_draws_from, stream
+from mhng.models.weights import Dirichlet, Sticks, sign_weights
 from tests.checks import ALPHA, chi_square, z_test
 
 K = 4

@@ -2,8 +2,8 @@
 
 A default gives way to the file of --config, and that to a flag. A key of the file is the flag's name without
 its dashes (`latent-dim = 12`). Unknown names, wrong types and values out of range are `UsageError`s of one line
-that name the flag or the file's key. `mhng.experiment.fields` has the settings, `mhng.experiment.values` what each may be,
-`mhng.experiment.fitting` which go together.
+that name the flag or the file's key. `mhng.experiment.settings.schema` has the settings, `mhng.experiment.settings.parsing` what each may be,
+`mhng.experiment.settings.validation` which go together.
 """
 
 from __future__ import annotations
@@ -14,14 +14,15 @@ from pathlib import Path
 from typing import Any
 
 from mhng.experiment.data import own
-from mhng.experiment.data.modalities import JOINT
-from mhng.experiment.errors import UntrustedError, UsageError
-from mhng.experiment.fields import FIELDS, Config, flag, key
+from mhng.experiment.errors import UsageError
+from mhng.experiment.settings import parsing, per_agent, validation
+from mhng.experiment.settings.parsing import (
+    ABSOLUTE,
+    toml_value,
+    words_of,
+)
+from mhng.experiment.settings.schema import FIELDS, Config, key
 from mhng.experiment.util.jsonable import to_plain
-from mhng.experiment.util.text import shown, suggestion
-from mhng.experiment.values import ABSOLUTE, checked, from_text, from_toml, toml_value
-from mhng.models import FAMILIES
-from mhng.models.plugins import is_plugin
 
 # Keys that may change while a run remains the same run.
 MOVABLE = (
@@ -46,48 +47,20 @@ def resolve(flags: Mapping[str, Any], file: Path | None = None, *, trust_plugins
 
 
 def from_flags(flags: Mapping[str, Any]) -> dict[str, Any]:
-    """Settings by field name, each checked, of flags as typed: field name -> text, or a bool."""
-    return {name: checked(name, from_text(name, typed), flag(name)) for name, typed in flags.items()}
+    """Parse and check flags, `--agent` included: field name -> text as typed, or a bool."""
+    flags = dict(flags)
+    agent = {"agent": per_agent.from_flags(flags.pop("agent"))} if "agent" in flags else {}
+    return parsing.from_flags(flags) | agent
 
 
 def from_table(table: Mapping[str, Any], place: str, *, trust_plugins: bool = False) -> dict[str, Any]:
-    """Settings by field name, each checked, of a TOML table by key; messages begin with `place`.
-
-    A name of code to be imported ("module:attribute") is refused unless `trust_plugins`: whoever wrote the file could
-    have anything run. On the command line the user has typed it.
-    """
-    values = {}
-    names = {key(name): name for name in FIELDS}
-    for found, value in table.items():
-        if found == "agents" and isinstance(value, dict):
-            values.update(_agents_of(value, place, trust_plugins))
-            continue
-        if found not in names or found == "agent":
-            raise UsageError(f"{place}: unknown key {shown(found)}{suggestion(found, names)}")
-        name = names[found]
-        where = f"{place}: {found}"
-        values[name] = checked(name, from_toml(name, value, where), where)
-        if not trust_plugins:
-            refuse_plugin(name, values[name], where)
-    return values
-
-
-def _agents_of(table: Mapping[str, Any], place: str, trust_plugins: bool) -> dict[str, Any]:
-    """The settings in [agents] and [agents.NAME]."""
-    from mhng.experiment import individuals
-
-    tables = dict(table)
-    count = {} if "count" not in tables else from_table({"agents": tables.pop("count")}, f"{place}, [agents]")
-    return count | {"agent": individuals.from_tables(tables, place, trust_plugins=trust_plugins)}
-
-
-def refuse_plugin(name: str, value: Any, place: str) -> None:
-    """`UntrustedError` if the value of a field, from a file, names code to be imported."""
-    if name in FAMILIES and isinstance(value, str) and is_plugin(value):
-        raise UntrustedError(
-            f"{place} = {value} runs code that is not of this program: give --trust-plugins if you trust that and the "
-            "file"
-        )
+    """Parse and check a TOML table, [agents] and [agents.NAME] included; see `parsing.from_table`."""
+    table = dict(table)
+    agents = table.pop("agents") if isinstance(table.get("agents"), dict) else {}
+    found = parsing.from_table(table, place, trust_plugins=trust_plugins)
+    if "count" in agents:
+        found |= parsing.from_table({"agents": agents.pop("count")}, f"{place}, [agents]")
+    return found | ({"agent": per_agent.from_tables(agents, place, trust_plugins=trust_plugins)} if agents else {})
 
 
 def together(values: Mapping[str, Any]) -> Config:
@@ -97,9 +70,7 @@ def together(values: Mapping[str, Any]) -> Config:
     if values.get("agents", 2) != 2 and "views" not in values:
         values["views"] = tuple(100 * m / values["agents"] for m in range(values["agents"]))
     config = Config(**values)
-    from mhng.experiment import fitting
-
-    fitting.check(config)
+    validation.check(config)
     return config
 
 
@@ -146,20 +117,16 @@ def to_toml(config: Config) -> str:
         value = getattr(config, name)
         lines.append(f"# {key(name)} =" if value is None else f"{key(name)} = {toml_value(value)}")
     if config.agent:
-        from mhng.experiment import individuals
-
         lines += ["", "[agents]", f"count = {config.agents}"]
-        for name, own in individuals.to_tables(config.agent).items():
+        for name, own in per_agent.to_tables(config.agent).items():
             lines += ["", f"[agents.{name}]", *(f"{field} = {toml_value(value)}" for field, value in own.items())]
     return "\n".join(lines) + "\n"
 
 
 def plain(config: Config) -> dict[str, Any]:
     """The settings by key, as JSON knows them."""
-    from mhng.experiment import individuals
-
     found = {key(name): _plain(getattr(config, name)) for name, field in FIELDS.items() if field.metadata["saved"]}
-    return found | {"agent": individuals.to_tables(config.agent)}
+    return found | {"agent": per_agent.to_tables(config.agent)}
 
 
 def _plain(value: Any) -> Any:
@@ -170,28 +137,9 @@ def _plain(value: Any) -> Any:
 
 def to_flags(config: Config) -> list[str]:
     """The flags of `train` that make these settings: those that differ from the defaults."""
-    from mhng.experiment import individuals
-
     values = {name: getattr(config, name) for name in FIELDS if name != "agent"}
     changed = {name: value for name, value in values.items() if value != FIELDS[name].default}
-    return words_of(changed) + individuals.to_flags(config)
-
-
-def words_of(values: Mapping[str, Any]) -> list[str]:
-    """Flags that make these settings, by field name."""
-    words = []
-    for name, value in values.items():
-        if isinstance(value, bool):
-            words.append(flag(name) if value else "--no-" + key(name))
-        else:
-            # In one word, because a value may begin with a dash.
-            text = ",".join(map(_word, value)) if isinstance(value, tuple) else str(value)
-            words.append(f"{flag(name)}={text}")
-    return words
-
-
-def _word(item: Any) -> str:
-    return JOINT.join(map(str, item)) if isinstance(item, tuple) else str(item)
+    return words_of(changed) + per_agent.to_flags(config)
 
 
 def changes(config: Config, made: Mapping[str, Any]) -> dict[str, tuple[Any, Any]]:

@@ -5,19 +5,20 @@ Whatever is wrong is a `UsageError` of one line that names the flag, or the file
 
 from __future__ import annotations
 
+import argparse
 import json
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from importlib import import_module
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 from mhng.experiment.data import own
 from mhng.experiment.data.modalities import JOINT
 from mhng.experiment.data.views import View, entries, entry
-from mhng.experiment.errors import UsageError
-from mhng.experiment.fields import FIELDS, flag
-from mhng.experiment.meet_later import absolute, absolute_later
+from mhng.experiment.errors import UntrustedError, UsageError
+from mhng.experiment.settings.graph_spec import absolute, absolute_later
+from mhng.experiment.settings.schema import FIELDS, flag, key
 from mhng.experiment.util.text import shortened, shown, suggestion
 from mhng.models import FAMILIES
 from mhng.models.plugins import is_plugin, is_well_formed
@@ -46,10 +47,6 @@ def from_text(name: str, typed: Any) -> Any:
         return entries_of(name, typed, flag(name))
     if kind == "views":
         return _views([typed], flag(name))
-    if kind == "own":
-        from mhng.experiment import individuals
-
-        return individuals.from_flags(typed)
     try:
         if kind == "int":
             return int(typed)
@@ -210,3 +207,91 @@ def toml_value(value: Any) -> str:
         # A JSON string is a TOML string, but for DEL, which TOML wants escaped.
         return json.dumps(str(value), ensure_ascii=False).replace("\x7f", "\\u007f")
     return repr(value)
+
+
+def add_settings(parser: argparse.ArgumentParser) -> None:
+    """A flag for every setting, in the settings' groups. Those that are not given are absent from the result."""
+    groups: dict[str, Any] = {}
+    for name, field in FIELDS.items():
+        rule = field.metadata
+        group = groups.get(rule["group"]) or parser.add_argument_group(rule["group"])
+        groups[rule["group"]] = group
+        options: dict[str, Any] = {"dest": name, "default": argparse.SUPPRESS}
+        default = "none" if field.default is None else field.default
+        if isinstance(default, tuple):
+            default = ",".join(f"{value:g}" for value in default)
+        options["help"] = f"{rule['help']} (default: {default})".replace("%", "%%")
+        if rule["kind"] == "bool":
+            options["action"] = argparse.BooleanOptionalAction
+        elif rule["kind"] == "own":
+            options |= {"action": "append", "metavar": "'NAME: FLAGS'", "help": rule["help"]}
+        else:
+            choices = rule["choices"]
+            options["metavar"] = "{" + ",".join(choices) + "}" if choices else rule["kind"].upper()
+        group.add_argument(flag(name), **options)
+
+
+class _Parser(argparse.ArgumentParser):
+    def error(self, message: str) -> NoReturn:
+        raise UsageError(message)
+
+
+def read_settings(words: Sequence[str]) -> dict[str, Any]:
+    """Field name -> text as typed, or a bool, of flags of `train`. `UsageError` for what is none."""
+    parser = _Parser(allow_abbrev=False, add_help=False)
+    add_settings(parser)
+    found, unknown = parser.parse_known_args(words)
+    if unknown:
+        near = suggestion(unknown[0].split("=")[0], parser._option_string_actions)
+        raise UsageError(f"unknown argument {unknown[0]!r}{near}")
+    return vars(found)
+
+
+def from_flags(flags: Mapping[str, Any]) -> dict[str, Any]:
+    """Settings by field name, each checked, of flags as typed: field name -> text, or a bool."""
+    return {name: checked(name, from_text(name, typed), flag(name)) for name, typed in flags.items()}
+
+
+def from_table(table: Mapping[str, Any], place: str, *, trust_plugins: bool = False) -> dict[str, Any]:
+    """Settings by field name, each checked, of a TOML table by key; messages begin with `place`.
+
+    A name of code to be imported ("module:attribute") is refused unless `trust_plugins`: whoever wrote the file could
+    have anything run. On the command line the user has typed it.
+    """
+    values = {}
+    names = {key(name): name for name in FIELDS}
+    for found, value in table.items():
+        if found not in names or found == "agent":
+            raise UsageError(f"{place}: unknown key {shown(found)}{suggestion(found, names)}")
+        name = names[found]
+        where = f"{place}: {found}"
+        values[name] = checked(name, from_toml(name, value, where), where)
+        if not trust_plugins:
+            refuse_plugin(name, values[name], where)
+    return values
+
+
+def refuse_plugin(name: str, value: Any, place: str) -> None:
+    """`UntrustedError` if the value of a field, from a file, names code to be imported."""
+    if name in FAMILIES and isinstance(value, str) and is_plugin(value):
+        raise UntrustedError(
+            f"{place} = {value} runs code that is not of this program: give --trust-plugins if you trust that and the "
+            "file"
+        )
+
+
+def words_of(values: Mapping[str, Any]) -> list[str]:
+    """Flags that make these settings, by field name."""
+    words = []
+    for name, value in values.items():
+        if isinstance(value, bool):
+            words.append(flag(name) if value else "--no-" + key(name))
+        else:
+            # In one word, because a value may begin with a dash.
+            text = ",".join(map(_word, value)) if isinstance(value, tuple) else str(value)
+            words.append(f"{flag(name)}={text}")
+    return words
+
+
+def _word(item: Any) -> str:
+    return JOINT.join(map(str, item)) if isinstance(item, tuple) else str(item)

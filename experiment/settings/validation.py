@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from mhng.experiment import individuals
 from mhng.experiment.data import own
 from mhng.experiment.data.objects import check_places
 from mhng.experiment.errors import UsageError
-from mhng.experiment.fields import FIELDS, Config, flag
-from mhng.experiment.meet_later import later
+from mhng.experiment.settings import per_agent
+from mhng.experiment.settings.graph_spec import later
+from mhng.experiment.settings.schema import FIELDS, Config, flag
 from mhng.experiment.util.text import shortened
 
 # Names that one proposal of the recursive game may take: more are hours for a sweep of a thousand objects.
@@ -18,7 +18,7 @@ def check(config: Config) -> None:
     """UsageError if the settings, each of which may be as it is, do not fit together."""
     if len(config.views) != config.agents:
         raise UsageError(f"--views must have one entry per agent, {config.agents}; it has {len(config.views)}")
-    individuals.check(config)
+    per_agent.check(config)
     _check_community(config)
     _check_engine(config)
     _check_data(config)
@@ -81,7 +81,7 @@ def _check_community(config: Config) -> None:
             raise UsageError(f"--newcomers {config.newcomers} is for --mode com; --mode is {config.mode}")
     if config.recursion != default["recursion"] and not all_at_once:
         raise UsageError(f"--recursion {config.recursion} is for agents that meet together; --meet is {config.meet}")
-    rules = {own.acceptance for _, own in individuals.each(config)}
+    rules = {own.acceptance for _, own in per_agent.each(config)}
     if config.recursion == "exact" and rules != {"mh"} and config.mode == "com":
         raise UsageError("--recursion exact needs --acceptance mh of every agent, by which all between accept")
     if config.agents == 2 or not all_at_once or config.mode in ("no-com", "gibbs", "variational"):

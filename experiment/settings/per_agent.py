@@ -15,9 +15,9 @@ from collections.abc import Iterator, Mapping, Sequence, Set
 from dataclasses import replace
 from typing import Any
 
-from mhng.experiment import config as settings
 from mhng.experiment.errors import UsageError
-from mhng.experiment.fields import FIELDS, Config, Own, flag, key, modalities_of
+from mhng.experiment.settings import parsing
+from mhng.experiment.settings.schema import FIELDS, Config, Own, flag, key, modalities_of
 from mhng.experiment.util.agent_names import agent_names
 from mhng.models import NETWORKS
 
@@ -53,8 +53,6 @@ def who(config: Config, name: str) -> str:
 
 def from_flags(texts: Sequence[str]) -> Own:
     """The value of the setting `agent` from --agent 'NAME: FLAGS', given any number of times."""
-    from mhng.experiment.flags import read_settings
-
     found: dict[str, Mapping[str, Any]] = {}
     for text in texts:
         name, colon, flags = text.partition(":")
@@ -65,9 +63,9 @@ def from_flags(texts: Sequence[str]) -> Own:
         if name in found:
             raise UsageError(f"{place} is given twice")
         try:
-            given = read_settings(shlex.split(flags))
+            given = parsing.read_settings(shlex.split(flags))
             _refuse_common({flag(field): field for field in given})
-            found[name] = settings.from_flags(given)
+            found[name] = parsing.from_flags(given)
         except (UsageError, ValueError) as error:
             raise UsageError(f"{place}: {error}") from None
     return _frozen(found)
@@ -80,7 +78,7 @@ def from_tables(tables: Mapping[str, Any], place: str, *, trust_plugins: bool = 
         where = f"{place}, [agents.{name}]"
         if not isinstance(table, dict):
             raise UsageError(f"{place}: agents.{name} must be a table [agents.{name}], or count a whole number")
-        found[name] = settings.from_table(table, where, trust_plugins=trust_plugins)
+        found[name] = parsing.from_table(table, where, trust_plugins=trust_plugins)
         _refuse_common({f"{where}: {key(field)}": field for field in found[name]})
     return _frozen(found)
 
@@ -102,7 +100,7 @@ def to_flags(config: Config) -> list[str]:
     """The reverse of `from_flags`."""
     words = []
     for name, own in config.agent:
-        flags = shlex.join(settings.words_of(dict(own)))
+        flags = shlex.join(parsing.words_of(dict(own)))
         words.append(f"--agent={name}: {flags}")
     return words
 

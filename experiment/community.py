@@ -12,11 +12,11 @@ from typing import Any, Protocol
 
 import torch
 
+from mhng.experiment.data.custom.dataset import Files, as_those, told
+from mhng.experiment.data.loading import load
 from mhng.experiment.data.modalities import Sense
-from mhng.experiment.data.objects import Objects, load
-from mhng.experiment.data.own import Files, as_those, told
-from mhng.experiment.data.reduced import reducing
-from mhng.experiment.data.scaled import as_changed, changed, standardising
+from mhng.experiment.data.objects import Objects
+from mhng.experiment.data.scaling import as_changed, changed, reducing, standardising
 from mhng.experiment.errors import UsageError
 from mhng.experiment.graphs import Edges, meetings_of
 from mhng.experiment.parts import check_parts, check_sight, fits, perceives_counts

@@ -433,7 +433,7 @@ def _models(arguments: argparse.Namespace, argv: Sequence[str]) -> int:
 
 
 def _data(arguments: argparse.Namespace, argv: Sequence[str]) -> int:
-    from mhng.experiment.data.objects import describe
+    from mhng.experiment.data.loading import describe
 
     for row in describe(_path(arguments.data_root)):
         state = "here" if row["present"] else "absent"

@@ -16,7 +16,7 @@ from typing import Any
 
 import numpy as np
 
-from mhng.experiment.data import own
+from mhng.experiment.data.custom import dataset as own
 from mhng.experiment.errors import UsageError
 from mhng.experiment.meaning import unseen, vocabulary
 from mhng.experiment.meaning.naming import Said, joined, say, score

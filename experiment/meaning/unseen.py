@@ -2,7 +2,7 @@
 
 Images that all agents look at are read a few at a time, so that only a chunk is in memory at once; what can be checked
 without reading all of them is checked before the first. They are float32 (B, C, H, W) in [0, 1], upright, and made of
-the run's shape (`mhng.experiment.data.fitted`) before each agent looks at them by its own view.
+the run's shape (`mhng.experiment.data.resize`) before each agent looks at them by its own view.
 
 Objects of which each agent perceives something else, and features, are read as those of the run were.
 """
@@ -20,13 +20,15 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from mhng.experiment.community import files_of, load_others
-from mhng.experiment.data import own, turning
-from mhng.experiment.data.fitted import RULE, fitted
-from mhng.experiment.data.image_arrays import ImageArray, channels_first, check_bytes, in_unit_interval
-from mhng.experiment.data.image_files import SUFFIXES, read_image
+from mhng.experiment.data import turntable
+from mhng.experiment.data.custom import dataset as custom_dataset
+from mhng.experiment.data.custom.image_arrays import ImageArray, channels_first, check_bytes, in_unit_interval
+from mhng.experiment.data.custom.image_folder import classes_of, walked
+from mhng.experiment.data.images import SUFFIXES, read_image
+from mhng.experiment.data.loading import held_out
 from mhng.experiment.data.modalities import eyes, packed
-from mhng.experiment.data.objects import Objects, held_out
-from mhng.experiment.data.own_folder import classes_of, walked
+from mhng.experiment.data.objects import Objects
+from mhng.experiment.data.resize import RULE, fitted
 from mhng.experiment.data.views import places, seen
 from mhng.experiment.errors import UsageError
 from mhng.experiment.meaning.trained import Trained
@@ -55,7 +57,7 @@ def of_split(trained: Trained, split: str, limit: int | None, note: Note) -> Uns
     """Objects of the run's own data set that it did not use: `data.held_out`."""
     config = trained.config
     used = trained.objects.count
-    if split == "rest" and config.dataset in own.KINDS and not trained.sees_one_image:
+    if split == "rest" and config.dataset in custom_dataset.KINDS and not trained.sees_one_image:
         others = load_others(config, files_of(config))
         if others.count == used:
             raise UsageError(f"--split rest: the run used all {used} objects of {config.dataset}, so none are left")
@@ -79,7 +81,7 @@ def of_split(trained: Trained, split: str, limit: int | None, note: Note) -> Uns
 def of_others(trained: Trained, typed: str, limit: int | None, note: Note) -> Unseen:
     """Objects in other files, laid out as the run's own data and typed as --data is."""
     config = trained.config
-    if config.dataset not in own.KINDS:
+    if config.dataset not in custom_dataset.KINDS:
         raise UsageError(
             f"--new is for runs with data of their own, and that in {trained.folder.path} is of {config.dataset}; "
             "give --images or --split"
@@ -121,7 +123,7 @@ def of_path(trained: Trained, path: Path, limit: int | None, note: Note) -> Unse
         return _gathered(_fitted((read_image(root / file)[None] for file in wanted), trained.shape, told))
 
     def further(places: int) -> Iterator[Tensor]:
-        found = turning.further(files, places, place)
+        found = turntable.further(files, places, place)
         return read([files[n] for n in found[: len(some)]], _quiet)
 
     labels, class_names = classes_of(place, files)
@@ -132,7 +134,7 @@ def of_path(trained: Trained, path: Path, limit: int | None, note: Note) -> Unse
 
 
 def _fault(trained: Trained) -> str:
-    instead = " (but --new and --split rest)" if trained.config.dataset in own.KINDS else ""
+    instead = " (but --new and --split rest)" if trained.config.dataset in custom_dataset.KINDS else ""
     return f"cannot name images{instead}"
 
 
@@ -149,7 +151,7 @@ def _files(folder: Path, note: Note) -> list[str]:
 
 
 def _of_array_file(trained: Trained, path: Path, limit: int | None, note: Note) -> Unseen:
-    named = trained.config.dataset in own.KINDS
+    named = trained.config.dataset in custom_dataset.KINDS
     array = ImageArray(path, None if named else trained.classes)
     N = _within(limit, array.count, array.place)
     labels, class_names = None if array.labels is None else array.labels[:N], trained.objects.class_names
@@ -160,7 +162,7 @@ def _of_array_file(trained: Trained, path: Path, limit: int | None, note: Note) 
 
 
 def of_array(trained: Trained, images: NDArray, note: Note) -> Unseen:
-    """Images in memory, in the shapes and types that an .npz file may have (`mhng.experiment.data.image_arrays`)."""
+    """Images in memory, in the shapes and types that an .npz file may have (`mhng.experiment.data.custom.image_arrays`)."""
     first = channels_first("run.name", images.shape, images.dtype)
     if images.dtype == np.uint8:
         check_bytes("run.name", int(images.max()))
@@ -203,7 +205,7 @@ def _looked(
 ) -> Iterator[Sequence[Tensor]]:
     """What each agent sees of images, by its own views, of which none is missing.
 
-    further: the same chunks of the pictures that stand so many places further on (`mhng.experiment.data.turning`).
+    further: the same chunks of the pictures that stand so many places further on (`mhng.experiment.data.turntable`).
     """
     config = trained.config
     views, names, counts = eyes(config.views, list(trained.agents))

@@ -95,6 +95,7 @@ def kappa(a: ArrayLike, b: ArrayLike) -> float:
 def matched_kappa(a: ArrayLike, b: ArrayLike) -> float:
     """Cohen's kappa after b's signs are renumbered to agree with a's on as many objects as possible.
 
+    Never less than `kappa`: the renumbering may raise the agreement that chance explains.
     It flatters: with many signs, unrelated agents score above 0. Use it where codes were never shared
     (`no-com`).
     """
@@ -103,7 +104,7 @@ def matched_kappa(a: ArrayLike, b: ArrayLike) -> float:
     rows, columns = match(table)
     matched = np.empty_like(table)
     matched[:, rows] = table[:, columns]
-    return _kappa(matched)
+    return max(_kappa(matched), _kappa(table))
 
 
 def kappa_matrix(signs: ArrayLike) -> NDArray[np.float64]:

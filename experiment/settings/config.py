@@ -13,7 +13,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from mhng.experiment.data import own
+from mhng.experiment.data.custom import dataset as own
 from mhng.experiment.errors import UsageError
 from mhng.experiment.settings import parsing, per_agent, validation
 from mhng.experiment.settings.parsing import (

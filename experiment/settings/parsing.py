@@ -13,7 +13,7 @@ from importlib import import_module
 from pathlib import Path
 from typing import Any, NoReturn
 
-from mhng.experiment.data import own
+from mhng.experiment.data.custom import dataset as own
 from mhng.experiment.data.modalities import JOINT
 from mhng.experiment.data.views import View, entries, entry
 from mhng.experiment.errors import UntrustedError, UsageError

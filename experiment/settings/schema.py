@@ -8,10 +8,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from mhng.experiment.data import own
+from mhng.experiment.data.custom import dataset as custom_dataset
+from mhng.experiment.data.custom.csv_table import HEADERS
 from mhng.experiment.data.modalities import modalities
-from mhng.experiment.data.objects import DATASETS
-from mhng.experiment.data.own_csv import HEADERS
+from mhng.experiment.data.registry import DATASETS
 from mhng.experiment.data.views import LANGUAGE, View
 from mhng.experiment.runs.trace import KEPT
 from mhng.inference import INNER_STARTS, LISTENER_STATES, MODES, NEWCOMERS, PERCEPTS, RULES, STARTS
@@ -178,7 +178,7 @@ class Config:
     dataset: str = _setting(
         "mnist5k", "text", "the objects; `cli.py data` describes them", group="objects", choices=DATASETS
     )
-    data: tuple[own.Entry, ...] | None = _setting(
+    data: tuple[custom_dataset.Entry, ...] | None = _setting(
         None,
         "paths",
         "data of your own, for --dataset npz, csv and folder: a file or folder, or with commas between one for each "
@@ -377,5 +377,5 @@ def key(name: str) -> str:
 def modalities_of(config: Config, agent: int) -> int:
     """How many modalities the agent of that number has."""
     data = config.data or ()
-    files = len(own.paths(data[agent if len(data) > 1 else 0])) if len(data) in (1, config.agents) else 1
+    files = len(custom_dataset.paths(data[agent if len(data) > 1 else 0])) if len(data) in (1, config.agents) else 1
     return max(files, len(modalities(config.views[agent])))

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from mhng.experiment.data import own
-from mhng.experiment.data.objects import check_places
+from mhng.experiment.data.custom import dataset as own
+from mhng.experiment.data.loading import check_places
 from mhng.experiment.errors import UsageError
 from mhng.experiment.settings import per_agent
 from mhng.experiment.settings.graph_spec import later

@@ -19,8 +19,9 @@ import pytest
 import torch
 from PIL import Image
 
-from mhng.experiment.data import idx_sets, synthetic
-from mhng.experiment.data import objects as data
+from mhng.experiment.data import loading, registry, synthetic
+from mhng.experiment.data.builtin import idx as idx_sets
+from mhng.experiment.data.builtin import registry as builtin_registry
 from mhng.experiment.errors import UsageError
 
 PROJECT = Path(__file__).resolve().parents[2]
@@ -31,7 +32,7 @@ def load(name: str, **options: Any) -> data.Objects:
     defaults: dict[str, Any] = {
         "data_root": None, "download": False, "limit": None, "views": (0.0, 45.0), "seed": 0,
     }  # fmt: skip
-    return data.load(name, **(defaults | options))
+    return loading.load(name, **(defaults | options))
 
 
 def refusal(name: str, **options: Any) -> str:
@@ -127,7 +128,7 @@ def test_unusable_data_root(tmp_path: Path) -> None:
     assert refusal("mnist", data_root=file).startswith(f"--data-root {file} is a file")
     assert "cannot be read" in refusal("mnist", data_root=tmp_path / ("x" * 300))
     with pytest.raises(UsageError, match="is a file"):
-        data.describe(file)
+        loading.describe(file)
 
 
 def test_unreadable_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -254,7 +255,7 @@ def test_checksum_depends_on_views_and_labels() -> None:
     [
         ("mnits", {}, ["--dataset", "did you mean mnist?"]),
         ("Fashion_MNIST", {}, ["--dataset", "did you mean fashion-mnist?"]),
-        ("zzz", {}, ["--dataset", *data.DATASETS]),
+        ("zzz", {}, ["--dataset", *registry.DATASETS]),
         ("digits", {"limit": 0}, ["--limit", "at least 1", "0"]),
         ("digits", {"limit": 1798}, ["--limit 1798", "1797"]),
         ("synthetic", {"limit": 10**9}, ["--limit", "1000000"]),
@@ -273,17 +274,17 @@ def test_bad_flags_are_named(name: str, options: dict[str, Any], said: list[str]
 
 def test_describe(tmp_path: Path) -> None:
     folder(tmp_path, IMAGES, LABELS, name="FashionMNIST")
-    rows = data.describe(tmp_path)
-    assert [row["name"] for row in rows] == list(data.DATASETS)
+    rows = loading.describe(tmp_path)
+    assert [row["name"] for row in rows] == list(registry.DATASETS)
     assert {row["name"] for row in rows if row["present"]} >= {"fashion-mnist", "mnist5k", "digits", "npz"}
-    assert {row["name"] for row in rows if not row["present"]} == data.datasets.ON_DISK.keys() - {"fashion-mnist"}
+    assert {row["name"] for row in rows if not row["present"]} == builtin_registry.ON_DISK.keys() - {"fashion-mnist"}
     assert all(row["what"] and row["how"] for row in rows)
-    data.describe(None)
+    loading.describe(None)
 
 
 def test_names_are_listed_without_heavy_imports() -> None:
     heavy = "torch", "torchvision", "mlxtend", "sklearn"
-    code = f"import sys; from mhng.experiment.data import objects; objects.describe(None); print({heavy} & sys.modules.keys())"
+    code = f"import sys; from mhng.experiment.data import loading; loading.describe(None); print({heavy} & sys.modules.keys())"
     code = code.replace(repr(heavy), repr(set(heavy)))
     done = subprocess.run([sys.executable, "-c", code], cwd=PROJECT, capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "set()"

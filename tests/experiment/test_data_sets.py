@@ -23,8 +23,11 @@ from scipy.io import savemat
 
 from mhng import cli
 from mhng.experiment import memory
-from mhng.experiment.data import cifar, datasets, idx_sets
-from mhng.experiment.data.objects import Objects, held_out, load
+from mhng.experiment.data.builtin import cifar
+from mhng.experiment.data.builtin import idx as idx_sets
+from mhng.experiment.data.builtin import registry as builtin_registry
+from mhng.experiment.data.loading import held_out, load
+from mhng.experiment.data.objects import Objects
 from mhng.experiment.errors import UsageError
 
 RNG = np.random.default_rng(0)
@@ -93,7 +96,7 @@ def test_idx_sets_are_what_torchvision_makes_of_the_files_but_upright(name: str,
     its = idx_sets.IDX_SETS[name]
     labels = np.linspace(its.first_label, its.first_label + len(its.class_names) - 1, N).round()
     idx_folder(name, tmp_path, labels, part)
-    source = datasets.ON_DISK[name].read(tmp_path, part)
+    source = builtin_registry.ON_DISK[name].read(tmp_path, part)
     kind = getattr(torchvision.datasets, its.folder)
     split = {} if its.split is None else {"split": its.split}
     if its.split is None:  # torchvision wants all four of them there
@@ -128,7 +131,7 @@ def test_svhn_is_what_torchvision_makes_of_the_file(tmp_path: Path, monkeypatch:
     splits = {"train": ["", file.name, hashlib.md5(file.read_bytes()).hexdigest()]}
     monkeypatch.setattr(torchvision.datasets.SVHN, "split_list", splits)
     theirs = torchvision.datasets.SVHN(tmp_path)
-    source = datasets.ON_DISK["svhn"].read(tmp_path)
+    source = builtin_registry.ON_DISK["svhn"].read(tmp_path)
     np.testing.assert_array_equal(source.images, theirs.data)
     assert source.labels is not None and source.class_names[source.labels[0]] == "0"
     np.testing.assert_array_equal(source.labels, theirs.labels)

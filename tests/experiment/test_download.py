@@ -14,8 +14,8 @@ import numpy as np
 import pytest
 import torchvision.datasets
 
-from mhng.experiment.data.download import fetch
-from mhng.experiment.data.objects import load
+from mhng.experiment.data.builtin.http import fetch
+from mhng.experiment.data.loading import load
 from mhng.experiment.errors import UsageError
 from tests.experiment.test_data_sets import svhn_file
 
@@ -302,7 +302,7 @@ def test_what_is_unpacked_has_its_name_only_when_it_is_whole(
     import gzip
     import shutil
 
-    from mhng.experiment.data import fetched
+    from mhng.experiment.data.builtin import fetch as fetched
     from tests.experiment.test_data import IMAGES, LABELS
 
     contents = {

@@ -23,8 +23,10 @@ import pytest
 from PIL import Image
 from scipy.io import savemat
 
-from mhng.experiment.data import cifar, idx_sets, own
-from mhng.experiment.data.objects import load
+from mhng.experiment.data.builtin import cifar
+from mhng.experiment.data.builtin import idx as idx_sets
+from mhng.experiment.data.custom import dataset as custom_dataset
+from mhng.experiment.data.loading import load
 from mhng.experiment.errors import RunError, UsageError
 from mhng.experiment.loaded import load_run
 from mhng.experiment.posterior.diagnose import examine, read
@@ -99,7 +101,7 @@ def picture(form: str) -> bytes:
 def objects(name: str, folder: Path, *data: Path) -> None:
     load(
         name, data_root=folder, download=False, limit=None, views=(0.0, 45.0 if name == "folder" else 0.0), seed=0,
-        files=own.Files(data),
+        files=custom_dataset.Files(data),
     )  # fmt: skip
 
 

@@ -14,7 +14,7 @@ import torch
 
 import mhng
 from mhng import cli, load_run
-from mhng.experiment.data import datasets
+from mhng.experiment.data.builtin import registry as builtin_registry
 from mhng.experiment.errors import UsageError
 from mhng.experiment.loaded import LoadedRun
 from mhng.experiment.meaning.recall import examine
@@ -115,7 +115,7 @@ def test_latents_and_components_are_those_that_the_signs_are_said_of(run: Loaded
 def test_names_are_those_of_the_command(
     run: LoadedRun, digits_run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    images = datasets.digits().images[200:212, 0]
+    images = builtin_registry.digits().images[200:212, 0]
     np.savez(tmp_path / "x.npz", images=images)
     assert (
         cli.main(["name", str(digits_run), "--images", str(tmp_path / "x.npz"), "--out", str(tmp_path / "y.jsonl")])
@@ -240,6 +240,6 @@ def test_the_readmes_lines_work(digits_run: Path, tmp_path: Path, monkeypatch: p
     (tmp_path / "runs").mkdir()
     (tmp_path / "runs" / "com-mnist5k-seed0").symlink_to(digits_run)
     monkeypatch.chdir(tmp_path)
-    names: dict[str, object] = {"images": datasets.digits().images[200:212, 0]}
+    names: dict[str, object] = {"images": builtin_registry.digits().images[200:212, 0]}
     exec(compile(code, "README.md", "exec"), names)
     assert isinstance(names["run"], LoadedRun)

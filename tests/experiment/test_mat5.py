@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from scipy.io import savemat
 
-from mhng.experiment.data import mat5
+from mhng.experiment.data.builtin import mat5
 
 KINDS = {
     "double": "f8", "single": "f4", "int8": "i1", "uint8": "u1", "int16": "i2", "uint16": "u2", "int32": "i4",

@@ -14,9 +14,10 @@ import torch
 from mhng import cli
 from mhng.experiment import load_run
 from mhng.experiment.community import build_members, load_objects, pick_device
-from mhng.experiment.data import own
+from mhng.experiment.data.custom import dataset as custom_dataset
+from mhng.experiment.data.loading import load
 from mhng.experiment.data.modalities import are_there, dropped
-from mhng.experiment.data.objects import Objects, load
+from mhng.experiment.data.objects import Objects
 from mhng.experiment.data.views import entries, seen
 from mhng.experiment.errors import UsageError
 from mhng.experiment.run import resume
@@ -60,7 +61,7 @@ def test_files_are_joined_and_a_name_may_have_the_sign_itself(tmp_path: Path) ->
     typed = f"{tmp_path}/a1.csv&{tmp_path}/a2.csv,{tmp_path}/R&D.csv"
     config = resolve({"dataset": "csv", "data": typed, "likelihood": "gaussian"})
     assert config.data == ((tmp_path / "a1.csv", tmp_path / "a2.csv"), tmp_path / "R&D.csv")
-    assert config.agents == 2 and config.views == (0.0, 0.0) and own.told(config.data) == typed
+    assert config.agents == 2 and config.views == (0.0, 0.0) and custom_dataset.told(config.data) == typed
     file = tmp_path / "run.toml"
     file.write_text(to_toml(config))
     again = resolve({}, file)
@@ -222,7 +223,7 @@ def test_an_npz_for_each_modality(tmp_path: Path) -> None:
         names[name] = npz(tmp_path, **arrays).rename(tmp_path / f"{name}.npz")
     objects = load(
         "npz", data_root=None, download=False, limit=None, views=(0.0, 90.0), seed=0,
-        files=own.Files(((names["a1"], names["a2"]), names["b"])),
+        files=custom_dataset.Files(((names["a1"], names["a2"]), names["b"])),
     ).packed()  # fmt: skip
     assert objects.shapes(0) == ((1, 5, 4), (3,)) and objects.labels is not None
     assert objects.views[0][2, :20].isnan().all() and objects.views[0][5, 20:].isnan().all()

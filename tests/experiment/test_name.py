@@ -17,11 +17,11 @@ import torch
 from PIL import Image
 
 from mhng import cli
-from mhng.experiment.data import datasets
-from mhng.experiment.data import objects as data
-from mhng.experiment.data.fitted import fitted
-from mhng.experiment.data.idx_sets import IDX_SETS
-from mhng.experiment.data.image_files import read_image
+from mhng.experiment.data import loading
+from mhng.experiment.data.builtin import registry as builtin_registry
+from mhng.experiment.data.builtin.idx import IDX_SETS
+from mhng.experiment.data.images import read_image
+from mhng.experiment.data.resize import fitted
 from mhng.experiment.data.views import seen
 from mhng.experiment.errors import UsageError
 from mhng.experiment.meaning import vocabulary
@@ -33,7 +33,7 @@ from mhng.experiment.metrics import partitions
 @pytest.fixture(scope="module")
 def unseen() -> np.ndarray:
     """Twelve 8 x 8 digits that the run did not use, (12, 8, 8) in [0, 1]."""
-    return datasets.digits().images[200:212, 0]
+    return builtin_registry.digits().images[200:212, 0]
 
 
 def rows(text: str) -> list[dict[str, str]]:
@@ -107,11 +107,11 @@ def test_scores_use_the_runs_matching_and_not_a_new_one() -> None:
 def test_the_rest_is_what_the_run_did_not_use(digits_run: Path, capsys: pytest.CaptureFixture[str]) -> None:
     found = named(digits_run, capsys, "--split", "rest")
     assert [int(row["index"]) for row in found] == list(range(200, 1797))
-    labels = datasets.digits().labels[200:]
+    labels = builtin_registry.digits().labels[200:]
     assert [row["label"] for row in found] == [str(label) for label in labels]
     assert all((row["agree"] == "true") == (row["sign_A"] == row["sign_B"]) for row in found)
     trained = load_trained(digits_run)
-    images = datasets.digits().images[200:]
+    images = builtin_registry.digits().images[200:]
     said = say(list(trained.agents.values()), trained.components, seen(images, (0.0, 45.0), names="AB", seed=0))
     assert [int(row["sign_B"]) for row in found] == said.signs[1].tolist()  # in chunks as in one piece
 
@@ -155,7 +155,7 @@ def test_labels_of_an_npz_are_scored_and_json_is_strict(
     digits_run: Path, unseen: np.ndarray, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     file, out = tmp_path / "new.npz", tmp_path / "names.jsonl"
-    np.savez(file, images=unseen, labels=datasets.digits().labels[200:212])
+    np.savez(file, images=unseen, labels=builtin_registry.digits().labels[200:212])
     arguments = ["name", str(digits_run), "--images", str(file), "--out", str(out), "--limit", "10", "--json"]
     assert cli.main(arguments) == 0
     text, err = capsys.readouterr()
@@ -163,7 +163,7 @@ def test_labels_of_an_npz_are_scored_and_json_is_strict(
     assert err == "" and found["objects"] == 10 and 0 <= found["agents"]["B"]["accuracy"] <= 1
     table = [json.loads(line) for line in out.read_text(encoding="utf-8").splitlines()]
     assert len(table) == 10 and table[0]["index"] == 0 and isinstance(table[0]["agree"], bool)
-    assert [row["label"] for row in table] == [str(label) for label in datasets.digits().labels[200:210]]
+    assert [row["label"] for row in table] == [str(label) for label in builtin_registry.digits().labels[200:210]]
     assert [file.name for file in sorted(tmp_path.iterdir())] == ["names.jsonl", "new.npz"]
 
 
@@ -176,20 +176,20 @@ def test_the_test_files_of_an_idx_set(tmp_path: Path) -> None:
     ):
         head = struct.pack(f">4B{array.ndim}I", 0, 0, 8, array.ndim, *array.shape)
         (raw / name).write_bytes(head + array.tobytes())
-    source, indices = data.held_out("mnist", "test", data_root=tmp_path, used=10_000)
+    source, indices = loading.held_out("mnist", "test", data_root=tmp_path, used=10_000)
     np.testing.assert_array_equal(source.images, images[:, None])
     assert source.labels.tolist() == [7, 2, 1] and indices.tolist() == [0, 1, 2]
     with pytest.raises(UsageError, match="train-images-idx3-ubyte"):
-        data.held_out("mnist", "rest", data_root=tmp_path, used=1)
+        loading.held_out("mnist", "rest", data_root=tmp_path, used=1)
 
 
 def test_the_rest_of_mnist5k_is_in_its_fixed_order() -> None:
-    used = data.load("mnist5k", data_root=None, download=False, limit=4990, views=(0.0,), seed=0)
-    source, indices = data.held_out("mnist5k", "rest", data_root=None, used=4990)
+    used = loading.load("mnist5k", data_root=None, download=False, limit=4990, views=(0.0,), seed=0)
+    source, indices = loading.held_out("mnist5k", "rest", data_root=None, used=4990)
     assert len(source.images) == len(indices) == 10
     assert sorted([*used.indices, *indices]) == list(range(5000))
     with pytest.raises(UsageError, match="none are left"):
-        data.held_out("mnist5k", "rest", data_root=None, used=5000)
+        loading.held_out("mnist5k", "rest", data_root=None, used=5000)
 
 
 def test_other_sizes_and_colours_are_fitted_by_the_rule() -> None:

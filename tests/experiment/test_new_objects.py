@@ -15,7 +15,7 @@ from sklearn.decomposition import PCA
 from mhng import cli
 from mhng.experiment import load_run
 from mhng.experiment.community import files_of, load_objects, load_others
-from mhng.experiment.data import own
+from mhng.experiment.data.custom import dataset as custom_dataset
 from mhng.experiment.errors import UsageError
 from mhng.experiment.meaning.name import look
 from mhng.experiment.meaning.naming import say
@@ -384,8 +384,8 @@ def test_counts_of_others_must_be_counts(tmp_path: Path) -> None:
     config = resolve({"dataset": "csv", "data": str(tmp_path / "counts.csv"), "likelihood": "identity",
                       "mixture": "dirichlet"})  # fmt: skip
     config = replace(load_objects(config)[1])
-    files = own.Files((tmp_path / "counts.csv",), flag="--new")
+    files = custom_dataset.Files((tmp_path / "counts.csv",), flag="--new")
     assert (load_others(config, files).views[0].numpy() == numbers).all(), "counts stay counts"
     np.savetxt(tmp_path / "others.csv", numbers + 0.5, delimiter=",", fmt="%g")
     with pytest.raises(UsageError, match=r"--new .*others\.csv: .* needs counts"):
-        load_others(config, own.Files((tmp_path / "others.csv",), flag="--new"))
+        load_others(config, custom_dataset.Files((tmp_path / "others.csv",), flag="--new"))

@@ -14,9 +14,10 @@ import torch
 from mhng import cli
 from mhng.experiment import load_run
 from mhng.experiment.community import build_members, latents_of, load_objects
-from mhng.experiment.data import own
+from mhng.experiment.data.custom import dataset as custom_dataset
 from mhng.experiment.data.labels import coded
-from mhng.experiment.data.objects import Objects, load
+from mhng.experiment.data.loading import load
+from mhng.experiment.data.objects import Objects
 from mhng.experiment.errors import UsageError
 from mhng.experiment.memory import check
 from mhng.experiment.runs import folder as run_folder
@@ -50,7 +51,7 @@ def table(numbers: np.ndarray, extra: list[str] | None = None) -> str:
 
 
 def read(kind: str, *data: Path, agents: int = 2, limit: int | None = None, **options: Any) -> Objects:
-    files = own.Files(data, **options)
+    files = custom_dataset.Files(data, **options)
     return load(kind, data_root=None, download=False, limit=limit, views=(0.0,) * agents, seed=0, files=files)
 
 

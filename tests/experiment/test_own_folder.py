@@ -13,8 +13,9 @@ import pytest
 from PIL import Image
 
 from mhng import cli
-from mhng.experiment.data import own
-from mhng.experiment.data.objects import Objects, load
+from mhng.experiment.data.custom import dataset as custom_dataset
+from mhng.experiment.data.loading import load
+from mhng.experiment.data.objects import Objects
 from mhng.experiment.runs import folder as run_folder
 from tests.experiment.test_own_data import QUICK, refused
 
@@ -37,7 +38,7 @@ def folder(root: Path) -> Path:
 
 
 def read(*folders: Path, **options: int) -> Objects:
-    files = own.Files(folders, **options)
+    files = custom_dataset.Files(folders, **options)
     return load("folder", data_root=None, download=False, limit=None, views=(0.0, 0.0), seed=0, files=files)
 
 
@@ -182,7 +183,7 @@ def test_a_folder_that_may_not_be_read(tmp_path: Path, monkeypatch: pytest.Monke
     def denied(path: Path) -> None:
         raise PermissionError(13, "Permission denied", str(path))
 
-    monkeypatch.setattr("mhng.experiment.data.own_folder.os.scandir", denied)
+    monkeypatch.setattr("mhng.experiment.data.custom.image_folder.os.scandir", denied)
     with pytest.raises(Exception, match="cannot be read: Permission denied"):
         read(tmp_path)
 

@@ -13,9 +13,10 @@ import torch
 
 from mhng import cli
 from mhng.experiment import load_run
-from mhng.experiment.data import own
-from mhng.experiment.data.objects import Objects, load
-from mhng.experiment.data.turning import further
+from mhng.experiment.data.custom import dataset as own
+from mhng.experiment.data.loading import load
+from mhng.experiment.data.objects import Objects
+from mhng.experiment.data.turntable import further
 from mhng.experiment.data.views import View, entries, places, seen
 from mhng.experiment.errors import UsageError
 from mhng.experiment.meaning import name as naming

@@ -18,8 +18,8 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from mhng.experiment.data.given import Given, finite
-from mhng.experiment.data.image_arrays import channels_first, check_bytes, in_unit_interval
+from mhng.experiment.data.custom.base import Given, finite
+from mhng.experiment.data.custom.image_arrays import channels_first, check_bytes, in_unit_interval
 from mhng.experiment.data.labels import coded, label_array, text_or_numbers
 from mhng.experiment.errors import UsageError
 from mhng.experiment.util import npz

@@ -18,7 +18,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from mhng.experiment.data.image_files import check_size
+from mhng.experiment.data.images import check_size
 from mhng.experiment.data.labels import coded, label_array, text_or_numbers
 from mhng.experiment.errors import UsageError
 from mhng.experiment.util import npz

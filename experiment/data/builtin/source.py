@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 
@@ -40,3 +42,21 @@ def check_labels(name: str, file: Path, labels: np.ndarray, least: int, most: in
             f"--dataset {name}: labels must be {least} to {most}; "
             f"{file} has {labels[foreign[0]]} at index {foreign[0]}"
         )
+
+
+# The parts of a data set that comes as files: what runs learn from, and what is held out.
+TRAIN = "train"
+TEST = "test"
+
+
+class Source(NamedTuple):
+    """All objects of a data set, in its own order.
+
+    images: (N, C, H, W), uint8 in 0..255 or float32 in [0, 1]; labels: int64 (N,), indices into class_names, or None.
+    further: of pictures of things that turn, those that stand so many places further on (`mhng.experiment.data.turntable`).
+    """
+
+    images: np.ndarray
+    labels: np.ndarray | None
+    class_names: tuple[str, ...]
+    further: Callable[[int], np.ndarray] | None = None

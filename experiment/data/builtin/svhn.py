@@ -3,7 +3,7 @@
     ROOT/train_32x32.mat    73,257 images to learn from, where torchvision puts them
     ROOT/test_32x32.mat     26,032 held-out ones
 
-A MATLAB file (version 5, `mhng.experiment.data.mat5`) of X, uint8 (32, 32, 3, N), and y (N, 1), the digits, of which 0 is
+A MATLAB file (version 5, `mhng.experiment.data.builtin.mat5`) of X, uint8 (32, 32, 3, N), and y (N, 1), the digits, of which 0 is
 written as 10. Sizes are read before the arrays are; a variable of any other kind is refused, not interpreted.
 """
 
@@ -14,8 +14,8 @@ from pathlib import Path
 
 import numpy as np
 
-from mhng.experiment.data import mat5, set_files
-from mhng.experiment.data.source import TEST, TRAIN, Source
+from mhng.experiment.data.builtin import mat5, source
+from mhng.experiment.data.builtin.source import TEST, TRAIN, Source
 from mhng.experiment.errors import UsageError
 from mhng.experiment.util.memory import check_fits
 
@@ -27,17 +27,17 @@ def read(root: Path, part: str = TRAIN) -> Source:
     """The images of one part, in file order; images (N, 3, 32, 32). `UsageError` naming the file."""
     gone = missing(root, part)
     if gone is not None:
-        raise set_files.absent("svhn", gone)
+        raise source.absent("svhn", gone)
     file = root / FILES[part]
     images, digits = _arrays(file)
-    set_files.check_labels("svhn", file, digits, 1, 10)
+    source.check_labels("svhn", file, digits, 1, 10)
     return Source(np.ascontiguousarray(images.transpose(3, 2, 0, 1)), digits.astype(np.int64) % 10, CLASS_NAMES)
 
 
 def missing(root: Path, part: str = TRAIN) -> Path | None:
     """The file of that part, if it is not there."""
     file = root / FILES[part]
-    return None if set_files.is_there("svhn", file) else file
+    return None if source.is_there("svhn", file) else file
 
 
 def _arrays(file: Path) -> tuple[np.ndarray, np.ndarray]:
@@ -49,9 +49,9 @@ def _arrays(file: Path) -> tuple[np.ndarray, np.ndarray]:
             check_fits(f"--dataset svhn: {file}", 3072 * N)
             images, digits = (mat5.read(stream, there[title]) for title in ("X", "y"))
     except OSError as error:
-        raise set_files.unreadable("svhn", file, error) from error
+        raise source.unreadable("svhn", file, error) from error
     except ValueError as error:
-        raise set_files.damaged("svhn", file, "it is no MATLAB file of version 5, or cut") from error
+        raise source.damaged("svhn", file, "it is no MATLAB file of version 5, or cut") from error
     return images.reshape(32, 32, 3, N), digits.reshape(N)
 
 

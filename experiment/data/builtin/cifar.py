@@ -14,8 +14,8 @@ from pathlib import Path
 
 import numpy as np
 
-from mhng.experiment.data import set_files
-from mhng.experiment.data.source import TEST, TRAIN, Source
+from mhng.experiment.data.builtin import source
+from mhng.experiment.data.builtin.source import TEST, TRAIN, Source
 from mhng.experiment.util.memory import check_fits
 
 FOLDER = "cifar-10-batches-bin"
@@ -35,9 +35,9 @@ def read(root: Path, part: str = TRAIN) -> Source:
     """The images of one part, in the order of files and rows; images (N, 3, 32, 32). `UsageError` naming the file."""
     gone = missing(root, part)
     if gone is not None:
-        pickles = set_files.is_there("cifar10", root / PICKLES / gone.stem)
+        pickles = source.is_there("cifar10", root / PICKLES / gone.stem)
         hint = f"{PICKLES} holds pickles, which are not executed; get cifar-10-binary.tar.gz: " if pickles else ""
-        raise set_files.absent("cifar10", gone, hint)
+        raise source.absent("cifar10", gone, hint)
     batches = [_batch(root / FOLDER / file) for file in FILES[part]]
     objects = np.concatenate(batches)
     return Source(objects[:, 1:].reshape(-1, *_SHAPE), objects[:, 0].astype(np.int64), CLASS_NAMES)
@@ -46,7 +46,7 @@ def read(root: Path, part: str = TRAIN) -> Source:
 def missing(root: Path, part: str = TRAIN) -> Path | None:
     """The first file of that part which is not there."""
     files = (root / FOLDER / file for file in FILES[part])
-    return next((file for file in files if not set_files.is_there("cifar10", file)), None)
+    return next((file for file in files if not source.is_there("cifar10", file)), None)
 
 
 def _batch(file: Path) -> np.ndarray:
@@ -55,9 +55,9 @@ def _batch(file: Path) -> np.ndarray:
         check_fits(f"--dataset cifar10: {file}", file.stat().st_size)
         data = file.read_bytes()
     except OSError as error:
-        raise set_files.unreadable("cifar10", file, error) from error
+        raise source.unreadable("cifar10", file, error) from error
     if not data or len(data) % _RECORD:
-        raise set_files.damaged("cifar10", file, f"{len(data)} bytes are no whole number of images of {_RECORD}")
+        raise source.damaged("cifar10", file, f"{len(data)} bytes are no whole number of images of {_RECORD}")
     found = np.frombuffer(data, np.uint8).reshape(-1, _RECORD)
-    set_files.check_labels("cifar10", file, found[:, 0], 0, len(CLASS_NAMES) - 1)
+    source.check_labels("cifar10", file, found[:, 0], 0, len(CLASS_NAMES) - 1)
     return found

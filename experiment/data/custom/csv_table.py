@@ -23,7 +23,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from mhng.experiment.data.given import Given, finite
+from mhng.experiment.data.custom.base import Given, finite
 from mhng.experiment.data.labels import coded
 from mhng.experiment.errors import UsageError
 from mhng.experiment.util.memory import check_fits

@@ -9,8 +9,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
 
-from mhng.experiment.data import own_csv, own_folder, own_npz
-from mhng.experiment.data.given import Given
+from mhng.experiment.data.custom import csv_table, image_folder, npz_arrays
+from mhng.experiment.data.custom.base import Given
 from mhng.experiment.errors import UsageError
 
 KINDS = {
@@ -52,12 +52,12 @@ def agents_in(kind: str, data: Sequence[Entry]) -> int | None:
     """How many agents have data of their own there; None if all see the same, or nothing can be read."""
     if len(data) > 1:
         return None if kind == "npz" and not _is_joined(data) else len(data)
-    return own_npz.agents_in(data[0]) if kind == "npz" and isinstance(data[0], Path) else None
+    return npz_arrays.agents_in(data[0]) if kind == "npz" and isinstance(data[0], Path) else None
 
 
 def is_for_all(kind: str, data: Sequence[Entry]) -> bool:
     """Whether there are images that all agents see, so that they need views that differ."""
-    return own_npz.has_images(paths(data[0])[0]) if kind == "npz" else kind == "folder" and len(data) == 1
+    return npz_arrays.has_images(paths(data[0])[0]) if kind == "npz" else kind == "folder" and len(data) == 1
 
 
 def read(kind: str, files: Files) -> Given:
@@ -69,15 +69,15 @@ def read(kind: str, files: Files) -> Given:
     flat = [path for entry in data for path in paths(entry)]
     may_lack = [count > 1 for count in groups for _ in range(count)]
     if kind == "csv":
-        given = own_csv.read(flat, files.label_column, files.header, may_lack, flag=files.flag)
+        given = csv_table.read(flat, files.label_column, files.header, may_lack, flag=files.flag)
     elif kind == "folder":
-        given = own_folder.read(flat, files.image_size, files.channels, groups, flag=files.flag)
+        given = image_folder.read(flat, files.image_size, files.channels, groups, flag=files.flag)
     elif _is_joined(data):
-        given = own_npz.read_each(flat, may_lack, flag=files.flag)
+        given = npz_arrays.read_each(flat, may_lack, flag=files.flag)
     elif len(data) > 1:
         raise UsageError(f"--dataset npz takes one file for all agents; {files.flag} names {len(data)}")
     else:
-        given = own_npz.read(flat[0], flag=files.flag)
+        given = npz_arrays.read(flat[0], flag=files.flag)
         return given._replace(groups=(1,) * len(given.arrays), titles=(flat[0].name,) * len(given.arrays))
     return given._replace(groups=groups, titles=tuple(path.name for path in flat))
 
@@ -100,7 +100,7 @@ def as_those(kind: str, own: Files, others: Files) -> Files:
         if head.labelled
     ]
     if labels_lack and all(labels_lack):
-        others = others._replace(label_column=own_csv.NONE)
+        others = others._replace(label_column=csv_table.NONE)
     now = _heads(others)
     if own.header == "auto" and not any(head.titles for head in then):
         # A row that counts 0, 1, 2, ... is an object there.
@@ -121,19 +121,19 @@ def _each(files: Files) -> list[tuple[Path, bool]]:
     return [(path, len(paths(entry)) > 1) for entry in files.data for path in paths(entry)]
 
 
-def _heads(files: Files) -> list[own_csv.Columns]:
+def _heads(files: Files) -> list[csv_table.Columns]:
     """What the first row of each file tells."""
     return [
-        own_csv.columns(file, files.label_column, files.header, lack, flag=files.flag) for file, lack in _each(files)
+        csv_table.columns(file, files.label_column, files.header, lack, flag=files.flag) for file, lack in _each(files)
     ]
 
 
-def _is_unlabelled(file: Path, then: own_csv.Columns, files: Files, may_lack: bool) -> bool:
+def _is_unlabelled(file: Path, then: csv_table.Columns, files: Files, may_lack: bool) -> bool:
     """Whether the labels of `then` are not among the columns of a file that would have them."""
-    now = own_csv.columns(file, None, files.header, may_lack, flag=files.flag)
+    now = csv_table.columns(file, None, files.header, may_lack, flag=files.flag)
     if not now.labelled and now.width == then.width - 1:  # by a number some column is always found
         return True
-    return not own_csv.columns(file, files.label_column, files.header, may_lack, flag=files.flag).labelled
+    return not csv_table.columns(file, files.label_column, files.header, may_lack, flag=files.flag).labelled
 
 
 def _is_joined(data: Sequence[Entry]) -> bool:

@@ -11,7 +11,7 @@ Files are sorted by the bytes of their relative names, so that their order is th
 folders whose names begin with a dot are passed over, and so are files of other suffixes than those of images; a file
 with such a suffix that is no image is refused. Links are followed, but a folder that contains itself is refused.
 
-All images are made `channels` x `size` x `size` by the rule of `mhng.experiment.data.fitted`: black is added until they are
+All images are made `channels` x `size` x `size` by the rule of `mhng.experiment.data.resize`: black is added until they are
 square, and they are scaled.
 """
 
@@ -25,8 +25,8 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from mhng.experiment.data.given import Given
-from mhng.experiment.data.image_files import SUFFIXES, read_image
+from mhng.experiment.data.custom.base import Given
+from mhng.experiment.data.images import SUFFIXES, read_image
 from mhng.experiment.data.labels import printable
 from mhng.experiment.errors import UsageError
 from mhng.experiment.util.memory import check_fits
@@ -119,7 +119,7 @@ def _read(files: list[Path | None], size: int, channels: int, flag: str) -> NDAr
     """(N, channels, size, size); NaN where there is no file."""
     import torch
 
-    from mhng.experiment.data.fitted import fitted
+    from mhng.experiment.data.resize import fitted
 
     images = np.full((len(files), channels, size, size), np.nan, dtype=np.float32)
     for n, file in enumerate(files):

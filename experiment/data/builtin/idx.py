@@ -20,8 +20,8 @@ from typing import IO, NamedTuple, cast
 
 import numpy as np
 
-from mhng.experiment.data import set_files
-from mhng.experiment.data.source import TEST, TRAIN, Source
+from mhng.experiment.data.builtin import source
+from mhng.experiment.data.builtin.source import TEST, TRAIN, Source
 from mhng.experiment.errors import UsageError
 from mhng.experiment.util.memory import check_fits
 
@@ -96,7 +96,7 @@ def read(name: str, root: Path, part: str = TRAIN) -> Source:
         raise UsageError(
             f"--dataset {name}: {image_file} holds {len(images)} images, {label_file} {len(labels)} labels"
         )
-    set_files.check_labels(name, label_file, labels, its.first_label, its.first_label + len(its.class_names) - 1)
+    source.check_labels(name, label_file, labels, its.first_label, its.first_label + len(its.class_names) - 1)
     if its.transposed:
         images = np.ascontiguousarray(images.transpose(0, 2, 1))
     return Source(images[:, None], labels.astype(np.int64) - its.first_label, its.class_names)
@@ -111,13 +111,13 @@ def missing(name: str, root: Path, part: str = TRAIN) -> Path | None:
 def found(name: str, file: Path) -> Path | None:
     """`file`, or `file`.gz, or None."""
     candidates = (file, file.with_name(f"{file.name}.gz"))
-    return next((candidate for candidate in candidates if set_files.is_there(name, candidate)), None)
+    return next((candidate for candidate in candidates if source.is_there(name, candidate)), None)
 
 
 def _existing(name: str, file: Path) -> Path:
     there = found(name, file)
     if there is None:
-        raise set_files.absent(name, file)
+        raise source.absent(name, file)
     return there
 
 
@@ -130,9 +130,9 @@ def _read_idx(name: str, file: Path, axes: int) -> np.ndarray:
                     return _read_stream(name, file, cast(IO[bytes], unpacked), axes, None)
             return _read_stream(name, file, stream, axes, file.stat().st_size)
     except (EOFError, zlib.error, gzip.BadGzipFile) as error:
-        raise set_files.damaged(name, file, "it is cut, or not a gzip file") from error
+        raise source.damaged(name, file, "it is cut, or not a gzip file") from error
     except OSError as error:
-        raise set_files.unreadable(name, file, error) from error
+        raise source.unreadable(name, file, error) from error
 
 
 def _read_stream(name: str, file: Path, stream: IO[bytes], axes: int, length: int | None) -> np.ndarray:
@@ -146,7 +146,7 @@ def _read_stream(name: str, file: Path, stream: IO[bytes], axes: int, length: in
             f"it begins with {header[:4].hex(' ') or 'nothing'}, not {magic.hex(' ')}"
         )
     if len(header) < start:
-        raise set_files.damaged(name, file, f"its header is cut after {len(header)} bytes")
+        raise source.damaged(name, file, f"its header is cut after {len(header)} bytes")
     shape = tuple(int(size) for size in np.frombuffer(header, ">u4", axes, offset=4))
     sizes, promised = " x ".join(map(str, shape)), math.prod(shape)
     if length is None:
@@ -157,7 +157,7 @@ def _read_stream(name: str, file: Path, stream: IO[bytes], axes: int, length: in
         follow = f"{length - start} bytes"
         data = stream.read(promised + 1) if length - start == promised else b""
     if len(data) != promised:
-        raise set_files.damaged(name, file, f"its header promises {sizes} bytes, and {follow} follow it")
+        raise source.damaged(name, file, f"its header promises {sizes} bytes, and {follow} follow it")
     if 0 in shape:
         raise UsageError(f"--dataset {name}: {file} is empty: its header says {sizes}")
     return np.frombuffer(data, np.uint8).reshape(shape)

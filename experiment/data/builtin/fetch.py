@@ -1,7 +1,7 @@
 """--download: data sets fetched into --data-root, from the addresses and by the checksums that torchvision knows.
 
 What comes is held against the checksum that the data set's makers published, and has its final name only after that
-(`mhng.experiment.data.download`); what is unpacked of it too. A download that is cut off leaves nothing that a later run
+(`mhng.experiment.data.builtin.http`); what is unpacked of it too. A download that is cut off leaves nothing that a later run
 would read, and the next one goes on with it.
 """
 
@@ -17,9 +17,10 @@ from http.client import HTTPException
 from pathlib import Path
 from typing import IO
 
-from mhng.experiment.data import cifar, idx_sets, svhn
-from mhng.experiment.data.download import fetch
-from mhng.experiment.data.source import TEST, TRAIN
+from mhng.experiment.data.builtin import cifar, svhn
+from mhng.experiment.data.builtin import idx as idx_sets
+from mhng.experiment.data.builtin.http import fetch
+from mhng.experiment.data.builtin.source import TEST, TRAIN
 from mhng.experiment.errors import UsageError
 from mhng.experiment.util.files import atomic_path
 

@@ -17,9 +17,9 @@ from typing import NamedTuple, Protocol
 
 import numpy as np
 
-from mhng.experiment.data import cifar, idx_sets, svhn
-from mhng.experiment.data.idx_sets import DIGITS
-from mhng.experiment.data.source import TRAIN, Source
+from mhng.experiment.data.builtin import cifar, idx, svhn
+from mhng.experiment.data.builtin.idx import DIGITS
+from mhng.experiment.data.builtin.source import TRAIN, Source
 
 
 class Bundled(NamedTuple):
@@ -68,7 +68,7 @@ def digits() -> Source:
 
 
 def _fetch(name: str, root: Path) -> None:
-    from mhng.experiment.data import fetched
+    from mhng.experiment.data.builtin import fetch as fetched
 
     fetched.FETCH[name](root) if name in fetched.FETCH else fetched.idx(name, root)
 
@@ -79,10 +79,8 @@ BUNDLED = {
 }
 ON_DISK = {
     **{
-        name: OnDisk(
-            f"{its.folder}/raw", partial(idx_sets.read, name), partial(idx_sets.missing, name), partial(_fetch, name)
-        )
-        for name, its in idx_sets.IDX_SETS.items()
+        name: OnDisk(f"{its.folder}/raw", partial(idx.read, name), partial(idx.missing, name), partial(_fetch, name))
+        for name, its in idx.IDX_SETS.items()
     },
     "cifar10": OnDisk(
         f"{cifar.FOLDER} (of cifar-10-binary.tar.gz)", cifar.read, cifar.missing, partial(_fetch, "cifar10")

@@ -10,7 +10,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from mhng.experiment.graphs import edges
+from mhng.experiment.training.graphs import edges
 from mhng.inference.abreast import kinds
 from mhng.inference.captured import Chain
 from mhng.inference.game import Game, init, sweep

@@ -1,4 +1,4 @@
-"""How much memory large runs take, beside what `mhng.experiment.memory` says beforehand: the table in docs/reliability.md.
+"""How much memory large runs take, beside what `mhng.experiment.training.memory_estimate` says beforehand: the table in docs/reliability.md.
 
     python bench/memory.py [NAME ...] [--data-root DIR]
 
@@ -36,14 +36,14 @@ RUNS = {
 
 def child(words: list[str]) -> None:
     """One run; prints a line of JSON."""
-    from mhng.experiment import memory
-    from mhng.experiment.community import latents_of, load_objects, pick_device
-    from mhng.experiment.run import train
     from mhng.experiment.runs import folder as run_folder
     from mhng.experiment.runs import posterior  # noqa: F401 - so that it counts as imported
     from mhng.experiment.settings.config import resolve
     from mhng.experiment.settings.parsing import read_settings
-    from mhng.experiment.show import Printer
+    from mhng.experiment.training import memory_estimate
+    from mhng.experiment.training.console import Printer
+    from mhng.experiment.training.prepare import latents_of, load_objects, pick_device
+    from mhng.experiment.training.train import train
 
     class Quiet(Printer):
         def say(self, text: str) -> None:
@@ -58,7 +58,7 @@ def child(words: list[str]) -> None:
     assert config.run_dir is not None
     size = (config.run_dir / run_folder.POSTERIOR).stat().st_size
     objects, config = load_objects(config)
-    foretold = memory.foretold(config, objects, latents_of(config, objects), pick_device(config.device))
+    foretold = memory_estimate.foretold(config, objects, latents_of(config, objects), pick_device(config.device))
     print(
         json.dumps({"imported": imported, "peak": peak, "foretold": foretold, "seconds": seconds, "posterior": size})
     )

@@ -19,9 +19,10 @@ import torch
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from mhng.experiment.community import build_members, game_of, load_objects
 from mhng.experiment.metrics import partitions
 from mhng.experiment.settings.config import resolve
+from mhng.experiment.training.build import build_members, game_of
+from mhng.experiment.training.prepare import load_objects
 from mhng.inference import STARTS
 from mhng.inference.game import init, play
 from mhng.inference.starts import Start, begin

@@ -18,10 +18,10 @@ from mhng.experiment.data.modalities import Sense
 from mhng.experiment.data.objects import Objects
 from mhng.experiment.data.scaling import as_changed, changed, reducing, standardising
 from mhng.experiment.errors import UsageError
-from mhng.experiment.graphs import Edges, meetings_of
-from mhng.experiment.parts import check_parts, check_sight, fits, perceives_counts
 from mhng.experiment.settings import per_agent
 from mhng.experiment.settings.schema import Config, flag
+from mhng.experiment.training.compatibility import check_parts, check_sight, fits, perceives_counts
+from mhng.experiment.training.graphs import Edges, meetings_of
 from mhng.experiment.util.agent_names import agent_names
 from mhng.inference.rounds import ForeignStreamError, Member, Progress, Schedule, member, streams_of
 from mhng.inference.rules import Game

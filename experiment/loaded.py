@@ -37,8 +37,8 @@ from mhng.experiment.util.text import number
 
 if TYPE_CHECKING:
     from mhng.experiment.data.objects import Objects
-    from mhng.experiment.meaning.trained import Trained
     from mhng.experiment.meaning.unseen import Unseen
+    from mhng.experiment.training.restore import Trained
 
 Ints = NDArray[np.int64]
 
@@ -273,7 +273,7 @@ class LoadedRun:
 
     @cached_property
     def _trained(self) -> Trained:
-        from mhng.experiment.meaning.trained import load_trained
+        from mhng.experiment.training.restore import load_trained
 
         return load_trained(self.path, data_root=self._data_root, data=self._data, trust_plugins=self._trust_plugins)
 

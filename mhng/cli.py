@@ -307,12 +307,12 @@ def _train(arguments: argparse.Namespace, argv: Sequence[str]) -> int:
                 "--resume goes on with the run's own settings; beside it only --rounds, --tensorboard and "
                 "--trust-plugins may be given"
             )
-        from mhng.experiment.run import resume
+        from mhng.experiment.training.train import resume
 
         resume(Path(arguments.resume), command_line=argv, trust_plugins=arguments.trust_plugins, **given)
         return 0
     config = resolve(given, _path(arguments.config), trust_plugins=arguments.trust_plugins)
-    from mhng.experiment.run import train
+    from mhng.experiment.training.train import train
 
     train(config, command_line=argv)
     return 0

@@ -6,8 +6,8 @@ import pyro
 import pytest
 import torch
 
-from mhng.experiment.run import resume, train
 from mhng.experiment.settings.schema import Config
+from mhng.experiment.training.train import resume, train
 from mhng.inference.captured import waits_refused
 from mhng.models import LIKELIHOODS, MIXTURES, find
 from mhng.models.mixtures import NormalWishart

@@ -22,7 +22,6 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from mhng.experiment import engines
 from mhng.experiment.comparison import ray_pool, statistics, table
 from mhng.experiment.comparison.folders import Step, step
 from mhng.experiment.comparison.grid import Grid, Run, make
@@ -36,6 +35,7 @@ from mhng.experiment.settings import per_agent
 from mhng.experiment.settings.config import to_flags
 from mhng.experiment.settings.schema import key
 from mhng.experiment.settings.validation import check_new
+from mhng.experiment.training import ray_cluster
 from mhng.experiment.util.files import atomic_path
 from mhng.experiment.util.jsonable import to_plain
 from mhng.experiment.util.locks import locked
@@ -83,7 +83,7 @@ def compare(
         if value is not None and value < 1:
             raise UsageError(f"{name} must be 1 or more; it is {value}")
     if engine == "ray":
-        engines.check_ray("--engine ray")
+        ray_cluster.check_ray("--engine ray")
     elif address is not None:
         raise UsageError(f"--address {address} is of a Ray cluster: give --engine ray too")
     if file is None and (modes, seeds, variants, list(words)) == (None, None, None, []) and (out / GRID).is_file():
@@ -136,8 +136,9 @@ def _check_objects(runs: Sequence[Run]) -> None:
     of_variants = {run.variant: run for run in reversed(runs)}
     if not of_variants:
         return
-    from mhng.experiment import memory
-    from mhng.experiment.community import game_of, latents_of, load_objects, pick_device
+    from mhng.experiment.training import memory_estimate
+    from mhng.experiment.training.build import game_of
+    from mhng.experiment.training.prepare import latents_of, load_objects, pick_device
 
     for run in of_variants.values():
         try:
@@ -146,7 +147,7 @@ def _check_objects(runs: Sequence[Run]) -> None:
             objects, config = load_objects(run.config)
             # Asking CUDA for its memory takes a part of it, which the runs should have.
             if device.type == "cpu":
-                memory.check(config, objects.count, latents_of(config, objects), device)
+                memory_estimate.check(config, objects.count, latents_of(config, objects), device)
             game_of(config, device)
         except UsageError as error:
             raise UsageError(f"row {run.row!r}: {error}") from None
@@ -174,7 +175,7 @@ def _workers(
     here = jobs or min(cores(), runs)
     each = threads or max(1, cores() // here)
     if engine == "ray":
-        with engines.cluster(address, here * each) as ray:
+        with ray_cluster.cluster(address, here * each) as ray:
             here, each = ray_pool.shares(ray, runs, jobs, threads)
             yield partial(ray_pool.side_by_side, jobs=here, threads=each)
     else:

@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 
 from mhng.experiment.errors import UsageError
-from mhng.experiment.meaning.trained import Trained
+from mhng.experiment.training.restore import Trained
 from mhng.models.agent import Agent
 from mhng.models.randomness import stream
 

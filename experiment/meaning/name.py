@@ -20,12 +20,12 @@ from mhng.experiment.data.custom import dataset as own
 from mhng.experiment.errors import UsageError
 from mhng.experiment.meaning import unseen, vocabulary
 from mhng.experiment.meaning.naming import Said, joined, say, score
-from mhng.experiment.meaning.trained import Trained, load_trained
 from mhng.experiment.meaning.unseen import Unseen
 from mhng.experiment.metrics import partitions
 from mhng.experiment.metrics.thresholds import KAPPA_PARTLY
 from mhng.experiment.runs import folder as run_folder
 from mhng.experiment.settings.parsing import entries_of
+from mhng.experiment.training.restore import Trained, load_trained
 from mhng.experiment.util.jsonable import to_plain
 from mhng.experiment.util.output import check_out, write_out
 from mhng.experiment.util.text import number

@@ -34,8 +34,8 @@ from mhng.experiment.meaning import vocabulary
 from mhng.experiment.meaning.imagination import check_temperature, heard, meant
 from mhng.experiment.meaning.judge import Judge, train_judge
 from mhng.experiment.meaning.naming import say
-from mhng.experiment.meaning.trained import Trained, load_trained
 from mhng.experiment.runs import folder as run_folder
+from mhng.experiment.training.restore import Trained, load_trained
 from mhng.experiment.util.jsonable import to_plain
 from mhng.experiment.util.text import number
 from mhng.models.randomness import stream

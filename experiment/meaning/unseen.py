@@ -19,7 +19,6 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from mhng.experiment.community import files_of, load_others
 from mhng.experiment.data import turntable
 from mhng.experiment.data.custom import dataset as custom_dataset
 from mhng.experiment.data.custom.image_arrays import ImageArray, channels_first, check_bytes, in_unit_interval
@@ -31,8 +30,9 @@ from mhng.experiment.data.objects import Objects
 from mhng.experiment.data.resize import RULE, fitted
 from mhng.experiment.data.views import places, seen
 from mhng.experiment.errors import UsageError
-from mhng.experiment.meaning.trained import Trained
 from mhng.experiment.settings.parsing import entries_of
+from mhng.experiment.training.prepare import files_of, load_others
+from mhng.experiment.training.restore import Trained
 
 SPLITS = ("test", "rest")
 

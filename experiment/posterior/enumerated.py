@@ -98,10 +98,10 @@ def against_the_truth(
 
     UsageError where the run's percepts are not its observations, or the problem is too large to list.
     """
-    from mhng.experiment.parts import parts_of
     from mhng.experiment.runs import folder as run_folder
     from mhng.experiment.settings import per_agent
     from mhng.experiment.settings.config import resolve
+    from mhng.experiment.training.compatibility import parts_of
 
     config = resolve({}, run.file(run_folder.CONFIG), trust_plugins=trust_plugins)
     for name, own in per_agent.each(config):
@@ -123,8 +123,8 @@ def against_the_truth(
 
     import torch
 
-    from mhng.experiment.community import build_members, game_of
-    from mhng.experiment.meaning.trained import objects_of
+    from mhng.experiment.training.build import build_members, game_of
+    from mhng.experiment.training.restore import objects_of
     from mhng.inference.exact import all_signs, joint_posterior
 
     objects, config = objects_of(run, config)

@@ -23,7 +23,7 @@ from mhng.experiment.reporting.studio import Studio, strip
 
 if TYPE_CHECKING:
     from mhng.experiment.meaning.recall import Gallery
-    from mhng.experiment.meaning.trained import Trained
+    from mhng.experiment.training.restore import Trained
 
 _DRAWS = 8
 _PAIRS = 4

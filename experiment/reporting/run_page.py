@@ -13,7 +13,7 @@ from mhng.experiment.reporting.studio import Studio
 from mhng.experiment.runs.folder import POSTERIOR, RunFolder
 
 if TYPE_CHECKING:
-    from mhng.experiment.meaning.trained import Trained
+    from mhng.experiment.training.restore import Trained
 
 
 def run_page(path: Path, *, kind: str, data_root: Path | None, data: str | None, trust_plugins: bool) -> Page:
@@ -56,7 +56,7 @@ def _refuse_unfinished(path: Path) -> None:
 
 def _trained(path: Path, data_root: Path | None, data: str | None, trust_plugins: bool) -> tuple[Trained | None, str]:
     """The agents and their objects; or None, and why. With a place that was asked for, that is an error."""
-    from mhng.experiment.meaning.trained import load_trained
+    from mhng.experiment.training.restore import load_trained
 
     try:
         return load_trained(path, data_root=data_root, data=data, trust_plugins=trust_plugins), ""

@@ -10,16 +10,16 @@ import numpy as np
 import pytest
 from matplotlib.figure import Figure
 
-from mhng.experiment import running
 from mhng.experiment.plots import community as community_plots
 from mhng.experiment.plots import comparison as comparison_plots
 from mhng.experiment.plots import diagnostics as diagnostic_plots
 from mhng.experiment.plots import training as training_plots
 from mhng.experiment.reporting.report import report
-from mhng.experiment.run import train
 from mhng.experiment.runs import folder as run_folder
 from mhng.experiment.settings.config import resolve
-from mhng.experiment.show import Printer
+from mhng.experiment.training import loop
+from mhng.experiment.training.console import Printer
+from mhng.experiment.training.train import train
 
 
 class Quiet(Printer):
@@ -55,7 +55,7 @@ def made(folder: Path, **changes: str) -> Path:
 def undrawn() -> Iterator[None]:
     """Runs of the module leave no pictures, which take longer than they do. Not together with runs of the session."""
     with pytest.MonkeyPatch.context() as patched:
-        patched.setattr(running.Running, "_draw", lambda self: None)
+        patched.setattr(loop.Running, "_draw", lambda self: None)
         yield
 
 

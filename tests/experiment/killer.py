@@ -18,13 +18,13 @@ from pathlib import Path
 from typing import Any
 
 from mhng import cli
-from mhng.experiment import running
 from mhng.experiment.comparison.folders import step
 from mhng.experiment.runs import folder as run_folder
 from mhng.experiment.runs.folder import RunFolder
 from mhng.experiment.runs.posterior import arviz
 from mhng.experiment.settings.config import resolve
 from mhng.experiment.settings.parsing import read_settings
+from mhng.experiment.training import loop
 
 
 def command(folder: Path, words: list[str]) -> list[str] | None:
@@ -101,7 +101,7 @@ def main() -> None:
     moments = random.Random(int(seed))
     arviz()
     # Pictures come when all is saved, and take longer than such a run.
-    running.Running._draw = lambda self: None  # type: ignore[method-assign]
+    loop.Running._draw = lambda self: None  # type: ignore[method-assign]
     begun = time.monotonic()
     child = started(["train", *words, "--run-dir", f"{place}/whole"])
     assert os.waitpid(child, 0)[1] == 0

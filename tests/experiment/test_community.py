@@ -7,13 +7,13 @@ import numpy as np
 import pytest
 
 from mhng import cli
-from mhng.experiment import running
 from mhng.experiment.errors import RunError, UsageError
 from mhng.experiment.plots.community import plot_distance
-from mhng.experiment.run import resume, train
 from mhng.experiment.runs import folder as run_folder
 from mhng.experiment.runs.posterior import load_posterior
 from mhng.experiment.settings.config import resolve
+from mhng.experiment.training import loop
+from mhng.experiment.training.train import resume, train
 from mhng.inference import recursion
 from tests.experiment.conftest import Quiet, contents, made
 
@@ -136,7 +136,7 @@ def test_a_newcomer_may_take_over_the_names_that_it_hears(tmp_path):
 
 
 def test_a_run_may_be_ended_before_its_graph_changes(tmp_path, monkeypatch):
-    keep = running.Running._keep
+    keep = loop.Running._keep
 
     def stopped(self, played):
         keep(self, played)
@@ -145,7 +145,7 @@ def test_a_run_may_be_ended_before_its_graph_changes(tmp_path, monkeypatch):
 
     settings = TINY | {"agents": "4", "meet": "bridges:0", "meet_later": "3=complete"}
     with monkeypatch.context() as patched:
-        patched.setattr(running.Running, "_keep", stopped)
+        patched.setattr(loop.Running, "_keep", stopped)
         with pytest.raises(KeyboardInterrupt):
             made(tmp_path / "run", **settings | {"rounds": "3"})
     assert resume(tmp_path / "run", rounds=1, printer=Quiet())["rounds"] == 1

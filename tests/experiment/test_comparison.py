@@ -16,7 +16,6 @@ import numpy as np
 import pytest
 
 from mhng import cli
-from mhng.experiment import running
 from mhng.experiment.comparison import compare as command
 from mhng.experiment.comparison import pool
 from mhng.experiment.comparison.compare import compare
@@ -29,6 +28,7 @@ from mhng.experiment.errors import UsageError
 from mhng.experiment.plots.comparison import plot_quality
 from mhng.experiment.plots.dots import Dots, plot_dots
 from mhng.experiment.settings.config import resolve, to_flags
+from mhng.experiment.training import loop
 from mhng.experiment.util.locks import locked
 
 HOME = Path(__file__).resolve().parents[2]
@@ -423,7 +423,7 @@ def here(monkeypatch):
             ended(index, code)
 
     monkeypatch.setattr(command, "side_by_side", one_by_one)
-    monkeypatch.setattr(running.Running, "_draw", lambda _: None)  # the runs' own pictures are tested elsewhere
+    monkeypatch.setattr(loop.Running, "_draw", lambda _: None)  # the runs' own pictures are tested elsewhere
     return commands
 
 

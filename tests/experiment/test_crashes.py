@@ -20,15 +20,15 @@ import pytest
 import torch
 
 from mhng import cli
-from mhng.experiment import running
 from mhng.experiment.comparison.progress import Progress
 from mhng.experiment.errors import RunError, UsageError
 from mhng.experiment.loaded import load_run
-from mhng.experiment.run import resume, train
 from mhng.experiment.runs import folder as run_folder
 from mhng.experiment.runs.folder import RunFolder
 from mhng.experiment.runs.posterior import load_posterior
 from mhng.experiment.settings.config import resolve
+from mhng.experiment.training import loop as running
+from mhng.experiment.training.train import resume, train
 from mhng.experiment.util import locks
 from mhng.inference.svi import Learner
 from tests.experiment.conftest import Quiet, contents

@@ -14,9 +14,9 @@ import pytest
 
 from mhng import cli
 from mhng.experiment.posterior.diagnose import examine, read
-from mhng.experiment.run import train
 from mhng.experiment.settings.config import resolve
-from mhng.experiment.show import Printer
+from mhng.experiment.training.console import Printer
+from mhng.experiment.training.train import train
 
 HOME = Path(__file__).resolve().parents[2]
 SMALL = {

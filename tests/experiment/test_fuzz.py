@@ -30,10 +30,10 @@ from mhng.experiment.data.loading import load
 from mhng.experiment.errors import RunError, UsageError
 from mhng.experiment.loaded import load_run
 from mhng.experiment.posterior.diagnose import examine, read
-from mhng.experiment.run import resume
 from mhng.experiment.runs import folder as run_folder
 from mhng.experiment.settings.config import resolve, to_toml
 from mhng.experiment.settings.schema import Config
+from mhng.experiment.training.train import resume
 from tests.experiment.conftest import Quiet
 
 RNG = np.random.default_rng(0)

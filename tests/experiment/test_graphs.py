@@ -4,7 +4,7 @@ import networkx as nx
 import pytest
 
 from mhng.experiment.errors import UsageError
-from mhng.experiment.graphs import distances, edges, meetings_of
+from mhng.experiment.training.graphs import distances, edges, meetings_of
 from mhng.experiment.util.agent_names import agent_names
 from mhng.inference.meetings import RandomPairs, Together
 

@@ -18,7 +18,7 @@ from mhng.experiment.data.builtin import registry as builtin_registry
 from mhng.experiment.errors import UsageError
 from mhng.experiment.loaded import LoadedRun
 from mhng.experiment.meaning.recall import examine
-from mhng.experiment.meaning.trained import load_trained
+from mhng.experiment.training.restore import load_trained
 
 HOME = Path(__file__).resolve().parents[2]
 

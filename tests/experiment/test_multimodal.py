@@ -13,19 +13,20 @@ import torch
 
 from mhng import cli
 from mhng.experiment import load_run
-from mhng.experiment.community import build_members, load_objects, pick_device
 from mhng.experiment.data.custom import dataset as custom_dataset
 from mhng.experiment.data.loading import load
 from mhng.experiment.data.modalities import are_there, dropped
 from mhng.experiment.data.objects import Objects
 from mhng.experiment.data.views import entries, seen
 from mhng.experiment.errors import UsageError
-from mhng.experiment.run import resume
 from mhng.experiment.runs import folder as run_folder
 from mhng.experiment.settings import per_agent
 from mhng.experiment.settings.config import changes, plain, resolve, to_flags, to_toml
 from mhng.experiment.settings.parsing import read_settings
-from mhng.experiment.show import Printer
+from mhng.experiment.training.build import build_members
+from mhng.experiment.training.console import Printer
+from mhng.experiment.training.prepare import load_objects, pick_device
+from mhng.experiment.training.train import resume
 from mhng.experiment.util.jsonable import to_plain
 from mhng.models.multimodal import Multimodal
 from tests.checks import ALPHA, z_test

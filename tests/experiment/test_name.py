@@ -26,8 +26,8 @@ from mhng.experiment.data.views import seen
 from mhng.experiment.errors import UsageError
 from mhng.experiment.meaning import vocabulary
 from mhng.experiment.meaning.naming import Said, say, score
-from mhng.experiment.meaning.trained import load_trained
 from mhng.experiment.metrics import partitions
+from mhng.experiment.training.restore import load_trained
 
 
 @pytest.fixture(scope="module")

@@ -14,15 +14,15 @@ from sklearn.decomposition import PCA
 
 from mhng import cli
 from mhng.experiment import load_run
-from mhng.experiment.community import files_of, load_objects, load_others
 from mhng.experiment.data.custom import dataset as custom_dataset
 from mhng.experiment.errors import UsageError
 from mhng.experiment.meaning.name import look
 from mhng.experiment.meaning.naming import say
-from mhng.experiment.meaning.trained import load_trained
 from mhng.experiment.meaning.unseen import Unseen
 from mhng.experiment.metrics import partitions
 from mhng.experiment.settings.config import resolve
+from mhng.experiment.training.prepare import files_of, load_objects, load_others
+from mhng.experiment.training.restore import load_trained
 from tests.experiment.test_own_data import QUICK, npz, table, text
 from tests.experiment.test_own_folder import image
 

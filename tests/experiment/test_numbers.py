@@ -10,12 +10,12 @@ import numpy as np
 import pytest
 import torch
 
-from mhng.experiment.community import load_objects
 from mhng.experiment.errors import RunError
-from mhng.experiment.run import resume, train
 from mhng.experiment.runs import folder as run_folder
 from mhng.experiment.settings.config import resolve
 from mhng.experiment.settings.parsing import read_settings
+from mhng.experiment.training.prepare import load_objects
+from mhng.experiment.training.train import resume, train
 from tests.experiment.conftest import Quiet
 
 pytestmark = pytest.mark.usefixtures("undrawn")

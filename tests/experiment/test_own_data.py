@@ -13,17 +13,18 @@ import torch
 
 from mhng import cli
 from mhng.experiment import load_run
-from mhng.experiment.community import build_members, latents_of, load_objects
 from mhng.experiment.data.custom import dataset as custom_dataset
 from mhng.experiment.data.labels import coded
 from mhng.experiment.data.loading import load
 from mhng.experiment.data.objects import Objects
 from mhng.experiment.errors import UsageError
-from mhng.experiment.memory import check
 from mhng.experiment.runs import folder as run_folder
 from mhng.experiment.runs.posterior import load_posterior
 from mhng.experiment.settings.config import plain, resolve, to_toml
 from mhng.experiment.settings.schema import Config
+from mhng.experiment.training.build import build_members
+from mhng.experiment.training.memory_estimate import check
+from mhng.experiment.training.prepare import latents_of, load_objects
 
 SHARED = Path(__file__).resolve().parents[3] / "shared" / "data" / "mfeat"
 RNG = np.random.default_rng(0)

@@ -15,12 +15,12 @@ import torch
 
 from mhng import cli
 from mhng.experiment import load_run
-from mhng.experiment.community import load_objects
 from mhng.experiment.comparison.grid import make
 from mhng.experiment.errors import UntrustedError, UsageError
-from mhng.experiment.parts import parts_of
 from mhng.experiment.runs import folder as run_folder
 from mhng.experiment.settings.config import resolve
+from mhng.experiment.training.compatibility import parts_of
+from mhng.experiment.training.prepare import load_objects
 from tests.test_cli import SMALL
 
 MINE = """

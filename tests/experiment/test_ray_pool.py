@@ -20,12 +20,12 @@ import numpy as np
 import pytest
 
 from mhng import cli
-from mhng.experiment import engines
 from mhng.experiment.comparison import ray_pool
 from mhng.experiment.comparison.pool import Task
 from mhng.experiment.comparison.ray_pool import RETRIES, shares, side_by_side
 from mhng.experiment.errors import RunError, UsageError
 from mhng.experiment.runs import folder as run_folder
+from mhng.experiment.training import ray_cluster
 
 HOME = Path(__file__).resolve().parents[2]
 SETTINGS = [
@@ -264,7 +264,7 @@ def test_an_address_at_which_there_is_no_cluster_is_refused(
         assert f"--address {nobody}: no Ray cluster answers there (Connection refused)" in said
     for wrong in ("here", "ray://a:1", ":1", "a:b"):
         assert f"--address {wrong} must be HOST:PORT" in refused(["--engine", "ray", "--address", wrong], capsys)
-    monkeypatch.setenv(engines.ADDRESS, "a:b")
+    monkeypatch.setenv(ray_cluster.ADDRESS, "a:b")
     assert "RAY_ADDRESS=a:b must be HOST:PORT" in refused(["--engine", "ray"], capsys)
 
 
@@ -312,7 +312,7 @@ def test_a_grid_on_a_cluster_is_as_on_one_machine(tmp_path: Path, monkeypatch: p
     assert [number for number, _, _ in ends] == ["[1/2", "[2/2"]
     assert {name for _, _, name in ends} == {"com, seed 0: done", "com, seed 1: done"}
     assert list((tmp_path / "grid").glob(".cluster-*")) == []
-    monkeypatch.setattr("mhng.experiment.running.Running._draw", lambda _: None)
+    monkeypatch.setattr("mhng.experiment.training.loop.Running._draw", lambda _: None)
     for seed in (0, 1):
         own, run = tmp_path / f"own{seed}", tmp_path / "grid" / f"com-seed{seed}"
         assert cli.main(["train", "--mode", "com", "--seed", str(seed), *words, "--run-dir", str(own)]) == 0
@@ -345,7 +345,7 @@ def nodes() -> Iterator[tuple[str, Callable[[], None]]]:
     with subprocess.Popen(
         [sys.executable, "-c", NODES],
         text=True, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL,
-        env=os.environ | engines.SETTINGS,
+        env=os.environ | ray_cluster.SETTINGS,
     ) as process:  # fmt: skip
         assert process.stdin is not None and process.stdout is not None
         lines = process.stdin

@@ -14,8 +14,8 @@ from mhng import cli
 from mhng.experiment.meaning.imagination import imagined
 from mhng.experiment.meaning.judge import train_judge
 from mhng.experiment.meaning.recall import examine
-from mhng.experiment.meaning.trained import load_trained
 from mhng.experiment.plots.recall import Direction, plot_cross
+from mhng.experiment.training.restore import load_trained
 from mhng.models.randomness import stream
 
 PICTURES = {"recall_A.png", "recall_B.png", "cross_recall.png"}

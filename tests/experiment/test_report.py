@@ -244,7 +244,7 @@ def test_refusals_are_one_line_and_write_nothing(
 def test_names_from_data_and_files_are_escaped(
     digits_run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from mhng.experiment.meaning import trained
+    from mhng.experiment.training import restore
 
     run = copied(digits_run, tmp_path / 'x"><script>alert(1)<' / "script>")
     manifest = json.loads((run / "manifest.json").read_text())
@@ -254,13 +254,13 @@ def test_names_from_data_and_files_are_escaped(
     (run / "manifest.json").write_text(json.dumps(manifest))
     summary = json.loads((run / "summary.json").read_text())
     (run / "summary.json").write_text(json.dumps(summary | {"warnings": [ALERT], "device": ALERT}))
-    load = trained.load_trained
+    load = restore.load_trained
 
     def renamed(path: Path, **options: Any) -> Any:
         found = load(path, **options)
         return replace(found, objects=replace(found.objects, class_names=(ALERT,) * 10))
 
-    monkeypatch.setattr(trained, "load_trained", renamed)
+    monkeypatch.setattr(restore, "load_trained", renamed)
     assert cli.main(["report", str(run)]) == 0
     text = (run / "report.html").read_text()
     assert "<script" not in text and "alert(1)" in text

@@ -16,15 +16,15 @@ import numpy as np
 import pytest
 import torch
 
-from mhng.experiment import running
 from mhng.experiment.errors import UsageError
-from mhng.experiment.parts import check_parts
-from mhng.experiment.run import resume, train
 from mhng.experiment.runs import folder as run_folder
 from mhng.experiment.settings.config import resolve
 from mhng.experiment.settings.graph_spec import GRAPHS
 from mhng.experiment.settings.parsing import read_settings
 from mhng.experiment.settings.schema import FIELDS, flag
+from mhng.experiment.training import loop
+from mhng.experiment.training.compatibility import check_parts
+from mhng.experiment.training.train import resume, train
 from mhng.inference import MODES, RECURSIONS, RULES
 from mhng.models import FAMILIES, WEIGHTS
 from tests.experiment.conftest import Quiet
@@ -186,7 +186,7 @@ class Stop:
 
     def __init__(self, method: str, round: int) -> None:
         self.method, self.round, self.stopped = method, round, False
-        self.whole = getattr(running.Running, method)
+        self.whole = getattr(loop.Running, method)
 
     def __get__(self, run: Any, kind: Any = None) -> Any:
         def called(*arguments: Any) -> None:
@@ -203,7 +203,7 @@ def stopped(folder: Path, method: str, round: int, begin: Any) -> bool:
     """Whether there was anything to stop."""
     with pytest.MonkeyPatch.context() as patched:
         stop = Stop(method, round)
-        patched.setattr(running.Running, method, stop)
+        patched.setattr(loop.Running, method, stop)
         try:
             begin()
         except KeyboardInterrupt:

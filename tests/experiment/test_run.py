@@ -9,15 +9,15 @@ import numpy as np
 import pytest
 import torch
 
-from mhng.experiment import running
-from mhng.experiment.community import load_objects
 from mhng.experiment.errors import RunError, UsageError
-from mhng.experiment.run import resume, train
 from mhng.experiment.runs import folder as run_folder
 from mhng.experiment.runs.posterior import load_posterior
 from mhng.experiment.settings.config import resolve
 from mhng.experiment.settings.schema import Config
-from mhng.experiment.show import Printer, is_shown
+from mhng.experiment.training import loop
+from mhng.experiment.training.console import Printer, is_shown
+from mhng.experiment.training.prepare import load_objects
+from mhng.experiment.training.train import resume, train
 from tests.experiment.conftest import contents
 
 SMALL = Config(
@@ -115,14 +115,14 @@ def test_the_config_it_leaves_makes_the_same_run(finished, tmp_path):
 
 @pytest.mark.parametrize("stop", [(0, "A", 2), (1, "B", 1), (2, "A", 1)])
 def test_a_stopped_run_goes_on_bit_for_bit(finished, tmp_path, monkeypatch, stop):
-    epoch = running.Running.epoch
+    epoch = loop.Running.epoch
 
     def interrupted(self, round, member, number, epochs, loss):
         epoch(self, round, member, number, epochs, loss)
         if (round, member, number) == stop:
             raise KeyboardInterrupt
 
-    monkeypatch.setattr(running.Running, "epoch", interrupted)
+    monkeypatch.setattr(loop.Running, "epoch", interrupted)
     folder = tmp_path / "stopped"
     with pytest.raises(KeyboardInterrupt):
         run(folder)
@@ -178,7 +178,7 @@ def test_thinning_and_keeping_less_say_what_is_in_the_posterior(tmp_path):
 
 def test_an_interrupted_run_can_be_ended_early_with_results(finished, tmp_path, monkeypatch):
     """What it leaves is what a run of so many rounds leaves, also where results of an earlier end lie about."""
-    keep = running.Running._keep
+    keep = loop.Running._keep
 
     def interrupted(self, played):
         keep(self, played)
@@ -188,7 +188,7 @@ def test_an_interrupted_run_can_be_ended_early_with_results(finished, tmp_path, 
     folder, wanted = tmp_path / "stopped", tmp_path / "wanted"
     shutil.copytree(finished[0], folder)
     with monkeypatch.context() as patched:
-        patched.setattr(running.Running, "_keep", interrupted)
+        patched.setattr(loop.Running, "_keep", interrupted)
         with pytest.raises(KeyboardInterrupt):
             resume(folder, rounds="9", printer=Quiet())
     assert json.loads((folder / run_folder.SUMMARY).read_text())["rounds"] == 2
@@ -290,7 +290,7 @@ def test_a_second_ctrl_c_does_not_break_off_the_tidying_up(tmp_path, monkeypatch
         os.kill(os.getpid(), signal.SIGINT)
         update(self, **fields)
 
-    monkeypatch.setattr(running.Running, "epoch", interrupted)
+    monkeypatch.setattr(loop.Running, "epoch", interrupted)
     monkeypatch.setattr(run_folder.RunFolder, "update_manifest", struck)
     with pytest.raises(KeyboardInterrupt):
         run(tmp_path / "run")
@@ -314,7 +314,7 @@ def test_too_little_memory_is_one_line(tmp_path, monkeypatch):
     def greedy(*_, **__):
         raise RuntimeError("[enforce fail at alloc_cpu.cpp:1] . DefaultCPUAllocator: not enough memory: you tried")
 
-    monkeypatch.setattr("mhng.experiment.apart.build_members", greedy)
+    monkeypatch.setattr("mhng.experiment.training.ray_agents.build_members", greedy)
     with pytest.raises(RunError, match="not enough memory for these settings"):
         run(tmp_path / "run")
 
@@ -419,7 +419,7 @@ def test_labels_reach_nothing_but_the_scores(mode, tmp_path, monkeypatch):
             objects, config = load_objects(config)
             return replace(objects, labels=relabelled(objects.labels)), config
 
-        monkeypatch.setattr("mhng.experiment.run.load_objects", load)
+        monkeypatch.setattr("mhng.experiment.training.train.load_objects", load)
         run(tmp_path / name, mode=mode)
         rows = [json.loads(line) for line in (tmp_path / name / run_folder.METRICS).read_text().splitlines()]
         aris = [row.pop("agents") for row in rows if "agents" in row]

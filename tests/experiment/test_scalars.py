@@ -25,7 +25,9 @@ TINY = [
 
 @pytest.fixture(autouse=True)
 def _no_pictures(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("mhng.experiment.running.Running._draw", lambda _: None)  # most of the time of runs so small
+    monkeypatch.setattr(
+        "mhng.experiment.training.loop.Running._draw", lambda _: None
+    )  # most of the time of runs so small
 
 
 class Recorder:

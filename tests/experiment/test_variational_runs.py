@@ -14,8 +14,8 @@ from mhng.experiment.posterior import verdict
 from mhng.experiment.posterior.basins import compare
 from mhng.experiment.posterior.diagnose import diagnose
 from mhng.experiment.posterior.diagnostics import summary
-from mhng.experiment.run import resume
 from mhng.experiment.runs import folder as run_folder
+from mhng.experiment.training.train import resume
 from tests.experiment.conftest import Quiet, contents, made
 from tests.experiment.draws import trace
 from tests.experiment.test_verdict import SETTINGS

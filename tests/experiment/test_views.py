@@ -154,7 +154,7 @@ def test_a_run_with_views_names_its_own_objects_as_it_saw_them(
     out = tmp_path / "rows.jsonl"
     assert cli.main(["name", str(known), "--images", str(whole), "--out", str(out)]) == 0
     assert len([json.loads(line) for line in out.read_text().splitlines()]) == 24
-    from mhng.experiment.meaning.trained import load_trained
+    from mhng.experiment.training.restore import load_trained
 
     trained = load_trained(known)
     again = seen(images[:, None].astype(np.float32), trained.config.views, names=list(trained.agents), seed=0)

@@ -78,7 +78,7 @@ def needed(config: Config, N: int, latents: Sequence[int]) -> Need:
 
 def _widths(config: Config, latents: Sequence[int]) -> list[int]:
     """How many numbers the features of a percept are, of each agent (`mhng.models.mixtures.Features`)."""
-    from mhng.experiment.parts import parts_of
+    from mhng.experiment.training.compatibility import parts_of
 
     widths = []
     for (_, own), latent in zip(per_agent.each(config), latents, strict=False):  # fewer where no L is known yet

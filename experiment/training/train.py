@@ -13,22 +13,24 @@ from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
-from mhng.experiment import memory
-from mhng.experiment.apart import seats
-from mhng.experiment.community import from_checkpoint, game_of, latents_of, load_objects, pick_device
-from mhng.experiment.engines import check_ray
 from mhng.experiment.errors import UsageError
-from mhng.experiment.going_on import check_metrics, edges_of, is_of_round, refuse_changes, results_are_whole
-from mhng.experiment.parts import check_parts
-from mhng.experiment.provenance import manifest_of
-from mhng.experiment.running import Running, is_kept, status_told
 from mhng.experiment.runs import folder as run_folder
 from mhng.experiment.runs.folder import RunFolder
 from mhng.experiment.runs.tensorboard import check_tensorboard, scalars_of
 from mhng.experiment.settings import config as settings
 from mhng.experiment.settings.schema import Config
 from mhng.experiment.settings.validation import check_new
-from mhng.experiment.show import Printer
+from mhng.experiment.training import memory_estimate
+from mhng.experiment.training.build import game_of
+from mhng.experiment.training.checkpoint import from_checkpoint
+from mhng.experiment.training.compatibility import check_parts
+from mhng.experiment.training.console import Printer
+from mhng.experiment.training.loop import Running, is_kept, status_told
+from mhng.experiment.training.manifest import manifest_of
+from mhng.experiment.training.prepare import latents_of, load_objects, pick_device
+from mhng.experiment.training.ray_agents import seats
+from mhng.experiment.training.ray_cluster import check_ray
+from mhng.experiment.training.resume import check_metrics, edges_of, is_of_round, refuse_changes, results_are_whole
 from mhng.experiment.util.jsonable import to_plain
 from mhng.inference.rounds import Progress
 
@@ -45,10 +47,12 @@ def train(config: Config, *, command_line: Sequence[str] = (), printer: Printer 
     device = pick_device(config.device)
     check_new(config)
     check_parts(config)
-    memory.check(config, 1, (1,), device)  # what is hopeless however few objects there are need not wait for them
+    memory_estimate.check(
+        config, 1, (1,), device
+    )  # what is hopeless however few objects there are need not wait for them
     asked = settings.plain(config)
     objects, config = load_objects(config)
-    memory.check(config, objects.count, latents_of(config, objects), device)
+    memory_estimate.check(config, objects.count, latents_of(config, objects), device)
     game = game_of(config, device)
     path = config.run_dir or _free_folder(config)
     # First of all Ray, which may not be had, and takes its time.
@@ -92,7 +96,7 @@ def resume(
         objects, config = load_objects(config)
         if manifest.get("checksum") != objects.checksum:
             raise UsageError(f"--resume {path}: the objects of {config.dataset} are not those of the run")
-        memory.check(config, objects.count, latents_of(config, objects), device)
+        memory_estimate.check(config, objects.count, latents_of(config, objects), device)
         game = game_of(config, device, edges_of(manifest, config, folder))
         places = stack.enter_context(seats(config, objects, device))
         members = places.make()

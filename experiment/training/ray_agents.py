@@ -22,12 +22,13 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from mhng.experiment import engines
-from mhng.experiment.community import build_member, build_members, pick_device
 from mhng.experiment.data.objects import Objects
 from mhng.experiment.errors import RunError
 from mhng.experiment.settings import per_agent
 from mhng.experiment.settings.schema import Config
+from mhng.experiment.training import ray_cluster
+from mhng.experiment.training.build import build_member, build_members
+from mhng.experiment.training.prepare import pick_device
 from mhng.inference.asked import AfarParameters, AfarStream, AfarTable, best, copy_of, log_likelihood, speak
 from mhng.inference.metropolis import Turn, answer
 from mhng.inference.proposals import Rule
@@ -419,7 +420,7 @@ def seats(config: Config, objects: Objects, device: torch.device) -> Iterator[Se
         return
     threads = max(1, torch.get_num_threads() // config.agents)
     traffic = Traffic()
-    with engines.cluster(config.address, config.agents * threads) as ray:
+    with ray_cluster.cluster(config.address, config.agents * threads) as ray:
         actors: list[Any] = []
 
         def make() -> list[Member | AfarMember]:

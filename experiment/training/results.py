@@ -10,11 +10,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mhng.experiment.data.objects import Objects
-from mhng.experiment.graphs import Edges, distances
 from mhng.experiment.metrics import partitions
 from mhng.experiment.runs.trace import Trace
 from mhng.experiment.settings import per_agent
 from mhng.experiment.settings.schema import Config
+from mhng.experiment.training.graphs import Edges, distances
 from mhng.experiment.util.agent_names import agent_names
 from mhng.inference.rounds import Played
 from mhng.inference.svi import Loss

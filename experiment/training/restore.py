@@ -20,7 +20,6 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from mhng.experiment.community import build_agent, load_minds, load_objects
 from mhng.experiment.data.objects import Objects
 from mhng.experiment.errors import UsageError
 from mhng.experiment.runs import folder as run_folder
@@ -29,6 +28,9 @@ from mhng.experiment.runs.signs import read_signs
 from mhng.experiment.settings import per_agent
 from mhng.experiment.settings.config import resolve
 from mhng.experiment.settings.schema import Config
+from mhng.experiment.training.build import build_agent
+from mhng.experiment.training.checkpoint import load_minds
+from mhng.experiment.training.prepare import load_objects
 from mhng.experiment.util.agent_names import agent_names
 from mhng.models.agent import Agent
 from mhng.models.randomness import stream

@@ -12,12 +12,8 @@ from typing import Any
 import numpy as np
 import torch
 
-from mhng.experiment.apart import BYTES_OF_A_NAME, AfarMember, AgentLostError, Seats
-from mhng.experiment.community import from_checkpoint, latents_of, schedule_of, to_checkpoint
 from mhng.experiment.data.objects import Objects
 from mhng.experiment.errors import RunError
-from mhng.experiment.graphs import Edges, edges_at
-from mhng.experiment.results import host_trace, summarise, sweep_rows
 from mhng.experiment.runs import folder as run_folder
 from mhng.experiment.runs.folder import RunFolder
 from mhng.experiment.runs.posterior import save_posterior
@@ -25,7 +21,13 @@ from mhng.experiment.runs.tensorboard import Scalars
 from mhng.experiment.runs.trace import Trace
 from mhng.experiment.settings import config as settings
 from mhng.experiment.settings.schema import Config
-from mhng.experiment.show import Printer
+from mhng.experiment.training.build import schedule_of
+from mhng.experiment.training.checkpoint import from_checkpoint, to_checkpoint
+from mhng.experiment.training.console import Printer
+from mhng.experiment.training.graphs import Edges, edges_at
+from mhng.experiment.training.prepare import latents_of
+from mhng.experiment.training.ray_agents import BYTES_OF_A_NAME, AfarMember, AgentLostError, Seats
+from mhng.experiment.training.results import host_trace, summarise, sweep_rows
 from mhng.inference.captured import CannotCaptureError
 from mhng.inference.meetings import groups
 from mhng.inference.rounds import Member, Played, Progress, RoundError, run_rounds

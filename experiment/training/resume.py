@@ -5,15 +5,15 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from mhng.experiment.community import schedule_of
 from mhng.experiment.errors import UsageError
-from mhng.experiment.graphs import Edges
 from mhng.experiment.runs import folder as run_folder
 from mhng.experiment.runs.folder import RunFolder
 from mhng.experiment.settings import config as settings
 from mhng.experiment.settings.graph_spec import later
 from mhng.experiment.settings.schema import Config
-from mhng.experiment.show import Printer
+from mhng.experiment.training.build import schedule_of
+from mhng.experiment.training.console import Printer
+from mhng.experiment.training.graphs import Edges
 from mhng.inference.rounds import Progress
 
 

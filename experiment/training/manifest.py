@@ -12,10 +12,10 @@ from typing import Any
 import torch
 
 from mhng.experiment.data.objects import Objects
-from mhng.experiment.graphs import known
-from mhng.experiment.results import perceived
 from mhng.experiment.settings import config as settings
 from mhng.experiment.settings.schema import Config
+from mhng.experiment.training.graphs import known
+from mhng.experiment.training.results import perceived
 from mhng.inference.rules import Game
 
 PACKAGES = ("torch", "torchvision", "pyro-ppl", "arviz", "numpy", "scipy", "scikit-learn")

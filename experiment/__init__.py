@@ -2,7 +2,7 @@
 
     from mhng.experiment import load_run
 
-is for notebooks and scripts (`mhng.experiment.loaded`). It is found when it is asked for: to import a part of this package
+is for notebooks and scripts (`mhng.experiment.api`). It is found when it is asked for: to import a part of this package
 must stay quick.
 """
 
@@ -11,14 +11,14 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from mhng.experiment.loaded import load_run
+    from mhng.experiment.api import load_run
 
 __all__ = ["load_run"]
 
 
 def __getattr__(name: str) -> Any:
     if name in __all__:
-        from mhng.experiment import loaded
+        from mhng.experiment import api
 
-        return getattr(loaded, name)
+        return getattr(api, name)
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

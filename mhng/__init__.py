@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from mhng.experiment.loaded import load_run
+    from mhng.experiment.api import load_run
     from mhng.inference.game import Game, init, play
     from mhng.models.mixtures.normal_wishart import NormalWishart
     from mhng.models.percepts import Percepts
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 __version__ = "0.1.0"
 
 _PLACES = {
-    "load_run": "mhng.experiment.loaded",
+    "load_run": "mhng.experiment.api",
     "Game": "mhng.inference.game",
     "init": "mhng.inference.game",
     "play": "mhng.inference.game",

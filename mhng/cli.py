@@ -319,7 +319,7 @@ def _train(arguments: argparse.Namespace, argv: Sequence[str]) -> int:
 
 
 def _diagnose(arguments: argparse.Namespace, argv: Sequence[str]) -> int:
-    from mhng.experiment.posterior.diagnose import diagnose
+    from mhng.experiment.diagnostics.diagnose import diagnose
 
     diagnose(
         Path(arguments.run),
@@ -332,7 +332,7 @@ def _diagnose(arguments: argparse.Namespace, argv: Sequence[str]) -> int:
 
 
 def _name(arguments: argparse.Namespace, argv: Sequence[str]) -> int:
-    from mhng.experiment.meaning.name import name
+    from mhng.experiment.evaluation.name_command import name
 
     name(
         Path(arguments.run),
@@ -351,7 +351,7 @@ def _name(arguments: argparse.Namespace, argv: Sequence[str]) -> int:
 
 
 def _recall(arguments: argparse.Namespace, argv: Sequence[str]) -> int:
-    from mhng.experiment.meaning.recall import recall
+    from mhng.experiment.evaluation.recall import recall
 
     recall(
         Path(arguments.run),
@@ -367,7 +367,7 @@ def _recall(arguments: argparse.Namespace, argv: Sequence[str]) -> int:
 
 
 def _corpus(arguments: argparse.Namespace, argv: Sequence[str]) -> int:
-    from mhng.experiment.meaning.corpus import corpus
+    from mhng.experiment.evaluation.corpus import corpus
 
     corpus(
         Path(arguments.run),
@@ -379,7 +379,7 @@ def _corpus(arguments: argparse.Namespace, argv: Sequence[str]) -> int:
 
 
 def _report(arguments: argparse.Namespace, argv: Sequence[str]) -> int:
-    from mhng.experiment.reporting.report import report
+    from mhng.experiment.report.report import report
 
     report(
         Path(arguments.run),

@@ -23,9 +23,9 @@ from pathlib import Path
 from typing import Any
 
 from mhng.experiment.comparison import ray_pool, statistics, table
-from mhng.experiment.comparison.folders import Step, step
 from mhng.experiment.comparison.grid import Grid, Run, make
-from mhng.experiment.comparison.pool import COMMAND_MARK, Task, cores, killed_by, side_by_side
+from mhng.experiment.comparison.plan import Step, step
+from mhng.experiment.comparison.process_pool import COMMAND_MARK, Task, cores, killed_by, side_by_side
 from mhng.experiment.comparison.progress import Progress
 from mhng.experiment.comparison.statistics import Outcome
 from mhng.experiment.errors import RunError, UsageError

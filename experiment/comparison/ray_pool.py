@@ -13,8 +13,8 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
-from mhng.experiment.comparison import pool
-from mhng.experiment.comparison.pool import Task, killed_by, take_turns
+from mhng.experiment.comparison import process_pool
+from mhng.experiment.comparison.process_pool import Task, killed_by, take_turns
 from mhng.experiment.errors import RunError, UsageError
 
 RETRIES = 3  # how often a run goes on elsewhere before it counts as failed
@@ -75,7 +75,7 @@ def on_a_node(command: Sequence[str], log: str, threads: int) -> int:
     codes: list[int | str] = []
     # Otherwise the run of a worker that died would go on alone, and hold its folder.
     task = Task(command, Path(log))
-    pool.side_by_side([task], jobs=1, threads=threads, ended=lambda _, code: codes.append(code), tied=True)
+    process_pool.side_by_side([task], jobs=1, threads=threads, ended=lambda _, code: codes.append(code), tied=True)
     return int(codes[0])
 
 
@@ -157,7 +157,7 @@ def _stop(ray: Any, started: Sequence[_Started]) -> None:
         for ref in left:
             ray.cancel(ref)
         with suppress(KeyboardInterrupt):
-            _, left = ray.wait(left, num_returns=len(left), timeout=pool.PATIENCE + _GRACE)
+            _, left = ray.wait(left, num_returns=len(left), timeout=process_pool.PATIENCE + _GRACE)
     finally:
         for ref in left:
             ray.cancel(ref, force=True)

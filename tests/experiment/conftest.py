@@ -14,7 +14,7 @@ from mhng.experiment.plots import community as community_plots
 from mhng.experiment.plots import comparison as comparison_plots
 from mhng.experiment.plots import diagnostics as diagnostic_plots
 from mhng.experiment.plots import training as training_plots
-from mhng.experiment.reporting.report import report
+from mhng.experiment.report.report import report
 from mhng.experiment.runs import folder as run_folder
 from mhng.experiment.settings.config import resolve
 from mhng.experiment.training import loop

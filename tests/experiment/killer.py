@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Any
 
 from mhng import cli
-from mhng.experiment.comparison.folders import step
+from mhng.experiment.comparison.plan import step
 from mhng.experiment.runs import folder as run_folder
 from mhng.experiment.runs.folder import RunFolder
 from mhng.experiment.runs.posterior import arviz

@@ -17,11 +17,11 @@ import pytest
 
 from mhng import cli
 from mhng.experiment.comparison import compare as command
-from mhng.experiment.comparison import pool
+from mhng.experiment.comparison import process_pool
 from mhng.experiment.comparison.compare import compare
-from mhng.experiment.comparison.folders import step
 from mhng.experiment.comparison.grid import make, seeds_of
-from mhng.experiment.comparison.pool import Task, side_by_side
+from mhng.experiment.comparison.plan import step
+from mhng.experiment.comparison.process_pool import Task, side_by_side
 from mhng.experiment.comparison.statistics import METRICS, Outcome, Row, numbers, paired, spread, summarise
 from mhng.experiment.comparison.table import comma_separated, markdown
 from mhng.experiment.errors import UsageError
@@ -386,15 +386,15 @@ def test_programs_can_be_stopped_where_interrupts_are_ignored(tmp_path):
 
 
 def test_a_program_that_will_not_stop_is_killed(tmp_path, monkeypatch):
-    monkeypatch.setattr(pool, "PATIENCE", 0.2)
+    monkeypatch.setattr(process_pool, "PATIENCE", 0.2)
     started = []
-    start = pool._start
+    start = process_pool._start
 
     def keep(*arguments):
         started.append(start(*arguments))
         return started[-1]
 
-    monkeypatch.setattr(pool, "_start", keep)
+    monkeypatch.setattr(process_pool, "_start", keep)
     text = "import signal, time; signal.signal(2, signal.SIG_IGN); print('ready', flush=True); time.sleep(60)"
     task = script(tmp_path, 0, text)
 

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from mhng import cli
-from mhng.experiment.meaning.corpus import corpus
+from mhng.experiment.evaluation.corpus import corpus
 from mhng.experiment.metrics import partitions
 from mhng.experiment.runs import folder as run_folder
 from mhng.experiment.runs.posterior import load_posterior, save_posterior

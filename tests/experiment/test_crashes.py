@@ -20,9 +20,9 @@ import pytest
 import torch
 
 from mhng import cli
+from mhng.experiment.api import load_run
 from mhng.experiment.comparison.progress import Progress
 from mhng.experiment.errors import RunError, UsageError
-from mhng.experiment.loaded import load_run
 from mhng.experiment.runs import folder as run_folder
 from mhng.experiment.runs.folder import RunFolder
 from mhng.experiment.runs.posterior import load_posterior

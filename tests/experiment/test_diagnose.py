@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 
 from mhng import cli
-from mhng.experiment.posterior.diagnose import examine, read
+from mhng.experiment.diagnostics.diagnose import examine, read
 from mhng.experiment.settings.config import resolve
 from mhng.experiment.training.console import Printer
 from mhng.experiment.training.train import train

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from mhng.experiment.posterior.diagnostics import summary
+from mhng.experiment.diagnostics.summary import summary
 from tests.experiment.draws import trace
 
 

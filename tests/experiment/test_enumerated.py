@@ -5,15 +5,8 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
+from mhng.experiment.diagnostics.exact import canonical, check_size, codes, distance, expected_distance, partition_law
 from mhng.experiment.errors import UsageError
-from mhng.experiment.posterior.enumerated import (
-    canonical,
-    check_size,
-    codes,
-    distance,
-    expected_distance,
-    partition_law,
-)
 from mhng.inference.exact import all_signs
 
 ASSIGNMENTS = all_signs(4, 3).numpy()

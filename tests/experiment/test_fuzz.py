@@ -23,13 +23,13 @@ import pytest
 from PIL import Image
 from scipy.io import savemat
 
+from mhng.experiment.api import load_run
 from mhng.experiment.data.builtin import cifar
 from mhng.experiment.data.builtin import idx as idx_sets
 from mhng.experiment.data.custom import dataset as custom_dataset
 from mhng.experiment.data.loading import load
+from mhng.experiment.diagnostics.diagnose import examine, read
 from mhng.experiment.errors import RunError, UsageError
-from mhng.experiment.loaded import load_run
-from mhng.experiment.posterior.diagnose import examine, read
 from mhng.experiment.runs import folder as run_folder
 from mhng.experiment.settings.config import resolve, to_toml
 from mhng.experiment.settings.schema import Config

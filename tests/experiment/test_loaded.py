@@ -14,10 +14,10 @@ import torch
 
 import mhng
 from mhng import cli, load_run
+from mhng.experiment.api import LoadedRun
 from mhng.experiment.data.builtin import registry as builtin_registry
 from mhng.experiment.errors import UsageError
-from mhng.experiment.loaded import LoadedRun
-from mhng.experiment.meaning.recall import examine
+from mhng.experiment.evaluation.recall import examine
 from mhng.experiment.training.restore import load_trained
 
 HOME = Path(__file__).resolve().parents[2]

@@ -24,8 +24,8 @@ from mhng.experiment.data.images import read_image
 from mhng.experiment.data.resize import fitted
 from mhng.experiment.data.views import seen
 from mhng.experiment.errors import UsageError
-from mhng.experiment.meaning import vocabulary
-from mhng.experiment.meaning.naming import Said, say, score
+from mhng.experiment.evaluation import matching
+from mhng.experiment.evaluation.naming import Said, say, score
 from mhng.experiment.metrics import partitions
 from mhng.experiment.training.restore import load_trained
 
@@ -94,7 +94,7 @@ def test_agents_are_those_of_the_checkpoint(digits_run: Path) -> None:
 
 def test_scores_use_the_runs_matching_and_not_a_new_one() -> None:
     old = np.array([0, 0, 1, 1, 2]), np.array([0, 0, 1, 1, 2])
-    meaning = vocabulary.matching(vocabulary.table(*old, K=4, classes=3))
+    meaning = matching.matching(matching.table(*old, K=4, classes=3))
     assert meaning.tolist() == [0, 1, 2, -1]
     new = np.array([1, 1, 0, 0])  # a perfect partition under other numbers
     labels = np.array([0, 0, 1, 1])

@@ -12,8 +12,8 @@ from typing import Any
 import numpy as np
 import pytest
 
+from mhng.experiment.diagnostics.summary import summary, summary_of
 from mhng.experiment.errors import RunError, UsageError
-from mhng.experiment.posterior.diagnostics import summary, summary_of
 from mhng.experiment.runs import posterior
 from mhng.experiment.runs.posterior import load_posterior, save_posterior, settings_of
 from tests.experiment.draws import assert_rows_agree, trace

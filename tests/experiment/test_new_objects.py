@@ -16,9 +16,9 @@ from mhng import cli
 from mhng.experiment import load_run
 from mhng.experiment.data.custom import dataset as custom_dataset
 from mhng.experiment.errors import UsageError
-from mhng.experiment.meaning.name import look
-from mhng.experiment.meaning.naming import say
-from mhng.experiment.meaning.unseen import Unseen
+from mhng.experiment.evaluation.name_command import look
+from mhng.experiment.evaluation.naming import say
+from mhng.experiment.evaluation.new_objects import Unseen
 from mhng.experiment.metrics import partitions
 from mhng.experiment.settings.config import resolve
 from mhng.experiment.training.prepare import files_of, load_objects, load_others

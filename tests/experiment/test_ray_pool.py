@@ -21,7 +21,7 @@ import pytest
 
 from mhng import cli
 from mhng.experiment.comparison import ray_pool
-from mhng.experiment.comparison.pool import Task
+from mhng.experiment.comparison.process_pool import Task
 from mhng.experiment.comparison.ray_pool import RETRIES, shares, side_by_side
 from mhng.experiment.errors import RunError, UsageError
 from mhng.experiment.runs import folder as run_folder

@@ -11,9 +11,9 @@ import pytest
 import torch
 
 from mhng import cli
-from mhng.experiment.meaning.imagination import imagined
-from mhng.experiment.meaning.judge import train_judge
-from mhng.experiment.meaning.recall import examine
+from mhng.experiment.evaluation.classifier import train_judge
+from mhng.experiment.evaluation.imagination import imagined
+from mhng.experiment.evaluation.recall import examine
 from mhng.experiment.plots.recall import Direction, plot_cross
 from mhng.experiment.training.restore import load_trained
 from mhng.models.randomness import stream

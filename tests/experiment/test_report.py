@@ -15,9 +15,9 @@ import numpy as np
 import pytest
 
 from mhng import cli
-from mhng.experiment.reporting import studio
-from mhng.experiment.reporting.latent_map import MOST, plane
-from mhng.experiment.reporting.page import Page, number, render
+from mhng.experiment.report import drawing
+from mhng.experiment.report.page import Page, number, render
+from mhng.experiment.report.projection import MOST, plane
 from tests.experiment.comparisons import comparison
 from tests.experiment.conftest import made
 
@@ -101,7 +101,7 @@ def test_scores_are_those_of_the_summary(page: Reader, digits_run: Path) -> None
 
 
 def test_what_differs_from_the_default_stands_out(digits_run: Path) -> None:
-    from mhng.experiment.reporting.facts import settings
+    from mhng.experiment.report.run_sections import settings
 
     items = {name: strong for _, group in settings({"latent-dim": 4, "mode": "com", "new": 1}).lists
              for name, _, strong in group}  # fmt: skip
@@ -348,7 +348,7 @@ def test_a_strip_is_transparent_between_its_images() -> None:
 
     images = np.full((4, 14, 14), 0.5)
     images[3] = np.nan
-    one = studio.strip(images, "x", every=2)
+    one = drawing.strip(images, "x", every=2)
     pixels = np.asarray(Image.open(io.BytesIO(base64.b64decode(one.uri.split(",")[1]))))
     assert pixels.shape == (14, one.width, 2) and one.width == 4 * 14 + 2 * 1 + 3
     assert (pixels[:, :14] == [128, 255]).all() and (pixels[:, 14] == 0).all()
@@ -360,9 +360,9 @@ def test_charts_have_ids_of_their_own_and_are_the_same_again() -> None:
 
     curves = Curves("犬 <b>", {"A": [0.0, None, 1.0]}, "none", "agent", True, [0, 0, 1])
     rows = [{"round": 0}, {"round": 0}, {"round": 1}]
-    with studio.Studio() as one:
+    with drawing.Studio() as one:
         first, second = (one.chart(lambda path: plot_curves(path, curves, rows, "sweep"), "x") for _ in range(2))
-    with studio.Studio() as other:
+    with drawing.Studio() as other:
         again = other.chart(lambda path: plot_curves(path, curves, rows, "sweep"), "x")
     assert first == again and first.uri != second.uri and not first.fault
     assert (first.width, first.height) == (480, 259)

@@ -7,10 +7,10 @@ from typing import Any
 import numpy as np
 import pytest
 
+from mhng.experiment.diagnostics.summary import summary
 from mhng.experiment.errors import UsageError
 from mhng.experiment.metrics import partitions
 from mhng.experiment.metrics.relabel import relabel, renumber, reorder
-from mhng.experiment.posterior.diagnostics import summary
 from mhng.experiment.runs.posterior import to_arviz
 from mhng.experiment.runs.trace import object_pairs, variables_of
 from tests.experiment.draws import assert_rows_agree, trace

@@ -19,7 +19,7 @@ from mhng.experiment.data.objects import Objects
 from mhng.experiment.data.turntable import further
 from mhng.experiment.data.views import View, entries, places, seen
 from mhng.experiment.errors import UsageError
-from mhng.experiment.meaning import name as naming
+from mhng.experiment.evaluation import name_command as naming
 from mhng.experiment.runs import folder as run_folder
 from mhng.experiment.settings.config import resolve
 from tests.experiment.conftest import contents
@@ -217,7 +217,7 @@ def test_a_run_of_things_that_turn_goes_on_recalls_reports_and_names(
     rows = tmp_path / "rows.jsonl"
     words = ["name", str(run), "--images", str(data / "Apple Braeburn 1"), "--out", str(rows), "--limit", "12"]
     with pytest.MonkeyPatch.context() as patched:
-        patched.setattr("mhng.experiment.meaning.unseen._CHUNK", 5)
+        patched.setattr("mhng.experiment.evaluation.new_objects._CHUNK", 5)
         assert cli.main(words) == 0
     files = [json.loads(line)["file"] for line in rows.read_text().splitlines()]
     a, b = (torch.cat(parts) for parts in zip(*looked, strict=True))

@@ -9,11 +9,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from mhng.experiment.diagnostics import verdict
+from mhng.experiment.diagnostics.basins import compare
+from mhng.experiment.diagnostics.diagnose import diagnose
+from mhng.experiment.diagnostics.summary import summary
 from mhng.experiment.errors import UsageError
-from mhng.experiment.posterior import verdict
-from mhng.experiment.posterior.basins import compare
-from mhng.experiment.posterior.diagnose import diagnose
-from mhng.experiment.posterior.diagnostics import summary
 from mhng.experiment.runs import folder as run_folder
 from mhng.experiment.training.train import resume
 from tests.experiment.conftest import Quiet, contents, made

@@ -7,9 +7,9 @@ from typing import Any
 import numpy as np
 import pytest
 
-from mhng.experiment.posterior import verdict
-from mhng.experiment.posterior.basins import compare
-from mhng.experiment.posterior.diagnostics import summary
+from mhng.experiment.diagnostics import verdict
+from mhng.experiment.diagnostics.basins import compare
+from mhng.experiment.diagnostics.summary import summary
 from tests.experiment.draws import trace
 
 SETTINGS: dict[str, Any] = {

@@ -5,11 +5,11 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from mhng.experiment.diagnostics import diagnose
 from mhng.experiment.errors import UntrustedError, UsageError
-from mhng.experiment.posterior import diagnose
-from mhng.experiment.reporting import curves, facts, meaning, trust
-from mhng.experiment.reporting.page import Page, Section, number, word
-from mhng.experiment.reporting.studio import Studio
+from mhng.experiment.report import evaluation_sections, run_curves_tmp, run_sections, run_trust_tmp
+from mhng.experiment.report.drawing import Studio
+from mhng.experiment.report.page import Page, Section, number, word
 from mhng.experiment.runs.folder import POSTERIOR, RunFolder
 
 if TYPE_CHECKING:
@@ -24,20 +24,20 @@ def run_page(path: Path, *, kind: str, data_root: Path | None, data: str | None,
     trained, reason = _trained(path, data_root, data, trust_plugins)
     with Studio() as studio:
         sections = [
-            facts.scores(run.summary),
-            curves.curves(studio, run.rows),
-            meaning.confusion(studio, run, None if trained is None else trained.objects.class_names),
+            run_sections.scores(run.summary),
+            run_curves_tmp.curves(studio, run.rows),
+            evaluation_sections.confusion(studio, run, None if trained is None else trained.objects.class_names),
             *_of_agents(studio, trained, reason, kind),
-            trust.diagnostics(studio, run, report),
-            facts.settings(run.manifest.get("settings") or run.settings),
-            facts.provenance(run.manifest | {"status": run.folder.status}, str(path)),
+            run_trust_tmp.diagnostics(studio, run, report),
+            run_sections.settings(run.manifest.get("settings") or run.settings),
+            run_sections.provenance(run.manifest | {"status": run.folder.status}, str(path)),
         ]
     return Page(
         kind="A run of the naming game",
         title=_title(run),
         lead=_lead(run.summary),
         facts=_facts(run, path),
-        answers=trust.answers(report),
+        answers=run_trust_tmp.answers(report),
         next=report["next"],
         warnings=[*_status(run.folder.status), *map(str, report["warnings"])],
         sections=sections,
@@ -75,7 +75,7 @@ def _of_agents(studio: Studio, trained: Trained | None, reason: str, kind: str) 
             Section("map", "Latent map", missing=missing),
             Section("recall", "Recall", missing=missing),
         ]
-    return [meaning.latent_map(studio, trained, kind), meaning.recall(trained)]
+    return [evaluation_sections.latent_map(studio, trained, kind), evaluation_sections.recall(trained)]
 
 
 def _title(run: diagnose.Run) -> str:

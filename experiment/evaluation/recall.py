@@ -1,13 +1,13 @@
 """`recall RUN`: what do the agents mean by a sign, and does the one imagine what the other saw?
 
     recall         of each agent and sign: the image at the component's mean, and draws around it
-    cross recall   A sees an object and says its sign (`mhng.experiment.meaning.naming`); B, who has not looked, imagines it
+    cross recall   A sees an object and says its sign (`mhng.experiment.evaluation.naming`); B, who has not looked, imagines it
 
 An agent with several modalities imagines in each of them, and each is scored and drawn by itself, as "A (0)" and
 "A (90)"; what it says comes from all of them.
 
 Pictures are drawn for people; the scores are for machines, and use labels for nothing else. A classifier of the
-listener's own views (`mhng.experiment.meaning.judge`) looks at imagined images: is the one of sign k of the class that k is
+listener's own views (`mhng.experiment.evaluation.classifier`) looks at imagined images: is the one of sign k of the class that k is
 matched to, is the one of A's object of the class of that object? The listener's image is also compared with what it
 would have seen itself, in pixels, and its sign's mean with its own percept; the same with signs dealt out at random to
 the objects is what an image without a message would reach.
@@ -30,10 +30,10 @@ from torch import Tensor
 
 from mhng.experiment.data.modalities import are_there
 from mhng.experiment.errors import UsageError
-from mhng.experiment.meaning import vocabulary
-from mhng.experiment.meaning.imagination import check_temperature, heard, meant
-from mhng.experiment.meaning.judge import Judge, train_judge
-from mhng.experiment.meaning.naming import say
+from mhng.experiment.evaluation import matching
+from mhng.experiment.evaluation.classifier import Judge, train_judge
+from mhng.experiment.evaluation.imagination import check_temperature, heard, meant
+from mhng.experiment.evaluation.naming import say
 from mhng.experiment.runs import folder as run_folder
 from mhng.experiment.training.restore import Trained, load_trained
 from mhng.experiment.util.jsonable import to_plain
@@ -220,9 +220,9 @@ class _Vocabulary:
             self.matched = np.full(K, -1)
             self.captions = [f"{number} objects" for number in self.objects]
             return
-        counts = vocabulary.table(trained.signs[m], labels, K, len(names))
-        self.matched = vocabulary.matching(counts)
-        self.captions = vocabulary.captions(counts, names)
+        counts = matching.table(trained.signs[m], labels, K, len(names))
+        self.matched = matching.matching(counts)
+        self.captions = matching.captions(counts, names)
 
 
 def _recalled(

@@ -12,17 +12,17 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from mhng.experiment.meaning import vocabulary
+from mhng.experiment.diagnostics.diagnose import Run
+from mhng.experiment.evaluation import matching
 from mhng.experiment.metrics import partitions
 from mhng.experiment.plots.latent_map import plot_map
 from mhng.experiment.plots.training import plot_confusion
-from mhng.experiment.posterior.diagnose import Run
-from mhng.experiment.reporting.latent_map import plane
-from mhng.experiment.reporting.page import Picture, Section, Strips, Table, cells, number
-from mhng.experiment.reporting.studio import Studio, strip
+from mhng.experiment.report.drawing import Studio, strip
+from mhng.experiment.report.page import Picture, Section, Strips, Table, cells, number
+from mhng.experiment.report.projection import plane
 
 if TYPE_CHECKING:
-    from mhng.experiment.meaning.recall import Gallery
+    from mhng.experiment.evaluation.recall import Gallery
     from mhng.experiment.training.restore import Trained
 
 _DRAWS = 8
@@ -75,7 +75,7 @@ def latent_map(studio: Studio, trained: Trained, kind: str) -> Section:
         signs = trained.signs[m]
         meant = list(range(K))
         if labels is not None:
-            meant = vocabulary.matching(vocabulary.table(signs, labels, K, len(class_names))).tolist()
+            meant = matching.matching(matching.table(signs, labels, K, len(class_names))).tolist()
         ways = [("sign", signs, [str(k) for k in range(K)], meant)]
         if labels is not None:
             ways.append(("class", labels, list(class_names), list(range(len(class_names)))))
@@ -119,7 +119,7 @@ def recall(trained: Trained) -> Section:
             title,
             missing=f"{who} at feature vectors of {vectors[0].shape[0]} numbers each: there are no images to imagine.",
         )
-    from mhng.experiment.meaning.recall import examine
+    from mhng.experiment.evaluation.recall import examine
 
     report, gallery = examine(trained, temperature=1.0, count=_DRAWS, pairs=_PAIRS)
     judged = any(own["judge_accuracy"] is not None for own in report["agents"].values())

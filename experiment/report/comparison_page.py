@@ -15,8 +15,8 @@ from urllib.parse import quote
 
 from mhng.experiment.comparison.compare import CSV, GRID, PICTURE, TABLE
 from mhng.experiment.errors import UsageError
-from mhng.experiment.reporting.page import Cell, Page, Picture, Section, Table, cells, number, word
-from mhng.experiment.reporting.studio import Studio
+from mhng.experiment.report.drawing import Studio
+from mhng.experiment.report.page import Cell, Page, Picture, Section, Table, cells, number, word
 from mhng.experiment.runs import folder as run_folder
 
 FILES = (GRID, run_folder.SUMMARY, TABLE, CSV, PICTURE)

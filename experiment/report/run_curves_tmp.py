@@ -6,8 +6,8 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from mhng.experiment.plots.training import Curves, game_curves, plot_curves, training_curves
-from mhng.experiment.reporting.page import Picture, Section, number
-from mhng.experiment.reporting.studio import Studio
+from mhng.experiment.report.drawing import Studio
+from mhng.experiment.report.page import Picture, Section, number
 
 
 def curves(studio: Studio, rows: Sequence[Mapping[str, Any]]) -> Section:

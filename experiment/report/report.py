@@ -9,9 +9,9 @@ from __future__ import annotations
 from pathlib import Path
 
 from mhng.experiment.errors import UsageError
-from mhng.experiment.reporting import compare_page
-from mhng.experiment.reporting.latent_map import MAPS
-from mhng.experiment.reporting.page import render
+from mhng.experiment.report import comparison_page
+from mhng.experiment.report.page import render
+from mhng.experiment.report.projection import MAPS
 from mhng.experiment.runs import folder as run_folder
 from mhng.experiment.util.files import atomic_path
 from mhng.experiment.util.output import check_out
@@ -34,14 +34,14 @@ def report(
     if kind not in MAPS:
         raise UsageError(f"--map must be one of {', '.join(MAPS)}; it is {kind!r}")
     file = path / run_folder.REPORT if out is None else out
-    kept = {run_folder.MANIFEST, *run_folder.RUN_FILES, *compare_page.FILES} - {run_folder.REPORT}
+    kept = {run_folder.MANIFEST, *run_folder.RUN_FILES, *comparison_page.FILES} - {run_folder.REPORT}
     check_out(file, [path / name for name in sorted(kept)])
-    if compare_page.is_comparison(path):
+    if comparison_page.is_comparison(path):
         if data_root is not None or data is not None:
             raise UsageError(f"--data-root and --data are for the data of one run; {path} holds a comparison of runs")
-        page = compare_page.compare_page(path, file)
+        page = comparison_page.compare_page(path, file)
     else:
-        from mhng.experiment.reporting.run_page import run_page
+        from mhng.experiment.report.run_page import run_page
 
         page = run_page(path, kind=kind, data_root=data_root, data=data, trust_plugins=trust_plugins)
     # A path that is not UTF-8 holds lone surrogates; as \udcXX it can be written.

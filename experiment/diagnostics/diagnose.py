@@ -17,10 +17,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from mhng.experiment.diagnostics import basins, verdict
+from mhng.experiment.diagnostics.summary import summary_of, without_rounding
 from mhng.experiment.errors import UsageError
 from mhng.experiment.metrics import partitions
-from mhng.experiment.posterior import basins, verdict
-from mhng.experiment.posterior.diagnostics import summary_of, without_rounding
 from mhng.experiment.runs import folder as run_folder
 from mhng.experiment.runs.folder import RunFolder
 from mhng.experiment.runs.posterior import load_posterior, settings_of
@@ -134,7 +134,7 @@ def examine(run: Run, *, exact: bool = False, trust_plugins: bool = False) -> di
     }
     if exact:
         assert signs is not None
-        from mhng.experiment.posterior.enumerated import against_the_truth
+        from mhng.experiment.diagnostics.exact import against_the_truth
 
         report["exact"] = against_the_truth(
             run.folder, signs, run.settings["signs"], run.names, trust_plugins=trust_plugins

@@ -37,7 +37,7 @@ from mhng.experiment.util.text import number
 
 if TYPE_CHECKING:
     from mhng.experiment.data.objects import Objects
-    from mhng.experiment.meaning.unseen import Unseen
+    from mhng.experiment.evaluation.new_objects import Unseen
     from mhng.experiment.training.restore import Trained
 
 Ints = NDArray[np.int64]
@@ -184,7 +184,7 @@ class LoadedRun:
 
         temperature: how far draws lie from the mean: 1 as the agent believes, 0 the mean alone.
         """
-        from mhng.experiment.meaning.imagination import check_temperature, meant
+        from mhng.experiment.evaluation.imagination import check_temperature, meant
 
         k, K = operator.index(sign), self._config.signs
         if not 0 <= k < K:
@@ -212,7 +212,7 @@ class LoadedRun:
 
         objects: which, by their places 0..N-1 (default: all). temperature: 0, its mean of the sign; 1, a draw.
         """
-        from mhng.experiment.meaning.imagination import check_temperature, heard
+        from mhng.experiment.evaluation.imagination import check_temperature, heard
 
         for name in (speaker, listener):
             self._check_agent(name)
@@ -237,8 +237,8 @@ class LoadedRun:
         in [0, 1]; other sizes and colours are changed to the run's, and a line on stderr says so. `UsageError` naming
         the index of an unfit image.
         """
-        from mhng.experiment.meaning.name import note
-        from mhng.experiment.meaning.unseen import of_array
+        from mhng.experiment.evaluation.name_command import note
+        from mhng.experiment.evaluation.new_objects import of_array
 
         self._trained.check_one_image("cannot name images")
         try:
@@ -253,15 +253,15 @@ class LoadedRun:
         data: a path, or several with commas between, typed as --data is. Features are scaled by what those of the run
         were. `UsageError` naming what is not as the run has it.
         """
-        from mhng.experiment.meaning.name import note
-        from mhng.experiment.meaning.unseen import of_others
+        from mhng.experiment.evaluation.name_command import note
+        from mhng.experiment.evaluation.new_objects import of_others
 
         return self._named(of_others(self._trained, str(data), None, note))
 
     # -- within --------------------------------------------------------------------------------------
 
     def _named(self, objects: Unseen) -> Named:
-        from mhng.experiment.meaning.name import look
+        from mhng.experiment.evaluation.name_command import look
 
         said = look(self._trained, objects)
         signs, probability = (dict(zip(self.agents, part, strict=True)) for part in (said.signs, said.probability))
@@ -282,7 +282,7 @@ class LoadedRun:
         """(M, N) the most probable sign of each agent for each object of the run."""
         import torch
 
-        from mhng.experiment.meaning.naming import say
+        from mhng.experiment.evaluation.naming import say
 
         trained = self._trained
         return torch.from_numpy(say(list(trained.agents.values()), trained.components, trained.objects.views).signs)

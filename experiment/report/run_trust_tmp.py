@@ -9,10 +9,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from mhng.experiment.diagnostics.diagnose import Run, monitors, table_rows
 from mhng.experiment.plots import diagnostics as plots
-from mhng.experiment.posterior.diagnose import Run, monitors, table_rows
-from mhng.experiment.reporting.page import Answer, Picture, Section, Table, cells, number
-from mhng.experiment.reporting.studio import Studio
+from mhng.experiment.report.drawing import Studio
+from mhng.experiment.report.page import Answer, Picture, Section, Table, cells, number
 
 _TONES = {"yes": "good", "partly": "fair", "not yet": "fair", "no": "bad"}
 

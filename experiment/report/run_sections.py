@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from mhng.experiment.data.modalities import Sense, described
-from mhng.experiment.reporting.page import Cell, Section, Table, cells, number, word
+from mhng.experiment.report.page import Cell, Section, Table, cells, number, word
 from mhng.experiment.settings.config import plain
 from mhng.experiment.settings.schema import FIELDS, Config, key
 from mhng.experiment.util.jsonable import to_plain

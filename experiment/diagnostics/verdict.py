@@ -19,8 +19,8 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from mhng.experiment.diagnostics.basins import Basins
 from mhng.experiment.metrics.thresholds import KAPPA, KAPPA_PARTLY
-from mhng.experiment.posterior.basins import Basins
 from mhng.experiment.util.agent_names import agent_names
 
 # Vehtari, Gelman, Simpson, Carpenter and Buerkner (2021), "Rank-normalization, folding, and localization: an improved

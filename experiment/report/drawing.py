@@ -19,7 +19,7 @@ from typing import Any, Self
 import numpy as np
 from numpy.typing import NDArray
 
-from mhng.experiment.reporting.page import Picture
+from mhng.experiment.report.page import Picture
 
 _PIXELS_PER_POINT = 96 / 72
 

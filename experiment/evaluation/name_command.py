@@ -18,9 +18,9 @@ import numpy as np
 
 from mhng.experiment.data.custom import dataset as own
 from mhng.experiment.errors import UsageError
-from mhng.experiment.meaning import unseen, vocabulary
-from mhng.experiment.meaning.naming import Said, joined, say, score
-from mhng.experiment.meaning.unseen import Unseen
+from mhng.experiment.evaluation import matching, new_objects
+from mhng.experiment.evaluation.naming import Said, joined, say, score
+from mhng.experiment.evaluation.new_objects import Unseen
 from mhng.experiment.metrics import partitions
 from mhng.experiment.metrics.thresholds import KAPPA_PARTLY
 from mhng.experiment.runs import folder as run_folder
@@ -63,12 +63,12 @@ def name(
         check_out(out, mine + theirs + ([images] if images else []))
     trained = load_trained(path, data_root=data_root, data=data, trust_plugins=trust_plugins)
     if images is not None:
-        objects = unseen.of_path(trained, images, limit, note)
+        objects = new_objects.of_path(trained, images, limit, note)
     elif new is not None:
-        objects = unseen.of_others(trained, new, limit, note)
+        objects = new_objects.of_others(trained, new, limit, note)
     else:
         assert split is not None
-        objects = unseen.of_split(trained, split, limit, note)
+        objects = new_objects.of_split(trained, split, limit, note)
     said = look(trained, objects)
     if trained.config.mode == "no-com":
         note("note: in mode no-com signs are private, so agreement and the joint decision say nothing")
@@ -107,8 +107,8 @@ def meanings(trained: Trained) -> list[Any]:
     K, labels = trained.config.signs, trained.objects.labels
     if labels is None:
         return [np.full(K, -1)] * (len(trained.agents) + 1)
-    counts = [vocabulary.table(own, labels, K, trained.classes) for own in trained.signs]
-    return [vocabulary.matching(own) for own in [*counts, np.sum(counts, axis=0)]]
+    counts = [matching.table(own, labels, K, trained.classes) for own in trained.signs]
+    return [matching.matching(own) for own in [*counts, np.sum(counts, axis=0)]]
 
 
 def rows(trained: Trained, objects: Unseen, said: Said) -> Iterator[dict[str, Any]]:

@@ -18,7 +18,7 @@ from mhng.inference.meetings import Graph, Meetings, Together
 from mhng.inference.types import Info, State
 from mhng.models.mixtures import NormalWishart
 from mhng.models.percepts import Percepts
-from mhng.models.randomness import stream
+from mhng.models.rng import stream
 
 
 @dataclass

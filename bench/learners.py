@@ -7,7 +7,7 @@ from torch import Tensor, nn
 
 from mhng.inference.svi import Learner
 from mhng.models.agent import Agent
-from mhng.models.randomness import stream
+from mhng.models.rng import stream
 
 BATCH = 128
 

@@ -19,7 +19,7 @@ from scipy.stats import multivariate_normal, wishart
 
 from bench.games import Setting, setting
 from mhng.inference.proposals import offer, proposal_logits
-from mhng.models.mixtures.family import Conjugate
+from mhng.models.mixtures.base import Conjugate
 
 K, L = 10, 12
 BETA, WIDTH = 1.0, 0.1

@@ -15,7 +15,7 @@ from mhng.experiment.metrics.partitions import ari, kappa
 from mhng.inference.game import Game, init, play
 from mhng.models.mixtures import NormalWishart
 from mhng.models.percepts import Belief, Percepts
-from mhng.models.randomness import stream
+from mhng.models.rng import stream
 
 PLACES = torch.tensor([[3.0, 0], [0, 3], [-2, -2], [-2, -2]])  # of each kind
 WORDS = torch.tensor([[4.0, 4, 1, 1, 1], [4, 4, 1, 1, 1], [1, 1, 8, 1, 1], [1, 1, 1, 1, 8]])

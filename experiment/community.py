@@ -28,13 +28,13 @@ from mhng.inference.rules import Game
 from mhng.inference.starts import Start
 from mhng.inference.svi import bound
 from mhng.inference.variational import begin
-from mhng.models import FAMILIES
 from mhng.models.agent import Agent
+from mhng.models.hyperparameters import read_prior
 from mhng.models.multimodal import Multimodal
 from mhng.models.plugins import is_plugin
-from mhng.models.priors import read_prior
-from mhng.models.randomness import stream
-from mhng.models.weights import sign_weights
+from mhng.models.registry import FAMILIES
+from mhng.models.rng import stream
+from mhng.models.sign_prior import sign_weights
 
 CHECKPOINT_FORMAT = 1
 

@@ -17,7 +17,7 @@ from mhng.inference.asked import Stream, Table
 from mhng.inference.meetings import Encounter
 from mhng.inference.proposals import Rule
 from mhng.inference.types import Belief, Player, State
-from mhng.models.mixtures.family import Conjugate
+from mhng.models.mixtures.base import Conjugate
 from mhng.models.percepts import Percepts
 
 # Objects times chains of an agent, up to which many at once are faster than one by one: where starting a computation

@@ -16,7 +16,7 @@ from torch import Tensor
 from mhng.inference import metropolis
 from mhng.inference.metropolis import Turn, draw
 from mhng.inference.proposals import Rule, proposal_logits
-from mhng.models.randomness import copied
+from mhng.models.rng import copied
 
 
 class AfarTable(ABC):

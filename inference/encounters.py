@@ -14,7 +14,7 @@ from mhng.inference.proposals import Rule
 from mhng.inference.recursion import Voice, propose
 from mhng.inference.rules import Game, shares
 from mhng.inference.types import Info, State
-from mhng.models.randomness import Choir
+from mhng.models.rng import Choir
 
 
 def meet(

@@ -8,7 +8,7 @@ from torch import Tensor
 from mhng.inference.asked import best, log_likelihood
 from mhng.inference.rules import Game, shares
 from mhng.inference.types import State
-from mhng.models.weights import Weights
+from mhng.models.sign_prior import Weights
 
 
 def log_joint(game: Game, state: State) -> Tensor:

@@ -22,7 +22,7 @@ from dataclasses import dataclass
 
 import torch
 
-from mhng.models.randomness import stream
+from mhng.models.rng import stream
 
 Encounter = tuple[int, ...]  # agents; the last one listens
 Edge = tuple[int, int]

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from mhng.inference.proposals import Rule, offer, proposal_logits
-from mhng.models.randomness import Streams, uniform
+from mhng.models.rng import Streams, uniform
 
 
 class Turn(NamedTuple):

@@ -38,7 +38,7 @@ from mhng.inference.trace import Trace, joined
 from mhng.inference.types import Starter, State
 from mhng.models.agent import Agent
 from mhng.models.percepts import Percepts
-from mhng.models.randomness import stream
+from mhng.models.rng import stream
 
 STREAMS = ("init", "learn", "perceive", "play")
 

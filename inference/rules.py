@@ -9,7 +9,7 @@ from torch import Tensor
 from mhng.inference.meetings import Meetings, Together
 from mhng.inference.proposals import Rule, acceptance_rule
 from mhng.inference.recursion import inner_length
-from mhng.models.weights import Weights
+from mhng.models.sign_prior import Weights
 
 
 @dataclass(frozen=True)

@@ -25,7 +25,7 @@ from torch.distributions import kl_divergence
 from mhng.inference.captured import Steps
 from mhng.inference.jitter import moved
 from mhng.models.agent import Agent
-from mhng.models.randomness import global_draws_from
+from mhng.models.rng import global_draws_from
 
 
 class Loss(NamedTuple):

@@ -420,7 +420,7 @@ def _path(typed: str | None) -> Path | None:
 
 def _models(arguments: argparse.Namespace, argv: Sequence[str]) -> int:
     from mhng.experiment.settings.schema import FIELDS
-    from mhng.models import FAMILIES, WEIGHTS
+    from mhng.models.registry import FAMILIES, WEIGHTS
 
     for family, variants in {**FAMILIES, "weights": WEIGHTS}.items():
         print(f"--{family}: {FIELDS[family].metadata['help']} (default: {FIELDS[family].default})")

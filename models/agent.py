@@ -23,10 +23,10 @@ import torch
 from pyro.nn import PyroModule
 from torch import Tensor
 
-from mhng.models import chosen
 from mhng.models.percepts import Percepts
-from mhng.models.randomness import global_draws_from
-from mhng.models.weights import sign_weights
+from mhng.models.registry import chosen
+from mhng.models.rng import global_draws_from
+from mhng.models.sign_prior import sign_weights
 
 pyro.settings.set(module_local_params=True)
 
@@ -64,7 +64,7 @@ class Agent(PyroModule):
         signs: K, how many signs there are.
         latent: L; with the identity likelihood it must be D.
         network, likelihood, mixture, guide: names in the registry of `models`, or "module:attribute".
-        weights: the prior of the signs' weights, as `mhng.models.weights` reads it.
+        weights: the prior of the signs' weights, as `mhng.models.sign_prior` reads it.
         prior: hyperparameters of the mixture, by the names of its constructor; a ValueError of the family names one
             that is out of its range.
         noise: standard deviation of observations, for the likelihoods that take it from outside.

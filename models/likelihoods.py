@@ -15,8 +15,7 @@ import pyro.distributions as dist
 import torch
 from torch import Tensor, nn
 
-from mhng.models.continuous_bernoulli import ContinuousBernoulli
-from mhng.models.counts import SIMULATED_TOTAL, Counts
+from mhng.models.distributions import SIMULATED_TOTAL, ContinuousBernoulli, Counts
 
 # A noise scale that falls to zero would buy unbounded density by copying the training data.
 _LOG_NOISE_BOUNDS = (-4.0, 2.0)

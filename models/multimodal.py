@@ -21,9 +21,9 @@ import torch
 from pyro import poutine
 from torch import Tensor, nn
 
-from mhng.models import chosen
 from mhng.models.agent import CHUNK, Agent, Parts
 from mhng.models.fusion import Experts
+from mhng.models.registry import chosen
 
 
 class Eye(nn.Module):

@@ -110,3 +110,53 @@ def image_size(shape: tuple[int, ...]) -> tuple[int, int]:
     if len(shape) != 3:
         raise ValueError(f"a convolutional network needs images (C, H, W); the observations are {shape}")
     return shape[1], shape[2]
+
+
+_CHANNELS = (32, 64, 128)
+_WIDTH = 256
+_GROUPS = 8
+
+
+class Block(nn.Module):
+    """A residual block of `channels` maps; sizes stay as they are."""
+
+    def __init__(self, channels: int) -> None:
+        super().__init__()
+        self.way = nn.Sequential(
+            nn.GroupNorm(_GROUPS, channels),
+            nn.ReLU(),
+            nn.Conv2d(channels, channels, 3, padding=1),
+            nn.GroupNorm(_GROUPS, channels),
+            nn.ReLU(),
+            nn.Conv2d(channels, channels, 3, padding=1),
+        )
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(B, channels, H, W) -> the same shape."""
+        found: Tensor = x + self.way(x)
+        return found
+
+
+def resnet(shape: tuple[int, ...], latent: int, guide: Guide = Diagonal) -> Pair:
+    """Encoder and decoder for images (C, H, W) of any size. ValueError for other observations."""
+    sizes = [image_size(shape)]
+    down: list[nn.Module] = []
+    before = shape[0]
+    for channels in _CHANNELS:
+        down += [nn.Conv2d(before, channels, 3, stride=2, padding=1), Block(channels)]
+        sizes.append(halved(sizes[-1]))
+        before = channels
+    flat = before * math.prod(sizes[-1])
+    body = nn.Sequential(*down, nn.ReLU(), nn.Flatten(), nn.Linear(flat, _WIDTH), nn.ReLU())
+    encoder = Encoder(body, _WIDTH, latent, guide)
+
+    up: list[nn.Module] = [
+        nn.Linear(latent, _WIDTH),
+        nn.ReLU(),
+        nn.Linear(_WIDTH, flat),
+        nn.Unflatten(1, (before, *sizes[-1])),
+    ]
+    for after, small, large in zip((*_CHANNELS[-2::-1], shape[0]), sizes[:0:-1], sizes[-2::-1], strict=True):
+        up += [Block(before), nn.ReLU(), doubling(before, after, small, large)]
+        before = after
+    return encoder, nn.Sequential(*up)

@@ -13,8 +13,8 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
-from mhng.models.mixtures.family import Conjugate, Family, Features
-from mhng.models.randomness import Choir
+from mhng.models.mixtures.base import Conjugate, Family, Features
+from mhng.models.rng import Choir
 
 
 class Belief(NamedTuple):

@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from mhng.models import GUIDES, LIKELIHOODS, MIXTURES, NETWORKS, WEIGHTS, find
-from mhng.models.priors import hyperparameters
+from mhng.models.hyperparameters import hyperparameters
+from mhng.models.registry import GUIDES, LIKELIHOODS, MIXTURES, NETWORKS, WEIGHTS, find
 
 ROOT = Path(__file__).resolve().parents[1]
 TEXT = (ROOT / "docs" / "models.md").read_text(encoding="utf-8")

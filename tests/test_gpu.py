@@ -9,11 +9,11 @@ import torch
 from mhng.experiment.settings.schema import Config
 from mhng.experiment.training.train import resume, train
 from mhng.inference.captured import waits_refused
-from mhng.models import LIKELIHOODS, MIXTURES, find
 from mhng.models.mixtures import NormalWishart
 from mhng.models.percepts import Percepts
-from mhng.models.randomness import stream
-from mhng.models.weights import Dirichlet, Sticks
+from mhng.models.registry import LIKELIHOODS, MIXTURES, find
+from mhng.models.rng import stream
+from mhng.models.sign_prior import Dirichlet, Sticks
 
 pytestmark = [
     pytest.mark.gpu,

@@ -39,8 +39,8 @@ from mhng.experiment.training import ray_cluster
 from mhng.experiment.util.files import atomic_path
 from mhng.experiment.util.jsonable import to_plain
 from mhng.experiment.util.locks import locked
-from mhng.models import FAMILIES
 from mhng.models.plugins import is_plugin
+from mhng.models.registry import FAMILIES
 
 GRID = "grid.toml"
 TABLE = "table.md"

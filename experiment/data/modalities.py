@@ -73,7 +73,7 @@ def dropped(
     """
     import torch
 
-    from mhng.models.randomness import stream
+    from mhng.models.rng import stream
 
     found = list(views)
     first = 0

@@ -22,7 +22,7 @@ from dataclasses import dataclass
 import torch
 
 from mhng.experiment.errors import UsageError
-from mhng.models.randomness import stream
+from mhng.models.rng import stream
 
 SEPARATION = 8.0
 SITE_DISTANCE = 2 * SEPARATION

@@ -262,7 +262,7 @@ def _noise(upright: torch.Tensor, name: str, seed: int) -> torch.Tensor:
 
 
 def _occluded(images: torch.Tensor, share: float, name: str, seed: int) -> torch.Tensor:
-    from mhng.models.randomness import integer, stream
+    from mhng.models.rng import integer, stream
 
     H, W = images.shape[2:]
     side = max(1, round(share * min(H, W)))

@@ -16,7 +16,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from mhng.models.randomness import integer
+from mhng.models.rng import integer
 
 # More objects than these teach it nothing that is worth the wait.
 _MOST = 10_000

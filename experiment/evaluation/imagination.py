@@ -17,7 +17,7 @@ from torch import Tensor
 from mhng.experiment.errors import UsageError
 from mhng.experiment.training.restore import Trained
 from mhng.models.agent import Agent
-from mhng.models.randomness import stream
+from mhng.models.rng import stream
 
 # Far beyond it the networks overflow.
 HIGHEST_TEMPERATURE = 100.0

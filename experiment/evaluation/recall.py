@@ -38,7 +38,7 @@ from mhng.experiment.runs import folder as run_folder
 from mhng.experiment.training.restore import Trained, load_trained
 from mhng.experiment.util.jsonable import to_plain
 from mhng.experiment.util.text import number
-from mhng.models.randomness import stream
+from mhng.models.rng import stream
 
 # Pictures with more cells could not be looked at.
 MOST_DRAWS = 100

@@ -20,8 +20,8 @@ from mhng.experiment.errors import UntrustedError, UsageError
 from mhng.experiment.settings.graph_spec import absolute, absolute_later
 from mhng.experiment.settings.schema import FIELDS, flag, key
 from mhng.experiment.util.text import shortened, shown, suggestion
-from mhng.models import FAMILIES
 from mhng.models.plugins import is_plugin, is_well_formed
+from mhng.models.registry import FAMILIES
 
 # The public reference's numbers for the modes.
 MODE_ALIASES = {"-1": "com", "0": "no-com", "1": "all"}
@@ -30,8 +30,8 @@ MODE_ALIASES = {"-1": "com", "0": "no-com", "1": "all"}
 _PARSERS = {
     "acceptance": "mhng.inference.proposals:acceptance_rule",
     "recursion": "mhng.inference.recursion:inner_length",
-    "weights": "mhng.models.weights:sign_weights",
-    "prior": "mhng.models.priors:read_prior",
+    "weights": "mhng.models.sign_prior:sign_weights",
+    "prior": "mhng.models.hyperparameters:read_prior",
 }
 # Settings that may name a file, which is kept by its absolute path
 ABSOLUTE = {"meet": absolute, "meet_later": absolute_later}

@@ -19,7 +19,7 @@ from mhng.experiment.errors import UsageError
 from mhng.experiment.settings import parsing
 from mhng.experiment.settings.schema import FIELDS, Config, Own, flag, key, modalities_of
 from mhng.experiment.util.agent_names import agent_names
-from mhng.models import NETWORKS
+from mhng.models.registry import NETWORKS
 
 # What an agent may have for itself: what it is made of, how it learns, and how it listens.
 INDIVIDUAL = (

@@ -15,7 +15,7 @@ from mhng.experiment.data.registry import DATASETS
 from mhng.experiment.data.views import LANGUAGE, View
 from mhng.experiment.runs.trace import KEPT
 from mhng.inference import INNER_STARTS, LISTENER_STATES, MODES, NEWCOMERS, PERCEPTS, RULES, STARTS
-from mhng.models import FUSIONS, GUIDES, LIKELIHOODS, MIXTURES, NETWORKS
+from mhng.models.registry import FUSIONS, GUIDES, LIKELIHOODS, MIXTURES, NETWORKS
 
 # Settings that agents have for themselves, see `mhng.experiment.settings.per_agent`: ((agent, ((field, value), ...)), ...).
 Own = tuple[tuple[str, tuple[tuple[str, Any], ...]], ...]

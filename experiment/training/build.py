@@ -15,12 +15,12 @@ from mhng.experiment.training.graphs import Edges, meetings_of
 from mhng.inference.rounds import Member, Schedule, member, streams_of
 from mhng.inference.rules import Game
 from mhng.inference.starts import Start
-from mhng.models import FAMILIES
 from mhng.models.agent import Agent
+from mhng.models.hyperparameters import read_prior
 from mhng.models.multimodal import Multimodal
 from mhng.models.plugins import is_plugin
-from mhng.models.priors import read_prior
-from mhng.models.weights import sign_weights
+from mhng.models.registry import FAMILIES
+from mhng.models.sign_prior import sign_weights
 
 
 def _latent(config: Config, shape: tuple[int, ...]) -> int:

@@ -14,10 +14,10 @@ from mhng.experiment.data.modalities import are_there
 from mhng.experiment.errors import UsageError
 from mhng.experiment.settings import per_agent
 from mhng.experiment.settings.schema import FIELDS, Config, flag, modalities_of
-from mhng.models import FAMILIES, NETWORKS, chosen
-from mhng.models.mixtures.family import Conjugate
+from mhng.models.hyperparameters import hyperparameters, read_prior
+from mhng.models.mixtures.base import Conjugate
 from mhng.models.plugins import PluginError, is_plugin
-from mhng.models.priors import hyperparameters, read_prior
+from mhng.models.registry import FAMILIES, NETWORKS, chosen
 
 # A count beyond it is a mistake; up to it float32 is exact.
 MOST_COUNTS = 2**24

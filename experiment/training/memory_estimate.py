@@ -17,7 +17,7 @@ from mhng.experiment.errors import UsageError
 from mhng.experiment.settings import per_agent
 from mhng.experiment.settings.schema import Config
 from mhng.experiment.util.memory import GIB, available
-from mhng.models.priors import read_prior
+from mhng.models.hyperparameters import read_prior
 
 if TYPE_CHECKING:
     import torch

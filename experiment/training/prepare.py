@@ -23,9 +23,9 @@ from mhng.experiment.training.compatibility import check_parts, check_sight, fit
 from mhng.experiment.util.agent_names import agent_names
 from mhng.inference.svi import bound
 from mhng.inference.variational import begin
-from mhng.models import FAMILIES
 from mhng.models.plugins import is_plugin
-from mhng.models.randomness import stream
+from mhng.models.registry import FAMILIES
+from mhng.models.rng import stream
 
 
 def load_objects(config: Config) -> tuple[Objects, Config]:

@@ -33,7 +33,7 @@ from mhng.experiment.training.checkpoint import load_minds
 from mhng.experiment.training.prepare import load_objects
 from mhng.experiment.util.agent_names import agent_names
 from mhng.models.agent import Agent
-from mhng.models.randomness import stream
+from mhng.models.rng import stream
 
 _CPU = torch.device("cpu")
 

@@ -3,10 +3,10 @@
 `family.py` says what a family must answer; `gaussians.py` holds what Gaussian ones share.
 """
 
-from mhng.models.mixtures.family import Conjugate, Family, Features, Sums
+from mhng.models.distributions import BartlettWishart
+from mhng.models.mixtures.base import Conjugate, Family, Features, Sums
 from mhng.models.mixtures.gaussians import Components, features, log_table, standard_normal
 from mhng.models.mixtures.normal_wishart import NormalWishart
-from mhng.models.mixtures.wishart import BartlettWishart
 
 __all__ = [
     "BartlettWishart",

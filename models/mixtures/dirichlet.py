@@ -18,9 +18,9 @@ import pyro.distributions as dist
 import torch
 from torch import Tensor
 
-from mhng.models.counts import SIMULATED_TOTAL, Counts
-from mhng.models.mixtures.family import Conjugate, Features, Sums, products
-from mhng.models.randomness import Streams, log_dirichlet
+from mhng.models.distributions import SIMULATED_TOTAL, Counts
+from mhng.models.mixtures.base import Conjugate, Features, Sums, products
+from mhng.models.rng import Streams, log_dirichlet
 
 
 class Proportions(NamedTuple):

@@ -15,7 +15,8 @@ import pyro.distributions as dist
 import torch
 from torch import Tensor
 
-from mhng.models.mixtures.family import Conjugate, Features, Sums, products
+from mhng.models.mixtures.base import Conjugate, Features, Sums, products
+from mhng.models.rng import Streams, normal
 
 LOG_2PI = math.log(2 * math.pi)
 
@@ -162,3 +163,17 @@ def covariance_factor(precision: Tensor) -> Tensor:
     flipped = torch.linalg.cholesky(precision.flip(-2, -1))
     eye = torch.eye(precision.shape[-1], dtype=precision.dtype, device=precision.device)
     return torch.linalg.solve_triangular(flipped.mT, eye.expand_as(flipped), upper=True).flip(-2, -1)
+
+
+def drawn_means(generator: Streams, mean: Tensor, beta: Tensor, scale_tril: Tensor) -> Components:
+    """mu ~ Normal(mean, Lambda^-1 / beta) beside its Lambda: mean (..., K, L), beta (..., K)."""
+    noise = normal(generator, mean)
+    step = (scale_tril @ noise.unsqueeze(-1)).squeeze(-1)
+    return Components(mean + step / beta.sqrt().unsqueeze(-1), scale_tril)
+
+
+def checked_beta(beta: float) -> float:
+    """ValueError naming it if it is not positive."""
+    if not (float(beta) > 0 and math.isfinite(beta)):
+        raise ValueError(f"beta must be positive; it is {beta}")
+    return float(beta)

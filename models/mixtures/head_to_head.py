@@ -27,10 +27,10 @@ import pyro.distributions as dist
 import torch
 from torch import Tensor
 
-from mhng.models.mixtures.family import Drawn, Family, Features, Sums, one_hot
+from mhng.models.mixtures.base import Drawn, Family, Features, Sums, one_hot
 from mhng.models.mixtures.gaussians import Components, features, log_table
 from mhng.models.mixtures.normal_wishart import NormalWishart, Posterior
-from mhng.models.randomness import log_dirichlet
+from mhng.models.rng import log_dirichlet
 
 # Turns of q(c) and q(parameters): the bound holds after any number of them.
 _TURNS = 4

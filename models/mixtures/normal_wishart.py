@@ -17,19 +17,21 @@ import pyro.distributions as dist
 import torch
 from torch import Tensor
 
-from mhng.models.mixtures.family import Sums
+from mhng.models.distributions import BartlettWishart, drawn_scale_tril
+from mhng.models.mixtures.base import Sums
 from mhng.models.mixtures.gaussians import (
     LOG_2PI,
     Components,
     Gaussian,
+    checked_beta,
     covariance_factor,
+    drawn_means,
     log_diagonal,
     lower_factor,
     outer,
     symmetric,
 )
-from mhng.models.mixtures.wishart import BartlettWishart, drawn_scale_tril
-from mhng.models.randomness import Streams, normal
+from mhng.models.rng import Streams
 
 
 class Posterior(NamedTuple):
@@ -173,17 +175,3 @@ class NormalWishart(WishartPrior, Gaussian):
             prior = dist.MultivariateNormal(self.m0.expand(K, -1), precision_matrix=self.beta * precision)
             mu = pyro.sample("mu", prior)
         return Components(mu, covariance_factor(precision))
-
-
-def drawn_means(generator: Streams, mean: Tensor, beta: Tensor, scale_tril: Tensor) -> Components:
-    """mu ~ Normal(mean, Lambda^-1 / beta) beside its Lambda: mean (..., K, L), beta (..., K)."""
-    noise = normal(generator, mean)
-    step = (scale_tril @ noise.unsqueeze(-1)).squeeze(-1)
-    return Components(mean + step / beta.sqrt().unsqueeze(-1), scale_tril)
-
-
-def checked_beta(beta: float) -> float:
-    """ValueError naming it if it is not positive."""
-    if not (float(beta) > 0 and math.isfinite(beta)):
-        raise ValueError(f"beta must be positive; it is {beta}")
-    return float(beta)

@@ -22,10 +22,10 @@ import pyro.distributions as dist
 import torch
 from torch import Tensor
 
-from mhng.models.mixtures.family import Drawn, Features, Sums, one_hot
+from mhng.models.mixtures.base import Drawn, Features, Sums, one_hot
 from mhng.models.mixtures.gaussians import LOG_2PI, Components, Ready, log_diagonal, log_table
 from mhng.models.mixtures.normal_wishart import NormalWishart
-from mhng.models.randomness import Streams, gamma
+from mhng.models.rng import Streams, gamma
 
 # Turns of q(u) and q(mu, Lambda): the bound holds after any number of them.
 _TURNS = 4

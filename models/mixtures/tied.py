@@ -19,17 +19,18 @@ import pyro.distributions as dist
 import torch
 from torch import Tensor
 
-from mhng.models.mixtures.family import Features, Sums
+from mhng.models.distributions import BartlettWishart, drawn_scale_tril
+from mhng.models.mixtures.base import Features, Sums
 from mhng.models.mixtures.gaussians import (
     Components,
     Gaussian,
     covariance_factor,
+    drawn_means,
     log_diagonal,
     lower_factor,
 )
-from mhng.models.mixtures.normal_wishart import WishartPrior, drawn_means
-from mhng.models.mixtures.wishart import BartlettWishart, drawn_scale_tril
-from mhng.models.randomness import Streams
+from mhng.models.mixtures.normal_wishart import WishartPrior
+from mhng.models.rng import Streams
 
 
 class TiedPosterior(NamedTuple):

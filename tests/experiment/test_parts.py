@@ -233,7 +233,7 @@ def test_a_module_that_is_not_there_is_named(here: Path, capsys: pytest.CaptureF
 
 
 def test_models_lists_every_variant_with_its_formula_and_source(capsys: pytest.CaptureFixture[str]) -> None:
-    from mhng.models import FAMILIES, WEIGHTS
+    from mhng.models.registry import FAMILIES, WEIGHTS
 
     assert cli.main(["models"]) == 0
     out = capsys.readouterr().out

@@ -16,7 +16,7 @@ from mhng.experiment.evaluation.imagination import imagined
 from mhng.experiment.evaluation.recall import examine
 from mhng.experiment.plots.recall import Direction, plot_cross
 from mhng.experiment.training.restore import load_trained
-from mhng.models.randomness import stream
+from mhng.models.rng import stream
 
 PICTURES = {"recall_A.png", "recall_B.png", "cross_recall.png"}
 

@@ -26,7 +26,7 @@ from mhng.experiment.training import loop
 from mhng.experiment.training.compatibility import check_parts
 from mhng.experiment.training.train import resume, train
 from mhng.inference import MODES, RECURSIONS, RULES
-from mhng.models import FAMILIES, WEIGHTS
+from mhng.models.registry import FAMILIES, WEIGHTS
 from tests.experiment.conftest import Quiet
 from tests.experiment.test_crashes import all_of
 

@@ -9,7 +9,7 @@ from torch import Tensor
 
 from mhng.models.mixtures import NormalWishart
 from mhng.models.percepts import Percepts
-from mhng.models.randomness import stream
+from mhng.models.rng import stream
 
 K = 3
 LOG_PRIOR = torch.tensor([0.62, 0.27, 0.11], dtype=torch.float64).log()

@@ -6,11 +6,11 @@ import torch
 from mhng.inference import abreast
 from mhng.inference.game import Game, init, play
 from mhng.inference.meetings import Graph, RandomPairs, Stages, Together
-from mhng.models import MIXTURES, find
 from mhng.models.mixtures import NormalWishart
 from mhng.models.percepts import Percepts
-from mhng.models.randomness import Choir, gamma, normal, stream, uniform
-from mhng.models.weights import Dirichlet, Sticks
+from mhng.models.registry import MIXTURES, find
+from mhng.models.rng import Choir, gamma, normal, stream, uniform
+from mhng.models.sign_prior import Dirichlet, Sticks
 from tests.inference.problems import LOG_PRIOR, K, TableAgent, generators
 from tests.models.test_families import EXACT, PRIORS
 

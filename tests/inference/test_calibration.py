@@ -17,7 +17,7 @@ from mhng.inference.metropolis import draw
 from mhng.models.mixtures import Features, NormalWishart, log_table
 from mhng.models.mixtures.normal_wishart import Posterior
 from mhng.models.percepts import Percepts
-from mhng.models.randomness import stream
+from mhng.models.rng import stream
 from tests.checks import ALPHA, chi_square
 from tests.inference.problems import LOG_PRIOR, K, generators
 

@@ -10,8 +10,8 @@ from mhng.inference.captured import CannotCaptureError, Chain, Steps, kept, tens
 from mhng.inference.game import Game, init, sweep
 from mhng.models.mixtures import NormalWishart
 from mhng.models.percepts import Percepts
-from mhng.models.randomness import stream
-from mhng.models.weights import Sticks
+from mhng.models.rng import stream
+from mhng.models.sign_prior import Sticks
 
 
 @pytest.fixture

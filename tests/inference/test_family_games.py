@@ -6,8 +6,8 @@ import torch
 
 from mhng.inference.exact import all_signs, joint_posterior
 from mhng.inference.game import Game, init, play
-from mhng.models import MIXTURES, find
 from mhng.models.percepts import Percepts
+from mhng.models.registry import MIXTURES, find
 from tests.checks import ALPHA, chi_square
 from tests.inference.problems import LOG_PRIOR, K, generators, mixtures, random_signs
 from tests.models.test_families import PRIORS

@@ -5,11 +5,11 @@ import torch
 from torch import nn
 
 from mhng.inference.svi import Learner, bound
-from mhng.models import GUIDES, find
 from mhng.models.agent import Agent
 from mhng.models.likelihoods import FixedGaussian
 from mhng.models.mixtures import Components
-from mhng.models.randomness import stream
+from mhng.models.registry import GUIDES, find
+from mhng.models.rng import stream
 from tests.checks import ALPHA, z_test
 
 N, D, L = 400, 4, 3

@@ -13,7 +13,7 @@ from mhng.inference.metropolis import draw, step
 from mhng.inference.proposals import acceptance_rule
 from mhng.models.mixtures import Components
 from mhng.models.percepts import Percepts
-from mhng.models.randomness import stream
+from mhng.models.rng import stream
 from tests.checks import ALPHA, chi_square, total_variation
 from tests.inference.problems import (
     LOG_PRIOR,

@@ -7,7 +7,7 @@ from mhng.inference import jitter as module
 from mhng.inference.jitter import jitter, moved
 from mhng.inference.svi import Learner
 from mhng.models.agent import Agent
-from mhng.models.randomness import stream
+from mhng.models.rng import stream
 
 
 def images(count=6):

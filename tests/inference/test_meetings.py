@@ -10,7 +10,7 @@ from mhng.inference.metropolis import draw
 from mhng.inference.starts import Start, begin
 from mhng.models.mixtures import NormalWishart
 from mhng.models.percepts import Percepts
-from mhng.models.randomness import stream
+from mhng.models.rng import stream
 
 LOG_PRIOR = torch.tensor([0.6, 0.3, 0.1], dtype=torch.float64).log()
 TWO = Graph(((0, 2), (1, 3)))
@@ -86,7 +86,7 @@ def test_groups_begin_by_themselves():
 def test_groups_merge_signs_by_themselves():
     """Of weights that are sparse; what a sign is called in one group says nothing of the other's."""
     from mhng.inference.starts import tidied
-    from mhng.models.weights import Sticks
+    from mhng.models.sign_prior import Sticks
 
     four, signs = players(4), torch.randint(3, (2, 4, 80), generator=stream(1, "signs"))
     found = tidied(Game(LOG_PRIOR, meetings=TWO, weights=Sticks(1.0)), four, signs)

@@ -7,7 +7,7 @@ from mhng.inference.game import Game
 from mhng.inference.rounds import Progress, RoundError, Schedule, member, run_rounds, streams_of
 from mhng.inference.starts import Start
 from mhng.models.agent import Agent
-from mhng.models.randomness import stream
+from mhng.models.rng import stream
 
 N, K = 60, 3
 

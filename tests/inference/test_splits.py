@@ -10,7 +10,7 @@ from mhng.inference.game import Game, init, sweep
 from mhng.inference.splits import split_merge
 from mhng.models.mixtures import NormalWishart
 from mhng.models.percepts import Percepts
-from mhng.models.randomness import stream
+from mhng.models.rng import stream
 from tests.checks import ALPHA, chi_square
 from tests.inference.problems import LOG_PRIOR, K, generators, mixtures
 

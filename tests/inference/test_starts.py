@@ -8,7 +8,7 @@ from mhng.inference.game import Game
 from mhng.inference.starts import Start, begin, merge
 from mhng.models.mixtures import NormalWishart
 from mhng.models.percepts import Percepts
-from mhng.models.randomness import stream
+from mhng.models.rng import stream
 from tests.inference.problems import generators
 
 # Four clumps; agent 0 cannot tell the first two apart, agent 1 not the last two.

@@ -9,7 +9,7 @@ from mhng.models import likelihoods
 from mhng.models.agent import Agent
 from mhng.models.mixtures import Components
 from mhng.models.networks import Encoder
-from mhng.models.randomness import stream
+from mhng.models.rng import stream
 
 N, D, L, K = 400, 5, 2, 3
 

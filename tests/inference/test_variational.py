@@ -14,7 +14,7 @@ from mhng.inference.game import Game, init, play, sweep
 from mhng.inference.meetings import Graph, Together
 from mhng.models.mixtures import NormalWishart
 from mhng.models.percepts import Percepts
-from mhng.models.weights import Dirichlet
+from mhng.models.sign_prior import Dirichlet
 from tests.inference.problems import (
     LOG_PRIOR,
     TABLE_A,

@@ -12,8 +12,8 @@ from mhng.inference.joint import log_joint
 from mhng.inference.starts import Start, begin, merge, tidied
 from mhng.models.mixtures import NormalWishart
 from mhng.models.percepts import Percepts
-from mhng.models.randomness import stream
-from mhng.models.weights import Dirichlet, Sticks
+from mhng.models.rng import stream
+from mhng.models.sign_prior import Dirichlet, Sticks
 from tests.checks import ALPHA, chi_square
 from tests.inference.problems import K, generators, mixtures, random_signs
 

@@ -6,11 +6,11 @@ import torch
 from pyro import poutine
 from pyro.infer import TraceMeanField_ELBO
 
-from mhng.models import FAMILIES, NEEDS, NETWORKS, find
 from mhng.models.agent import Agent
 from mhng.models.mixtures import Components, features, log_table
 from mhng.models.mixtures.gaussians import covariance_factor
-from mhng.models.randomness import global_draws_from, stream
+from mhng.models.registry import FAMILIES, NEEDS, NETWORKS, find
+from mhng.models.rng import global_draws_from, stream
 
 SHAPE = (1, 7, 6)
 

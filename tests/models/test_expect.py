@@ -6,8 +6,8 @@ import pytest
 import torch
 
 from mhng.models.mixtures import Features, NormalWishart
-from mhng.models.mixtures.family import Sums
-from mhng.models.randomness import stream
+from mhng.models.mixtures.base import Sums
+from mhng.models.rng import stream
 from tests.checks import ALPHA, z_test
 from tests.models.test_families import EXACT, K, family, percepts_of
 

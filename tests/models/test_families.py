@@ -11,11 +11,11 @@ import pytest
 import torch
 from pyro import poutine
 
-from mhng.models import MIXTURES, find
 from mhng.models.agent import Agent
 from mhng.models.mixtures import Features
 from mhng.models.percepts import Percepts
-from mhng.models.randomness import global_draws_from, stream
+from mhng.models.registry import MIXTURES, find
+from mhng.models.rng import global_draws_from, stream
 from tests.checks import ALPHA, z_test
 
 K, L = 3, 2

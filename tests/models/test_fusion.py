@@ -10,12 +10,12 @@ from pyro import poutine
 from torch import nn
 
 from mhng.inference.svi import Learner, PartsELBO, bound
-from mhng.models import FUSIONS, GUIDES, find
 from mhng.models.fusion import Experts, MixtureOfExperts, ProductOfExperts, UniformMixture
 from mhng.models.guides import Diagonal, Full
 from mhng.models.mixtures import features, log_table
 from mhng.models.multimodal import Multimodal
-from mhng.models.randomness import global_draws_from, stream
+from mhng.models.registry import FUSIONS, GUIDES, find
+from mhng.models.rng import global_draws_from, stream
 from tests.checks import ALPHA, z_test
 
 NOISE = 0.6

@@ -5,11 +5,11 @@ import pytest
 import torch
 from torch import nn
 
-from mhng.models import GUIDES, find
 from mhng.models.agent import Agent
 from mhng.models.guides import LOG_SCALE_BOUNDS, Diagonal, Full
 from mhng.models.networks import mlp
-from mhng.models.randomness import global_draws_from, stream
+from mhng.models.registry import GUIDES, find
+from mhng.models.rng import global_draws_from, stream
 from tests.checks import ALPHA, z_test
 
 

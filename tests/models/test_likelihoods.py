@@ -5,7 +5,7 @@ import pytest
 import torch
 from scipy import integrate, stats
 
-from mhng.models.continuous_bernoulli import ContinuousBernoulli
+from mhng.models.distributions import ContinuousBernoulli
 from mhng.models.likelihoods import (
     SIMULATED_TOTAL,
     Bernoulli,
@@ -14,7 +14,7 @@ from mhng.models.likelihoods import (
     Gaussian,
     Multinomial,
 )
-from mhng.models.randomness import global_draws_from, stream
+from mhng.models.rng import global_draws_from, stream
 from tests.checks import ALPHA, z_test
 
 # Logits on both sides of where the series ends, of where float32 ends (exp overflows at 89), and around 0.

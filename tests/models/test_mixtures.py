@@ -12,7 +12,7 @@ from scipy import stats
 
 from mhng.models.mixtures import BartlettWishart, Components, NormalWishart, Sums, features, log_table
 from mhng.models.percepts import Percepts
-from mhng.models.randomness import stream
+from mhng.models.rng import stream
 from tests.checks import ALPHA, z_test
 
 M0 = torch.tensor([0.3, -0.7, 1.1], dtype=torch.float64)

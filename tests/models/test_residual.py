@@ -5,10 +5,10 @@ import re
 import pytest
 import torch
 
-from mhng.models import NETWORKS
 from mhng.models.guides import Full
-from mhng.models.randomness import global_draws_from, stream
-from mhng.models.residual import resnet
+from mhng.models.networks import resnet
+from mhng.models.registry import NETWORKS
+from mhng.models.rng import global_draws_from, stream
 
 
 def built(shape, latent=12, **options):

@@ -10,8 +10,8 @@ from pyro import poutine
 from scipy import stats
 
 from mhng.models.agent import Agent
-from mhng.models.randomness import global_draws_from, stream
-from mhng.models.weights import Dirichlet, Sticks, sign_weights
+from mhng.models.rng import global_draws_from, stream
+from mhng.models.sign_prior import Dirichlet, Sticks, sign_weights
 from tests.checks import ALPHA, chi_square, z_test
 
 K = 4

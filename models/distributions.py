@@ -14,10 +14,14 @@ from __future__ import annotations
 
 from typing import Any, ClassVar
 
+import pyro.distributions as dist
 import torch
+from pyro.distributions import constraints
 from pyro.distributions.torch_distribution import TorchDistribution
 from torch import Tensor
 from torch.distributions import constraints
+
+from mhng.models.rng import Streams, gamma, normal
 
 # Below it the differences of 1 / t and its like cancel, and series take over; above, their next term is below 1e-8.
 _SMALL = 1.0
@@ -88,3 +92,59 @@ def _half_langevin(t: Tensor) -> Tensor:
     far = torch.where(small, _SMALL, t.abs())
     closed = -1 / torch.expm1(-far) - 1 / far - 0.5
     return torch.where(small, series, closed * t.sign())
+
+
+# How many counts an object has that is simulated and not observed: no model here says anything about it.
+SIMULATED_TOTAL = 100
+
+
+class Counts(dist.Multinomial):
+    """p(x | total of x): x (..., D) counts, Multinomial(total, softmax(logits)).
+
+    torch's own density is of the value's own total too, but its support is one total for the whole batch. Here the
+    total that it is made with is for draws only. In float64: log factorials of thousands of counts leave no digits of
+    a float32 for what differs.
+    """
+
+    support: Any = constraints.independent(constraints.nonnegative, 1)
+
+    def log_prob(self, value: Tensor) -> Tensor:
+        """log of the multinomial probability, coefficient included: (...,)."""
+        found: Tensor = super().log_prob(value.double())
+        return found
+
+
+class BartlettWishart(dist.Wishart):
+    """The Wishart distribution with exact draws; density and moments are torch's.
+
+    Draws come from torch's global generator, as those of every Pyro site do.
+    """
+
+    def rsample(self, sample_shape: torch.Size | tuple[int, ...] = ()) -> Tensor:
+        shape = torch.Size(sample_shape)
+        factor = self._unbroadcasted_scale_tril
+        L = factor.shape[-1]
+        df = self.df.expand(shape + self.batch_shape)
+        # Any factor of the scale will do; with torch's lower one, Lambda = (F B)(F B)^T.
+        half = factor @ bartlett(df, L, factor, None)
+        return half @ half.mT
+
+
+def bartlett(nu: Tensor, L: int, like: Tensor, generator: Streams | None) -> Tensor:
+    """B upper triangular with B B^T ~ Wishart(nu, I): nu (...,) -> (..., L, L).
+
+    B_ii^2 ~ chi^2(nu - L + i) for i = 1..L, and N(0, 1) above the diagonal.
+    """
+    freedom = nu.unsqueeze(-1) - torch.arange(L - 1, -1, -1, dtype=like.dtype, device=like.device)
+    chi_square = 2 * gamma(generator, freedom / 2)
+    noise = normal(generator, freedom.unsqueeze(-1).expand(*freedom.shape, L))
+    return noise.triu(1) + chi_square.clamp_min(torch.finfo(like.dtype).tiny).sqrt().diag_embed()
+
+
+def drawn_scale_tril(generator: Streams, nu: Tensor, inverse_scale: Tensor) -> Tensor:
+    """The lower factor of Lambda^-1, Lambda ~ Wishart(nu, W): nu (...,), inverse_scale the factor of W^-1 (..., L, L).
+
+    With W^-1 = U U^T, Lambda = (U^-T B)(U^-T B)^T; the factor of its inverse is U B^-T, lower triangular.
+    """
+    half = bartlett(nu, inverse_scale.shape[-1], inverse_scale, generator)
+    return torch.linalg.solve_triangular(half.mT, inverse_scale, upper=False, left=False)

@@ -19,10 +19,9 @@ import pyro.distributions as dist
 import torch
 from torch import Tensor
 
-from mhng.models.mixtures.family import Features, Sums, products
-from mhng.models.mixtures.gaussians import LOG_2PI, Components, Gaussian
-from mhng.models.mixtures.normal_wishart import checked_beta, drawn_means
-from mhng.models.randomness import Streams, gamma
+from mhng.models.mixtures.base import Features, Sums, products
+from mhng.models.mixtures.gaussians import LOG_2PI, Components, Gaussian, checked_beta, drawn_means
+from mhng.models.rng import Streams, gamma
 
 
 class GammaPosterior(NamedTuple):

@@ -19,7 +19,7 @@ from typing import Any, ClassVar, NamedTuple
 import torch
 from torch import Tensor
 
-from mhng.models.randomness import Streams
+from mhng.models.rng import Streams
 
 # Objects whose features a CPU adds up in one product of matrices: of ten times as many it takes thirty times as long.
 _CACHED = 2**14

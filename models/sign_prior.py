@@ -24,8 +24,8 @@ import pyro.distributions as dist
 import torch
 from torch import Tensor
 
-from mhng.models import WEIGHTS
-from mhng.models.randomness import gamma, log_dirichlet
+from mhng.models.registry import WEIGHTS
+from mhng.models.rng import gamma, log_dirichlet
 
 # Weights and what is left of a stick never become 0: log pi must be a number.
 _TINY = torch.finfo(torch.float64).tiny

@@ -19,8 +19,8 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from bench.games import ring, setting
 from bench.timing import median_seconds
-from mhng.inference import abreast
-from mhng.inference.meetings import Meetings, Together
+from mhng.inference import batched
+from mhng.inference.topology import Meetings, Together
 
 K, L, REPEATS = 10, 12, 5
 SIZES = [2, 4, 8, 16, 32, 64]
@@ -56,7 +56,7 @@ def at_once() -> None:
     for synchronous in (False, True):
         for N in (100, 300, 1000):
             fast = seconds(64, N, ring(64, synchronous))
-            with mock.patch.dict(abreast._FEW, {"cpu": 0}):
+            with mock.patch.dict(batched._FEW, {"cpu": 0}):
                 slow = seconds(64, N, ring(64, synchronous))
             print(f"| {N:,} | {synchronous} | {fast:.4f} | {slow / fast:.2f} |", flush=True)
 

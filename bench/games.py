@@ -11,10 +11,10 @@ import torch
 from torch import Tensor
 
 from mhng.experiment.training.graphs import edges
-from mhng.inference.abreast import kinds
-from mhng.inference.captured import Chain
+from mhng.inference.batched import kinds
+from mhng.inference.cuda_graphs import Chain
 from mhng.inference.game import Game, init, sweep
-from mhng.inference.meetings import Graph, Meetings, Together
+from mhng.inference.topology import Graph, Meetings, Together
 from mhng.inference.types import Info, State
 from mhng.models.mixtures import NormalWishart
 from mhng.models.percepts import Percepts

@@ -34,7 +34,7 @@ from bench.games import setting
 from bench.learners import bare_epoch, images, learner
 from bench.timing import HOME, PAIRED, Work, compare, described, in_turn, machine, median_seconds, write_json
 from mhng.inference import STARTS
-from mhng.inference.starts import Start, begin, merge, signs_of
+from mhng.inference.initialization import Start, begin, merge, signs_of
 from mhng.models.mixtures import BartlettWishart, Components, features, log_table
 
 N, K, L = 5000, 10, 12

@@ -25,7 +25,7 @@ from mhng.experiment.training.build import build_members, game_of
 from mhng.experiment.training.prepare import load_objects
 from mhng.inference import STARTS
 from mhng.inference.game import init, play
-from mhng.inference.starts import Start, begin
+from mhng.inference.initialization import Start, begin
 
 TOLERANCE = 5.0
 AFTER = 30

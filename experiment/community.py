@@ -23,9 +23,9 @@ from mhng.experiment.settings.schema import Config, flag
 from mhng.experiment.training.compatibility import check_parts, check_sight, fits, perceives_counts
 from mhng.experiment.training.graphs import Edges, meetings_of
 from mhng.experiment.util.agent_names import agent_names
+from mhng.inference.initialization import Start
 from mhng.inference.rounds import ForeignStreamError, Member, Progress, Schedule, member, streams_of
-from mhng.inference.rules import Game
-from mhng.inference.starts import Start
+from mhng.inference.spec import Game
 from mhng.inference.svi import bound
 from mhng.inference.variational import begin
 from mhng.models.agent import Agent

@@ -6,13 +6,13 @@ from collections.abc import Sequence
 
 import torch
 
-from mhng.inference.asked import Stream, answer, speak
-from mhng.inference.joint import log_pi_of
-from mhng.inference.meetings import Encounter
+from mhng.inference.log_joint import log_pi_of
 from mhng.inference.metropolis import Turn
 from mhng.inference.proposals import Rule
-from mhng.inference.recursion import Voice, propose
-from mhng.inference.rules import Game, shares
+from mhng.inference.recursive import Voice, propose
+from mhng.inference.remote import Stream, answer, speak
+from mhng.inference.spec import Game, shares
+from mhng.inference.topology import Encounter
 from mhng.inference.types import Info, State
 from mhng.models.rng import Choir
 

@@ -2,8 +2,8 @@
 
 A sweep of two agents A, B is A speaks and B listens, then B speaks and A listens; each listener redraws its own
 parameters given its own signs before it speaks (Taniguchi et al. 2023, algorithm 1). With more agents every encounter
-of `mhng.inference.meetings` is such a turn, its proposal made by one agent or by several, recursively
-(`mhng.inference.recursion`).
+of `mhng.inference.topology` is such a turn, its proposal made by one agent or by several, recursively
+(`mhng.inference.recursive`).
 
 Modes
     com     Metropolis-Hastings: a proposal is accepted by the listener's rule
@@ -35,17 +35,17 @@ from typing import Any, cast
 import torch
 from torch import Tensor
 
-from mhng.inference import abreast, variational
-from mhng.inference.asked import Stream, speak
-from mhng.inference.captured import Chain, kept
+from mhng.inference import batched, variational
+from mhng.inference.cuda_graphs import Chain, kept
 from mhng.inference.encounters import hearers, meet, meet_at_once
-from mhng.inference.joint import alone, counts_of, evidence, log_joint, log_pi_of
-from mhng.inference.meetings import Graph, Together, lonely, newcomers
+from mhng.inference.log_joint import alone, counts_of, evidence, log_joint, log_pi_of
 from mhng.inference.metropolis import draw
 from mhng.inference.proposals import acceptance_rule, joint_logits
-from mhng.inference.recursion import inner_length
-from mhng.inference.rules import Game, rules_of, shares
-from mhng.inference.splits import split_merge
+from mhng.inference.recursive import inner_length
+from mhng.inference.remote import Stream, speak
+from mhng.inference.spec import Game, rules_of, shares
+from mhng.inference.split_merge import split_merge
+from mhng.inference.topology import Graph, Together, lonely, newcomers
 from mhng.inference.trace import Trace, component_means
 from mhng.inference.types import Divider, Info, Player, State
 
@@ -117,9 +117,9 @@ def _talk(
     state = state._replace(signs=state.signs.clone(), private=state.private.clone())
     encounters = game.meetings.encounters(M, number)
     # Who holds one sign with all others waits for every encounter.
-    for layer in [[one] for one in encounters] if shares(game) else abreast.layers(encounters):
+    for layer in [[one] for one in encounters] if shares(game) else batched.layers(encounters):
         answers = [_TAKE if m in new and not told.heard[m] else rule for m, rule in enumerate(rules)]
-        at_once, others = abreast.pairs(layer, answers, state)
+        at_once, others = batched.pairs(layer, answers, state)
         for rule, pairs in at_once:
             told = meet_at_once(game, rule, generators, state, pairs, told)
         for encounter in others:
@@ -202,7 +202,7 @@ def play(
         means=None if means is None else torch.empty(C, sweeps, *means.shape[1:], **real),
     )
     step: Callable[[State, int], tuple[State, Info]] = partial(
-        sweep, game, players, generators, kind=abreast.kinds(players)
+        sweep, game, players, generators, kind=batched.kinds(players)
     )
     if by_graph := game.graphs and device.type == "cuda" and sweeps >= _WORTH_A_GRAPH and _alike(game):
         step = Chain(step, generators)
@@ -236,7 +236,7 @@ def _redraw(
     who: Sequence[int],
     kind: Sequence[int] | None,
 ) -> State:
-    beliefs = abreast.redraw(players, generators, state.signs, game.K, state.beliefs, who, kind)
+    beliefs = batched.redraw(players, generators, state.signs, game.K, state.beliefs, who, kind)
     return _reweigh(game, generators, state._replace(beliefs=tuple(beliefs)), who)
 
 

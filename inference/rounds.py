@@ -28,11 +28,11 @@ from typing import Any, Protocol
 import torch
 from torch import Tensor
 
-from mhng.inference.asked import Stream, copy_of, read
 from mhng.inference.game import init, play
-from mhng.inference.recursion import EndlessGameError
-from mhng.inference.rules import Game
-from mhng.inference.starts import Start, begin, tidied
+from mhng.inference.initialization import Start, begin, tidied
+from mhng.inference.recursive import EndlessGameError
+from mhng.inference.remote import Stream, copy_of, read
+from mhng.inference.spec import Game
 from mhng.inference.svi import Learner, Loss, NotFiniteError, bound
 from mhng.inference.trace import Trace, joined
 from mhng.inference.types import Starter, State
@@ -61,7 +61,7 @@ class Schedule:
     lr: float
     jitter: float = 0.0
     keep_means: bool = True  # in the traces
-    graphs: bool = True  # steps of learning are captured, on a CUDA device (`mhng.inference.captured`)
+    graphs: bool = True  # steps of learning are captured, on a CUDA device (`mhng.inference.cuda_graphs`)
     percept: str = "draw"  # or "mean": the game's target is then that of the means, whatever the guide's spread
 
     def sweeps_between(self) -> int:

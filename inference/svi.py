@@ -22,8 +22,8 @@ from pyro.infer import TraceMeanField_ELBO
 from torch import Tensor
 from torch.distributions import kl_divergence
 
-from mhng.inference.captured import Steps
-from mhng.inference.jitter import moved
+from mhng.inference.augmentation import moved
+from mhng.inference.cuda_graphs import Steps
 from mhng.models.agent import Agent
 from mhng.models.rng import global_draws_from
 
@@ -87,8 +87,8 @@ class Learner:
         generator: the order of objects and the noise of q come from it, and nothing else does.
         batch_size: objects a step; the last batch of an epoch may be smaller.
         lr: Adam's step size.
-        jitter: strength of the random movements of images while learning (`mhng.inference.jitter`); 0 for vectors.
-        graphs: on a CUDA device, steps are captured and replayed (`mhng.inference.captured`).
+        jitter: strength of the random movements of images while learning (`mhng.inference.augmentation`); 0 for vectors.
+        graphs: on a CUDA device, steps are captured and replayed (`mhng.inference.cuda_graphs`).
     """
 
     def __init__(

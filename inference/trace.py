@@ -7,7 +7,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from mhng.inference.asked import read
+from mhng.inference.remote import read
 from mhng.inference.types import State
 
 

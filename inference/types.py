@@ -10,7 +10,7 @@ from typing import Any, NamedTuple, Protocol
 
 from torch import Tensor
 
-from mhng.inference.asked import Table
+from mhng.inference.remote import Table
 
 
 class Belief(Protocol):
@@ -36,7 +36,7 @@ class Belief(Protocol):
 class Player(Protocol):
     """An agent in the game: it judges signs by its own percepts, which nobody else sees.
 
-    Its `generator` is a Stream of `mhng.inference.asked`: of its own kind, here or afar.
+    Its `generator` is a Stream of `mhng.inference.remote`: of its own kind, here or afar.
     """
 
     def redraw(self, generator: Any, signs: Tensor, K: int, before: Any = None) -> Belief:
@@ -48,7 +48,7 @@ class Player(Protocol):
 
 
 class Divider(Player, Protocol):
-    """A player that can also propose and judge a step of `mhng.inference.splits`."""
+    """A player that can also propose and judge a step of `mhng.inference.split_merge`."""
 
     def divide(self, group: Tensor, seeds: Tensor) -> Tensor:
         """Log odds (C, N) that an object of `group` (C, N) is of the kind of seed 1, not of seed 0; seeds (C, 2)."""
@@ -58,7 +58,7 @@ class Divider(Player, Protocol):
 
 
 class Starter(Divider, Protocol):
-    """A player that can also begin a chain (`mhng.inference.starts`)."""
+    """A player that can also begin a chain (`mhng.inference.initialization`)."""
 
     @property
     def count(self) -> int:
@@ -93,6 +93,6 @@ class Info(NamedTuple):
     heard: Sequence[int]  # (M) encounters in which agent m was the listener
     messages: Tensor  # (C,) names said by one agent to another, of all objects
     not_a_number: Tensor  # (C,) ratios that were NaN, and therefore rejections
-    splits: Tensor  # (C,) steps of `mhng.inference.splits` that were accepted
+    splits: Tensor  # (C,) steps of `mhng.inference.split_merge` that were accepted
     log_joint: Tensor  # (C,) log p(w, phi, z) of all agents, see `game.log_joint`
     evidence: Tensor  # (C,) sum over agents of log p(z | w), phi integrated out; and log p(w) where pi is drawn

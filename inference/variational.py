@@ -14,7 +14,7 @@ and who listens adds what it heard to its own, q(w_n = k) proportional to pi_k e
 q(phi) the best for that. No percept and no parameter crosses; more than a name does. Nothing is drawn, nothing is
 refused: the game climbs to the nearest maximum of a bound of the log evidence and stands there.
 
-An agent's sign is the one that its q(w_n) thinks most of. Who meets whom is as in every game: `mhng.inference.meetings`.
+An agent's sign is the one that its q(w_n) thinks most of. Who meets whom is as in every game: `mhng.inference.topology`.
 
 The bound never falls where all meet together, one after another. In pairs each agent knows what one other said, and
 where they are `synchronous` all change at once; neither is the ascent of any bound.
@@ -30,9 +30,9 @@ from typing import Protocol, cast
 import torch
 from torch import Tensor
 
-from mhng.inference.asked import Table
-from mhng.inference.meetings import Meetings, lonely
 from mhng.inference.proposals import joint_logits
+from mhng.inference.remote import Table
+from mhng.inference.topology import Meetings, lonely
 from mhng.inference.types import Belief, Player, State
 
 

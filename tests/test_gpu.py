@@ -8,7 +8,7 @@ import torch
 
 from mhng.experiment.settings.schema import Config
 from mhng.experiment.training.train import resume, train
-from mhng.inference.captured import waits_refused
+from mhng.inference.cuda_graphs import waits_refused
 from mhng.models.mixtures import NormalWishart
 from mhng.models.percepts import Percepts
 from mhng.models.registry import LIKELIHOODS, MIXTURES, find
@@ -79,7 +79,7 @@ def test_a_sweep_waits_for_nothing(name, weights):
 @pytest.mark.parametrize("name", MIXTURES)
 @pytest.mark.parametrize("mode", ["com", "gibbs", "no-com"])
 def test_sweeps_by_a_graph_are_the_sweeps(mode, name, weights):
-    from mhng.inference.abreast import kinds
+    from mhng.inference.batched import kinds
     from mhng.inference.game import _WORTH_A_GRAPH, Game, init, play, sweep
 
     z = torch.randint(0, 5, (2, 200, 3), device="cuda").double()
@@ -174,9 +174,9 @@ def test_both_devices_learn_alike():
 @pytest.mark.parametrize("name", MIXTURES)
 def test_many_agents_at_once_wait_for_nothing_and_draw_from_the_same_law(name):
     """Products of many matrices may be rounded otherwise than those of one: signs agree, but for a few."""
-    from mhng.inference import abreast
+    from mhng.inference import batched
     from mhng.inference.game import Game, init, play
-    from mhng.inference.meetings import Graph
+    from mhng.inference.topology import Graph
 
     z = torch.randint(0, 5, (6, 500, 3), device="cuda").double()
     players = [Percepts(own, find(MIXTURES[name])(3, device="cuda")) for own in z]
@@ -188,7 +188,7 @@ def test_many_agents_at_once_wait_for_nothing_and_draw_from_the_same_law(name):
     found = []
     for few in (10**6, 0):
         with pytest.MonkeyPatch.context() as patched:
-            patched.setitem(abreast._FEW, "cuda", few)
+            patched.setitem(batched._FEW, "cuda", few)
             generators = [stream(0, who, "cuda") for who in "ABCDEF"]
             state = init(players, generators, signs, 4)
             with waits_refused():

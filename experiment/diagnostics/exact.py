@@ -125,7 +125,7 @@ def against_the_truth(
 
     from mhng.experiment.training.build import build_members, game_of
     from mhng.experiment.training.restore import objects_of
-    from mhng.inference.exact import all_signs, joint_posterior
+    from mhng.inference.enumeration import all_signs, joint_posterior
 
     objects, config = objects_of(run, config)
     cpu = torch.device("cpu")

@@ -29,7 +29,7 @@ MODE_ALIASES = {"-1": "com", "0": "no-com", "1": "all"}
 # What reads a setting that is a small language of its own. ValueError says what it must be.
 _PARSERS = {
     "acceptance": "mhng.inference.proposals:acceptance_rule",
-    "recursion": "mhng.inference.recursion:inner_length",
+    "recursion": "mhng.inference.recursive:inner_length",
     "weights": "mhng.models.sign_prior:sign_weights",
     "prior": "mhng.models.hyperparameters:read_prior",
 }

@@ -12,9 +12,9 @@ from mhng.experiment.data.objects import Objects
 from mhng.experiment.settings import per_agent
 from mhng.experiment.settings.schema import Config
 from mhng.experiment.training.graphs import Edges, meetings_of
+from mhng.inference.initialization import Start
 from mhng.inference.rounds import Member, Schedule, member, streams_of
-from mhng.inference.rules import Game
-from mhng.inference.starts import Start
+from mhng.inference.spec import Game
 from mhng.models.agent import Agent
 from mhng.models.hyperparameters import read_prior
 from mhng.models.multimodal import Multimodal

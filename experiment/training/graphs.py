@@ -23,7 +23,7 @@ from typing import Any
 from mhng.experiment.errors import UsageError
 from mhng.experiment.settings.graph_spec import GRAPHS, later
 from mhng.experiment.util.agent_names import agent_names
-from mhng.inference.meetings import Graph, Meetings, RandomPairs, Stages, Together, of_sweep
+from mhng.inference.topology import Graph, Meetings, RandomPairs, Stages, Together, of_sweep
 
 Edges = tuple[tuple[int, int], ...]
 

@@ -28,11 +28,11 @@ from mhng.experiment.training.graphs import Edges, edges_at
 from mhng.experiment.training.prepare import latents_of
 from mhng.experiment.training.ray_agents import BYTES_OF_A_NAME, AfarMember, AgentLostError, Seats
 from mhng.experiment.training.results import host_trace, summarise, sweep_rows
-from mhng.inference.captured import CannotCaptureError
-from mhng.inference.meetings import groups
+from mhng.inference.cuda_graphs import CannotCaptureError
 from mhng.inference.rounds import Member, Played, Progress, RoundError, run_rounds
-from mhng.inference.rules import Game
+from mhng.inference.spec import Game
 from mhng.inference.svi import Loss
+from mhng.inference.topology import groups
 
 # The mean kappa of a community that agrees.
 AGREED = 0.9

@@ -16,7 +16,7 @@ from mhng.experiment.settings import config as settings
 from mhng.experiment.settings.schema import Config
 from mhng.experiment.training.graphs import known
 from mhng.experiment.training.results import perceived
-from mhng.inference.rules import Game
+from mhng.inference.spec import Game
 
 PACKAGES = ("torch", "torchvision", "pyro-ppl", "arviz", "numpy", "scipy", "scikit-learn")
 

@@ -90,8 +90,8 @@ def _widths(config: Config, latents: Sequence[int]) -> list[int]:
 
 
 def _start(config: Config, N: int) -> int:
-    """Tables, working tables and trace of the starts that are played together (`mhng.inference.starts`)."""
-    from mhng.inference.starts import Start, signs_of, tries_together
+    """Tables, working tables and trace of the starts that are played together (`mhng.inference.initialization`)."""
+    from mhng.inference.initialization import Start, signs_of, tries_together
 
     start = Start(config.start, tries=config.starts)
     candidates = config.chains * tries_together(start, N, config.signs, config.chains)

@@ -29,9 +29,9 @@ from mhng.experiment.settings.schema import Config
 from mhng.experiment.training import ray_cluster
 from mhng.experiment.training.build import build_member, build_members
 from mhng.experiment.training.prepare import pick_device
-from mhng.inference.asked import AfarParameters, AfarStream, AfarTable, best, copy_of, log_likelihood, speak
 from mhng.inference.metropolis import Turn, answer
 from mhng.inference.proposals import Rule
+from mhng.inference.remote import AfarParameters, AfarStream, AfarTable, best, copy_of, log_likelihood, speak
 from mhng.inference.rounds import Member
 from mhng.inference.svi import Loss
 from mhng.models.percepts import Belief

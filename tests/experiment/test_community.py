@@ -14,7 +14,7 @@ from mhng.experiment.runs.posterior import load_posterior
 from mhng.experiment.settings.config import resolve
 from mhng.experiment.training import loop
 from mhng.experiment.training.train import resume, train
-from mhng.inference import recursion
+from mhng.inference import recursive
 from tests.experiment.conftest import Quiet, contents, made
 
 TINY = {"limit": "40", "signs": "3", "epochs": "2", "sweeps": "4", "round_sweeps": "3", "chains": "2"}
@@ -263,7 +263,7 @@ def test_edges_that_were_tampered_with_are_refused(tmp_path):
 
 
 def test_a_game_without_an_end_is_a_line_that_says_so(tmp_path, monkeypatch):
-    monkeypatch.setattr(recursion, "MOST_DRAWS", 1.01)  # in truth it takes agents that are surer than tiny runs make
+    monkeypatch.setattr(recursive, "MOST_DRAWS", 1.01)  # in truth it takes agents that are surer than tiny runs make
     with pytest.raises(RunError, match=r"round 0: an exact recursive proposal .* --recursion os"):
         made(tmp_path / "run", agents="3", recursion="exact", **TINY)
     assert json.loads((tmp_path / "run" / run_folder.MANIFEST).read_text())["status"] == "failed"

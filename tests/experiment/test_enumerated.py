@@ -7,7 +7,7 @@ import pytest
 
 from mhng.experiment.diagnostics.exact import canonical, check_size, codes, distance, expected_distance, partition_law
 from mhng.experiment.errors import UsageError
-from mhng.inference.exact import all_signs
+from mhng.inference.enumeration import all_signs
 
 ASSIGNMENTS = all_signs(4, 3).numpy()
 

@@ -6,7 +6,7 @@ import pytest
 from mhng.experiment.errors import UsageError
 from mhng.experiment.training.graphs import distances, edges, meetings_of
 from mhng.experiment.util.agent_names import agent_names
-from mhng.inference.meetings import RandomPairs, Together
+from mhng.inference.topology import RandomPairs, Together
 
 
 def test_agents_are_named_past_the_alphabet():

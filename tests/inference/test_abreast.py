@@ -3,9 +3,9 @@
 import pytest
 import torch
 
-from mhng.inference import abreast
+from mhng.inference import batched
 from mhng.inference.game import Game, init, play
-from mhng.inference.meetings import Graph, RandomPairs, Stages, Together
+from mhng.inference.topology import Graph, RandomPairs, Stages, Together
 from mhng.models.mixtures import NormalWishart
 from mhng.models.percepts import Percepts
 from mhng.models.registry import MIXTURES, find
@@ -50,8 +50,8 @@ def parts(state, trace, streams):
 
 def one_by_one(monkeypatch, game, players, **more):
     with monkeypatch.context() as patched:
-        patched.setattr(abreast, "layers", lambda encounters: [[one] for one in encounters])
-        patched.setattr(abreast, "kinds", lambda players: None)
+        patched.setattr(batched, "layers", lambda encounters: [[one] for one in encounters])
+        patched.setattr(batched, "kinds", lambda players: None)
         return parts(*played(game, players, **more))
 
 
@@ -89,7 +89,7 @@ def test_at_once_is_one_after_the_other(game, monkeypatch):
 def test_of_every_family(name, monkeypatch):
     game = GAMES["chords"]
     assert_same(parts(*played(game, agents(name))), one_by_one(monkeypatch, game, agents(name)))
-    assert abreast.kinds(agents(name)) == ([0] * M if name in EXACT and name != "head-to-head" else list(range(M)))
+    assert batched.kinds(agents(name)) == ([0] * M if name in EXACT and name != "head-to-head" else list(range(M)))
 
 
 # Sizes at which products of many matrices were seen to be rounded otherwise than each by itself.
@@ -119,7 +119,7 @@ def test_agents_who_differ_play_beside_each_other(monkeypatch):
         table = TableAgent(percepts(5).from_prior(stream(9, "t"), 1, K).table[0])
         return [percepts(0), percepts(1, "tied"), other, percepts(3), percepts(4, "tied"), table]
 
-    assert abreast.kinds(mixed()) == [0, 1, 2, 0, 1, 5]
+    assert batched.kinds(mixed()) == [0, 1, 2, 0, 1, 5]
     game = GAMES["chords"]
     assert_same(parts(*played(game, mixed())), one_by_one(monkeypatch, game, mixed()))
 
@@ -138,7 +138,7 @@ def test_who_redraws_in_a_way_of_its_own_is_left_alone():
     fewer = Percepts(percepts(0).z[:-1], percepts(0).mixture)
     own = Own(percepts(0).z, percepts(0).mixture)
     theirs = [Percepts(percepts(0).z, Theirs()) for _ in range(2)]
-    assert abreast.kinds([percepts(0), own, own, fewer, percepts(1), *theirs]) == [0, 1, 2, 3, 0, 5, 6]
+    assert batched.kinds([percepts(0), own, own, fewer, percepts(1), *theirs]) == [0, 1, 2, 3, 0, 5, 6]
 
 
 def test_many_objects_are_played_singly(monkeypatch):
@@ -149,14 +149,14 @@ def test_many_objects_are_played_singly(monkeypatch):
     played(GAMES["chords"], agents(), sweeps=1)
     assert calls and max(calls) == 3
     calls.clear()
-    monkeypatch.setitem(abreast._FEW, "cpu", C * N - 1)
+    monkeypatch.setitem(batched._FEW, "cpu", C * N - 1)
     played(GAMES["chords"], agents(), sweeps=1)
     assert calls == []
 
 
 def test_layers_meet_nobody_twice_and_keep_everybodys_order():
     encounters = [*CHORDS.encounters(M, 0), (0, 1, 2), (3, 4), (2, 0)]
-    found = abreast.layers(encounters)
+    found = batched.layers(encounters)
     assert sorted(one for layer in found for one in layer) == sorted(encounters)
     for layer in found:
         met = [m for encounter in layer for m in encounter]
@@ -164,8 +164,8 @@ def test_layers_meet_nobody_twice_and_keep_everybodys_order():
     flat = [one for layer in found for one in layer]
     for m in range(M):
         assert [one for one in flat if m in one] == [one for one in encounters if m in one]
-    assert len(abreast.layers(Graph(((0, 1), (2, 3), (4, 5))).encounters(M, 0))) == 2
-    assert abreast.layers([]) == []
+    assert len(batched.layers(Graph(((0, 1), (2, 3), (4, 5))).encounters(M, 0))) == 2
+    assert batched.layers([]) == []
 
 
 def test_a_choir_draws_what_each_draws_alone():

@@ -5,8 +5,8 @@ from contextlib import contextmanager, nullcontext
 import pytest
 import torch
 
-from mhng.inference import captured
-from mhng.inference.captured import CannotCaptureError, Chain, Steps, kept, tensors
+from mhng.inference import cuda_graphs
+from mhng.inference.cuda_graphs import CannotCaptureError, Chain, Steps, kept, tensors
 from mhng.inference.game import Game, init, sweep
 from mhng.models.mixtures import NormalWishart
 from mhng.models.percepts import Percepts
@@ -37,8 +37,8 @@ def replays(monkeypatch):
 
         return replay, result
 
-    monkeypatch.setattr(captured, "captured", capture)
-    monkeypatch.setattr(captured, "waits_refused", nullcontext)
+    monkeypatch.setattr(cuda_graphs, "captured", capture)
+    monkeypatch.setattr(cuda_graphs, "waits_refused", nullcontext)
     return count
 
 
@@ -64,7 +64,7 @@ def test_a_chain_goes_the_same_way(mode, weights, replays):
             seen.append((state.signs.clone(), info.log_joint.clone(), info.accepted.clone()))
         found.append([torch.stack(parts) for parts in zip(*seen, strict=True)])
     assert all(torch.equal(a, b) for a, b in zip(*found, strict=True))
-    assert len(replays) == 8 - captured._FIRST
+    assert len(replays) == 8 - cuda_graphs._FIRST
 
 
 def test_steps_see_each_index_and_keep_their_results(replays):
@@ -78,8 +78,8 @@ def test_steps_see_each_index_and_keep_their_results(replays):
     rows = [torch.tensor([n, n + 1]) for n in range(6)]
     told = [steps(row) for row in rows]
     assert [float(one) for one in told] == [1, 3, 5, 7, 9, 11]
-    assert len(replays) == 6 - captured._FIRST
-    assert float(steps(torch.tensor([7]))) == 7 and len(replays) == 6 - captured._FIRST  # another size: by itself
+    assert len(replays) == 6 - cuda_graphs._FIRST
+    assert float(steps(torch.tensor([7]))) == 7 and len(replays) == 6 - cuda_graphs._FIRST  # another size: by itself
     assert float(steps(rows[0])) == 1
     steps.forget()
     replays.clear()
@@ -95,7 +95,7 @@ def test_a_step_that_waits_is_never_captured(replays, monkeypatch):
         yield
         raise RuntimeError("called a synchronizing CUDA operation")
 
-    monkeypatch.setattr(captured, "waits_refused", refusing)
+    monkeypatch.setattr(cuda_graphs, "waits_refused", refusing)
     steps = Steps(lambda index: index.sum(), stream(0, "x"))
     assert [int(steps(torch.tensor([n, 1]))) for n in range(8)] == list(range(1, 9))
     assert len(refused) == 1 and not steps.possible and not replays
@@ -111,4 +111,4 @@ def test_what_cannot_be_captured_says_what_to_do(monkeypatch):
     monkeypatch.setattr(torch.cuda, "CUDAGraph", Graph)
     monkeypatch.setattr(torch.cuda, "graph", graph)
     with pytest.raises(CannotCaptureError, match=r"not permitted when stream is capturing\); --no-cuda-graphs"):
-        captured.captured(lambda: None, [])
+        cuda_graphs.captured(lambda: None, [])

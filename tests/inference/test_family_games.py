@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 
-from mhng.inference.exact import all_signs, joint_posterior
+from mhng.inference.enumeration import all_signs, joint_posterior
 from mhng.inference.game import Game, init, play
 from mhng.models.percepts import Percepts
 from mhng.models.registry import MIXTURES, find

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 import torch
 
-from mhng.inference.exact import joint_posterior, sign_posterior, transition_matrix
+from mhng.inference.enumeration import joint_posterior, sign_posterior, transition_matrix
 from mhng.inference.game import Game, init, play, sweep
 from mhng.inference.metropolis import draw, step
 from mhng.inference.proposals import acceptance_rule

@@ -1,14 +1,14 @@
 """The same posterior from another program: NumPyro's NUTS on the two-agent model, signs summed out.
 
 Nothing of ours is in the model below but the numbers of the problem. Its percepts, priors and K = 3 signs are those
-whose posterior `mhng.inference.exact` enumerates and the game samples. Needs the extra `crosscheck`.
+whose posterior `mhng.inference.enumeration` enumerates and the game samples. Needs the extra `crosscheck`.
 """
 
 import numpy as np
 import pytest
 import torch
 
-from mhng.inference.exact import all_signs, joint_posterior
+from mhng.inference.enumeration import all_signs, joint_posterior
 from tests.inference.problems import LOG_PRIOR, K, mixtures
 
 pytestmark = pytest.mark.slow

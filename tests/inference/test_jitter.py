@@ -3,8 +3,8 @@
 import pytest
 import torch
 
-from mhng.inference import jitter as module
-from mhng.inference.jitter import jitter, moved
+from mhng.inference import augmentation as module
+from mhng.inference.augmentation import jitter, moved
 from mhng.inference.svi import Learner
 from mhng.models.agent import Agent
 from mhng.models.rng import stream
@@ -63,7 +63,7 @@ def test_learning_sees_other_pictures_every_time_and_leaves_the_view_alone(monke
         seen.append(real(x, generator, strength))
         return seen[-1]
 
-    monkeypatch.setattr("mhng.inference.jitter.jitter", spy)
+    monkeypatch.setattr("mhng.inference.augmentation.jitter", spy)
     x = images()
     before = x.clone()
     agent = Agent((1, 14, 14), signs=3, latent=2, generator=stream(0, "A/init"))

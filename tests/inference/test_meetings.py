@@ -3,11 +3,11 @@
 import pytest
 import torch
 
-from mhng.inference.asked import copy_of
 from mhng.inference.game import Game, init, play, sweep
-from mhng.inference.meetings import Graph, RandomPairs, Stages, Together, among, groups, lonely, newcomers
+from mhng.inference.initialization import Start, begin
 from mhng.inference.metropolis import draw
-from mhng.inference.starts import Start, begin
+from mhng.inference.remote import copy_of
+from mhng.inference.topology import Graph, RandomPairs, Stages, Together, among, groups, lonely, newcomers
 from mhng.models.mixtures import NormalWishart
 from mhng.models.percepts import Percepts
 from mhng.models.rng import stream
@@ -85,7 +85,7 @@ def test_groups_begin_by_themselves():
 
 def test_groups_merge_signs_by_themselves():
     """Of weights that are sparse; what a sign is called in one group says nothing of the other's."""
-    from mhng.inference.starts import tidied
+    from mhng.inference.initialization import tidied
     from mhng.models.sign_prior import Sticks
 
     four, signs = players(4), torch.randint(3, (2, 4, 80), generator=stream(1, "signs"))

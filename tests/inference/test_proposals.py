@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from mhng.inference import RULES
-from mhng.inference.exact import detailed_balance_gap, sign_posterior, stationary, transition_matrix
+from mhng.inference.enumeration import detailed_balance_gap, sign_posterior, stationary, transition_matrix
 from mhng.inference.proposals import acceptance_rule, joint_logits, offer, proposal_logits
 from tests.inference.problems import LOG_PRIOR, TABLE_A, TABLE_B, K
 

@@ -6,11 +6,11 @@ import numpy as np
 import pytest
 import torch
 
-from mhng.inference.exact import joint_posterior, sign_posterior
+from mhng.inference.enumeration import joint_posterior, sign_posterior
 from mhng.inference.game import Game, init, play
-from mhng.inference.meetings import Graph, RandomPairs, Together
 from mhng.inference.proposals import acceptance_rule
-from mhng.inference.recursion import EndlessGameError, Voice, expected_draws, inner_length, propose
+from mhng.inference.recursive import EndlessGameError, Voice, expected_draws, inner_length, propose
+from mhng.inference.topology import Graph, RandomPairs, Together
 from tests.checks import ALPHA, chi_square, total_variation
 from tests.inference.problems import (
     LOG_PRIOR,
@@ -226,7 +226,7 @@ def test_recursion_is_within_a_hundredth_and_the_bias_from_own_signs_falls_with_
 @pytest.mark.slow
 def test_exact_recursion_with_parameters_redrawn_is_within_a_hundredth(monkeypatch):
     # Of 100,000 chains one finds an object that takes millions of draws, which a run would refuse.
-    monkeypatch.setattr("mhng.inference.recursion.MOST_DRAWS", 10**9)
+    monkeypatch.setattr("mhng.inference.recursive.MOST_DRAWS", 10**9)
     law = joint_posterior(mixtures(M=3), LOG_PRIOR, 4).numpy()
     distances = {}
     for state in ("shared", "chain"):

@@ -4,8 +4,8 @@ import pytest
 import torch
 
 from mhng.inference.game import Game
+from mhng.inference.initialization import Start
 from mhng.inference.rounds import Progress, RoundError, Schedule, member, run_rounds, streams_of
-from mhng.inference.starts import Start
 from mhng.models.agent import Agent
 from mhng.models.rng import stream
 

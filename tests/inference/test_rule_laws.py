@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 
-from mhng.inference.exact import sign_posterior, stationary, transition_matrix
+from mhng.inference.enumeration import sign_posterior, stationary, transition_matrix
 from mhng.inference.game import Game, init, play
 from mhng.inference.proposals import acceptance_rule
 from tests.checks import ALPHA, chi_square

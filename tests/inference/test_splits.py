@@ -4,10 +4,10 @@ import numpy as np
 import pytest
 import torch
 
-from mhng.inference import splits
-from mhng.inference.exact import all_signs, joint_posterior
+from mhng.inference import split_merge as splits
+from mhng.inference.enumeration import all_signs, joint_posterior
 from mhng.inference.game import Game, init, sweep
-from mhng.inference.splits import split_merge
+from mhng.inference.split_merge import split_merge
 from mhng.models.mixtures import NormalWishart
 from mhng.models.percepts import Percepts
 from mhng.models.rng import stream

@@ -3,9 +3,9 @@
 import pytest
 import torch
 
-from mhng.inference import MODES, STARTS, starts
+from mhng.inference import MODES, STARTS, initialization
 from mhng.inference.game import Game
-from mhng.inference.starts import Start, begin, merge
+from mhng.inference.initialization import Start, begin, merge
 from mhng.models.mixtures import NormalWishart
 from mhng.models.percepts import Percepts
 from mhng.models.rng import stream
@@ -95,7 +95,7 @@ def test_the_start_with_the_largest_evidence_is_kept(monkeypatch):
         rows = [poor, good, good, poor, 3 - good, 3 - good]
         return torch.stack(rows).unsqueeze(1).expand(6, 2, 120)
 
-    monkeypatch.setattr("mhng.inference.starts._cluster", six)
+    monkeypatch.setattr("mhng.inference.initialization._cluster", six)
     start = Start("kmeans", tries=2, after=1, tail=1)
     signs, evidence = begin(start, game(), both, generators(0), chains=3)
     assert evidence[:2, 0].argmax(1).tolist() == [1, 0]
@@ -107,9 +107,9 @@ def test_of_many_another_one_names_first_in_each_start():
     """The first agent sees nothing; what it names is worse on average than what the others name."""
     blind = Percepts(torch.randn(120, 2, generator=stream(9, "z"), dtype=torch.float64), NormalWishart(2))
     three = [blind, *players()]
-    assert starts._namers(range(4, 7), 2, three) == [1, 2, 0, 1, 2, 0]
-    assert starts._namers(range(6), 2, players()) == [0] * 12  # of two the first
-    own = starts._cluster(three, generators(0, 3), [2, 0, 2], 4)
+    assert initialization._namers(range(4, 7), 2, three) == [1, 2, 0, 1, 2, 0]
+    assert initialization._namers(range(6), 2, players()) == [0] * 12  # of two the first
+    own = initialization._cluster(three, generators(0, 3), [2, 0, 2], 4)
     assert (own == own[:, :1]).all()
     groups = [[len(set(one[k == TRUTH].tolist())) for k in (0, 1)] for one in own[:, 0]]
     assert groups[1] == [4, 4] and max(*groups[0], *groups[2]) < 3
@@ -142,18 +142,18 @@ def test_an_unknown_start_is_refused():
 def test_starts_that_would_not_fit_together_are_made_one_by_one(mode, monkeypatch):
     """The best of all of them is kept, for each chain its own, as where they are made at the same time."""
     both, start, chains = players(), Start("kmeans", tries=5, after=12, tail=10), 2
-    assert starts.tries_together(start, 120, 4, chains) == 5
-    monkeypatch.setattr(starts, "_MOST_TOGETHER", 2 * 8 * chains * 120 * 4 + 1)
-    assert starts.tries_together(start, 120, 4, chains) == 2
+    assert initialization.tries_together(start, 120, 4, chains) == 5
+    monkeypatch.setattr(initialization, "_MOST_TOGETHER", 2 * 8 * chains * 120 * 4 + 1)
+    assert initialization.tries_together(start, 120, 4, chains) == 2
     made = []
-    play = starts.play
+    play = initialization.play
 
     def watched(*arguments, **options):
         state, trace = play(*arguments, **options)
         made.append((state.signs, trace.evidence[:, -10:].mean(1)))
         return state, trace
 
-    monkeypatch.setattr(starts, "play", watched)
+    monkeypatch.setattr(initialization, "play", watched)
     signs, evidence = begin(start, game(mode), both, generators(0, 2), chains)
     owners = 2 if mode == "no-com" else 1
     assert signs.shape == (2, 2, 120) and evidence.shape == (2, owners, 5)
@@ -170,5 +170,5 @@ def test_starts_that_would_not_fit_together_are_made_one_by_one(mode, monkeypatc
 
 def test_all_starts_fit_together_up_to_many_objects():
     """What is kept of a run of usual size does not depend on how large a table may be."""
-    assert starts.tries_together(Start(), 60_000, 10, 1) == 6
-    assert starts.tries_together(Start(), 1_000_000, 20, 1) == 1
+    assert initialization.tries_together(Start(), 60_000, 10, 1) == 6
+    assert initialization.tries_together(Start(), 1_000_000, 20, 1) == 1

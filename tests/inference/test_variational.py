@@ -9,9 +9,9 @@ import torch
 from scipy.special import digamma, logsumexp
 
 from mhng.inference import variational
-from mhng.inference.exact import all_signs, joint_posterior, sign_posterior
+from mhng.inference.enumeration import all_signs, joint_posterior, sign_posterior
 from mhng.inference.game import Game, init, play, sweep
-from mhng.inference.meetings import Graph, Together
+from mhng.inference.topology import Graph, Together
 from mhng.models.mixtures import NormalWishart
 from mhng.models.percepts import Percepts
 from mhng.models.sign_prior import Dirichlet

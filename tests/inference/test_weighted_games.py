@@ -6,10 +6,10 @@ import numpy as np
 import pytest
 import torch
 
-from mhng.inference.exact import all_signs, joint_posterior
+from mhng.inference.enumeration import all_signs, joint_posterior
 from mhng.inference.game import Game, init, play, sweep
-from mhng.inference.joint import log_joint
-from mhng.inference.starts import Start, begin, merge, tidied
+from mhng.inference.initialization import Start, begin, merge, tidied
+from mhng.inference.log_joint import log_joint
 from mhng.models.mixtures import NormalWishart
 from mhng.models.percepts import Percepts
 from mhng.models.rng import stream

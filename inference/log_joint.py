@@ -5,8 +5,8 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from mhng.inference.asked import best, log_likelihood
-from mhng.inference.rules import Game, shares
+from mhng.inference.remote import best, log_likelihood
+from mhng.inference.spec import Game, shares
 from mhng.inference.types import State
 from mhng.models.sign_prior import Weights
 

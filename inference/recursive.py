@@ -39,9 +39,9 @@ import torch
 from torch import Tensor
 
 from mhng.inference import RECURSIONS
-from mhng.inference.asked import Stream, Table, answer, speak
 from mhng.inference.metropolis import draw
 from mhng.inference.proposals import Rule, proposal_logits
+from mhng.inference.remote import Stream, Table, answer, speak
 
 # `exact` gives up before it begins if one object would take more draws than this, which is minutes on a CPU.
 MOST_DRAWS = 10**6

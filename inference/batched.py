@@ -13,9 +13,9 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from mhng.inference.asked import Stream, Table
-from mhng.inference.meetings import Encounter
 from mhng.inference.proposals import Rule
+from mhng.inference.remote import Stream, Table
+from mhng.inference.topology import Encounter
 from mhng.inference.types import Belief, Player, State
 from mhng.models.mixtures.base import Conjugate
 from mhng.models.percepts import Percepts

@@ -10,7 +10,7 @@ kept. No label takes part.
     merge   one agent clusters its percepts into more signs than K, all agents play with those, and then pairs
             of signs are merged, each time the pair that raises (or least lowers) the log evidence, until K remain
     split   from those of kmeans all agents play with one shared sign for each object and split-merge steps
-            (mhng.inference.splits)
+            (mhng.inference.split_merge)
 
 The agent who names first is the first of two, and of more another one in each start: what one of them cannot see, the
 others hardly bring into a vocabulary that is already there.
@@ -30,11 +30,11 @@ import torch
 from torch import Tensor
 
 from mhng.inference import STARTS
-from mhng.inference.asked import Stream, speak
 from mhng.inference.game import init, play
-from mhng.inference.joint import counts_of, evidence_of_signs
-from mhng.inference.meetings import among, groups
-from mhng.inference.rules import Game, shares
+from mhng.inference.log_joint import counts_of, evidence_of_signs
+from mhng.inference.remote import Stream, speak
+from mhng.inference.spec import Game, shares
+from mhng.inference.topology import among, groups
 from mhng.inference.types import Starter
 
 # Bytes of one agent's table of log densities (chains x objects x signs) while starts are made; several such tables

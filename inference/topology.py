@@ -1,6 +1,6 @@
 """Who meets whom in a sweep of the game, and in which order.
 
-An encounter is a row of agents: all but the last make a proposal, as in `mhng.inference.recursion`, and the last one
+An encounter is a row of agents: all but the last make a proposal, as in `mhng.inference.recursive`, and the last one
 listens. Agents meet either all together, each listening once to all the others, or in pairs along the edges of a
 graph, each edge once in both directions. Of two agents both are A speaks to B, then B to A.
 

@@ -237,7 +237,7 @@ class LoadedRun:
         in [0, 1]; other sizes and colours are changed to the run's, and a line on stderr says so. `UsageError` naming
         the index of an unfit image.
         """
-        from mhng.experiment.evaluation.name_command import note
+        from mhng.experiment.evaluation.naming import note
         from mhng.experiment.evaluation.new_objects import of_array
 
         self._trained.check_one_image("cannot name images")
@@ -253,7 +253,7 @@ class LoadedRun:
         data: a path, or several with commas between, typed as --data is. Features are scaled by what those of the run
         were. `UsageError` naming what is not as the run has it.
         """
-        from mhng.experiment.evaluation.name_command import note
+        from mhng.experiment.evaluation.naming import note
         from mhng.experiment.evaluation.new_objects import of_others
 
         return self._named(of_others(self._trained, str(data), None, note))
@@ -261,7 +261,7 @@ class LoadedRun:
     # -- within --------------------------------------------------------------------------------------
 
     def _named(self, objects: Unseen) -> Named:
-        from mhng.experiment.evaluation.name_command import look
+        from mhng.experiment.evaluation.naming import look
 
         said = look(self._trained, objects)
         signs, probability = (dict(zip(self.agents, part, strict=True)) for part in (said.signs, said.probability))

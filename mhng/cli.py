@@ -332,7 +332,7 @@ def _diagnose(arguments: argparse.Namespace, argv: Sequence[str]) -> int:
 
 
 def _name(arguments: argparse.Namespace, argv: Sequence[str]) -> int:
-    from mhng.experiment.evaluation.name_command import name
+    from mhng.experiment.evaluation.naming import name
 
     name(
         Path(arguments.run),

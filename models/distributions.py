@@ -19,7 +19,6 @@ import torch
 from pyro.distributions import constraints
 from pyro.distributions.torch_distribution import TorchDistribution
 from torch import Tensor
-from torch.distributions import constraints
 
 from mhng.models.rng import Streams, gamma, normal
 

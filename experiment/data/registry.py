@@ -4,13 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from types import MappingProxyType
-from typing import TYPE_CHECKING
 
 from mhng.experiment.data.custom import dataset as own
-
-if TYPE_CHECKING:
-    pass
-
 
 # The first is the default.
 DATASETS: Mapping[str, str] = MappingProxyType(

@@ -147,7 +147,7 @@ def _scores(studio: Studio, rows: Sequence[Row], baseline: str | None) -> Sectio
 
 
 def _pictures(studio: Studio, rows: Sequence[Row], baseline: str | None) -> list[Picture]:
-    from mhng.experiment.plots.dots import Dots, plot_dots
+    from mhng.experiment.plots.comparison import Dots, plot_dots
 
     pictures = []
     for metric, label in _DRAWN.items():

@@ -7,7 +7,10 @@ from typing import TYPE_CHECKING, Any
 
 from mhng.experiment.diagnostics import diagnose
 from mhng.experiment.errors import UntrustedError, UsageError
-from mhng.experiment.report import evaluation_sections, run_curves_tmp, run_sections, run_trust_tmp
+from mhng.experiment.report import (
+    evaluation_sections,
+    run_sections,
+)
 from mhng.experiment.report.drawing import Studio
 from mhng.experiment.report.page import Page, Section, number, word
 from mhng.experiment.runs.folder import POSTERIOR, RunFolder
@@ -25,10 +28,10 @@ def run_page(path: Path, *, kind: str, data_root: Path | None, data: str | None,
     with Studio() as studio:
         sections = [
             run_sections.scores(run.summary),
-            run_curves_tmp.curves(studio, run.rows),
+            run_sections.curves(studio, run.rows),
             evaluation_sections.confusion(studio, run, None if trained is None else trained.objects.class_names),
             *_of_agents(studio, trained, reason, kind),
-            run_trust_tmp.diagnostics(studio, run, report),
+            run_sections.diagnostics(studio, run, report),
             run_sections.settings(run.manifest.get("settings") or run.settings),
             run_sections.provenance(run.manifest | {"status": run.folder.status}, str(path)),
         ]
@@ -37,7 +40,7 @@ def run_page(path: Path, *, kind: str, data_root: Path | None, data: str | None,
         title=_title(run),
         lead=_lead(run.summary),
         facts=_facts(run, path),
-        answers=run_trust_tmp.answers(report),
+        answers=run_sections.answers(report),
         next=report["next"],
         warnings=[*_status(run.folder.status), *map(str, report["warnings"])],
         sections=sections,

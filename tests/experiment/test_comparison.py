@@ -25,8 +25,7 @@ from mhng.experiment.comparison.process_pool import Task, side_by_side
 from mhng.experiment.comparison.statistics import METRICS, Outcome, Row, numbers, paired, spread, summarise
 from mhng.experiment.comparison.table import comma_separated, markdown
 from mhng.experiment.errors import UsageError
-from mhng.experiment.plots.comparison import plot_quality
-from mhng.experiment.plots.dots import Dots, plot_dots
+from mhng.experiment.plots.comparison import Dots, plot_dots, plot_quality
 from mhng.experiment.settings.config import resolve, to_flags
 from mhng.experiment.training import loop
 from mhng.experiment.util.locks import locked

@@ -22,13 +22,14 @@ from PIL import Image
 from mhng.experiment.data import loading, registry, synthetic
 from mhng.experiment.data.builtin import idx as idx_sets
 from mhng.experiment.data.builtin import registry as builtin_registry
+from mhng.experiment.data.objects import Objects
 from mhng.experiment.errors import UsageError
 
 PROJECT = Path(__file__).resolve().parents[2]
 SHARED = Path(__file__).resolve().parents[3] / "shared" / "data"
 
 
-def load(name: str, **options: Any) -> data.Objects:
+def load(name: str, **options: Any) -> Objects:
     defaults: dict[str, Any] = {
         "data_root": None, "download": False, "limit": None, "views": (0.0, 45.0), "seed": 0,
     }  # fmt: skip
@@ -200,11 +201,11 @@ def test_failed_download_is_one_line(tmp_path: Path, mirror: Path, monkeypatch: 
 
 
 @pytest.fixture(scope="module")
-def mnist5k() -> data.Objects:
+def mnist5k() -> Objects:
     return load("mnist5k", limit=1000)
 
 
-def test_mnist5k_is_mixed_the_same_way_for_every_seed(mnist5k: data.Objects, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_mnist5k_is_mixed_the_same_way_for_every_seed(mnist5k: Objects, monkeypatch: pytest.MonkeyPatch) -> None:
     assert mnist5k.views[0].shape == mnist5k.views[1].shape == (1000, 1, 28, 28)
     assert (mnist5k.views[0].min(), mnist5k.views[0].max()) == (0, 1)
     assert mnist5k.labels is not None
@@ -218,7 +219,7 @@ def test_mnist5k_is_mixed_the_same_way_for_every_seed(mnist5k: data.Objects, mon
     np.testing.assert_array_equal(other.indices, mnist5k.indices[:10])
 
 
-def test_rotation_equals_pillow(mnist5k: data.Objects) -> None:
+def test_rotation_equals_pillow(mnist5k: Objects) -> None:
     upright, turned = ((view[:16, 0] * 255).round().byte().numpy() for view in mnist5k.views)
     for image, expected in zip(upright, turned, strict=True):
         rotated = Image.fromarray(image).rotate(45, Image.Resampling.NEAREST)
@@ -242,7 +243,7 @@ def test_checksum_depends_on_views_and_labels() -> None:
     assert len(first.checksum) == 64
     assert load("digits", limit=20, seed=1).checksum == first.checksum
     assert load("digits", limit=20, views=(0.0, 44.0)).checksum != first.checksum
-    unlabelled = data.Objects("digits", first.views, None, (), first.indices)
+    unlabelled = Objects("digits", first.views, None, (), first.indices)
     assert unlabelled.categories is None
     assert unlabelled.checksum != first.checksum
 

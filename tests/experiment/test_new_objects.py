@@ -16,8 +16,7 @@ from mhng import cli
 from mhng.experiment import load_run
 from mhng.experiment.data.custom import dataset as custom_dataset
 from mhng.experiment.errors import UsageError
-from mhng.experiment.evaluation.name_command import look
-from mhng.experiment.evaluation.naming import say
+from mhng.experiment.evaluation.naming import look, say
 from mhng.experiment.evaluation.new_objects import Unseen
 from mhng.experiment.metrics import partitions
 from mhng.experiment.settings.config import resolve

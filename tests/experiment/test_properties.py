@@ -26,7 +26,8 @@ from mhng.experiment.runs.folder import RunFolder
 from mhng.experiment.settings import config as configs
 from mhng.experiment.settings.config import resolve, to_flags, to_toml
 from mhng.experiment.settings.parsing import read_settings
-from mhng.experiment.settings.schema import FIELDS, Config, flag, key
+from mhng.experiment.settings import schema
+from mhng.experiment.settings.schema import FIELDS, Config
 from mhng.experiment.util.jsonable import to_plain
 from mhng.inference.metropolis import draw
 from mhng.inference.proposals import acceptance_rule, offer, proposal_logits
@@ -193,7 +194,7 @@ def test_settings_come_back_from_toml_and_from_flags(tmp_path: Path, config: Con
 
 
 LEAVES = st.none() | st.booleans() | st.integers() | st.floats() | TEXT
-KEYS = st.sampled_from([key(name) for name in FIELDS]) | TEXT
+KEYS = st.sampled_from([schema.key(name) for name in FIELDS]) | TEXT
 
 
 @given(
@@ -203,7 +204,7 @@ def test_any_table_is_settings_or_one_line(table: dict[str, Any]) -> None:
     assert len(complaint(lambda: configs.together(configs.from_table(table, "place")))) < 2000
 
 
-@given(st.lists(TEXT | st.sampled_from([flag(name) for name in FIELDS]), max_size=4))
+@given(st.lists(TEXT | st.sampled_from([schema.flag(name) for name in FIELDS]), max_size=4))
 def test_any_words_are_flags_or_one_line(words: list[str]) -> None:
     assert len(complaint(lambda: resolve(read_settings(words)))) < 2000
 

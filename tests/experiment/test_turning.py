@@ -19,7 +19,7 @@ from mhng.experiment.data.objects import Objects
 from mhng.experiment.data.turntable import further
 from mhng.experiment.data.views import View, entries, places, seen
 from mhng.experiment.errors import UsageError
-from mhng.experiment.evaluation import name_command as naming
+from mhng.experiment.evaluation import naming
 from mhng.experiment.runs import folder as run_folder
 from mhng.experiment.settings.config import resolve
 from tests.experiment.conftest import contents

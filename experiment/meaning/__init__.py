@@ -1,1 +1,0 @@
-"""What the agents of a trained run mean by their signs: naming, recall, and who judges them."""

@@ -1,1 +1,0 @@
-"""What a run's draws say: traces, ArviZ, diagnostics and their verdict."""

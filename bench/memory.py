@@ -1,4 +1,5 @@
-"""How much memory large runs take, beside what `mhng.experiment.training.memory_estimate` says beforehand: the table in docs/reliability.md.
+"""How much memory large runs take, beside what `mhng.experiment.training.memory_estimate` says beforehand: the table
+in docs/reliability.md.
 
     python bench/memory.py [NAME ...] [--data-root DIR]
 

@@ -4,7 +4,8 @@ Not a line of the public code (Symbol-Emergence-VAE-GMM) is in it, but the work 
 each sign the diagonal of an N x N product, for each object a multinomial draw and two densities by scipy, for each
 sign a Wishart draw by scipy. `check` holds its proposals, ratios and posteriors against ours.
 
-Priors are those of `mhng.models.mixtures.NormalWishart` by default: m0 = 0, W = WIDTH I, nu = L. Everything is float64.
+Priors are those of `mhng.models.mixtures.NormalWishart` by default: m0 = 0, W = WIDTH I, nu = L. Everything is
+float64.
 """
 
 from __future__ import annotations

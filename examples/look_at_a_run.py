@@ -11,7 +11,7 @@ from pathlib import Path
 
 import numpy as np
 
-from mhng.experiment import load_run
+from mhng import load_run
 from mhng.experiment.errors import UsageError
 from mhng.experiment.plots.training import plot_images
 

@@ -2,7 +2,8 @@
 
     python examples/your_own_agent.py
 
-The game asks one thing of an agent (`mhng.inference.types.Player`): given signs, draw what you believe of each sign, and
+The game asks one thing of an agent (`mhng.inference.types.Player`): given signs, draw what you believe of each sign,
+and
 say how likely your percepts are under it. Objects are of four kinds. The agent that sees points in a plane cannot tell
 kinds 2 and 3 apart, the one that counts cannot tell 0 and 1 apart; nothing but signs passes between them.
 """

@@ -1,6 +1,6 @@
 """A run folder as one object, for notebooks and scripts.
 
-    from mhng.experiment import load_run
+    from mhng import load_run
 
     run = load_run("runs/com-mnist5k-seed0")
     run.signs["A"]                     # what A called each object at the end

@@ -17,10 +17,12 @@ class Game:
     """The rules of one game. `log_prior` (K,) is log pi, where it is known.
 
     weights: the prior of pi, where it is not: each agent draws its own given its signs, all one where signs are
-    shared. split_merge: steps of `mhng.inference.split_merge` that each agent proposes in a sweep; more than 0 only where one
+    shared. split_merge: steps of `mhng.inference.split_merge` that each agent proposes in a sweep; more than 0 only
+    where one
     sign is shared (ValueError otherwise).
     acceptance: the rule of every listener, or one for each agent (Okumura et al. 2023 find people to differ so).
-    graphs: many sweeps on a CUDA device are captured and replayed (`mhng.inference.cuda_graphs`). No run does so yet: on a
+    graphs: many sweeps on a CUDA device are captured and replayed (`mhng.inference.cuda_graphs`). No run does so
+    yet: on a
     card that other programs used too, replayed sweeps were not always those made kernel by kernel
     (docs/performance.md).
     meetings: who meets whom. recursion, inner_start: how three or more in an encounter make a proposal.

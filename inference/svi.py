@@ -87,7 +87,8 @@ class Learner:
         generator: the order of objects and the noise of q come from it, and nothing else does.
         batch_size: objects a step; the last batch of an epoch may be smaller.
         lr: Adam's step size.
-        jitter: strength of the random movements of images while learning (`mhng.inference.augmentation`); 0 for vectors.
+        jitter: strength of the random movements of images while learning (`mhng.inference.augmentation`); 0 for
+        vectors.
         graphs: on a CUDA device, steps are captured and replayed (`mhng.inference.cuda_graphs`).
     """
 

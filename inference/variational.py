@@ -14,7 +14,8 @@ and who listens adds what it heard to its own, q(w_n = k) proportional to pi_k e
 q(phi) the best for that. No percept and no parameter crosses; more than a name does. Nothing is drawn, nothing is
 refused: the game climbs to the nearest maximum of a bound of the log evidence and stands there.
 
-An agent's sign is the one that its q(w_n) thinks most of. Who meets whom is as in every game: `mhng.inference.topology`.
+An agent's sign is the one that its q(w_n) thinks most of. Who meets whom is as in every game:
+`mhng.inference.topology`.
 
 The bound never falls where all meet together, one after another. In pairs each agent knows what one other said, and
 where they are `synchronous` all change at once; neither is the ascent of any bound.

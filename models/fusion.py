@@ -11,7 +11,8 @@ perceives must not depend on what it calls it. Given N(0, I) as prior, and exper
 product is the posterior. What is learned from is the ELBO of the modalities that are there; single ones and subsets
 get no ELBO of their own, as they do in Wu and Goodman's training.
 
-A fusion is made for a guide (`mhng.models.guides`), whose `law` and `moved` say what an expert is. `law` makes the Pyro
+A fusion is made for a guide (`mhng.models.guides`), whose `law` and `moved` say what an expert is. `law` makes the
+Pyro
 distribution, `mean` its mean, `drawn` a draw from a generator. To add one, write those three and a line in the
 registry of `models`.
 """

@@ -1,6 +1,7 @@
 """Parts of an agent that are not in the registry: "module:attribute", imported from the current folder or the path.
 
-Importing runs the module's code. Nothing here asks whether that is wanted: `mhng.experiment.settings.config` lets such a name pass
+Importing runs the module's code. Nothing here asks whether that is wanted: `mhng.experiment.settings.config` lets
+such a name pass
 from a command line, and from a file only with the user's word.
 """
 

@@ -6,7 +6,8 @@
                       (Sethuraman 1994; truncated as in Ishwaran and James 2001, from whom the redraw is)
 
 With `sticks` K is no more than the largest number of signs there may be: the weights of signs that nobody needs are
-small, and mergers that raise the evidence take them away (`mhng.inference.initialization`), so that the agents find how many they
+small, and mergers that raise the evidence take them away (`mhng.inference.initialization`), so that the agents find
+how many they
 need.
 
 Given signs, pi depends on how many objects each has, and on nothing else. Shapes: C chains, K signs, N objects.

@@ -11,6 +11,10 @@ import signal
 import pytest
 import torch
 
+from tests.runs import digits_page, digits_run, drawn, undrawn, vectors_run
+
+__all__ = ["digits_page", "digits_run", "drawn", "undrawn", "vectors_run"]  # fixtures of the whole suite
+
 
 @pytest.fixture(autouse=True)
 def _globals_are_left_alone():

@@ -1,4 +1,5 @@
-"""The tables of a grid, made from its summary (`mhng.experiment.comparison.statistics`): for readers, and for programs."""
+"""The tables of a grid, made from its summary (`mhng.experiment.comparison.statistics`): for readers, and for
+programs."""
 
 from __future__ import annotations
 

@@ -64,7 +64,8 @@ def load(
     knows, where `seed` says what is drawn; of an entry of several joined by `&` each is a modality. For `synthetic`
     only their number counts, and `seed`, `classes`, `ambiguity` and `dimension` say what is drawn
     (`mhng.experiment.data.synthetic`); nothing else depends on these. files: where data of one's own are
-    (`mhng.experiment.data.custom.dataset`), of which each agent may have others; features have no views. missing: the share of
+    (`mhng.experiment.data.custom.dataset`), of which each agent may have others; features have no views. missing:
+    the share of
     modalities that are dropped, of agents that have several (`modalities.dropped`), where None drops none and allows
     one that no object has. data_root: the folder of data
     sets that no package ships (None: ./data). The network is used with `download` only, and only if the files are

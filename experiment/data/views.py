@@ -13,7 +13,8 @@ beyond an image is black; pixels stay in [0, 1].
     grey            colours are gone: 0.299 R + 0.587 G + 0.114 B in all channels; grey images stay as they are
     invert          black is white
     ahead:J         of image files in folders (`--dataset folder`), each folder a thing that turns before a camera:
-                    another picture of the thing, J places further on around the circle (`mhng.experiment.data.turntable`);
+                    another picture of the thing, J places further on around the circle
+                    (`mhng.experiment.data.turntable`);
                     wherever it stands among the steps, the others are done to that picture
 
 The entry `patches:G` stands for all G * G entries patch:R.C/G, row by row. Entries joined by `&`, as in `0&90`, are

@@ -162,7 +162,8 @@ def _of_array_file(trained: Trained, path: Path, limit: int | None, note: Note) 
 
 
 def of_array(trained: Trained, images: NDArray, note: Note) -> Unseen:
-    """Images in memory, in the shapes and types that an .npz file may have (`mhng.experiment.data.custom.image_arrays`)."""
+    """Images in memory, in the shapes and types that an .npz file may have
+    (`mhng.experiment.data.custom.image_arrays`)."""
     first = channels_first("run.name", images.shape, images.dtype)
     if images.dtype == np.uint8:
         check_bytes("run.name", int(images.max()))

@@ -1,13 +1,15 @@
 """`recall RUN`: what do the agents mean by a sign, and does the one imagine what the other saw?
 
     recall         of each agent and sign: the image at the component's mean, and draws around it
-    cross recall   A sees an object and says its sign (`mhng.experiment.evaluation.naming`); B, who has not looked, imagines it
+    cross recall   A sees an object and says its sign (`mhng.experiment.evaluation.naming`); B, who has not looked,
+    imagines it
 
 An agent with several modalities imagines in each of them, and each is scored and drawn by itself, as "A (0)" and
 "A (90)"; what it says comes from all of them.
 
 Pictures are drawn for people; the scores are for machines, and use labels for nothing else. A classifier of the
-listener's own views (`mhng.experiment.evaluation.classifier`) looks at imagined images: is the one of sign k of the class that k is
+listener's own views (`mhng.experiment.evaluation.classifier`) looks at imagined images: is the one of sign k of the
+class that k is
 matched to, is the one of A's object of the class of that object? The listener's image is also compared with what it
 would have seen itself, in pixels, and its sign's mean with its own percept; the same with signs dealt out at random to
 the objects is what an image without a message would reach.

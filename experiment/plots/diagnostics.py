@@ -1,6 +1,7 @@
 """The pictures of `diagnose`: chains and their ranks, acceptance, sizes of signs, co-assignment, agreement of chains.
 
-Arrays in, one PNG file out, on the paper of `mhng.experiment.plots.style`. Shapes: C chains, D draws, M agents, N objects,
+Arrays in, one PNG file out, on the paper of `mhng.experiment.plots.style`. Shapes: C chains, D draws, M agents, N
+objects,
 K signs. Rank plots are those of Vehtari et al. (2021): if all chains sample one law, the ranks of each chain's draws
 among all draws are uniform.
 """

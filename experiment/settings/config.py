@@ -2,7 +2,8 @@
 
 A default gives way to the file of --config, and that to a flag. A key of the file is the flag's name without
 its dashes (`latent-dim = 12`). Unknown names, wrong types and values out of range are `UsageError`s of one line
-that name the flag or the file's key. `mhng.experiment.settings.schema` has the settings, `mhng.experiment.settings.parsing` what each may be,
+that name the flag or the file's key. `mhng.experiment.settings.schema` has the settings,
+`mhng.experiment.settings.parsing` what each may be,
 `mhng.experiment.settings.validation` which go together.
 """
 

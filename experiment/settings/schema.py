@@ -17,7 +17,8 @@ from mhng.experiment.runs.trace import KEPT
 from mhng.inference import INNER_STARTS, LISTENER_STATES, MODES, NEWCOMERS, PERCEPTS, RULES, STARTS
 from mhng.models.registry import FUSIONS, GUIDES, LIKELIHOODS, MIXTURES, NETWORKS
 
-# Settings that agents have for themselves, see `mhng.experiment.settings.per_agent`: ((agent, ((field, value), ...)), ...).
+# Settings that agents have for themselves, see `mhng.experiment.settings.per_agent`: ((agent, ((field, value),
+# ...)), ...).
 Own = tuple[tuple[str, tuple[tuple[str, Any], ...]], ...]
 
 ENGINES = ("local", "ray")

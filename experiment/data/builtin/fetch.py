@@ -1,7 +1,8 @@
 """--download: data sets fetched into --data-root, from the addresses and by the checksums that torchvision knows.
 
 What comes is held against the checksum that the data set's makers published, and has its final name only after that
-(`mhng.experiment.data.builtin.http`); what is unpacked of it too. A download that is cut off leaves nothing that a later run
+(`mhng.experiment.data.builtin.http`); what is unpacked of it too. A download that is cut off leaves nothing that a
+later run
 would read, and the next one goes on with it.
 """
 

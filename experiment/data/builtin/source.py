@@ -53,7 +53,8 @@ class Source(NamedTuple):
     """All objects of a data set, in its own order.
 
     images: (N, C, H, W), uint8 in 0..255 or float32 in [0, 1]; labels: int64 (N,), indices into class_names, or None.
-    further: of pictures of things that turn, those that stand so many places further on (`mhng.experiment.data.turntable`).
+    further: of pictures of things that turn, those that stand so many places further on
+    (`mhng.experiment.data.turntable`).
     """
 
     images: np.ndarray

@@ -3,7 +3,8 @@
     ROOT/train_32x32.mat    73,257 images to learn from, where torchvision puts them
     ROOT/test_32x32.mat     26,032 held-out ones
 
-A MATLAB file (version 5, `mhng.experiment.data.builtin.mat5`) of X, uint8 (32, 32, 3, N), and y (N, 1), the digits, of which 0 is
+A MATLAB file (version 5, `mhng.experiment.data.builtin.mat5`) of X, uint8 (32, 32, 3, N), and y (N, 1), the digits,
+of which 0 is
 written as 10. Sizes are read before the arrays are; a variable of any other kind is refused, not interpreted.
 """
 

@@ -11,7 +11,8 @@ Files are sorted by the bytes of their relative names, so that their order is th
 folders whose names begin with a dot are passed over, and so are files of other suffixes than those of images; a file
 with such a suffix that is no image is refused. Links are followed, but a folder that contains itself is refused.
 
-All images are made `channels` x `size` x `size` by the rule of `mhng.experiment.data.resize`: black is added until they are
+All images are made `channels` x `size` x `size` by the rule of `mhng.experiment.data.resize`: black is added until
+they are
 square, and they are scaled.
 """
 

@@ -1,0 +1,448 @@
+"""Data of one's own: what is read from .npz and CSV, what runs of it can do, and a line for all that is unfit."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+from mhng import cli, load_run
+from mhng.experiment.data.custom import dataset as custom_dataset
+from mhng.experiment.data.labels import coded
+from mhng.experiment.data.loading import load
+from mhng.experiment.data.objects import Objects
+from mhng.experiment.errors import UsageError
+from mhng.experiment.runs import folder as run_folder
+from mhng.experiment.runs.posterior import load_posterior
+from mhng.experiment.settings.config import plain, resolve, to_toml
+from mhng.experiment.settings.schema import Config
+from mhng.experiment.training.build import build_members
+from mhng.experiment.training.memory_estimate import check
+from mhng.experiment.training.prepare import latents_of, load_objects
+
+SHARED = Path(__file__).resolve().parents[4] / "shared" / "data" / "mfeat"
+RNG = np.random.default_rng(0)
+BYTES = RNG.integers(0, 256, (12, 5, 4), dtype=np.uint8)
+FLOATS = RNG.random((12, 5, 4, 3))
+NUMBERS = RNG.normal(size=(12, 6))
+QUICK = ["--rounds", "0", "--epochs", "1", "--sweeps", "3", "--burn-in", "1", "--starts", "1", "--signs", "3"]
+
+
+def npz(folder: Path, **arrays: Any) -> Path:
+    file = folder / "own.npz"
+    np.savez(file, **arrays)
+    return file
+
+
+def text(folder: Path, content: str, name: str = "own.csv") -> Path:
+    file = folder / name
+    file.write_text(content, encoding="utf-8")
+    return file
+
+
+def table(numbers: np.ndarray, extra: list[str] | None = None) -> str:
+    rows = [",".join(f"{value:.6g}" for value in row) for row in numbers]
+    return "\n".join(row if extra is None else f"{row},{extra[n]}" for n, row in enumerate(rows)) + "\n"
+
+
+def read(kind: str, *data: Path, agents: int = 2, limit: int | None = None, **options: Any) -> Objects:
+    files = custom_dataset.Files(data, **options)
+    return load(kind, data_root=None, download=False, limit=limit, views=(0.0,) * agents, seed=0, files=files)
+
+
+# -- what is read ----------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("images", "expected"),
+    [
+        (BYTES, BYTES[:, None].astype(np.float32) / 255),
+        (FLOATS, FLOATS.transpose(0, 3, 1, 2).astype(np.float32)),
+        (np.asfortranarray(FLOATS), FLOATS.transpose(0, 3, 1, 2).astype(np.float32)),
+        (FLOATS.transpose(0, 3, 1, 2).astype(np.float16), FLOATS.transpose(0, 3, 1, 2).astype(np.float16)),
+    ],
+    ids=["bytes", "channels last", "fortran", "halves"],
+)
+def test_images_of_an_npz(tmp_path: Path, images: np.ndarray, expected: np.ndarray) -> None:
+    objects = read("npz", npz(tmp_path, images=images))
+    assert objects.views[0].dtype == torch.float32 and not objects.paired
+    assert objects.views[0] is objects.views[1]
+    np.testing.assert_array_equal(objects.views[0].numpy(), expected.astype(np.float32))
+    assert objects.labels is None and objects.categories is None
+    np.testing.assert_array_equal(objects.indices, range(12))
+
+
+def test_features_and_a_view_for_each_agent(tmp_path: Path) -> None:
+    objects = read("npz", npz(tmp_path, features=NUMBERS), limit=5)
+    np.testing.assert_array_equal(objects.views[1].numpy(), NUMBERS[:5].astype(np.float32))
+    objects = read("npz", npz(tmp_path, view_A=BYTES, view_B=FLOATS, view_C=NUMBERS), agents=3)
+    assert [tuple(view.shape[1:]) for view in objects.views] == [(1, 5, 4), (3, 5, 4), (6,)]
+    assert objects.paired
+
+
+@pytest.mark.parametrize(
+    ("labels", "codes", "names"),
+    [
+        ([3, 1_000_000, -7, 3], [1, 2, 0, 1], ("-7", "3", "1000000")),
+        (["cat", "dog", "ape", "cat"], [1, 2, 0, 1], ("ape", "cat", "dog")),
+        (["10", "2", "2", "1"], [2, 1, 1, 0], ("1", "2", "10")),
+        ([1.0, 0.0, 1.0, 2.0], [1, 0, 1, 2], ("0", "1", "2")),
+        ([True, False, True, True], [1, 0, 1, 1], ("0", "1")),
+        (np.array([200, 17, 0, 17], dtype=np.uint8), [2, 1, 0, 1], ("0", "17", "200")),
+        (np.array([b"y", b"x", b"x", b"y"]), [1, 0, 0, 1], ("x", "y")),
+    ],
+    ids=str,
+)
+def test_labels_are_coded(labels: Any, codes: list[int], names: tuple[str, ...]) -> None:
+    found, class_names = coded("labels", np.asarray(labels))
+    assert found.tolist() == codes and class_names == names
+
+
+ROWS = "1,2.5\n-3,4e2\n5,6\n"
+
+
+@pytest.mark.parametrize(
+    ("content", "options", "features", "names"),
+    [
+        (ROWS, {}, [[1, 2.5], [-3, 400], [5, 6]], ()),
+        ("a,b\n" + ROWS, {}, [[1, 2.5], [-3, 400], [5, 6]], ()),
+        ("0,1\n" + ROWS, {}, [[0, 1], [1, 2.5], [-3, 400], [5, 6]], ()),
+        ("a,1\n1,2\n", {"header": "yes"}, [[1, 2]], ()),
+        ("0,1,2,3\n4,4,4,5\n", {}, [[4, 4, 4, 5]], ()),
+        ("0,1,2,3\n4,4,4,5\n", {"header": "no"}, [[0, 1, 2, 3], [4, 4, 4, 5]], ()),
+        ("7,8\n" + ROWS, {"header": "yes"}, [[1, 2.5], [-3, 400], [5, 6]], ()),
+        ("a,label,b\n1,x,2\n\n3,y,4\n\n", {}, [[1, 2], [3, 4]], ("x", "y")),
+        ("a,kind,b\n1,x,2\n3,y,4\n", {"label_column": "kind"}, [[1, 2], [3, 4]], ("x", "y")),
+        ("1,x,2\n3,y,4", {"label_column": "2"}, [[1, 2], [3, 4]], ("x", "y")),
+        ("1,2,3,4,0\n1,2,1,0,9\n3,4,1,0,5\n", {"label_column": "-1"}, [[1, 2, 1, 0], [3, 4, 1, 0]], ("5", "9")),
+        ('\ufeff"a","b"\r\n"1", 2 \r\n', {}, [[1, 2]], ()),
+    ],
+    ids=lambda value: repr(value)[:30],
+)
+def test_csv(
+    tmp_path: Path, content: str, options: dict[str, Any], features: list[list[float]], names: tuple[str, ...]
+) -> None:
+    objects = read("csv", text(tmp_path, content), **options)
+    assert objects.views[0] is objects.views[1] and not objects.paired
+    np.testing.assert_array_equal(objects.views[0].numpy(), np.array(features, np.float32))
+    assert objects.class_names == names and (objects.labels is None) == (not names)
+
+
+# -- settings --------------------------------------------------------------------------------------
+
+
+def test_as_many_agents_as_files_and_no_view_is_turned(tmp_path: Path) -> None:
+    three = ",".join(str(text(tmp_path, ROWS, f"{m}.csv")) for m in "abc")
+    config = resolve({"dataset": "csv", "data": three, "likelihood": "identity"})
+    assert config.agents == 3 and config.views == (0, 0, 0)
+    assert config.data is not None and config.data[2] == tmp_path / "c.csv"
+    file = tmp_path / "run.toml"
+    file.write_text(to_toml(config), encoding="utf-8")
+    assert plain(resolve({}, file)) == plain(config)
+    assert resolve({"dataset": "npz", "data": str(npz(tmp_path, images=BYTES))}).views == (0, 45)
+    pair = str(npz(tmp_path, view_A=BYTES, view_B=BYTES))
+    assert resolve({"dataset": "npz", "data": pair}).views == (0, 0)
+    assert resolve({"dataset": "npz", "data": pair, "views": "0,90"}).views == (0, 90)
+
+
+def test_latent_dimensions_may_differ_between_agents(tmp_path: Path) -> None:
+    file = npz(tmp_path, view_A=NUMBERS, view_B=NUMBERS[:, :2])
+    objects, config = load_objects(resolve({"dataset": "npz", "data": str(file), "likelihood": "identity"}))
+    assert latents_of(config, objects) == (6, 2) and config.latent_dim == 6
+    members = build_members(config, objects, torch.device("cpu"))
+    assert [one.agent.latent for one in members] == [6, 2]
+
+
+def test_reduced_features_are_whitened_principal_components(tmp_path: Path) -> None:
+    mixed = NUMBERS @ RNG.normal(size=(6, 6))
+    file = npz(tmp_path, view_A=mixed, view_B=mixed[:, :2])
+    whole, _ = load_objects(resolve({"dataset": "npz", "data": str(file), "likelihood": "identity"}))
+    objects, config = load_objects(
+        resolve({"dataset": "npz", "data": str(file), "likelihood": "identity", "reduce": "3"})
+    )
+    few, same = objects.views
+    assert few.shape == (12, 3) and torch.equal(same, whole.views[1]) and config.latent_dim == 3
+    torch.testing.assert_close(torch.cov(few.T), torch.eye(3), rtol=0, atol=1e-5)
+    # They span what the three largest singular vectors of the standardised features span.
+    left = torch.linalg.svd(whole.views[0].double()).U[:, :3]
+    torch.testing.assert_close(left @ left.T @ few.double(), few.double(), rtol=0, atol=1e-5)
+    assert objects.checksum == whole.checksum
+
+
+# -- whole runs ------------------------------------------------------------------------------------
+
+
+def cut(folder: Path) -> str:
+    np.savez(folder / "own.npz", images=BYTES)
+    file = folder / "cut.npz"
+    file.write_bytes((folder / "own.npz").read_bytes()[:-200])
+    return str(file)
+
+
+def pair(first: str, second: str) -> Callable[[Path], str]:
+    return lambda folder: f"{text(folder, first, 'a.csv')},{text(folder, second, 'b.csv')}"
+
+
+def spoilt(value: float) -> np.ndarray:
+    images = FLOATS.copy()
+    images[7, 2, 1, 0] = value
+    return images
+
+
+def holed(value: float) -> np.ndarray:
+    numbers = NUMBERS.copy()
+    numbers[7, 2] = value
+    return numbers
+
+
+NPZ: dict[str, tuple[dict[str, Any], list[str]]] = {
+    "nothing known": ({"pixels": BYTES}, ["one of images, features", "pixels"]),
+    "both kinds": ({"images": BYTES, "features": NUMBERS}, ["one of", "images, features"]),
+    "images and views": ({"images": BYTES, "view_A": BYTES, "view_B": BYTES}, ["one of", "view_A"]),
+    "view_A alone": ({"view_A": BYTES}, ["view_A alone"]),
+    "a gap": ({"view_A": BYTES, "view_C": BYTES}, ["view_B is not among them"]),
+    "view counts differ": ({"view_A": BYTES, "view_B": BYTES[:5]}, ["view_A holds 12", "view_B 5"]),
+    "four axes of five": ({"images": np.zeros((3, 5, 5, 5))}, ["C = 1 or 3", "(3, 5, 5, 5)"]),
+    "flat images": ({"images": np.zeros((3, 25))}, ["(N, H, W)", "(3, 25)"]),
+    "whole numbers": ({"images": BYTES.astype(np.int64)}, ["uint8", "int64"]),
+    "no images": ({"images": BYTES[:0]}, ["images is empty"]),
+    "a NaN": ({"images": spoilt(np.nan)}, ["images[7] has nan"]),
+    "above one": ({"view_A": BYTES, "view_B": spoilt(1.5)}, ["view_B[7] has 1.5"]),
+    "objects": ({"images": np.array([{}] * 3, dtype=object)}, ["dtype is object"]),
+    "inf": ({"features": holed(np.inf)}, ["features", "[7, 2] is inf"]),
+    "too large": ({"features": holed(1e300)}, ["features", "[7, 2] is 1e+300"]),
+    "texts": ({"features": np.array([["a"]])}, ["features must be numbers (N, D)", "<U1"]),
+    "no column": ({"features": np.zeros((3, 0))}, ["(N, D)", "(3, 0)"]),
+    "labels short": ({"images": BYTES, "labels": np.zeros(11, int)}, ["labels must be 12", "(11,)"]),
+    "one-hot": ({"images": BYTES, "labels": np.eye(12)}, ["labels must be 12", "(12, 12)"]),
+    "halves": ({"images": BYTES, "labels": np.full(12, 0.5)}, ["labels[0] must be a whole number", "0.5"]),
+    "label objects": ({"images": BYTES, "labels": np.array(["a", None] * 6)}, ["labels must be 12", "object"]),
+    "an empty label": ({"images": BYTES, "labels": np.array(["a", ""] * 6)}, ["labels[1]", "empty"]),
+}
+OTHERS: dict[str, tuple[str, Callable[[Path], str], list[str], list[str]]] = {
+    "absent": ("npz", lambda folder: str(folder / "none.npz"), [], ["none.npz", "No such file"]),
+    "a folder": ("npz", str, [], ["--data", "Is a directory"]),
+    "no zip": ("npz", lambda folder: str(text(folder, "hello", "own.npz")), [], ["own.npz", "no .npz"]),
+    "cut": ("npz", cut, [], ["cut.npz", "damaged"]),
+    "two npz": ("npz", lambda folder: f"{cut(folder)},{cut(folder)}", [], ["one file", "names 2"]),
+    "an empty path": ("npz", lambda folder: "a.npz,", [], ["--data", "'a.npz,'"]),
+    "too many agents": ("npz", lambda folder: str(npz(folder, view_A=NUMBERS, view_B=NUMBERS)), ["--agents", "3"],
+                        ["2 agents", "--agents is 3"]),
+    "turned features": ("npz", lambda folder: str(npz(folder, features=NUMBERS)), ["--views", "0,45"],
+                        ["--views: agent B", "45.0 is a view"]),
+    "identity of images": ("npz", lambda folder: str(npz(folder, images=BYTES)), ["--likelihood", "identity"],
+                           ["--likelihood identity", "images"]),
+    "identity of many": ("npz", lambda folder: str(npz(folder, features=np.zeros((3, 1001)))),
+                         ["--likelihood", "identity"], ["1000 features at most", "1001", "--reduce"]),
+    "bernoulli features": ("npz", lambda folder: str(npz(folder, features=NUMBERS)), [], ["--likelihood bernoulli"]),
+    "reduced images": ("npz", lambda folder: str(npz(folder, images=BYTES)), ["--reduce", "3"], ["--reduce"]),
+    "reduced to N": ("npz", lambda folder: str(npz(folder, features=NUMBERS[:3])),
+                     ["--reduce", "3", "--likelihood", "identity"], ["--reduce", "objects, 3"]),
+    "limit": ("npz", lambda folder: str(npz(folder, images=BYTES)), ["--limit", "13"], ["--limit 13", "12 objects"]),
+    "a label column": ("npz", lambda folder: "x.npz", ["--label-column", "3"], ["--label-column is for"]),
+    "an empty file": ("csv", lambda folder: str(text(folder, "\n \n")), [], ["own.csv is empty"]),
+    "a header alone": ("csv", lambda folder: str(text(folder, "a,b\n")), [], ["a header and no rows"]),
+    "a NaN cell": ("csv", lambda folder: str(text(folder, "a,b\n1,2\n\n3,nan\n")), [],
+                   ["line 4", "column 2 (b)", "'nan'"]),
+    "a missing cell": ("csv", lambda folder: str(text(folder, "1,2\n3,\n")), [], ["line 2", "column 2", "''"]),
+    "missing at once": ("csv", lambda folder: str(text(folder, "1,\n3,4\n")), [], ["line 1", "--header yes"]),
+    "a text cell": ("csv", lambda folder: str(text(folder, "1,2\n3,1_000\n")), [], ["line 2", "'1_000'"]),
+    "a cell too large": ("csv", lambda folder: str(text(folder, "1,2\n3,1e39\n")), [], ["[1, 1] is 1e+39"]),
+    "ragged": ("csv", lambda folder: str(text(folder, "1,2\n3,4,5\n")), [], ["line 2", "3 columns", "has 2"]),
+    "rows numbered": ("csv", lambda folder: str(text(folder, ",a\n0,4\n1,5\n")), [], ["column 1 has no name"]),
+    "labels alone": ("csv", lambda folder: str(text(folder, "label\n1\n")), [], ["no column of features"]),
+    "two label columns": ("csv", lambda folder: str(text(folder, "a,label,label\n1,2,3\n")), [], ["2 columns"]),
+    "no such column": ("csv", lambda folder: str(text(folder, "a,b\n1,2\n")), ["--label-column", "c"],
+                       ["--label-column c", "no column"]),
+    "a column too far": ("csv", lambda folder: str(text(folder, "a,b\n1,2\n")), ["--label-column", "3"],
+                         ["--label-column", "1 to 2", "3"]),
+    "column zero": ("csv", lambda folder: str(text(folder, "a,b\n1,2\n")), ["--label-column", "0"], ["it is 0"]),
+    "half labels": ("csv", lambda folder: str(text(folder, "1,2\n3,2.5\n")), ["--label-column", "2"],
+                    ["label[1] must be a whole number", "2.5"]),
+    "an empty label cell": ("csv", lambda folder: str(text(folder, "1,2\n3,\n")), ["--label-column", "2"],
+                            ["line 2", "label is empty"]),
+    "rows differ": ("csv", pair("1,2\n3,4\n", "1,2\n"), [], ["a.csv has 2 rows", "b.csv 1"]),
+    "labels differ": ("csv", pair("a,label\n1,x\n2,y\n", "b,label\n1,x\n2,x\n"), [],
+                      ["b.csv, line 3", "'x'", "'y'"]),
+    "latin": ("csv", lambda folder: str(_latin(folder)), [], ["own.csv", "UTF-8"]),
+    "absent csv": ("csv", lambda folder: str(folder / "none.csv"), [], ["none.csv", "No such file"]),
+    "a bad header flag": ("csv", lambda folder: "x.csv", ["--header", "maybe"], ["--header", "auto, yes, no"]),
+}  # fmt: skip
+
+
+def _latin(folder: Path) -> Path:
+    file = folder / "own.csv"
+    file.write_bytes("größe,label\n1,2\n".encode("latin-1"))
+    return file
+
+
+def refused(arguments: list[str], folder: Path, said: list[str], capsys: pytest.CaptureFixture[str]) -> None:
+    """Exit code 2, one line with all that must be said, and nothing written."""
+    before = sorted(folder.rglob("*"))
+    assert cli.main([*arguments, "--run-dir", str(folder / "run")]) == 2
+    out, err = capsys.readouterr()
+    assert out == "" and err.count("\n") == 1
+    for part in said:
+        assert part in err
+    assert sorted(folder.rglob("*")) == before
+
+
+@pytest.mark.parametrize("fault", NPZ)
+def test_an_unfit_npz_is_refused(fault: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    arrays, said = NPZ[fault]
+    file = npz(tmp_path, **arrays)
+    features = "features" in arrays and "images" not in arrays
+    extra = ["--likelihood", "identity"] if features else []
+    refused(["train", "--dataset", "npz", "--data", str(file), *extra], tmp_path, [*said, "own.npz"], capsys)
+
+
+@pytest.mark.parametrize("fault", OTHERS)
+def test_unfit_files_and_flags_are_refused(fault: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    kind, make, extra, said = OTHERS[fault]
+    arguments = ["train", "--dataset", kind, "--data", make(tmp_path), *extra]
+    if kind == "csv":
+        arguments += ["--likelihood", "identity"]
+    refused(arguments, tmp_path, said, capsys)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (["--dataset", "npz"], ["--data is not given"]),
+        (["--data", "x.npz"], ["--dataset is mnist5k"]),
+        (["--header", "yes"], ["--header is for --dataset csv"]),
+        (["--reduce", "3", "--dataset", "digits"], ["--reduce is for features"]),
+    ],
+)
+def test_flags_that_do_not_go_together(
+    arguments: list[str], said: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    refused(["train", *arguments], tmp_path, said, capsys)
+
+
+def test_sizes_are_judged_before_there_is_memory_for_them(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    file = npz(tmp_path, images=np.zeros((100, 32, 32)))
+    numbers = text(tmp_path, ROWS * 100)
+    monkeypatch.setattr("mhng.experiment.util.memory.available", lambda: 1000)
+    for kind, data in (("npz", file), ("csv", numbers)):
+        with pytest.raises(UsageError, match="GiB of memory are available"):
+            read(kind, data)
+    monkeypatch.setattr("mhng.experiment.util.memory.available", lambda: 10**7)
+    with pytest.raises(UsageError, match=r"3 percepts of 900 dimensions .* give --reduce"):
+        check(Config(likelihood="identity"), 3, (900, 900), torch.device("cpu"))
+
+
+def test_a_run_of_agents_with_unequal_features(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    file = npz(tmp_path, view_A=NUMBERS, view_B=NUMBERS[:, :2])
+    folder = tmp_path / "run"
+    arguments = ["train", "--dataset", "npz", "--data", str(file), "--likelihood", "identity", *QUICK]
+    assert cli.main([*arguments, "--run-dir", str(folder)]) == 0
+    out, err = capsys.readouterr()
+    assert "Views: of each agent's own data: A 6, B 2" in out and "no component means" in err
+    summary = json.loads((folder / run_folder.SUMMARY).read_text())
+    assert summary["agents"]["A"]["ari"] is None and summary["kappa"] is not None
+    assert "mu" not in load_posterior(folder / run_folder.POSTERIOR)["posterior"]
+    assert cli.main(["diagnose", str(folder), "--no-plots"]) == 0
+    assert cli.main(["name", str(folder), "--images", str(file)]) == 2
+    assert cli.main(["recall", str(folder)]) == 2
+    assert capsys.readouterr().err.count("feature vectors of npz") == 2
+    assert cli.main(["corpus", str(folder), "--out", str(tmp_path / "said")]) == 0
+    assert cli.main(["train", "--resume", str(folder), "--rounds", "1"]) == 0
+    npz(tmp_path, view_A=NUMBERS + 1e-3, view_B=NUMBERS[:, :2] ** 2)
+    assert cli.main(["train", "--resume", str(folder), "--rounds", "2"]) == 2
+    assert "the objects of npz are not those of the run" in capsys.readouterr().err
+
+
+def test_a_run_of_images_names_what_it_left_and_labels_by_name(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    labels = np.array([7, -3, 40] * 4)
+    file = npz(tmp_path, images=BYTES, labels=labels)
+    folder, out = tmp_path / "run", tmp_path / "rows.jsonl"
+    arguments = ["train", "--dataset", "npz", "--data", str(file), "--limit", "10", *QUICK]
+    assert cli.main([*arguments, "--run-dir", str(folder)]) == 0
+    for source in (["--split", "rest"], ["--images", str(file)]):
+        assert cli.main(["name", str(folder), *source, "--out", str(out)]) == 0
+        rows = [json.loads(line) for line in out.read_text().splitlines()]
+        named = labels[10:] if source[0] == "--split" else labels
+        assert [row["label"] for row in rows] == [str(label) for label in named]
+    np.savez(tmp_path / "foreign.npz", images=BYTES[:2], labels=[7, 8])
+    capsys.readouterr()
+    assert cli.main(["name", str(folder), "--images", str(tmp_path / "foreign.npz")]) == 0
+    out, err = capsys.readouterr()
+    assert [line.split(",")[1] for line in out.splitlines()[1:]] == ["7", "8"]
+    assert "classes that the run has not, for which no sign can be right: 8\n" in err
+
+
+@pytest.mark.parametrize("title", ["label", "Label", "LABELS", "labels"])
+def test_no_agent_sees_a_column_of_labels(title: str, tmp_path: Path) -> None:
+    file = text(tmp_path, f"a,{title},b\n1,0,2\n3,1,4\n")
+    objects = read("csv", file)
+    assert objects.views[0].tolist() == [[1, 2], [3, 4]]
+    assert objects.labels is not None and objects.labels.tolist() == [0, 1]
+    assert objects.senses[0][0].title == "features"
+
+
+def test_which_column_is_the_label_can_be_said(tmp_path: Path) -> None:
+    file = text(tmp_path, "a,Label,label\n1,0.5,2\n3,1.5,4\n")
+    assert read("csv", file).views[0].tolist() == [[1, 0.5], [3, 1.5]]  # the one of exactly that name
+    assert read("csv", file, label_column="none").views[0].tolist() == [[1, 0.5, 2], [3, 1.5, 4]]
+    assert read("csv", file, label_column="none").labels is None
+
+
+def test_quotes_that_are_closed_may_have_blanks_after_them(tmp_path: Path) -> None:
+    objects = read("csv", text(tmp_path, '"a" ,"label" \n"1.0" ,"x" \n2,"big" dog\n'))
+    assert objects.class_names == ("big dog", "x") and objects.views[0].tolist() == [[1], [2]]
+
+
+def test_the_array_of_labels_may_be_called_label(tmp_path: Path) -> None:
+    objects = read("npz", npz(tmp_path, images=BYTES, label=np.arange(12) % 4))
+    assert objects.labels is not None and objects.labels.tolist() == (np.arange(12) % 4).tolist()
+
+
+def test_data_that_has_moved_is_found_where_data_says(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    file, run = npz(tmp_path, images=BYTES, labels=np.arange(12) % 3), str(tmp_path / "run")
+    arguments = ["train", "--dataset", "npz", "--data", str(file), "--limit", "10", *QUICK]
+    assert cli.main([*arguments, "--run-dir", run]) == 0
+    moved = file.rename(tmp_path / "moved.npz")
+    np.savez(tmp_path / "other.npz", images=BYTES[::-1])
+    commands = (["recall", run], ["name", run, "--split", "rest", "--out", str(tmp_path / "rows.csv")])
+    for command in commands:
+        capsys.readouterr()
+        assert cli.main(command) == 2 and str(file) in capsys.readouterr().err
+        assert cli.main([*command, "--data", str(tmp_path / "other.npz")]) == 2
+        assert "are not those of the run" in capsys.readouterr().err
+        assert cli.main([*command, "--data", str(moved)]) == 0
+    assert cli.main(["report", run]) == 0
+    bare = len((tmp_path / "run" / "report.html").read_bytes())
+    assert cli.main(["report", run, "--data", str(moved)]) == 0
+    assert len((tmp_path / "run" / "report.html").read_bytes()) > bare, "recall and latent map are there"
+    assert load_run(run, data=str(moved)).latents("A").shape[0] == 10
+
+
+def test_paired_images_of_unequal_shapes_are_recalled_and_not_named(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    file = npz(tmp_path, view_A=BYTES, view_B=FLOATS[:, :3], labels=np.array(["x", "y"] * 6))
+    folder = tmp_path / "run"
+    assert cli.main(["train", "--dataset", "npz", "--data", str(file), *QUICK, "--run-dir", str(folder)]) == 0
+    assert cli.main(["recall", str(folder)]) == 0
+    assert (folder / run_folder.PLOTS / "cross_recall.png").exists()
+    assert cli.main(["name", str(folder), "--images", str(file)]) == 2
+    assert "each of its agents has data of its own" in capsys.readouterr().err
+
+
+def test_multiple_features_of_handwritten_digits() -> None:
+    if not SHARED.is_dir():
+        pytest.skip(f"{SHARED} is not there")
+    files = (SHARED / "mfeat-mor.csv", SHARED / "mfeat-zer.csv")
+    objects = read("csv", *files, label_column="-1")
+    assert [tuple(view.shape) for view in objects.views] == [(2000, 6), (2000, 47)]
+    assert objects.class_names == tuple("0123456789") and objects.labels is not None
+    assert np.bincount(objects.labels).tolist() == [200] * 10
+    np.testing.assert_allclose(objects.views[0][0].numpy(), [1, 0, 0, 133.15, 1.3117, 1620.2], rtol=1e-6)

@@ -1,0 +1,329 @@
+"""Parts of agents: of the user's own from the command line, never from a file unasked; and data that they refuse."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+from mhng import cli, load_run
+from mhng.experiment.comparison.grid import make
+from mhng.experiment.errors import UntrustedError, UsageError
+from mhng.experiment.runs import folder as run_folder
+from mhng.experiment.settings.config import resolve
+from mhng.experiment.training.compatibility import parts_of
+from mhng.experiment.training.prepare import load_objects
+from tests.system.test_cli import SMALL
+
+MINE = """
+import pathlib
+import pyro.distributions as dist
+from mhng.models.likelihoods import Likelihood
+pathlib.Path("was_imported").write_text("yes")
+class Mine(Likelihood):
+    def forward(self, output):
+        return dist.Normal(output, 0.3).to_event(output.dim() - 1)
+    def mean(self, output):
+        return output
+"""
+
+
+@pytest.fixture
+def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
+    """A folder to work in, whose modules are forgotten afterwards."""
+    monkeypatch.chdir(tmp_path)
+    yield tmp_path
+    for name in [name for name in sys.modules if name.startswith("plug_")]:
+        del sys.modules[name]
+    assert str(tmp_path) not in sys.path
+
+
+def module(folder: Path, name: str, text: str) -> str:
+    (folder / f"{name}.py").write_text(text, encoding="utf-8")
+    return name
+
+
+def refused(arguments: list[str], capsys: pytest.CaptureFixture[str]) -> str:
+    """The one line of a command that is refused."""
+    capsys.readouterr()
+    assert cli.main(arguments) == 2
+    out, err = capsys.readouterr()
+    assert out == "" and err.count("\n") == 1
+    return err
+
+
+def forget(name: str, folder: Path) -> None:
+    del sys.modules[name]
+    (folder / "was_imported").unlink()
+
+
+def test_a_likelihood_typed_on_the_command_line_is_used_and_its_run_is_not_read_unasked(
+    here: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    module(here, "plug_mine", MINE)
+    flags = ["train", *SMALL, "--likelihood", "plug_mine:Mine", "--run-dir", "run"]
+    assert cli.main(flags) == 0
+    summary = json.loads((here / "run" / run_folder.SUMMARY).read_text())
+    assert np.isfinite(summary["agents"]["A"]["elbo"])
+    before = {file: file.read_bytes() for file in (here / "run").rglob("*") if file.is_file()}
+
+    reading: list[list[str]] = [
+        ["diagnose", "run"], ["recall", "run"], ["corpus", "run"], ["report", "run"],
+        ["name", "run", "--split", "rest"], ["train", "--resume", "run", "--rounds", "2"],
+        ["train", "--config", "run/config.toml", "--run-dir", "other"],
+    ]  # fmt: skip
+    forget("plug_mine", here)
+    for arguments in reading:
+        said = refused(arguments, capsys)
+        assert "likelihood = plug_mine:Mine" in said and "--trust-plugins" in said, arguments
+    with pytest.raises(UntrustedError, match="plug_mine:Mine"):
+        load_run("run")
+    assert "plug_mine" not in sys.modules and not (here / "was_imported").exists()
+    assert before == {file: file.read_bytes() for file in (here / "run").rglob("*") if file.is_file()}
+    assert not (here / "other").exists()
+
+    quick = [words for words in reading if words[0] in ("corpus", "name", "train")]
+    for arguments in [["diagnose", "run", "--no-plots"], *quick]:
+        assert cli.main([*arguments, "--trust-plugins"]) == 0, capsys.readouterr().err
+    assert (here / "was_imported").exists()
+    assert load_run("run", trust_plugins=True).recall(0, draws=1)["A"].mean.shape == (1, 8, 8)
+
+
+@pytest.mark.parametrize("command", [["recall"], ["report"], ["corpus"], ["train", "--resume"]])
+def test_settings_that_were_changed_behind_an_innocent_manifest_are_refused(
+    command: list[str], digits_run: Path, here: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    module(here, "plug_mine", MINE)
+    shutil.copytree(digits_run, here / "run")
+    file = here / "run" / run_folder.CONFIG
+    text = file.read_text(encoding="utf-8")
+    for name, value in (("likelihood", "bernoulli"), ("guide", "diagonal"), ("mixture", "normal-wishart")):
+        assert f'{name} = "{value}"' in text
+        file.write_text(text.replace(f'{name} = "{value}"', f'{name} = "plug_mine:Mine"'), encoding="utf-8")
+        assert f"{name} = plug_mine:Mine" in refused([*command, "run"], capsys)
+    assert not (here / "was_imported").exists()
+
+
+def test_a_grid_in_a_file_is_not_trusted_either(here: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    module(here, "plug_mine", MINE)
+    for table in ('[settings]\nlikelihood = "plug_mine:Mine"\n', '[variants.a]\nnetwork = "plug_mine:Mine"\n'):
+        (here / "grid.toml").write_text(table)
+        said = refused(["compare", "--config", "grid.toml", "--out", "out"], capsys)
+        assert "plug_mine:Mine" in said and "--trust-plugins" in said
+        assert len(make(here / "grid.toml", trust_plugins=True).runs()) >= 5
+    assert not (here / "was_imported").exists() and not (here / "out").exists()
+
+
+@pytest.mark.slow
+def test_a_grid_of_ones_own_runs_and_its_folder_is_not_trusted_either(
+    here: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    module(here, "plug_mine", MINE)
+    words = ["--modes", "com", "--seeds", "0", "--", *SMALL, "--likelihood", "plug_mine:Mine"]
+    assert cli.main(["compare", "--out", "out", *words]) == 0
+    assert "plug_mine:Mine" in refused(["compare", "--out", "out"], capsys)
+    assert cli.main(["compare", "--out", "out", "--trust-plugins"]) == 0
+
+
+NETWORK = """
+from mhng.models.networks import mlp
+def small(shape, latent, guide):
+    return mlp(shape, latent, guide, hidden=(16, 8))
+"""
+GUIDE = """
+from mhng.models.guides import Diagonal
+class Half(Diagonal):
+    def forward(self, features):
+        loc, scale = super().forward(features)
+        return loc, scale / 2
+"""
+MIXTURE = """
+from mhng.models.mixtures import NormalWishart
+class Tight(NormalWishart):
+    def __init__(self, latent, **options):
+        super().__init__(latent, beta=3.0, **options)
+"""
+
+
+def test_networks_guides_and_mixtures_of_ones_own(here: Path) -> None:
+    flags = ["train", *SMALL, "--run-dir", "run"]
+    for family, text, name in (("network", NETWORK, "small"), ("guide", GUIDE, "Half"), ("mixture", MIXTURE, "Tight")):
+        flags += [f"--{family}", f"{module(here, f'plug_{family}', text)}:{name}"]
+    assert cli.main(flags) == 0
+    run = load_run(here / "run", trust_plugins=True)
+    agent = run._trained.agents["A"]
+    assert agent.encoder.head.in_features == 8 and agent.mixture.beta == 3.0
+    assert type(agent.encoder.head).__name__ == "Half"
+
+
+OF_OLD = """
+import numpy, torch
+from mhng.models.mixtures import NormalWishart
+class Mine(NormalWishart):
+    def __init__(self, latent, **options):
+        super().__init__(latent, **options)
+        self.things, self.more = [torch.zeros(2), torch.ones(2)], numpy.zeros(3)
+    def draw(self, generator, posterior):
+        torch.randn(2, generator=generator)
+        return super().draw(generator, posterior)
+    def redraw(self, generator, features, signs, K, before):
+        C, N = signs.shape
+        return super().redraw(generator, features, signs, K, before)
+"""
+
+
+@pytest.mark.parametrize("mode", ["com", "variational"])
+def test_a_mixture_of_ones_own_is_asked_for_one_agent_at_a_time(here: Path, mode: str) -> None:
+    """In a graph too, where those of this program are asked for many; and where there is no network."""
+    mixture = f"{module(here, 'plug_old', OF_OLD)}:Mine"
+    objects = ["--dataset", "synthetic", "--likelihood", "identity", "--limit", "40", "--signs", "3"]
+    game = ["--rounds", "0", "--sweeps", "3", "--burn-in", "1", "--starts", "1", "--mode", mode]
+    graph = ["--agents", "4", "--meet", "ring", "--mixture", mixture, "--run-dir", "run"]
+    assert cli.main(["train", *objects, *game, *graph]) == 0
+    assert (here / "run" / "summary.json").exists()
+
+
+@pytest.mark.parametrize(
+    ("text", "attribute", "said"),
+    [
+        ("", "Mine", "module 'plug_wrong' has no 'Mine'"),
+        ("Mine = 3", "Mine", "'Mine' is not callable: it is a int"),
+        ("class Mine: pass", "Mine", "'Mine' lacks forward, mean, encoded, has_network"),
+        ("1 / 0", "Mine", "module 'plug_wrong' cannot be imported: ZeroDivisionError: division by zero"),
+        ("def (", "Mine", "cannot be imported: SyntaxError"),
+        ("import sys; sys.exit(5)", "Mine", "cannot be imported: SystemExit: 5"),
+        ("import plug_absent_too", "Mine", "cannot be imported: ModuleNotFoundError: No module named"),
+        (MINE.replace("def mean", "def other"), "Mine", "has no mean of its own"),
+        (
+            MINE.replace("Likelihood):", "Likelihood):\n    has_network = False"),
+            "Mine",
+            "identity",
+        ),
+        (
+            MINE.replace("Likelihood):", 'Likelihood):\n    takes = ("lr",)'),
+            "Mine",
+            "takes 'lr'",
+        ),
+        (MINE.replace("0.3)", "0.3, 1, 2)"), "Mine", "rehearsal with two objects failed: TypeError"),
+        (MINE.replace("0.3)", "float('nan'))"), "Mine", "rehearsal with two objects failed: ValueError"),
+        (MINE.replace("return output\n", "return output.sum(0)\n"), "Mine", "have the shapes"),
+    ],
+)
+def test_what_is_wrong_with_ones_own_is_one_line_and_nothing_is_written(
+    text: str, attribute: str, said: str, here: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    module(here, "plug_wrong", text)
+    found = refused(["train", *SMALL, "--likelihood", f"plug_wrong:{attribute}", "--run-dir", "run"], capsys)
+    assert f"--likelihood plug_wrong:{attribute}" in found and said in found
+    assert not (here / "run").exists()
+
+
+def test_a_module_that_is_not_there_is_named(here: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    for name, absent in (("plug_absent:A", "plug_absent"), ("plug_pack.sub:A", "plug_pack"), ("json.no:A", "json.no")):
+        said = refused(["train", *SMALL, "--network", name, "--run-dir", "run"], capsys)
+        assert f"--network {name}: there is no module '{absent}'" in said
+
+
+def test_models_lists_every_variant_with_its_formula_and_source(capsys: pytest.CaptureFixture[str]) -> None:
+    from mhng.models.registry import FAMILIES, WEIGHTS
+
+    assert cli.main(["models"]) == 0
+    out = capsys.readouterr().out
+    for family, variants in {**FAMILIES, "weights": WEIGHTS}.items():
+        assert f"\n--{family}: " in "\n" + out
+        for name, variant in variants.items():
+            assert variant.symbol and variant.source, name
+            place = out.index(f"\n  {name} ")
+            assert place < out.index(variant.symbol, place) < out.index(variant.source, place), name
+    assert all(len(line) <= 119 for line in out.splitlines())
+
+
+# -- data --------------------------------------------------------------------------------------------
+
+
+def counts(folder: Path, array: Any) -> dict[str, str]:
+    np.savez(folder / "counts.npz", features=np.asarray(array))
+    return {"dataset": "npz", "data": str(folder / "counts.npz"), "likelihood": "multinomial"}
+
+
+def test_counts_are_neither_standardised_nor_moved(tmp_path: Path) -> None:
+    array = np.random.default_rng(0).poisson(3.0, (12, 5))
+    objects, config = load_objects(resolve(counts(tmp_path, array)))
+    assert torch.equal(objects.views[0], torch.from_numpy(array).float()) and config.jitter == 0
+
+
+@pytest.mark.parametrize(
+    ("value", "told"), [(-1, "-1"), (2.5, "2.5"), (2.0**24 + 2, "16777216; agent A's [3, 1] of npz is 1.67772e+07")]
+)
+def test_what_is_no_count_is_named_by_its_place(value: float, told: str, tmp_path: Path) -> None:
+    array = np.full((12, 5), 2.0)
+    array[3, 1] = value
+    with pytest.raises(UsageError, match=r"--likelihood multinomial needs counts.*agent A's \[3, 1\] of npz is") as e:
+        load_objects(resolve(counts(tmp_path, array)))
+    assert told in str(e.value)
+
+
+def test_images_are_no_counts_and_features_no_pixels(tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match=r"--likelihood multinomial needs counts.*digits are images"):
+        load_objects(resolve({"dataset": "digits", "likelihood": "multinomial"}))
+    for name in ("bernoulli", "continuous-bernoulli"):
+        with pytest.raises(UsageError, match=rf"--likelihood {name} needs pixels in \[0, 1\].*synthetic"):
+            load_objects(resolve({"dataset": "synthetic", "likelihood": name}))
+
+
+def test_agents_that_count_words_agree_on_topics(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    rng = np.random.default_rng(0)
+    topics = np.array([[8, 1, 1, 1], [1, 8, 1, 1], [1, 1, 5, 5]]) / np.array([[11], [11], [12]])
+    kind = rng.integers(3, size=150)
+    views = {
+        f"view_{name}": np.stack([rng.multinomial(rng.integers(30, 200), topics[k]) for k in kind]) for name in "AB"
+    }
+    np.savez(tmp_path / "words.npz", labels=kind, **views)
+    code = cli.main([
+        "train", "--dataset", "npz", "--data", str(tmp_path / "words.npz"), "--likelihood", "multinomial",
+        "--signs", "3", "--latent-dim", "2", "--epochs", "40", "--batch-size", "25", "--rounds", "0", "--starts", "2",
+        "--sweeps", "8", "--burn-in", "2", "--run-dir", str(tmp_path / "run"),
+    ])  # fmt: skip
+    assert code == 0
+    scores = load_run(tmp_path / "run").scores
+    assert min(scores["agents"][name]["ari"] for name in "AB") > 0.8 and scores["kappa"] > 0.8
+    shares = load_run(tmp_path / "run").recall(0, draws=0)["A"].mean
+    assert shares.sum() == pytest.approx(1, abs=1e-5)
+
+
+# -- every variant plays -------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"likelihood": "continuous-bernoulli"},
+        {"likelihood": "gaussian-fixed", "noise": "0.37"},
+        {"network": "resnet", "guide": "full"},
+        {"guide": "full", "likelihood": "gaussian"},
+        {"percept": "mean"},
+    ],
+)
+def test_every_variant_plays_and_is_loaded_again(changes: dict[str, str], tmp_path: Path) -> None:
+    flags = [f"--{name}={value}" for name, value in changes.items()]
+    assert cli.main(["train", *SMALL, *flags, "--run-dir", str(tmp_path / "run")]) == 0
+    run = load_run(tmp_path / "run")
+    assert np.isfinite(run.scores["agents"]["B"]["elbo"]) and run.latents("B").shape == (60, 2)
+    assert run.recall(0, draws=2)["A"].draws.shape == (2, 1, 8, 8)
+    if "noise" in changes:
+        assert run._trained.agents["A"].likelihood.noise == pytest.approx(0.37)
+
+
+def test_the_parts_of_the_defaults_are_those_of_the_registry() -> None:
+    from mhng.models.guides import Diagonal
+    from mhng.models.likelihoods import Bernoulli
+
+    found = parts_of(resolve({}))
+    assert found["likelihood"] is Bernoulli and found["guide"] is Diagonal

@@ -1,0 +1,296 @@
+"""Three agents and more: what a row of agents proposes, the games that are made of it, and their laws."""
+
+import math
+
+import numpy as np
+import pytest
+import torch
+
+from mhng.inference.enumeration import joint_posterior, sign_posterior
+from mhng.inference.game import Game, init, play
+from mhng.inference.proposals import acceptance_rule
+from mhng.inference.recursive import EndlessGameError, Voice, expected_draws, inner_length, propose
+from mhng.inference.topology import Graph, RandomPairs, Together
+from tests.checks import ALPHA, chi_square, total_variation
+from tests.proofs.problems import (
+    LOG_PRIOR,
+    TABLE_A,
+    TABLE_B,
+    TABLE_C,
+    K,
+    TableAgent,
+    generators,
+    mixtures,
+    random_signs,
+    tables,
+    three_tables,
+)
+
+THREE = [TABLE_A, TABLE_B, TABLE_C]
+MH = acceptance_rule("mh")
+C = 20_000
+
+
+def voices(some, chains=C, held=None, seed=0, rule=MH):
+    signs = random_signs(chains, M=len(some), seed=seed) if held is None else held
+    own = generators(seed, len(some))
+    return [
+        Voice(generator, table.expand(chains, *table.shape), signs[:, m], rule)
+        for m, (generator, table) in enumerate(zip(own, some, strict=True))
+    ]
+
+
+def worst_p(signs, law):
+    """The smallest p-value over the objects of draws (C, N)."""
+    return min(chi_square(np.bincount(signs[:, n].numpy(), minlength=K), law[n].numpy()) for n in range(4))
+
+
+@pytest.mark.parametrize("length", [None, 30], ids=["exact", "ll:30"])
+@pytest.mark.parametrize("count", [1, 2, 3])
+def test_a_row_of_agents_proposes_as_if_it_were_one_that_knows_what_all_know(count, length):
+    if length and count == 3:
+        length = 12  # 144 draws for one
+    found = propose(LOG_PRIOR, voices(THREE[:count]), length).signs
+    assert worst_p(found, sign_posterior(LOG_PRIOR, THREE[:count])) > ALPHA
+    others = THREE[: count - 1] or [TABLE_B]
+    assert worst_p(found, sign_posterior(LOG_PRIOR, others)) < ALPHA
+    assert worst_p(found, sign_posterior(torch.zeros_like(LOG_PRIOR), THREE[:count])) < ALPHA
+
+
+def test_one_sample_depends_on_what_the_agents_between_held_and_exact_does_not():
+    held = torch.full((C, 3, 4), 2)
+    law = sign_posterior(LOG_PRIOR, THREE)
+    assert worst_p(propose(LOG_PRIOR, voices(THREE, held=held), 1).signs, law) < ALPHA
+    assert worst_p(propose(LOG_PRIOR, voices(THREE, held=held), None).signs, law) > ALPHA
+
+
+def test_the_price_of_exactness_is_known_beforehand():
+    row = voices(THREE)
+    found = propose(LOG_PRIOR, row, None)
+    price = expected_draws(LOG_PRIOR, TABLE_A, [TABLE_B, TABLE_C])
+    # Of one name, what each agent in turn hears of it: the first's draws, and those that the second accepts.
+    second = expected_draws(LOG_PRIOR, TABLE_A, [TABLE_B])
+    names = price + price / second + 1
+    spread = (found.messages.double().std() / math.sqrt(C)).item()
+    assert abs(found.messages.double().mean().item() - names.sum().item()) < 5 * spread
+    assert (price > second).all() and (second > 1).all()
+
+
+def test_an_exact_proposal_that_would_not_end_is_refused_with_its_price():
+    opposed = TABLE_B.clone()
+    opposed[2] = torch.tensor([-60.0, 0.0, -60.0])
+    stubborn = TABLE_A.clone()
+    stubborn[2] = torch.tensor([0.0, -60.0, -60.0])
+    with pytest.raises(EndlessGameError, match=r"[0-9.]+e\+2[0-9] names of object 2 \(1 objects"):
+        propose(LOG_PRIOR, voices([stubborn, opposed], chains=3), None)
+    assert propose(LOG_PRIOR, voices([stubborn, opposed], chains=3), 1).signs.shape == (3, 4)
+
+
+@pytest.mark.parametrize("length", [None, 1, 4])
+def test_percepts_that_every_sign_finds_impossible_say_nothing(length):
+    nothing = torch.full_like(TABLE_B, -math.inf)
+    found = propose(LOG_PRIOR, voices([nothing, TABLE_B], held=torch.zeros(C, 2, 4).long()), length).signs
+    assert ((found >= 0) & (found < K)).all()
+    if length is None:
+        assert worst_p(found, sign_posterior(LOG_PRIOR, [TABLE_B])) > ALPHA
+        between = propose(LOG_PRIOR, voices([TABLE_A, nothing]), None).signs
+        assert worst_p(between, sign_posterior(LOG_PRIOR, [TABLE_A])) > ALPHA
+
+
+@pytest.mark.parametrize("speakers", [1, 2, 3])
+@pytest.mark.parametrize("length", [1, 3])
+def test_names_are_counted_as_they_are_said(speakers, length):
+
+    heard = []
+
+    def rule(offered):
+        heard.append(1)
+        return MH(offered)
+
+    found = propose(LOG_PRIOR, voices(THREE[:speakers], chains=2, rule=rule), length)
+    assert found.messages.tolist() == [4 * (len(heard) + 1)] * 2  # each is answered, and the last one is the proposal
+
+
+@pytest.mark.parametrize("name", ["OS", "ll", "ll:0", "ll:-1", "ll:1.5", "ll:1e3", "exact:2", ""])
+def test_what_is_no_recursion_is_refused(name):
+    with pytest.raises(ValueError, match="must be one of exact, os, ll:T"):
+        inner_length(name)
+    with pytest.raises(ValueError, match="must be one of exact, os, ll:T"):
+        Game(LOG_PRIOR, recursion=name)
+
+
+def final_signs(game, players, sweeps, chains=C, seed=3):
+    M = len(players)
+    start = init(players, generators(seed, M), random_signs(chains, M=M), K)
+    return play(game, players, generators(seed, M), start, sweeps, keep_means=False)[0].signs
+
+
+@pytest.mark.parametrize("recursion", ["exact", "os", "ll:7"])
+@pytest.mark.parametrize("meetings", [Together(), Graph(((0, 1),))], ids=["together", "graph"])
+def test_of_two_agents_all_are_the_two_agent_game_bit_for_bit(recursion, meetings):
+    plain = final_signs(Game(LOG_PRIOR), mixtures(), 5, chains=50)
+    assert torch.equal(final_signs(Game(LOG_PRIOR, meetings=meetings, recursion=recursion), mixtures(), 5, 50), plain)
+
+
+@pytest.mark.parametrize(
+    ("mode", "state", "recursion"),
+    [
+        ("com", "chain", "exact"),
+        ("com", "chain", "os"),
+        ("com", "chain", "ll:3"),
+        ("com", "shared", "os"),
+        ("gibbs", "shared", "os"),
+    ],
+)
+def test_three_agents_with_fixed_parameters_have_the_posterior(mode, state, recursion):
+    final = final_signs(Game(LOG_PRIOR, mode, state, recursion=recursion), three_tables(), 25)
+    law = sign_posterior(LOG_PRIOR, THREE)
+    assert min(worst_p(final[:, m], law) for m in range(3)) > ALPHA
+
+
+@pytest.mark.parametrize(
+    "game",
+    [
+        Game(LOG_PRIOR, recursion="os", inner_start="own"),
+        Game(LOG_PRIOR, recursion="ll:3", inner_start="own"),
+        Game(LOG_PRIOR, meetings=Graph(((0, 1), (1, 2), (0, 2)))),
+        Game(LOG_PRIOR, "com", "shared", meetings=Graph(((0, 1), (1, 2), (0, 2)))),
+        Game(LOG_PRIOR, meetings=RandomPairs(0)),
+        Game(LOG_PRIOR, "com", "shared", "constant:0.7", recursion="ll:2"),
+        Game(LOG_PRIOR, "all"),
+        Game(torch.zeros(K, dtype=torch.float64).log_softmax(0), recursion="exact"),
+    ],
+    ids=[
+        "one sample, own signs",
+        "three samples, own signs",
+        "pairs",
+        "pairs, shared",
+        "random pairs",
+        "constant",
+        "all",
+        "prior ignored",
+    ],
+)
+def test_other_games_of_three_are_told_apart_from_the_posterior(game):
+    final = final_signs(game, three_tables(), 12)
+    law = sign_posterior(LOG_PRIOR, THREE)
+    assert min(worst_p(final[:, m], law) for m in range(3)) < ALPHA
+
+
+def assignment(signs):
+    return (signs * torch.tensor([K ** (3 - n) for n in range(4)])).sum(1)
+
+
+def joint_counts(game, players, sweeps, chains, seed=5):
+    final = final_signs(game, players, sweeps, chains, seed)
+    return [np.bincount(assignment(final[:, m]).numpy(), minlength=K**4) for m in range(3)]
+
+
+@pytest.mark.parametrize("recursion", ["exact", "os", "ll:3"])
+def test_the_whole_game_of_three_has_the_enumerated_joint_posterior(recursion):
+    """N = 4, K = 3, parameters redrawn."""
+    law = joint_posterior(mixtures(M=3), LOG_PRIOR, 4).numpy()
+    game = Game(LOG_PRIOR, "com", "shared", recursion=recursion)
+    assert chi_square(joint_counts(game, mixtures(M=3), 25, 3_000)[0], law) > ALPHA
+
+
+def test_a_game_of_three_in_which_one_is_deaf_has_not():
+    law = joint_posterior(mixtures(M=3), LOG_PRIOR, 4).numpy()
+    game = Game(LOG_PRIOR, "com", "shared")
+    deaf = [*mixtures(), TableAgent(torch.zeros(4, K, dtype=torch.float64))]
+    assert chi_square(joint_counts(game, deaf, 15, 3_000)[0], law) < ALPHA
+
+
+@pytest.mark.slow
+def test_recursion_is_within_a_hundredth_and_the_bias_from_own_signs_falls_with_their_length():
+    """The table of docs/correctness.md: the farthest of three agents and four objects, in total variation."""
+    law = sign_posterior(LOG_PRIOR, THREE)
+    games = {"exact": Game(LOG_PRIOR, recursion="exact")}
+    for start in ("listener", "own"):
+        for recursion in ("os", "ll:2", "ll:4", "ll:8", "ll:16"):
+            games[f"{recursion} {start}"] = Game(LOG_PRIOR, recursion=recursion, inner_start=start)
+    games["pairs"] = Game(LOG_PRIOR, meetings=Graph(((0, 1), (1, 2), (0, 2))))
+    found = {}
+    for name, game in games.items():
+        final = final_signs(game, three_tables(), 25, 100_000)
+        found[name] = max(
+            total_variation(np.bincount(final[:, m, n], minlength=K) / len(final), law[n].numpy())
+            for m in range(3)
+            for n in range(4)
+        )
+        print(f"| {name} | {found[name]:.4f} |")
+    assert max(found[name] for name in games if name == "exact" or "listener" in name) < 0.01
+    assert 0.01 < found["os own"] < found["pairs"] and found["ll:16 own"] < found["ll:4 own"] < found["os own"]
+
+
+@pytest.mark.slow
+def test_exact_recursion_with_parameters_redrawn_is_within_a_hundredth(monkeypatch):
+    # Of 100,000 chains one finds an object that takes millions of draws, which a run would refuse.
+    monkeypatch.setattr("mhng.inference.recursive.MOST_DRAWS", 10**9)
+    law = joint_posterior(mixtures(M=3), LOG_PRIOR, 4).numpy()
+    distances = {}
+    for state in ("shared", "chain"):
+        for recursion in ("exact", "os"):
+            found = joint_counts(Game(LOG_PRIOR, "com", state, recursion=recursion), mixtures(M=3), 40, 100_000)
+            distances[state, recursion] = max(total_variation(own / own.sum(), law) for own in found)
+            print(f"| {state} | {recursion} | {distances[state, recursion]:.4f} |")
+    assert max(distances["shared", "exact"], distances["shared", "os"]) < 0.01
+
+
+def test_three_agents_that_agree_in_parts_find_what_all_of_them_know():
+    """Nobody knows the answer: each agent rules out one sign, and together they leave one."""
+    ruled_out = []
+    for sign in (0, 1):
+        table = torch.zeros(4, K, dtype=torch.float64)
+        table[:, sign] = -40.0
+        ruled_out.append(TableAgent(table))
+    ignorant = TableAgent(torch.zeros(4, K, dtype=torch.float64))
+    final = final_signs(Game(LOG_PRIOR, recursion="exact"), [*ruled_out, ignorant], 6, 300)
+    # The listener that knows nothing takes whatever it is told, and what it is told is exact.
+    assert (final[:, 2] == 2).all()
+
+
+@pytest.mark.parametrize("M", [2, 3, 4, 7])
+def test_together_everyone_listens_once_to_all_the_others(M):
+    encounters = Together().encounters(M, 3)
+    assert sorted(row[-1] for row in encounters) == list(range(M))
+    assert all(sorted(row) == list(range(M)) for row in encounters)
+
+
+@pytest.mark.parametrize("M", [2, 5, 8])
+def test_random_pairs_are_dealt_anew_in_every_sweep_and_the_same_again(M):
+    deals = [RandomPairs(7).encounters(M, sweep) for sweep in range(60)]
+    for pairs in deals:
+        speakers = [row[0] for row in pairs]
+        assert len(speakers) == len(set(speakers)) == M - M % 2
+        assert {(b, a) for a, b in pairs} == set(pairs)
+    met = {tuple(sorted(pair)) for pairs in deals for pair in pairs}
+    assert len(met) == M * (M - 1) // 2
+    assert deals == [RandomPairs(7).encounters(M, sweep) for sweep in range(60)]
+
+
+def test_sweeps_are_numbered_on():
+    """Two games of three sweeps are one of six, whoever meets whom."""
+    game, players = Game(LOG_PRIOR, meetings=RandomPairs(1)), mixtures(M=3)
+    start = init(players, generators(0, 3), random_signs(8, M=3), K)
+    own = generators(1, 3)
+    half, _ = play(game, players, own, start, 3)
+    parts, trace = play(game, players, own, half, 3, first=3)
+    own = generators(1, 3)
+    whole, all_of_it = play(game, players, own, start, 6)
+    assert torch.equal(parts.signs, whole.signs)
+    assert torch.equal(
+        torch.cat([play(game, players, generators(1, 3), start, 3)[1].heard, trace.heard]), all_of_it.heard
+    )
+
+
+def test_what_was_heard_and_said_is_told():
+    players = mixtures(M=3)
+    star = Game(LOG_PRIOR, meetings=Graph(((0, 1), (0, 2))))
+    _, trace = play(star, players, generators(0, 3), init(players, generators(0, 3), random_signs(5, M=3), K), 2)
+    assert trace.heard.tolist() == [[2, 1, 1]] * 2
+    assert (trace.messages == 4 * 4).all() and (trace.accepted[..., 0] > 4).any()
+    _, quiet = play(
+        Game(LOG_PRIOR, "gibbs"), tables(), generators(0), init(tables(), generators(0), random_signs(5), K), 2
+    )
+    assert (quiet.messages == 0).all() and (quiet.heard == 0).all()

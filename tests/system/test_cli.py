@@ -1,0 +1,170 @@
+"""The door: exit codes, one clear line, from any folder, interrupted and read by a reader that leaves."""
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from mhng import cli
+
+HOME = Path(__file__).resolve().parents[2]
+SMALL = [
+    "--dataset", "digits", "--limit", "60", "--signs", "3", "--latent-dim", "2", "--epochs", "2",
+    "--round-epochs", "1", "--rounds", "1", "--sweeps", "4", "--burn-in", "1", "--starts", "1",
+]  # fmt: skip
+
+
+def call(*arguments, cwd, home=HOME, **options):
+    return subprocess.run(
+        [sys.executable, str(home / "cli.py"), *arguments], cwd=cwd, capture_output=True, text=True, **options
+    )
+
+
+def test_it_works_from_any_folder_with_any_name(tmp_path):
+    done = call("train", *SMALL, "--run-dir", "Ünï 実験 dir", cwd=tmp_path)
+    assert (done.returncode, done.stderr) == (0, "")
+    assert (tmp_path / "Ünï 実験 dir" / "summary.json").exists()
+    assert "Kappa: " in done.stdout and [p.name for p in tmp_path.iterdir()] == ["Ünï 実験 dir"]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        ([], "COMMAND"),
+        (["trian"], "train"),
+        (["train", "--epoch", "3"], "did you mean --epochs?"),
+        (["train", "--modes=com"], "did you mean --mode?"),
+        (["train", "extra"], "'extra'"),
+        (["train", "--mode"], "--mode"),
+        (["train", "--mode", "con"], "did you mean com?"),
+        (["train", "--download", "False"], "'False'"),
+        (["train", "--download=0"], "--download"),
+        (["train", "--seed", "abc"], "--seed"),
+        (["train", "--config", "absent.toml"], "absent.toml"),
+        (["train", "--resume", "nowhere"], "nowhere"),
+        (["train", "--resume", "x", "--epochs", "3"], "--resume"),
+        (["train", "--chains", "10000", "--sweeps", "10000000"], "--chains 10000 and --sweeps 10000000 need about"),
+        (["data", "--data-root", __file__], "--data-root"),
+        (["name"], "RUN"),
+        (["name", "nowhere"], "--images --new --split"),
+        (["name", "nowhere", "--images", "x", "--split", "test"], "not allowed"),
+        (["name", "nowhere", "--image", "x"], "--images"),
+        (["name", "nowhere", "--split", "train"], "'train'"),
+        (["name", "nowhere", "--split", "test"], "nowhere"),
+        (["name", "nowhere", "--split", "test", "--limit", "few"], "--limit"),
+        (["recall", "nowhere"], "nowhere"),
+        (["recall", "nowhere", "--temperature", "-1"], "--temperature"),
+        (["recall", "nowhere", "--temperature", "hot"], "--temperature"),
+        (["recall", "nowhere", "--pair", "2"], "did you mean --pairs?"),
+        (["corpus"], "RUN"),
+        (["corpus", "nowhere"], "nowhere"),
+        (["corpus", "nowhere", "--draws", "some"], "'some'"),
+        (["report"], "RUN"),
+        (["report", "nowhere"], "nowhere"),
+        (["report", "nowhere", "--map", "umap"], "--map"),
+        (["report", "nowhere", "--output", "x"], "did you mean --out?"),
+        (["compare"], "--out"),
+        (["compare", "--out", "x", "--mode", "com"], "did you mean --modes?"),
+        (["compare", "--out", "x", "--epochs", "3"], "flags of train stand after --"),
+        (["compare", "--out", "x", "--jobs", "two"], "--jobs"),
+        (
+            ["compare", "--out", "x", "--", "--epoch", "3"],
+            "after --: unknown argument '--epoch'; did you mean --epochs?",
+        ),
+        (["models", "--x"], "'--x'"),
+    ],
+)
+def test_bad_usage_is_one_line_and_exit_code_2(arguments, said, tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    try:
+        code = cli.main(arguments)
+    except SystemExit as stop:
+        code = stop.code
+    out, err = capsys.readouterr()
+    assert (code, out) == (2, "")
+    assert said in err and err.count("\n") == 1
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs /dev/full")
+@pytest.mark.parametrize("unbuffered", ["", "1"])
+def test_output_that_cannot_be_written_is_no_traceback(unbuffered):
+    environment = os.environ | {"PYTHONUNBUFFERED": unbuffered}
+    with open("/dev/full", "w") as full:
+        done = subprocess.run(
+            [sys.executable, str(HOME / "cli.py"), "models"],
+            stdout=full, stderr=subprocess.PIPE, text=True, env=environment,
+        )  # fmt: skip
+    assert done.returncode == 1 and "No space left" in done.stderr and done.stderr.count("\n") == 1
+
+
+def test_a_reader_that_leaves_and_a_closed_stderr_are_no_traceback(tmp_path):
+    door = f"'{sys.executable}' '{HOME / 'cli.py'}'"
+    left = subprocess.run(["bash", "-c", f"{door} models | true; exit ${{PIPESTATUS[0]}}"], capture_output=True)
+    assert left.returncode in (0, 1) and left.stderr == b""
+    command = f"{door} train {' '.join(SMALL)} --rounds 0 --run-dir run 2>&-"
+    assert subprocess.run(["bash", "-c", command], cwd=tmp_path, capture_output=True).returncode == 0
+
+
+def test_an_interrupt_before_the_arguments_are_read_is_one_line(monkeypatch, capsys):
+    def interrupted(*_):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(cli, "parse", interrupted)
+    assert cli.main(["models"]) == 130
+    assert capsys.readouterr().err == "cli.py: interrupted\n"
+
+
+def test_a_path_with_a_line_break_makes_one_line(capsys):
+    assert cli.main(["train", "--config", "new\nline.toml"]) == 2
+    assert capsys.readouterr().err.count("\n") == 1
+
+
+def test_a_name_cannot_tell_the_terminal_what_to_do_nor_fill_it(capsys):
+    assert cli.main(["train", "--config", "\x1b[2J\x07\u202e.toml"]) == 2
+    err = capsys.readouterr().err
+    assert "\\x1b[2J\\x07\\u202e.toml" in err and err.rstrip("\n").isprintable()
+    assert cli.main(["train", "--config", "x" * 100_000]) == 2
+    assert len(capsys.readouterr().err) < 7000
+
+
+def test_the_variants_and_data_sets_are_listed(capsys, tmp_path):
+    assert cli.main(["models"]) == 0
+    out = capsys.readouterr().out
+    assert all(word in out for word in ("conv-large", "bernoulli", "normal-wishart"))
+    assert cli.main(["data", "--data-root", str(tmp_path)]) == 0
+    out = capsys.readouterr().out
+    assert "mnist5k" in out and "--download" in out
+
+
+def test_ctrl_c_ends_tidily_and_the_run_goes_on(tmp_path):
+    arguments = [*SMALL, "--run-dir", "run", "--rounds", "4000"]
+    process = subprocess.Popen(
+        [sys.executable, str(HOME / "cli.py"), "train", *arguments], cwd=tmp_path, text=True,
+        stdout=subprocess.PIPE, stderr=subprocess.PIPE,
+    )  # fmt: skip
+    waited = time.monotonic()
+    while not (tmp_path / "run" / "checkpoint.pt").exists():
+        assert process.poll() is None and time.monotonic() - waited < 120
+        time.sleep(0.05)
+    process.send_signal(signal.SIGINT)
+    _, err = process.communicate(timeout=60)
+    assert process.returncode == 130 and err == "cli.py train: interrupted\n"
+    assert '"interrupted"' in (tmp_path / "run" / "manifest.json").read_text()
+
+
+def test_a_user_package_called_models_is_never_imported(tmp_path):
+    for name in ("models", "inference", "experiment", "cli"):
+        (tmp_path / f"{name}.py").write_text("raise SystemExit('the user file was imported')\n")
+    environment = os.environ | {"PYTHONPATH": f"{tmp_path}{os.pathsep}{HOME}"}
+    done = subprocess.run(
+        [sys.executable, str(HOME / "cli.py"), "models"], cwd=tmp_path, capture_output=True, text=True, env=environment
+    )
+    assert (done.returncode, done.stderr) == (0, "")
+    code = "from mhng import Game, NormalWishart, Percepts, init, load_run, play"
+    done = subprocess.run([sys.executable, "-c", code], cwd=tmp_path, capture_output=True, text=True, env=environment)
+    assert (done.returncode, done.stderr) == (0, "")

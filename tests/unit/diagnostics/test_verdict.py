@@ -1,0 +1,161 @@
+"""The three verdicts and the basins under them: each says what it should, of chains whose state is known."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pytest
+
+from mhng.experiment.diagnostics import verdict
+from mhng.experiment.diagnostics.basins import compare
+from mhng.experiment.diagnostics.summary import summary
+from tests.draws import trace
+
+SETTINGS: dict[str, Any] = {
+    "mode": "com", "listener-state": "shared", "acceptance": "mh", "start": "prior", "starts": 1, "sweeps": 50,
+    "burn-in": 0, "thin": 1, "signs": 4, "likelihood": "identity",
+}  # fmt: skip
+
+
+def judged(played: Any, **changes: Any) -> verdict.Verdict:
+    settings = SETTINGS | {"sweeps": played.signs.shape[1]} | changes
+    return verdict.converged(settings, summary(played, 0), compare(played.signs, played.log_evidence))
+
+
+def noisy(C: int, T: int, seed: int = 0) -> Any:
+    """Chains that all move around one partition."""
+    rng = np.random.default_rng(seed)
+    signs = np.where(rng.random((C, T, 2, 60)) < 0.03, rng.integers(0, 4, (C, T, 2, 60)), np.arange(60) % 4)
+    return trace(C, T, N=60, signs=signs, seed=seed)
+
+
+def test_chains_of_one_law_have_converged() -> None:
+    found = judged(noisy(4, 500))
+    text = " ".join(found.words)
+    assert found.answer == "yes" and found.next == []
+    assert "share a basin" in text and "across rounds" in text and "raw signs" in text
+
+
+def test_one_chain_proves_nothing() -> None:
+    found = judged(noisy(1, 500))
+    assert found.answer == "unknown" and found.next == ["--chains 4"]
+    assert "R-hat has no meaning" in " ".join(found.words)
+
+
+def test_few_draws_are_not_enough_and_more_are_asked_for() -> None:
+    found = judged(noisy(4, 30))
+    assert found.answer == "not yet"
+    sweeps = int(found.next[0].split()[1])
+    assert found.next[0].startswith("--sweeps ") and 100 <= sweeps <= 2000
+
+
+def test_chains_in_different_places_have_not_converged_whatever_r_hat_says() -> None:
+    played = noisy(4, 500)
+    signs = played.signs.copy()
+    # The same sizes, joint and evidence; only which objects belong together differs in two chains.
+    signs[2:] = signs[2:][..., np.random.default_rng(1).permutation(60)]
+    found = judged(trace(4, 500, N=60, signs=signs))
+    assert found.answer == "no" and "2 different basins" in found.words[0]
+    assert "--start merge --starts 20 (now prior, 1)" in found.next
+    assert "--starts 30 (now 6)" in judged(trace(4, 500, N=60, signs=signs), start="merge", starts=6).next
+
+
+def test_constant_chains_are_told_and_are_no_perfect_ess() -> None:
+    signs = np.broadcast_to(np.arange(60) % 4, (4, 500, 2, 60))
+    still = judged(trace(4, 500, N=60, signs=signs))
+    assert any("constant, at one value" in text and "no perfect ESS" in text for text in still.words)
+    apart = np.array(signs)
+    apart[3, :, :, :20] = 0
+    found = judged(trace(4, 500, N=60, signs=apart))
+    assert found.answer == "no" and any("stand still at different values" in text for text in found.words)
+
+
+@pytest.mark.parametrize(
+    ("changes", "kind", "word"),
+    [
+        ({"mode": "all"}, "none", "Mode all has no target"),
+        ({"listener-state": "speaker-sample"}, "none", "no chain of the posterior"),
+        ({"acceptance": "constant:0.5"}, "none", "constant:0.5 has no target"),
+        ({"agent": {"B": {"acceptance": "constant:0.8"}}}, "none", "rule constant:0.8 of agent B has no target"),
+        ({"acceptance": "binary", "agent": {n: {"acceptance": "mh"} for n in "AB"}}, "exact", "joint posterior"),
+        ({"agent": {"B": {"acceptance": "numerator", "lr": 0.1}}}, "exact", "joint posterior"),
+        ({"listener-state": "chain"}, "near", "not exactly"),
+        ({}, "exact", "joint posterior"),
+        ({"acceptance": "numerator"}, "exact", "joint posterior"),
+        ({"mode": "gibbs", "listener-state": "chain"}, "exact", "joint posterior"),
+        ({"mode": "no-com", "acceptance": "binary"}, "exact", "own posterior"),
+    ],
+)
+def test_it_says_what_has_no_target(changes: dict[str, str], kind: str, word: str) -> None:
+    found = verdict.target(SETTINGS | changes)
+    assert found.kind == kind and word in found.words
+    told = judged(noisy(4, 500), **changes)
+    assert (told.answer == "no target") == (kind == "none")
+    assert found.words in told.words
+
+
+@pytest.mark.parametrize(
+    ("changes", "remedy"),
+    [
+        ({"mode": "all"}, "--mode com"),
+        ({"mode": "all", "acceptance": "binary"}, "--mode com --acceptance mh"),
+        ({"mode": "all", "listener-state": "chain"}, "--mode com --listener-state shared"),
+        ({"agents": 4, "meet": "star", "meet-later": "1=ring"}, "--meet together without --meet-later"),
+        ({"listener-state": "speaker-sample"}, "--listener-state shared"),
+        ({"acceptance": "binary"}, "--acceptance mh"),
+        ({"agent": {"A": {"acceptance": "binary"}}}, "--acceptance mh of every agent"),
+        ({"agents": 3, "meet": "ring"}, "--meet together"),
+        ({"agents": 3, "meet": "ring", "listener-state": "chain"}, "--meet together --listener-state shared"),
+        ({"agents": 3, "meet": "ring", "mode": "all"}, "--mode com --meet together"),
+        ({"agents": 2, "meet": "ring", "acceptance": "binary"}, "--acceptance mh"),
+    ],
+)
+def test_what_to_do_next_leads_to_a_target(changes: dict[str, Any], remedy: str) -> None:
+    """And is not what the run was already."""
+    assert judged(noisy(4, 500), **changes).next[0] == f"{remedy}, which samples a posterior"
+
+
+def test_agreement_is_between_agents_and_each_mode_says_what_it_is_of() -> None:
+    own = {"agents": {"A": {"signs_used": 4}, "B": {"signs_used": 4}}, "kappa_of": "signs", "kappa_matched": 0.4}
+    assert verdict.agreed(SETTINGS, [0.95, 0.9], own).answer == "yes"
+    assert verdict.agreed(SETTINGS, [0.7], own).answer == "partly"
+    low = verdict.agreed(SETTINGS | {"mode": "all"}, [0.1], own)
+    assert low.answer == "no" and "--mode com" in low.next[0]
+    mute = verdict.agreed(SETTINGS | {"mode": "no-com"}, [0.01], own)
+    assert mute.answer == "no" and "Nobody spoke" in mute.words[0] and "0.400" in mute.words[0]
+    shared = verdict.agreed(SETTINGS, [0.2], own | {"kappa_of": "what each agent would say alone"})
+    assert "by construction" in shared.words[0] and shared.next == []
+    one = {"agents": {"A": {"signs_used": 1}, "B": {"signs_used": 1}}}
+    assert verdict.agreed(SETTINGS, [1.0], own | one).answer == "unknown"
+
+
+def test_right_needs_labels() -> None:
+    assert verdict.right(SETTINGS, None, None).answer == "unknown"
+    assert verdict.right(SETTINGS, {"A": [0.9], "B": [0.8]}, 4).answer == "yes"
+    assert verdict.right(SETTINGS, {"A": [0.7], "B": [0.7]}, 4).answer == "partly"
+    wrong = verdict.right(SETTINGS, {"A": [0.2, 0.9], "B": [0.3, 0.9]}, 6)
+    assert wrong.answer == "no" and wrong.next == ["--signs 6 (now 4, for 6 classes)"]
+    assert "0.200 to 0.900" in wrong.words[1]
+
+
+def test_basins_are_told_apart_whatever_the_numbering_and_ranked_by_evidence() -> None:
+    rng = np.random.default_rng(0)
+    one, other = np.arange(60) % 4, rng.permutation(np.arange(60) % 4)
+    signs = np.stack([one, (one + 1) % 4, other, (3 - other)])[:, None, None].repeat(5, 1).repeat(2, 2)
+    found = compare(signs, np.array([[-9.0], [-9.0], [-5.0], [-5.0]]).repeat(5, 1))
+    assert found.basin == [1, 1, 0, 0] and found.evidence == [-5.0, -9.0]
+    np.testing.assert_allclose(found.agreement[0, 0, :2], 1)
+    assert found.agreement[0, 0, 2] < 0.2
+    # One agent that is elsewhere is enough.
+    signs[1, :, 1] = other
+    assert compare(signs, np.zeros((4, 5))).basin[0] != compare(signs, np.zeros((4, 5))).basin[1]
+
+
+def test_many_chains_and_single_draws_are_compared_too() -> None:
+    found = compare(np.zeros((200, 1, 1, 5), dtype=int), np.zeros((200, 1)))
+    assert len(found.chains) == 40 and set(found.basin) == {0}
+
+
+def test_a_chain_that_wanders_everywhere_has_no_basin() -> None:
+    assert any("there are no basins" in text for text in judged(trace(4, 100, N=60)).words)

@@ -1,0 +1,174 @@
+"""Starts: what merging does, that evidence chooses, and that nothing crosses where nobody communicates."""
+
+import pytest
+import torch
+
+from mhng.inference import MODES, STARTS, initialization
+from mhng.inference.game import Game
+from mhng.inference.initialization import Start, begin, merge
+from mhng.models.mixtures import NormalWishart
+from mhng.models.percepts import Percepts
+from mhng.models.rng import stream
+from tests.proofs.problems import generators
+
+# Four clumps; agent 0 cannot tell the first two apart, agent 1 not the last two.
+TRUTH = torch.arange(4).repeat_interleave(30)
+
+
+def players(seed=0):
+    near = torch.tensor([[0.0, 0.0], [0.0, 0.0], [6.0, 0.0], [0.0, 6.0]], dtype=torch.float64)
+    far = torch.tensor([[0.0, 0.0], [6.0, 0.0], [0.0, 6.0], [0.0, 6.0]], dtype=torch.float64)
+    return [
+        Percepts(
+            place[TRUTH] + 0.5 * torch.randn(120, 2, generator=stream(seed, f"{m}/z"), dtype=torch.float64),
+            NormalWishart(2),
+        )
+        for m, place in enumerate((near, far))
+    ]
+
+
+def game(mode="com", K=4):
+    return Game(torch.zeros(K, dtype=torch.float64).log_softmax(0), mode)
+
+
+def test_merging_halves_brings_the_clumps_back():
+    both = players()
+    halves = TRUTH * 2 + torch.arange(120) % 2
+    signs = halves.expand(3, 2, 120)
+    merged = merge(both, signs, 8, 4)
+    assert merged.unique().tolist() == [0, 1, 2, 3]
+    for row in merged.flatten(0, 1):
+        assert all(len(row[k == TRUTH].unique()) == 1 for k in range(4))
+    assert torch.equal(signs, halves.expand(3, 2, 120)), "the signs that were given have changed"
+
+
+def test_every_merger_is_the_best_one_at_its_time():
+    """Against the plain way: all pairs tried anew before each merger."""
+    both = players()
+    signs = torch.randint(7, (2, 2, 120), generator=stream(3, "signs"))
+
+    def evidence(these):
+        return sum(float(player.evidence(these[m : m + 1], 7)) for m, player in enumerate(both))
+
+    for c in range(2):
+        plain = signs[c].clone()
+        for _ in range(4):
+            left = plain.unique().tolist()
+            pairs = [(i, j) for i in left for j in left if i < j]
+            i, j = max(pairs, key=lambda pair: evidence(torch.where(plain == pair[1], pair[0], plain)))
+            plain = torch.where(plain == j, i, plain)
+        found = merge(both, signs, 7, 3)[c]
+        for k in range(3):
+            assert len(plain[found == k].unique()) == 1
+
+
+def test_merging_judges_by_all_agents():
+    """One agent alone would join the two clumps that it cannot tell apart before any other pair."""
+    both = players()
+    signs = TRUTH.expand(1, 1, 120)
+    alone = merge(both[:1], signs, 4, 3)[0, 0]
+    assert len(alone[TRUTH < 2].unique()) == 1
+    gains = [player.merge_gain(TRUTH.unsqueeze(0), 4, torch.tensor([0]))[0] for player in both]
+    assert gains[0][1] > 0 > gains[1][1]
+    together = merge(both, TRUTH.expand(1, 2, 120), 4, 3)[0, 0]
+    sums = [[float(sum(p.merge_gain(TRUTH.unsqueeze(0), 4, torch.tensor([i]))[0, j] for p in both)) for j in range(4)]
+            for i in range(4)]  # fmt: skip
+    i, j = max(((i, j) for i in range(4) for j in range(i)), key=lambda pair: sums[pair[0]][pair[1]])
+    assert len(together[torch.isin(TRUTH, torch.tensor([i, j]))].unique()) == 1
+
+
+@pytest.mark.parametrize("kind", STARTS)
+@pytest.mark.parametrize("mode", MODES)
+def test_every_start_gives_signs_for_every_chain_and_agent(kind, mode):
+    both = players()
+    start = Start(kind, tries=2, before=3, after=4, tail=2)
+    signs, evidence = begin(start, game(mode), both, generators(0), chains=3)
+    assert signs.shape == (3, 2, 120) and evidence.shape == (3, 2 if mode == "no-com" else 1, 2)
+    assert signs.min() >= 0 and signs.max() < 4 and evidence.isfinite().all()
+
+
+def test_the_start_with_the_largest_evidence_is_kept(monkeypatch):
+    both = players()
+    good, poor = TRUTH, torch.zeros(120, dtype=torch.int64)
+
+    def six(*_):  # two for each of three chains; chain 2 has good ones only, under other numbers
+        rows = [poor, good, good, poor, 3 - good, 3 - good]
+        return torch.stack(rows).unsqueeze(1).expand(6, 2, 120)
+
+    monkeypatch.setattr("mhng.inference.initialization._cluster", six)
+    start = Start("kmeans", tries=2, after=1, tail=1)
+    signs, evidence = begin(start, game(), both, generators(0), chains=3)
+    assert evidence[:2, 0].argmax(1).tolist() == [1, 0]
+    for chain, expected in enumerate((good, good, 3 - good)):
+        assert (signs[chain] == expected).double().mean() > 0.9
+
+
+def test_of_many_another_one_names_first_in_each_start():
+    """The first agent sees nothing; what it names is worse on average than what the others name."""
+    blind = Percepts(torch.randn(120, 2, generator=stream(9, "z"), dtype=torch.float64), NormalWishart(2))
+    three = [blind, *players()]
+    assert initialization._namers(range(4, 7), 2, three) == [1, 2, 0, 1, 2, 0]
+    assert initialization._namers(range(6), 2, players()) == [0] * 12  # of two the first
+    own = initialization._cluster(three, generators(0, 3), [2, 0, 2], 4)
+    assert (own == own[:, :1]).all()
+    groups = [[len(set(one[k == TRUTH].tolist())) for k in (0, 1)] for one in own[:, 0]]
+    assert groups[1] == [4, 4] and max(*groups[0], *groups[2]) < 3
+    _, evidence = begin(Start("kmeans", tries=6), game(), three, generators(0, 3), chains=8)
+    each = evidence.view(16, 3).mean(0)  # a column a namer
+    assert each[0] < each[1:].min() - 10
+
+
+def test_without_communication_a_partner_changes_nothing():
+    start = Start("merge", tries=2, before=3, after=3, tail=2)
+    results = []
+    for partner in (players(0)[0], players(1)[0]):
+        signs, _ = begin(start, game("no-com"), [partner, players(0)[1]], generators(0), chains=2)
+        results.append(signs[:, 1])
+    assert torch.equal(*results)
+
+
+def test_more_signs_than_objects():
+    few = [Percepts(player.z[:3], player.mixture) for player in players()]
+    signs, _ = begin(Start("merge", tries=1, before=2), game(K=5), few, generators(0), chains=1)
+    assert signs.shape == (1, 2, 3)
+
+
+def test_an_unknown_start_is_refused():
+    with pytest.raises(ValueError, match="merge"):
+        begin(Start("best"), game(), players(), generators(0), chains=1)
+
+
+@pytest.mark.parametrize("mode", ["com", "no-com", "gibbs"])
+def test_starts_that_would_not_fit_together_are_made_one_by_one(mode, monkeypatch):
+    """The best of all of them is kept, for each chain its own, as where they are made at the same time."""
+    both, start, chains = players(), Start("kmeans", tries=5, after=12, tail=10), 2
+    assert initialization.tries_together(start, 120, 4, chains) == 5
+    monkeypatch.setattr(initialization, "_MOST_TOGETHER", 2 * 8 * chains * 120 * 4 + 1)
+    assert initialization.tries_together(start, 120, 4, chains) == 2
+    made = []
+    play = initialization.play
+
+    def watched(*arguments, **options):
+        state, trace = play(*arguments, **options)
+        made.append((state.signs, trace.evidence[:, -10:].mean(1)))
+        return state, trace
+
+    monkeypatch.setattr(initialization, "play", watched)
+    signs, evidence = begin(start, game(mode), both, generators(0, 2), chains)
+    owners = 2 if mode == "no-com" else 1
+    assert signs.shape == (2, 2, 120) and evidence.shape == (2, owners, 5)
+    assert [len(own) for own, _ in made] == [4, 4, 2] * owners
+    for m in range(owners):
+        of_agent = made[3 * m : 3 * m + 3]
+        for c in range(chains):
+            each = [(own[c * len(own) // 2 + i], told[c * len(own) // 2 + i])
+                    for own, told in of_agent for i in range(len(own) // 2)]  # fmt: skip
+            assert [float(told) for _, told in each] == evidence[c, m].tolist()
+            best = max(each, key=lambda one: float(one[1]))[0]
+            assert torch.equal(signs[c, m : m + 1] if owners == 2 else signs[c], best)
+
+
+def test_all_starts_fit_together_up_to_many_objects():
+    """What is kept of a run of usual size does not depend on how large a table may be."""
+    assert initialization.tries_together(Start(), 60_000, 10, 1) == 6
+    assert initialization.tries_together(Start(), 1_000_000, 20, 1) == 1

@@ -1,0 +1,161 @@
+"""The named arrays that a trace becomes, as ArviZ sees them."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pytest
+
+from mhng.experiment.diagnostics.summary import summary
+from mhng.experiment.errors import UsageError
+from mhng.experiment.metrics import partitions
+from mhng.experiment.metrics.relabel import relabel, renumber, reorder
+from mhng.experiment.runs.posterior import to_arviz
+from mhng.experiment.runs.trace import object_pairs, variables_of
+from tests.draws import assert_rows_agree, trace
+
+
+def sizes(data: Any, group: str) -> dict[str, tuple[tuple[str, ...], tuple[int, ...]]]:
+    return {str(name): (array.dims, array.shape) for name, array in data[group].data_vars.items()}
+
+
+@pytest.mark.parametrize("C", [1, 3])
+def test_every_array_has_chain_and_draw_first_and_named_axes(C: int) -> None:
+    data = to_arviz(trace(C), burn_in=10, settings={}, thin=3, pairs=7)
+    lead, T = ("chain", "draw"), 10
+    assert sizes(data, "posterior") == {
+        "log_joint": (lead, (C, T)),
+        "log_evidence": (lead, (C, T)),
+        "component_share": ((*lead, "agent", "rank"), (C, T, 2, 4)),
+        "co_assignment": ((*lead, "agent", "pair"), (C, T, 2, 7)),
+        "signs": ((*lead, "agent", "object"), (C, T, 2, 12)),
+        "weight": ((*lead, "agent", "sign"), (C, T, 2, 4)),
+        "mu": ((*lead, "agent", "sign", "latent"), (C, T, 2, 4, 3)),
+        "relabel": ((*lead, "sign"), (C, T, 4)),
+    }
+    assert sizes(data, "sample_stats") == {
+        "acceptance": ((*lead, "direction"), (C, T, 2)),
+        "successive_ari": ((*lead, "agent"), (C, T, 2)),
+        "kappa": (lead, (C, T)),
+    }
+    assert data["posterior"]["draw"].values.tolist() == list(range(10, 40, 3))
+    assert data["posterior"]["agent"].values.tolist() == ["A", "B"]
+    assert data["sample_stats"]["direction"].values.tolist() == ["A->B", "B->A"]
+    named = {name: data["posterior"][name].values.tolist() for name in ("sign", "latent", "object")}
+    assert named == {"sign": [0, 1, 2, 3], "latent": [0, 1, 2], "object": list(range(12))}
+
+
+def test_more_chains_than_draws_are_not_taken_for_swapped_axes() -> None:
+    data = to_arviz(trace(C=9, T=5), burn_in=0, settings={})
+    assert data["posterior"]["log_joint"].shape == (9, 5)
+
+
+def test_values_are_those_of_the_trace() -> None:
+    played = trace(C=2, T=6)
+    data = to_arviz(played, burn_in=1, settings={}, thin=2)
+    kept = [1, 3, 5]
+    group, stats = data["posterior"], data["sample_stats"]
+    np.testing.assert_array_equal(group["signs"].values, played.signs[:, kept])
+    np.testing.assert_array_equal(group["log_joint"].values, played.log_joint[:, kept])
+    # with two agents B listens first, so the first direction is what B accepted
+    assert stats["acceptance"].sel(direction="A->B").values[1, 2] == played.accepted[1, 5, 1] / 12
+    assert stats["acceptance"].sel(direction="B->A").values[1, 2] == played.accepted[1, 5, 0] / 12
+    assert stats["kappa"].values[0, 1] == partitions.kappa(*played.signs[0, 3])
+    # against the sweep before, which thinning dropped
+    before, after = played.signs[0, 2, 1], played.signs[0, 3, 1]
+    assert stats["successive_ari"].values[0, 1, 1] == partitions.ari(before, after)
+    i, j = map(int, str(group["pair"].values[5]).split("-"))
+    together = played.signs[:, kept, 0, i] == played.signs[:, kept, 0, j]
+    np.testing.assert_array_equal(group["co_assignment"].values[:, :, 0, 5], together)
+    shares = np.sort(np.bincount(played.signs[0, 1, 0], minlength=4))[::-1] / 12
+    np.testing.assert_array_equal(group["component_share"].values[0, 0, 0], shares)
+
+
+def test_shared_signs_are_compared_by_what_each_would_say_alone() -> None:
+    shared = np.zeros((1, 5, 2, 12), dtype=int)
+    alone = trace(C=1, T=5).signs
+    played = trace(C=1, T=5, signs=shared, alone=alone)
+    kappa = to_arviz(played, burn_in=0, settings={})["sample_stats"]["kappa"].values
+    assert kappa[0, 2] == partitions.kappa(*alone[0, 2]) != 1
+
+
+def test_nothing_diagnosed_depends_on_the_numbers_of_the_signs() -> None:
+    played = trace()
+    order = np.array([2, 0, 3, 1])
+    assert played.means is not None
+    moved = np.empty_like(played.means)
+    moved[..., order, :] = played.means
+    assert_rows_agree(summary(played, 5), summary(trace(signs=order[played.signs], means=moved), 5))
+
+
+def test_one_agent_three_agents_one_object() -> None:
+    alone = to_arviz(trace(M=1, N=1), burn_in=0, settings={})
+    assert "kappa" not in alone["sample_stats"]
+    assert "co_assignment" not in alone["posterior"]
+    three = to_arviz(trace(M=3), burn_in=0, settings={})
+    assert three["sample_stats"]["direction"].values.tolist() == ["others->A", "others->B", "others->C"]
+    assert np.isfinite(three["sample_stats"]["kappa"].values).all()
+
+
+@pytest.mark.parametrize("objects", [0, 1, 2, 20, 21, 5000])
+def test_pairs_are_different_and_the_same_at_every_call(objects: int) -> None:
+    first, second = object_pairs(objects, 200)
+    pairs = list(zip(first.tolist(), second.tolist(), strict=True))
+    assert len(set(pairs)) == len(pairs) == min(200, objects * (objects - 1) // 2)
+    assert all(0 <= i < j < objects for i, j in pairs)
+    np.testing.assert_array_equal(object_pairs(objects, 200), (first, second))
+
+
+@pytest.mark.parametrize(
+    ("changes", "word"),
+    [
+        ({"signs": np.zeros((3, 40, 12), dtype=int)}, "signs must be"),
+        ({"accepted": np.zeros((40, 3, 2))}, "accepted must have the shape"),
+        ({"log_joint": np.zeros((40, 3))}, "log_joint must have the shape"),
+        ({"agent_names": ("A", "A")}, "agent_names must be 2 different names"),
+        ({"means": np.zeros((3, 40, 2, 5, 3))}, "means must have the shape"),
+        ({"signs_count": 3}, r"signs must lie in 0\.\.2"),
+    ],
+)
+def test_a_wrong_trace_names_its_field(changes: dict[str, Any], word: str) -> None:
+    with pytest.raises(ValueError, match=word):
+        trace(**changes)
+
+
+@pytest.mark.parametrize("burn_in", [-1, 40, 41])
+def test_a_burn_in_that_leaves_no_draw_is_refused(burn_in: int) -> None:
+    with pytest.raises(UsageError, match=r"--burn-in must be from 0 to --sweeps - 1 = 39.*it is"):
+        summary(trace(), burn_in)
+
+
+def test_weights_and_means_follow_the_relabelled_signs_and_signs_stay_raw() -> None:
+    played = trace(C=2, T=6)
+    data = to_arviz(played, burn_in=1, settings={}, thin=2)
+    group, kept = data["posterior"], [1, 3, 5]
+    found = relabel(played.signs[:, kept], played.log_joint[:, kept], 4, together=True)
+    assert played.means is not None
+    np.testing.assert_array_equal(group["relabel"].values, found.permutation)
+    np.testing.assert_array_equal(group["weight"].values, found.weight)
+    np.testing.assert_array_equal(group["mu"].values, reorder(played.means[:, kept], found.permutation))
+    best = np.unravel_index(played.log_joint[:, kept].argmax(), (2, 3))
+    assert (group.attrs["pivot_chain"], group.attrs["pivot_draw"]) == (best[0], kept[best[1]])
+    # What the documentation tells a user to do with the file.
+    new = renumber(group["signs"].values, group["relabel"].values)
+    assert (new == 2).mean(-1).tolist() == group["weight"].sel(sign=2).values.tolist()
+
+
+def test_agents_that_never_spoke_are_relabelled_apart() -> None:
+    assert sizes(to_arviz(trace(mode="no-com"), burn_in=0, settings={}), "posterior")["relabel"] == (
+        ("chain", "draw", "agent", "sign"),
+        (3, 40, 2, 4),
+    )
+
+
+@pytest.mark.parametrize(
+    ("keep", "large"), [("all", {"signs", "mu"}), ("signs", {"signs"}), ("components", {"mu"}), ("none", set())]
+)
+def test_what_is_large_is_kept_if_it_is_wanted(keep: str, large: set[str]) -> None:
+    found = set(variables_of(trace(), 0, keep=keep).posterior)
+    assert found == {"log_joint", "log_evidence", "component_share", "co_assignment", "weight", "relabel"} | large
+    assert "mu" not in variables_of(trace(means=None), 0).posterior

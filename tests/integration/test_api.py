@@ -83,8 +83,8 @@ def test_nothing_heavy_is_loaded_before_it_is_asked_for(digits_run: Path) -> Non
     code = (
         "import sys\n"
         "def heavy(): return {'torch', 'pyro', 'sklearn', 'arviz', 'matplotlib', 'pandas'} & set(sys.modules)\n"
-        "import experiment; assert not heavy() and 'numpy' not in sys.modules\n"
-        "run = experiment.load_run(sys.argv[1]); repr(run), run.signs, run.labels, run.scores, run.history\n"
+        "import mhng; assert not heavy() and 'numpy' not in sys.modules\n"
+        "run = mhng.load_run(sys.argv[1]); repr(run), run.signs, run.labels, run.scores, run.history\n"
         "assert not heavy(), heavy()\n"
         "run.posterior; assert 'torch' not in sys.modules and 'arviz' in sys.modules\n"
     )

@@ -28,7 +28,7 @@ from mhng.experiment.data.builtin import registry as builtin_registry
 from mhng.experiment.data.loading import held_out, load
 from mhng.experiment.data.objects import Objects
 from mhng.experiment.errors import UsageError
-from mhng.experiment.training import memory_estimate
+from mhng.experiment.util import memory
 
 RNG = np.random.default_rng(0)
 N = 8
@@ -235,7 +235,7 @@ def test_a_mat_file_cut_anywhere_or_too_large_is_one_line(tmp_path: Path, monkey
     file.write_bytes(b"\x89HDF\r\n\x1a\n" + bytes(600))
     assert "is damaged" in refusal("svhn", tmp_path)
     file.write_bytes(whole)
-    monkeypatch.setattr(memory_estimate, "available", lambda: 5000)
+    monkeypatch.setattr(memory, "available", lambda: 5000)
     assert "2.29e-05 GiB of data" in refusal("svhn", tmp_path)
 
 

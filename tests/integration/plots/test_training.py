@@ -80,8 +80,9 @@ def test_no_backend_display_or_matplotlibrc_has_a_say(tmp_path: Path) -> None:
     (tmp_path / "matplotlibrc").write_text("text.usetex: True\nsavefig.dpi: 9\nsavefig.format: pdf\n")
     code = (
         "import sys, warnings; warnings.simplefilter('error'); from pathlib import Path\n"
-        "from experiment import plots; import matplotlib, numpy as np; before = matplotlib.rcParams.copy()\n"
-        "plots.plot_images(Path(sys.argv[1]), np.zeros((1, 1, 4, 4)), ['a'], ['b'])\n"
+        "from mhng.experiment.plots import training\n"
+        "import matplotlib, numpy as np; before = matplotlib.rcParams.copy()\n"
+        "training.plot_images(Path(sys.argv[1]), np.zeros((1, 1, 4, 4)), ['a'], ['b'])\n"
         "assert matplotlib.rcParams.copy() == before; assert 'matplotlib.pyplot' not in sys.modules\n"
     )
     changed = os.environ | {"MPLBACKEND": "no-such-backend", "MPLCONFIGDIR": str(tmp_path), "DISPLAY": ":99"}

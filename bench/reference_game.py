@@ -132,7 +132,7 @@ def check(N: int = 300) -> None:
             np.testing.assert_allclose(ratios(agent, proposed.numpy()), expected, rtol=1e-6, atol=1e-300)
         player = ours.players[m]
         assert isinstance(player.mixture, Conjugate)
-        sums = player.mixture.sums(player.mixture.features(player.z), near, K)
+        sums = player.mixture.sufficient_statistics(player.mixture.features(player.z), near, K)
         of_all = player.mixture.posterior(sums)
         for k in range(K):
             of = posterior(agent.z[agent.signs == k])

@@ -35,7 +35,7 @@ from bench.learners import bare_epoch, images, learner
 from bench.timing import HOME, PAIRED, Work, compare, described, in_turn, machine, median_seconds, write_json
 from mhng.inference import STARTS
 from mhng.inference.initialization import Start, begin, merge, signs_of
-from mhng.models.mixtures import BartlettWishart, Components, features, log_table
+from mhng.models.mixtures import BartlettWishart, Components, features, gaussian_log_prob
 
 N, K, L = 5000, 10, 12
 NETWORKS = ("mlp", "conv", "conv-large")
@@ -66,7 +66,7 @@ def games(device: str) -> Rows:
         compare(
             "table by residuals / by features",
             lambda: whitened_table(own, mine),
-            lambda: log_table(made, mine),
+            lambda: gaussian_log_prob(made, mine),
             device,
         )
     ]

@@ -16,7 +16,7 @@ from torch import Tensor
 from mhng.inference import metropolis
 from mhng.inference.metropolis import Turn, draw
 from mhng.inference.proposals import Rule, proposal_logits
-from mhng.models.rng import copied
+from mhng.models.rng import copy_generator
 
 
 class AfarTable(ABC):
@@ -94,4 +94,4 @@ def read(parameters: Any) -> Any:
 
 def copy_of(stream: Stream) -> Stream:
     """A stream that goes on as this one would, and leaves it where it is."""
-    return stream.copied() if isinstance(stream, AfarStream) else copied(stream)
+    return stream.copied() if isinstance(stream, AfarStream) else copy_generator(stream)

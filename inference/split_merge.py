@@ -60,8 +60,8 @@ def split_merge(
     order = torch.rand(C, K, generator=generator, device=signs.device).argsort(1)
     k, l, m = order[:, :3].unsqueeze(-1).unbind(1)  # (C, 1) each  # noqa: E741 - the letters of the docstring
     split, joined = signs == k, (signs == l) | (signs == m)
-    there = players[speaker].divide(split, _seeds(generator, split))
-    back = players[speaker].divide(joined, _seeds(generator, joined))
+    there = players[speaker].bipartition_logits(split, _seeds(generator, split))
+    back = players[speaker].bipartition_logits(joined, _seeds(generator, joined))
 
     taken = split & (
         torch.rand(there.shape, generator=generator, dtype=there.dtype, device=there.device).logit() < there

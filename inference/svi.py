@@ -25,7 +25,7 @@ from torch.distributions import kl_divergence
 from mhng.inference.augmentation import moved
 from mhng.inference.cuda_graphs import Steps
 from mhng.models.agent import Agent
-from mhng.models.rng import global_draws_from
+from mhng.models.rng import seeded_global_rng
 
 
 class Loss(NamedTuple):
@@ -140,14 +140,14 @@ class Learner:
             return
         if signs is None or components is None:
             signs = torch.zeros(len(self.x), dtype=torch.int64, device=self.x.device)
-            components = self.agent.mixture.standard(self.x.device)
+            components = self.agent.mixture.standard_normal_prior(self.x.device)
         self._hold(signs, components)
         for epoch in range(done + 1, epochs + 1):
             yield epoch, self._epoch(epoch)
 
     def _hold(self, signs: Tensor, components: Any) -> None:
         """Keep signs and components at the place where a captured step looks for them."""
-        components = self.agent.mixture.ready(components)
+        components = self.agent.mixture.precompute(components)
         new = (signs, *components)
         old = () if self._given is None else (self._given[0], *self._given[1])
         if [part.shape for part in new] == [part.shape for part in old]:
@@ -175,7 +175,7 @@ class Learner:
         order = torch.randperm(N, generator=self.generator, device=self.generator.device)
         step = self._step if self._steps is None else self._steps
         told: list[Tensor] = []
-        with global_draws_from(self.generator):
+        with seeded_global_rng(self.generator):
             first, *others = order.split(self.batch_size)
             with warnings.catch_warnings():
                 # Of a NaN Pyro warns, or a distribution refuses it; both mean one thing here, and it is said once.
@@ -214,7 +214,7 @@ def bound(
     parts = PartsELBO()
     module = parts(agent.model, agent.guide)
     total = reconstruction = 0.0
-    with global_draws_from(generator):
+    with seeded_global_rng(generator):
         for index in torch.arange(N, device=x.device).split(chunk):
             loss = module(x[index], objects=N, index=index, signs=signs, components=components)
             total += float(loss) * len(index) / N**2

@@ -50,7 +50,7 @@ class Player(Protocol):
 class Divider(Player, Protocol):
     """A player that can also propose and judge a step of `mhng.inference.split_merge`."""
 
-    def divide(self, group: Tensor, seeds: Tensor) -> Tensor:
+    def bipartition_logits(self, group: Tensor, seeds: Tensor) -> Tensor:
         """Log odds (C, N) that an object of `group` (C, N) is of the kind of seed 1, not of seed 0; seeds (C, 2)."""
 
     def evidence(self, signs: Tensor, K: int) -> Tensor:

@@ -24,9 +24,9 @@ from pyro.nn import PyroModule
 from torch import Tensor
 
 from mhng.models.percepts import Percepts
-from mhng.models.registry import chosen
-from mhng.models.rng import global_draws_from
-from mhng.models.sign_prior import sign_weights
+from mhng.models.registry import resolve
+from mhng.models.rng import seeded_global_rng
+from mhng.models.sign_prior import parse_sign_prior
 
 pyro.settings.set(module_local_params=True)
 
@@ -46,11 +46,11 @@ class Parts(NamedTuple):
 
     def made(self, shape: tuple[int, ...]) -> tuple[Any, tuple[Any, Any] | None]:
         """The likelihood of observations of `shape`, and encoder and decoder, if there are any."""
-        kind = chosen("likelihood", self.likelihood)
-        likelihood = kind(**{name: value for name, value in (("noise", self.noise),) if name in kind.takes})
+        kind = resolve("likelihood", self.likelihood)
+        likelihood = kind(**{name: value for name, value in (("noise", self.noise),) if name in kind.options})
         if likelihood.has_network:
-            with global_draws_from(self.generator):
-                return likelihood, chosen("network", self.network)(shape, self.latent, self.guide)
+            with seeded_global_rng(self.generator):
+                return likelihood, resolve("network", self.network)(shape, self.latent, self.guide)
         if shape != (self.latent,):
             raise ValueError(f"z is the observation itself: L must be its length {shape}; it is {self.latent}")
         return likelihood, None
@@ -91,10 +91,10 @@ class Agent(PyroModule):
         super().__init__()
         self.latent = latent
         self.signs = signs
-        self._guide = chosen("guide", guide)
+        self._guide = resolve("guide", guide)
         self._open(shape, Parts(latent, network, likelihood, self._guide, noise, generator))
-        self.mixture = chosen("mixture", mixture)(latent, device=device, **(prior or {}))
-        self.weights = sign_weights(weights)
+        self.mixture = resolve("mixture", mixture)(latent, device=device, **(prior or {}))
+        self.weights = parse_sign_prior(weights)
         self.log_pi: Tensor  # what the agent believes of them; the game writes here what it drew
         self.register_buffer("log_pi", torch.full((signs,), 1 / signs, dtype=torch.float64).log())
         self.to(device)
@@ -142,10 +142,10 @@ class Agent(PyroModule):
             components = self.mixture.sites(self.signs, self.log_pi.device)
         with pyro.plate("objects", objects, subsample=index, device=self.log_pi.device) as ids:
             if signs is None:
-                w = pyro.sample("w", dist.Categorical(logits=self.mixture.names(components, log_pi)))
+                w = pyro.sample("w", dist.Categorical(logits=self.mixture.sign_logits(components, log_pi)))
             else:
                 w = signs[ids]
-            z = pyro.sample("z", self.mixture.percept(components, w))
+            z = pyro.sample("z", self.mixture.component_distribution(components, w))
             return self._observe(z, x)
 
     def guide(
@@ -158,14 +158,14 @@ class Agent(PyroModule):
         components: Any = None,
     ) -> Tensor:
         """q(z | x), with the signature of `model`; what is held fixed there is not needed here."""
-        law = self.law(x)
+        law = self.guide_distribution(x)
         with pyro.plate("objects", objects, subsample=index, device=self.log_pi.device):
             return pyro.sample("z", law)
 
-    def law(self, x: Tensor) -> Any:
+    def guide_distribution(self, x: Tensor) -> Any:
         """The Pyro distribution q(z | x) of observations x (B, *shape)."""
         loc, spread = self.encode(x)
-        return self._guide.law(loc.double(), spread.double())
+        return self._guide.distribution(loc.double(), spread.double())
 
     def _observe(self, z: Tensor, x: Tensor | None) -> Tensor:
         """The site of the observation, given percepts z (B, L)."""
@@ -177,7 +177,7 @@ class Agent(PyroModule):
 
     def encode(self, x: Tensor) -> tuple[Tensor, Tensor]:
         """The encoder's loc (B, L) and spread (see `mhng.models.guides`) for observations x (B, *shape)."""
-        found: tuple[Tensor, Tensor] = self.encoder(self.likelihood.encoded(x))
+        found: tuple[Tensor, Tensor] = self.encoder(self.likelihood.encoder_input(x))
         return found
 
     def restore(self, weights: Mapping[str, Any], parts: Sequence[Tensor] | None) -> Any:
@@ -211,7 +211,7 @@ class Agent(PyroModule):
         if generator is not None:
             spread = torch.cat([spread for _, spread in parts]).double()
             noise = torch.randn(z.shape, generator=generator, dtype=z.dtype, device=z.device)
-            z = self._guide.moved(z, spread, noise)
+            z = self._guide.reparameterize(z, spread, noise)
         return z
 
     @torch.no_grad()
@@ -222,7 +222,7 @@ class Agent(PyroModule):
         return all(bool(output.isfinite().all()) for output in outputs)
 
     @torch.no_grad()
-    def imagine(self, z: Tensor) -> Tensor:
+    def decode(self, z: Tensor) -> Tensor:
         """The expected observation for each percept: z (B, L) -> (B, *shape)."""
         output = self.decoder(z.float()) if self.likelihood.has_network else z
         mean: Tensor = self.likelihood.mean(output)

@@ -140,7 +140,7 @@ def bartlett(nu: Tensor, L: int, like: Tensor, generator: Streams | None) -> Ten
     return noise.triu(1) + chi_square.clamp_min(torch.finfo(like.dtype).tiny).sqrt().diag_embed()
 
 
-def drawn_scale_tril(generator: Streams, nu: Tensor, inverse_scale: Tensor) -> Tensor:
+def sample_scale_tril(generator: Streams, nu: Tensor, inverse_scale: Tensor) -> Tensor:
     """The lower factor of Lambda^-1, Lambda ~ Wishart(nu, W): nu (...,), inverse_scale the factor of W^-1 (..., L, L).
 
     With W^-1 = U U^T, Lambda = (U^-T B)(U^-T B)^T; the factor of its inverse is U B^-T, lower triangular.

@@ -49,7 +49,7 @@ class ProductOfExperts:
             raise ValueError("the product is known of Gaussian experts alone, of the guides diagonal and full")
         self.guide = guide
 
-    def fused(self, experts: Experts) -> tuple[Tensor, Tensor]:
+    def combine(self, experts: Experts) -> tuple[Tensor, Tensor]:
         """The product's loc (B, L) and spread, as the guide has it."""
         loc, spread, present = experts
         if issubclass(self.guide, Diagonal):
@@ -67,19 +67,19 @@ class ProductOfExperts:
         pull = (precisions @ loc.unsqueeze(-1)).sum(1)
         return (factor @ (factor.mT @ pull)).squeeze(-1), factor
 
-    def law(self, experts: Experts) -> Any:
+    def distribution(self, experts: Experts) -> Any:
         """The distribution of z, (B,) of (L,)."""
-        return self.guide.law(*self.fused(experts))
+        return self.guide.distribution(*self.combine(experts))
 
     def mean(self, experts: Experts) -> Tensor:
         """(B, L)."""
-        return self.fused(experts)[0]
+        return self.combine(experts)[0]
 
-    def drawn(self, generator: torch.Generator, experts: Experts) -> Tensor:
+    def sample(self, generator: torch.Generator, experts: Experts) -> Tensor:
         """A draw for each object, (B, L)."""
-        loc, spread = self.fused(experts)
+        loc, spread = self.combine(experts)
         noise = torch.randn(loc.shape, generator=generator, dtype=loc.dtype, device=loc.device)
-        found: Tensor = self.guide.moved(loc, spread, noise)
+        found: Tensor = self.guide.reparameterize(loc, spread, noise)
         return found
 
 
@@ -97,22 +97,22 @@ class MixtureOfExperts:
     def __init__(self, guide: Any) -> None:
         self.guide = guide
 
-    def law(self, experts: Experts) -> UniformMixture:
+    def distribution(self, experts: Experts) -> UniformMixture:
         """The distribution of z, (B,) of (L,)."""
-        return UniformMixture(self.guide.law(experts.loc, experts.spread), experts.present)
+        return UniformMixture(self.guide.distribution(experts.loc, experts.spread), experts.present)
 
     def mean(self, experts: Experts) -> Tensor:
         """(B, L); where experts contradict each other it lies between them, where none would look."""
         weights = experts.present / experts.present.sum(1, keepdim=True)
         return (weights.unsqueeze(-1) * experts.loc).sum(1)
 
-    def drawn(self, generator: torch.Generator, experts: Experts) -> Tensor:
+    def sample(self, generator: torch.Generator, experts: Experts) -> Tensor:
         """A draw for each object, (B, L)."""
         loc, spread, present = experts
         ids = torch.arange(len(loc), device=loc.device)
         one = torch.multinomial(present.double(), 1, generator=generator).squeeze(1)
         noise = torch.randn(loc[:, 0].shape, generator=generator, dtype=loc.dtype, device=loc.device)
-        found: Tensor = self.guide.moved(loc[ids, one], spread[ids, one], noise)
+        found: Tensor = self.guide.reparameterize(loc[ids, one], spread[ids, one], noise)
         return found
 
 

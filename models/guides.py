@@ -32,12 +32,12 @@ class Diagonal(nn.Linear):
         return loc, log_scale.clamp(*LOG_SCALE_BOUNDS).exp()
 
     @staticmethod
-    def law(loc: Tensor, spread: Tensor) -> dist.TorchDistribution:
+    def distribution(loc: Tensor, spread: Tensor) -> dist.TorchDistribution:
         """The distribution, with one event dimension."""
         return dist.Normal(loc, spread).to_event(1)
 
     @staticmethod
-    def moved(loc: Tensor, spread: Tensor, noise: Tensor) -> Tensor:
+    def reparameterize(loc: Tensor, spread: Tensor, noise: Tensor) -> Tensor:
         """Standard normal noise (B, L) -> a draw (B, L)."""
         return loc + spread * noise
 
@@ -70,11 +70,11 @@ class Full(nn.Linear):
         return loc, scale.unsqueeze(-1) * unit
 
     @staticmethod
-    def law(loc: Tensor, spread: Tensor) -> dist.TorchDistribution:
+    def distribution(loc: Tensor, spread: Tensor) -> dist.TorchDistribution:
         """The distribution, with one event dimension."""
         return dist.MultivariateNormal(loc, scale_tril=spread)
 
     @staticmethod
-    def moved(loc: Tensor, spread: Tensor, noise: Tensor) -> Tensor:
+    def reparameterize(loc: Tensor, spread: Tensor, noise: Tensor) -> Tensor:
         """Standard normal noise (B, L) -> a draw (B, L)."""
         return loc + (spread @ noise.unsqueeze(-1)).squeeze(-1)

@@ -10,7 +10,7 @@ from typing import Any
 _OTHERS = ("latent", "device")
 
 
-def read_prior(text: str) -> dict[str, float]:
+def parse_prior(text: str) -> dict[str, float]:
     """Name -> number. ValueError says what is wrong with the text."""
     found: dict[str, float] = {}
     for part in filter(None, text.split(",")):
@@ -27,6 +27,6 @@ def read_prior(text: str) -> dict[str, float]:
     return found
 
 
-def hyperparameters(family: type[Any]) -> list[str]:
+def hyperparameter_names(family: type[Any]) -> list[str]:
     """The names that a family of `mhng.models.mixtures` takes."""
     return [name for name in inspect.signature(family).parameters if name not in _OTHERS]

@@ -33,7 +33,7 @@ class Likelihood(nn.Module):
     needs_unit_interval: ClassVar[bool] = False
     needs_counts: ClassVar[bool] = False
     has_network: ClassVar[bool] = True
-    takes: ClassVar[tuple[str, ...]] = ()
+    options: ClassVar[tuple[str, ...]] = ()
 
     def forward(self, output: Tensor) -> Any:
         """The Pyro distribution of observations, given the decoder's output (B, *shape)."""
@@ -43,7 +43,7 @@ class Likelihood(nn.Module):
         """The expected observation, (B, *shape): what recall shows."""
         raise NotImplementedError(f"{type(self).__name__} has no mean")
 
-    def encoded(self, x: Tensor) -> Tensor:
+    def encoder_input(self, x: Tensor) -> Tensor:
         """What the encoder is given of observations x (B, *shape); of the same shape."""
         return x
 
@@ -107,7 +107,7 @@ class FixedGaussian(Likelihood):
         ValueError: the noise is not a positive number.
     """
 
-    takes = ("noise",)
+    options = ("noise",)
 
     def __init__(self, noise: float) -> None:
         super().__init__()
@@ -141,7 +141,7 @@ class Multinomial(Likelihood):
         """The expected shares of an object's total, which add up to 1."""
         return output.softmax(-1)
 
-    def encoded(self, x: Tensor) -> Tensor:
+    def encoder_input(self, x: Tensor) -> Tensor:
         """log(1 + x)."""
         return x.log1p()
 

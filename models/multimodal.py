@@ -23,7 +23,7 @@ from torch import Tensor, nn
 
 from mhng.models.agent import CHUNK, Agent, Parts
 from mhng.models.fusion import Experts
-from mhng.models.registry import chosen
+from mhng.models.registry import resolve
 
 
 class Eye(nn.Module):
@@ -54,7 +54,7 @@ class Multimodal(Agent):
 
     def __init__(self, shapes: tuple[tuple[int, ...], ...], *, fusion: str = "product", **options: Any) -> None:
         super().__init__(shapes, **options)  # type: ignore[arg-type]  # read by _open alone
-        self.fusion = chosen("fusion", fusion)(self._guide)
+        self.fusion = resolve("fusion", fusion)(self._guide)
 
     def _open(self, shape: Any, parts: Parts) -> None:
         self._shapes = tuple(tuple(one) for one in shape)
@@ -85,7 +85,9 @@ class Multimodal(Agent):
     def experts(self, x: Tensor) -> Experts:
         """What each modality of x (B, D) says of z."""
         seen = self._seen(x)
-        said = [eye.encoder(eye.likelihood.encoded(part)) for eye, (_, part) in zip(self.eyes, seen, strict=True)]
+        said = [
+            eye.encoder(eye.likelihood.encoder_input(part)) for eye, (_, part) in zip(self.eyes, seen, strict=True)
+        ]
         loc, spread = (torch.stack(parts, dim=1).double() for parts in zip(*said, strict=True))
         return Experts(loc, spread, torch.stack([there for there, _ in seen], dim=1))
 
@@ -93,9 +95,9 @@ class Multimodal(Agent):
         """TypeError: there is not one encoder but several, see `experts`."""
         raise TypeError("an agent with several modalities has no one encoder: ask for its experts")
 
-    def law(self, x: Tensor) -> Any:
+    def guide_distribution(self, x: Tensor) -> Any:
         """The Pyro distribution q(z | x) of observations x (B, D)."""
-        return self.fusion.law(self.experts(x))
+        return self.fusion.distribution(self.experts(x))
 
     def _observe(self, z: Tensor, x: Tensor | None) -> Tensor:
         """Sites "x_1", "x_2", ...; together (B, D)."""
@@ -110,7 +112,7 @@ class Multimodal(Agent):
     def _percepts(self, x: Tensor, generator: torch.Generator | None) -> Tensor:
         chunks = [self.experts(chunk) for chunk in x.split(CHUNK)]
         experts = Experts(*(torch.cat(parts) for parts in zip(*chunks, strict=True)))
-        z: Tensor = self.fusion.mean(experts) if generator is None else self.fusion.drawn(generator, experts)
+        z: Tensor = self.fusion.mean(experts) if generator is None else self.fusion.sample(generator, experts)
         return z
 
     @torch.no_grad()
@@ -122,7 +124,7 @@ class Multimodal(Agent):
         return all(bool(output.isfinite().all()) for output in outputs)
 
     @torch.no_grad()
-    def imagine(self, z: Tensor) -> Tensor:
+    def decode(self, z: Tensor) -> Tensor:
         """The expected observation of every modality for each percept, side by side: z (B, L) -> (B, D)."""
         means = [eye.likelihood.mean(eye.decoder(z.float())) for eye in self.eyes]
         return torch.cat([mean.flatten(1) for mean in means], dim=1)

@@ -49,7 +49,7 @@ class Percepts:
     @property
     def places(self) -> Tensor:
         """(N, L) where the percepts lie on the scale of the mixture's mu."""
-        return self.mixture.place(self.z)
+        return self.mixture.to_mean_scale(self.z)
 
     def is_finite(self) -> bool:
         """Whether all percepts are numbers."""
@@ -74,7 +74,7 @@ class Percepts:
 
     def judge(self, phi: Any) -> Tensor:
         """log p(z_n | w_n = k, phi) of every object, by parameters that are given: (..., N, K)."""
-        return self.mixture.table(self._features, phi)
+        return self.mixture.log_prob_table(self._features, phi)
 
     def redraw(self, generator: torch.Generator, signs: Tensor, K: int, before: Any = None) -> Belief:
         """Draw phi given signs (C, N), and judge every object by it.
@@ -91,7 +91,7 @@ class Percepts:
         -KL(q(phi) || p(phi)). The mixture must be Conjugate.
         """
         assert isinstance(self.mixture, Conjugate)
-        middle, table, divergence, evidence = self.mixture.expect(self._features, shares)
+        middle, table, divergence, evidence = self.mixture.expected_log_prob(self._features, shares)
         return Belief(table, middle, -divergence, evidence)
 
     def from_prior(self, generator: torch.Generator, chains: int, K: int) -> Belief:
@@ -113,7 +113,7 @@ class Percepts:
         centres = torch.stack([one.centre for one in each])[:, None, None]
         features = Features(tuple(one.values for one in each), centres)
         phi, evidence = mixture.redraw(Choir(generators), features, torch.stack(list(signs)), K, None)
-        table, density = mixture.table(features, phi), mixture.log_density(phi)
+        table, density = mixture.log_prob_table(features, phi), mixture.log_density(phi)
         parts = zip(*(part.unbind(0) for part in phi), strict=True)
         return [
             Belief(own, type(phi)(*parameters), *numbers)
@@ -130,9 +130,9 @@ class Percepts:
         """Change of log evidence if the objects of sign `one` (C,) shared each other sign: signs (C, N) -> (C, K)."""
         return self.mixture.merge_gain(self._features, signs, K, one)
 
-    def divide(self, group: Tensor, seeds: Tensor) -> Tensor:
+    def bipartition_logits(self, group: Tensor, seeds: Tensor) -> Tensor:
         """Log odds (C, N) that an object of `group` (C, N) is of the kind of seed 1, not of seed 0; seeds (C, 2)."""
-        return self.mixture.divide(self._features, group, seeds)
+        return self.mixture.bipartition_logits(self._features, group, seeds)
 
 
 def _plain(value: Any) -> Any:

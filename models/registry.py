@@ -116,10 +116,10 @@ FUSIONS = {
         "Shi et al. 2019, arXiv 1911.03393",
     ),
 }
-# Priors of the signs' weights; `mhng.models.sign_prior.sign_weights` reads the names with a number for ALPHA.
+# Priors of the signs' weights; `mhng.models.sign_prior.parse_sign_prior` reads the names with a number for ALPHA.
 WEIGHTS = {
     "uniform": Variant(
-        "mhng.models.sign_prior:sign_weights",
+        "mhng.models.sign_prior:parse_sign_prior",
         "all signs alike",
         "pi_k = 1 / K",
         "Taniguchi et al. 2023, arXiv 2205.12392",
@@ -190,27 +190,35 @@ FAMILIES: Mapping[str, Mapping[str, Variant]] = {
     "fusion": FUSIONS,
     "mixture": MIXTURES,
 }
-NEEDS: Mapping[str, tuple[str, ...]] = {
+REQUIRED_ATTRIBUTES: Mapping[str, tuple[str, ...]] = {
     "network": (),
-    "likelihood": ("forward", "mean", "encoded", "has_network", "needs_unit_interval", "needs_counts", "takes"),
-    "guide": ("forward", "law", "moved"),
-    "fusion": ("law", "mean", "drawn"),
+    "likelihood": (
+        "forward",
+        "mean",
+        "encoder_input",
+        "has_network",
+        "needs_unit_interval",
+        "needs_counts",
+        "options",
+    ),
+    "guide": ("forward", "distribution", "reparameterize"),
+    "fusion": ("distribution", "mean", "sample"),
     "mixture": (
         "Parameters",
         "features",
-        "table",
+        "log_prob_table",
         "redraw",
         "from_prior",
         "log_density",
         "log_evidence",
         "merge_gain",
-        "divide",
+        "bipartition_logits",
         "sites",
-        "percept",
-        "names",
-        "standard",
-        "imagine",
-        "place",
+        "component_distribution",
+        "sign_logits",
+        "standard_normal_prior",
+        "sample_percepts",
+        "to_mean_scale",
         "covariance",
         "shapes",
         "needs_counts",
@@ -219,12 +227,12 @@ NEEDS: Mapping[str, tuple[str, ...]] = {
 }
 
 
-def find(variant: Variant) -> Any:
+def load_variant(variant: Variant) -> Any:
     """The builder that `variant` names."""
     module, _, attribute = variant.place.partition(":")
     return getattr(import_module(module), attribute)
 
 
-def chosen(family: str, name: str) -> Any:
+def resolve(family: str, name: str) -> Any:
     """The builder called `name` in a family: one of the registry, or "module:attribute" (PluginError)."""
-    return load_plugin(name, NEEDS[family]) if is_plugin(name) else find(FAMILIES[family][name])
+    return load_plugin(name, REQUIRED_ATTRIBUTES[family]) if is_plugin(name) else load_variant(FAMILIES[family][name])

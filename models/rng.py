@@ -23,7 +23,7 @@ def stream(seed: int, name: str, device: torch.device | str = "cpu") -> torch.Ge
     return generator
 
 
-def integer(generator: torch.Generator, below: int = 2**31 - 1) -> int:
+def random_integer(generator: torch.Generator, below: int = 2**31 - 1) -> int:
     """One integer in [0, below), to seed a library that knows no torch generator."""
     return int(torch.randint(below, (), generator=generator, device=generator.device))
 
@@ -78,13 +78,13 @@ def log_dirichlet(generator: Streams, alpha: torch.Tensor) -> torch.Tensor:
 
 
 @contextmanager
-def global_draws_from(generator: torch.Generator) -> Iterator[None]:
+def seeded_global_rng(generator: torch.Generator) -> Iterator[None]:
     """Inside, torch's global generators are seeded from `generator`; afterwards they are as they were.
 
     For code that draws from the global state only: network initialisation and `Distribution.rsample`.
     """
     on_cuda = generator.device.type == "cuda"
-    seed = integer(generator)
+    seed = random_integer(generator)
     with torch.random.fork_rng(devices=[generator.device] if on_cuda else []):
         # Not torch.manual_seed: it would seed every device, and only what is forked is put back.
         torch.default_generator.manual_seed(seed)
@@ -94,7 +94,7 @@ def global_draws_from(generator: torch.Generator) -> Iterator[None]:
         yield
 
 
-def copied(generator: torch.Generator) -> torch.Generator:
+def copy_generator(generator: torch.Generator) -> torch.Generator:
     """A generator that goes on as `generator` would, and leaves it where it is."""
     copy = torch.Generator(generator.device)
     copy.set_state(generator.get_state())

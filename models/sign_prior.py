@@ -126,7 +126,7 @@ def _broken(log_v: Tensor, log_rest: Tensor) -> Tensor:
     return torch.cat([log_v[..., :-1], torch.zeros_like(log_v[..., :1])], dim=-1) + before
 
 
-def sign_weights(name: str) -> Weights | None:
+def parse_sign_prior(name: str) -> Weights | None:
     """The prior called `name`, such as "dirichlet:0.5"; None for uniform weights. ValueError says what it must be."""
     kind, _, text = name.partition(":")
     if name == "uniform":

@@ -263,12 +263,12 @@ def _noise(upright: torch.Tensor, name: str, seed: int) -> torch.Tensor:
 
 
 def _occluded(images: torch.Tensor, share: float, name: str, seed: int) -> torch.Tensor:
-    from mhng.models.rng import integer, stream
+    from mhng.models.rng import random_integer, stream
 
     H, W = images.shape[2:]
     side = max(1, round(share * min(H, W)))
     generator = stream(seed, f"{name}/views/occlude")
-    top, left = integer(generator, H - side + 1), integer(generator, W - side + 1)
+    top, left = random_integer(generator, H - side + 1), random_integer(generator, W - side + 1)
     found = images.clone()
     found[..., top : top + side, left : left + side] = 0
     return found

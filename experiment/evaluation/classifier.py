@@ -16,7 +16,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from mhng.models.rng import integer
+from mhng.models.rng import random_integer
 
 # More objects than these teach it nothing that is worth the wait.
 _MOST = 10_000
@@ -53,7 +53,9 @@ def train_judge(view: Tensor, labels: NDArray[np.int64], generator: torch.Genera
         return None
     steps = -(-len(train) // _BATCH)  # an epoch
     epochs = max(30, _LEAST_STEPS // steps)
-    model = MLPClassifier((128,), batch_size=min(_BATCH, len(train)), max_iter=epochs, random_state=integer(generator))
+    model = MLPClassifier(
+        (128,), batch_size=min(_BATCH, len(train)), max_iter=epochs, random_state=random_integer(generator)
+    )
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", ConvergenceWarning)  # so many epochs are what it gets
         model.fit(view[train].flatten(1).numpy(), labels[train])

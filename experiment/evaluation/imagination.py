@@ -41,7 +41,7 @@ def imagined(
     """
     for first in range(0, len(signs), _CHUNK):
         part = slice(first, min(first + _CHUNK, len(signs)))
-        yield part, agent.imagine(agent.mixture.imagine(generator, components, signs[part], temperature))
+        yield part, agent.decode(agent.mixture.sample_percepts(generator, components, signs[part], temperature))
 
 
 def meant(trained: Trained, name: str, draws: int, temperature: float) -> Iterator[Iterator[tuple[slice, Tensor]]]:

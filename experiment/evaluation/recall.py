@@ -289,7 +289,7 @@ def _cross(
     spoken = torch.from_numpy(signs)
     shuffle = stream(config.seed, f"{speaker}->{eye.name}/recall/shuffle")
     random = spoken[torch.randperm(len(spoken), generator=shuffle)]
-    means = eye.of(trained, agent.imagine(components.mu))
+    means = eye.of(trained, agent.decode(components.mu))
     z = agent.perceive(whole, None).places
     kept: dict[int, Tensor] = {}
     some = np.concatenate([np.array([], dtype=np.intp), *wanted])

@@ -30,8 +30,8 @@ MODE_ALIASES = {"-1": "com", "0": "no-com", "1": "all"}
 _PARSERS = {
     "acceptance": "mhng.inference.proposals:acceptance_rule",
     "recursion": "mhng.inference.recursive:inner_length",
-    "weights": "mhng.models.sign_prior:sign_weights",
-    "prior": "mhng.models.hyperparameters:read_prior",
+    "weights": "mhng.models.sign_prior:parse_sign_prior",
+    "prior": "mhng.models.hyperparameters:parse_prior",
 }
 # Settings that may name a file, which is kept by its absolute path
 ABSOLUTE = {"meet": absolute, "meet_later": absolute_later}

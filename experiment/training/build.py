@@ -16,11 +16,11 @@ from mhng.inference.initialization import Start
 from mhng.inference.rounds import Member, Schedule, member, streams_of
 from mhng.inference.spec import Game
 from mhng.models.agent import Agent
-from mhng.models.hyperparameters import read_prior
+from mhng.models.hyperparameters import parse_prior
 from mhng.models.multimodal import Multimodal
 from mhng.models.plugins import is_plugin
 from mhng.models.registry import FAMILIES
-from mhng.models.sign_prior import sign_weights
+from mhng.models.sign_prior import parse_sign_prior
 
 
 def _latent(config: Config, shape: tuple[int, ...]) -> int:
@@ -76,7 +76,7 @@ def game_of(config: Config, device: torch.device, known: Sequence[Edges | None] 
         meetings,
         config.recursion,
         config.inner_start,
-        sign_weights(config.weights),
+        parse_sign_prior(config.weights),
         newcomers=config.newcomers,
     )
 
@@ -109,7 +109,7 @@ def build_agent(
         "mixture": own.mixture,
         "guide": own.guide,
         "weights": own.weights,
-        "prior": read_prior(own.prior),
+        "prior": parse_prior(own.prior),
         "noise": own.noise,
         "generator": generator,
         "device": device,

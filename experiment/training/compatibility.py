@@ -14,10 +14,10 @@ from mhng.experiment.data.modalities import are_there
 from mhng.experiment.errors import UsageError
 from mhng.experiment.settings import per_agent
 from mhng.experiment.settings.schema import FIELDS, Config, flag, modalities_of
-from mhng.models.hyperparameters import hyperparameters, read_prior
+from mhng.models.hyperparameters import hyperparameter_names, parse_prior
 from mhng.models.mixtures.base import Conjugate
 from mhng.models.plugins import PluginError, is_plugin
-from mhng.models.registry import FAMILIES, NETWORKS, chosen
+from mhng.models.registry import FAMILIES, NETWORKS, resolve
 
 # A count beyond it is a mistake; up to it float32 is exact.
 MOST_COUNTS = 2**24
@@ -29,7 +29,7 @@ def parts_of(own: Config, who: str = "") -> dict[str, Any]:
     for name in FAMILIES:
         given = getattr(own, name)
         try:
-            found[name] = chosen(name, given)
+            found[name] = resolve(name, given)
         except PluginError as error:
             raise UsageError(f"{flag(name)} {given}{who}: {error}") from error
     if is_plugin(own.likelihood):
@@ -48,8 +48,8 @@ def check_parts(config: Config) -> None:
                 parts["fusion"](parts["guide"])
             except ValueError as error:
                 raise UsageError(f"--fusion {own.fusion}{who}, --guide {own.guide}: {error}") from None
-        takes = hyperparameters(mixture)
-        for one in read_prior(own.prior):
+        takes = hyperparameter_names(mixture)
+        for one in parse_prior(own.prior):
             if one not in takes:
                 raise UsageError(
                     f"--prior {own.prior}{who}: --mixture {own.mixture} has no {one}; it has {', '.join(takes)}"
@@ -104,7 +104,7 @@ def fits(own: Config, latent: int, name: str, who: str) -> None:
             "--likelihood gaussian"
         )
     try:
-        parts_of(own)["mixture"](latent, **read_prior(own.prior))
+        parts_of(own)["mixture"](latent, **parse_prior(own.prior))
     except ValueError as error:
         raise UsageError(f"--prior {own.prior}{who}: {error}") from None
 
@@ -130,6 +130,6 @@ def _check_likelihood(kind: Any, place: str) -> None:
         raise UsageError(f"{place}: it has no {' and no '.join(missing)} of its own")
     if not kind.has_network:
         raise UsageError(f"{place}: has_network is False, and only --likelihood identity can do without networks")
-    unknown = [name for name in kind.takes if name != "noise"]
+    unknown = [name for name in kind.options if name != "noise"]
     if unknown:
         raise UsageError(f"{place}: it takes {', '.join(map(repr, unknown))}; only 'noise' can be given")

@@ -17,7 +17,7 @@ from mhng.experiment.errors import UsageError
 from mhng.experiment.settings import per_agent
 from mhng.experiment.settings.schema import Config
 from mhng.experiment.util.memory import GIB, available
-from mhng.models.hyperparameters import read_prior
+from mhng.models.hyperparameters import parse_prior
 
 if TYPE_CHECKING:
     import torch
@@ -83,7 +83,7 @@ def _widths(config: Config, latents: Sequence[int]) -> list[int]:
     widths = []
     for (_, own), latent in zip(per_agent.each(config), latents, strict=False):  # fewer where no L is known yet
         try:
-            widths.append(parts_of(own)["mixture"](latent, **read_prior(own.prior)).width)
+            widths.append(parts_of(own)["mixture"](latent, **parse_prior(own.prior)).feature_dim)
         except ValueError:  # of hyperparameters, which are complained of elsewhere
             widths.append(latent)
     return widths

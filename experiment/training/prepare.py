@@ -147,12 +147,12 @@ def _rehearse(own: Config, view: torch.Tensor, shapes: tuple[tuple[int, ...], ..
         agent = build_agent(own, shapes, generator, x.device)
         signs = torch.zeros(len(x), dtype=torch.int64)
         learns = any(True for _ in agent.parameters())
-        loss = bound(agent, x, generator, signs, agent.mixture.standard(x.device)) if learns else None
+        loss = bound(agent, x, generator, signs, agent.mixture.standard_normal_prior(x.device)) if learns else None
         player = agent.perceive(x, generator)
         player.redraw(generator, signs.unsqueeze(0), own.signs)
         if own.mode == "variational":
             begin([player], signs.view(1, 1, -1), own.signs)
-        shapes = tuple(player.z.shape), tuple(agent.imagine(player.z).shape)
+        shapes = tuple(player.z.shape), tuple(agent.decode(player.z).shape)
     except Exception as error:  # whatever code of others may raise
         told = " ".join(f"{type(error).__name__}: {error}".split())[:300]
         raise UsageError(f"{place}: {told}") from error

@@ -356,7 +356,7 @@ class _Player:
     def merge_gain(self, signs: Tensor, K: int, one: Tensor) -> Tensor:
         return unpacked(self._line.ask("merge_gain", packed(signs), K, packed(one)))
 
-    def divide(self, group: Tensor, seeds: Tensor) -> Tensor:
+    def bipartition_logits(self, group: Tensor, seeds: Tensor) -> Tensor:
         raise NotImplementedError("split-merge steps are for agents in one process")
 
 

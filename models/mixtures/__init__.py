@@ -4,8 +4,8 @@
 """
 
 from mhng.models.distributions import BartlettWishart
-from mhng.models.mixtures.base import Conjugate, Family, Features, Sums
-from mhng.models.mixtures.gaussians import Components, features, log_table, standard_normal
+from mhng.models.mixtures.base import Conjugate, Family, Features, SufficientStatistics
+from mhng.models.mixtures.gaussians import Components, features, gaussian_log_prob, standard_normal
 from mhng.models.mixtures.normal_wishart import NormalWishart
 
 __all__ = [
@@ -15,8 +15,8 @@ __all__ = [
     "Family",
     "Features",
     "NormalWishart",
-    "Sums",
+    "SufficientStatistics",
     "features",
-    "log_table",
+    "gaussian_log_prob",
     "standard_normal",
 ]

@@ -38,7 +38,7 @@ class Drawn(NamedTuple):
     evidence: Tensor  # (C,)
 
 
-class Expected(NamedTuple):
+class VariationalPosterior(NamedTuple):
     """What is known of phi from objects that each belong to every sign by a share: q(phi), as far as it is asked."""
 
     parameters: Any  # phi in the middle of q
@@ -59,7 +59,7 @@ class Features(NamedTuple):
     centre: Tensor  # (L,)
 
 
-class Sums(NamedTuple):
+class SufficientStatistics(NamedTuple):
     """`Features.values` added up over the objects of a sign, with the centre that they were measured from.
 
     number: how many objects there are, where `values` have weights and do not tell.
@@ -82,7 +82,7 @@ class Family(ABC):
 
     @property
     @abstractmethod
-    def width(self) -> int:
+    def feature_dim(self) -> int:
         """F, how many numbers the features of one percept are."""
 
     @abstractmethod
@@ -90,7 +90,7 @@ class Family(ABC):
         """The features of percepts z (N, L)."""
 
     @abstractmethod
-    def table(self, features: Features, phi: Any) -> Tensor:
+    def log_prob_table(self, features: Features, phi: Any) -> Tensor:
         """log p(z_n | w_n = k, phi) of every object and sign, or log p(z_n, w_n = k | phi) if `names` are phi's own.
 
         (..., N, K).
@@ -124,7 +124,7 @@ class Family(ABC):
         """
 
     @abstractmethod
-    def divide(self, features: Features, group: Tensor, seeds: Tensor) -> Tensor:
+    def bipartition_logits(self, features: Features, group: Tensor, seeds: Tensor) -> Tensor:
         """Log odds (C, N) that an object of `group` (C, N) is of the kind of seed 1, not of seed 0; seeds (C, 2).
 
         Nothing is drawn: the same group and seeds give the same odds.
@@ -136,33 +136,33 @@ class Family(ABC):
     def sites(self, K: int, device: torch.device) -> Any:
         """phi as sample sites of the Pyro model that is being run."""
 
-    def names(self, phi: Any, log_pi: Tensor) -> Tensor:
+    def sign_logits(self, phi: Any, log_pi: Tensor) -> Tensor:
         """log p(w | phi), (K,): log pi, where signs are the parents of percepts."""
         return log_pi
 
-    def ready(self, phi: Any) -> Any:
-        """phi (K, ...) as `percept` would take it best, many times: a tuple of tensors."""
+    def precompute(self, phi: Any) -> Any:
+        """phi (K, ...) as `component_distribution` would take it best, many times: a tuple of tensors."""
         return phi
 
     @abstractmethod
-    def percept(self, phi: Any, signs: Tensor) -> Any:
+    def component_distribution(self, phi: Any, signs: Tensor) -> Any:
         """p(z | w, phi) of objects with signs (B,), as a Pyro distribution of batch shape (B,).
 
-        phi (K, ...), or what `ready` makes of it.
+        phi (K, ...), or what `precompute` makes of it.
         """
 
     @abstractmethod
-    def standard(self, device: torch.device) -> Any:
+    def standard_normal_prior(self, device: torch.device) -> Any:
         """phi of the one component that stands for all signs before there are any: around 0, of unit scale."""
 
     # -- for the pictures and the scores ---------------------------------------------------------------
 
-    def place(self, z: Tensor) -> Tensor:
+    def to_mean_scale(self, z: Tensor) -> Tensor:
         """Where percepts z (N, L) lie on the scale of mu, where distances mean something."""
         return z
 
     @abstractmethod
-    def imagine(self, generator: torch.Generator, phi: Any, signs: Tensor, temperature: float) -> Tensor:
+    def sample_percepts(self, generator: torch.Generator, phi: Any, signs: Tensor, temperature: float) -> Tensor:
         """One percept for each of the signs (B,): phi (K, ...) -> (B, L).
 
         At temperature 1 a draw of p(z | w, phi); below, draws keep to what is typical, and 0 gives mu.
@@ -186,11 +186,11 @@ class Conjugate(Family):
     # -- what a family writes --------------------------------------------------------------------------
 
     @abstractmethod
-    def nothing(self, *shape: int) -> Sums:
+    def empty_statistics(self, *shape: int) -> SufficientStatistics:
         """The sums of no object at all: values (*shape, F)."""
 
     @abstractmethod
-    def posterior(self, sums: Sums) -> Any:
+    def posterior(self, sums: SufficientStatistics) -> Any:
         """Hyperparameters given sums (..., K, F): a NamedTuple of tensors (..., K, ...)."""
 
     @abstractmethod
@@ -202,27 +202,29 @@ class Conjugate(Family):
         """phi given the posterior."""
 
     @abstractmethod
-    def expected(self, posterior: Any) -> Any:
+    def posterior_mean(self, posterior: Any) -> Any:
         """phi in the middle of the posterior, without chance."""
 
     # -- what follows from it --------------------------------------------------------------------------
 
-    def sums(self, features: Features, signs: Tensor, K: int) -> Sums:
+    def sufficient_statistics(self, features: Features, signs: Tensor, K: int) -> SufficientStatistics:
         """The features of the objects of each sign, added up: signs (..., N) -> (..., K, F)."""
         if isinstance(features.values, tuple):
             each = zip(features.values, signs, strict=True)
-            alone = [self.sums(Features(own, features.centre), theirs, K).values for own, theirs in each]
-            return Sums(torch.stack(alone), features.centre)
+            alone = [
+                self.sufficient_statistics(Features(own, features.centre), theirs, K).values for own, theirs in each
+            ]
+            return SufficientStatistics(torch.stack(alone), features.centre)
         values, together = features.values, _together(features.values)
         parts = zip(signs.split(together, dim=-1), values.split(together, dim=-2), strict=True)
         return _added_up((one_hot(own, K, values.dtype).mT @ seen for own, seen in parts), features.centre)
 
     def redraw(self, generator: Streams, features: Features, signs: Tensor, K: int, before: Any) -> Drawn:
         """An independent draw, whatever was before."""
-        posterior = self.posterior(self.sums(features, signs, K))
+        posterior = self.posterior(self.sufficient_statistics(features, signs, K))
         return Drawn(self.draw(generator, posterior), self.evidence(posterior).sum(-1))
 
-    def expect(self, features: Features, shares: Tensor) -> Expected:
+    def expected_log_prob(self, features: Features, shares: Tensor) -> VariationalPosterior:
         """The best q(phi) where object n belongs to sign k by its share: shares (C, N, K).
 
         Its expected log densities are the gradient of the log evidence by the shares, as they are of every conjugate
@@ -236,41 +238,43 @@ class Conjugate(Family):
             evidence = self.evidence(posterior).sum(-1)
             (table,) = torch.autograd.grad(evidence.sum(), shares)
         evidence, shares = evidence.detach(), shares.detach()
-        middle = self.expected(type(posterior)(*(part.detach() for part in posterior)))
-        return Expected(middle, table, (shares * table).sum((-2, -1)) - evidence, evidence)
+        middle = self.posterior_mean(type(posterior)(*(part.detach() for part in posterior)))
+        return VariationalPosterior(middle, table, (shares * table).sum((-2, -1)) - evidence, evidence)
 
     def from_prior(self, generator: torch.Generator, chains: int, K: int) -> Any:
         """phi from its prior, for each of the chains."""
-        return self.draw(generator, self.posterior(self.nothing(chains, K)))
+        return self.draw(generator, self.posterior(self.empty_statistics(chains, K)))
 
     def log_evidence(self, features: Features, signs: Tensor, K: int) -> Tensor:
         """log p(z | signs), phi integrated out: signs (C, N) -> (C,)."""
-        return self.evidence(self.posterior(self.sums(features, signs, K))).sum(-1)
+        return self.evidence(self.posterior(self.sufficient_statistics(features, signs, K))).sum(-1)
 
     def merge_gain(self, features: Features, signs: Tensor, K: int, one: Tensor) -> Tensor:
         """Sums add up, so a merger needs no second look at the objects."""
-        sums = self.sums(features, signs, K)
+        sums = self.sufficient_statistics(features, signs, K)
         alone = self.evidence(self.posterior(sums))
         chains = torch.arange(len(signs), device=signs.device)
         together = self.evidence(self.posterior(_added(sums, chains, one)))
         return together - alone - alone[chains, one].unsqueeze(1)
 
-    def divide(self, features: Features, group: Tensor, seeds: Tensor) -> Tensor:
+    def bipartition_logits(self, features: Features, group: Tensor, seeds: Tensor) -> Tensor:
         """Two components, first around the two seeds, follow their objects by expectation and maximisation.
 
         Each component also has a weight, its share of the group.
         """
         inside = group.to(features.values.dtype)
-        table = self.table(features, self.around(features, inside, seeds))
+        table = self.log_prob_table(features, self.bipartition_start(features, inside, seeds))
         for _ in range(_DIVIDING_STEPS):
             share = table.softmax(-1) * inside.unsqueeze(-1)
-            halves = self.posterior(Sums(share.mT @ features.values, features.centre))
-            table = self.table(features, self.expected(halves)) + (1 + halves.number).log().unsqueeze(-2)
+            halves = self.posterior(SufficientStatistics(share.mT @ features.values, features.centre))
+            table = self.log_prob_table(features, self.posterior_mean(halves)) + (1 + halves.number).log().unsqueeze(
+                -2
+            )
         return table[..., 1] - table[..., 0]
 
-    def around(self, features: Features, inside: Tensor, seeds: Tensor) -> Any:
+    def bipartition_start(self, features: Features, inside: Tensor, seeds: Tensor) -> Any:
         """Two components to begin a division from: what is expected after the seed (C, 2) alone."""
-        return self.expected(self.posterior(Sums(features.values[seeds], features.centre)))
+        return self.posterior_mean(self.posterior(SufficientStatistics(features.values[seeds], features.centre)))
 
 
 def products(features: Features, coefficients: Tensor) -> Tensor:
@@ -293,15 +297,15 @@ def _together(values: Tensor) -> int:
     return _CACHED if values.device.type == "cpu" else values.shape[-2]
 
 
-def _added_up(parts: Iterable[Tensor], centre: Tensor) -> Sums:
+def _added_up(parts: Iterable[Tensor], centre: Tensor) -> SufficientStatistics:
     """The sums of all objects from those of some of them."""
     added = list(parts)
-    return Sums(added[0] if len(added) == 1 else torch.stack(added).sum(0), centre)
+    return SufficientStatistics(added[0] if len(added) == 1 else torch.stack(added).sum(0), centre)
 
 
-def _added(sums: Sums, chains: Tensor, one: Tensor) -> Sums:
+def _added(sums: SufficientStatistics, chains: Tensor, one: Tensor) -> SufficientStatistics:
     """Each sign's sums with those of sign `one` (C,) added to them."""
     number = sums.number
     if number is not None:
         number = number + number[chains, one].unsqueeze(1)
-    return Sums(sums.values + sums.values[chains, one].unsqueeze(1), sums.centre, number)
+    return SufficientStatistics(sums.values + sums.values[chains, one].unsqueeze(1), sums.centre, number)

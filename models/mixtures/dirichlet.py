@@ -19,7 +19,7 @@ import torch
 from torch import Tensor
 
 from mhng.models.distributions import SIMULATED_TOTAL, Counts
-from mhng.models.mixtures.base import Conjugate, Features, Sums, products
+from mhng.models.mixtures.base import Conjugate, Features, SufficientStatistics, products
 from mhng.models.rng import Streams, log_dirichlet
 
 
@@ -66,7 +66,7 @@ class DirichletMultinomial(Conjugate):
             raise ValueError(f"alpha must be positive; it is {alpha}")
 
     @property
-    def width(self) -> int:
+    def feature_dim(self) -> int:
         """2 + L."""
         return 2 + self.latent
 
@@ -75,16 +75,16 @@ class DirichletMultinomial(Conjugate):
         coefficient = torch.lgamma(z.sum(1, keepdim=True) + 1) - torch.lgamma(z + 1).sum(1, keepdim=True)
         return Features(torch.cat([torch.ones_like(coefficient), coefficient, z], dim=1), torch.zeros_like(z[0]))
 
-    def table(self, features: Features, phi: Proportions) -> Tensor:
+    def log_prob_table(self, features: Features, phi: Proportions) -> Tensor:
         """log Multinomial(z_n; theta_k): (..., N, K)."""
         ones = torch.ones_like(phi.log_theta[..., :1])
         return products(features, torch.cat([torch.zeros_like(ones), ones, phi.log_theta], dim=-1))
 
-    def nothing(self, *shape: int) -> Sums:
+    def empty_statistics(self, *shape: int) -> SufficientStatistics:
         """The sums of no object at all."""
-        return Sums(self.alpha.new_zeros(*shape, self.width), torch.zeros_like(self.alpha))
+        return SufficientStatistics(self.alpha.new_zeros(*shape, self.feature_dim), torch.zeros_like(self.alpha))
 
-    def posterior(self, sums: Sums) -> DirichletPosterior:
+    def posterior(self, sums: SufficientStatistics) -> DirichletPosterior:
         """alpha + counts."""
         number, coefficient, counts = sums.values.split([1, 1, self.latent], dim=-1)
         return DirichletPosterior(number.squeeze(-1), self.alpha + counts, coefficient.squeeze(-1))
@@ -97,7 +97,7 @@ class DirichletMultinomial(Conjugate):
         """theta ~ Dirichlet(alpha_n)."""
         return Proportions(log_dirichlet(generator, posterior.alpha))
 
-    def expected(self, posterior: DirichletPosterior) -> Proportions:
+    def posterior_mean(self, posterior: DirichletPosterior) -> Proportions:
         """E[theta]."""
         return Proportions(posterior.alpha.log() - posterior.alpha.sum(-1, keepdim=True).log())
 
@@ -110,19 +110,21 @@ class DirichletMultinomial(Conjugate):
         with pyro.plate("components", K, device=device):
             return Proportions(pyro.sample("theta", dist.Dirichlet(self.alpha)).log())
 
-    def percept(self, phi: Proportions, signs: Tensor) -> Any:
+    def component_distribution(self, phi: Proportions, signs: Tensor) -> Any:
         """Multinomial of the object's own total; simulated ones have a hundred counts."""
         return Counts(SIMULATED_TOTAL, logits=phi.log_theta[signs])
 
-    def standard(self, device: torch.device) -> Proportions:
+    def standard_normal_prior(self, device: torch.device) -> Proportions:
         """All kinds alike."""
         return Proportions(torch.full((1, self.latent), -math.log(self.latent), dtype=torch.float64, device=device))
 
-    def place(self, z: Tensor) -> Tensor:
+    def to_mean_scale(self, z: Tensor) -> Tensor:
         """Relative frequencies."""
         return z / z.sum(-1, keepdim=True).clamp_min(1)
 
-    def imagine(self, generator: torch.Generator, phi: Proportions, signs: Tensor, temperature: float) -> Tensor:
+    def sample_percepts(
+        self, generator: torch.Generator, phi: Proportions, signs: Tensor, temperature: float
+    ) -> Tensor:
         """Relative frequencies: theta_w, and at temperature 1 those of a hundred counts."""
         theta = phi.mu[signs]
         drawn = torch.multinomial(theta, SIMULATED_TOTAL, replacement=True, generator=generator)

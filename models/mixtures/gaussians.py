@@ -15,7 +15,7 @@ import pyro.distributions as dist
 import torch
 from torch import Tensor
 
-from mhng.models.mixtures.base import Conjugate, Features, Sums, products
+from mhng.models.mixtures.base import Conjugate, Features, SufficientStatistics, products
 from mhng.models.rng import Streams, normal
 
 LOG_2PI = math.log(2 * math.pi)
@@ -28,7 +28,7 @@ class Components(NamedTuple):
     scale_tril: Tensor  # (..., K, L, L) lower triangular, of the covariance: Lambda = (scale_tril scale_tril^T)^-1
 
 
-class Ready(NamedTuple):
+class ComponentsWithPrecision(NamedTuple):
     """Components with their precisions."""
 
     mu: Tensor
@@ -43,7 +43,7 @@ class Gaussian(Conjugate):
     m0: Tensor  # (L,) the prior mean
 
     @property
-    def width(self) -> int:
+    def feature_dim(self) -> int:
         """1 + L + L (L + 1) / 2."""
         return 1 + self.latent + self.latent * (self.latent + 1) // 2
 
@@ -51,36 +51,42 @@ class Gaussian(Conjugate):
         """[1, d, d d^T] of percepts z (N, L), F = 1 + L + L (L + 1) / 2."""
         return features(z)
 
-    def nothing(self, *shape: int) -> Sums:
+    def empty_statistics(self, *shape: int) -> SufficientStatistics:
         """The sums of no object at all."""
-        return Sums(self.m0.new_zeros(*shape, self.width), self.m0)
+        return SufficientStatistics(self.m0.new_zeros(*shape, self.feature_dim), self.m0)
 
-    def table(self, features: Features, phi: Components) -> Tensor:
+    def log_prob_table(self, features: Features, phi: Components) -> Tensor:
         """log N(z_n; mu_k, Lambda_k^-1): (..., N, K)."""
-        return log_table(features, phi)
+        return gaussian_log_prob(features, phi)
 
-    def around(self, features: Features, inside: Tensor, seeds: Tensor) -> Components:
+    def bipartition_start(self, features: Features, inside: Tensor, seeds: Tensor) -> Components:
         """At the two seeds, with the whole group's own covariance."""
-        whole = self.posterior(Sums((inside @ features.values).unsqueeze(1), features.centre))
-        spread = self.expected(whole).scale_tril.expand(-1, 2, -1, -1)
+        whole = self.posterior(SufficientStatistics((inside @ features.values).unsqueeze(1), features.centre))
+        spread = self.posterior_mean(whole).scale_tril.expand(-1, 2, -1, -1)
         return Components((features.centre + features.values[:, 1 : 1 + self.latent])[seeds], spread)
 
-    def ready(self, phi: Components | Ready) -> Ready:
+    def precompute(self, phi: Components | ComponentsWithPrecision) -> ComponentsWithPrecision:
         """With precisions, which the KL asks for: inverted once for each sign, not for each object of each batch."""
-        return phi if isinstance(phi, Ready) else Ready(*phi, torch.cholesky_inverse(phi.scale_tril))
+        return (
+            phi
+            if isinstance(phi, ComponentsWithPrecision)
+            else ComponentsWithPrecision(*phi, torch.cholesky_inverse(phi.scale_tril))
+        )
 
-    def percept(self, phi: Components | Ready, signs: Tensor) -> Any:
+    def component_distribution(self, phi: Components | ComponentsWithPrecision, signs: Tensor) -> Any:
         """Normal(mu_w, Lambda_w^-1)."""
-        mu, scale_tril, precision = self.ready(phi)
+        mu, scale_tril, precision = self.precompute(phi)
         prior = dist.MultivariateNormal(mu[signs], scale_tril=scale_tril[signs])
         prior.precision_matrix = precision[signs]
         return prior
 
-    def standard(self, device: torch.device) -> Components:
+    def standard_normal_prior(self, device: torch.device) -> Components:
         """One component, N(0, I)."""
         return standard_normal(self.latent, device)
 
-    def imagine(self, generator: torch.Generator, phi: Components, signs: Tensor, temperature: float) -> Tensor:
+    def sample_percepts(
+        self, generator: torch.Generator, phi: Components, signs: Tensor, temperature: float
+    ) -> Tensor:
         """mu_w + T scale_tril_w e, e ~ N(0, I). One number of the stream for each entry, whatever T is."""
         mu = phi.mu[signs]
         noise = torch.randn(mu.shape, dtype=mu.dtype, generator=generator)
@@ -103,7 +109,7 @@ def features(z: Tensor) -> Features:
     return Features(torch.cat([torch.ones_like(d[:, :1]), d, d[:, i] * d[:, j]], dim=1), centre)
 
 
-def log_table(features: Features, components: Components) -> Tensor:
+def gaussian_log_prob(features: Features, components: Components) -> Tensor:
     """log N(z_n; mu_k, Lambda_k^-1) for every object and sign, as a product of features: (..., N, K)."""
     mu, scale_tril = components
     L = mu.shape[-1]
@@ -112,7 +118,7 @@ def log_table(features: Features, components: Components) -> Tensor:
     precision = whiten.mT @ whiten
     offset = (mu - features.centre).unsqueeze(-1)
     linear = (precision @ offset).squeeze(-1)
-    constant = -((whiten @ offset).square().sum((-2, -1)) + L * LOG_2PI) / 2 - log_diagonal(scale_tril)
+    constant = -((whiten @ offset).square().sum((-2, -1)) + L * LOG_2PI) / 2 - half_log_det(scale_tril)
     i, j = torch.triu_indices(L, L, device=mu.device)
     # A product off the diagonal stands for two equal entries of the quadratic form.
     quadratic = -precision[..., i, j] * torch.where(i == j, 0.5, 1.0).to(mu.dtype)
@@ -131,7 +137,7 @@ def outer(vector: Tensor) -> Tensor:
     return vector.unsqueeze(-1) * vector.unsqueeze(-2)
 
 
-def log_diagonal(factor: Tensor) -> Tensor:
+def half_log_det(factor: Tensor) -> Tensor:
     """Half the log determinant of factor factor^T: (..., L, L) -> (...,)."""
     return factor.diagonal(dim1=-2, dim2=-1).log().sum(-1)
 
@@ -165,14 +171,14 @@ def covariance_factor(precision: Tensor) -> Tensor:
     return torch.linalg.solve_triangular(flipped.mT, eye.expand_as(flipped), upper=True).flip(-2, -1)
 
 
-def drawn_means(generator: Streams, mean: Tensor, beta: Tensor, scale_tril: Tensor) -> Components:
+def sample_means(generator: Streams, mean: Tensor, beta: Tensor, scale_tril: Tensor) -> Components:
     """mu ~ Normal(mean, Lambda^-1 / beta) beside its Lambda: mean (..., K, L), beta (..., K)."""
     noise = normal(generator, mean)
     step = (scale_tril @ noise.unsqueeze(-1)).squeeze(-1)
     return Components(mean + step / beta.sqrt().unsqueeze(-1), scale_tril)
 
 
-def checked_beta(beta: float) -> float:
+def check_beta(beta: float) -> float:
     """ValueError naming it if it is not positive."""
     if not (float(beta) > 0 and math.isfinite(beta)):
         raise ValueError(f"beta must be positive; it is {beta}")

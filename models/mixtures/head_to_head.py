@@ -27,8 +27,8 @@ import pyro.distributions as dist
 import torch
 from torch import Tensor
 
-from mhng.models.mixtures.base import Drawn, Family, Features, Sums, one_hot
-from mhng.models.mixtures.gaussians import Components, features, log_table
+from mhng.models.mixtures.base import Drawn, Family, Features, SufficientStatistics, one_hot
+from mhng.models.mixtures.gaussians import Components, features, gaussian_log_prob
 from mhng.models.mixtures.normal_wishart import NormalWishart, Posterior
 from mhng.models.rng import log_dirichlet
 
@@ -98,9 +98,9 @@ class HeadToHead(Family):
     # -- for the game ----------------------------------------------------------------------------------
 
     @property
-    def width(self) -> int:
+    def feature_dim(self) -> int:
         """Those of a Gaussian, and J."""
-        return self.base.width + self.J
+        return self.base.feature_dim + self.J
 
     def features(self, z: Tensor) -> Features:
         """Those of a Gaussian, then one-hot the k-means cluster of each percept, by which categories begin."""
@@ -118,9 +118,9 @@ class HeadToHead(Family):
 
     def _of_categories(self, features: Features, phi: Categories) -> Tensor:
         """log p(z_n, c): (..., N, J)."""
-        return log_table(self._parts(features)[0], phi.components) - math.log(self.J)
+        return gaussian_log_prob(self._parts(features)[0], phi.components) - math.log(self.J)
 
-    def table(self, features: Features, phi: Categories) -> Tensor:
+    def log_prob_table(self, features: Features, phi: Categories) -> Tensor:
         """log p(z_n, w_n = k), c summed out: (..., N, K)."""
         joint = self._of_categories(features, phi)
         most = joint.amax(-1, keepdim=True)
@@ -138,7 +138,7 @@ class HeadToHead(Family):
             uniform = torch.rand(*signs.shape, 1, generator=generator, dtype=logits.dtype, device=logits.device)
             c = (logits.softmax(-1).cumsum(-1) < uniform).sum(-1).clamp_max(self.J - 1)
             own = one_hot(c, self.J, logits.dtype)
-        posterior = self.base.posterior(Sums(own.mT @ gaussian.values, gaussian.centre))
+        posterior = self.base.posterior(SufficientStatistics(own.mT @ gaussian.values, gaussian.centre))
         counts = own.mT @ one_hot(signs, K, own.dtype)
         components = self.base.draw(generator, posterior)
         log_theta = log_dirichlet(generator, self.alpha + counts)
@@ -178,7 +178,7 @@ class HeadToHead(Family):
         gaussian, clusters = self._parts(features)
         q = clusters.expand(*signs.shape, -1)
         for turn in range(_TURNS + 1):
-            posterior = self.base.posterior(Sums(q.mT @ gaussian.values, gaussian.centre))
+            posterior = self.base.posterior(SufficientStatistics(q.mT @ gaussian.values, gaussian.centre))
             if turn == _TURNS:
                 break
             alpha = self.alpha + q.mT @ one_hot(signs, K, q.dtype)
@@ -186,7 +186,7 @@ class HeadToHead(Family):
             # E[log N(z; c)]: at the expected precision, and what its logarithm and the mean's spread differ by.
             half = (posterior.nu.unsqueeze(-1) - torch.arange(L, dtype=q.dtype, device=q.device)) / 2
             spread = torch.digamma(half).sum(-1) - L * (posterior.nu / 2).log() - L / posterior.beta
-            logits = log_table(gaussian, self.base.expected(posterior)) + (spread / 2).unsqueeze(-2)
+            logits = gaussian_log_prob(gaussian, self.base.posterior_mean(posterior)) + (spread / 2).unsqueeze(-2)
             q = (logits + _named(names, signs)).softmax(-1)
         return q, posterior
 
@@ -199,9 +199,9 @@ class HeadToHead(Family):
         each = torch.lgamma(self.alpha + counts + mine) - torch.lgamma(self.alpha + counts)
         return (each + math.lgamma(self.alpha) - torch.lgamma(self.alpha + mine)).sum(1)
 
-    def divide(self, features: Features, group: Tensor, seeds: Tensor) -> Tensor:
+    def bipartition_logits(self, features: Features, group: Tensor, seeds: Tensor) -> Tensor:
         """As a Gaussian mixture of two would be divided."""
-        return self.base.divide(self._parts(features)[0], group, seeds)
+        return self.base.bipartition_logits(self._parts(features)[0], group, seeds)
 
     # -- for the Pyro model ----------------------------------------------------------------------------
 
@@ -212,27 +212,29 @@ class HeadToHead(Family):
             theta = pyro.sample("theta", dist.Dirichlet(components.mu.new_full((K,), self.alpha)))
         return Categories(components.mu, components.scale_tril, theta.clamp_min(torch.finfo(theta.dtype).tiny).log())
 
-    def names(self, phi: Categories, log_pi: Tensor) -> Tensor:
+    def sign_logits(self, phi: Categories, log_pi: Tensor) -> Tensor:
         """log p(w), c summed out. The product of experts has a flat measure of signs beside it, not a prior."""
         return phi.log_theta.logsumexp(-2) - math.log(self.J)
 
-    def percept(self, phi: Categories, signs: Tensor) -> Any:
+    def component_distribution(self, phi: Categories, signs: Tensor) -> Any:
         """p(z | w), a mixture over categories. Its divergence from q(z | x) is estimated by draws."""
         B = len(signs)
         weights = dist.Categorical(logits=phi.given_signs()[signs])
         parts = dist.MultivariateNormal(phi.means.expand(B, -1, -1), scale_tril=phi.scale_tril.expand(B, -1, -1, -1))
         return dist.MixtureSameFamily(weights, parts)
 
-    def standard(self, device: torch.device) -> Categories:
+    def standard_normal_prior(self, device: torch.device) -> Categories:
         """One sign, and J equal categories N(0, I)."""
-        own = self.base.standard(device)
+        own = self.base.standard_normal_prior(device)
         return Categories(
             own.mu.expand(self.J, -1), own.scale_tril.expand(self.J, -1, -1), own.mu.new_zeros(self.J, 1)
         )
 
     # -- for the pictures ------------------------------------------------------------------------------
 
-    def imagine(self, generator: torch.Generator, phi: Categories, signs: Tensor, temperature: float) -> Tensor:
+    def sample_percepts(
+        self, generator: torch.Generator, phi: Categories, signs: Tensor, temperature: float
+    ) -> Tensor:
         """A category that the sign may stand for, and a percept of it; at temperature 0 the mean of the likeliest."""
         law = phi.given_signs()[signs]
         if temperature == 0:
@@ -240,7 +242,7 @@ class HeadToHead(Family):
         # Below 1 less probable categories become rarer, as less probable percepts do.
         law = (law / temperature**2).softmax(-1)
         c = torch.multinomial(law, 1, generator=generator).squeeze(1)
-        return self.base.imagine(generator, phi.components, c, temperature)
+        return self.base.sample_percepts(generator, phi.components, c, temperature)
 
     def covariance(self, phi: Categories) -> Tensor:
         """Of the mixture over categories: (..., K, L, L)."""

@@ -19,8 +19,8 @@ import pyro.distributions as dist
 import torch
 from torch import Tensor
 
-from mhng.models.mixtures.base import Features, Sums, products
-from mhng.models.mixtures.gaussians import LOG_2PI, Components, Gaussian, checked_beta, drawn_means
+from mhng.models.mixtures.base import Features, SufficientStatistics, products
+from mhng.models.mixtures.gaussians import LOG_2PI, Components, Gaussian, check_beta, sample_means
 from mhng.models.rng import Streams, gamma
 
 
@@ -64,7 +64,7 @@ class NormalGamma(Gaussian):
             raise ValueError(f"the latent dimension must be 1 or more; it is {latent}")
         real: dict[str, Any] = {"dtype": torch.float64, "device": device}
         self.latent = latent
-        self.beta = checked_beta(beta)
+        self.beta = check_beta(beta)
         self.nu = float(nu)
         if not (self.nu > 0 and math.isfinite(self.nu)):
             raise ValueError(f"nu, the degrees of freedom, must be positive; it is {nu}")
@@ -77,7 +77,7 @@ class NormalGamma(Gaussian):
     # -- percepts to hyperparameters -------------------------------------------------------------------
 
     @property
-    def width(self) -> int:
+    def feature_dim(self) -> int:
         """1 + L + V."""
         return 1 + self.latent + len(self.rate)
 
@@ -88,7 +88,7 @@ class NormalGamma(Gaussian):
         squares = d.square().sum(1, keepdim=True) if self.shared else d.square()
         return Features(torch.cat([torch.ones_like(d[:, :1]), d, squares], dim=1), centre)
 
-    def posterior(self, sums: Sums) -> GammaPosterior:
+    def posterior(self, sums: SufficientStatistics) -> GammaPosterior:
         """Hyperparameters given sums (..., F); a sign without objects keeps the prior's."""
         n, total, squares = sums.values.split([1, self.latent, len(self.rate)], dim=-1)
         mean = total / torch.where(n > 0, n, 1)  # from the centre
@@ -123,16 +123,16 @@ class NormalGamma(Gaussian):
         precision = gamma(generator, shape) / posterior.rate
         # A shape near 0 draws precisions that underflow; a variance must stay a number.
         scale = precision.clamp_min(torch.finfo(precision.dtype).tiny).rsqrt()
-        return drawn_means(generator, posterior.mean, posterior.beta, self._scale_tril(scale))
+        return sample_means(generator, posterior.mean, posterior.beta, self._scale_tril(scale))
 
     def _scale_tril(self, scale: Tensor) -> Tensor:
         return scale.expand(*scale.shape[:-1], self.latent).diag_embed()
 
-    def expected(self, posterior: GammaPosterior) -> Components:
+    def posterior_mean(self, posterior: GammaPosterior) -> Components:
         """The posterior's mean and expected precision."""
         return Components(posterior.mean, self._scale_tril((posterior.rate / posterior.shape).sqrt()))
 
-    def table(self, features: Features, phi: Components) -> Tensor:
+    def log_prob_table(self, features: Features, phi: Components) -> Tensor:
         """log N(z_n; mu_k, diag(lambda_k)^-1): (..., N, K)."""
         scale = phi.scale_tril.diagonal(dim1=-2, dim2=-1)
         precision = scale.square().reciprocal()

@@ -17,18 +17,18 @@ import pyro.distributions as dist
 import torch
 from torch import Tensor
 
-from mhng.models.distributions import BartlettWishart, drawn_scale_tril
-from mhng.models.mixtures.base import Sums
+from mhng.models.distributions import BartlettWishart, sample_scale_tril
+from mhng.models.mixtures.base import SufficientStatistics
 from mhng.models.mixtures.gaussians import (
     LOG_2PI,
     Components,
     Gaussian,
-    checked_beta,
+    check_beta,
     covariance_factor,
-    drawn_means,
-    log_diagonal,
+    half_log_det,
     lower_factor,
     outer,
+    sample_means,
     symmetric,
 )
 from mhng.models.rng import Streams
@@ -75,7 +75,7 @@ class WishartPrior:
         self.nu = float(latent if nu is None else nu)
         if not (self.nu > latent - 1 and math.isfinite(self.nu)):
             raise ValueError(f"nu, the degrees of freedom, must be greater than L - 1 = {latent - 1}; it is {nu}")
-        self.beta = checked_beta(beta)
+        self.beta = check_beta(beta)
         self.m0 = torch.as_tensor(m0, **real).expand(latent)
         scale = torch.as_tensor(W, **real)
         scale = scale * torch.eye(latent, **real) if scale.dim() == 0 else scale
@@ -88,7 +88,9 @@ class WishartPrior:
         # A number on the host, made once: making a tensor of it in every sweep would be a copy to the device.
         self.prior_log_gamma = float(torch.mvlgamma(torch.tensor(self.nu / 2, dtype=torch.float64), latent))
 
-    def of_each(self, sums: Sums, onto: Tensor | float) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    def mean_and_scatter(
+        self, sums: SufficientStatistics, onto: Tensor | float
+    ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
         """Of each sign by itself: its objects' weights summed, m_n, beta_n, and `onto` plus what it adds to W^-1.
 
         Weights, for sums (..., F), are 1 unless sums.number says how many objects have them.
@@ -111,10 +113,10 @@ class WishartPrior:
         L, nu = self.latent, self.nu
         whitened = torch.linalg.solve_triangular(scale_tril, self.prior_factor, upper=False)
         return (
-            -(nu - L - 1) * log_diagonal(scale_tril)
+            -(nu - L - 1) * half_log_det(scale_tril)
             - whitened.square().sum((-2, -1)) / 2
             - nu * L / 2 * math.log(2)
-            + nu * log_diagonal(self.prior_factor)
+            + nu * half_log_det(self.prior_factor)
             - self.prior_log_gamma
         )
 
@@ -123,19 +125,19 @@ class WishartPrior:
         L, scale_tril = self.latent, components.scale_tril
         d = (components.mu - self.m0).unsqueeze(-1)
         distance = torch.linalg.solve_triangular(scale_tril, d, upper=False).square().sum((-2, -1))
-        return (L * (math.log(self.beta) - LOG_2PI) - self.beta * distance) / 2 - log_diagonal(scale_tril)
+        return (L * (math.log(self.beta) - LOG_2PI) - self.beta * distance) / 2 - half_log_det(scale_tril)
 
 
 class NormalWishart(WishartPrior, Gaussian):
     """The family; for its hyperparameters see `WishartPrior`."""
 
-    def posterior(self, sums: Sums) -> Posterior:
+    def posterior(self, sums: SufficientStatistics) -> Posterior:
         """Hyperparameters given sums (..., F); a sign without objects keeps the prior's.
 
         If the objects have weights u_n, so that z_n ~ Normal(mu, (u_n Lambda)^-1), the sums are weighted, and
         sums.number is the number of objects: each adds u_n to beta, and 1 to nu.
         """
-        n, mean, beta, inverse = self.of_each(sums, self.W_inverse)
+        n, mean, beta, inverse = self.mean_and_scatter(sums, self.W_inverse)
         number = n if sums.number is None else sums.number
         return Posterior(number, mean, beta, self.nu + number, lower_factor(inverse))
 
@@ -146,18 +148,18 @@ class NormalWishart(WishartPrior, Gaussian):
         return (
             torch.mvlgamma(nu / 2, L)
             - self.prior_log_gamma
-            + self.nu * log_diagonal(self.prior_factor)
-            - nu * log_diagonal(posterior.inverse_scale)
+            + self.nu * half_log_det(self.prior_factor)
+            - nu * half_log_det(posterior.inverse_scale)
             + L / 2 * (math.log(self.beta) - posterior.beta.log())
             - posterior.number * L / 2 * math.log(math.pi)
         )
 
     def draw(self, generator: Streams, posterior: Posterior) -> Components:
         """mu, Lambda ~ Normal-Wishart(posterior)."""
-        scale_tril = drawn_scale_tril(generator, posterior.nu, posterior.inverse_scale)
-        return drawn_means(generator, posterior.mean, posterior.beta, scale_tril)
+        scale_tril = sample_scale_tril(generator, posterior.nu, posterior.inverse_scale)
+        return sample_means(generator, posterior.mean, posterior.beta, scale_tril)
 
-    def expected(self, posterior: Posterior) -> Components:
+    def posterior_mean(self, posterior: Posterior) -> Components:
         """The posterior's mean and expected precision."""
         scale = posterior.inverse_scale / posterior.nu.sqrt()[..., None, None]
         return Components(posterior.mean, scale)

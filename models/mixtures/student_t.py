@@ -22,8 +22,14 @@ import pyro.distributions as dist
 import torch
 from torch import Tensor
 
-from mhng.models.mixtures.base import Drawn, Features, Sums, one_hot
-from mhng.models.mixtures.gaussians import LOG_2PI, Components, Ready, log_diagonal, log_table
+from mhng.models.mixtures.base import Drawn, Features, SufficientStatistics, one_hot
+from mhng.models.mixtures.gaussians import (
+    LOG_2PI,
+    Components,
+    ComponentsWithPrecision,
+    gaussian_log_prob,
+    half_log_det,
+)
 from mhng.models.mixtures.normal_wishart import NormalWishart
 from mhng.models.rng import Streams, gamma
 
@@ -62,13 +68,13 @@ class StudentT(NormalWishart):
 
     # -- for the game ----------------------------------------------------------------------------------
 
-    def table(self, features: Features, phi: Components) -> Tensor:
+    def log_prob_table(self, features: Features, phi: Components) -> Tensor:
         """log t(z_n; mu_k, Lambda_k, nu_t): (..., N, K)."""
         L, freedom = self.latent, self.freedom
         constant = math.lgamma((freedom + L) / 2) - math.lgamma(freedom / 2) - L / 2 * math.log(freedom * math.pi)
-        distance = _distances(log_table(features, phi), phi)
+        distance = _distances(gaussian_log_prob(features, phi), phi)
         tail = (freedom + L) / 2 * torch.log1p(distance / freedom)
-        return constant - log_diagonal(phi.scale_tril).unsqueeze(-2) - tail
+        return constant - half_log_det(phi.scale_tril).unsqueeze(-2) - tail
 
     def redraw(self, generator: Streams, features: Features, signs: Tensor, K: int, before: Any) -> Drawn:
         """u given the components before (at the beginning its expectation), then the components."""
@@ -81,7 +87,7 @@ class StudentT(NormalWishart):
         posterior = self.posterior(_weighted(features, signs, K, u))
         return Drawn(self.draw(generator, posterior), evidence)
 
-    def sums(self, features: Features, signs: Tensor, K: int) -> Sums:
+    def sufficient_statistics(self, features: Features, signs: Tensor, K: int) -> SufficientStatistics:
         """Each object counts by the expectation of its u, so mergers are judged with q(u) held fixed."""
         return _weighted(features, signs, K, self._bound(features, signs, K)[0])
 
@@ -92,9 +98,9 @@ class StudentT(NormalWishart):
     def _bound(self, features: Features, signs: Tensor, K: int) -> tuple[Tensor, Tensor]:
         """E[u] (C, N) under q, and the bound (C,)."""
         L, prior = self.latent, self.freedom / 2
-        posterior = self.posterior(super().sums(features, signs, K))
+        posterior = self.posterior(super().sufficient_statistics(features, signs, K))
         for _ in range(_TURNS):
-            a, b = self._of_u(features, self.expected(posterior), signs, L / posterior.beta)
+            a, b = self._of_u(features, self.posterior_mean(posterior), signs, L / posterior.beta)
             u = a / b
             posterior = self.posterior(_weighted(features, signs, K, u))
         digamma = float(torch.digamma(torch.tensor(a, dtype=torch.float64)))
@@ -113,7 +119,7 @@ class StudentT(NormalWishart):
         self, features: Features, phi: Components, signs: Tensor, more: Tensor | None = None
     ) -> tuple[float, Tensor]:
         """Shape and rate (C, N) of u's Gamma distribution; `more` (C, K) is added to the distances from each sign."""
-        distance = _distances(log_table(features, phi), phi)
+        distance = _distances(gaussian_log_prob(features, phi), phi)
         if more is not None:
             distance = distance + more.unsqueeze(-2)
         own = distance.gather(-1, signs.unsqueeze(-1)).squeeze(-1)
@@ -121,16 +127,18 @@ class StudentT(NormalWishart):
 
     # -- for the Pyro model and the pictures -----------------------------------------------------------
 
-    def percept(self, phi: Components | Ready, signs: Tensor) -> Any:
+    def component_distribution(self, phi: Components | ComponentsWithPrecision, signs: Tensor) -> Any:
         """Student-t, u integrated out. Its divergence from q(z | x) is estimated by draws."""
         return dist.MultivariateStudentT(
             phi.mu.new_tensor(self.freedom), phi.mu[signs], scale_tril=phi.scale_tril[signs]
         )
 
-    def imagine(self, generator: torch.Generator, phi: Components, signs: Tensor, temperature: float) -> Tensor:
+    def sample_percepts(
+        self, generator: torch.Generator, phi: Components, signs: Tensor, temperature: float
+    ) -> Tensor:
         """mu_w + T scale_tril_w e / sqrt(u), e ~ N(0, I), u ~ Gamma(nu_t / 2, nu_t / 2)."""
         mean = phi.mu[signs]
-        step = super().imagine(generator, phi, signs, temperature) - mean
+        step = super().sample_percepts(generator, phi, signs, temperature) - mean
         half = torch.full_like(mean[:, :1], self.freedom / 2)
         u = gamma(generator, half) / half
         return mean + step / u.clamp_min(torch.finfo(u.dtype).tiny).sqrt()
@@ -141,14 +149,14 @@ class StudentT(NormalWishart):
         return factor * super().covariance(phi)
 
 
-def _weighted(features: Features, signs: Tensor, K: int, u: Tensor) -> Sums:
+def _weighted(features: Features, signs: Tensor, K: int, u: Tensor) -> SufficientStatistics:
     """Sums over the objects of each sign, each object u_n times: u (C, N)."""
     own = one_hot(signs, K, features.values.dtype)
     number = own.sum(-2)
-    return Sums((own * u.unsqueeze(-1)).mT @ features.values, features.centre, number)
+    return SufficientStatistics((own * u.unsqueeze(-1)).mT @ features.values, features.centre, number)
 
 
 def _distances(table: Tensor, phi: Components) -> Tensor:
     """(z_n - mu_k)^T Lambda_k (z_n - mu_k) from the log densities of Gaussian components: (..., N, K)."""
     L = phi.mu.shape[-1]
-    return (-2 * (table + log_diagonal(phi.scale_tril).unsqueeze(-2)) - L * LOG_2PI).clamp_min(0)
+    return (-2 * (table + half_log_det(phi.scale_tril).unsqueeze(-2)) - L * LOG_2PI).clamp_min(0)

@@ -19,15 +19,15 @@ import pyro.distributions as dist
 import torch
 from torch import Tensor
 
-from mhng.models.distributions import BartlettWishart, drawn_scale_tril
-from mhng.models.mixtures.base import Features, Sums
+from mhng.models.distributions import BartlettWishart, sample_scale_tril
+from mhng.models.mixtures.base import Features, SufficientStatistics
 from mhng.models.mixtures.gaussians import (
     Components,
     Gaussian,
     covariance_factor,
-    drawn_means,
-    log_diagonal,
+    half_log_det,
     lower_factor,
+    sample_means,
 )
 from mhng.models.mixtures.normal_wishart import WishartPrior
 from mhng.models.rng import Streams
@@ -46,57 +46,57 @@ class TiedPosterior(NamedTuple):
 class Tied(WishartPrior, Gaussian):
     """The family; for its hyperparameters see `WishartPrior`."""
 
-    def posterior(self, sums: Sums) -> TiedPosterior:
+    def posterior(self, sums: SufficientStatistics) -> TiedPosterior:
         """Hyperparameters given sums (..., K, F)."""
-        number, mean, beta, scatter = self.of_each(sums, 0.0)
+        number, mean, beta, scatter = self.mean_and_scatter(sums, 0.0)
         inverse = lower_factor(self.W_inverse + scatter.sum(-3))
         return TiedPosterior(number, mean, beta, self.nu + number.sum(-1), inverse)
 
     def evidence(self, posterior: TiedPosterior) -> Tensor:
         """(..., K), of which only the sum over K has a meaning: log p(the percepts of all signs)."""
         each = self._of_means(posterior.beta)
-        each[..., 0] += self._of_precision(posterior.number.sum(-1), log_diagonal(posterior.inverse_scale))
+        each[..., 0] += self._of_precision(posterior.number.sum(-1), half_log_det(posterior.inverse_scale))
         return each
 
     def _of_means(self, beta: Tensor) -> Tensor:
         return self.latent / 2 * (math.log(self.beta) - beta.log())
 
-    def _of_precision(self, number: Tensor, half_log_det: Tensor) -> Tensor:
+    def _of_precision(self, number: Tensor, log_det: Tensor) -> Tensor:
         nu = self.nu + number
         return (
             torch.mvlgamma(nu / 2, self.latent)
             - self.prior_log_gamma
-            + self.nu * log_diagonal(self.prior_factor)
-            - nu * half_log_det
+            + self.nu * half_log_det(self.prior_factor)
+            - nu * log_det
             - number * self.latent / 2 * math.log(math.pi)
         )
 
     def merge_gain(self, features: Features, signs: Tensor, K: int, one: Tensor) -> Tensor:
         """A merger changes the means' part for two signs, and what they add to the scatter."""
-        sums = self.sums(features, signs, K)
-        number, _, beta, scatter = self.of_each(sums, 0.0)
+        sums = self.sufficient_statistics(features, signs, K)
+        number, _, beta, scatter = self.mean_and_scatter(sums, 0.0)
         chains = torch.arange(len(signs), device=signs.device)
-        pair = Sums(sums.values + sums.values[chains, one].unsqueeze(1), sums.centre)
-        _, _, beta_pair, scatter_pair = self.of_each(pair, 0.0)
+        pair = SufficientStatistics(sums.values + sums.values[chains, one].unsqueeze(1), sums.centre)
+        _, _, beta_pair, scatter_pair = self.mean_and_scatter(pair, 0.0)
         means = self._of_means(beta_pair) - self._of_means(beta) - self._of_means(beta[chains, one]).unsqueeze(1)
         whole = (self.W_inverse + scatter.sum(1)).unsqueeze(1)
         after = whole - scatter - scatter[chains, one].unsqueeze(1) + scatter_pair
         objects = number.sum(1, keepdim=True)
-        before = self._of_precision(objects, log_diagonal(lower_factor(whole)))
-        return means + self._of_precision(objects, log_diagonal(lower_factor(after))) - before
+        before = self._of_precision(objects, half_log_det(lower_factor(whole)))
+        return means + self._of_precision(objects, half_log_det(lower_factor(after))) - before
 
     def draw(self, generator: Streams, posterior: TiedPosterior) -> Components:
         """Lambda ~ Wishart, and the means given it."""
-        scale_tril = drawn_scale_tril(generator, posterior.nu, posterior.inverse_scale)
+        scale_tril = sample_scale_tril(generator, posterior.nu, posterior.inverse_scale)
         K, L = posterior.mean.shape[-2:]
-        return drawn_means(
+        return sample_means(
             generator,
             posterior.mean,
             posterior.beta,
             scale_tril.unsqueeze(-3).expand(*scale_tril.shape[:-2], K, L, L),
         )
 
-    def expected(self, posterior: TiedPosterior) -> Components:
+    def posterior_mean(self, posterior: TiedPosterior) -> Components:
         """The posterior's means and expected precision."""
         scale = posterior.inverse_scale / posterior.nu.sqrt()[..., None, None]
         K, L = posterior.mean.shape[-2:]

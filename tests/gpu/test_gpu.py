@@ -11,7 +11,7 @@ from mhng.experiment.training.train import resume, train
 from mhng.inference.cuda_graphs import waits_refused
 from mhng.models.mixtures import NormalWishart
 from mhng.models.percepts import Percepts
-from mhng.models.registry import LIKELIHOODS, MIXTURES, find
+from mhng.models.registry import LIKELIHOODS, MIXTURES, load_variant
 from mhng.models.rng import stream
 from mhng.models.sign_prior import Dirichlet, Sticks
 
@@ -49,7 +49,7 @@ def test_both_devices_judge_alike():
 def test_every_family_is_at_home_there(name):
     z = torch.randint(0, 5, (50, 3), generator=stream(0, "z")).double()
     signs = torch.randint(4, (2, 50), generator=stream(0, "signs"))
-    here, there = (find(MIXTURES[name])(3, device=device) for device in ("cpu", "cuda"))
+    here, there = (load_variant(MIXTURES[name])(3, device=device) for device in ("cpu", "cuda"))
     a, b = Percepts(z, here), Percepts(z.cuda(), there)
     torch.testing.assert_close(a.evidence(signs, 4), b.evidence(signs.cuda(), 4).cpu())
     phi = here.from_prior(stream(0, "phi"), 2, 4)
@@ -66,7 +66,7 @@ def test_a_sweep_waits_for_nothing(name, weights):
     from mhng.inference.game import Game, init, play
 
     z = torch.randint(0, 5, (2, 500, 5), device="cuda").double()
-    players = [Percepts(own, find(MIXTURES[name])(5, device="cuda")) for own in z]
+    players = [Percepts(own, load_variant(MIXTURES[name])(5, device="cuda")) for own in z]
     generators = [stream(0, name, "cuda") for name in "AB"]
     game = Game(torch.zeros(4, dtype=torch.float64, device="cuda").log_softmax(0), weights=weights)
     state = init(players, generators, torch.randint(4, (2, 2, 500), device="cuda"), 4)
@@ -83,7 +83,7 @@ def test_sweeps_by_a_graph_are_the_sweeps(mode, name, weights):
     from mhng.inference.game import _WORTH_A_GRAPH, Game, init, play, sweep
 
     z = torch.randint(0, 5, (2, 200, 3), device="cuda").double()
-    players = [Percepts(own, find(MIXTURES[name])(3, device="cuda")) for own in z]
+    players = [Percepts(own, load_variant(MIXTURES[name])(3, device="cuda")) for own in z]
     game = Game(torch.zeros(4, dtype=torch.float64, device="cuda").log_softmax(0), mode, weights=weights, graphs=True)
     signs = torch.randint(4, (2, 2, 200), device="cuda")
     found = []
@@ -179,7 +179,7 @@ def test_many_agents_at_once_wait_for_nothing_and_draw_from_the_same_law(name):
     from mhng.inference.topology import Graph
 
     z = torch.randint(0, 5, (6, 500, 3), device="cuda").double()
-    players = [Percepts(own, find(MIXTURES[name])(3, device="cuda")) for own in z]
+    players = [Percepts(own, load_variant(MIXTURES[name])(3, device="cuda")) for own in z]
     game = Game(
         torch.zeros(4, dtype=torch.float64, device="cuda").log_softmax(0),
         meetings=Graph(((0, 1), (2, 3), (4, 5), (1, 2), (3, 4))),
@@ -200,7 +200,8 @@ def test_a_variational_sweep_waits_for_nothing():
     from mhng.inference.game import Game, init, play
 
     players = [
-        Percepts(own, find(MIXTURES["normal-wishart"])(3, device="cuda")) for own in torch.rand(2, 500, 3).cuda()
+        Percepts(own, load_variant(MIXTURES["normal-wishart"])(3, device="cuda"))
+        for own in torch.rand(2, 500, 3).cuda()
     ]
     game = Game(torch.zeros(4, dtype=torch.float64, device="cuda").log_softmax(0), "variational")
     state = init(players, [], torch.randint(4, (2, 2, 500), device="cuda"), 4, "variational")

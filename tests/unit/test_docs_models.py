@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from mhng.models.hyperparameters import hyperparameters
-from mhng.models.registry import GUIDES, LIKELIHOODS, MIXTURES, NETWORKS, WEIGHTS, find
+from mhng.models.hyperparameters import hyperparameter_names
+from mhng.models.registry import GUIDES, LIKELIHOODS, MIXTURES, NETWORKS, WEIGHTS, load_variant
 
 ROOT = Path(__file__).resolve().parents[2]
 TEXT = (ROOT / "docs" / "models.md").read_text(encoding="utf-8")
@@ -22,8 +22,8 @@ def test_every_variant_is_on_the_page(name):
 def test_hyperparameters_and_their_defaults_are_those_of_the_code(name):
     (row,) = re.findall(rf"^\| `{name}` \|.*$", TEXT, flags=re.M)
     told = dict(part.split(" = ") for part in row.split("|")[4].strip().split(", "))
-    family = find(MIXTURES[name])
-    assert list(told) == hyperparameters(family)
+    family = load_variant(MIXTURES[name])
+    assert list(told) == hyperparameter_names(family)
     for one, default in told.items():
         made = inspect.signature(family).parameters[one].default
         assert made is None if default == "L" else float(made) == float(default), one

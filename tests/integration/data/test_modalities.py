@@ -110,9 +110,9 @@ def test_a_guide_of_ones_own_has_no_product(
         "    def __init__(self, width, latent): super().__init__(width, 2 * latent)\n"
         "    def forward(self, x): loc, s = super().forward(x).chunk(2, -1); return loc, s.exp()\n"
         "    @staticmethod\n"
-        "    def law(loc, spread): return dist.Laplace(loc, spread).to_event(1)\n"
+        "    def distribution(loc, spread): return dist.Laplace(loc, spread).to_event(1)\n"
         "    @staticmethod\n"
-        "    def moved(loc, spread, noise): return loc + spread * noise\n"
+        "    def reparameterize(loc, spread, noise): return loc + spread * noise\n"
     )
     monkeypatch.chdir(tmp_path)
     own_guide = ["train", "--dataset", "digits", "--limit", "40", "--guide", "my_guide:Laplace", *QUICK]

@@ -58,7 +58,7 @@ def test_accuracy_is_what_the_judge_says_of_imagined_images(digits_run: Path) ->
     judge = train_judge(trained.objects.views[1], labels, stream(0, "B/recall/judge"))
     assert judge is not None
     spoken = a.perceive(trained.objects.views[0], None).judge(trained.components[0]).argmax(-1)
-    images = b.imagine(trained.components[1].mu)[spoken]
+    images = b.decode(trained.components[1].mu)[spoken]
     assert report["cross"]["A->B"]["accuracy_means"] == pytest.approx((judge.classes(images) == labels).mean())
     # In the picture: the first objects that A calls so, and at T = 0 B's mean of the sign.
     for row, k in enumerate(gallery.shown):
@@ -75,7 +75,7 @@ def test_images_come_in_the_order_of_their_signs(digits_run: Path) -> None:
     signs = torch.arange(10).repeat(150)  # more than a chunk
     parts = list(imagined(agent, own, signs, 0.0, stream(0, "test")))
     assert len(parts) == 2
-    np.testing.assert_allclose(torch.cat([part for _, part in parts]), agent.imagine(own.mu)[signs], atol=1e-6)
+    np.testing.assert_allclose(torch.cat([part for _, part in parts]), agent.decode(own.mu)[signs], atol=1e-6)
 
 
 def test_labels_reach_nothing_but_scores(digits_run: Path) -> None:

@@ -195,7 +195,7 @@ def test_a_mixture_of_ones_own_is_asked_for_one_agent_at_a_time(here: Path, mode
     [
         ("", "Mine", "module 'plug_wrong' has no 'Mine'"),
         ("Mine = 3", "Mine", "'Mine' is not callable: it is a int"),
-        ("class Mine: pass", "Mine", "'Mine' lacks forward, mean, encoded, has_network"),
+        ("class Mine: pass", "Mine", "'Mine' lacks forward, mean, encoder_input, has_network"),
         ("1 / 0", "Mine", "module 'plug_wrong' cannot be imported: ZeroDivisionError: division by zero"),
         ("def (", "Mine", "cannot be imported: SyntaxError"),
         ("import sys; sys.exit(5)", "Mine", "cannot be imported: SystemExit: 5"),
@@ -207,7 +207,7 @@ def test_a_mixture_of_ones_own_is_asked_for_one_agent_at_a_time(here: Path, mode
             "identity",
         ),
         (
-            MINE.replace("Likelihood):", 'Likelihood):\n    takes = ("lr",)'),
+            MINE.replace("Likelihood):", 'Likelihood):\n    options = ("lr",)'),
             "Mine",
             "takes 'lr'",
         ),

@@ -14,7 +14,7 @@ import torch
 
 from mhng.inference.game import Game, init, sweep
 from mhng.inference.metropolis import draw
-from mhng.models.mixtures import Features, NormalWishart, log_table
+from mhng.models.mixtures import Features, NormalWishart, gaussian_log_prob
 from mhng.models.mixtures.normal_wishart import Posterior
 from mhng.models.percepts import Percepts
 from mhng.models.rng import stream
@@ -48,7 +48,7 @@ def simulate(seed=0):
     signs = draw(generator, LOG_PRIOR.expand(DATA_SETS, N, K))
     agents = []
     for family in FAMILIES:
-        phi = family.draw(generator, family.posterior(family.nothing(DATA_SETS, K)))
+        phi = family.draw(generator, family.posterior(family.empty_statistics(DATA_SETS, K)))
         of = signs.unsqueeze(-1)
         mu = phi.mu.gather(1, of.expand(-1, -1, 2))
         scale = phi.scale_tril.gather(1, of.unsqueeze(-1).expand(-1, -1, 2, 2))
@@ -82,7 +82,7 @@ def conjugate(change=lambda posterior: posterior, family_of=lambda family: famil
     family, phi, z = agents[0]
     mine = family_of(family)
     player = OnItsOwn(z, mine)
-    posterior = change(mine.posterior(mine.sums(player._features, signs, K)))
+    posterior = change(mine.posterior(mine.sufficient_statistics(player._features, signs, K)))
     generator = stream(0, "posterior")
     draws = torch.stack([scalars(mine.draw(generator, posterior)) for _ in range(DRAWS)])
     return smallest_p(scalars(phi), draws)
@@ -132,7 +132,7 @@ def whole_game(game, players_of=lambda players: players, burn_in=30, thin=5):
 
     def told(named, phis):
         heard = [
-            log_table(OnItsOwn(z, family)._features, phi).gather(-1, named.unsqueeze(-1)).sum((-2, -1))
+            gaussian_log_prob(OnItsOwn(z, family)._features, phi).gather(-1, named.unsqueeze(-1)).sum((-2, -1))
             for (family, _, z), phi in zip(agents, phis, strict=True)
         ]
         said = [(named == 0).sum(-1), (named[:, 0] == named[:, 1]).long(), named[:, 2], *heard, sum(heard)]

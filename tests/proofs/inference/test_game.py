@@ -255,7 +255,7 @@ def simulate(seed, N=5):
     players, beliefs = [], []
     for model in mixtures():
         family = model.mixture
-        phi = family.draw(generator, family.posterior(family.nothing(K)))
+        phi = family.draw(generator, family.posterior(family.empty_statistics(K)))
         noise = torch.randn(N, 2, 1, generator=generator, dtype=torch.float64)
         z = phi.mu[signs] + (phi.scale_tril[signs] @ noise).squeeze(-1)
         players.append(Percepts(z, family))

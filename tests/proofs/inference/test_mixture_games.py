@@ -7,19 +7,19 @@ import torch
 from mhng.inference.enumeration import all_signs, joint_posterior
 from mhng.inference.game import Game, init, play
 from mhng.models.percepts import Percepts
-from mhng.models.registry import MIXTURES, find
+from mhng.models.registry import MIXTURES, load_variant
 from tests.checks import ALPHA, chi_square
 from tests.proofs.models.test_mixture_contract import PRIORS
 from tests.proofs.problems import LOG_PRIOR, K, generators, mixtures, random_signs
 
-EXACT = [name for name in sorted(MIXTURES) if find(MIXTURES[name]).exact_evidence]
+EXACT = [name for name in sorted(MIXTURES) if load_variant(MIXTURES[name]).exact_evidence]
 PLACES = torch.tensor([[0.5, 1.1], [-0.7, -0.9], [0.6, 0.8], [-0.9, -1.2]], dtype=torch.float64)
 COUNTS = torch.tensor([[4.0, 1.0], [0.0, 3.0], [5.0, 2.0], [1.0, 2.0]], dtype=torch.float64)
 
 
 def players(name):
     """One agent of the family, and one with a full covariance that sees something else."""
-    family = find(MIXTURES[name])(2, **PRIORS[name])
+    family = load_variant(MIXTURES[name])(2, **PRIORS[name])
     return [Percepts(COUNTS if family.needs_counts else PLACES, family), mixtures()[0]]
 
 

@@ -76,15 +76,15 @@ def test_division_depends_on_the_group_and_the_seeds_alone():
     player = Percepts(z, NormalWishart(2))
     group = torch.rand(2, 30, generator=stream(0, "group")) < 0.5
     seeds = torch.stack([row.nonzero().flatten()[:2] for row in group])
-    odds = player.divide(group, seeds)
-    torch.testing.assert_close(player.divide(group[:1], seeds[:1])[0], odds[0])
-    torch.testing.assert_close(player.divide(group, seeds.flip(1)), -odds)
+    odds = player.bipartition_logits(group, seeds)
+    torch.testing.assert_close(player.bipartition_logits(group[:1], seeds[:1])[0], odds[0])
+    torch.testing.assert_close(player.bipartition_logits(group, seeds.flip(1)), -odds)
 
 
 def test_two_clear_kinds_are_told_apart():
     z = torch.cat([torch.randn(20, 2, dtype=torch.float64, generator=stream(0, "z")) + 6 * side for side in (-1, 1)])
     player = Percepts(z, NormalWishart(2))
-    odds = player.divide(torch.ones(1, 40, dtype=torch.bool), torch.tensor([[0, 39]]))[0]
+    odds = player.bipartition_logits(torch.ones(1, 40, dtype=torch.bool), torch.tensor([[0, 39]]))[0]
     assert (odds[:20] < -3).all() and (odds[20:] > 3).all()
 
 

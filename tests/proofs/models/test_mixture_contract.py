@@ -14,8 +14,8 @@ from pyro import poutine
 from mhng.models.agent import Agent
 from mhng.models.mixtures import Features
 from mhng.models.percepts import Percepts
-from mhng.models.registry import MIXTURES, find
-from mhng.models.rng import global_draws_from, stream
+from mhng.models.registry import MIXTURES, load_variant
+from mhng.models.rng import seeded_global_rng, stream
 from tests.checks import ALPHA, z_test
 
 K, L = 3, 2
@@ -33,11 +33,11 @@ PRIORS = {
 # How far a bound may lie below the evidence of four objects. Head-to-head has 4! equal modes and sees one.
 BELOW = {"student-t": 1.2, "head-to-head": 6.5}
 FAMILIES = sorted(MIXTURES)
-EXACT = [name for name in FAMILIES if find(MIXTURES[name]).exact_evidence]
+EXACT = [name for name in FAMILIES if load_variant(MIXTURES[name]).exact_evidence]
 
 
 def family(name):
-    return find(MIXTURES[name])(L, **PRIORS[name])
+    return load_variant(MIXTURES[name])(L, **PRIORS[name])
 
 
 def signs_of(C, N=7):
@@ -54,10 +54,10 @@ def simulated(mixture, C, seed=0, N=7):
     """phi of C chains, signs (C, N), and percepts (C, N, L) that each chain has for itself."""
     phi = mixture.from_prior(stream(seed, "phi"), C, K)
     flat = torch.zeros(K, dtype=torch.float64).log_softmax(0)
-    laws = torch.stack([mixture.names(one_of(phi, c), flat) for c in range(C)]).softmax(-1)
+    laws = torch.stack([mixture.sign_logits(one_of(phi, c), flat) for c in range(C)]).softmax(-1)
     signs = torch.multinomial(laws, N, replacement=True, generator=stream(seed, "w"))
-    with global_draws_from(stream(seed, "z")):
-        each = [mixture.percept(one_of(phi, c), signs[c]).sample() for c in range(C)]
+    with seeded_global_rng(stream(seed, "z")):
+        each = [mixture.component_distribution(one_of(phi, c), signs[c]).sample() for c in range(C)]
     return phi, signs, torch.stack(each).double()
 
 
@@ -69,7 +69,7 @@ def features_of(mixture, z):
 
 def percepts_of(name, N=9, seed=1):
     """(N, L), neither round nor near the prior's mean."""
-    if find(MIXTURES[name]).needs_counts:
+    if load_variant(MIXTURES[name]).needs_counts:
         return torch.randint(0, 6, (N, L), generator=stream(seed, "z")).double()
     shear = torch.tensor([[1.3, 0.0], [0.7, 0.4]], dtype=torch.float64)
     noise = torch.randn(N, L, generator=stream(seed, "z"), dtype=torch.float64)
@@ -78,7 +78,7 @@ def percepts_of(name, N=9, seed=1):
 
 def quantities(mixture, phi, features, signs):
     """What a wrong redraw would move: of phi alone, and of phi and percepts together, each (C,)."""
-    own = mixture.table(features, phi).gather(-1, signs.unsqueeze(-1)).squeeze(-1)
+    own = mixture.log_prob_table(features, phi).gather(-1, signs.unsqueeze(-1)).squeeze(-1)
     parts = [part.flatten(1) for part in phi]
     # Precisions have heavy tails; their logarithms do not.
     parts = [torch.where(part > 0, part.abs().clamp_min(1e-300).log(), part).tanh() for part in parts]
@@ -124,19 +124,19 @@ def test_the_table_is_the_density_of_the_pyro_model(name):
     mixture, z = family(name), percepts_of(name)
     phi = mixture.from_prior(stream(2, "phi"), 1, K)
     phi = one_of(phi)
-    table = mixture.table(mixture.features(z), phi)
+    table = mixture.log_prob_table(mixture.features(z), phi)
     assert table.dtype == torch.float64
     for k in range(K):
-        law = mixture.percept(phi, torch.full((len(z),), k))
+        law = mixture.component_distribution(phi, torch.full((len(z),), k))
         assert law.batch_shape == (len(z),) and law.event_shape == (L,)
-        named = mixture.names(phi, torch.zeros(K, dtype=torch.float64))[k]
+        named = mixture.sign_logits(phi, torch.zeros(K, dtype=torch.float64))[k]
         torch.testing.assert_close(table[:, k], law.log_prob(z) + named, rtol=1e-9, atol=1e-9)
 
 
 @pytest.mark.parametrize("name", FAMILIES)
 def test_the_density_of_the_parameters_is_that_of_the_pyro_sites(name):
     mixture = family(name)
-    with global_draws_from(stream(3, "sites")):
+    with seeded_global_rng(stream(3, "sites")):
         trace = poutine.trace(lambda: mixture.sites(K, torch.device("cpu"))).get_trace()
     trace.compute_log_prob()
     expected = sum(node["log_prob_sum"] for node in trace.nodes.values() if node["type"] == "sample")
@@ -153,7 +153,9 @@ def test_the_evidence_is_the_mean_likelihood_under_the_prior(name):
     features = mixture.features(z)
     evidence = float(mixture.log_evidence(features, signs.unsqueeze(0), K))
     phi = mixture.from_prior(stream(4, "phi"), 200_000, K)
-    likelihood = mixture.table(features, phi).gather(-1, signs.expand(len(phi.mu), -1).unsqueeze(-1)).sum((1, 2))
+    likelihood = (
+        mixture.log_prob_table(features, phi).gather(-1, signs.expand(len(phi.mu), -1).unsqueeze(-1)).sum((1, 2))
+    )
     if mixture.exact_evidence:
         assert z_test((likelihood - evidence).exp().numpy(), torch.tensor(1.0).numpy()) > ALPHA
         assert z_test((likelihood - evidence - 0.4).exp().numpy(), torch.tensor(1.0).numpy()) < ALPHA
@@ -164,7 +166,7 @@ def test_the_evidence_is_the_mean_likelihood_under_the_prior(name):
 
 @pytest.mark.parametrize("name", FAMILIES)
 def test_features_are_as_wide_as_they_say(name):
-    assert family(name).features(percepts_of(name)).values.shape == (9, family(name).width)
+    assert family(name).features(percepts_of(name)).values.shape == (9, family(name).feature_dim)
 
 
 @pytest.mark.parametrize("name", FAMILIES)
@@ -208,7 +210,7 @@ def test_a_group_is_divided_between_its_two_kinds(name):
     mixture = family(name)
     two = torch.tensor([[4.0, 0.0], [0.0, 4.0]], dtype=torch.float64).repeat(6, 1)
     z = two + (torch.arange(12.0).double().unsqueeze(1) % 3 if mixture.needs_counts else percepts_of(name, N=12) / 3)
-    odds = mixture.divide(mixture.features(z), torch.ones(1, 12, dtype=torch.bool), torch.tensor([[0, 1]]))
+    odds = mixture.bipartition_logits(mixture.features(z), torch.ones(1, 12, dtype=torch.bool), torch.tensor([[0, 1]]))
     assert ((odds[0] > 0) == (torch.arange(12) % 2 == 1)).all()
 
 
@@ -218,9 +220,9 @@ def test_imagined_percepts_have_the_signs_mean_and_covariance(name):
     phi = mixture.from_prior(stream(6, "phi"), 1, K)
     phi = one_of(phi)
     signs = torch.full((40_000,), 1)
-    assert torch.equal(mixture.imagine(stream(0, "x"), phi, signs[:3], 0.0), phi.mu[signs[:3]])
-    drawn = mixture.imagine(stream(0, "x"), phi, signs, 1.0) - phi.mu[1]
-    half = mixture.imagine(stream(0, "x"), phi, signs, 0.5) - phi.mu[1]
+    assert torch.equal(mixture.sample_percepts(stream(0, "x"), phi, signs[:3], 0.0), phi.mu[signs[:3]])
+    drawn = mixture.sample_percepts(stream(0, "x"), phi, signs, 1.0) - phi.mu[1]
+    half = mixture.sample_percepts(stream(0, "x"), phi, signs, 0.5) - phi.mu[1]
     if name == "head-to-head":  # draws are of fewer categories, too
         assert float(half.norm(dim=1).mean()) < float(drawn.norm(dim=1).mean())
     else:
@@ -232,7 +234,7 @@ def test_imagined_percepts_have_the_signs_mean_and_covariance(name):
     torch.testing.assert_close(found / size, covariance / size, rtol=0.15, atol=0.15)
 
 
-@pytest.mark.parametrize("name", [name for name in FAMILIES if not find(MIXTURES[name]).needs_counts])
+@pytest.mark.parametrize("name", [name for name in FAMILIES if not load_variant(MIXTURES[name]).needs_counts])
 def test_an_agent_learns_under_it(name):
     one = Agent((1, 6, 6), signs=K, latent=L, mixture=name, generator=stream(0, "A/init"))
     x = torch.rand(5, 1, 6, 6, generator=stream(0, "x"))
@@ -240,8 +242,11 @@ def test_an_agent_learns_under_it(name):
     phi = one_of(phi)
     from mhng.inference.svi import PartsELBO
 
-    for signs, own in ((torch.tensor([0, 1, 2, 1, 0]), phi), (torch.zeros(5).long(), one.mixture.standard("cpu"))):
-        with global_draws_from(stream(1, "q")):
+    for signs, own in (
+        (torch.tensor([0, 1, 2, 1, 0]), phi),
+        (torch.zeros(5).long(), one.mixture.standard_normal_prior("cpu")),
+    ):
+        with seeded_global_rng(stream(1, "q")):
             loss = PartsELBO()(one.model, one.guide)(x, objects=5, signs=signs, components=own)
         one.zero_grad()
         loss.backward()
@@ -264,4 +269,4 @@ def test_an_agent_learns_under_it(name):
 )
 def test_hyperparameters_out_of_range_are_named(name, changes, named):
     with pytest.raises(ValueError, match=named):
-        find(MIXTURES[name])(L, **(PRIORS[name] | changes))
+        load_variant(MIXTURES[name])(L, **(PRIORS[name] | changes))

@@ -10,8 +10,8 @@ from pyro import poutine
 from scipy import stats
 
 from mhng.models.agent import Agent
-from mhng.models.rng import global_draws_from, stream
-from mhng.models.sign_prior import Dirichlet, Sticks, sign_weights
+from mhng.models.rng import seeded_global_rng, stream
+from mhng.models.sign_prior import Dirichlet, Sticks, parse_sign_prior
 from tests.checks import ALPHA, chi_square, z_test
 
 K = 4
@@ -63,7 +63,7 @@ def test_a_redraw_keeps_the_joint_law_of_weights_and_signs():
 
 @pytest.mark.parametrize("prior", PRIORS)
 def test_the_density_is_that_of_the_pyro_site(prior):
-    with global_draws_from(stream(0, "sites")):
+    with seeded_global_rng(stream(0, "sites")):
         trace = poutine.trace(lambda: prior.site(K, torch.zeros(1, dtype=torch.float64))).get_trace()
     trace.compute_log_prob()
     expected = sum(node["log_prob_sum"] for node in trace.nodes.values() if node["type"] == "sample")
@@ -111,7 +111,7 @@ def test_the_evidence_of_sticks_is_that_of_the_partition():
 def test_an_agent_with_unknown_weights_simulates_them():
     for name, site in (("dirichlet:0.7", "pi"), ("sticks:2", "v")):
         one = Agent((1, 4, 4), signs=K, latent=2, weights=name, generator=stream(0, "A/init"))
-        with global_draws_from(stream(0, "simulate")):
+        with seeded_global_rng(stream(0, "simulate")):
             trace = poutine.trace(one.model).get_trace(objects=5)
         assert {site, "w", "z", "x"} <= set(trace.nodes)
 
@@ -121,5 +121,5 @@ def test_an_agent_with_unknown_weights_simulates_them():
 )
 def test_names_that_are_none_say_what_must_be(name):
     with pytest.raises(ValueError, match="uniform, dirichlet:ALPHA, sticks:ALPHA"):
-        sign_weights(name)
-    assert math.isclose(sign_weights("sticks:1.5").alpha, 1.5) and sign_weights("uniform") is None
+        parse_sign_prior(name)
+    assert math.isclose(parse_sign_prior("sticks:1.5").alpha, 1.5) and parse_sign_prior("uniform") is None

@@ -8,7 +8,7 @@ from mhng.inference.game import Game, init, play
 from mhng.inference.topology import Graph, RandomPairs, Stages, Together
 from mhng.models.mixtures import NormalWishart
 from mhng.models.percepts import Percepts
-from mhng.models.registry import MIXTURES, find
+from mhng.models.registry import MIXTURES, load_variant
 from mhng.models.rng import Choir, gamma, normal, stream, uniform
 from mhng.models.sign_prior import Dirichlet, Sticks
 from tests.proofs.models.test_mixture_contract import EXACT, PRIORS
@@ -21,7 +21,7 @@ CHORDS = Graph(((0, 3), (1, 4), (2, 5), *RING))
 
 def percepts(m, name="normal-wishart"):
     """Agent m's, of its own place."""
-    family = find(MIXTURES[name])(2, **PRIORS[name])
+    family = load_variant(MIXTURES[name])(2, **PRIORS[name])
     z = torch.randn(N, 2, generator=stream(m, "z"), dtype=torch.float64) * (1 + m / 3) + m
     return Percepts(z.abs().mul(3).round() if family.needs_counts else z, family)
 
@@ -103,7 +103,7 @@ ODD = [
 @pytest.mark.parametrize(("name", "objects", "latent", "signs", "chains"), ODD)
 def test_of_every_size(name, objects, latent, signs, chains, monkeypatch):
     def eight():
-        family = find(MIXTURES[name])(latent)
+        family = load_variant(MIXTURES[name])(latent)
         each = [torch.randn(objects, latent, generator=stream(m, "z"), dtype=torch.float64) + m for m in range(8)]
         return [Percepts(z.abs().mul(3).round() if family.needs_counts else z, family) for z in each]
 

@@ -8,7 +8,7 @@ from mhng.inference.svi import Learner, bound
 from mhng.models.agent import Agent
 from mhng.models.likelihoods import FixedGaussian
 from mhng.models.mixtures import Components
-from mhng.models.registry import GUIDES, find
+from mhng.models.registry import GUIDES, load_variant
 from mhng.models.rng import stream
 from tests.checks import ALPHA, z_test
 
@@ -32,7 +32,7 @@ class LinearEncoder(nn.Module):
 
     def __init__(self, guide):
         super().__init__()
-        self.head = find(GUIDES[guide])(D, L)
+        self.head = load_variant(GUIDES[guide])(D, L)
 
     def forward(self, x):
         return self.head(x)
@@ -90,13 +90,13 @@ def test_the_kl_of_a_full_guide_is_what_draws_of_it_say():
     one = Agent((4,), signs=2, latent=L, likelihood="gaussian", guide="full", generator=stream(0, "A/init"))
     nn.init.normal_(one.encoder.head.weight, std=0.3, generator=stream(0, "weight"))
     x = torch.randn(1, 4, generator=stream(0, "x"))
-    phi = one.mixture.draw(stream(0, "phi"), one.mixture.posterior(one.mixture.nothing(2)))
+    phi = one.mixture.draw(stream(0, "phi"), one.mixture.posterior(one.mixture.empty_statistics(2)))
     found = bound(one, x, stream(0, "bound"), torch.tensor([1]), phi).kl
     loc, factor = (part.double().detach() for part in one.encode(x))
     assert (factor.tril(-1) != 0).sum() == L * (L - 1) / 2
     q = torch.distributions.MultivariateNormal(loc[0], scale_tril=factor[0])
     p = torch.distributions.MultivariateNormal(phi.mu[1], scale_tril=phi.scale_tril[1])
-    z = one._guide.moved(
+    z = one._guide.reparameterize(
         loc.expand(50_000, -1),
         factor.expand(50_000, -1, -1),
         torch.randn(50_000, L, generator=stream(0, "noise"), dtype=torch.float64),

@@ -124,7 +124,7 @@ def test_learning_reaches_the_evidence_of_a_linear_gaussian_model():
 def test_the_kl_is_the_closed_form_with_a_full_precision():
     one = Agent((4,), signs=K, latent=3, likelihood="gaussian", generator=stream(0, "A/init"))
     x = torch.randn(20, 4, generator=stream(0, "x"))
-    phi = one.mixture.draw(stream(0, "phi"), one.mixture.posterior(one.mixture.nothing(K)))
+    phi = one.mixture.draw(stream(0, "phi"), one.mixture.posterior(one.mixture.empty_statistics(K)))
     signs = torch.randint(K, (20,), generator=stream(0, "signs"))
     found = bound(one, x, stream(0, "bound"), signs, phi).kl
     loc, scale = (part.double() for part in one.encoder(x))

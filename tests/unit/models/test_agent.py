@@ -7,10 +7,10 @@ from pyro import poutine
 from pyro.infer import TraceMeanField_ELBO
 
 from mhng.models.agent import Agent
-from mhng.models.mixtures import Components, features, log_table
+from mhng.models.mixtures import Components, features, gaussian_log_prob
 from mhng.models.mixtures.gaussians import covariance_factor
-from mhng.models.registry import FAMILIES, NEEDS, NETWORKS, find
-from mhng.models.rng import global_draws_from, stream
+from mhng.models.registry import FAMILIES, NETWORKS, REQUIRED_ATTRIBUTES, load_variant
+from mhng.models.rng import seeded_global_rng, stream
 
 SHAPE = (1, 7, 6)
 
@@ -25,12 +25,12 @@ def pixels(count=11, seed=0):
 
 
 def components(one, seed=0):
-    return one.mixture.draw(stream(seed, "phi"), one.mixture.posterior(one.mixture.nothing(3)))
+    return one.mixture.draw(stream(seed, "phi"), one.mixture.posterior(one.mixture.empty_statistics(3)))
 
 
 def test_unconditioned_it_simulates_every_site():
     one = agent()
-    with global_draws_from(stream(0, "simulate")):
+    with seeded_global_rng(stream(0, "simulate")):
         trace = poutine.trace(one.model).get_trace(objects=5)
     sizes = {name: tuple(trace.nodes[name]["value"].shape) for name in ("Lambda", "mu", "w", "z", "x")}
     assert sizes == {"Lambda": (3, 2, 2), "mu": (3, 2), "w": (5,), "z": (5, 2), "x": (5, *SHAPE)}
@@ -43,14 +43,16 @@ def test_the_fast_table_is_the_models_density_by_enumeration():
     model = poutine.condition(pyro.infer.config_enumerate(one.model), data={"z": z})
     trace = poutine.trace(poutine.enum(model, first_available_dim=-2)).get_trace(objects=5, components=phi)
     trace.compute_log_prob()
-    torch.testing.assert_close(trace.nodes["z"]["log_prob"].T, log_table(features(z), phi), rtol=1e-12, atol=1e-12)
+    torch.testing.assert_close(
+        trace.nodes["z"]["log_prob"].T, gaussian_log_prob(features(z), phi), rtol=1e-12, atol=1e-12
+    )
     expected = one.log_pi.unsqueeze(1).expand(3, 5)
     torch.testing.assert_close(trace.nodes["w"]["log_prob"], expected)
 
 
 def test_the_models_component_prior_is_the_mixtures():
     one = agent()
-    with global_draws_from(stream(0, "simulate")):
+    with seeded_global_rng(stream(0, "simulate")):
         trace = poutine.trace(one.model).get_trace(objects=4)
     trace.compute_log_prob()
     precision = trace.nodes["Lambda"]["value"]
@@ -65,7 +67,7 @@ def test_the_prior_of_an_object_is_that_of_its_own_sign_whatever_the_batch():
     one, x = agent(), pixels()
     signs, phi = torch.tensor([0, 1, 2, 2, 1, 0, 0, 2, 1, 1, 0]), components(one)
     for index in (torch.tensor([7, 2, 10, 4]), torch.arange(11).flip(0)):
-        with global_draws_from(stream(0, "draw")):
+        with seeded_global_rng(stream(0, "draw")):
             trace = poutine.trace(one.model).get_trace(x[index], objects=11, index=index, signs=signs, components=phi)
         assert torch.equal(trace.nodes["z"]["fn"].loc, phi.mu[signs[index]])
         assert trace.nodes["x"]["scale"] == pytest.approx(11 / len(index))
@@ -85,7 +87,7 @@ def test_grey_pixels_are_taken_and_other_sites_stay_validated():
 @pytest.mark.parametrize("name", NETWORKS)
 @pytest.mark.parametrize("shape", [(1, 28, 28), (3, 9, 5), (1, 1, 2)])
 def test_networks_give_back_the_shape_they_were_given(name, shape):
-    encoder, decoder = find(NETWORKS[name])(shape, 4)
+    encoder, decoder = load_variant(NETWORKS[name])(shape, 4)
     loc, scale = encoder(torch.rand(3, *shape))
     assert loc.shape == scale.shape == (3, 4) and (scale > 0).all()
     assert decoder(loc).shape == (3, *shape)
@@ -93,7 +95,7 @@ def test_networks_give_back_the_shape_they_were_given(name, shape):
 
 def test_an_encoders_scale_stays_within_bounds():
     """Public case 35."""
-    encoder, _ = find(NETWORKS["mlp"])((5,), 2)
+    encoder, _ = load_variant(NETWORKS["mlp"])((5,), 2)
     for value in (1e6, -1e6):
         torch.nn.init.constant_(encoder.head.bias, value)
         scale = encoder(torch.zeros(1, 5))[1]
@@ -103,8 +105,8 @@ def test_an_encoders_scale_stays_within_bounds():
 @pytest.mark.parametrize("family", FAMILIES)
 def test_every_name_of_the_registry_is_found(family):
     for variant in FAMILIES[family].values():
-        assert callable(find(variant)) and variant.description
-        assert all(hasattr(find(variant), need) for need in NEEDS[family])
+        assert callable(load_variant(variant)) and variant.description
+        assert all(hasattr(load_variant(variant), need) for need in REQUIRED_ATTRIBUTES[family])
 
 
 def test_perceiving_is_a_draw_or_the_mean_and_needs_no_batch():

@@ -12,10 +12,10 @@ from torch import nn
 from mhng.inference.svi import Learner, PartsELBO, bound
 from mhng.models.fusion import Experts, MixtureOfExperts, ProductOfExperts, UniformMixture
 from mhng.models.guides import Diagonal, Full
-from mhng.models.mixtures import features, log_table
+from mhng.models.mixtures import features, gaussian_log_prob
 from mhng.models.multimodal import Multimodal
-from mhng.models.registry import FUSIONS, GUIDES, find
-from mhng.models.rng import global_draws_from, stream
+from mhng.models.registry import FUSIONS, GUIDES, load_variant
+from mhng.models.rng import seeded_global_rng, stream
 from tests.checks import ALPHA, z_test
 
 NOISE = 0.6
@@ -97,9 +97,9 @@ def weights(one, x, seed=0):
     given = {
         "objects": len(x),
         "signs": torch.zeros(len(x), dtype=torch.int64),
-        "components": one.mixture.standard("cpu"),
+        "components": one.mixture.standard_normal_prior("cpu"),
     }
-    with global_draws_from(stream(seed, "q")):
+    with seeded_global_rng(stream(seed, "q")):
         guide = poutine.trace(one.guide).get_trace(x, **given)
         model = poutine.trace(poutine.replay(one.model, guide)).get_trace(x, **given)
     guide.compute_log_prob()
@@ -119,7 +119,7 @@ def test_the_bound_of_exact_experts_is_the_evidence(guide):
     one, x, A = linear(guide)
     many = x.repeat(20, 1)
     signs = torch.zeros(len(many), dtype=torch.int64)
-    prior = one.mixture.standard("cpu")
+    prior = one.mixture.standard_normal_prior("cpu")
     found = np.array([[-bound(one, many, stream(seed, "bound"), signs, prior).total] for seed in range(100)])
     expected = float(evidence(x, A).mean())
     assert z_test(found, np.array([expected])) > ALPHA
@@ -154,7 +154,7 @@ def test_a_product_without_the_prior_expert_is_seen(monkeypatch):
         precisions = experts.present.unsqueeze(-1) * experts.spread**-2
         return (precisions * experts.loc).sum(1) / precisions.sum(1), precisions.sum(1) ** -0.5
 
-    monkeypatch.setattr(ProductOfExperts, "fused", fused)
+    monkeypatch.setattr(ProductOfExperts, "combine", fused)
     one, x, A = linear("diagonal")
     assert (weights(one, x) - evidence(x, A)).abs().max() > 0.1
 
@@ -174,9 +174,9 @@ def experts(full=False):
 def test_the_product_is_proportional_to_the_densities_of_the_experts_and_the_prior(full):
     guide = Full if full else Diagonal
     given = experts(full)
-    law = ProductOfExperts(guide).law(given)
+    law = ProductOfExperts(guide).distribution(given)
     points = draw(40, 1, L, name="points")
-    own = guide.law(given.loc, given.spread).log_prob(points.unsqueeze(2))  # (40, 5, 3)
+    own = guide.distribution(given.loc, given.spread).log_prob(points.unsqueeze(2))  # (40, 5, 3)
     prior = torch.distributions.Normal(0, 1).log_prob(points).sum(-1)
     off = law.log_prob(points) - (own * given.present).sum(-1) - prior
     assert off.std(0).max() < 1e-9, "they differ by a constant of the object"
@@ -192,10 +192,10 @@ def test_the_product_is_known_of_gaussian_guides_alone():
 def test_the_kl_is_the_closed_form_of_what_is_there(guide):
     one = Multimodal(SHAPES, signs=3, latent=3, guide=guide, generator=stream(0, "A/init"))
     x = pixels()
-    phi = one.mixture.draw(stream(0, "phi"), one.mixture.posterior(one.mixture.nothing(3)))
+    phi = one.mixture.draw(stream(0, "phi"), one.mixture.posterior(one.mixture.empty_statistics(3)))
     signs = torch.randint(3, (N,), generator=stream(0, "signs"))
     found = bound(one, x, stream(0, "bound"), signs, phi).kl
-    loc, spread = one.fusion.fused(one.experts(x))
+    loc, spread = one.fusion.combine(one.experts(x))
     spread = spread if guide == "full" else spread.diag_embed()
     q = torch.distributions.MultivariateNormal(loc, scale_tril=spread)
     p = torch.distributions.MultivariateNormal(phi.mu[signs], scale_tril=phi.scale_tril[signs])
@@ -211,17 +211,17 @@ def test_the_kl_is_the_closed_form_of_what_is_there(guide):
 
 def test_the_density_of_the_mixture_is_that_of_all_present_experts_and_its_draws_are_of_it():
     given = experts()
-    law = MixtureOfExperts(Diagonal).law(given)
+    law = MixtureOfExperts(Diagonal).distribution(given)
     weights_ = given.present / given.present.sum(1, keepdim=True)
     own = torch.distributions.Independent(torch.distributions.Normal(given.loc, given.spread), 1)
     expected = torch.distributions.MixtureSameFamily(torch.distributions.Categorical(weights_), own)
     points = draw(7, 5, L, name="points")
     by_hand = (weights_ * own.log_prob(points.unsqueeze(2)).exp()).sum(-1).log()
     torch.testing.assert_close(law.log_prob(points), by_hand)
-    with global_draws_from(stream(0, "rsample")):
+    with seeded_global_rng(stream(0, "rsample")):
         z = law.rsample((40_000,))
     many = Experts(*(part.repeat(40_000, *[1] * (part.dim() - 1)) for part in given))
-    for draws in (z, MixtureOfExperts(Diagonal).drawn(stream(0, "drawn"), many).view(40_000, 5, L)):
+    for draws in (z, MixtureOfExperts(Diagonal).sample(stream(0, "drawn"), many).view(40_000, 5, L)):
         both = torch.cat([draws, draws**2], dim=-1).numpy()
         moments = torch.cat([expected.mean, expected.variance + expected.mean**2], dim=-1).numpy()
         assert z_test(both, moments) > ALPHA
@@ -242,14 +242,14 @@ def one_dimensional(fusion="mixture"):
         for eye, shift in zip(one.eyes, (-0.8, 1.1), strict=True):
             eye.encoder.head.bias.copy_(torch.tensor([shift, -0.4]))
     x = torch.randn(1, 5, generator=stream(3, "x"))
-    phi = one.mixture.standard("cpu")
+    phi = one.mixture.standard_normal_prior("cpu")
     return one, x, {"objects": 1, "signs": torch.zeros(1, dtype=torch.int64), "components": phi}
 
 
 def bound_by_quadrature(one, x):
     """The integral of q(z) [log p(x, z) - log q(z)] over a fine grid."""
     z = torch.linspace(-12, 12, 24_001, dtype=torch.float64)
-    law = one.law(x)
+    law = one.guide_distribution(x)
     log_q = law.log_prob(z.view(-1, 1, 1)).squeeze(1)
     log_p = torch.distributions.Normal(0, 1).log_prob(z)
     for eye, part in zip(one.eyes, one.split(x), strict=True):
@@ -264,7 +264,7 @@ def draws_of_the_bound(one, x, given, draws=150, copies=40):
     given = given | {"objects": copies, "signs": torch.zeros(copies, dtype=torch.int64)}
     parts = PartsELBO()(one.model, one.guide)
     bias = one.eyes[0].encoder.head.bias
-    with global_draws_from(stream(0, "q")):
+    with seeded_global_rng(stream(0, "q")):
         for _ in range(draws):
             value = -parts(x, **given) / copies
             (slope,) = torch.autograd.grad(value, bias)
@@ -309,7 +309,7 @@ def agent(**changes):
 
 def test_unconditioned_it_simulates_every_modality():
     one = agent()
-    with global_draws_from(stream(0, "simulate")):
+    with seeded_global_rng(stream(0, "simulate")):
         trace = poutine.trace(one.model).get_trace(objects=5)
     sizes = {name: tuple(trace.nodes[name]["value"].shape) for name in ("mu", "w", "z", "x_1", "x_2", "_RETURN")}
     assert sizes == {
@@ -326,13 +326,13 @@ def test_unconditioned_it_simulates_every_modality():
 def test_the_table_of_the_game_is_the_density_of_the_model(fusion):
     one = agent(fusion=fusion)
     x = pixels()
-    phi = one.mixture.draw(stream(0, "phi"), one.mixture.posterior(one.mixture.nothing(3)))
+    phi = one.mixture.draw(stream(0, "phi"), one.mixture.posterior(one.mixture.empty_statistics(3)))
     player = one.perceive(x, stream(0, "perceive"))
     model = poutine.condition(pyro.infer.config_enumerate(one.model), data={"z": player.z})
     trace = poutine.trace(poutine.enum(model, first_available_dim=-2)).get_trace(x, objects=N, components=phi)
     trace.compute_log_prob()
     torch.testing.assert_close(trace.nodes["z"]["log_prob"].T, player.judge(phi), rtol=1e-10, atol=1e-10)
-    torch.testing.assert_close(player.judge(phi), log_table(features(player.z), phi))
+    torch.testing.assert_close(player.judge(phi), gaussian_log_prob(features(player.z), phi))
 
 
 @pytest.mark.parametrize("guide", GUIDES)
@@ -344,8 +344,10 @@ def test_what_is_missing_changes_neither_percept_nor_gradient_of_its_eye(fusion,
     x[:, :20] = torch.rand(N, 20, generator=stream(1, "first"))
     signs = torch.zeros(N, dtype=torch.int64)
     before = one.perceive(x, stream(0, "perceive")).z
-    with global_draws_from(stream(0, "q")):
-        PartsELBO()(one.model, one.guide)(x, objects=N, signs=signs, components=one.mixture.standard("cpu")).backward()
+    with seeded_global_rng(stream(0, "q")):
+        PartsELBO()(one.model, one.guide)(
+            x, objects=N, signs=signs, components=one.mixture.standard_normal_prior("cpu")
+        ).backward()
     for name, value in one.eyes[0].named_parameters():
         assert value.grad is not None and value.grad.isfinite().all() and value.grad.any(), name
     for name, value in one.eyes[1].named_parameters():
@@ -380,8 +382,8 @@ def test_percepts_are_draws_of_q_and_need_no_batch(fusion, guide):
     many = 4000
     z = one.perceive(x.repeat(many, 1), stream(0, "perceive")).z.view(many, 9, 2).numpy()
     assert z_test(z, mean[:9].numpy()) > ALPHA
-    with global_draws_from(stream(0, "law")), torch.no_grad():
-        law = one.law(x).rsample((many,)).numpy()
+    with seeded_global_rng(stream(0, "law")), torch.no_grad():
+        law = one.guide_distribution(x).rsample((many,)).numpy()
     pooled = np.concatenate([z, z**2], -1) - np.concatenate([law, law**2], -1)
     assert z_test(pooled, np.zeros((9, 4))) > ALPHA
 
@@ -389,7 +391,7 @@ def test_percepts_are_draws_of_q_and_need_no_batch(fusion, guide):
 def test_imagining_is_of_every_modality_side_by_side():
     one = agent()
     z = draw(4, 2, name="z")
-    first, second = one.split(one.imagine(z))
+    first, second = one.split(one.decode(z))
     assert first.shape == (4, 1, 5, 4) and second.shape == (4, 1, 4, 4)
     with torch.no_grad():
         torch.testing.assert_close(second, torch.sigmoid(one.eyes[1].decoder(z.float())))
@@ -398,7 +400,9 @@ def test_imagining_is_of_every_modality_side_by_side():
 def test_counts_and_vectors_of_unequal_length():
     one = Multimodal(((4,), (6,)), signs=2, latent=2, likelihood="multinomial", generator=stream(0, "A/init"))
     x = lacking(torch.randint(9, (6, 10), generator=stream(0, "counts")).float(), (4, 6))
-    loss = bound(one, x, stream(0, "bound"), torch.zeros(6, dtype=torch.int64), one.mixture.standard("cpu"))
+    loss = bound(
+        one, x, stream(0, "bound"), torch.zeros(6, dtype=torch.int64), one.mixture.standard_normal_prior("cpu")
+    )
     assert math.isfinite(loss.total) and loss.reconstruction < 0
 
 
@@ -411,4 +415,4 @@ def test_without_networks_there_can_be_but_one_modality():
 
 @pytest.mark.parametrize("name", FUSIONS)
 def test_every_fusion_is_found(name):
-    assert callable(find(FUSIONS[name])) and FUSIONS[name].symbol and FUSIONS[name].source
+    assert callable(load_variant(FUSIONS[name])) and FUSIONS[name].symbol and FUSIONS[name].source

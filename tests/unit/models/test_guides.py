@@ -8,8 +8,8 @@ from torch import nn
 from mhng.models.agent import Agent
 from mhng.models.guides import LOG_SCALE_BOUNDS, Diagonal, Full
 from mhng.models.networks import mlp
-from mhng.models.registry import GUIDES, find
-from mhng.models.rng import global_draws_from, stream
+from mhng.models.registry import GUIDES, load_variant
+from mhng.models.rng import seeded_global_rng, stream
 from tests.checks import ALPHA, z_test
 
 
@@ -21,7 +21,7 @@ def test_the_diagonal_guide_has_the_names_the_weights_and_the_draws_of_a_plain_l
         "body.1.weight", "body.1.bias", "body.3.weight", "body.3.bias", "head.weight", "head.bias",
     )]  # fmt: skip
     assert set(one.state_dict()) == {"log_pi", *(name for name, _ in one.named_parameters())}
-    with global_draws_from(stream(0, "A/init")):
+    with seeded_global_rng(stream(0, "A/init")):
         body = nn.Sequential(nn.Flatten(), nn.Linear(42, 512), nn.ReLU(), nn.Linear(512, 512), nn.ReLU())
         [nn.Linear(*sizes) for sizes in ((4, 512), (512, 512), (512, 42))]  # the decoder's, which come between
         head = nn.Linear(512, 8)
@@ -34,13 +34,13 @@ def test_the_diagonal_guide_has_the_names_the_weights_and_the_draws_of_a_plain_l
 
 @pytest.mark.parametrize("name", GUIDES)
 def test_a_draw_moved_from_noise_is_a_draw_of_the_law(name):
-    kind = find(GUIDES[name])
-    with global_draws_from(stream(0, "head")):
+    kind = load_variant(GUIDES[name])
+    with seeded_global_rng(stream(0, "head")):
         head = kind(6, 3)
         loc, spread = (part.double().detach() for part in head(5 * torch.randn(1, 6)))
-    law = kind.law(loc, spread)
+    law = kind.distribution(loc, spread)
     noise = torch.randn(40_000, 3, generator=stream(0, "noise"), dtype=torch.float64)
-    z = kind.moved(loc.expand(40_000, -1), spread.expand(40_000, *spread.shape[1:]), noise)
+    z = kind.reparameterize(loc.expand(40_000, -1), spread.expand(40_000, *spread.shape[1:]), noise)
     centred = z - law.mean
     products = (centred.unsqueeze(-1) * centred.unsqueeze(-2)).flatten(1).numpy()
     covariance = law.covariance_matrix[0] if name == "full" else law.variance[0].diag()

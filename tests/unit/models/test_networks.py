@@ -8,11 +8,11 @@ import torch
 from mhng.models.guides import Full
 from mhng.models.networks import resnet
 from mhng.models.registry import NETWORKS
-from mhng.models.rng import global_draws_from, stream
+from mhng.models.rng import seeded_global_rng, stream
 
 
 def built(shape, latent=12, **options):
-    with global_draws_from(stream(0, "init")):
+    with seeded_global_rng(stream(0, "init")):
         return resnet(shape, latent, **options)
 
 

@@ -1,4 +1,4 @@
-"""The picture of a grid: the dots of each row's seeds, their mean and its interval."""
+"""Plots of a comparison of runs: dots for the seeds of each row, their mean and its confidence interval."""
 
 from __future__ import annotations
 
@@ -12,65 +12,15 @@ from mhng.experiment.plots.style import COLOURS, GREY, Axes, MaxNLocator, pictur
 
 _PANELS = {
     "ari": ("ARI, final draw", "no ARI: the objects have no labels"),
-    "kappa": ("kappa, final draw", "no run was finished"),
+    "kappa": ("kappa, final draw", "no finished runs"),
 }
-_HIGHEST = 100.0  # inches: of more rows than fit, names touch
-
-
-def plot_quality(path: Path, summary: Mapping[str, Any]) -> None:
-    """ARI on the left and kappa on the right, a line a row: a dot a seed, below them the mean and its 95% interval.
-
-    summary: that of `mhng.experiment.comparison.statistics`. The baseline's mean goes through all rows as a thin line.
-    """
-    rows = summary["rows"]
-    with picture(path, 9, min(1.3 + 0.5 * len(rows), _HIGHEST)) as figure:
-        axes = figure.subplots(1, len(_PANELS), sharey=True)
-        for panel, (metric, (label, otherwise)) in zip(axes, _PANELS.items(), strict=True):
-            for place, row in enumerate(rows):
-                _draw_row(panel, place, row, metric)
-                if row["row"] == summary["baseline"] and row["statistics"][metric]["count"]:
-                    panel.axvline(row["statistics"][metric]["mean"], color=GREY, linewidth=0.8, zorder=1)
-            panel.set_xlabel(label)
-            panel.grid(axis="y", visible=False)
-            if not any(row["statistics"][metric]["count"] for row in rows):
-                done = any(row["statistics"]["seconds"]["count"] for row in rows)
-                text = otherwise if done else "no run was finished"
-                panel.text(0.5, 0.5, text, transform=panel.transAxes, ha="center", va="center", color="0.4")
-                panel.set_xticks([])
-        names = shortened([_name(row) for row in rows], 40)
-        axes[0].set_yticks(range(len(rows)), names, parse_math=False)
-        axes[0].set_ylim(len(rows) - 0.5, -0.5)
-        axes[0].set_title("dot: a seed; diamond: mean and its 95% interval", loc="left")
-        if summary["baseline"] is not None:
-            (short,) = shortened([summary["baseline"]], 40)
-            axes[1].set_title(f"line: mean of {short}", loc="left", parse_math=False)
-
-
-def _draw_row(panel: Axes, place: int, row: Mapping[str, Any], metric: str) -> None:
-    values = [(run["numbers"] or {}).get(metric) for run in row["runs"]]
-    known = [value for value in values if value is not None]
-    found = row["statistics"][metric]
-    if not known:
-        return
-    # In the order of seeds from top to bottom: equal scores are not one dot.
-    step = 0.3 / max(len(values) - 1, 1)
-    heights = [place - 0.25 + step * i for i, value in enumerate(values) if value is not None]
-    panel.plot(known, heights, "o", color=COLOURS[0], alpha=0.6, markersize=4.5, markeredgewidth=0)
-    panel.plot([found["mean"]], [place + 0.25], "D", color="black", markersize=4)
-    if found["low"] is not None:
-        panel.plot([found["low"], found["high"]], [place + 0.25] * 2, color="black", linewidth=1.2)
-
-
-def _name(row: Mapping[str, Any]) -> str:
-    done = sum(run["status"] == "done" for run in row["runs"])
-    return row["row"] if done == len(row["runs"]) else f"{row['row']} ({done} of {len(row['runs'])})"
-
-
-_TALLEST = 60.0  # inches
+# Limits in inches. Row names overlap if a figure needs more.
+_MAX_HEIGHT = 100.0
+_MAX_PANEL_HEIGHT = 60.0
 
 
 class Dots(NamedTuple):
-    """A row: the values that are known, their mean, and its interval, where there is one."""
+    """One row of `plot_dots`: values of the seeds, their mean, and its interval if known."""
 
     name: str
     values: Sequence[float]
@@ -79,14 +29,64 @@ class Dots(NamedTuple):
     high: float | None
 
 
+def plot_quality(path: Path, summary: Mapping[str, Any]) -> None:
+    """Plot ARI (left) and kappa (right) of each row: dots for seeds, below them the mean and its 95% interval.
+
+    summary: the result of `mhng.experiment.comparison.statistics.summarise`. A vertical line marks the baseline's
+    mean.
+    """
+    rows = summary["rows"]
+    with picture(path, 9, min(1.3 + 0.5 * len(rows), _MAX_HEIGHT)) as figure:
+        axes = figure.subplots(1, len(_PANELS), sharey=True)
+        for panel, (metric, (label, no_values)) in zip(axes, _PANELS.items(), strict=True):
+            for place, row in enumerate(rows):
+                _draw_row(panel, place, row, metric)
+                if row["row"] == summary["baseline"] and row["statistics"][metric]["count"]:
+                    panel.axvline(row["statistics"][metric]["mean"], color=GREY, linewidth=0.8, zorder=1)
+            panel.set_xlabel(label)
+            panel.grid(axis="y", visible=False)
+            if not any(row["statistics"][metric]["count"] for row in rows):
+                done = any(row["statistics"]["seconds"]["count"] for row in rows)
+                text = no_values if done else "no finished runs"
+                panel.text(0.5, 0.5, text, transform=panel.transAxes, ha="center", va="center", color="0.4")
+                panel.set_xticks([])
+        names = shortened([_row_label(row) for row in rows], 40)
+        axes[0].set_yticks(range(len(rows)), names, parse_math=False)
+        axes[0].set_ylim(len(rows) - 0.5, -0.5)
+        axes[0].set_title("dot: seed; diamond: mean with 95% interval", loc="left")
+        if summary["baseline"] is not None:
+            (short,) = shortened([summary["baseline"]], 40)
+            axes[1].set_title(f"vertical line: mean of {short}", loc="left", parse_math=False)
+
+
+def _draw_row(panel: Axes, place: int, row: Mapping[str, Any], metric: str) -> None:
+    values = [(run["numbers"] or {}).get(metric) for run in row["runs"]]
+    known = [value for value in values if value is not None]
+    statistics = row["statistics"][metric]
+    if not known:
+        return
+    # Seeds are spread from top to bottom, so that equal scores do not hide each other.
+    step = 0.3 / max(len(values) - 1, 1)
+    heights = [place - 0.25 + step * i for i, value in enumerate(values) if value is not None]
+    panel.plot(known, heights, "o", color=COLOURS[0], alpha=0.6, markersize=4.5, markeredgewidth=0)
+    panel.plot([statistics["mean"]], [place + 0.25], "D", color="black", markersize=4)
+    if statistics["low"] is not None:
+        panel.plot([statistics["low"], statistics["high"]], [place + 0.25] * 2, color="black", linewidth=1.2)
+
+
+def _row_label(row: Mapping[str, Any]) -> str:
+    done = sum(run["status"] == "done" for run in row["runs"])
+    return row["row"] if done == len(row["runs"]) else f"{row['row']} ({done} of {len(row['runs'])})"
+
+
 def plot_dots(path: Path, rows: Sequence[Dots], label: str, base: float | None) -> None:
-    """One metric, a line a row; base: the mean that others are held against, as a thin line through all rows."""
-    with picture(path, 5, min(0.9 + 0.5 * len(rows), _TALLEST)) as figure:
+    """Plot one metric of all rows, for the report page. base: mean of the baseline, drawn as a vertical line."""
+    with picture(path, 5, min(0.9 + 0.5 * len(rows), _MAX_PANEL_HEIGHT)) as figure:
         axes = figure.subplots()
         if base is not None:
             axes.axvline(base, color=GREY, linewidth=0.8, zorder=1)
         for place, row in enumerate(rows):
-            # Spread from top to bottom: equal scores are not one dot.
+            # Seeds are spread from top to bottom, so that equal scores do not hide each other.
             spread = np.linspace(-0.12, 0.12, len(row.values)) if len(row.values) > 1 else np.zeros(len(row.values))
             heights = place - 0.12 + spread
             axes.plot(row.values, heights, "o", color=COLOURS[0], alpha=0.65, markersize=5, markeredgewidth=0)

@@ -70,7 +70,15 @@ def test_every_section_is_there_and_in_the_contents(page: Reader) -> None:
     sections = ["scores", "curves", "confusion", "map", "recall", "diagnostics", "settings", "provenance"]
     assert page.ids == ["verdict", "next", *sections]
     assert page.links == [f"#{name}" for name in sections]
-    for words in ("Converged?", "Agreed?", "Right?", "--chains 4", "latent-dim", "git revision", "cli.py"):
+    for words in (
+        "Convergence",
+        "Agreement",
+        "Match with the labels",
+        "--chains 4",
+        "latent-dim",
+        "git revision",
+        "cli.py",
+    ):
         assert words in page.text
 
 
@@ -88,7 +96,7 @@ def test_pictures_say_what_they_show_with_numbers(page: Reader) -> None:
         "ARI by sweep: A from", "kappa by sweep", "accepted (share of proposals) by sweep: A->B from",
         "reconstruction E log p(x|z) (nats per object) by epoch", "KL (nats per object) by epoch",
         "Confusion of agent A: ARI 0.", "Percepts of agent B on two principal components", "Agent B, sign 9 (",
-        "A said sign ", "log joint (nats) over the draws of one chain", "How often two objects share a sign of",
+        "A said sign ", "log joint (nats) over the draws of one chain", "Co-assignment of agent A: share of",
     ):  # fmt: skip
         assert any(alt.startswith(start) for alt in alts), start
 

@@ -1,6 +1,8 @@
 """What tests share: one small run of images, made once (tests that write to it copy it), and figures caught."""
 
 import json
+import resource
+import signal
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -95,3 +97,16 @@ def drawn(monkeypatch: pytest.MonkeyPatch) -> list[Figure]:
     for module in (training_plots, community_plots, diagnostic_plots, comparison_plots):
         monkeypatch.setattr(module, "picture", keep)
     return figures
+
+
+@contextmanager
+def files_no_larger_than(size: int) -> Iterator[None]:
+    """The nearest thing to a disk that fills up in the middle of a write that a test may set."""
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    handler = signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (size, before[1]))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+        signal.signal(signal.SIGXFSZ, handler)

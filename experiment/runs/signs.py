@@ -10,10 +10,11 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-from mhng.experiment.runs import folder as run_folder
-from mhng.experiment.errors import UsageError
-from mhng.experiment.runs.folder import RunFolder
 from numpy.typing import NDArray
+
+from mhng.experiment.errors import UsageError
+from mhng.experiment.runs import folder as run_folder
+from mhng.experiment.runs.folder import RunFolder
 
 Ints = NDArray[np.int64]
 

@@ -15,10 +15,10 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from mhng.experiment.runs import folder as run_folder
 from mhng.experiment.errors import RunError, UsageError
-from mhng.experiment.runs.metrics_table import entries
+from mhng.experiment.runs import folder as run_folder
 from mhng.experiment.runs.folder import RunFolder
+from mhng.experiment.runs.metrics_table import entries
 
 # What tells rows apart, or says again what another scalar says.
 _NO_SCALARS = {"kind", "round", "agent", "epoch", "sweep", "accepted"}

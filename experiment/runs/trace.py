@@ -6,8 +6,8 @@ Shapes: C chains, T sweeps, M agents, N objects, K signs, L latent dimensions. A
 A permutation of the sign numbers leaves the posterior unchanged, so R-hat of "sign 3" compares nothing with
 nothing. What is diagnosed here is invariant to it: the log joint, the collapsed log evidence, the shares of objects
 per sign in descending order, whether two given objects share a sign, ARI between successive draws, acceptance,
-kappa; and, once the draws are renumbered to one of them (`mhng.experiment.metrics.relabel`), each sign's share and mean.
-It all holds within one round, where the percepts stand still; from round to round the target itself moves.
+kappa; and, once the draws are renumbered to one of them (`mhng.experiment.metrics.relabel`), each sign's share and
+mean. It all holds within one round, where the percepts stand still; from round to round the target itself moves.
 """
 
 from __future__ import annotations
@@ -16,10 +16,11 @@ from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 import numpy as np
+from numpy.typing import NDArray
+
 from mhng.experiment.errors import UsageError
 from mhng.experiment.metrics import partitions
 from mhng.experiment.metrics.relabel import relabel, reorder
-from numpy.typing import NDArray
 
 # The pairs of objects whose co-assignment is followed: the same ones in every run with as many objects.
 _PAIRS_SEED = 20230101

@@ -31,8 +31,7 @@ from mhng.experiment.training import loop as running
 from mhng.experiment.training.train import resume, train
 from mhng.experiment.util import locks
 from mhng.inference.svi import Learner
-from tests.runs import Quiet, contents
-from tests.unit.runs.test_folder import files_no_larger_than
+from tests.runs import Quiet, contents, files_no_larger_than
 
 pytestmark = pytest.mark.usefixtures("undrawn")
 HOME = Path(__file__).resolve().parents[2]

@@ -1,11 +1,7 @@
 """The house: each folder stands on a floor and imports only from floors below its own."""
 
 import ast
-import subprocess
-import sys
 from pathlib import Path
-
-import pytest
 
 HOME = Path(__file__).resolve().parents[2]
 
@@ -142,25 +138,6 @@ def test_the_check_sees_an_import_that_goes_up_or_sideways():
 def test_one_file_imports_matplotlib():
     users = {file for file in sources() for module, _ in imports(file) if module.startswith("matplotlib")}
     assert users == {Path("experiment/plots/style.py")}
-
-
-QUICK = [["--help"], ["models"], ["data"]]
-QUICK += [[command, "--help"] for command in ("train", "name", "compare", "report")]
-
-
-@pytest.mark.parametrize("arguments", QUICK)
-def test_nothing_heavy_is_imported_to_answer_quickly(arguments, tmp_path):
-    code = (
-        f"import sys; sys.path.insert(0, {str(HOME)!r}); from mhng import cli\n"
-        "try: cli.main(sys.argv[1:])\n"
-        "except SystemExit: pass\n"
-        "heavy = {'torch', 'pyro', 'sklearn', 'arviz', 'matplotlib', 'pandas', 'mlxtend', 'jinja2'}\n"
-        "heavy &= set(sys.modules)\n"
-        "assert not heavy, heavy\n"
-    )
-    done = subprocess.run([sys.executable, "-c", code, *arguments], cwd=tmp_path, capture_output=True, text=True)
-    assert done.returncode == 0, done.stderr
-    assert list(tmp_path.iterdir()) == []
 
 
 def test_packages_are_listed_and_files_belong_to_them():

@@ -16,6 +16,7 @@ from mhng.experiment.data.custom import dataset as custom_dataset
 from mhng.experiment.data.labels import coded
 from mhng.experiment.data.loading import load
 from mhng.experiment.data.objects import Objects
+from mhng.experiment.data.views import seen
 from mhng.experiment.errors import UsageError
 from mhng.experiment.runs import folder as run_folder
 from mhng.experiment.runs.posterior import load_posterior
@@ -24,30 +25,10 @@ from mhng.experiment.settings.schema import Config
 from mhng.experiment.training.build import build_members
 from mhng.experiment.training.memory_estimate import check
 from mhng.experiment.training.prepare import latents_of, load_objects
+from mhng.experiment.training.restore import load_trained
+from tests.custom_data import BYTES, FLOATS, NUMBERS, QUICK, image, image_folder, npz, refused, text
 
 SHARED = Path(__file__).resolve().parents[4] / "shared" / "data" / "mfeat"
-RNG = np.random.default_rng(0)
-BYTES = RNG.integers(0, 256, (12, 5, 4), dtype=np.uint8)
-FLOATS = RNG.random((12, 5, 4, 3))
-NUMBERS = RNG.normal(size=(12, 6))
-QUICK = ["--rounds", "0", "--epochs", "1", "--sweeps", "3", "--burn-in", "1", "--starts", "1", "--signs", "3"]
-
-
-def npz(folder: Path, **arrays: Any) -> Path:
-    file = folder / "own.npz"
-    np.savez(file, **arrays)
-    return file
-
-
-def text(folder: Path, content: str, name: str = "own.csv") -> Path:
-    file = folder / name
-    file.write_text(content, encoding="utf-8")
-    return file
-
-
-def table(numbers: np.ndarray, extra: list[str] | None = None) -> str:
-    rows = [",".join(f"{value:.6g}" for value in row) for row in numbers]
-    return "\n".join(row if extra is None else f"{row},{extra[n]}" for n, row in enumerate(rows)) + "\n"
 
 
 def read(kind: str, *data: Path, agents: int = 2, limit: int | None = None, **options: Any) -> Objects:
@@ -159,7 +140,7 @@ def test_latent_dimensions_may_differ_between_agents(tmp_path: Path) -> None:
 
 
 def test_reduced_features_are_whitened_principal_components(tmp_path: Path) -> None:
-    mixed = NUMBERS @ RNG.normal(size=(6, 6))
+    mixed = NUMBERS @ np.random.default_rng(1).normal(size=(6, 6))
     file = npz(tmp_path, view_A=mixed, view_B=mixed[:, :2])
     whole, _ = load_objects(resolve({"dataset": "npz", "data": str(file), "likelihood": "identity"}))
     objects, config = load_objects(
@@ -279,17 +260,6 @@ def _latin(folder: Path) -> Path:
     file = folder / "own.csv"
     file.write_bytes("größe,label\n1,2\n".encode("latin-1"))
     return file
-
-
-def refused(arguments: list[str], folder: Path, said: list[str], capsys: pytest.CaptureFixture[str]) -> None:
-    """Exit code 2, one line with all that must be said, and nothing written."""
-    before = sorted(folder.rglob("*"))
-    assert cli.main([*arguments, "--run-dir", str(folder / "run")]) == 2
-    out, err = capsys.readouterr()
-    assert out == "" and err.count("\n") == 1
-    for part in said:
-        assert part in err
-    assert sorted(folder.rglob("*")) == before
 
 
 @pytest.mark.parametrize("fault", NPZ)
@@ -446,3 +416,37 @@ def test_multiple_features_of_handwritten_digits() -> None:
     assert objects.class_names == tuple("0123456789") and objects.labels is not None
     assert np.bincount(objects.labels).tolist() == [200] * 10
     np.testing.assert_allclose(objects.views[0][0].numpy(), [1, 0, 0, 133.15, 1.3117, 1620.2], rtol=1e-6)
+
+
+def test_a_run_of_files_keeps_their_names_and_names_the_rest(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    data, run = image_folder(tmp_path / "data"), tmp_path / "run"
+    arguments = ["train", "--dataset", "folder", "--data", str(data), "--image-size", "8", "--limit", "4", *QUICK]
+    assert cli.main([*arguments, "--run-dir", str(run)]) == 0
+    with np.load(run / run_folder.SIGNS) as arrays:
+        assert arrays["files"].tolist() == ["10/a.png", "2/a.bmp", "2/b.PNG", "2/deep/a.png"]
+        assert arrays["label"].tolist() == [2, 0, 0, 0]
+    capsys.readouterr()
+    assert cli.main(["name", str(run), "--split", "rest"]) == 0
+    assert capsys.readouterr().out.splitlines()[1].startswith("4,9,")
+    image(data / "2/b.PNG", 1)
+    assert cli.main(["name", str(run), "--split", "rest"]) == 2
+    assert "the objects of folder are not those of the run" in capsys.readouterr().err
+
+
+def test_a_run_with_views_names_its_own_objects_as_it_saw_them(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    images = np.concatenate([BYTES / 255.0, FLOATS[..., 0]])
+    whole, known = npz(tmp_path, images=images), tmp_path / "run"
+    arguments = ["train", "--dataset", "npz", "--data", str(whole), "--views", "noise:0.3,patch:0.0/2+occlude:0.4"]
+    assert cli.main([*arguments, *QUICK, "--run-dir", str(known)]) == 0
+    assert "Views: 1x5x4, seen as: A noise:0.3, B patch:0.0/2+occlude:0.4" in capsys.readouterr().out
+    out = tmp_path / "rows.jsonl"
+    assert cli.main(["name", str(known), "--images", str(whole), "--out", str(out)]) == 0
+    assert len([json.loads(line) for line in out.read_text().splitlines()]) == 24
+    trained = load_trained(known)
+    again = seen(images[:, None].astype(np.float32), trained.config.views, names=list(trained.agents), seed=0)
+    assert all(torch.equal(a, b) for a, b in zip(again, trained.objects.views, strict=True))
+    assert (known / run_folder.CHECKPOINT).exists()

@@ -29,9 +29,8 @@ from mhng.experiment.training.train import resume
 from mhng.experiment.util.jsonable import to_plain
 from mhng.models.multimodal import Multimodal
 from tests.checks import ALPHA, z_test
-from tests.integration.data.test_custom import QUICK, npz, refused, table, text
+from tests.custom_data import QUICK, image, npz, refused, table, text
 from tests.runs import Quiet, contents, made
-from tests.unit.data.test_image_folder import image
 
 RNG = np.random.default_rng(0)
 ONE, TWO, THREE = RNG.normal(size=(12, 4)), RNG.normal(size=(12, 3)), RNG.normal(size=(12, 5))

@@ -21,10 +21,9 @@ from mhng.experiment.errors import UsageError
 from mhng.experiment.evaluation import naming
 from mhng.experiment.runs import folder as run_folder
 from mhng.experiment.settings.config import resolve
-from tests.integration.data.test_custom import QUICK, refused
+from tests.custom_data import QUICK, image, refused
 from tests.runs import contents
 from tests.system.test_crashes import all_of
-from tests.unit.data.test_image_folder import image
 
 pytestmark = pytest.mark.usefixtures("undrawn")
 

@@ -21,8 +21,7 @@ from mhng.experiment.metrics import partitions
 from mhng.experiment.settings.config import resolve
 from mhng.experiment.training.prepare import files_of, load_objects, load_others
 from mhng.experiment.training.restore import load_trained
-from tests.integration.data.test_custom import QUICK, npz, table, text
-from tests.unit.data.test_image_folder import image
+from tests.custom_data import QUICK, image, npz, table, text
 
 RNG = np.random.default_rng(1)
 KINDS = RNG.integers(0, 3, 90)

@@ -8,33 +8,12 @@ import zlib
 from collections.abc import Callable
 from pathlib import Path
 
-import numpy as np
 import pytest
-from PIL import Image
 
-from mhng import cli
 from mhng.experiment.data.custom import dataset as custom_dataset
 from mhng.experiment.data.loading import load
 from mhng.experiment.data.objects import Objects
-from mhng.experiment.runs import folder as run_folder
-from tests.integration.data.test_custom import QUICK, refused
-
-
-def image(file: Path, value: int, size: tuple[int, int] = (6, 6), mode: str = "L") -> Path:
-    file.parent.mkdir(parents=True, exist_ok=True)
-    Image.new(mode, size, value if mode == "L" else (value,) * len(mode)).save(file)
-    return file
-
-
-def folder(root: Path) -> Path:
-    """Three classes; what is passed over lies among them."""
-    for n, name in enumerate(["10/a.png", "2/b.PNG", "2/deep/a.png", "9/é.png", "2/a.bmp"]):
-        image(root / name, 50 * n)
-    for junk in ("2/._b.png", ".DS_Store", "2/Thumbs.db", ".ipynb_checkpoints/a.png"):
-        (root / junk).parent.mkdir(exist_ok=True)
-        (root / junk).write_bytes(b"junk")
-    (root / "empty").mkdir()
-    return root
+from tests.custom_data import image, image_folder, refused
 
 
 def read(*folders: Path, **options: int) -> Objects:
@@ -43,7 +22,7 @@ def read(*folders: Path, **options: int) -> Objects:
 
 
 def test_classes_order_and_names(tmp_path: Path) -> None:
-    objects = read(folder(tmp_path), image_size=6)
+    objects = read(image_folder(tmp_path), image_size=6)
     assert objects.files == ("10/a.png", "2/a.bmp", "2/b.PNG", "2/deep/a.png", "9/é.png")
     assert objects.class_names == ("2", "9", "10") and objects.labels is not None
     assert objects.labels.tolist() == [2, 0, 0, 0, 1]
@@ -148,7 +127,7 @@ def pipe(root: Path) -> str:
 
 
 def whole(root: Path) -> str:
-    return str(folder(root))
+    return str(image_folder(root))
 
 
 FAULTS: dict[str, tuple[Callable[[Path], str], list[str], list[str]]] = {
@@ -190,20 +169,3 @@ def test_a_folder_that_may_not_be_read(tmp_path: Path, monkeypatch: pytest.Monke
 
 def test_size_goes_with_folders_only(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     refused(["train", "--dataset", "digits", "--channels", "3"], tmp_path, ["--channels is for"], capsys)
-
-
-def test_a_run_of_files_keeps_their_names_and_names_the_rest(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
-    data, run = folder(tmp_path / "data"), tmp_path / "run"
-    arguments = ["train", "--dataset", "folder", "--data", str(data), "--image-size", "8", "--limit", "4", *QUICK]
-    assert cli.main([*arguments, "--run-dir", str(run)]) == 0
-    with np.load(run / run_folder.SIGNS) as arrays:
-        assert arrays["files"].tolist() == ["10/a.png", "2/a.bmp", "2/b.PNG", "2/deep/a.png"]
-        assert arrays["label"].tolist() == [2, 0, 0, 0]
-    capsys.readouterr()
-    assert cli.main(["name", str(run), "--split", "rest"]) == 0
-    assert capsys.readouterr().out.splitlines()[1].startswith("4,9,")
-    image(data / "2/b.PNG", 1)
-    assert cli.main(["name", str(run), "--split", "rest"]) == 2
-    assert "the objects of folder are not those of the run" in capsys.readouterr().err

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 
 import numpy as np
@@ -11,12 +10,10 @@ import torch
 from torchvision.transforms import InterpolationMode
 from torchvision.transforms.v2 import functional
 
-from mhng import cli
 from mhng.experiment.data.views import View, entries, seen
 from mhng.experiment.errors import UsageError
-from mhng.experiment.runs import folder as run_folder
 from mhng.experiment.settings.config import plain, resolve, to_toml
-from tests.integration.data.test_custom import BYTES, FLOATS, QUICK, npz, refused
+from tests.custom_data import refused
 
 IMAGES = torch.rand(6, 1, 9, 10, generator=torch.Generator().manual_seed(0))
 
@@ -141,22 +138,3 @@ def test_a_file_of_settings_is_named(tmp_path: Path) -> None:
     file.write_text('views = [0, "blurr:1"]', encoding="utf-8")
     with pytest.raises(UsageError, match=r"run\.toml: views: one is 'blurr:1'"):
         resolve({}, file)
-
-
-def test_a_run_with_views_names_its_own_objects_as_it_saw_them(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
-    images = np.concatenate([BYTES / 255.0, FLOATS[..., 0]])
-    whole, known = npz(tmp_path, images=images), tmp_path / "run"
-    arguments = ["train", "--dataset", "npz", "--data", str(whole), "--views", "noise:0.3,patch:0.0/2+occlude:0.4"]
-    assert cli.main([*arguments, *QUICK, "--run-dir", str(known)]) == 0
-    assert "Views: 1x5x4, seen as: A noise:0.3, B patch:0.0/2+occlude:0.4" in capsys.readouterr().out
-    out = tmp_path / "rows.jsonl"
-    assert cli.main(["name", str(known), "--images", str(whole), "--out", str(out)]) == 0
-    assert len([json.loads(line) for line in out.read_text().splitlines()]) == 24
-    from mhng.experiment.training.restore import load_trained
-
-    trained = load_trained(known)
-    again = seen(images[:, None].astype(np.float32), trained.config.views, names=list(trained.agents), seed=0)
-    assert all(torch.equal(a, b) for a, b in zip(again, trained.objects.views, strict=True))
-    assert (known / run_folder.CHECKPOINT).exists()

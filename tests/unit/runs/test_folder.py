@@ -7,14 +7,8 @@ import json
 import logging
 import os
 import pickle
-import resource
-import signal
-import subprocess
-import sys
-import time
 from collections import OrderedDict
 from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -26,8 +20,7 @@ from mhng.experiment.errors import RunError, UsageError
 from mhng.experiment.runs import folder as run_folder
 from mhng.experiment.runs.folder import RunFolder
 from mhng.experiment.util import locks
-
-ROOT = Path(__file__).resolve().parents[3]
+from tests.runs import files_no_larger_than
 
 
 @pytest.fixture
@@ -166,21 +159,6 @@ def test_a_second_run_is_kept_out(run: RunFolder) -> None:
     RunFolder.open(run.path).close()
 
 
-def test_the_lock_of_another_process_ends_with_it(tmp_path: Path) -> None:
-    path = tmp_path / "run"
-    code = (
-        "import sys, time; from pathlib import Path; from mhng.experiment.runs.folder import RunFolder\n"
-        "run = RunFolder.create(Path(sys.argv[1]), overwrite=False); run.start_manifest({})\n"
-        "print('held', flush=True); time.sleep(60)"
-    )
-    with subprocess.Popen([sys.executable, "-c", code, str(path)], stdout=subprocess.PIPE, cwd=ROOT) as other:
-        assert other.stdout is not None
-        assert other.stdout.readline() == b"held\n"
-        refused(path, f"pid {other.pid}", overwrite=True)
-        other.send_signal(signal.SIGKILL)
-    RunFolder.create(path, overwrite=True).close()
-
-
 def test_two_runs_that_start_at_once_on_an_empty_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     take = run_folder.take_lock
     first: list[bool] = []
@@ -289,19 +267,6 @@ def test_a_failing_write_keeps_the_old_file_and_leaves_nothing_beside(
         with pytest.raises(RunError, match=rf"{name} could not be written: No space left on device$"):
             write()
         assert everything(run.path) == before
-
-
-@contextmanager
-def files_no_larger_than(size: int) -> Iterator[None]:
-    """The nearest thing to a disk that fills up in the middle of a write that a test may set."""
-    before = resource.getrlimit(resource.RLIMIT_FSIZE)
-    handler = signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
-    resource.setrlimit(resource.RLIMIT_FSIZE, (size, before[1]))
-    try:
-        yield
-    finally:
-        resource.setrlimit(resource.RLIMIT_FSIZE, before)
-        signal.signal(signal.SIGXFSZ, handler)
 
 
 def test_a_disk_that_fills_up_in_the_middle_of_a_file(run: RunFolder) -> None:
@@ -527,45 +492,3 @@ def test_a_full_disk_adds_no_part_of_the_rows(run: RunFolder) -> None:
     ):
         run.append_metrics({"round": r} for r in range(1, 50))
     assert everything(run.path) == before
-
-
-# -- the whole -------------------------------------------------------------------------------------
-
-
-def test_a_run_killed_at_any_moment_can_go_on(tmp_path: Path) -> None:
-    """kill -9 a few times while checkpoints follow each other as fast as they can."""
-    path = tmp_path / "run"
-    code = (
-        "import sys; from pathlib import Path; from mhng.experiment.runs.folder import RunFolder; import torch\n"
-        "path = Path(sys.argv[1])\n"
-        "if path.exists():\n"
-        "    run = RunFolder.open(path); number = run.load_checkpoint()['number']\n"
-        "    run.truncate_metrics(lambda row: row['number'] <= number)\n"
-        "else:\n"
-        "    run = RunFolder.create(path, overwrite=False); run.start_manifest({}); number = 0\n"
-        "    run.write_text('config.toml', ''); run.save_checkpoint({'number': 0})\n"
-        "print('going', flush=True)\n"
-        "while True:\n"
-        "    number += 1; run.append_metrics([{'number': number}])\n"
-        "    run.save_checkpoint({'number': number, 'weights': torch.zeros(50_000)})\n"
-    )
-    reached = 0
-    for delay in (0.05, 0.17):
-        with subprocess.Popen([sys.executable, "-c", code, str(path)], stdout=subprocess.PIPE, cwd=ROOT) as run:
-            assert run.stdout is not None
-            assert run.stdout.readline() == b"going\n"
-            time.sleep(delay)
-            run.kill()
-        with RunFolder.open(path) as folder:
-            number = folder.load_checkpoint()["number"]
-            assert number >= reached
-            reached = number
-            numbers = [row["number"] for row in folder.read_metrics()]
-            assert numbers[:number] == list(range(1, number + 1))
-            assert not [name for name in os.listdir(path) if name.endswith(".tmp")]
-    assert reached > 0
-
-
-def test_the_store_does_not_load_torch() -> None:
-    code = "import sys, mhng.experiment.runs.folder; sys.exit('torch' in sys.modules or 'numpy' in sys.modules)"
-    assert subprocess.run([sys.executable, "-c", code], cwd=ROOT, check=False).returncode == 0

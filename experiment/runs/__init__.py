@@ -1,0 +1,1 @@
+"""The run folder: manifest, checkpoint, signs, metrics, trace and posterior, as files."""

@@ -1,7 +1,7 @@
 """Component densities and evidences in NumPy and SciPy, derived again without torch and without code of this project.
 
-An evidence is a chain rule, log p(z) = sum_n log p(z_n | z_1 .. z_(n-1)), with predictive densities in closed form (Murphy
-2007, sections 3 to 9). The project computes ratios of normalisers instead, so an error in either one shows.
+An evidence is a chain rule, log p(z) = sum_n log p(z_n | z_1 .. z_(n-1)), with predictive densities in closed form
+(Murphy 2007, sections 3 to 9). The project computes ratios of normalisers instead, so an error in either one shows.
 
 Shapes: N objects, L dimensions, K signs.
 """

@@ -10,7 +10,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from mhng.experiment.training.graphs import edges
+from mhng.experiment.training.graphs import graph_edges
 from mhng.inference.batched import kinds
 from mhng.inference.cuda_graphs import Chain
 from mhng.inference.game import Game, init, sweep
@@ -38,7 +38,7 @@ class Setting:
 
 def ring(M: int, synchronous: bool = False) -> Graph:
     """Each agent and the next, as a run has it."""
-    return Graph(edges("ring", M, 0), synchronous)
+    return Graph(graph_edges("ring", M, 0), synchronous)
 
 
 def setting(

@@ -33,7 +33,7 @@ from mhng.experiment.runs.metrics_table import History, history_of
 from mhng.experiment.runs.signs import FinalSigns, read_signs
 from mhng.experiment.settings import config as settings
 from mhng.experiment.util.agent_names import agent_names
-from mhng.experiment.util.text import number
+from mhng.experiment.util.text import decimal
 
 if TYPE_CHECKING:
     from mhng.experiment.data.objects import Objects
@@ -99,10 +99,10 @@ class LoadedRun:
         known = [f"run {self.path}: {self.status}", f"mode {config.mode}", config.dataset, f"{config.signs} signs"]
         try:
             found = self.scores
-            aris = [f"{name} {number(own['ari'])}" for name, own in found["agents"].items()]
+            aris = [f"{name} {decimal(own['ari'])}" for name, own in found["agents"].items()]
             known += [
                 f"{found['objects']} objects", f"round {found['rounds']} of {config.rounds}",
-                f"ARI {' '.join(aris)}", f"kappa {number(found['kappa'])}",
+                f"ARI {' '.join(aris)}", f"kappa {decimal(found['kappa'])}",
             ]  # fmt: skip
         except (UsageError, KeyError, TypeError, AttributeError):
             known.append("no results yet" if self.status != "done" else f"no whole {run_folder.SUMMARY}")

@@ -7,10 +7,10 @@ from typing import Any
 import numpy as np
 import pytest
 
-from mhng.experiment.runs.trace import Trace
+from mhng.experiment.runs.trace import RoundTrace
 
 
-def trace(C: int = 3, T: int = 40, M: int = 2, N: int = 12, K: int = 4, seed: int = 0, **changes: Any) -> Trace:
+def trace(C: int = 3, T: int = 40, M: int = 2, N: int = 12, K: int = 4, seed: int = 0, **changes: Any) -> RoundTrace:
     rng = np.random.default_rng(seed)
     fields: dict[str, Any] = {
         "signs": rng.integers(0, K, (C, T, M, N)),
@@ -22,7 +22,7 @@ def trace(C: int = 3, T: int = 40, M: int = 2, N: int = 12, K: int = 4, seed: in
         "means": rng.normal(size=(C, T, M, K, 3)),
         "mode": "com",
     }
-    return Trace(**fields | changes)
+    return RoundTrace(**fields | changes)
 
 
 def assert_rows_agree(one: dict[str, Any], other: dict[str, Any]) -> None:

@@ -21,7 +21,7 @@ from mhng import cli
 from mhng.experiment.comparison.plan import step
 from mhng.experiment.runs import folder as run_folder
 from mhng.experiment.runs.folder import RunFolder
-from mhng.experiment.runs.posterior import arviz
+from mhng.experiment.runs.posterior import import_arviz
 from mhng.experiment.settings.config import resolve
 from mhng.experiment.settings.parsing import read_settings
 from mhng.experiment.training import loop
@@ -99,9 +99,9 @@ def killed_until_done(folder: Path, words: list[str], moments: random.Random, le
 def main() -> None:
     place, kills, seed, *words = sys.argv[1:]
     moments = random.Random(int(seed))
-    arviz()
+    import_arviz()
     # Pictures come when all is saved, and take longer than such a run.
-    loop.Running._draw = lambda self: None  # type: ignore[method-assign]
+    loop.TrainingLoop._draw = lambda self: None  # type: ignore[method-assign]
     begun = time.monotonic()
     child = started(["train", *words, "--run-dir", f"{place}/whole"])
     assert os.waitpid(child, 0)[1] == 0

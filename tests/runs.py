@@ -57,7 +57,7 @@ def made(folder: Path, **changes: str) -> Path:
 def undrawn() -> Iterator[None]:
     """Runs of the module leave no pictures, which take longer than they do. Not together with runs of the session."""
     with pytest.MonkeyPatch.context() as patched:
-        patched.setattr(loop.Running, "_draw", lambda self: None)
+        patched.setattr(loop.TrainingLoop, "_draw", lambda self: None)
         yield
 
 

@@ -15,7 +15,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any, NamedTuple, Protocol, TypeVar
 
-from mhng.experiment.util.process import held_back
+from mhng.experiment.util.process import defer_interrupt
 
 # Whichever of these libraries brings the threads: one number, and the user's own does not multiply by the jobs.
 _THREADS = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS")
@@ -101,7 +101,7 @@ def take_turns(
                 while left and len(running) < jobs:
                     index, task = left.pop()
                     # One that has been started must be known, to be stopped.
-                    with held_back(), _interruptible():
+                    with defer_interrupt(), _interruptible():
                         running[index] = start(index, task)
                 for index, process in list(running.items()):
                     if (code := process.poll()) is not None:

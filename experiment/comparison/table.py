@@ -9,7 +9,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from mhng.experiment.comparison.statistics import METRICS
-from mhng.experiment.util.text import number
+from mhng.experiment.util.text import decimal
 
 _HEAD = (
     "run", "ARI, final draw, each seed", "mean ± sd [95%]", "worst", "mean after burn-in", "accuracy", "kappa (worst)",
@@ -54,15 +54,15 @@ def _line(row: Mapping[str, Any]) -> list[str]:
     ari = statistics["ari"]
     return [
         row["row"] if done == len(runs) else f"{row['row']} ({done} of {len(runs)})",
-        " ".join(number((run["numbers"] or {}).get("ari")) for run in runs) if ari["count"] else "-",
+        " ".join(decimal((run["numbers"] or {}).get("ari")) for run in runs) if ari["count"] else "-",
         _with_interval(ari, sd=True),
-        number(ari["worst"]),
-        *(number(statistics[name]["mean"]) for name in ("ari_after_burn_in", "accuracy")),
-        f"{number(statistics['kappa']['mean'])} ({number(statistics['kappa']['worst'])})"
+        decimal(ari["worst"]),
+        *(decimal(statistics[name]["mean"]) for name in ("ari_after_burn_in", "accuracy")),
+        f"{decimal(statistics['kappa']['mean'])} ({decimal(statistics['kappa']['worst'])})"
         if statistics["kappa"]["count"]
         else "-",
-        *(number(statistics[name]["mean"]) for name in ("kappa_matched", "acceptance")),
-        number(statistics["seconds"]["mean"], 0),
+        *(decimal(statistics[name]["mean"]) for name in ("kappa_matched", "acceptance")),
+        decimal(statistics["seconds"]["mean"], 0),
     ]
 
 

@@ -219,9 +219,9 @@ def _looked(
 
 def _check_views(N: int, shape: tuple[int, ...], views: tuple[View, ...]) -> None:
     """UsageError if N images of that shape, as floats, upright and in each different view, would not fit."""
-    from mhng.experiment.util.memory import GIB, available
+    from mhng.experiment.util.memory import GIB, available_memory
 
-    size, there = 4 * N * math.prod(shape) * (1 + len(set(views))), available()
+    size, there = 4 * N * math.prod(shape) * (1 + len(set(views))), available_memory()
     if there is not None and size > there:
         raise UsageError(
             f"--limit: {N} images in {len(set(views))} views need {size / GIB:,.3g} GiB of memory and "

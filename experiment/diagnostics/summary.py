@@ -12,8 +12,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from mhng.experiment.runs.posterior import arviz
-from mhng.experiment.runs.trace import Trace, Variables, variables_of
+from mhng.experiment.runs.posterior import import_arviz
+from mhng.experiment.runs.trace import RoundTrace, Variables, to_variables
 
 # R-hat and ESS split each chain in two and need two draws of each half.
 _MIN_DRAWS = 4
@@ -28,7 +28,7 @@ _LABELS = ("signs", "relabel")
 _TOGETHER = ("co_assignment", "mu")
 
 
-def summary(trace: Trace, burn_in: int, pairs: int = 200) -> dict[str, Any]:
+def summary(trace: RoundTrace, burn_in: int, pairs: int = 200) -> dict[str, Any]:
     """Diagnostics of the draws after `burn_in`, as plain values for JSON.
 
     {"chains", "draws", "rhat_note", "rhat_max", "ess_min", "constant_chains", "stuck_apart", "quantities"},
@@ -45,7 +45,7 @@ def summary(trace: Trace, burn_in: int, pairs: int = 200) -> dict[str, Any]:
     no chain is constant, and shares over pairs and chains. So does "mu[A]" for all coordinates of an agent's
     relabelled means; it has no mean of its own. Raw signs are never diagnosed.
     """
-    return _diagnose(variables_of(trace, burn_in, pairs=pairs))
+    return _diagnose(to_variables(trace, burn_in, pairs=pairs))
 
 
 def summary_of(data: Any) -> dict[str, Any]:
@@ -150,7 +150,7 @@ def rhat(chains: NDArray[np.float64]) -> float | None:
     if C < 2 or D < _MIN_DRAWS or not np.isfinite(chains).all() or constant(chains).all():
         return None
     with np.errstate(all="ignore"):  # folding a two-valued scalar can leave it constant: 0/0, not the maximum
-        value = float(arviz().rhat(chains))
+        value = float(import_arviz().rhat(chains))
     return value if np.isfinite(value) else None
 
 
@@ -163,7 +163,7 @@ def ess(chains: NDArray[np.float64]) -> float | None:
     if chains.shape[1] < _MIN_DRAWS or not np.isfinite(chains).all() or constant(chains).any():
         return None
     with np.errstate(all="ignore"):
-        value = float(arviz().ess(chains, method="bulk"))
+        value = float(import_arviz().ess(chains, method="bulk"))
     return value if np.isfinite(value) else None
 
 
@@ -172,7 +172,7 @@ def mcse(chains: NDArray[np.float64]) -> float | None:
     if ess(chains) is None:
         return None
     with np.errstate(all="ignore"):
-        value = float(arviz().mcse(chains, method="mean"))
+        value = float(import_arviz().mcse(chains, method="mean"))
     return value if np.isfinite(value) else None
 
 

@@ -37,7 +37,7 @@ from mhng.experiment.settings.parsing import entries_of
 from mhng.experiment.training.restore import Trained, load_trained
 from mhng.experiment.util.jsonable import to_plain
 from mhng.experiment.util.output import check_out, write_out
-from mhng.experiment.util.text import number
+from mhng.experiment.util.text import decimal
 from mhng.models.agent import Agent
 from mhng.models.percepts import Percepts
 
@@ -220,9 +220,9 @@ def lines(found: Mapping[str, Any]) -> list[str]:
         ("Joint", found["joint"]),
     ]:
         if scored["ari"] is not None:
-            right = "" if scored["accuracy"] is None else f", accuracy {number(scored['accuracy'])}"
-            text.append(f"{agent}: ARI {number(scored['ari'])}, NMI {number(scored['nmi'])}{right}")
-    text.append(f"Kappa: {number(found['kappa'])}; agreed on {found['agreed']:.1%} of {found['objects']} objects")
+            right = "" if scored["accuracy"] is None else f", accuracy {decimal(scored['accuracy'])}"
+            text.append(f"{agent}: ARI {decimal(scored['ari'])}, NMI {decimal(scored['nmi'])}{right}")
+    text.append(f"Kappa: {decimal(found['kappa'])}; agreed on {found['agreed']:.1%} of {found['objects']} objects")
     return text
 
 

@@ -39,7 +39,7 @@ from mhng.experiment.evaluation.naming import say
 from mhng.experiment.runs import folder as run_folder
 from mhng.experiment.training.restore import Trained, load_trained
 from mhng.experiment.util.jsonable import to_plain
-from mhng.experiment.util.text import number
+from mhng.experiment.util.text import decimal
 from mhng.models.rng import stream
 
 # Pictures with more cells could not be looked at.
@@ -202,9 +202,9 @@ def score_lines(report: Mapping[str, Any]) -> list[str]:
         )
         found.append(f"{speaker} sees and says, {listener} imagines: {judged}")
         found.append(
-            f"  from {listener}'s own view {number(own['pixel_distance'])} in pixels (RMS; signs dealt at random "
-            f"{number(own['pixel_distance_shuffled'])}), from its own percept {number(own['latent_distance'], 2)} "
-            f"({number(own['latent_distance_shuffled'], 2)})"
+            f"  from {listener}'s own view {decimal(own['pixel_distance'])} in pixels (RMS; signs dealt at random "
+            f"{decimal(own['pixel_distance_shuffled'])}), from its own percept {decimal(own['latent_distance'], 2)} "
+            f"({decimal(own['latent_distance_shuffled'], 2)})"
         )
     return found
 

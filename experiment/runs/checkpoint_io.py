@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 
-def packed(state: dict[str, Any]) -> memoryview:
+def checkpoint_bytes(state: dict[str, Any]) -> memoryview:
     """The bytes of a checkpoint."""
     import torch
 
@@ -24,7 +24,7 @@ def packed(state: dict[str, Any]) -> memoryview:
     return buffer.getbuffer()
 
 
-def unpacked(file: Path) -> dict[str, Any]:
+def read_checkpoint(file: Path) -> dict[str, Any]:
     """What a checkpoint holds, on the CPU, read by the safe loader, which executes no pickle."""
     import torch
 

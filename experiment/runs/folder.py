@@ -27,9 +27,9 @@ from pathlib import Path
 from typing import Any, Self
 
 from mhng.experiment.errors import RunError, UsageError
-from mhng.experiment.runs.checkpoint_io import packed, unpacked
-from mhng.experiment.util.files import atomic_path, disk_errors, flush_to_disk, short
-from mhng.experiment.util.jsonable import line_of, object_of, to_plain
+from mhng.experiment.runs.checkpoint_io import checkpoint_bytes, read_checkpoint
+from mhng.experiment.util.files import atomic_path, disk_errors, error_line, flush_to_disk
+from mhng.experiment.util.jsonable import parse_json_object, to_json_line, to_plain
 from mhng.experiment.util.locks import LOCK, is_let_go, let_go, take_lock
 
 CONFIG = "config.toml"
@@ -114,7 +114,7 @@ class RunFolder:
         except BaseException as error:
             self.close()
             if isinstance(error, OSError | RunError | ValueError):  # ValueError: a null byte in the name
-                raise UsageError(f"{name} cannot be used: {short(error)}") from error
+                raise UsageError(f"{name} cannot be used: {error_line(error)}") from error
             raise
 
     def close(self) -> None:
@@ -178,7 +178,7 @@ class RunFolder:
 
     def read_json(self, name: str) -> dict[str, Any]:
         """The JSON object in the run's file `name`. `UsageError` naming the file if there is none."""
-        return object_of(self._read(name), str(self.path / name))
+        return parse_json_object(self._read(name), str(self.path / name))
 
     def write_npz(self, name: str, **arrays: Any) -> Path:
         """Write named arrays, compressed; None is left out. Object arrays, which need pickle, are refused."""
@@ -213,7 +213,7 @@ class RunFolder:
         try:
             return file.read_bytes()
         except OSError as error:
-            raise UsageError(f"{file} cannot be read: {short(error)}") from error
+            raise UsageError(f"{file} cannot be read: {error_line(error)}") from error
 
     # -- checkpoint --------------------------------------------------------------------------------
 
@@ -223,7 +223,7 @@ class RunFolder:
         At every instant one of the two is whole. A value that the safe loader would refuse is a TypeError
         now, with its place in `state`, and not at the resume that needs it.
         """
-        data = packed(state)
+        data = checkpoint_bytes(state)
         newest, previous = self.path / CHECKPOINT, self.path / PREVIOUS
         with atomic_path(newest) as beside:
             beside.write_bytes(data)
@@ -237,7 +237,7 @@ class RunFolder:
 
     def save_epochs(self, state: dict[str, Any]) -> None:
         """Save `state`, of the midst of a round, beside those of whole rounds; the next of these removes it."""
-        data = packed(state)
+        data = checkpoint_bytes(state)
         with atomic_path(self.path / EPOCHS) as beside:
             beside.write_bytes(data)
 
@@ -247,9 +247,9 @@ class RunFolder:
         if not file.exists():
             return None
         try:
-            return unpacked(file)
+            return read_checkpoint(file)
         except Exception as error:  # as in `load_checkpoint`
-            log.warning("%s cannot be read (%s); going on from the end of a round", file, short(error))
+            log.warning("%s cannot be read (%s); going on from the end of a round", file, error_line(error))
             return None
 
     def load_checkpoint(self, *, previous: bool = False) -> dict[str, Any]:
@@ -264,10 +264,10 @@ class RunFolder:
             if not file.exists():
                 continue
             try:
-                state = unpacked(file)
+                state = read_checkpoint(file)
             except Exception as error:
                 # The readers' errors for a cut or foreign file range from EOFError to RuntimeError.
-                faults.append(f"{file} cannot be read ({short(error)})")
+                faults.append(f"{file} cannot be read ({error_line(error)})")
                 self._newest_damaged |= name == CHECKPOINT
                 continue
             if name == PREVIOUS and not previous:
@@ -311,7 +311,7 @@ class RunFolder:
 
     def append_metrics(self, rows: Iterable[Mapping[str, object]]) -> None:
         """Append one JSON line a row. Either all rows are added or, on a full disk, none and a `RunError`."""
-        text = "".join(line_of(row) for row in rows)
+        text = "".join(to_json_line(row) for row in rows)
         file = self.path / METRICS
         left = memoryview(text.encode("utf-8", "backslashreplace"))
         # Unbuffered: after a failure a buffer would still be written when the file is closed.
@@ -327,7 +327,7 @@ class RunFolder:
 
     def truncate_metrics(self, keep: Callable[[dict[str, Any]], bool]) -> None:
         """Rewrite with the rows that `keep` wants: a resumed run repeats those after its checkpoint."""
-        self.write_text(METRICS, "".join(line_of(row) for row in self.read_metrics() if keep(row)))
+        self.write_text(METRICS, "".join(to_json_line(row) for row in self.read_metrics() if keep(row)))
 
     def read_metrics(self) -> list[dict[str, Any]]:
         """All rows; none if there is no file. A torn last line is left out; other damage: `UsageError`."""
@@ -335,7 +335,7 @@ class RunFolder:
         if not file.exists():
             return []
         lines = self._read(METRICS).split(b"\n")[:-1]  # what follows the last newline is nothing, or torn
-        return [object_of(line, f"{file}, line {number}") for number, line in enumerate(lines, 1)]
+        return [parse_json_object(line, f"{file}, line {number}") for number, line in enumerate(lines, 1)]
 
 
 # -- the folder ------------------------------------------------------------------------------------

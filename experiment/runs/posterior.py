@@ -15,18 +15,18 @@ from pathlib import Path
 from typing import Any
 
 from mhng.experiment.errors import UsageError
-from mhng.experiment.runs.trace import Trace, Variables, variables_of
+from mhng.experiment.runs.trace import RoundTrace, Variables, to_variables
 from mhng.experiment.util.files import atomic_path, reserve
 from mhng.experiment.util.jsonable import to_plain
 from mhng.experiment.util.memory import check_fits
-from mhng.experiment.util.process import environment, held_back
+from mhng.experiment.util.process import defer_interrupt, environment
 
 # Headers, names and coordinates of a file, in bytes; generous.
 _HDF5_OVERHEAD = 400_000
 
 
 def to_arviz(
-    trace: Trace, *, burn_in: int, settings: Mapping[str, Any], thin: int = 1, pairs: int = 200, keep: str = "all"
+    trace: RoundTrace, *, burn_in: int, settings: Mapping[str, Any], thin: int = 1, pairs: int = 200, keep: str = "all"
 ) -> Any:
     """`traces.variables_of` the same arguments, as InferenceData or DataTree.
 
@@ -34,7 +34,7 @@ def to_arviz(
     know neither None nor booleans; `settings_of` reads it back. pivot_chain and pivot_draw name the draw that
     relabelled quantities follow.
     """
-    variables = variables_of(trace, burn_in, thin=thin, pairs=pairs, keep=keep)
+    variables = to_variables(trace, burn_in, thin=thin, pairs=pairs, keep=keep)
     assert variables.pivot is not None
     attributes = {
         "settings": json.dumps(to_plain(settings), ensure_ascii=True, allow_nan=False),
@@ -49,7 +49,7 @@ def to_arviz(
 
 def save_posterior(
     path: Path,
-    trace: Trace,
+    trace: RoundTrace,
     *,
     burn_in: int,
     settings: Mapping[str, Any],
@@ -64,7 +64,7 @@ def save_posterior(
     with atomic_path(path) as beside:
         reserve(beside, size + _HDF5_OVERHEAD)
         try:
-            with held_back():
+            with defer_interrupt():
                 _write(data, beside)
         except RuntimeError as error:  # what h5py makes of a disk that fills up all the same
             raise OSError(str(error).splitlines()[0]) from error
@@ -76,7 +76,7 @@ def load_posterior(path: Path) -> Any:
 
     `UsageError` naming the file if it is absent, damaged or another program's.
     """
-    az = arviz()
+    az = import_arviz()
     if not Path(path).is_file():
         raise UsageError(f"{path}: there is no such file")
     try:
@@ -123,7 +123,7 @@ def settings_of(data: Any) -> dict[str, Any]:
 # -- the two ArviZ ---------------------------------------------------------------------------------
 
 
-def arviz() -> Any:
+def import_arviz() -> Any:
     """The module. 0.23 imports pyplot, and announces its successor once a day, noted in a cache folder."""
     with warnings.catch_warnings(), environment(MPLBACKEND=None):
         warnings.simplefilter("ignore", FutureWarning)
@@ -140,7 +140,7 @@ def _is_old(az: Any) -> bool:
 
 
 def _container(variables: Variables, attributes: dict[str, Any]) -> Any:
-    az = arviz()
+    az = import_arviz()
     groups = {"posterior": variables.posterior, "sample_stats": variables.sample_stats}
     axes = {"coords": variables.coords, "dims": variables.dims}
     if _is_old(az):
@@ -156,7 +156,7 @@ def _container(variables: Variables, attributes: dict[str, Any]) -> Any:
 
 
 def _write(data: Any, path: Path) -> None:
-    az = arviz()
+    az = import_arviz()
     if _is_old(az):
         data.to_netcdf(str(path))
     else:

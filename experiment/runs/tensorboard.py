@@ -57,7 +57,7 @@ class Scalars:
 
 
 @contextmanager
-def scalars_of(folder: RunFolder, wanted: bool) -> Iterator[Scalars | None]:
+def open_scalars(folder: RunFolder, wanted: bool) -> Iterator[Scalars | None]:
     """The scalars of the run, begun with the rows that it holds; None if they are not wanted."""
     if not wanted:
         yield None

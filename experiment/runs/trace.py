@@ -30,7 +30,7 @@ KEPT = {"all": ("signs", "mu"), "signs": ("signs",), "components": ("mu",), "non
 
 
 @dataclass(frozen=True, eq=False)
-class Trace:
+class RoundTrace:
     """One round's game, as host arrays. A wrong shape is a ValueError that names the field."""
 
     signs: NDArray[Any]  # (C, T, M, N) each agent's sign for each object after each sweep, 0..K-1
@@ -91,7 +91,7 @@ class Variables(NamedTuple):
     pivot: tuple[int, int] | None = None  # chain and draw (sweep) that all others are renumbered to
 
 
-def variables_of(trace: Trace, burn_in: int, *, thin: int = 1, pairs: int = 200, keep: str = "all") -> Variables:
+def to_variables(trace: RoundTrace, burn_in: int, *, thin: int = 1, pairs: int = 200, keep: str = "all") -> Variables:
     """The trace without its first `burn_in` sweeps, every `thin`-th draw, as named arrays.
 
     Group posterior: log_joint, log_evidence (chain, draw); component_share (chain, draw, agent, rank), the
@@ -105,7 +105,7 @@ def variables_of(trace: Trace, burn_in: int, *, thin: int = 1, pairs: int = 200,
     keep: which of signs and mu there are (`KEPT`).
 
     Group sample_stats: acceptance (chain, draw, direction), the share of proposals accepted; kappa (chain,
-    draw), of raw signs (`Trace.spoken`), mean over pairs of agents, absent with one agent; successive_ari
+    draw), of raw signs (`RoundTrace.spoken`), mean over pairs of agents, absent with one agent; successive_ari
     (chain, draw, agent), each draw against the sweep before it, kept or not (NaN at sweep 0).
 
     The coordinate `draw` is the sweep, from 0.

@@ -19,7 +19,7 @@ from mhng.experiment.data.views import View, entries, entry
 from mhng.experiment.errors import UntrustedError, UsageError
 from mhng.experiment.settings.graph_spec import absolute, absolute_later
 from mhng.experiment.settings.schema import FIELDS, flag, key
-from mhng.experiment.util.text import shortened, shown, suggestion
+from mhng.experiment.util.text import short_number, short_repr, suggestion
 from mhng.models.plugins import is_plugin, is_well_formed
 from mhng.models.registry import FAMILIES
 
@@ -54,7 +54,7 @@ def from_text(name: str, typed: Any) -> Any:
             return float(typed)
     except (ValueError, OverflowError):
         what = {"int": "a whole number", "float": "a number"}[kind]
-        raise UsageError(f"{flag(name)} must be {what}; it is {shown(typed)}") from None
+        raise UsageError(f"{flag(name)} must be {what}; it is {short_repr(typed)}") from None
     return typed
 
 
@@ -84,7 +84,7 @@ def from_toml(name: str, value: Any, place: str) -> Any:
     if name == "mode" and number:
         return str(value)
     if not fits:
-        raise UsageError(f"{place} must be {what}; it is {shown(value)}")
+        raise UsageError(f"{place} must be {what}; it is {short_repr(value)}")
     try:
         if kind == "float":
             return float(value)
@@ -140,14 +140,14 @@ def _all_absolute(name: str, typed: Sequence[str | list[str]], place: str) -> tu
         elif "" in one:
             raise UsageError(
                 f"{place}: modality {one.index('') + 1} of entry {number} is empty; the entry is "
-                f"{shown(JOINT.join(one))}"
+                f"{short_repr(JOINT.join(one))}"
             )
         else:
             paths = tuple(_absolute(name, part.strip(), place) for part in one)
             found.append(paths if len(paths) > 1 else paths[0])
     if not typed or len(found) < len(typed):
         raise UsageError(
-            f"{place} must be a path, or paths with commas between; it is {shown(','.join(map(str, typed)))}"
+            f"{place} must be a path, or paths with commas between; it is {short_repr(','.join(map(str, typed)))}"
         )
     return tuple(found)
 
@@ -155,7 +155,7 @@ def _all_absolute(name: str, typed: Sequence[str | list[str]], place: str) -> tu
 def _absolute(name: str, typed: str, place: str) -> Path:
     """A path that is saved with a run must mean the same from every folder."""
     if "\0" in typed:
-        raise UsageError(f"{place} must be a path without null bytes; it is {shown(typed)}")
+        raise UsageError(f"{place} must be a path without null bytes; it is {short_repr(typed)}")
     return Path(typed).absolute() if FIELDS[name].metadata["saved"] else Path(typed)
 
 
@@ -170,16 +170,16 @@ def checked(name: str, value: Any, place: str) -> Any:
     elif rule["choices"] is not None and value not in rule["choices"]:
         own = ", or MODULE:NAME of your own" if name in FAMILIES else ""
         raise UsageError(
-            f"{place} must be one of {', '.join(rule['choices'])}{own}; it is {shown(value)}"
+            f"{place} must be one of {', '.join(rule['choices'])}{own}; it is {short_repr(value)}"
             f"{suggestion(value, rule['choices'])}"
         )
     if name in ABSOLUTE:
         value = ABSOLUTE[name](value)
     numbers = [value] if rule["kind"] in ("int", "float") else []
     if rule["most"] is not None and value > rule["most"]:
-        raise UsageError(f"{place} must be {rule['most']} or less; it is {shortened(value)}")
+        raise UsageError(f"{place} must be {rule['most']} or less; it is {short_number(value)}")
     if rule["least"] is not None and value < rule["least"]:
-        raise UsageError(f"{place} must be {rule['least']} or more; it is {shortened(value)}")
+        raise UsageError(f"{place} must be {rule['least']} or more; it is {short_number(value)}")
     if not all(math.isfinite(number) for number in numbers):
         raise UsageError(f"{place} must be finite; it is {value!r}")
     if rule["below"] is not None and value >= rule["below"]:
@@ -262,7 +262,7 @@ def from_table(table: Mapping[str, Any], place: str, *, trust_plugins: bool = Fa
     names = {key(name): name for name in FIELDS}
     for found, value in table.items():
         if found not in names or found == "agent":
-            raise UsageError(f"{place}: unknown key {shown(found)}{suggestion(found, names)}")
+            raise UsageError(f"{place}: unknown key {short_repr(found)}{suggestion(found, names)}")
         name = names[found]
         where = f"{place}: {found}"
         values[name] = checked(name, from_toml(name, value, where), where)

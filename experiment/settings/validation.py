@@ -8,7 +8,7 @@ from mhng.experiment.errors import UsageError
 from mhng.experiment.settings import per_agent
 from mhng.experiment.settings.graph_spec import later
 from mhng.experiment.settings.schema import FIELDS, Config, flag
-from mhng.experiment.util.text import shortened
+from mhng.experiment.util.text import short_number
 
 # Names that one proposal of the recursive game may take: more are hours for a sweep of a thousand objects.
 _MOST_NAMES = 10**5
@@ -92,7 +92,7 @@ def _check_community(config: Config) -> None:
         names = int(config.recursion[3:]) ** (config.agents - 2)
         if names > _MOST_NAMES:
             raise UsageError(
-                f"--recursion {config.recursion} of {config.agents} agents takes {shortened(names)} names of the "
+                f"--recursion {config.recursion} of {config.agents} agents takes {short_number(names)} names of the "
                 f"first speaker for each proposal, more than {_MOST_NAMES}; give a smaller T, or os"
             )
 

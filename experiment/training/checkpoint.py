@@ -16,7 +16,7 @@ from mhng.models.agent import Agent
 CHECKPOINT_FORMAT = 1
 
 
-class Kept(Protocol):
+class CheckpointMember(Protocol):
     """A member of the community as a checkpoint knows it; see `mhng.inference.rounds.Member`."""
 
     @property
@@ -29,7 +29,7 @@ class Kept(Protocol):
     def restore(self, state: Mapping[str, Any], parts: Sequence[torch.Tensor] | None) -> Any: ...
 
 
-def to_checkpoint(members: Sequence[Kept], progress: Progress, seconds: float) -> dict[str, Any]:
+def to_checkpoint(members: Sequence[CheckpointMember], progress: Progress, seconds: float) -> dict[str, Any]:
     """All that the next round, or epoch, needs, as tensors and plain values. The streams are read last."""
     return {
         "format": CHECKPOINT_FORMAT,
@@ -43,7 +43,7 @@ def to_checkpoint(members: Sequence[Kept], progress: Progress, seconds: float) -
 
 
 def from_checkpoint(
-    members: Sequence[Kept], state: Mapping[str, Any], file: str, config: Config
+    members: Sequence[CheckpointMember], state: Mapping[str, Any], file: str, config: Config
 ) -> tuple[Progress, float]:
     """Put the members where the checkpoint's were; also the seconds spent. UsageError naming `file` if it is unfit."""
     device = members[0].device
@@ -90,7 +90,7 @@ def _check_signs(signs: torch.Tensor, shape: tuple[int, ...], K: int) -> None:
         raise ValueError(f"its signs must be 0 to {K - 1}; one is {int(signs[(signs < 0) | (signs >= K)][0])}")
 
 
-def load_minds(agents: Mapping[str, Agent], state: Mapping[str, Any], file: str) -> tuple[Any, ...]:
+def load_agents(agents: Mapping[str, Agent], state: Mapping[str, Any], file: str) -> tuple[Any, ...]:
     """Give the agents, by name, the weights of a checkpoint; returns each one's components of chain 0.
 
     What an agent knows lives on any device, unlike the streams that a run goes on with. UsageError naming `file` if

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from mhng.experiment.data import modalities
 from mhng.experiment.data.views import View, described
 from mhng.experiment.util.agent_names import agent_names
-from mhng.experiment.util.text import number
+from mhng.experiment.util.text import decimal
 
 if TYPE_CHECKING:
     from mhng.experiment.data.objects import Objects
@@ -105,8 +105,8 @@ class Printer:
                 continue
             parts = [f"iteration {row['sweep']}/{len(rows)}"]
             for name, own in row["agents"].items():
-                parts.append(f"ARI_{name}: {number(own['ari'])}")
-            parts.append(f"Kappa: {number(row['kappa'])}")
+                parts.append(f"ARI_{name}: {decimal(own['ari'])}")
+            parts.append(f"Kappa: {decimal(row['kappa'])}")
             for direction, count in (row["accepted"] or {}).items():
                 parts.append(f"{direction.replace('->', '2')}: {count}")
             self.say(", ".join(parts))
@@ -115,11 +115,11 @@ class Printer:
         """The scores at the end."""
         for name, own in summary["agents"].items():
             self.say(
-                f"Agent {name}: ARI {number(own['ari'])} (mean after burn-in {number(own['ari_mean'])}), "
-                f"NMI {number(own['nmi'])}, accuracy {number(own['accuracy'])}, ELBO {number(own['elbo'], 2)}"
+                f"Agent {name}: ARI {decimal(own['ari'])} (mean after burn-in {decimal(own['ari_mean'])}), "
+                f"NMI {decimal(own['nmi'])}, accuracy {decimal(own['accuracy'])}, ELBO {decimal(own['elbo'], 2)}"
             )
-        accepted = ", ".join(f"{name} {number(rate)}" for name, rate in (summary["acceptance"] or {}).items())
-        self.say(f"Kappa: {number(summary['kappa'])}" + (f"; acceptance: {accepted}" if accepted else ""))
+        accepted = ", ".join(f"{name} {decimal(rate)}" for name, rate in (summary["acceptance"] or {}).items())
+        self.say(f"Kappa: {decimal(summary['kappa'])}" + (f"; acceptance: {accepted}" if accepted else ""))
         if traffic := summary.get("traffic"):
             self.say(
                 f"Bytes a sweep: {traffic['signs_said']:,} of signs from agent to agent, {traffic['all']:,} in all "

@@ -55,7 +55,7 @@ def meetings_of(
     return found[0][1] if len(found) == 1 else Stages(tuple(found), synchronous)
 
 
-def known(meetings: Meetings) -> list[list[tuple[int, int]] | None]:
+def recorded_edges(meetings: Meetings) -> list[list[tuple[int, int]] | None]:
     """The edges of each stage, for the record; None of random pairs, and nothing where all meet together."""
     each = [stage for _, stage in meetings.stages] if isinstance(meetings, Stages) else [meetings]
     return [list(one.edges) if isinstance(one, Graph) else None for one in each if not isinstance(one, Together)]
@@ -76,7 +76,7 @@ def _one(
         return RandomPairs(seed, synchronous)
     if pairs is None:
         try:
-            pairs = edges(meet, M, seed)
+            pairs = graph_edges(meet, M, seed)
         except UsageError as error:
             said = str(error)
             if place != "--meet" and said.startswith("--meet "):
@@ -85,7 +85,7 @@ def _one(
     return Graph(tuple(pairs), synchronous)
 
 
-def edges(meet: str, M: int, seed: int) -> Edges:
+def graph_edges(meet: str, M: int, seed: int) -> Edges:
     """The pairs a < b of M agents that meet, in the order of their game; none of `together` and `random-pairs`."""
     import networkx as nx
 
@@ -124,7 +124,7 @@ def _in_rows(pairs: Iterable[tuple[int, int]]) -> Edges:
     return tuple((a, b) for _, a, b in sorted(rows))
 
 
-def distances(pairs: Edges, M: int) -> dict[int, list[tuple[int, int]]]:
+def pairs_by_distance(pairs: Edges, M: int) -> dict[int, list[tuple[int, int]]]:
     """Pairs of agents by the edges between them, the nearest first; those that no path joins are left out."""
     import networkx as nx
 

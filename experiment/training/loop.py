@@ -18,7 +18,7 @@ from mhng.experiment.runs import folder as run_folder
 from mhng.experiment.runs.folder import RunFolder
 from mhng.experiment.runs.posterior import save_posterior
 from mhng.experiment.runs.tensorboard import Scalars
-from mhng.experiment.runs.trace import Trace
+from mhng.experiment.runs.trace import RoundTrace
 from mhng.experiment.settings import config as settings
 from mhng.experiment.settings.schema import Config
 from mhng.experiment.training.build import schedule_of
@@ -26,8 +26,8 @@ from mhng.experiment.training.checkpoint import from_checkpoint, to_checkpoint
 from mhng.experiment.training.console import Printer
 from mhng.experiment.training.graphs import Edges, edges_at
 from mhng.experiment.training.prepare import latents_of
-from mhng.experiment.training.ray_agents import BYTES_OF_A_NAME, AfarMember, AgentLostError, Seats
-from mhng.experiment.training.results import host_trace, summarise, sweep_rows
+from mhng.experiment.training.ray_agents import BYTES_OF_A_NAME, AgentLostError, AgentPlacement, RemoteMember
+from mhng.experiment.training.results import summarise, sweep_rows, to_round_trace
 from mhng.inference.cuda_graphs import CannotCaptureError
 from mhng.inference.rounds import Member, Played, Progress, RoundError, run_rounds
 from mhng.inference.spec import Game
@@ -40,7 +40,7 @@ AGREED = 0.9
 MOST_LOST = 3
 
 
-class Running:
+class TrainingLoop:
     """The loop over rounds with a run folder beside it; the `Watcher` that keeps the rows of metrics."""
 
     def __init__(
@@ -48,8 +48,8 @@ class Running:
         config: Config,
         objects: Objects,
         game: Game,
-        places: Seats,
-        members: list[Member | AfarMember],
+        places: AgentPlacement,
+        members: list[Member | RemoteMember],
         progress: Progress,
         folder: RunFolder,
         printer: Printer,
@@ -118,7 +118,7 @@ class Running:
             self.state, _ = from_checkpoint(self.members, state, str(self.folder.file(name)), self.config)
         # Of epochs that are made again nothing is known any more, as their rows.
         self.folder.file(run_folder.EPOCHS).unlink(missing_ok=True)
-        self.folder.truncate_metrics(lambda row: is_kept(row, self.state))
+        self.folder.truncate_metrics(lambda row: precedes(row, self.state))
 
     # -- told by inference -----------------------------------------------------------------------
 
@@ -145,7 +145,7 @@ class Running:
     def _keep(self, played: Played) -> None:
         self._announce(played.round)
         config, folder = self.config, self.folder
-        trace = host_trace(played, [one.name for one in self.members], config)
+        trace = to_round_trace(played, [one.name for one in self.members], config)
         rows = sweep_rows(
             played.round,
             trace,
@@ -199,7 +199,7 @@ class Running:
     def _write_results(
         self,
         played: Played,
-        trace: Trace,
+        trace: RoundTrace,
         rows: Sequence[Mapping[str, Any]],
         seconds: float,
         traffic: dict[str, int] | None,
@@ -278,7 +278,7 @@ class Running:
 
 
 @contextmanager
-def status_told(folder: RunFolder) -> Iterator[None]:
+def record_status(folder: RunFolder) -> Iterator[None]:
     """The manifest says how the run ended; "done" is the last thing that is written."""
     try:
         yield
@@ -305,7 +305,7 @@ def _uninterrupted() -> Iterator[None]:
         signal.signal(signal.SIGINT, before)
 
 
-def is_kept(row: Mapping[str, Any], progress: Progress) -> bool:
+def precedes(row: Mapping[str, Any], progress: Progress) -> bool:
     """Whether a row tells of what the run goes on from, and not of what it repeats."""
     if row["round"] == progress.done and row["kind"] == "epoch":
         return bool(row.get("epoch", 0) <= progress.learned.get(str(row.get("agent")), 0))

@@ -14,8 +14,8 @@ import torch
 from mhng.experiment.data.objects import Objects
 from mhng.experiment.settings import config as settings
 from mhng.experiment.settings.schema import Config
-from mhng.experiment.training.graphs import known
-from mhng.experiment.training.results import perceived
+from mhng.experiment.training.graphs import recorded_edges
+from mhng.experiment.training.results import modality_records
 from mhng.inference.spec import Game
 
 PACKAGES = ("torch", "torchvision", "pyro-ppl", "arviz", "numpy", "scipy", "scikit-learn")
@@ -26,7 +26,7 @@ def manifest_of(
 ) -> dict[str, Any]:
     """What a manifest begins with, as plain values."""
     return {
-        "edges": known(game.meetings),
+        "edges": recorded_edges(game.meetings),
         "command_line": list(command_line),
         "settings": settings.plain(config),
         "seed": config.seed,
@@ -35,7 +35,7 @@ def manifest_of(
         "dataset": objects.name,
         "objects": objects.count,
         "checksum": objects.checksum,
-        "perceives": perceived(objects),
+        "perceives": modality_records(objects),
         "git_revision": _git_revision(),
         "python": platform.python_version(),
         "platform": platform.platform(),

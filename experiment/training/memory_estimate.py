@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, NamedTuple
 from mhng.experiment.errors import UsageError
 from mhng.experiment.settings import per_agent
 from mhng.experiment.settings.schema import Config
-from mhng.experiment.util.memory import GIB, available
+from mhng.experiment.util.memory import GIB, available_memory
 from mhng.models.hyperparameters import parse_prior
 
 if TYPE_CHECKING:
@@ -117,9 +117,9 @@ def check(config: Config, N: int, latents: Sequence[int], device: torch.device) 
         free, _ = torch.cuda.mem_get_info(device)
         _compare(config, N, latents, need, need.played, free, f"memory of {device}")
         # The trace is copied to the host, where it takes as much again (and the tables are not).
-        _compare(config, N, latents, need, need.trace + need.host, available(), "memory")
+        _compare(config, N, latents, need, need.trace + need.host, available_memory(), "memory")
     else:
-        _compare(config, N, latents, need, need.played + need.host, available(), "memory")
+        _compare(config, N, latents, need, need.played + need.host, available_memory(), "memory")
 
 
 def _compare(

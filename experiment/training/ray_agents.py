@@ -62,7 +62,7 @@ class Traffic:
         return found
 
 
-class Mind:
+class AgentActor:
     """What runs in the process of one agent. Signs come and go as arrays (C, N)."""
 
     def __init__(
@@ -95,7 +95,7 @@ class Mind:
 
     def clusters(self, stream: str, chains: int, K: int) -> Array:
         """Signs by clusters of its percepts."""
-        return packed(self._player.clusters(self._stream(stream), chains, K))
+        return encode_signs(self._player.clusters(self._stream(stream), chains, K))
 
     def redraw(self, serial: int, stream: str, signs: Array, K: int, anew: bool) -> tuple[Array, Array]:
         """New parameters, number `serial`; their log density and the evidence, (C,) each."""
@@ -110,7 +110,7 @@ class Mind:
 
     def speak(self, serial: int, stream: str, log_prior: Array) -> Array:
         """A sign for every object."""
-        return packed(speak(self._stream(stream), self._told(log_prior), self._table(serial)))
+        return encode_signs(speak(self._stream(stream), self._told(log_prior), self._table(serial)))
 
     def answer(self, serial: int, stream: str, proposed: Array, current: Array, rule: Rule) -> tuple[Array, Array]:
         """Which proposals are accepted, and which ratios were not a number; each as bits."""
@@ -124,7 +124,7 @@ class Mind:
 
     def best(self, serial: int, log_prior: Array) -> Array:
         """What it would say by itself."""
-        return packed(best(self._told(log_prior), self._table(serial)))
+        return encode_signs(best(self._told(log_prior), self._table(serial)))
 
     def parameters(self, serial: int) -> Any:
         """Of the agent itself, for the record."""
@@ -175,21 +175,21 @@ class Mind:
         return self._belief.table
 
     def _told(self, array: Array) -> Tensor:
-        return unpacked(array).to(self._device)
+        return decode_array(array).to(self._device)
 
     def _numbered(self, serial: int) -> tuple[Array, Array]:
         self._serial = serial
         return _array(self._belief.log_density), _array(self._belief.evidence)
 
 
-def packed(signs: Tensor) -> Array:
+def encode_signs(signs: Tensor) -> Array:
     """Signs as they travel: two bytes each, or four."""
     array: Array = signs.cpu().numpy()
     small = array.size == 0 or array.max() <= np.iinfo(np.int16).max
     return array.astype(np.int16 if small else np.int32)
 
 
-def unpacked(array: Array) -> Tensor:
+def decode_array(array: Array) -> Tensor:
     """What travelled, as the game has it: signs of 64 bits, other numbers as they are."""
     return torch.from_numpy(array.astype(np.int64 if array.dtype.kind == "i" else array.dtype))
 
@@ -199,7 +199,7 @@ def _array(tensor: Tensor) -> Array:
     return found
 
 
-class Line:
+class ActorHandle:
     """How one agent's process is asked."""
 
     def __init__(self, ray: Any, actor: Any, name: str, traffic: Traffic) -> None:
@@ -252,7 +252,7 @@ def _bytes(what: Any) -> int:
 
 
 class _Stream(AfarStream):
-    def __init__(self, line: Line, name: str) -> None:
+    def __init__(self, line: ActorHandle, name: str) -> None:
         self.line = line
         self.name = name
 
@@ -263,15 +263,15 @@ class _Stream(AfarStream):
 
 
 class _Table(AfarTable):
-    def __init__(self, line: Line, serial: int) -> None:
+    def __init__(self, line: ActorHandle, serial: int) -> None:
         self.line = line
         self.serial = serial
 
     def speak(self, stream: AfarStream, log_prior: Tensor) -> Tensor:
-        return unpacked(self._ask("speak", _name(stream), _array(log_prior)))
+        return decode_array(self._ask("speak", _name(stream), _array(log_prior)))
 
     def answer(self, stream: AfarStream, proposed: Tensor, current: Tensor, rule: Rule) -> Turn:
-        told = self._ask("answer", _name(stream), packed(proposed), packed(current), rule)
+        told = self._ask("answer", _name(stream), encode_signs(proposed), encode_signs(current), rule)
         accepted, not_a_number = (
             torch.from_numpy(np.unpackbits(bits, count=proposed.numel()).astype(bool)).view(proposed.shape)
             for bits in told
@@ -279,10 +279,10 @@ class _Table(AfarTable):
         return Turn(torch.where(accepted, proposed, current), proposed, accepted, not_a_number)
 
     def log_likelihood(self, signs: Tensor) -> Tensor:
-        return unpacked(self._ask("log_likelihood", packed(signs)))
+        return decode_array(self._ask("log_likelihood", encode_signs(signs)))
 
     def best(self, log_prior: Tensor) -> Tensor:
-        return unpacked(self._ask("best", _array(log_prior)))
+        return decode_array(self._ask("best", _array(log_prior)))
 
     def _ask(self, what: str, *arguments: Any) -> Any:
         return self.line.ask(what, self.serial, *arguments)
@@ -294,7 +294,7 @@ def _name(stream: AfarStream) -> str:
 
 
 class _Parameters(AfarParameters):
-    def __init__(self, line: Line, serial: int) -> None:
+    def __init__(self, line: ActorHandle, serial: int) -> None:
         self.line = line
         self.serial = serial
 
@@ -305,7 +305,7 @@ class _Parameters(AfarParameters):
 class _Belief:
     """What an agent has drawn; its numbers are waited for when they are looked at."""
 
-    def __init__(self, line: Line, serial: int, drawn: Any) -> None:
+    def __init__(self, line: ActorHandle, serial: int, drawn: Any) -> None:
         self.table = _Table(line, serial)
         self.parameters = _Parameters(line, serial)
         self._line = line
@@ -323,14 +323,14 @@ class _Belief:
     def _numbers(self) -> tuple[Tensor, Tensor]:
         if self._told is None:
             density, evidence = self._line.get(self._drawn)
-            self._told = unpacked(density), unpacked(evidence)
+            self._told = decode_array(density), decode_array(evidence)
         return self._told
 
 
 class _Player:
     """An agent in the game."""
 
-    def __init__(self, line: Line, count: int, finite: Any) -> None:
+    def __init__(self, line: ActorHandle, count: int, finite: Any) -> None:
         self._line = line
         self._finite = finite
         self.count = count
@@ -339,11 +339,11 @@ class _Player:
         return bool(self._line.get(self._finite))
 
     def clusters(self, generator: Any, chains: int, K: int) -> Tensor:
-        return unpacked(self._line.ask("clusters", _name(generator), chains, K))
+        return decode_array(self._line.ask("clusters", _name(generator), chains, K))
 
     def redraw(self, generator: Any, signs: Tensor, K: int, before: Any = None) -> _Belief:
         serial = self._line.next_serial()
-        drawn = self._line.begin("redraw", serial, _name(generator), packed(signs), K, before is None)
+        drawn = self._line.begin("redraw", serial, _name(generator), encode_signs(signs), K, before is None)
         return _Belief(self._line, serial, drawn)
 
     def from_prior(self, generator: Any, chains: int, K: int) -> _Belief:
@@ -351,21 +351,21 @@ class _Player:
         return _Belief(self._line, serial, self._line.begin("from_prior", serial, _name(generator), chains, K))
 
     def evidence(self, signs: Tensor, K: int) -> Tensor:
-        return unpacked(self._line.ask("evidence", packed(signs), K))
+        return decode_array(self._line.ask("evidence", encode_signs(signs), K))
 
     def merge_gain(self, signs: Tensor, K: int, one: Tensor) -> Tensor:
-        return unpacked(self._line.ask("merge_gain", packed(signs), K, packed(one)))
+        return decode_array(self._line.ask("merge_gain", encode_signs(signs), K, encode_signs(one)))
 
     def bipartition_logits(self, group: Tensor, seeds: Tensor) -> Tensor:
         raise NotImplementedError("split-merge steps are for agents in one process")
 
 
-class AfarMember:
+class RemoteMember:
     """A member of the community whose agent is in another process; its signs are kept here."""
 
     device = torch.device("cpu")
 
-    def __init__(self, line: Line, count: int) -> None:
+    def __init__(self, line: ActorHandle, count: int) -> None:
         self.line = line
         self.name = line.name
         self.count = count
@@ -373,7 +373,7 @@ class AfarMember:
 
     def learning(self, epochs: int, signs: Tensor | None, components: Any, done: int) -> Iterator[tuple[int, Loss]]:
         """It begins now; the losses are those of `Learner.learning`."""
-        heard = None if signs is None else packed(signs)
+        heard = None if signs is None else encode_signs(signs)
         begun = self.line.begin("learning", epochs, heard, components, done, num_returns="streaming")
         return self._losses(begun)
 
@@ -392,7 +392,7 @@ class AfarMember:
 
     def bound(self, seed: int, round: int, signs: Tensor, components: Any) -> Loss | None:
         """As `Member.bound`."""
-        told = self.line.ask("bound", seed, round, packed(signs), components)
+        told = self.line.ask("bound", seed, round, encode_signs(signs), components)
         return None if told is None else Loss(*told)
 
     def state(self) -> dict[str, Any]:
@@ -405,42 +405,42 @@ class AfarMember:
         return self.line.ask("restore", dict(state), parts)
 
 
-class Seats(NamedTuple):
+class AgentPlacement(NamedTuple):
     """Where the agents of a run are."""
 
-    make: Callable[[], list[Member | AfarMember]]  # all of them, new; those that were made before are gone
+    make: Callable[[], list[Member | RemoteMember]]  # all of them, new; those that were made before are gone
     traffic: Traffic | None  # None where all are in this process
 
 
 @contextmanager
-def seats(config: Config, objects: Objects, device: torch.device) -> Iterator[Seats]:
+def place_agents(config: Config, objects: Objects, device: torch.device) -> Iterator[AgentPlacement]:
     """Places for the agents of a run, by `config.engine`. UsageError where Ray cannot be had."""
     if config.engine == "local":
-        yield Seats(lambda: list(build_members(config, objects, device)), None)
+        yield AgentPlacement(lambda: list(build_members(config, objects, device)), None)
         return
     threads = max(1, torch.get_num_threads() // config.agents)
     traffic = Traffic()
     with ray_cluster.cluster(config.address, config.agents * threads) as ray:
         actors: list[Any] = []
 
-        def make() -> list[Member | AfarMember]:
+        def make() -> list[Member | RemoteMember]:
             for actor in actors:
                 ray.kill(actor)
             actors.clear()
             share = min(threads, ray.cluster_resources().get("CPU", 1) / config.agents)
-            mind = ray.remote(num_cpus=share)(Mind)
+            mind = ray.remote(num_cpus=share)(AgentActor)
             found = []
             for number, (name, _) in enumerate(per_agent.each(config)):
                 view = objects.views[number].numpy()
                 actors.append(mind.remote(config, number, view, objects.shapes(number), threads))
-                found.append(AfarMember(Line(ray, actors[-1], name, traffic), len(view)))
+                found.append(RemoteMember(ActorHandle(ray, actors[-1], name, traffic), len(view)))
             for one in found:
                 one.line.ask("device")  # what goes wrong when it is made is said here
             traffic.taken()
             return list(found)
 
         try:
-            yield Seats(make, traffic)
+            yield AgentPlacement(make, traffic)
         finally:
             # A connection that was there before goes on, and the agents would with it.
             for actor in actors:

@@ -12,7 +12,7 @@ from contextlib import contextmanager
 from typing import Any
 
 from mhng.experiment.errors import UsageError
-from mhng.experiment.util.process import held_back
+from mhng.experiment.util.process import defer_interrupt
 
 ADDRESS = "RAY_ADDRESS"
 
@@ -55,7 +55,7 @@ def cluster(address: str | None, cpus: int) -> Iterator[Any]:
         _check_answers(address, name)
     options = {} if joins else {"num_cpus": cpus, "include_dashboard": False}
     try:
-        with held_back(), _signals_kept():  # interrupted in the midst, it crashes at the end of the program
+        with defer_interrupt(), _signals_kept():  # interrupted in the midst, it crashes at the end of the program
             try:
                 ray.init(address, logging_level=logging.ERROR, log_to_driver=False, **options)
             except (Exception, SystemExit) as error:  # it ends the program where it has waited in vain
@@ -66,7 +66,7 @@ def cluster(address: str | None, cpus: int) -> Iterator[Any]:
         ray._private.worker._worker_logs_enabled = False
         yield ray
     finally:
-        with held_back(), _signals_kept():
+        with defer_interrupt(), _signals_kept():
             ray.shutdown()
         ray._private.worker._worker_logs_enabled = True
 

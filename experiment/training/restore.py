@@ -29,7 +29,7 @@ from mhng.experiment.settings import per_agent
 from mhng.experiment.settings.config import resolve
 from mhng.experiment.settings.schema import Config
 from mhng.experiment.training.build import build_agent
-from mhng.experiment.training.checkpoint import load_minds
+from mhng.experiment.training.checkpoint import load_agents
 from mhng.experiment.training.prepare import load_objects
 from mhng.experiment.util.agent_names import agent_names
 from mhng.models.agent import Agent
@@ -126,7 +126,7 @@ def load_trained(
             for m, (name, own) in enumerate(per_agent.each(config))
         }
         checkpoint = str(folder.file(run_folder.CHECKPOINT))
-        components = load_minds(agents, state, checkpoint)
+        components = load_agents(agents, state, checkpoint)
         for agent in agents.values():
             agent.requires_grad_(False)
         done = state.get("done")

@@ -11,10 +11,10 @@ from numpy.typing import NDArray
 
 from mhng.experiment.data.objects import Objects
 from mhng.experiment.metrics import partitions
-from mhng.experiment.runs.trace import Trace
+from mhng.experiment.runs.trace import RoundTrace
 from mhng.experiment.settings import per_agent
 from mhng.experiment.settings.schema import Config
-from mhng.experiment.training.graphs import Edges, distances
+from mhng.experiment.training.graphs import Edges, pairs_by_distance
 from mhng.experiment.util.agent_names import agent_names
 from mhng.inference.rounds import Played
 from mhng.inference.svi import Loss
@@ -24,10 +24,10 @@ LARGEST_SHARE = 0.95
 LEAST_KL = 0.01
 
 
-def host_trace(played: Played, names: Sequence[str], config: Config) -> Trace:
+def to_round_trace(played: Played, names: Sequence[str], config: Config) -> RoundTrace:
     """The round's trace as arrays in the memory of the host."""
     trace = played.trace
-    return Trace(
+    return RoundTrace(
         signs=trace.signs.cpu().numpy(),
         alone=None if trace.alone is None else trace.alone.cpu().numpy(),
         accepted=trace.accepted.cpu().numpy(),
@@ -43,7 +43,7 @@ def host_trace(played: Played, names: Sequence[str], config: Config) -> Trace:
 
 def sweep_rows(
     round: int,
-    trace: Trace,
+    trace: RoundTrace,
     played: Played,
     labels: NDArray[Any] | None,
     groups: Sequence[Sequence[int]] = (),
@@ -98,7 +98,7 @@ def sweep_rows(
 def summarise(
     config: Config,
     objects: Objects,
-    trace: Trace,
+    trace: RoundTrace,
     rows: Sequence[Mapping[str, Any]],
     bounds: Mapping[str, Loss | None],
     *,
@@ -143,7 +143,7 @@ def summarise(
         "seconds": seconds,
         "device": device,
         "agents": agents,
-        "perceives": perceived(objects),
+        "perceives": modality_records(objects),
         "kappa": last["kappa"],
         "kappa_mean": _mean([row["kappa"] for row in kept]),
         "kappa_of": "what each agent would say alone" if trace.alone is not None else "signs",
@@ -177,7 +177,7 @@ def _by_group(matrix: NDArray[np.float64], groups: Sequence[Sequence[int]]) -> d
     return {"kappa_within": float(np.mean(within)) if within else None, "kappa_between": float(np.mean(between))}
 
 
-def perceived(objects: Objects) -> dict[str, list[dict[str, Any]]]:
+def modality_records(objects: Objects) -> dict[str, list[dict[str, Any]]]:
     """Of each agent its modalities: what each is called, the shape of an observation, how many objects lack it."""
     names = agent_names(len(objects.senses))
     return {name: [sense._asdict() for sense in own] for name, own in zip(names, objects.senses, strict=True)}
@@ -185,7 +185,7 @@ def perceived(objects: Objects) -> dict[str, list[dict[str, Any]]]:
 
 def _apart(edges: Edges | None, agents: int) -> dict[int, list[tuple[int, int]]]:
     """Pairs of agents by the edges that lie between them; nothing where no graph says."""
-    return {} if edges is None else distances(edges, agents)
+    return {} if edges is None else pairs_by_distance(edges, agents)
 
 
 def _by_distance(
@@ -196,7 +196,7 @@ def _by_distance(
     return {"kappa_by_distance": found} if found else {}
 
 
-def warnings_of(config: Config, trace: Trace, bounds: Mapping[str, Loss | None]) -> list[str]:
+def warnings_of(config: Config, trace: RoundTrace, bounds: Mapping[str, Loss | None]) -> list[str]:
     """What a user should know before believing the scores: collapsed signs, a collapsed posterior."""
     found = []
     for m, name in enumerate(trace.agent_names):

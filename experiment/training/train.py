@@ -16,7 +16,7 @@ from typing import Any
 from mhng.experiment.errors import UsageError
 from mhng.experiment.runs import folder as run_folder
 from mhng.experiment.runs.folder import RunFolder
-from mhng.experiment.runs.tensorboard import check_tensorboard, scalars_of
+from mhng.experiment.runs.tensorboard import check_tensorboard, open_scalars
 from mhng.experiment.settings import config as settings
 from mhng.experiment.settings.schema import Config
 from mhng.experiment.settings.validation import check_new
@@ -25,10 +25,10 @@ from mhng.experiment.training.build import game_of
 from mhng.experiment.training.checkpoint import from_checkpoint
 from mhng.experiment.training.compatibility import check_parts
 from mhng.experiment.training.console import Printer
-from mhng.experiment.training.loop import Running, is_kept, status_told
+from mhng.experiment.training.loop import TrainingLoop, precedes, record_status
 from mhng.experiment.training.manifest import manifest_of
 from mhng.experiment.training.prepare import latents_of, load_objects, pick_device
-from mhng.experiment.training.ray_agents import seats
+from mhng.experiment.training.ray_agents import place_agents
 from mhng.experiment.training.ray_cluster import check_ray
 from mhng.experiment.training.resume import check_metrics, edges_of, is_of_round, refuse_changes, results_are_whole
 from mhng.experiment.util.jsonable import to_plain
@@ -56,13 +56,13 @@ def train(config: Config, *, command_line: Sequence[str] = (), printer: Printer 
     game = game_of(config, device)
     path = config.run_dir or _free_folder(config)
     # First of all Ray, which may not be had, and takes its time.
-    with seats(config, objects, device) as places, RunFolder.create(path, overwrite=config.overwrite) as folder:
+    with place_agents(config, objects, device) as places, RunFolder.create(path, overwrite=config.overwrite) as folder:
         fitted = sorted(settings.changes(config, to_plain(asked)))
         folder.start_manifest({**manifest_of(config, objects, game, device, command_line), "fitted": fitted})
         folder.write_text(run_folder.CONFIG, settings.to_toml(config))
-        with status_told(folder), scalars_of(folder, config.tensorboard) as scalars:
+        with record_status(folder), open_scalars(folder, config.tensorboard) as scalars:
             members = places.make()
-            return Running(
+            return TrainingLoop(
                 config, objects, game, places, members, Progress(0), folder, printer, scalars, spent=0.0
             ).go()
 
@@ -98,7 +98,7 @@ def resume(
             raise UsageError(f"--resume {path}: the objects of {config.dataset} are not those of the run")
         memory_estimate.check(config, objects.count, latents_of(config, objects), device)
         game = game_of(config, device, edges_of(manifest, config, folder))
-        places = stack.enter_context(seats(config, objects, device))
+        places = stack.enter_context(place_agents(config, objects, device))
         members = places.make()
         progress, spent = Progress(0), 0.0
         if folder.file(run_folder.CHECKPOINT).exists() or folder.file(run_folder.PREVIOUS).exists():
@@ -128,14 +128,14 @@ def resume(
         if not goes_on:  # its rows go too
             folder.file(run_folder.EPOCHS).unlink(missing_ok=True)
         whole = progress.done == config.rounds + 1
-        folder.truncate_metrics(lambda row: is_kept(row, progress) and (whole or is_of_round(row, config)))
+        folder.truncate_metrics(lambda row: precedes(row, progress) and (whole or is_of_round(row, config)))
         resumed = manifest.get("resumed")
         history = resumed if isinstance(resumed, list) else []
         folder.update_manifest(
             status="running", settings=settings.plain(config), resumed=[*history, list(command_line)]
         )
-        with status_told(folder), scalars_of(folder, config.tensorboard) as scalars:
-            return Running(config, objects, game, places, members, progress, folder, printer, scalars, spent).go()
+        with record_status(folder), open_scalars(folder, config.tensorboard) as scalars:
+            return TrainingLoop(config, objects, game, places, members, progress, folder, printer, scalars, spent).go()
 
 
 def _free_folder(config: Config) -> Path:

@@ -58,10 +58,10 @@ def disk_errors(file: Path) -> Iterator[None]:
     try:
         yield
     except OSError as error:
-        raise RunError(f"{file} could not be written: {short(error)}") from error
+        raise RunError(f"{file} could not be written: {error_line(error)}") from error
 
 
-def short(error: BaseException) -> str:
+def error_line(error: BaseException) -> str:
     """The first line of an error, short enough for a message of one line."""
     text = error.strerror if isinstance(error, OSError) and error.strerror else str(error)
     return text.strip().split("\n")[0][:120].rstrip(". ") or type(error).__name__

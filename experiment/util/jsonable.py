@@ -28,11 +28,11 @@ def to_plain(value: Any) -> Any:
     raise TypeError(f"a {type(value).__name__} cannot be written as JSON: {value!r}")
 
 
-def line_of(row: Mapping[str, object]) -> str:
+def to_json_line(row: Mapping[str, object]) -> str:
     return json.dumps(to_plain(row), ensure_ascii=False, allow_nan=False) + "\n"
 
 
-def object_of(data: bytes, place: str) -> dict[str, Any]:
+def parse_json_object(data: bytes, place: str) -> dict[str, Any]:
     try:
         value = json.loads(data)
     except (ValueError, RecursionError):

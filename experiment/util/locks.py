@@ -11,7 +11,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from mhng.experiment.errors import UsageError
-from mhng.experiment.util.files import short
+from mhng.experiment.util.files import error_line
 
 try:
     import fcntl
@@ -32,7 +32,7 @@ def locked(path: Path) -> Iterator[None]:
     try:
         lock = take_lock(path)
     except OSError as error:
-        raise UsageError(f"{path} cannot be used: {short(error)}") from error
+        raise UsageError(f"{path} cannot be used: {error_line(error)}") from error
     try:
         yield
     finally:
@@ -51,7 +51,7 @@ def take_lock(path: Path) -> int:
         raise BlockingIOError(errno.EWOULDBLOCK, f"it is in use by another run (pid {holder})") from None
     except OSError as error:
         # Some network file systems have no locks. Running there unguarded is better than not at all.
-        log.warning("%s cannot be locked (%s): do not aim two runs at it", path, short(error))
+        log.warning("%s cannot be locked (%s): do not aim two runs at it", path, error_line(error))
     try:
         os.ftruncate(lock, 0)
         os.write(lock, f"{os.getpid()}\n".encode())  # for the message that the next one gets

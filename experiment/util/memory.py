@@ -11,7 +11,7 @@ GIB = 2**30
 _MEMINFO = Path("/proc/meminfo")
 
 
-def available() -> int | None:
+def available_memory() -> int | None:
     """Bytes of the host's memory that a new program could use; None where the system does not tell."""
     try:
         for line in _MEMINFO.read_text(encoding="ascii").splitlines():
@@ -27,7 +27,7 @@ def available() -> int | None:
 
 def check_fits(place: str, size: int) -> None:
     """UsageError if `size` bytes are more than the memory that is free."""
-    there = available()
+    there = available_memory()
     # Read, changed to float32 and seen by agents, data exist twice at the least.
     if there is not None and 2 * size > there:
         raise UsageError(

@@ -33,7 +33,7 @@ _UNTOUCHED = (signal.SIG_IGN, None)
 
 
 @contextmanager
-def held_back() -> Iterator[None]:
+def defer_interrupt() -> Iterator[None]:
     """An interrupt that comes in the block is raised at its end. For blocks of a second or so."""
     # Only the main thread is interrupted, and a program in the background may have been told not to be.
     if threading.current_thread() is not threading.main_thread() or signal.getsignal(signal.SIGINT) in _UNTOUCHED:

@@ -8,7 +8,7 @@ from collections.abc import Iterable
 from typing import Any
 
 
-def number(value: float | None, digits: int = 3) -> str:
+def decimal(value: float | None, digits: int = 3) -> str:
     """For a reader; "-" for what is not known."""
     return "-" if value is None else f"{value:.{digits}f}"
 
@@ -23,7 +23,7 @@ def suggestion(wrong: str, right: Iterable[str]) -> str:
     return f"; did you mean {near[0]}?" if near else ""
 
 
-def shown(value: Any) -> str:
+def short_repr(value: Any) -> str:
     """For a message of one line, however long it is."""
     try:
         text = repr(value)
@@ -32,7 +32,7 @@ def shown(value: Any) -> str:
     return text if len(text) <= _MOST_SHOWN else f"{text[:_MOST_SHOWN]}..."
 
 
-def shortened(number: float) -> str:
+def short_number(number: float) -> str:
     if abs(number) < 10**20:
         return str(number)
     return f"{'-' if number < 0 else ''}10**{int(math.log10(abs(number)))} or so"

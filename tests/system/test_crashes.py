@@ -98,7 +98,7 @@ def halted(tmp_path_factory: pytest.TempPathFactory, undrawn: None) -> Path:
 
 def stopped(folder: Path, stop: tuple[int, str, int], *words: str) -> None:
     """A run that Ctrl-C ended right after an epoch."""
-    epoch = running.Running.epoch
+    epoch = running.TrainingLoop.epoch
 
     def interrupted(self: Any, round: int, member: str, number: int, epochs: int, loss: Any) -> None:
         epoch(self, round, member, number, epochs, loss)
@@ -106,7 +106,7 @@ def stopped(folder: Path, stop: tuple[int, str, int], *words: str) -> None:
             raise KeyboardInterrupt
 
     with pytest.MonkeyPatch.context() as patched:
-        patched.setattr(running.Running, "epoch", interrupted)
+        patched.setattr(running.TrainingLoop, "epoch", interrupted)
         with pytest.raises(KeyboardInterrupt):
             tiny(folder, *(words or ALWAYS))
 

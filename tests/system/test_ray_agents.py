@@ -241,7 +241,7 @@ def test_a_process_that_ends_while_it_begins_is_told_in_one_line(ray, tmp_path):
     raised = RayError("The actor died because of an error raised in its creation task\n  File\nValueError:  no x\n")
     raised.actor_init_failed = True
     with pytest.raises(RunError, match=r"^the process of agent B has ended \(ValueError: no x\)$"):
-        ray_agents.Line(ray, None, "B", ray_agents.Traffic()).get(raised)
+        ray_agents.ActorHandle(ray, None, "B", ray_agents.Traffic()).get(raised)
 
 
 def test_without_ray_nothing_is_written(ray, tmp_path, monkeypatch):
@@ -279,14 +279,14 @@ def test_a_process_that_ends_while_the_last_round_is_played_again(rounds, questi
 
 def test_epochs_that_are_made_again_are_not_those_that_were_saved(ray, tmp_path, monkeypatch):
     """From those saved a run that is killed next would go on, and lack their rows."""
-    bring, found = loop.Running._bring_back, []
+    bring, found = loop.TrainingLoop._bring_back, []
 
     def bring_back(self):
         self.folder.save_epochs({"format": 1, "done": self.state.done, "learned": {"A": 1}})
         bring(self)
         found.append(self.folder.load_epochs())
 
-    monkeypatch.setattr(loop.Running, "_bring_back", bring_back)
+    monkeypatch.setattr(loop.TrainingLoop, "_bring_back", bring_back)
     ray.dies = {40}
     train(replace(SMALL, run_dir=tmp_path / "run"))
     assert found == [None]
@@ -311,7 +311,7 @@ def test_a_run_may_go_on_with_the_other_engine(first, then, ray, tmp_path):
 
 
 def test_parameters_that_are_gone_cannot_be_asked_about(ray):
-    mind = object.__new__(ray_agents.Mind)
+    mind = object.__new__(ray_agents.AgentActor)
     mind._serial = 3
     with pytest.raises(AssertionError):
         mind._table(2)

@@ -422,7 +422,7 @@ def here(monkeypatch):
             ended(index, code)
 
     monkeypatch.setattr(command, "side_by_side", one_by_one)
-    monkeypatch.setattr(loop.Running, "_draw", lambda _: None)  # the runs' own pictures are tested elsewhere
+    monkeypatch.setattr(loop.TrainingLoop, "_draw", lambda _: None)  # the runs' own pictures are tested elsewhere
     return commands
 
 

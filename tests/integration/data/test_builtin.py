@@ -235,7 +235,7 @@ def test_a_mat_file_cut_anywhere_or_too_large_is_one_line(tmp_path: Path, monkey
     file.write_bytes(b"\x89HDF\r\n\x1a\n" + bytes(600))
     assert "is damaged" in refusal("svhn", tmp_path)
     file.write_bytes(whole)
-    monkeypatch.setattr(memory, "available", lambda: 5000)
+    monkeypatch.setattr(memory, "available_memory", lambda: 5000)
     assert "2.29e-05 GiB of data" in refusal("svhn", tmp_path)
 
 

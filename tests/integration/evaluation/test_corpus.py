@@ -15,7 +15,7 @@ from mhng.experiment.evaluation.corpus import corpus
 from mhng.experiment.metrics import partitions
 from mhng.experiment.runs import folder as run_folder
 from mhng.experiment.runs.posterior import load_posterior, save_posterior
-from mhng.experiment.runs.trace import Trace
+from mhng.experiment.runs.trace import RoundTrace
 from mhng.experiment.settings.config import plain, resolve
 
 
@@ -78,7 +78,7 @@ def test_chains_and_draws_that_number_their_signs_otherwise_get_one_numbering(
         one, other = rng.permutation(10), rng.permutation(10)
         signs[c, t] = one[last[0]], (other if mode == "no-com" else one)[last[1]]
     signs[0, -1] = last
-    trace = Trace(
+    trace = RoundTrace(
         signs, np.zeros((3, 6, 2), dtype=int), rng.normal(size=(3, 6)), np.zeros((3, 6)), ("A", "B"), 10, mode
     )  # fmt: skip
     config = resolve({}, run / "config.toml")

@@ -15,7 +15,7 @@ from mhng.experiment.training.build import build_members, game_of
 from mhng.experiment.training.memory_estimate import check, needed
 from mhng.experiment.training.prepare import load_objects
 from mhng.experiment.util import memory as host_memory
-from mhng.experiment.util.memory import available
+from mhng.experiment.util.memory import available_memory
 from mhng.inference.game import init, play
 
 CPU = torch.device("cpu")
@@ -54,7 +54,7 @@ def test_a_run_that_would_not_fit_names_its_flags_and_both_sizes(monkeypatch: py
 
 
 def test_views_that_would_not_fit_are_found_before_they_are_made(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(host_memory, "available", lambda: 299 * 64 * 4)
+    monkeypatch.setattr(host_memory, "available_memory", lambda: 299 * 64 * 4)
     with pytest.raises(UsageError, match=r"--limit: 100 images in 2 views need .* and 7\.13e-05 GiB are available"):
         load_objects(replace(SMALL, dataset="digits", likelihood="bernoulli", limit=100, views=(0.0, 30.0)))
     load_objects(replace(SMALL, dataset="digits", likelihood="bernoulli", limit=100, views=(0.0, 0.0)))
@@ -87,13 +87,13 @@ def test_available_memory_is_read_where_the_system_tells_it(tmp_path: Path, monk
     file = tmp_path / "meminfo"
     file.write_text("MemTotal: 9 kB\nMemAvailable:       7 kB\n")
     monkeypatch.setattr(host_memory, "_MEMINFO", file)
-    assert available() == 7 * 1024
+    assert available_memory() == 7 * 1024
     file.write_text("MemTotal: 9 kB\n")
     monkeypatch.setattr(host_memory.os, "sysconf", lambda name: {"SC_AVPHYS_PAGES": 5, "SC_PAGE_SIZE": 4096}[name])
-    assert available() == 5 * 4096
+    assert available_memory() == 5 * 4096
 
     def unknown(name: str) -> int:
         raise ValueError(name)
 
     monkeypatch.setattr(host_memory.os, "sysconf", unknown)
-    assert available() is None
+    assert available_memory() is None

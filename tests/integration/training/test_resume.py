@@ -186,7 +186,7 @@ class Stop:
 
     def __init__(self, method: str, round: int) -> None:
         self.method, self.round, self.stopped = method, round, False
-        self.whole = getattr(loop.Running, method)
+        self.whole = getattr(loop.TrainingLoop, method)
 
     def __get__(self, run: Any, kind: Any = None) -> Any:
         def called(*arguments: Any) -> None:
@@ -203,7 +203,7 @@ def stopped(folder: Path, method: str, round: int, begin: Any) -> bool:
     """Whether there was anything to stop."""
     with pytest.MonkeyPatch.context() as patched:
         stop = Stop(method, round)
-        patched.setattr(loop.Running, method, stop)
+        patched.setattr(loop.TrainingLoop, method, stop)
         try:
             begin()
         except KeyboardInterrupt:

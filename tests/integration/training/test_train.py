@@ -115,14 +115,14 @@ def test_the_config_it_leaves_makes_the_same_run(finished, tmp_path):
 
 @pytest.mark.parametrize("stop", [(0, "A", 2), (1, "B", 1), (2, "A", 1)])
 def test_a_stopped_run_goes_on_bit_for_bit(finished, tmp_path, monkeypatch, stop):
-    epoch = loop.Running.epoch
+    epoch = loop.TrainingLoop.epoch
 
     def interrupted(self, round, member, number, epochs, loss):
         epoch(self, round, member, number, epochs, loss)
         if (round, member, number) == stop:
             raise KeyboardInterrupt
 
-    monkeypatch.setattr(loop.Running, "epoch", interrupted)
+    monkeypatch.setattr(loop.TrainingLoop, "epoch", interrupted)
     folder = tmp_path / "stopped"
     with pytest.raises(KeyboardInterrupt):
         run(folder)
@@ -178,7 +178,7 @@ def test_thinning_and_keeping_less_say_what_is_in_the_posterior(tmp_path):
 
 def test_an_interrupted_run_can_be_ended_early_with_results(finished, tmp_path, monkeypatch):
     """What it leaves is what a run of so many rounds leaves, also where results of an earlier end lie about."""
-    keep = loop.Running._keep
+    keep = loop.TrainingLoop._keep
 
     def interrupted(self, played):
         keep(self, played)
@@ -188,7 +188,7 @@ def test_an_interrupted_run_can_be_ended_early_with_results(finished, tmp_path, 
     folder, wanted = tmp_path / "stopped", tmp_path / "wanted"
     shutil.copytree(finished[0], folder)
     with monkeypatch.context() as patched:
-        patched.setattr(loop.Running, "_keep", interrupted)
+        patched.setattr(loop.TrainingLoop, "_keep", interrupted)
         with pytest.raises(KeyboardInterrupt):
             resume(folder, rounds="9", printer=Quiet())
     assert json.loads((folder / run_folder.SUMMARY).read_text())["rounds"] == 2
@@ -290,7 +290,7 @@ def test_a_second_ctrl_c_does_not_break_off_the_tidying_up(tmp_path, monkeypatch
         os.kill(os.getpid(), signal.SIGINT)
         update(self, **fields)
 
-    monkeypatch.setattr(loop.Running, "epoch", interrupted)
+    monkeypatch.setattr(loop.TrainingLoop, "epoch", interrupted)
     monkeypatch.setattr(run_folder.RunFolder, "update_manifest", struck)
     with pytest.raises(KeyboardInterrupt):
         run(tmp_path / "run")

@@ -86,7 +86,7 @@ def test_a_damaged_file_is_bad_input_that_names_it(tmp_path: Path, keep: Any) ->
 
 def test_arviz_opens_the_file_as_it_is(tmp_path: Path) -> None:
     save_posterior(tmp_path / "posterior.nc", trace(), burn_in=0, settings={}, thin=2)
-    data = posterior.arviz().from_netcdf(str(tmp_path / "posterior.nc"))
+    data = posterior.import_arviz().from_netcdf(str(tmp_path / "posterior.nc"))
     mu = data["posterior"]["mu"].sel(agent="B", sign=3, latent=0)
     assert mu.dims == ("chain", "draw") and mu.shape == (3, 20)
     assert data["posterior"].attrs["thin"] == 2

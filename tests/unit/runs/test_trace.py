@@ -12,7 +12,7 @@ from mhng.experiment.errors import UsageError
 from mhng.experiment.metrics import partitions
 from mhng.experiment.metrics.relabel import relabel, renumber, reorder
 from mhng.experiment.runs.posterior import to_arviz
-from mhng.experiment.runs.trace import object_pairs, variables_of
+from mhng.experiment.runs.trace import object_pairs, to_variables
 from tests.draws import assert_rows_agree, trace
 
 
@@ -156,6 +156,6 @@ def test_agents_that_never_spoke_are_relabelled_apart() -> None:
     ("keep", "large"), [("all", {"signs", "mu"}), ("signs", {"signs"}), ("components", {"mu"}), ("none", set())]
 )
 def test_what_is_large_is_kept_if_it_is_wanted(keep: str, large: set[str]) -> None:
-    found = set(variables_of(trace(), 0, keep=keep).posterior)
+    found = set(to_variables(trace(), 0, keep=keep).posterior)
     assert found == {"log_joint", "log_evidence", "component_share", "co_assignment", "weight", "relabel"} | large
-    assert "mu" not in variables_of(trace(means=None), 0).posterior
+    assert "mu" not in to_variables(trace(means=None), 0).posterior

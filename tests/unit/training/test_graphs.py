@@ -4,7 +4,7 @@ import networkx as nx
 import pytest
 
 from mhng.experiment.errors import UsageError
-from mhng.experiment.training.graphs import distances, edges, meetings_of
+from mhng.experiment.training.graphs import graph_edges, meetings_of, pairs_by_distance
 from mhng.experiment.util.agent_names import agent_names
 from mhng.inference.topology import RandomPairs, Together
 
@@ -27,34 +27,35 @@ def test_agents_are_named_past_the_alphabet():
     ],
 )
 def test_graphs_have_the_edges_of_their_name(meet, expected):
-    assert set(edges(meet, 4, 0)) == expected
+    assert set(graph_edges(meet, 4, 0)) == expected
 
 
 @pytest.mark.parametrize("meet", ["complete", "ring", "star"])
 def test_two_agents_have_one_edge_whatever_the_graph(meet):
-    assert edges(meet, 2, 0) == ((0, 1),)
+    assert graph_edges(meet, 2, 0) == ((0, 1),)
 
 
 def test_a_small_world_is_connected_drawn_from_the_seed_and_rewired_by_its_probability():
-    regular, rewired = edges("small-world:0", 20, 1), edges("small-world:0.5", 20, 1)
+    regular, rewired = graph_edges("small-world:0", 20, 1), graph_edges("small-world:0.5", 20, 1)
     assert len(regular) == len(rewired) == 40 and nx.is_connected(nx.Graph(rewired))
     assert set(regular) == {tuple(sorted((m, (m + step) % 20))) for m in range(20) for step in (1, 2)}
-    assert rewired != regular and rewired == edges("small-world:0.5", 20, 1) != edges("small-world:0.5", 20, 2)
-    assert edges("small-world", 20, 2**63 - 1)
+    assert rewired != regular
+    assert rewired == graph_edges("small-world:0.5", 20, 1) != graph_edges("small-world:0.5", 20, 2)
+    assert graph_edges("small-world", 20, 2**63 - 1)
 
 
 @pytest.mark.parametrize("M", [5, 9])
 def test_as_many_bridges_as_asked_for_join_the_halves(M):
     half = M // 2
     for count in range(1, half * (M - half) + 1):
-        across = [pair for pair in edges(f"bridges:{count}", M, 0) if pair[0] < half <= pair[1]]
+        across = [pair for pair in graph_edges(f"bridges:{count}", M, 0) if pair[0] < half <= pair[1]]
         assert len(across) == count
 
 
 def test_a_file_of_edges(tmp_path):
     file = tmp_path / "who.txt"
     file.write_text("# of whom\nA B\n\nC  AA # far\nB A\n")
-    assert edges(str(file), 27, 0) == ((0, 1), (2, 26))
+    assert graph_edges(str(file), 27, 0) == ((0, 1), (2, 26))
 
 
 @pytest.mark.parametrize(
@@ -72,7 +73,7 @@ def test_a_file_that_is_none_is_refused_by_its_line(tmp_path, text, said):
     file = tmp_path / "who.txt"
     file.write_text(text)
     with pytest.raises(UsageError) as caught:
-        edges(str(file), 4, 0)
+        graph_edges(str(file), 4, 0)
     message = str(caught.value)
     assert "who.txt" in message and "\n" not in message and all(part in message for part in said)
 
@@ -102,7 +103,7 @@ def test_what_is_no_graph_is_refused(meet, said):
 def test_a_binary_file_is_refused(tmp_path):
     (tmp_path / "x").write_bytes(b"\xff\xfe\x00A B")
     with pytest.raises(UsageError, match="cannot be read"):
-        edges(str(tmp_path / "x"), 4, 0)
+        graph_edges(str(tmp_path / "x"), 4, 0)
 
 
 def test_meetings_that_are_no_graph():
@@ -111,14 +112,14 @@ def test_meetings_that_are_no_graph():
 
 
 def test_distances_are_edges_between_and_what_no_path_joins_is_left_out():
-    assert distances(((0, 1), (1, 2), (3, 4)), 6) == {1: [(0, 1), (1, 2), (3, 4)], 2: [(0, 2)]}
+    assert pairs_by_distance(((0, 1), (1, 2), (3, 4)), 6) == {1: [(0, 1), (1, 2), (3, 4)], 2: [(0, 2)]}
 
 
 @pytest.mark.parametrize(("meet", "M", "most"), [("ring", 8, 2), ("ring", 9, 3), ("complete", 9, 17), ("star", 7, 6)])
 def test_edges_that_can_be_played_at_once_follow_one_another(meet, M, most):
     """In rows that no agent is twice in: a ring of an even number has two."""
     rows = [set()]
-    for a, b in edges(meet, M, 0):
+    for a, b in graph_edges(meet, M, 0):
         if rows[-1] & {a, b}:
             rows.append(set())
         rows[-1] |= {a, b}

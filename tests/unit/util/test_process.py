@@ -5,14 +5,14 @@ import signal
 
 import pytest
 
-from mhng.experiment.util.process import held_back
+from mhng.experiment.util.process import defer_interrupt
 
 
 def test_an_interrupt_waits_for_the_end_of_the_block():
     done = []
 
     def block():
-        with held_back():
+        with defer_interrupt():
             os.kill(os.getpid(), signal.SIGINT)
             done.append("the rest of the block")
 
@@ -24,7 +24,7 @@ def test_an_interrupt_waits_for_the_end_of_the_block():
 def test_what_is_ignored_stays_ignored():
     before = signal.signal(signal.SIGINT, signal.SIG_IGN)
     try:
-        with held_back():
+        with defer_interrupt():
             os.kill(os.getpid(), signal.SIGINT)
         assert signal.getsignal(signal.SIGINT) is signal.SIG_IGN
     finally:
@@ -33,6 +33,6 @@ def test_what_is_ignored_stays_ignored():
 
 def test_nothing_is_left_behind():
     before = signal.getsignal(signal.SIGINT)
-    with held_back():
+    with defer_interrupt():
         pass
     assert signal.getsignal(signal.SIGINT) is before

@@ -1,18 +1,16 @@
-"""A run folder as one object, for notebooks and scripts.
+"""Load a run folder in a notebook or script.
 
     from mhng import load_run
 
     run = load_run("runs/com-mnist5k-seed0")
-    run.signs["A"]                     # what A called each object at the end
-    run.name(images).joint             # what both together call images that they have not seen
+    run.signs["A"]                     # agent A's final sign for each object
+    run.name(images).joint             # the joint sign of new images
 
-Loading reads the manifest and the settings. All else is read when it is asked for, and then kept; torch and ArviZ
-wait until then too. Nothing is written. What a run does not hold, or no longer fits it, is a `UsageError` of one
-line that names the file. A run that goes on is seen as it was when its parts were read: load it again to see more.
+`load_run` reads the manifest and the settings. Everything else is read on first access; see `SavedRun`.
 
-Shapes: N objects, K signs, L latent dimensions, *shape of an observation: (C, H, W), or (D,) for feature vectors. Of
-an agent with several modalities it is (D,), all of them side by side, NaN where one is missing; `LoadedRun.modalities`
-takes it apart.
+Shapes: N objects, K signs, L latent dimensions, *shape of an observation: (C, H, W) for images, (D,) for feature
+vectors. For an agent with several modalities it is (D,): all modalities flattened and concatenated, NaN where one is
+missing. `LoadedRun.modalities` separates them.
 """
 
 from __future__ import annotations
@@ -28,265 +26,190 @@ from numpy.typing import ArrayLike, NDArray
 
 from mhng.experiment.errors import UsageError
 from mhng.experiment.runs import folder as run_folder
-from mhng.experiment.runs.folder import RunFolder
 from mhng.experiment.runs.metrics_table import History, history_of
-from mhng.experiment.runs.signs import FinalSigns, read_signs
-from mhng.experiment.settings import config as settings
-from mhng.experiment.util.agent_names import agent_names
+from mhng.experiment.training.saved_run import Ints, SavedRun
 from mhng.experiment.util.text import decimal
 
 if TYPE_CHECKING:
-    from mhng.experiment.data.objects import Objects
-    from mhng.experiment.evaluation.new_objects import Unseen
-    from mhng.experiment.training.restore import Trained
-
-Ints = NDArray[np.int64]
+    from mhng.experiment.evaluation.new_objects import NewObjects
 
 
 class Recalled(NamedTuple):
-    """What an agent means by a sign: expected observations, pixels in [0, 1] for images of a Bernoulli likelihood."""
+    """Expected observations of an agent for one sign; pixels in [0, 1] for images with a Bernoulli likelihood."""
 
-    mean: NDArray[np.float32]  # (*shape), at the component's mean
-    draws: NDArray[np.float32]  # (draws, *shape), around it
+    mean: NDArray[np.float32]  # (*shape), at the component mean
+    draws: NDArray[np.float32]  # (draws, *shape), at latents drawn from the component
 
 
 class Named(NamedTuple):
-    """What the agents of a run call B images: the most probable signs, and their probabilities."""
+    """Most probable signs of B new objects, and their posterior probabilities."""
 
-    signs: dict[str, Ints]  # of each agent, alone: (B,)
-    probability: dict[str, NDArray[np.float64]]  # of each agent: (B,)
-    joint: Ints  # (B,), from all agents' percepts at once; in mode no-com it means nothing
+    signs: dict[str, Ints]  # by agent, from its latents alone: (B,)
+    probability: dict[str, NDArray[np.float64]]  # by agent: (B,)
+    joint: Ints  # (B,), from the latents of all agents; not meaningful in mode no-com
     joint_probability: NDArray[np.float64]  # (B,)
 
 
 def load_run(
     path: str | Path, *, data_root: str | Path | None = None, data: str | None = None, trust_plugins: bool = False
 ) -> LoadedRun:
-    """The run in the folder `path`, finished or not.
+    """Load the run in the folder `path`, finished or not.
 
-    data_root: for a data set that has moved. data: for data of one's own that has, as --data takes it.
-
-    trust_plugins: the run may have parts of agents imported that are not of this program.
-
-    `UsageError` if there is no such folder, or it is not a run.
+    data_root, data: new places of the data set, as --data-root and --data take them, if the data have moved.
+    trust_plugins: allow the run's MODULE:NAME settings to import code that is not part of this program.
+    Raises UsageError if the folder is not a run.
     """
-    return LoadedRun(Path(path), None if data_root is None else Path(data_root), data, trust_plugins)
+    return LoadedRun(path, data_root=data_root, data=data, trust_plugins=trust_plugins)
 
 
-class LoadedRun:
-    """A run, read only. Made by `load_run`.
-
-    path: its folder. status: "done", "running", "killed", "failed" or "interrupted". agents: their names.
-    settings: the resolved settings by key, as in config.toml ("latent-dim", not latent_dim).
-    """
-
-    def __init__(
-        self, path: Path, data_root: Path | None = None, data: str | None = None, trust_plugins: bool = False
-    ) -> None:
-        with RunFolder.open(path, lock=False) as folder:
-            self._folder = folder
-            self._config = settings.resolve({}, folder.file(run_folder.CONFIG), trust_plugins=trust_plugins)
-            self.status: str = folder.status
-        self._data_root = data_root
-        self._data = data
-        self._trust_plugins = trust_plugins
-        self.path = folder.path
-        self.settings = settings.plain(self._config)
-        self.agents = tuple(agent_names(self._config.agents))
+class LoadedRun(SavedRun):
+    """A run folder, read only, with methods for notebooks. Made by `load_run`."""
 
     def __repr__(self) -> str:
-        config = self._config
-        known = [f"run {self.path}: {self.status}", f"mode {config.mode}", config.dataset, f"{config.signs} signs"]
+        config = self.config
+        parts = [f"run {self.path}: {self.status}", f"mode {config.mode}", config.dataset, f"{config.signs} signs"]
         try:
-            found = self.scores
-            aris = [f"{name} {decimal(own['ari'])}" for name, own in found["agents"].items()]
-            known += [
-                f"{found['objects']} objects", f"round {found['rounds']} of {config.rounds}",
-                f"ARI {' '.join(aris)}", f"kappa {decimal(found['kappa'])}",
+            scores = self.scores
+            aris = [f"{name} {decimal(row['ari'])}" for name, row in scores["agents"].items()]
+            parts += [
+                f"{scores['objects']} objects", f"round {scores['rounds']} of {config.rounds}",
+                f"ARI {' '.join(aris)}", f"kappa {decimal(scores['kappa'])}",
             ]  # fmt: skip
         except (UsageError, KeyError, TypeError, AttributeError):
-            known.append("no results yet" if self.status != "done" else f"no whole {run_folder.SUMMARY}")
-        return f"<{', '.join(known)}>"
-
-    # -- read from files -----------------------------------------------------------------------------
+            parts.append("no results yet" if self.status != "done" else f"{run_folder.SUMMARY} is incomplete")
+        return f"<{', '.join(parts)}>"
 
     @property
-    def signs(self) -> dict[str, Ints]:
-        """Each agent's sign for every object in the final draw (of chain 0): (N,), 0..K-1."""
-        return self._final.signs
-
-    @property
-    def labels(self) -> Ints | None:
-        """(N,) indices of `objects.class_names`, which no agent has seen; None if there are none."""
-        return self._final.labels
-
-    @property
-    def index(self) -> Ints:
-        """(N,) where each object stands in its data set."""
-        return self._final.index
-
-    @cached_property
     def scores(self) -> dict[str, Any]:
-        """summary.json: ARI, NMI and accuracy of each agent, kappa, acceptance, log evidence (nats), and more."""
-        self._folder.result(run_folder.SUMMARY)
-        return self._folder.read_json(run_folder.SUMMARY)
+        """summary.json: ARI, NMI and accuracy by agent, kappa, acceptance, log evidence (nats), and more."""
+        return self.summary
 
     @cached_property
     def history(self) -> History:
-        """metrics.jsonl as two tables, `epochs` and `sweeps`: columns by name; also of a run that is not finished."""
-        return history_of(self._folder.read_metrics())
-
-    @cached_property
-    def posterior(self) -> Any:
-        """The last round's draws for ArviZ: InferenceData (ArviZ 0.23) or DataTree (1.x)."""
-        from mhng.experiment.runs.posterior import load_posterior
-
-        return load_posterior(self._folder.result(run_folder.POSTERIOR))
-
-    # -- the objects and the agents ------------------------------------------------------------------
-
-    @property
-    def objects(self) -> Objects:
-        """What the agents looked at: `views` (a tensor an agent, (N, *shape)), `labels`, `class_names`, `indices`.
-
-        `UsageError` if the data set is not here, or is not the one of the run.
-        """
-        return self._trained.objects
+        """metrics.jsonl as two tables of columns, `epochs` and `sweeps`; also for an unfinished run."""
+        return history_of(self.metrics)
 
     def modalities(self, agent: str, observations: ArrayLike) -> dict[str, NDArray[np.float32]]:
-        """An agent's observations (B, *shape), seen or imagined, by modality: title -> (B, *shape of the modality)."""
+        """Split an agent's observations (B, *shape) by modality: title -> (B, *shape of the modality)."""
         import torch
 
-        self._check_agent(agent)
-        senses = self.objects.senses[self.agents.index(agent)]
+        m = self._number(agent)
         array = np.asarray(observations, dtype=np.float32)
-        wanted = tuple(self.objects.views[self.agents.index(agent)].shape[1:])
-        if array.shape[1:] != wanted:
-            raise UsageError(f"observations of agent {agent} must be (B, *{wanted}); their shape is {array.shape}")
-        parts = self._trained.agents[agent].split(torch.from_numpy(array))
-        return {sense.title: part.numpy() for sense, part in zip(senses, parts, strict=True)}
+        shape = tuple(self.objects.views[m].shape[1:])
+        if array.shape[1:] != shape:
+            raise UsageError(f"observations of agent {agent} have shape {array.shape}; expected (B, *{shape})")
+        parts = self.models[agent].split(torch.from_numpy(array))
+        return {sense.title: part.numpy() for sense, part in zip(self.objects.senses[m], parts, strict=True)}
 
     def latents(self, agent: str) -> NDArray[np.float64]:
-        """The agent's percepts of all objects, (N, L): the means of q(z | x)."""
-        self._check_agent(agent)
-        view = self.objects.views[self.agents.index(agent)]
-        return self._trained.agents[agent].perceive(view, None).z.numpy()
+        """The agent's latents of all objects: means of q(z | x), (N, L)."""
+        view = self.objects.views[self._number(agent)]
+        return self.models[agent].perceive(view, None).z.numpy()
 
     def components(self, agent: str) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-        """Where the agent's signs lie among its percepts: means (K, L) and covariances (K, L, L), of chain 0."""
-        self._check_agent(agent)
-        mind = self._trained.mind(agent)
-        mixture = self._trained.agents[agent].mixture
-        return mind.mu.numpy().copy(), mixture.covariance(mind).numpy()
+        """The agent's mixture components in latent space, from chain 0: means (K, L) and covariances (K, L, L)."""
+        self._number(agent)
+        parameters = self.parameters[agent]
+        return parameters.mu.numpy().copy(), self.models[agent].mixture.covariance(parameters).numpy()
 
     def recall(self, sign: int, *, draws: int = 8, temperature: float = 1.0) -> dict[str, Recalled]:
-        """What each agent means by `sign`, 0..K-1; the draws are those of `cli.py recall`, the same each time.
+        """Decode `sign`, 0..K-1, by each agent: at the component mean and at `draws` latents drawn around it.
 
-        temperature: how far draws lie from the mean: 1 as the agent believes, 0 the mean alone.
+        temperature: scale of the deviation from the mean; 1 draws from the component, 0 gives the mean.
+        The draws are those of `cli.py recall`, the same in every call.
         """
-        from mhng.experiment.evaluation.imagination import check_temperature, meant
+        from mhng.experiment.evaluation.imagination import check_temperature, recall_signs
 
-        k, K = operator.index(sign), self._config.signs
+        k, K = operator.index(sign), self.config.signs
         if not 0 <= k < K:
-            raise UsageError(f"sign must be 0 to {K - 1}; it is {k}")
+            raise UsageError(f"sign is {k}; expected 0 to {K - 1}")
         if draws < 0:
-            raise UsageError(f"draws must be 0 or more; it is {draws}")
+            raise UsageError(f"draws is {draws}; expected 0 or more")
         check_temperature("temperature", temperature)
-        found = {}
+        result = {}
         for name in self.agents:
             images = np.stack(
                 [
                     chunk[k - part.start].numpy()
-                    for chunks in meant(self._trained, name, draws, temperature)
+                    for chunks in recall_signs(self, name, draws, temperature)
                     for part, chunk in chunks
                     if part.start <= k < part.stop
                 ]
             )
-            found[name] = Recalled(images[0], images[1:])
-        return found
+            result[name] = Recalled(images[0], images[1:])
+        return result
 
     def imagine(
         self, speaker: str, listener: str, *, objects: Sequence[int] | None = None, temperature: float = 0.0
     ) -> NDArray[np.float32]:
-        """What `listener`, who does not look, imagines when `speaker` sees objects and says its sign: (B, *shape).
+        """Decode, by `listener`, the sign that `speaker` gives to each object: (B, *shape).
 
-        objects: which, by their places 0..N-1 (default: all). temperature: 0, its mean of the sign; 1, a draw.
+        The listener does not see the objects.
+        objects: positions 0..N-1 (default: all). temperature: 0 gives the component mean, 1 a draw from the component.
         """
-        from mhng.experiment.evaluation.imagination import check_temperature, heard
+        from mhng.experiment.evaluation.imagination import check_temperature, recall_across
 
-        for name in (speaker, listener):
-            self._check_agent(name)
+        m_speaker, m_listener = self._number(speaker), self._number(listener)
         check_temperature("temperature", temperature)
-        picked = np.atleast_1d(np.arange(self.objects.count) if objects is None else objects)
+        positions = np.atleast_1d(np.arange(self.objects.count) if objects is None else objects)
         try:
-            wanted = np.arange(self.objects.count)[picked if picked.size else picked.astype(np.intp)]
+            positions = np.arange(self.objects.count)[positions if positions.size else positions.astype(np.intp)]
         except IndexError as error:
-            raise UsageError(f"objects must be places from 0 to {self.objects.count - 1}: {error}") from error
-        spoken = self._spoken[self.agents.index(speaker)]
-        shape = self.objects.views[self.agents.index(listener)].shape[1:]
-        found = np.empty((len(wanted), *shape), dtype=np.float32)
-        for part, chunk in heard(self._trained, speaker, listener, spoken, temperature):
-            here = (wanted >= part.start) & (wanted < part.stop)
-            found[here] = chunk[wanted[here] - part.start].numpy()
-        return found
+            raise UsageError(f"objects must be positions from 0 to {self.objects.count - 1}: {error}") from error
+        images = np.empty((len(positions), *self.objects.views[m_listener].shape[1:]), dtype=np.float32)
+        for part, chunk in recall_across(self, speaker, listener, self._inferred_signs[m_speaker], temperature):
+            here = (positions >= part.start) & (positions < part.stop)
+            images[here] = chunk[positions[here] - part.start].numpy()
+        return images
 
     def name(self, images: ArrayLike) -> Named:
-        """What the agents call images, which each sees turned by its own view; as `cli.py name`.
+        """Infer signs of new images, seen by each agent through its own view, as `cli.py name` does.
 
-        images: upright and bright on black, (B, H, W), (B, C, H, W) or (B, H, W, C) with C = 1 or 3, uint8 or floats
-        in [0, 1]; other sizes and colours are changed to the run's, and a line on stderr says so. `UsageError` naming
-        the index of an unfit image.
+        images: upright and bright on black; (B, H, W), (B, C, H, W) or (B, H, W, C) with C = 1 or 3; uint8 or floats
+        in [0, 1]. Other sizes and colours are converted to the run's, with a note on stderr.
+        Raises UsageError naming the index of an unsuitable image.
         """
-        from mhng.experiment.evaluation.naming import note
-        from mhng.experiment.evaluation.new_objects import of_array
+        from mhng.experiment.evaluation.new_objects import from_array, require_single_image
 
-        self._trained.check_one_image("cannot name images")
+        require_single_image(self, "cannot name images")
         try:
             array = np.asarray(images)
         except ValueError as error:
             raise UsageError("run.name: images must be one array, all of one size") from error
-        return self._named(of_array(self._trained, array, note))
+        return self._named(from_array(self, array))
 
     def name_new(self, data: str | Path) -> Named:
-        """What the agents call other objects in files, laid out as the run's own --data; as `cli.py name --new`.
+        """Infer signs of new objects in files with the layout of the run's own --data, as `cli.py name --new` does.
 
-        data: a path, or several with commas between, typed as --data is. Features are scaled by what those of the run
-        were. `UsageError` naming what is not as the run has it.
+        data: a path, or several separated by commas, as --data takes it. Features are scaled by the statistics of the
+        run's objects. Raises UsageError if the layout differs.
         """
-        from mhng.experiment.evaluation.naming import note
-        from mhng.experiment.evaluation.new_objects import of_others
+        from mhng.experiment.evaluation.new_objects import from_data
 
-        return self._named(of_others(self._trained, str(data), None, note))
+        return self._named(from_data(self, str(data), None))
 
-    # -- within --------------------------------------------------------------------------------------
+    # -- internals -----------------------------------------------------------------------------------
 
-    def _named(self, objects: Unseen) -> Named:
-        from mhng.experiment.evaluation.naming import look
+    def _named(self, objects: NewObjects) -> Named:
+        from mhng.experiment.evaluation.naming import name_objects
 
-        said = look(self._trained, objects)
-        signs, probability = (dict(zip(self.agents, part, strict=True)) for part in (said.signs, said.probability))
-        return Named(signs, probability, said.joint, said.joint_probability)
-
-    @cached_property
-    def _final(self) -> FinalSigns:
-        return read_signs(self._folder, self.agents, self._config.signs)
+        inferred = name_objects(self, objects)
+        signs, probability = (
+            dict(zip(self.agents, rows, strict=True)) for rows in (inferred.signs, inferred.probability)
+        )
+        return Named(signs, probability, inferred.joint, inferred.joint_probability)
 
     @cached_property
-    def _trained(self) -> Trained:
-        from mhng.experiment.training.restore import load_trained
-
-        return load_trained(self.path, data_root=self._data_root, data=self._data, trust_plugins=self._trust_plugins)
-
-    @cached_property
-    def _spoken(self) -> Any:
-        """(M, N) the most probable sign of each agent for each object of the run."""
+    def _inferred_signs(self) -> Any:
+        """The most probable sign of each object for each agent: (M, N)."""
         import torch
 
-        from mhng.experiment.evaluation.naming import say
+        from mhng.experiment.evaluation.naming import infer_signs
 
-        trained = self._trained
-        return torch.from_numpy(say(list(trained.agents.values()), trained.components, trained.objects.views).signs)
+        return torch.from_numpy(infer_signs(self, self.objects.views).signs)
 
-    def _check_agent(self, name: str) -> None:
-        if name not in self.agents:
-            raise UsageError(f"there is no agent {name!r}; the run's are {', '.join(self.agents)}")
+    def _number(self, agent: str) -> int:
+        """The agent's number. Raises UsageError if the run has no such agent."""
+        if agent not in self.agents:
+            raise UsageError(f"there is no agent {agent!r}; the run's agents are {', '.join(self.agents)}")
+        return self.agents.index(agent)

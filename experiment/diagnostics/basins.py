@@ -1,8 +1,8 @@
-"""Whether chains sit in the same place: how alike their partitions are, and how far apart their evidence is.
+"""Compare chains by their partitions: which chains share a basin, and how much evidence each basin has.
 
-R-hat of scalars can be near 1 while chains hold different partitions with equal log joints. Here each chain's draws
-are compared with each other chain's, by ARI, which no numbering changes, and two chains share a basin if their
-partitions are (nearly) as alike as two draws of one of them.
+R-hat of scalars can be near 1 while chains hold different partitions with equal log joints. Draws of different chains
+are therefore compared by ARI, which does not depend on how signs are numbered. Two chains share a basin if their
+partitions are almost as similar as two draws of one chain.
 
 Shapes: C chains, D draws, M agents, N objects.
 """
@@ -17,55 +17,55 @@ from scipy.sparse.csgraph import connected_components
 
 from mhng.experiment.metrics import partitions
 
-# By how much the ARI between two chains may be below the smaller ARI within one of them, if they share a basin. Our
-# own choice: chains whose signs hold other classes differ by 0.1 and more.
+# Two chains share a basin if their ARI is at most this much below the smaller ARI within either chain. Our choice:
+# chains whose signs hold different classes differ by 0.1 or more.
 SLACK = 0.05
 
-# Of more chains only so many are compared, and so many draws of each: all pairs of them are.
-MOST_CHAINS = 40
-DRAWS = 8
+# All pairs are compared, so the numbers of chains and draws are bounded.
+MAX_CHAINS = 40
+MAX_DRAWS = 8
 
 
 class Basins(NamedTuple):
-    """What is in common between chains. Chains are those in `chains`, the others were not compared."""
+    """Agreement of the compared `chains` and their basins."""
 
     chains: list[int]
-    agreement: NDArray[np.float64]  # (M, C, C) mean ARI between draws of two chains; within one on the diagonal
-    basin: list[int]  # (C,) the basin of each chain, 0 the one with the best evidence
-    evidence: list[float]  # of each basin: mean log evidence over its chains' draws
+    agreement: NDArray[np.float64]  # (M, C, C) mean ARI between draws of two chains; on the diagonal, within a chain
+    basin: list[int]  # (C,) the basin of each chain; basin 0 has the best evidence
+    evidence: list[float]  # by basin: mean log evidence over the draws of its chains
 
 
-def compare(signs: NDArray[Any], log_evidence: NDArray[Any]) -> Basins:
-    """Compare chains by draws spread over them: signs (C, D, M, N), log_evidence (C, D)."""
+def compare_chains(signs: NDArray[Any], log_evidence: NDArray[Any]) -> Basins:
+    """Compare evenly spaced draws of the chains: signs (C, D, M, N), log_evidence (C, D)."""
     C, D, M, _ = signs.shape
-    chosen = np.unique(np.linspace(0, C - 1, min(C, MOST_CHAINS)).round().astype(int))
-    # With many chains few draws of each: the number of pairs is bounded.
-    count = max(1, min(DRAWS, D, int(60 / len(chosen)) + 1))
+    chosen = np.unique(np.linspace(0, C - 1, min(C, MAX_CHAINS)).round().astype(int))
+    # More chains get fewer draws: the number of pairs is bounded.
+    count = max(1, min(MAX_DRAWS, D, int(60 / len(chosen)) + 1))
     draws = np.unique(np.linspace(0, D - 1, count + 1).round().astype(int)[1:])
     if len(draws) == 1 and D > 1:
-        draws = np.array([D // 2, D - 1])  # within a chain two draws are needed
+        draws = np.array([D // 2, D - 1])  # the ARI within a chain needs two draws
     agreement = np.ones((M, len(chosen), len(chosen)))
     for m in range(M):
         for a, b in zip(*np.triu_indices(len(chosen)), strict=True):
-            one, other = signs[chosen[a], draws, m], signs[chosen[b], draws, m]
+            first, second = signs[chosen[a], draws, m], signs[chosen[b], draws, m]
             pairs = [(i, j) for i in range(len(draws)) for j in range(len(draws)) if a != b or i < j]
             if pairs:
-                value = float(np.mean([partitions.ari(one[i], other[j]) for i, j in pairs]))
+                value = float(np.mean([partitions.ari(first[i], second[j]) for i, j in pairs]))
                 agreement[m, a, b] = agreement[m, b, a] = value
     evidence = log_evidence[chosen].mean(1)
-    _, basin = connected_components(_alike(agreement), directed=False)
-    means = {name: float(evidence[basin == name].mean()) for name in set(basin.tolist())}
-    order = sorted(means, key=lambda name: -means[name])
+    _, basin = connected_components(_share_basin(agreement), directed=False)
+    means = {number: float(evidence[basin == number].mean()) for number in set(basin.tolist())}
+    order = sorted(means, key=lambda number: -means[number])
     return Basins(
         chains=chosen.tolist(),
         agreement=agreement,
-        basin=[order.index(name) for name in basin.tolist()],
-        evidence=[means[name] for name in order],
+        basin=[order.index(number) for number in basin.tolist()],
+        evidence=[means[number] for number in order],
     )
 
 
-def _alike(agreement: NDArray[np.float64]) -> NDArray[np.bool_]:
-    """(C, C): as alike as draws of one chain, in the eyes of every agent."""
+def _share_basin(agreement: NDArray[np.float64]) -> NDArray[np.bool_]:
+    """Whether two chains are as similar as draws of one chain, for every agent: (C, C)."""
     within = np.diagonal(agreement, axis1=1, axis2=2)
-    least = np.minimum(within[:, :, None], within[:, None, :])
-    return np.all(agreement >= least - SLACK, axis=0)
+    smaller = np.minimum(within[:, :, None], within[:, None, :])
+    return np.all(agreement >= smaller - SLACK, axis=0)

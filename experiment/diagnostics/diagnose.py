@@ -1,16 +1,14 @@
-"""`diagnose RUN`: what a run's folder says about its own inference, as numbers, words and pictures.
+"""The command `diagnose RUN`: convergence, agreement and correctness of a run, as a table, verdicts and pictures.
 
-Nothing is trained and, but for --exact, torch is not imported: posterior.nc, signs.npz, summary.json, manifest.json
-and metrics.jsonl are all that is read.
+Reads posterior.nc, signs.npz, summary.json, manifest.json and metrics.jsonl. Nothing is trained. torch is imported
+only for --exact.
 """
 
 from __future__ import annotations
 
 import json
-import sys
 import textwrap
 from collections.abc import Mapping
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -18,115 +16,70 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mhng.experiment.diagnostics import basins, verdict
-from mhng.experiment.diagnostics.summary import summary_of, without_rounding
+from mhng.experiment.diagnostics.summary import remove_rounding, summarise_posterior
 from mhng.experiment.errors import UsageError
 from mhng.experiment.metrics import partitions
 from mhng.experiment.runs import folder as run_folder
-from mhng.experiment.runs.folder import RunFolder
-from mhng.experiment.runs.posterior import load_posterior, settings_of
-from mhng.experiment.runs.signs import FinalSigns, read_signs
-from mhng.experiment.settings import per_agent
-from mhng.experiment.settings.parsing import refuse_plugin
+from mhng.experiment.runs.posterior import settings_of
+from mhng.experiment.training.saved_run import SavedRun
 from mhng.experiment.util.jsonable import to_plain
+from mhng.experiment.util.output import print_note
+from mhng.experiment.util.text import decimal
 
-_WIDTH = 110  # of the words, in columns
+_WIDTH = 110  # columns of printed text
 
-
-@dataclass(frozen=True)
-class Run:
-    """What a run folder holds, read and checked."""
-
-    folder: RunFolder
-    manifest: dict[str, Any]
-    summary: dict[str, Any]
-    settings: dict[str, Any]
-    data: Any  # both groups of posterior.nc
-    final: FinalSigns
-    rows: list[dict[str, Any]]
-
-    @property
-    def labels(self) -> NDArray[Any] | None:
-        """Of each object; None if it has none."""
-        return self.final.labels
-
-    @property
-    def names(self) -> list[str]:
-        """The agents'."""
-        return [str(name) for name in self.data["posterior"]["agent"].values]
-
-    def array(self, name: str) -> NDArray[Any] | None:
-        """A variable of either group; None where the file has none of that name."""
-        for group in ("posterior", "sample_stats"):
-            if name in self.data[group].data_vars:
-                values: NDArray[Any] = self.data[group][name].values
-                return values
-        return None
+# What a posterior.nc of this version holds
+_SETTINGS = {"mode", "listener-state", "acceptance", "start", "starts", "sweeps", "burn-in", "thin", "signs"}
+_VARIABLES = {"log_joint", "log_evidence", "component_share", "weight"}
 
 
-def read(path: Path, *, trust_plugins: bool = False) -> Run:
-    """The run in `path`, also one that is going on. A `UsageError` names what is absent or damaged.
+def diagnose(
+    path: Path, *, as_json: bool = False, plots: bool = True, exact: bool = False, trust_plugins: bool = False
+) -> dict[str, Any]:
+    """Diagnose the run in `path`, draw and print; returns the report. Raises UsageError."""
+    run = SavedRun(path, trust_plugins=trust_plugins)
+    report = build_report(run, exact=exact)
+    if plots:
+        report["plots"] = _draw(run, report)
+    if as_json:
+        print(json.dumps(report, allow_nan=False, ensure_ascii=False, indent=2))
+    else:
+        for line in report_lines(report):
+            print(line)
+    return report
 
-    A run of an agent's parts that are not of this program is refused as everywhere, though nothing imports them here.
+
+def build_report(run: SavedRun, *, exact: bool = False) -> dict[str, Any]:
+    """The diagnosis as plain values, as --json prints it. Raises UsageError if a file of the run is unsuitable.
+
+    exact: also compare the draws with the enumerated posterior.
     """
-    with RunFolder.open(path, lock=False) as folder:
-        manifest = folder.read_manifest()
-        made = manifest.get("settings")
-        for table in per_agent.tables_of(made) if not trust_plugins else ():
-            for name, value in table.items():
-                refuse_plugin(name, value, f"{folder.file(run_folder.MANIFEST)}: {name}")
-        file = folder.result(run_folder.POSTERIOR)
-        data = load_posterior(file)
-        try:
-            settings = settings_of(data)
-            missing = {"mode", "listener-state", "acceptance", "start", "starts", "sweeps", "burn-in", "thin", "signs"}
-            missing -= set(settings)
-            missing |= {"log_joint", "log_evidence", "component_share", "weight"} - set(data["posterior"].data_vars)
-            if missing:
-                raise KeyError(f"it lacks {min(missing)}")
-        except (KeyError, ValueError, TypeError) as error:
-            raise UsageError(f"{file} is not of a run of this version: {str(error)[:100]}") from error
-        summary = folder.read_json(run_folder.SUMMARY)
-        if not {"agents", "kappa_of", "kappa_matched", "rounds"} <= set(summary):
-            raise UsageError(f"{folder.file(run_folder.SUMMARY)} is damaged: it lacks scores")
-        names = [str(name) for name in data["posterior"]["agent"].values]
-        final = read_signs(folder, names, int(settings["signs"]))
-        if len(final.index) != manifest.get("objects"):
-            file = folder.file(run_folder.SIGNS)
-            raise UsageError(
-                f"{file} is damaged: it tells of {len(final.index)} objects, the run of {manifest.get('objects')}"
-            )
-        return Run(folder, manifest, summary, settings, data, final, folder.read_metrics())
-
-
-def examine(run: Run, *, exact: bool = False, trust_plugins: bool = False) -> dict[str, Any]:
-    """The whole diagnosis, as plain values for JSON (what `--json` prints)."""
-    summary = _of_the_mode(summary_of(run.data), run.settings["mode"])
-    signs = run.array("signs")
+    settings = _check(run)
+    summary = _drop_inapplicable(summarise_posterior(run.posterior), settings["mode"])
+    signs, kappa = run.draws("signs"), run.draws("kappa")
     if exact and signs is None:
-        raise UsageError("--exact needs the signs of every draw: train with --keep signs or all")
-    kappa = run.array("kappa")
-    compared = None if signs is None else basins.compare(signs, _needed(run, "log_evidence"))
-    parts = {
-        "converged": verdict.converged(run.settings, summary, compared, signs),
+        raise UsageError("--exact requires the signs of every draw; train with --keep signs or all")
+    compared = None if signs is None else basins.compare_chains(signs, _required(run, "log_evidence"))
+    verdicts = {
+        "converged": verdict.converged(settings, summary, compared, signs),
         "agreed": (
             verdict.Verdict("unknown", ["There is one agent."], [])
             if kappa is None
-            else verdict.agreed(run.settings, kappa.mean(1).tolist(), run.summary)
+            else verdict.agreed(settings, kappa.mean(1).tolist(), run.summary)
         ),
         "right": verdict.right(
-            run.settings, _aris(run, signs), None if run.labels is None else len(np.unique(run.labels))
+            settings, _aris(run, signs), None if run.labels is None else len(np.unique(run.labels))
         ),
     }
-    advice = [line for part in parts.values() for line in part.next]
     report = {
-        "run": str(run.folder.path),
-        "status": run.folder.status,
-        "settings": run.settings,
+        "run": str(run.path),
+        "status": run.status,
+        "settings": settings,
         "objects": run.summary.get("objects"),
         "round": run.summary["rounds"],
-        "target": verdict.target(run.settings)._asdict(),
-        "verdict": {name: {"answer": part.answer, "words": part.words} for name, part in parts.items()},
-        "next": list(dict.fromkeys(advice)),
+        "target": verdict.target(settings)._asdict(),
+        "verdict": {name: {"answer": part.answer, "words": part.words} for name, part in verdicts.items()},
+        "next": list(dict.fromkeys(step for part in verdicts.values() for step in part.next)),
         "basins": None if compared is None else compared._asdict(),
         "warnings": run.summary.get("warnings", []),
         "exact": None,
@@ -134,52 +87,73 @@ def examine(run: Run, *, exact: bool = False, trust_plugins: bool = False) -> di
     }
     if exact:
         assert signs is not None
-        from mhng.experiment.diagnostics.exact import against_the_truth
+        from mhng.experiment.diagnostics.exact import compare_with_exact
 
-        report["exact"] = against_the_truth(
-            run.folder, signs, run.settings["signs"], run.names, trust_plugins=trust_plugins
-        )
+        report["exact"] = compare_with_exact(run, signs)
     plain: dict[str, Any] = to_plain(report)
     return plain
 
 
-def _of_the_mode(summary: dict[str, Any], mode: str) -> dict[str, Any]:
-    """Without what there is not: acceptance where nothing is proposed, R-hat and ESS where nothing is drawn."""
+def _check(run: SavedRun) -> dict[str, Any]:
+    """Read the files that a diagnosis needs; returns the settings in posterior.nc. Raises UsageError naming a file."""
+    try:
+        settings = settings_of(run.posterior)
+        missing = (_SETTINGS - set(settings)) | (_VARIABLES - set(run.posterior["posterior"].data_vars))
+        if missing:
+            raise KeyError(f"it lacks {min(missing)}")
+    except (KeyError, ValueError, TypeError) as error:
+        file = run.folder.file(run_folder.POSTERIOR)
+        raise UsageError(f"{file} was not written by this version: {str(error)[:100]}") from error
+    if not {"agents", "kappa_of", "kappa_matched", "rounds"} <= set(run.summary):
+        raise UsageError(f"{run.folder.file(run_folder.SUMMARY)} is damaged: it lacks scores")
+    count, expected = len(run.index), run.manifest.get("objects")
+    if count != expected:
+        file = run.folder.file(run_folder.SIGNS)
+        raise UsageError(f"{file} is damaged: it holds signs for {count} objects; the run has {expected}")
+    _ = run.metrics
+    return settings
+
+
+def _drop_inapplicable(summary: dict[str, Any], mode: str) -> dict[str, Any]:
+    """Remove acceptance where there are no proposals, and R-hat and ESS where there are no draws."""
     rows = summary["quantities"]
     if mode not in ("com", "all"):
         rows = {name: row for name, row in rows.items() if not name.startswith("acceptance[")}
     if mode == "variational":
         rows = {name: row | {"rhat": None, "ess": None, "mcse": None} for name, row in rows.items()}
-        summary = summary | {"rhat_max": None, "ess_min": None, "rhat_note": "not available: nothing is drawn"}
+        note = "not available: mode variational draws no samples"
+        summary = summary | {"rhat_max": None, "ess_min": None, "rhat_note": note}
     return summary | {"quantities": rows}
 
 
-def diagnose(
-    path: Path, *, as_json: bool = False, plots: bool = True, exact: bool = False, trust_plugins: bool = False
-) -> dict[str, Any]:
-    """Read, examine, draw and print; returns the report."""
-    run = read(path, trust_plugins=trust_plugins)
-    report = examine(run, exact=exact, trust_plugins=trust_plugins)
-    if plots:
-        report["plots"] = _draw(run, report)
-    if as_json:
-        print(json.dumps(report, allow_nan=False, ensure_ascii=False, indent=2))
-    else:
-        for line in lines(report):
-            print(line)
-    return report
+def _required(run: SavedRun, variable: str) -> NDArray[Any]:
+    values = run.draws(variable)
+    assert values is not None, variable
+    return values
 
 
-# -- words -----------------------------------------------------------------------------------------
+def _aris(run: SavedRun, signs: NDArray[Any] | None) -> dict[str, list[float]] | None:
+    """By agent, the ARI of each chain's last draw; of chain 0 only, if signs were not kept. None without labels."""
+    if run.labels is None:
+        return None
+    if signs is None or signs.shape[-1] != len(run.labels):
+        return {name: [row["ari"]] for name, row in run.summary["agents"].items()}
+    return {
+        name: [float(partitions.ari(chain[-1, m], run.labels) or 0.0) for chain in signs]
+        for m, name in enumerate(run.agents)
+    }
 
 
-def lines(report: Mapping[str, Any]) -> list[str]:
-    """The report for a reader: a table, the verdict, what to do next."""
+# -- printed lines ---------------------------------------------------------------------------------
+
+
+def report_lines(report: Mapping[str, Any]) -> list[str]:
+    """The report as printed lines: a table, the verdicts, the next steps."""
     settings = report["settings"]
     unfinished = "" if report["status"] == "done" else f" (status: {report['status']})"
-    found = [
+    lines = [
         f"Run: {report['run']}{unfinished}",
-        f"Mode {settings['mode']}{_rule_of(settings)}; "
+        f"Mode {settings['mode']}{_acceptance_text(settings)}; "
         f"{report['objects']} objects, {settings['signs']} signs; round {report['round']}: {report['chains']} "
         f"{'chain' if report['chains'] == 1 else 'chains'} of {report['draws']} draws",
         "",
@@ -189,32 +163,32 @@ def lines(report: Mapping[str, Any]) -> list[str]:
     for name, title in (("converged", "Converged?"), ("agreed", "Agreed?"), ("right", "Right?")):
         part = report["verdict"][name]
         text = " ".join([f"{part['answer'].upper()}.", *part["words"]])
-        found += textwrap.wrap(text, _WIDTH, initial_indent=f"{title:<12}", subsequent_indent=" " * 12)
+        lines += textwrap.wrap(text, _WIDTH, initial_indent=f"{title:<12}", subsequent_indent=" " * 12)
     if report["exact"]:
-        found += ["", *_exact_lines(report["exact"])]
+        lines += ["", *_exact_lines(report["exact"])]
     if report["warnings"]:
-        found += ["", *(f"Warning: {text}" for text in report["warnings"])]
+        lines += ["", *(f"Warning: {text}" for text in report["warnings"])]
     if report["next"]:
-        found += ["", "Next:", *(f"  - {text}" for text in report["next"])]
+        lines += ["", "Next:", *(f"  - {text}" for text in report["next"])]
     if report.get("plots"):
-        found += ["", f"Pictures: {Path(report['run']) / run_folder.PLOTS}: {', '.join(report['plots'])}"]
-    return found
+        lines += ["", f"Pictures: {Path(report['run']) / run_folder.PLOTS}: {', '.join(report['plots'])}"]
+    return lines
 
 
-def _rule_of(settings: Mapping[str, Any]) -> str:
-    """How names are accepted, where they are proposed."""
+def _acceptance_text(settings: Mapping[str, Any]) -> str:
+    """Listener state and acceptance rules; empty for a mode without proposals."""
     if settings["mode"] not in ("com", "all"):
         return ""
-    rules = verdict.rules_of(settings)
-    each = ", ".join(f"{name} {rule}" for name, rule in rules.items())
-    rule = each if len(set(rules.values())) > 1 else next(iter(rules.values()))
+    rules = verdict.acceptance_rules(settings)
+    by_agent = ", ".join(f"{name} {rule}" for name, rule in rules.items())
+    rule = by_agent if len(set(rules.values())) > 1 else next(iter(rules.values()))
     return f", listener state {settings['listener-state']}, acceptance {rule}"
 
 
 def table_rows(report: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
-    """One row a quantity (`diagnostics.summary`); the ranks of shares, the signs of weights make one row an agent.
+    """Table rows by quantity (see `diagnostics.summary`), with one row per agent for all its shares or weights.
 
-    Such a row has the worst R-hat and ESS, the mean share of constant chains, and no mean of its own.
+    Such a row has the worst R-hat and ESS, the mean share of constant chains, and no mean.
     """
     rows: dict[str, dict[str, Any]] = {}
     for name, row in report["quantities"].items():
@@ -223,17 +197,17 @@ def table_rows(report: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
             rows[name] = row
             continue
         label = f"{kind}[{place.split(',')[0]}, worst]"
-        other = rows.get(label)
-        if other is None:
+        total = rows.get(label)
+        if total is None:
             rows[label] = {**row, "mean": None, "sd": None, "mcse": None, "count": 1}
             continue
-        rhats = [value for value in (other["rhat"], row["rhat"]) if value is not None]
-        sizes = [value for value in (other["ess"], row["ess"]) if value is not None]
-        count = other["count"]
+        rhats = [value for value in (total["rhat"], row["rhat"]) if value is not None]
+        sizes = [value for value in (total["ess"], row["ess"]) if value is not None]
+        count = total["count"]
         rows[label] |= {
             "rhat": max(rhats, default=None),
             "ess": min(sizes, default=None),
-            "constant_chains": (other["constant_chains"] * count + row["constant_chains"]) / (count + 1),
+            "constant_chains": (total["constant_chains"] * count + row["constant_chains"]) / (count + 1),
             "count": count + 1,
         }
     return rows
@@ -241,107 +215,82 @@ def table_rows(report: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
 
 def _table(report: Mapping[str, Any]) -> list[str]:
     rows = table_rows(report)
-    widest = max(map(len, rows))
-    head = (
-        f"{'quantity':<{widest}}{'mean':>12}{'sd':>10}{'MCSE':>10}{'R-hat':>8}{'ESS bulk':>10}{'constant chains':>17}"
-    )
-    table = [head]
+    width = max(map(len, rows))
+    table = [
+        f"{'quantity':<{width}}{'mean':>12}{'sd':>10}{'MCSE':>10}{'R-hat':>8}{'ESS bulk':>10}{'constant chains':>17}"
+    ]
     for name, row in rows.items():
-        cells = [
-            f"{name:<{widest}}",
-            f"{_number(row['mean'], 4):>12}{_number(row['sd'], 4):>10}{_number(row['mcse'], 4):>10}",
-            f"{_number(row['rhat'], 3):>8}{_number(row['ess'], 0):>10}{row['constant_chains']:>17.0%}",
-        ]
-        table.append("".join(cells))
+        table.append(
+            f"{name:<{width}}{decimal(row['mean'], 4):>12}{decimal(row['sd'], 4):>10}{decimal(row['mcse'], 4):>10}"
+            f"{decimal(row['rhat'], 3):>8}{decimal(row['ess'], 0):>10}{row['constant_chains']:>17.0%}"
+        )
     if report["rhat_note"]:
         table.append(f"R-hat is {report['rhat_note']}.")
     return table
 
 
 def _exact_lines(exact: Mapping[str, Any]) -> list[str]:
-    found = [
-        f"Exact: against {exact['target']}, {exact['assignments']:,} assignments enumerated. Compared are partitions, "
-        "because the posterior is the same under every numbering and a chain visits few of them.",
+    lines = [
+        f"Exact: draws compared with {exact['target']}, enumerated over {exact['assignments']:,} assignments. "
+        "Partitions are compared, because signs are exchangeable."
     ]
-    for name, own in exact["agents"].items():
-        found.append(
-            f"  {name}: total variation {own['total_variation']:.4f} over {own['partitions']:,} partitions; "
-            f"independent draws would give {own['noise_of_all_draws']:.4f} ({exact['draws']:,} of them) to "
-            f"{own['noise_of_one_draw_a_chain']:.4f} ({exact['chains']:,}, one a chain)"
+    for name, row in exact["agents"].items():
+        lines.append(
+            f"  {name}: total variation {row['total_variation']:.4f} over {row['partitions']:,} partitions; expected "
+            f"for independent draws: {row['noise_of_all_draws']:.4f} ({exact['draws']:,} draws) to "
+            f"{row['noise_of_one_draw_a_chain']:.4f} ({exact['chains']:,} draws, one per chain)"
         )
-        found.append(
-            f"     co-assignment of pairs: mean difference {own['co_assignment_mean_gap']:.4f}, largest "
-            f"{own['co_assignment_largest_gap']:.4f}"
+        lines.append(
+            f"     co-assignment of pairs: mean difference {row['co_assignment_mean_gap']:.4f}, largest "
+            f"{row['co_assignment_largest_gap']:.4f}"
         )
-    found.append("  Draws of one chain depend on each other: the noise to expect lies between the two.")
-    return found
+    lines.append("  Draws of one chain are correlated, so the sampling noise lies between the two expected values.")
+    return lines
 
 
-def _number(value: float | None, digits: int) -> str:
-    return "-" if value is None else f"{value:.{digits}f}"
+# -- pictures --------------------------------------------------------------------------------------
 
 
-# -- from the folder -------------------------------------------------------------------------------
-
-
-def _needed(run: Run, name: str) -> NDArray[Any]:
-    values = run.array(name)
-    assert values is not None, name
-    return values
-
-
-def _aris(run: Run, signs: NDArray[Any] | None) -> dict[str, list[float]] | None:
-    """For each agent the ARI of each chain's last draw; of chain 0 alone, where signs were not kept."""
-    if run.labels is None:
-        return None
-    if signs is None or signs.shape[-1] != len(run.labels):
-        return {name: [own["ari"]] for name, own in run.summary["agents"].items()}
-    return {
-        name: [float(partitions.ari(chain[-1, m], run.labels) or 0.0) for chain in signs]
-        for m, name in enumerate(run.names)
-    }
-
-
-def monitors(run: Run) -> dict[str, NDArray[Any]]:
-    """The scalars whose chains are drawn: (C, D) by name, draws that differ by rounding made equal."""
-    found = {"log joint (nats)": _needed(run, "log_joint"), "log evidence (nats)": _needed(run, "log_evidence")}
-    kappa, share = run.array("kappa"), _needed(run, "component_share")
+def monitored_scalars(run: SavedRun) -> dict[str, NDArray[Any]]:
+    """The scalars whose chains are drawn, by title: (C, D), with rounding differences removed."""
+    scalars = {"log joint (nats)": _required(run, "log_joint"), "log evidence (nats)": _required(run, "log_evidence")}
+    kappa, share = run.draws("kappa"), _required(run, "component_share")
     if kappa is not None:
-        found["kappa"] = kappa
-    for m, name in enumerate(run.names):
-        found[f"largest share, {name}"] = share[:, :, m, 0]
-    return {name: without_rounding(chains) for name, chains in found.items()}
+        scalars["kappa"] = kappa
+    for m, name in enumerate(run.agents):
+        scalars[f"largest share, {name}"] = share[:, :, m, 0]
+    return {name: remove_rounding(chains) for name, chains in scalars.items()}
 
 
-def _draw(run: Run, report: Mapping[str, Any]) -> list[str]:
-    """The pictures that could be drawn. One that fails costs a line on stderr, never the diagnosis."""
+def _draw(run: SavedRun, report: Mapping[str, Any]) -> list[str]:
+    """Draw the pictures; returns the names of those that succeeded. A failure prints a warning."""
     from mhng.experiment.plots import diagnostics as pictures
     from mhng.experiment.plots import training as plots
 
-    weight = _needed(run, "weight")
-    signs, acceptance = run.array("signs"), run.array("acceptance")
-    draws = run.data["posterior"]["draw"].values
+    weight = _required(run, "weight")
+    signs, acceptance = run.draws("signs"), run.draws("acceptance")
+    draws = run.posterior["posterior"]["draw"].values
     jobs: dict[str, Any] = {
-        "monitors.png": lambda path: pictures.plot_monitors(path, monitors(run), draws),
-        "components.png": lambda path: pictures.plot_components(path, weight, run.names),
+        "monitors.png": lambda path: pictures.plot_monitors(path, monitored_scalars(run), draws),
+        "components.png": lambda path: pictures.plot_components(path, weight, run.agents),
     }
-    if acceptance is not None and run.settings["mode"] in ("com", "all"):
-        directions = [str(name) for name in run.data["sample_stats"]["direction"].values]
+    if acceptance is not None and report["settings"]["mode"] in ("com", "all"):
+        directions = [str(name) for name in run.posterior["sample_stats"]["direction"].values]
         jobs["acceptance.png"] = lambda path: pictures.plot_acceptance(path, acceptance, directions, draws)
-    if not run.folder.file(run_folder.PLOTS).joinpath("game.png").exists():
-        jobs["game.png"] = lambda path: plots.plot_game(path, run.rows)
+    folder = run.folder.file(run_folder.PLOTS)
+    if not (folder / "game.png").exists():
+        jobs["game.png"] = lambda path: plots.plot_game(path, run.metrics)
     if signs is not None:
-        permutation = _needed(run, "relabel")
-        jobs["co_assignment.png"] = lambda path: pictures.plot_co_assignment(path, signs, permutation, run.names)
-        found = report["basins"]
-        agreement = np.array(found["agreement"])
-        jobs["chains.png"] = lambda path: pictures.plot_agreement(path, agreement, found["chains"], run.names)
+        permutation = _required(run, "relabel")
+        jobs["co_assignment.png"] = lambda path: pictures.plot_co_assignment(path, signs, permutation, run.agents)
+        compared = report["basins"]
+        agreement = np.array(compared["agreement"])
+        jobs["chains.png"] = lambda path: pictures.plot_agreement(path, agreement, compared["chains"], run.agents)
     drawn = ["game.png"] if "game.png" not in jobs else []
     for name, draw in jobs.items():
         try:
-            draw(run.folder.file(run_folder.PLOTS) / name)
+            draw(folder / name)
             drawn.append(name)
         except Exception as error:
-            if sys.stderr is not None:
-                print(f"warning: {run_folder.PLOTS}/{name} could not be drawn: {error}", file=sys.stderr)
+            print_note(f"warning: {run_folder.PLOTS}/{name} could not be drawn: {error}")
     return drawn

@@ -1,7 +1,8 @@
-"""Diagnostics of a game's draws: R-hat, effective sample size and Monte Carlo error of what does not depend on labels.
+"""R-hat, effective sample size and Monte Carlo error of label-invariant quantities of a game's draws.
 
-Rank-normalised split R-hat and bulk ESS as in Vehtari, Gelman, Simpson, Carpenter and Buerkner (2021), by ArviZ at the
-level of arrays, where both its lines agree. A chain that stands still has neither: their share is reported apart.
+Rank-normalised split R-hat and bulk ESS follow Vehtari, Gelman, Simpson, Carpenter and Buerkner (2021). They are
+computed by ArviZ on plain arrays, where ArviZ 0.23 and 1.x agree. They are undefined for a constant chain; the share
+of constant chains is reported separately.
 """
 
 from __future__ import annotations
@@ -15,41 +16,41 @@ from numpy.typing import NDArray
 from mhng.experiment.runs.posterior import import_arviz
 from mhng.experiment.runs.trace import RoundTrace, Variables, to_variables
 
-# R-hat and ESS split each chain in two and need two draws of each half.
+# R-hat and ESS split each chain into halves and need two draws in each half.
 _MIN_DRAWS = 4
 
-# Differences smaller than this, relative to the largest value, are rounding.
+# Relative differences below this are rounding errors.
 _ROUNDING = 1e-11
 
-# Raw signs and the permutations are labels: they are never diagnosed.
+# Raw signs and permutations depend on the numbering of signs and are not diagnosed.
 _LABELS = ("signs", "relabel")
 
-# One row an agent stands for all of these: pairs of objects, coordinates of means.
-_TOGETHER = ("co_assignment", "mu")
+# One row per agent summarises all pairs of objects, or all coordinates of the means.
+_POOLED = ("co_assignment", "mu")
 
 
-def summary(trace: RoundTrace, burn_in: int, pairs: int = 200) -> dict[str, Any]:
-    """Diagnostics of the draws after `burn_in`, as plain values for JSON.
+def summarise_trace(trace: RoundTrace, burn_in: int, pairs: int = 200) -> dict[str, Any]:
+    """Diagnose the draws after `burn_in`; returns plain values for JSON.
 
     {"chains", "draws", "rhat_note", "rhat_max", "ess_min", "constant_chains", "stuck_apart", "quantities"},
     where quantities maps a name such as "log_joint", "component_share[A, 1]" or "acceptance[A->B]" to
 
       mean, sd         over all finite draws of all chains
-      rhat             rank-normalised split R-hat; None as `rhat_note` says, and where `rhat` has none
+      rhat             rank-normalised split R-hat; None if undefined (see `rhat` and `rhat_note`)
       ess              bulk effective sample size over all chains; None if any chain is constant
-      mcse             Monte Carlo standard error of the mean; None where ess is
-      constant_chains  the share of chains that stand still
-      stuck_apart      1.0 if all stand still, not at the same value (R-hat would be infinite), else 0.0
+      mcse             Monte Carlo standard error of the mean; None if ess is
+      constant_chains  share of constant chains
+      stuck_apart      1.0 if all chains are constant at different values (R-hat would be infinite), else 0.0
 
-    "co_assignment[A]" stands for all pairs of objects: the largest R-hat, the smallest ESS among pairs where
-    no chain is constant, and shares over pairs and chains. So does "mu[A]" for all coordinates of an agent's
-    relabelled means; it has no mean of its own. Raw signs are never diagnosed.
+    "co_assignment[A]" pools all pairs of objects: the largest R-hat, the smallest ESS among pairs without a constant
+    chain, and shares over pairs and chains. "mu[A]" pools all coordinates of an agent's relabelled means, without a
+    mean. Raw signs are not diagnosed.
     """
     return _diagnose(to_variables(trace, burn_in, pairs=pairs))
 
 
-def summary_of(data: Any) -> dict[str, Any]:
-    """`summary` of what `load_posterior` returned (of the draws that were kept)."""
+def summarise_posterior(data: Any) -> dict[str, Any]:
+    """`summarise_trace` for the draws stored in posterior.nc, as `load_posterior` returns them."""
     groups = []
     dims: dict[str, list[str]] = {}
     coords: dict[str, list[Any]] = {}
@@ -71,7 +72,7 @@ def _diagnose(variables: Variables) -> dict[str, Any]:
     quantities = {name: _row(list(scalars)) for name, scalars in _scalars(variables)}
     for name, row in quantities.items():
         if name.startswith("mu["):
-            row |= {"mean": None, "sd": None}  # of numbers that have nothing to do with each other
+            row |= {"mean": None, "sd": None}  # coordinates have no common mean
     rhats = [row["rhat"] for row in quantities.values() if row["rhat"] is not None]
     sizes = [row["ess"] for row in quantities.values() if row["ess"] is not None]
     note = None
@@ -92,27 +93,27 @@ def _diagnose(variables: Variables) -> dict[str, Any]:
 
 
 def _scalars(variables: Variables) -> Iterator[tuple[str, NDArray[np.float64]]]:
-    """Names and their scalar chains (number, C, D): one a name, but all pairs together for co_assignment."""
+    """Names and their scalar chains (n, C, D): n = 1, or all pairs or coordinates of a pooled quantity."""
     for name, values in (variables.posterior | variables.sample_stats).items():
         if name in _LABELS:
             continue
         if values.shape[1] > 1 and np.isnan(values[:, 0]).all():
-            values = values[:, 1:]  # nothing comes before sweep 0
+            values = values[:, 1:]  # sweep 0 has no sweep before it
         chains = np.moveaxis(np.asarray(values, dtype=np.float64), (0, 1), (-2, -1))  # (..., C, D)
         axes = variables.dims.get(name, [])
-        if name in _TOGETHER:
+        if name in _POOLED:
             axes = axes[:1]
         for index in np.ndindex(chains.shape[: len(axes)]):
             place = ", ".join(str(variables.coords[axis][i]) for axis, i in zip(axes, index, strict=True))
             scalars = chains[index].reshape(-1, *chains.shape[-2:])
-            yield f"{name}[{place}]" if place else name, np.stack([without_rounding(one) for one in scalars])
+            yield f"{name}[{place}]" if place else name, np.stack([remove_rounding(chain) for chain in scalars])
 
 
-def without_rounding(chains: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Draws (C, D) that differ in their last digits only, made equal.
+def remove_rounding(chains: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Make draws (C, D) equal that differ only in their last digits.
 
-    One partition under two numberings has evidences that differ by rounding. R-hat and ESS go by ranks: without this
-    a chain that never moves would differ from another that stands at the same place by all there is.
+    The evidence of one partition under two numberings differs by rounding. R-hat and ESS use ranks, so two constant
+    chains with the same partition would otherwise count as different.
     """
     finite = np.abs(chains[np.isfinite(chains)])
     if not finite.size or finite.max() == 0:
@@ -123,11 +124,11 @@ def without_rounding(chains: NDArray[np.float64]) -> NDArray[np.float64]:
 
 
 def _row(scalars: list[NDArray[np.float64]]) -> dict[str, float | None]:
-    """Mean, sd and diagnostics of scalar chains, each (C, D): worst R-hat, worst ESS, mean shares."""
+    """Mean, sd and diagnostics of scalar chains (C, D): worst R-hat, worst ESS, mean shares."""
     values = np.concatenate([chains.ravel() for chains in scalars])
     finite = values[np.isfinite(values)]
     still = [constant(chains) for chains in scalars]
-    apart = [all(each) and len(np.unique(chains)) > 1 for each, chains in zip(still, scalars, strict=True)]
+    apart = [all(flags) and len(np.unique(chains)) > 1 for flags, chains in zip(still, scalars, strict=True)]
     rhats = [rhat(chains) for chains in scalars]
     sizes = [ess(chains) for chains in scalars]
     return {
@@ -144,21 +145,21 @@ def _row(scalars: list[NDArray[np.float64]]) -> dict[str, float | None]:
 def rhat(chains: NDArray[np.float64]) -> float | None:
     """Rank-normalised split R-hat of one scalar (C, D) (Vehtari et al. 2021).
 
-    None with one chain, fewer than 4 draws, values that are not finite, or if every chain is constant.
+    None for a single chain, fewer than 4 draws, non-finite values, or if every chain is constant.
     """
     C, D = chains.shape
     if C < 2 or D < _MIN_DRAWS or not np.isfinite(chains).all() or constant(chains).all():
         return None
-    with np.errstate(all="ignore"):  # folding a two-valued scalar can leave it constant: 0/0, not the maximum
+    with np.errstate(all="ignore"):  # folding can make a two-valued scalar constant: 0/0
         value = float(import_arviz().rhat(chains))
     return value if np.isfinite(value) else None
 
 
 def ess(chains: NDArray[np.float64]) -> float | None:
-    """Bulk effective sample size of one scalar (C, D), all chains together (Vehtari et al. 2021).
+    """Bulk effective sample size of one scalar (C, D) over all chains (Vehtari et al. 2021).
 
-    None with fewer than 4 draws, values that are not finite, or if any chain is constant: the number would be
-    made of the others alone.
+    None for fewer than 4 draws, non-finite values, or if any chain is constant: the value would describe the other
+    chains only.
     """
     if chains.shape[1] < _MIN_DRAWS or not np.isfinite(chains).all() or constant(chains).any():
         return None
@@ -168,7 +169,7 @@ def ess(chains: NDArray[np.float64]) -> float | None:
 
 
 def mcse(chains: NDArray[np.float64]) -> float | None:
-    """Monte Carlo standard error of the mean of one scalar (C, D), where it has an ESS."""
+    """Monte Carlo standard error of the mean of one scalar (C, D); None without an ESS."""
     if ess(chains) is None:
         return None
     with np.errstate(all="ignore"):
@@ -177,5 +178,5 @@ def mcse(chains: NDArray[np.float64]) -> float | None:
 
 
 def constant(chains: NDArray[np.float64]) -> NDArray[np.bool_]:
-    """Which of the chains (C, D) stand still."""
+    """Whether each of the chains (C, D) is constant: (C,)."""
     return (chains == chains[:, :1]).all(axis=1)

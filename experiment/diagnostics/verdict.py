@@ -1,19 +1,19 @@
-"""A verdict in words on three different things: did the chains converge, do the agents agree, are they right?
+"""Verdicts on a run: did the chains converge, do the agents agree, are the signs right?
 
-None follows from another. Chains that converged have found what the model believes, not what is true; agents can
-agree on nonsense; and a vocabulary can be right in one chain while the others are elsewhere.
-
-    converged   R-hat, ESS and a common basin, of quantities that do not depend on labels
+    converged   R-hat, ESS and a common basin, for label-invariant quantities
     agreed      Cohen's kappa between agents
-    right       adjusted Rand index against labels, where there are any
+    right       adjusted Rand index (ARI) with the labels, if there are any
 
-The thresholds are conventions; their sources stand beside them. Numbers in, words out: nothing here reads a file.
+The three are independent. Converged chains sample what the model believes, which can be wrong. Agents can agree on
+meaningless signs. One chain can be right while others are in another basin.
+
+The thresholds are conventions; their sources are cited. The functions take numbers and return text; they read no file.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -32,111 +32,119 @@ ESS_PER_CHAIN = 100
 ARI = 0.8
 ARI_PARTLY = 0.65
 
-# Below this ARI between its own draws a chain is nowhere in particular. Our own choice.
+# A chain whose draws have a smaller mean ARI with each other is in no basin. Our choice.
 DRIFTING = 0.2
 
-# Rules of acceptance by which the posterior stays what it is
-_KEEP = ("mh", "numerator")
+# Acceptance rules that leave the posterior invariant
+_EXACT_RULES = ("mh", "numerator")
 
-# Reported, not judged: the worst of hundreds of R-hats is over any limit by chance.
+# Reported but not judged: the worst of hundreds of R-hats exceeds any limit by chance.
 NOT_JUDGED = ("co_assignment", "mu")
 
 
 class Target(NamedTuple):
-    """What the chains sample. kind: exact, near (not quite the posterior) or none."""
+    """The distribution that the chains sample. kind: exact, near (almost the posterior) or none."""
 
     kind: str
     words: str
 
 
 class Verdict(NamedTuple):
-    """answer: yes, partly, not yet, no, unknown or no target. words: sentences. next: what to do, with flags."""
+    """answer: yes, partly, not yet, no, unknown or no target. words: sentences. next: next steps, with options."""
 
     answer: str
     words: list[str]
     next: list[str]
 
 
+# -- the target --------------------------------------------------------------------------------------
+
+
 def target(settings: Mapping[str, Any]) -> Target:
-    """What a game with these settings is a sampler of."""
-    mode, state, rules = settings["mode"], settings["listener-state"], rules_of(settings)
+    """The distribution that a game with these settings samples."""
+    mode, state, rules = settings["mode"], settings["listener-state"], acceptance_rules(settings)
     if mode == "no-com":
-        return Target("exact", "The target is each agent's own posterior: nobody speaks.")
+        return Target("exact", "The target is each agent's own posterior, without communication.")
     if mode == "gibbs":
         return Target("exact", "The target is the joint posterior of all agents.")
     if mode == "variational":
-        climbs = settings.get("meet", "together") == "together" or settings.get("agents", 2) == 2
-        climbs = climbs and not settings.get("synchronous", False)
-        how = (
-            "it climbs to a maximum of a lower bound of the log evidence, and what posterior.nc holds is the way there"
-            if climbs
-            else "what posterior.nc holds is a way, which in pairs is the ascent of no bound"
-        )
-        return Target("none", f"Mode variational samples nothing: {how}.")
+        return _variational_target(settings)
     if mode == "all":
-        return Target(
-            "none", "Mode all has no target: every proposal is accepted, so no posterior is what its chains sample."
-        )
+        return Target("none", "Mode all has no target: it accepts every proposal, so the chains sample no posterior.")
     if state == "speaker-sample":
         return Target(
             "none",
-            "Listener state speaker-sample has no target: it is no chain of the posterior (docs/correctness.md).",
+            "Listener state speaker-sample has no target: its chain is not a sampler of the posterior "
+            "(docs/correctness.md).",
         )
-    if biased := {name: rule for name, rule in rules.items() if rule not in _KEEP}:
-        name, rule = next(iter(biased.items()))
-        whose = "" if len(set(rules.values())) == 1 else f" of agent {name}"
-        words = f"Acceptance rule {rule}{whose} has no target: only mh and numerator keep the posterior."
-        return Target("none", words)
-    if settings.get("agents", 2) > 2 and (bias := _bias_of_many(settings)):
-        return bias
+    for name, rule in rules.items():
+        if rule not in _EXACT_RULES:
+            agent = "" if len(set(rules.values())) == 1 else f" of agent {name}"
+            words = f"Acceptance rule {rule}{agent} has no target: only mh and numerator keep the posterior invariant."
+            return Target("none", words)
+    if settings.get("agents", 2) > 2 and (biased := _biased_target(settings)):
+        return biased
     if state == "chain":
         return Target(
             "near",
-            "The target is close to the joint posterior, but not exactly it: with redrawn parameters every agent "
-            "follows its own copy of the signs (docs/correctness.md); --listener-state shared is exact.",
+            "The target is close to the joint posterior, but not exactly equal: each agent keeps its own copy of the "
+            "signs, and parameters are redrawn (docs/correctness.md). --listener-state shared is exact.",
         )
     return Target("exact", "The target is the joint posterior of all agents.")
 
 
-def rules_of(settings: Mapping[str, Any]) -> dict[str, str]:
-    """The acceptance rule of each agent, its own where it has one."""
-    own = settings.get("agent") or {}
+def _variational_target(settings: Mapping[str, Any]) -> Target:
+    together = settings.get("meet", "together") == "together" or settings.get("agents", 2) == 2
+    ascends = together and not settings.get("synchronous", False)
+    bound = (
+        "It ascends a lower bound of the log evidence, and posterior.nc holds the iterates."
+        if ascends
+        else "posterior.nc holds the iterates, and no lower bound increases with them."
+    )
+    return Target("none", f"Mode variational draws no samples. {bound}")
+
+
+def _biased_target(settings: Mapping[str, Any]) -> Target | None:
+    """The target of encounters between more than two agents; None if it is the posterior."""
+    meet = settings.get("meet", "together")
+    if meet != "together":
+        return Target(
+            "none",
+            f"Encounters in pairs (--meet {meet}) have no target: a pair uses only its own latents, so the chains do "
+            "not sample the joint posterior of all agents. --meet together does.",
+        )
+    if settings.get("inner-start", "listener") == "own" and settings.get("recursion", "os") != "exact":
+        return Target(
+            "near",
+            "The target is close to the joint posterior, but not exactly equal: inner games that start at the agents' "
+            "own signs are biased. The bias falls with T in ll:T (docs/correctness.md). --inner-start listener has no "
+            "bias.",
+        )
+    return None
+
+
+def acceptance_rules(settings: Mapping[str, Any]) -> dict[str, str]:
+    """The acceptance rule of each agent."""
+    by_agent = settings.get("agent") or {}
     return {
-        name: own.get(name, {}).get("acceptance", settings["acceptance"])
+        name: by_agent.get(name, {}).get("acceptance", settings["acceptance"])
         for name in agent_names(settings.get("agents", 2))
     }
 
 
-def _remedy(settings: Mapping[str, Any]) -> str:
-    """Flags by which such a game would sample a posterior."""
-    flags = ["--mode com"] if settings["mode"] == "all" else []
+def _options_with_target(settings: Mapping[str, Any]) -> str:
+    """The options that would make the game sample a posterior."""
+    options = ["--mode com"] if settings["mode"] == "all" else []
     if settings.get("agents", 2) > 2 and settings.get("meet", "together") != "together":
-        flags.append("--meet together" + (" without --meet-later" if settings.get("meet-later") else ""))
+        options.append("--meet together" + (" without --meet-later" if settings.get("meet-later") else ""))
     if settings["listener-state"] != "shared":
-        flags.append("--listener-state shared")
-    if any(rule not in _KEEP for rule in rules_of(settings).values()):
-        flags.append("--acceptance mh" + (" of every agent" if settings.get("agent") else ""))
-    return " ".join(flags)
+        options.append("--listener-state shared")
+    if any(rule not in _EXACT_RULES for rule in acceptance_rules(settings).values()):
+        options.append("--acceptance mh" + (" for all agents" if settings.get("agent") else ""))
+    return " ".join(options)
 
 
-def _bias_of_many(settings: Mapping[str, Any]) -> Target | None:
-    """What meetings of more than two agents make of the target; None where they sample the posterior."""
-    meet, recursion = settings.get("meet", "together"), settings.get("recursion", "os")
-    inner_start = settings.get("inner-start", "listener")
-    if meet != "together":
-        return Target(
-            "none",
-            f"Agents that meet in pairs (--meet {meet}) have no target: each pair knows its own percepts alone, and "
-            "the joint posterior of all is not what their chains sample; --meet together is for that.",
-        )
-    if inner_start == "own" and recursion != "exact":
-        return Target(
-            "near",
-            "The target is close to the joint posterior, but not exactly it: inner games that begin at the agents' "
-            "own signs have a bias, which falls with the T of ll:T (docs/correctness.md); --inner-start listener has "
-            "none.",
-        )
-    return None
+# -- converged? --------------------------------------------------------------------------------------
 
 
 def converged(
@@ -145,189 +153,144 @@ def converged(
     basins: Basins | None,
     signs: NDArray[Any] | None = None,
 ) -> Verdict:
-    """From `diagnostics.summary_of`, `basins.compare` and the signs (C, D, M, N); None where the file holds none."""
-    if settings["mode"] == "variational":
-        return _at_rest(settings, basins, signs)
-    C, D = summary["chains"], summary["draws"]
-    found = target(settings)
-    words: list[str] = []
-    advice: list[str] = []
-    judged = {name: row for name, row in summary["quantities"].items() if not name.startswith(NOT_JUDGED)}
-    rhat, rhat_of = _worst(judged, "rhat", max)
-    ess, ess_of = _worst(judged, "ess", min)
-    apart = [name for name, row in judged.items() if row["stuck_apart"]]
-    still = [name for name, row in judged.items() if row["constant_chains"] == 1 and not row["stuck_apart"]]
-    some = [name for name, row in judged.items() if 0 < row["constant_chains"] < 1]
+    """Judge convergence.
 
-    trouble = False
+    summary: from `summarise_posterior`. basins: from `compare_chains`. signs: (C, D, M, N). Both are None if
+    posterior.nc holds no signs.
+    """
+    if settings["mode"] == "variational":
+        return _converged_variational(settings, basins, signs)
+    C, D = summary["chains"], summary["draws"]
+    chains_target = target(settings)
+    judged = {name: row for name, row in summary["quantities"].items() if not name.startswith(NOT_JUDGED)}
+    rhat, rhat_name = _worst(judged, "rhat", max)
+    ess, ess_name = _worst(judged, "ess", min)
+    words, apart = _constancy(judged)
+    advice: list[str] = []
+
     if basins is None:
-        words.append("Whether chains share a basin cannot be said without signs in posterior.nc.")
-        advice.append("--keep signs (or all), to see whether chains share a basin")
+        words.insert(0, "Whether the chains share a basin is unknown: posterior.nc holds no signs.")
+        advice.append("--keep signs (or all), to compare the basins of the chains")
     elif C > 1:
-        words.append(_basin_words(basins))
-        trouble = len(basins.evidence) > 1
-    if apart:
-        words.append(
-            f"Chains stand still at different values of {_some(apart)}: stuck apart, R-hat would be infinite."
-        )
-        trouble = True
-    if some:
-        words.append(f"Some chains are constant and others are not in {_some(some)}: no ESS is given for those.")
-    if still:
-        words.append(
-            f"All chains are constant, at one value, in {len(still)} of {len(judged)} quantities ({_some(still)}): "
-            "that is no perfect ESS. Either the posterior is that sure, or no chain has moved."
-        )
+        words.insert(0, _basin_words(basins))
     if C > 1 and D >= 4:
-        parts = [f"Largest R-hat {rhat:.3f} ({rhat_of}; limit {RHAT})"] if rhat is not None else []
-        parts += [f"smallest bulk ESS {ess:.0f} ({ess_of}; {ESS_PER_CHAIN * C} wanted)"] if ess is not None else []
+        parts = [f"largest R-hat {rhat:.3f} ({rhat_name}; limit {RHAT})"] if rhat is not None else []
+        parts += [f"smallest bulk ESS {ess:.0f} ({ess_name}; required {ESS_PER_CHAIN * C})"] if ess is not None else []
         if parts:
-            words.append(", ".join(parts) + ".")
+            text = ", ".join(parts)
+            words.append(f"{text[0].upper()}{text[1:]}.")
 
     enough = rhat is not None and rhat <= RHAT and ess is not None and ess >= ESS_PER_CHAIN * C
     if C == 1:
-        words.append("With one chain R-hat has no meaning, and nobody can tell whether another would end elsewhere.")
-        advice.append("--chains 4")
         answer = "unknown"
-    elif trouble:
+        words.append("R-hat needs several chains; another chain could end in another basin.")
+        advice.append("--chains 4")
+    elif apart or (basins is not None and len(basins.evidence) > 1):
         answer = "no"
-        advice += _out_of_a_basin(settings, basins)
+        advice += _better_starts(settings)
     elif D < 4 or not enough:
         answer = "not yet"
-        words.append(f"{D} draws a chain are too few to say more.")
+        words.append(f"{D} draws per chain are too few.")
         advice.append(f"--sweeps {_more_sweeps(settings, D, C, rhat, ess)} (now {settings['sweeps']})")
     else:
         answer = "yes"
-    words.append(found.words)
-    if found.kind == "none":
-        words.append("Chains can be compared with each other all the same; that is no convergence to anything.")
+    if chains_target.kind == "none":
         answer = "no target"
-        words.insert(0, words.pop(words.index(found.words)))
-        advice = [f"{_remedy(settings)}, which samples a posterior", *(["--chains 4"] if C == 1 else [])]
-    words.append("All this is of the last round alone: across rounds, and of raw signs, R-hat means nothing.")
+        words = [
+            chains_target.words,
+            *words,
+            "Chains can still be compared, but converge to no known target.",
+        ]
+        advice = [f"{_options_with_target(settings)}, which samples a posterior", *(["--chains 4"] if C == 1 else [])]
+    else:
+        words.append(chains_target.words)
+    words.append("These diagnostics use the last round only. R-hat is not meaningful across rounds or for raw signs.")
     return Verdict(answer, words, advice)
 
 
-def _at_rest(settings: Mapping[str, Any], basins: Basins | None, signs: NDArray[Any] | None) -> Verdict:
-    """Of a game without chance: whether its names have ceased to change, and whether chains stand at one place."""
+def _constancy(rows: Mapping[str, Mapping[str, Any]]) -> tuple[list[str], bool]:
+    """Sentences on constant chains, and whether some quantity is constant at different values."""
+    apart = [name for name, row in rows.items() if row["stuck_apart"]]
+    constant = [name for name, row in rows.items() if row["constant_chains"] == 1 and not row["stuck_apart"]]
+    mixed = [name for name, row in rows.items() if 0 < row["constant_chains"] < 1]
+    words = []
+    if apart:
+        words.append(f"All chains are constant, at different values, in {_listed(apart)}: R-hat would be infinite.")
+    if mixed:
+        words.append(f"Some chains are constant in {_listed(mixed)}; no ESS is given for these.")
+    if constant:
+        words.append(
+            f"All chains are constant, at one value, in {len(constant)} of {len(rows)} quantities "
+            f"({_listed(constant)}). Their ESS is undefined: the posterior is concentrated, or no chain has moved."
+        )
+    return words, bool(apart)
+
+
+def _converged_variational(settings: Mapping[str, Any], basins: Basins | None, signs: NDArray[Any] | None) -> Verdict:
+    """Judge a deterministic game: whether the signs have stopped changing, and whether chains share a basin."""
     words, advice, answer = [target(settings).words], [], "unknown"
     if signs is None:
-        words.append("Whether names still change cannot be said without signs in posterior.nc.")
+        words.append("Whether the signs still change is unknown: posterior.nc holds no signs.")
         advice.append("--keep signs (or all)")
     elif signs.shape[1] < 2:
-        words.append("Of one sweep that was kept nothing can be said.")
+        words.append("Only one sweep was kept; at least two are needed.")
         advice.append(f"--sweeps {settings['burn-in'] + 10 * settings['thin']} (now {settings['sweeps']})")
     else:
         C, D = signs.shape[:2]
         changed = int((signs[:, 1:] != signs[:, :-1]).any((2, 3)).any(0).sum())
         if not changed:
             answer = "yes"
-            words.append(f"No name changed in the {D} sweeps that were kept.")
+            words.append(f"No sign changed in the {D} kept sweeps.")
         elif D > 2 and changed == D - 1 and (signs[:, 2:] == signs[:, :-2]).all():
             answer = "no"
-            words.append("Names go round in a circle: each sweep undoes the one before.")
-            advice.append("a game that is not --synchronous")
+            words.append("The signs alternate: each sweep undoes the one before.")
+            advice.append("a game without --synchronous")
         else:
             answer = "not yet"
-            times = "once" if changed == 1 else f"{changed} times"
-            words.append(f"Names still changed {times} in the {D} sweeps that were kept.")
+            words.append(f"Signs changed in {changed} of the {D - 1} steps between kept sweeps.")
             advice.append(f"--sweeps {2 * settings['sweeps']} (now {settings['sweeps']})")
         if C == 1:
-            advice.append("--chains 4, to see whether others end elsewhere")
+            advice.append("--chains 4, to see whether other chains end in other basins")
         elif basins is not None:
             words.append(_basin_words(basins))
             if len(basins.evidence) > 1:
                 answer = "no"
-                advice += _out_of_a_basin(settings, basins)
-    words.append("R-hat and ESS are of draws and have no meaning here.")
-    return Verdict(answer, words, advice)
-
-
-def agreed(settings: Mapping[str, Any], kappas: Sequence[float], summary: Mapping[str, Any]) -> Verdict:
-    """kappas: each chain's mean over its draws. summary: that of summary.json."""
-    low, high, mean = min(kappas), max(kappas), sum(kappas) / len(kappas)
-    spread = f" (chains: {low:.3f} to {high:.3f})" if len(kappas) > 1 else ""
-    if settings["mode"] == "no-com":
-        matched = summary["kappa_matched"]
-        return Verdict(
-            "no",
-            [
-                f"Nobody spoke: kappa {mean:.3f}{spread} of raw signs is chance. After the best renumbering it is "
-                f"{matched:.3f}, which is what their partitions have in common."
-            ],
-            ["--mode com, for agents that talk"],
-        )
-    answer = "yes" if mean > KAPPA else "partly" if mean > KAPPA_PARTLY else "no"
-    alone = summary["kappa_of"] != "signs"
-    what = "between what each would say alone" if alone else "between their signs"
-    words = [f"kappa {what} is {mean:.3f}{spread}; above {KAPPA} counts as agreement."]
-    if alone:
-        words.insert(0, "The signs are shared, so agents agree on them by construction.")
-        if answer != "yes":
-            words.append("An agent that confuses classes cannot name them alone; that is not the game's failure.")
-    if max(own["signs_used"] for own in summary["agents"].values()) == 1:
-        words.append("One sign is used for everything: that agreement is trivial.")
-        answer = "unknown"
-    advice = []
-    if answer in ("no", "partly") and not alone:
-        if settings["mode"] == "all":
-            advice = ["rejection (--mode com): without it one agent's guesses overrule what the other can tell apart"]
-        else:
-            advice = ["more --sweeps or --rounds; if kappa stays low, the agents' percepts have little in common"]
-    return Verdict(answer, words, advice)
-
-
-def right(settings: Mapping[str, Any], aris: Mapping[str, Sequence[float]] | None, categories: int | None) -> Verdict:
-    """aris: for each agent one value a chain, chain 0 first; None without labels."""
-    if aris is None:
-        return Verdict("unknown", ["The objects have no labels: nothing says what is right."], [])
-    mean = sum(own[0] for own in aris.values()) / len(aris)
-    answer = "yes" if mean >= ARI else "partly" if mean >= ARI_PARTLY else "no"
-    each = ", ".join(f"{name} {own[0]:.3f}" for name, own in aris.items())
-    words = [f"ARI with the labels, chain 0: {each}; from {ARI} on counts as good."]
-    if len(next(iter(aris.values()))) > 1:
-        every = [value for own in aris.values() for value in own]
-        words.append(f"Over all chains: {min(every):.3f} to {max(every):.3f}. Labels took no part in any of it.")
-    advice = []
-    if answer != "yes":
-        if categories is not None and categories > settings["signs"]:
-            advice.append(f"--signs {categories} (now {settings['signs']}, for {categories} classes)")
-        elif settings["likelihood"] != "identity":
-            advice.append("better percepts (--epochs, --jitter, --latent-dim, --network) decide more than the game")
+                advice += _better_starts(settings)
+    words.append("R-hat and ESS apply to samples only.")
     return Verdict(answer, words, advice)
 
 
 def _basin_words(basins: Basins) -> str:
     C = len(basins.chains)
-    off = [basins.agreement[:, a, b].mean() for a in range(C) for b in range(a)]
-    between = f"mean ARI between chains {sum(off) / len(off):.3f}" if off else ""
+    pairs = [basins.agreement[:, a, b].mean() for a in range(C) for b in range(a)]
+    between = f"mean ARI between chains {sum(pairs) / len(pairs):.3f}" if pairs else ""
     within = float(np.mean(np.diagonal(basins.agreement, axis1=1, axis2=2)))
     if within < DRIFTING:
-        return f"No chain stays with one partition (ARI between draws of one chain {within:.3f}): there are no basins."
+        return f"There are no basins: no chain keeps its partition (mean ARI between draws of one chain {within:.3f})."
     if len(basins.evidence) == 1:
         return f"The chains share a basin ({between})."
-    best = [str(chain) for chain, name in zip(basins.chains, basins.basin, strict=True) if name == 0]
+    best = [str(chain) for chain, basin in zip(basins.chains, basins.basin, strict=True) if basin == 0]
+    chains = ("chain " if len(best) == 1 else "chains ") + ", ".join(best[:8]) + ("..." if len(best) > 8 else "")
     gap = basins.evidence[0] - basins.evidence[1]
-    named = ("chain " if len(best) == 1 else "chains ") + ", ".join(best[:8]) + ("..." if len(best) > 8 else "")
     return (
-        f"The {C} chains sit in {len(basins.evidence)} different basins ({between}). The best evidence, "
-        f"{basins.evidence[0]:.1f} nats, is in {named}; the next basin has {gap:.1f} less."
+        f"The {C} chains are in {len(basins.evidence)} different basins ({between}). The best log evidence, "
+        f"{basins.evidence[0]:.1f} nats, is in {chains}; the next basin is {gap:.1f} nats lower."
     )
 
 
-def _out_of_a_basin(settings: Mapping[str, Any], basins: Basins | None) -> list[str]:
+def _better_starts(settings: Mapping[str, Any]) -> list[str]:
     starts = settings["starts"]
     if settings["start"] != "merge":
         advice = [f"--start merge --starts {max(starts, 20)} (now {settings['start']}, {starts})"]
     else:
         advice = [f"--starts {5 * starts} (now {starts})"]
     if settings["start"] != "split":
-        advice.append("--start split, whose steps lead from one vocabulary to another (for hundreds of objects)")
+        advice.append("--start split, whose moves lead between basins (for hundreds of objects)")
     return [*advice, "longer chains seldom help: sweeps rarely lead from one basin to another"]
 
 
 def _more_sweeps(settings: Mapping[str, Any], D: int, C: int, rhat: float | None, ess: float | None) -> int:
-    """So many that the smallest ESS would be enough, if it grows in proportion; two digits."""
+    """The number of sweeps that gives the required ESS, if it grows in proportion; rounded up to two digits."""
     factor = 4.0 if ess is None else 1.2 * ESS_PER_CHAIN * C / max(ess, 1)
     if rhat is not None and rhat > RHAT:
         factor = max(factor, 2.0)
@@ -336,13 +299,71 @@ def _more_sweeps(settings: Mapping[str, Any], D: int, C: int, rhat: float | None
     return math.ceil(sweeps / step) * step
 
 
-def _worst(rows: Mapping[str, Mapping[str, Any]], key: str, pick: Any) -> tuple[float | None, str]:
+def _worst(rows: Mapping[str, Mapping[str, Any]], key: str, choose: Callable[..., str]) -> tuple[float | None, str]:
+    """The worst value of a diagnostic, by `choose` (min or max), and the quantity that has it."""
     known = {name: row[key] for name, row in rows.items() if row[key] is not None}
-    name = pick(known, key=known.__getitem__, default="")
+    name = choose(known, key=known.__getitem__, default="")
     return known.get(name), name
 
 
-def _some(names: Sequence[str]) -> str:
-    """A few of the names; those that differ only in brackets count once."""
+def _listed(names: Sequence[str]) -> str:
+    """At most four names; names that differ only in brackets count once."""
     short = list(dict.fromkeys(name.split("[")[0] for name in names))
     return ", ".join(short[:4]) + ("..." if len(short) > 4 else "")
+
+
+# -- agreed? right? ----------------------------------------------------------------------------------
+
+
+def agreed(settings: Mapping[str, Any], kappas: Sequence[float], summary: Mapping[str, Any]) -> Verdict:
+    """Judge the agreement of the agents. kappas: mean over the draws of each chain. summary: summary.json."""
+    low, high, mean = min(kappas), max(kappas), sum(kappas) / len(kappas)
+    spread = f" (chains: {low:.3f} to {high:.3f})" if len(kappas) > 1 else ""
+    if settings["mode"] == "no-com":
+        matched = summary["kappa_matched"]
+        return Verdict(
+            "no",
+            [
+                f"There was no communication, so kappa {mean:.3f}{spread} of raw signs is at chance level. After the "
+                f"best renumbering it is {matched:.3f}: the similarity of the partitions."
+            ],
+            ["--mode com, for agents that communicate"],
+        )
+    answer = "yes" if mean > KAPPA else "partly" if mean > KAPPA_PARTLY else "no"
+    shared = summary["kappa_of"] != "signs"
+    between = "the agents' own most probable signs" if shared else "the agents' signs"
+    words = [f"kappa between {between} is {mean:.3f}{spread}; above {KAPPA} counts as agreement."]
+    if shared:
+        words.insert(0, "The signs are shared, so they agree by construction.")
+        if answer != "yes":
+            words.append("This kappa is low if agents alone cannot distinguish the classes, even after a good game.")
+    if max(row["signs_used"] for row in summary["agents"].values()) == 1:
+        words.append("All objects have the same sign, so the agreement is trivial.")
+        answer = "unknown"
+    advice = []
+    if answer in ("no", "partly") and not shared:
+        if settings["mode"] == "all":
+            advice = ["--mode com, where the listener can reject a proposal that contradicts its own latents"]
+        else:
+            advice = ["more --sweeps or --rounds; if kappa stays low, the agents' latents have little in common"]
+    return Verdict(answer, words, advice)
+
+
+def right(settings: Mapping[str, Any], aris: Mapping[str, Sequence[float]] | None, classes: int | None) -> Verdict:
+    """Judge the signs by the labels. aris: by agent, one value per chain, chain 0 first; None without labels."""
+    if aris is None:
+        return Verdict("unknown", ["The objects have no labels."], [])
+    mean = sum(values[0] for values in aris.values()) / len(aris)
+    answer = "yes" if mean >= ARI else "partly" if mean >= ARI_PARTLY else "no"
+    by_agent = ", ".join(f"{name} {values[0]:.3f}" for name, values in aris.items())
+    words = [f"ARI with the labels, chain 0: {by_agent}; {ARI} or more counts as good."]
+    if len(next(iter(aris.values()))) > 1:
+        pooled = [value for values in aris.values() for value in values]
+        words.append(f"Over all chains: {min(pooled):.3f} to {max(pooled):.3f}. Labels are used for scores only.")
+    advice = []
+    if answer != "yes":
+        if classes is not None and classes > settings["signs"]:
+            advice.append(f"--signs {classes} (now {settings['signs']}, for {classes} classes)")
+        elif settings["likelihood"] != "identity":
+            advice.append("better latents (--epochs, --jitter, --latent-dim, --network) matter more than the game")
+    return Verdict(answer, words, advice)

@@ -1,8 +1,8 @@
-"""A classifier that looks at what an agent imagines, and says of which class it is.
+"""A classifier of decoded images, used to score them.
 
-It is trained on the agent's own view of the run's objects, with their labels, which no agent ever got: it scores and
-does nothing else. A fifth of the objects is kept from it, and what it gets right there says how far it is to be
-trusted. An imagined image is smoother than any real one, so it may be wrong about images that a person would know.
+It is trained on an agent's own view of the run's objects and their labels. Agents never use it. A fifth of the objects
+is held out, and its accuracy there says how far its scores can be trusted. Decoded images are smoother than real ones,
+so it can be wrong about images that a person would recognise.
 """
 
 from __future__ import annotations
@@ -18,46 +18,49 @@ from torch import Tensor
 
 from mhng.models.rng import random_integer
 
-# More objects than these teach it nothing that is worth the wait.
-_MOST = 10_000
+# More training objects cost time and add little accuracy.
+_MAX_OBJECTS = 10_000
+# Fewer objects cannot be divided into training and held-out objects.
+MIN_OBJECTS = 10
 _HELD_OUT = 0.2
 _BATCH = 200
-_LEAST_STEPS = 500
-# Fewer cannot be divided into what it learns and what it is tested on.
-LEAST = 10
+_MIN_STEPS = 500
 
 
 @dataclass(frozen=True)
-class Judge:
-    """held_out: the share of unseen views that it is right about."""
+class Classifier:
+    """A trained classifier. held_out: accuracy on held-out objects."""
 
     model: Any
     held_out: float
 
-    def classes(self, images: Tensor) -> NDArray[np.int64]:
+    def predict(self, images: Tensor) -> NDArray[np.int64]:
         """The class of each image (B, C, H, W), as an index of the class names: (B,)."""
-        found: NDArray[np.int64] = self.model.predict(images.flatten(1).numpy())
-        return found
+        classes: NDArray[np.int64] = self.model.predict(images.flatten(1).numpy())
+        return classes
 
 
-def train_judge(view: Tensor, labels: NDArray[np.int64], generator: torch.Generator) -> Judge | None:
-    """A judge of images like `view` (N, C, H, W), labels (N,): one hidden layer of 128. None from too few objects."""
+def train_classifier(view: Tensor, labels: NDArray[np.int64], generator: torch.Generator) -> Classifier | None:
+    """Train a network with one hidden layer of 128 units on images (N, C, H, W) and labels (N,).
+
+    Returns None for fewer than `MIN_OBJECTS` objects or a single class.
+    """
     from sklearn.exceptions import ConvergenceWarning
     from sklearn.neural_network import MLPClassifier
 
     N = len(labels)
     order = torch.randperm(N, generator=generator).numpy()
     held = max(1, int(_HELD_OUT * N))
-    test, train = order[:held][:_MOST], order[held:][:_MOST]
-    if N < LEAST or len(np.unique(labels[train])) < 2:
+    test, train = order[:held][:_MAX_OBJECTS], order[held:][:_MAX_OBJECTS]
+    if N < MIN_OBJECTS or len(np.unique(labels[train])) < 2:
         return None
-    steps = -(-len(train) // _BATCH)  # an epoch
-    epochs = max(30, _LEAST_STEPS // steps)
+    steps = -(-len(train) // _BATCH)  # per epoch
+    epochs = max(30, _MIN_STEPS // steps)
     model = MLPClassifier(
         (128,), batch_size=min(_BATCH, len(train)), max_iter=epochs, random_state=random_integer(generator)
     )
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore", ConvergenceWarning)  # so many epochs are what it gets
+        warnings.simplefilter("ignore", ConvergenceWarning)  # the number of epochs is fixed
         model.fit(view[train].flatten(1).numpy(), labels[train])
-    judge = Judge(model, 0.0)
-    return Judge(model, float((judge.classes(view[test]) == labels[test]).mean()))
+    classifier = Classifier(model, 0.0)
+    return Classifier(model, float((classifier.predict(view[test]) == labels[test]).mean()))

@@ -1,9 +1,8 @@
-"""What an agent imagines when it hears a sign: the decoder's image of percepts that the sign stands for.
+"""Decode signs into observations: sample a latent from the sign's component, then decode it.
 
-    z = mu_k + T scale_tril_k e,   e ~ N(0, I),   image = E[x | z]        (of a Gaussian mixture)
+    z = mu_k + T scale_tril_k e,   e ~ N(0, I),   image = E[x | z]        (for a Gaussian mixture)
 
-T is the temperature: at 1 z is a draw of p(z | w = k, phi), what the agent believes of the sign; below, draws
-keep to what is typical; at 0 every draw is the mean.
+T is the temperature. T = 1 samples from p(z | w = k, phi); a smaller T stays closer to the mean; T = 0 gives the mean.
 """
 
 from __future__ import annotations
@@ -15,50 +14,50 @@ import torch
 from torch import Tensor
 
 from mhng.experiment.errors import UsageError
-from mhng.experiment.training.restore import Trained
+from mhng.experiment.training.saved_run import SavedRun
 from mhng.models.agent import Agent
 from mhng.models.rng import stream
 
-# Far beyond it the networks overflow.
-HIGHEST_TEMPERATURE = 100.0
+# Above this temperature the networks overflow.
+MAX_TEMPERATURE = 100.0
 
-# Images at once
 _CHUNK = 1024
 
-
-def check_temperature(place: str, temperature: float) -> None:
-    """UsageError naming `place` if draws cannot be taken at that temperature."""
-    if not 0 <= temperature <= HIGHEST_TEMPERATURE:  # NaN is in no interval
-        raise UsageError(f"{place} must be 0 to {HIGHEST_TEMPERATURE:g}; it is {temperature:g}")
+# Chunks of images, each with the positions that it covers
+Chunks = Iterator[tuple[slice, Tensor]]
 
 
-def imagined(
-    agent: Agent, components: Any, signs: Tensor, temperature: float, generator: torch.Generator
-) -> Iterator[tuple[slice, Tensor]]:
-    """An image for each of the signs (N,), by the chunk: which of them, and (B, *shape), or of modalities (B, D).
+def check_temperature(option: str, temperature: float) -> None:
+    """Raise UsageError, with the name of the `option`, if the temperature is out of range."""
+    if not 0 <= temperature <= MAX_TEMPERATURE:  # also true for NaN
+        raise UsageError(f"{option} is {temperature:g}; expected 0 to {MAX_TEMPERATURE:g}")
 
-    One number of the stream is used for each of the N x L entries, in order, whatever the temperature.
+
+def decode_signs(
+    agent: Agent, parameters: Any, signs: Tensor, temperature: float, generator: torch.Generator
+) -> Chunks:
+    """Decode each of the signs (N,) into an observation, chunk by chunk: (B, *shape), or (B, D) with modalities.
+
+    The generator draws N x L numbers in order, whatever the temperature.
     """
     for first in range(0, len(signs), _CHUNK):
         part = slice(first, min(first + _CHUNK, len(signs)))
-        yield part, agent.decode(agent.mixture.sample_percepts(generator, components, signs[part], temperature))
+        yield part, agent.decode(agent.mixture.sample_percepts(generator, parameters, signs[part], temperature))
 
 
-def meant(trained: Trained, name: str, draws: int, temperature: float) -> Iterator[Iterator[tuple[slice, Tensor]]]:
-    """What the agent means by each of its K signs: images at the means, then `draws` times images around them.
+def recall_signs(run: SavedRun, name: str, draws: int, temperature: float) -> Iterator[Chunks]:
+    """Decode all K signs by the agent called `name`: first at the component means, then `draws` times around them.
 
-    Each of the 1 + draws is by the chunk, as in `imagined`, and must be used up before the next. The stream is the
-    agent's own, so that the same draws come each time.
+    Each of the 1 + draws iterators must be exhausted before the next. The agent's random stream is fixed by the seed,
+    so the draws are the same in every call.
     """
-    agent, components = trained.agents[name], trained.mind(name)
-    generator = stream(trained.config.seed, f"{name}/recall")
+    agent, parameters = run.models[name], run.parameters[name]
+    generator = stream(run.config.seed, f"{name}/recall")
     for column in range(1 + draws):
-        yield imagined(agent, components, torch.arange(agent.signs), temperature if column else 0.0, generator)
+        yield decode_signs(agent, parameters, torch.arange(agent.signs), temperature if column else 0.0, generator)
 
 
-def heard(
-    trained: Trained, speaker: str, listener: str, signs: Tensor, temperature: float
-) -> Iterator[tuple[slice, Tensor]]:
-    """What the listener imagines on hearing the speaker's sign for each object, signs (N,), by the chunk."""
-    generator = stream(trained.config.seed, f"{speaker}->{listener}/recall")
-    return imagined(trained.agents[listener], trained.mind(listener), signs, temperature, generator)
+def recall_across(run: SavedRun, speaker: str, listener: str, signs: Tensor, temperature: float) -> Chunks:
+    """Decode, by the listener, the speaker's sign for each object: signs (N,)."""
+    generator = stream(run.config.seed, f"{speaker}->{listener}/recall")
+    return decode_signs(run.models[listener], run.parameters[listener], signs, temperature, generator)

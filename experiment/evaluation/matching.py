@@ -1,9 +1,9 @@
-"""What a vocabulary names: how a run's signs meet the classes of its own objects.
+"""Match signs to classes on the run's own objects.
 
-The matching is fitted once, on the objects of the run, and then judges what is new: fitted anew on new objects it
-would flatter. Labels are used for scores and captions, nowhere else.
+The matching is computed once, on the run's objects, and then applied to new objects. A matching fitted to the new
+objects would overstate the accuracy. Labels are used for scores and captions only.
 
-Notation: K signs; `signs` (N,) are one agent's, `labels` (N,) indices of the class names.
+Notation: K signs. `signs` (N,) are the signs of one agent, `labels` (N,) indices of the class names.
 """
 
 from __future__ import annotations
@@ -18,16 +18,15 @@ from mhng.experiment.metrics import partitions
 Ints = NDArray[np.int64]
 
 
-def table(signs: Ints, labels: Ints, K: int, classes: int) -> Ints:
-    """How many objects of each class every sign names: (K, classes)."""
+def contingency_table(signs: Ints, labels: Ints, K: int, classes: int) -> Ints:
+    """Count the objects of each class under each sign: (K, classes)."""
     return np.bincount(signs * classes + labels, minlength=K * classes).reshape(K, classes)
 
 
-def matching(counts: Ints) -> Ints:
-    """The class that each sign is matched to, one to one, so that most objects are right: counts (K, classes) -> (K,).
+def match_signs(counts: Ints) -> Ints:
+    """Match signs to classes one-to-one, maximising the number of correct objects: counts (K, classes) -> (K,).
 
-    -1: a sign that is left over, because there are more signs than classes or because it names no object: no pairing
-    of it would rest on anything.
+    -1 marks a sign without a class: there are more signs than classes, or the sign has no objects.
     """
     result = np.full(len(counts), -1, dtype=np.int64)
     rows, columns = partitions.match(counts)
@@ -37,9 +36,9 @@ def matching(counts: Ints) -> Ints:
 
 
 def captions(counts: Ints, class_names: Sequence[str]) -> list[str]:
-    """For each sign the class that it names most, and its share: "7, 92%"; "unused" for a sign without objects."""
-    found = []
+    """For each sign its most frequent class with its share, "7, 92%"; "unused" for a sign without objects."""
+    result = []
     for row in counts:
-        most = int(row.argmax())
-        found.append(f"{class_names[most]}, {row[most] / row.sum():.0%}" if row.sum() else "unused")
-    return found
+        k = int(row.argmax())
+        result.append(f"{class_names[k]}, {row[k] / row.sum():.0%}" if row.sum() else "unused")
+    return result

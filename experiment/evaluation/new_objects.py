@@ -1,10 +1,10 @@
-"""Objects that a run's agents have not learned from: image files, arrays, held-out ones, others laid out as its own.
+"""Objects that a run's agents have not learned from: image files, arrays, held-out objects, and other data files.
 
-Images that all agents look at are read a few at a time, so that only a chunk is in memory at once; what can be checked
-without reading all of them is checked before the first. They are float32 (B, C, H, W) in [0, 1], upright, and made of
-the run's shape (`mhng.experiment.data.resize`) before each agent looks at them by its own view.
+Images that all agents look at are read in chunks, so only one chunk is in memory at a time. Everything that can be
+checked without reading all of them is checked first. Images are float32 (B, C, H, W) in [0, 1] and upright. They are
+converted to the run's shape (`mhng.experiment.data.resize`), then seen through each agent's view.
 
-Objects of which each agent perceives something else, and features, are read as those of the run were.
+Paired data (separate data for each agent) and features are read and scaled as the run's own objects were.
 """
 
 from __future__ import annotations
@@ -32,236 +32,270 @@ from mhng.experiment.data.views import places, seen
 from mhng.experiment.errors import UsageError
 from mhng.experiment.settings.parsing import entries_of
 from mhng.experiment.training.prepare import files_of, load_others
-from mhng.experiment.training.restore import Trained
-
-SPLITS = ("test", "rest")
-
-# Is told what the user is to know
-Note = Callable[[str], None]
+from mhng.experiment.training.saved_run import SavedRun
+from mhng.experiment.util.output import print_note
 
 _CHUNK = 1024
 
+# The chunks of images that stand so many places further on a turntable (`mhng.experiment.data.turntable`)
+Further = Callable[[int], Iterable[Tensor]]
+
 
 @dataclass(frozen=True, eq=False)
-class Unseen:
-    """N objects: how each is called (`names`, under the heading `title`), and its label, if it has one."""
+class NewObjects:
+    """N objects to name: names, labels if known, and batches of what each agent observes."""
 
-    title: str
+    heading: str  # column of the names: "index" or "file"
     names: Sequence[int | str]
     labels: NDArray[np.int64] | None  # (N,), indices of class_names
-    class_names: tuple[str, ...]  # those of the run, then those that it does not know
-    looks: Iterable[Sequence[Tensor]]  # what each agent perceives of B objects, (B, *shape); to be read once
+    class_names: tuple[str, ...]  # the run's classes, then classes that the run does not have
+    batches: Iterable[Sequence[Tensor]]  # one view per agent, (B, *shape); can be iterated once
 
 
-def of_split(trained: Trained, split: str, limit: int | None, note: Note) -> Unseen:
-    """Objects of the run's own data set that it did not use: `data.held_out`."""
-    config = trained.config
-    used = trained.objects.count
-    if split == "rest" and config.dataset in custom_dataset.KINDS and not trained.sees_one_image:
-        others = load_others(config, files_of(config))
-        if others.count == used:
-            raise UsageError(f"--split rest: the run used all {used} objects of {config.dataset}, so none are left")
-        return _of_objects(trained, others, used, limit, "--split rest", note)
-    trained.check_one_image(_fault(trained))
+# -- sources -----------------------------------------------------------------------------------------
+
+
+def from_split(run: SavedRun, split: str, limit: int | None) -> NewObjects:
+    """Objects of the run's data set that the run did not use: `data.loading.held_out`. split: test or rest."""
+    config, used = run.config, run.objects.count
+    if split == "rest" and config.dataset in custom_dataset.KINDS and not has_single_image(run):
+        objects = load_others(config, files_of(config))
+        if objects.count == used:
+            raise UsageError(f"--split rest: the run used all {used} objects of {config.dataset}; none are left")
+        return _from_objects(run, objects, used, limit, "--split rest")
+    require_single_image(run, _cannot_name(run))
     source, indices = held_out(config.dataset, split, data_root=config.data_root, used=used, files=files_of(config))
-    N = _within(limit, len(indices), f"--split {split}")
+    N = _count(limit, len(indices), f"--split {split}")
     images = source.images[:N]
-    # Bytes become fractions by the chunk: all of them at once would take four times the memory.
     scale = np.float32(255 if images.dtype == np.uint8 else 1)
-    chunks = _fitted((part.astype(np.float32) / scale for part in _cut(images)), trained.shape, note)
+    # Bytes are scaled chunk by chunk: scaling all at once would take four times the memory.
+    chunks = _resized((part.astype(np.float32) / scale for part in _chunks(images)), run)
 
     def further(places: int) -> Iterator[Tensor]:
         assert source.further is not None
-        return _fitted(_cut(source.further(places)[:N]), trained.shape, _quiet)
+        return _resized(_chunks(source.further(places)[:N]), run, quiet=True)
 
     labels = None if source.labels is None else source.labels[:N]
-    return Unseen("index", indices[:N].tolist(), labels, source.class_names, _looked(trained, chunks, further))
+    return NewObjects("index", indices[:N].tolist(), labels, source.class_names, _observed(run, chunks, further))
 
 
-def of_others(trained: Trained, typed: str, limit: int | None, note: Note) -> Unseen:
-    """Objects in other files, laid out as the run's own data and typed as --data is."""
-    config = trained.config
+def from_data(run: SavedRun, data: str, limit: int | None) -> NewObjects:
+    """Objects in files with the layout of the run's own data. data: paths, as --data takes them."""
+    config = run.config
     if config.dataset not in custom_dataset.KINDS:
         raise UsageError(
-            f"--new is for runs with data of their own, and that in {trained.folder.path} is of {config.dataset}; "
-            "give --images or --split"
+            f"--new requires a run with data of its own; {run.path} uses {config.dataset}; pass --images or --split"
         )
-    files = files_of(config)._replace(data=entries_of("data", typed, "--new"), flag="--new")
-    return _of_objects(trained, load_others(config, files), 0, limit, f"--new {typed}", note)
+    files = files_of(config)._replace(data=entries_of("data", data, "--new"), flag="--new")
+    return _from_objects(run, load_others(config, files), 0, limit, f"--new {data}")
 
 
-def _of_objects(trained: Trained, others: Objects, used: int, limit: int | None, place: str, note: Note) -> Unseen:
-    """The objects after the first that are `used`."""
-    N = _within(limit, others.count - used, place)
-    part = slice(used, used + N)
-    labels, class_names = None, trained.objects.class_names
-    if others.labels is not None:
-        labels, class_names = _as_the_run_has_them(trained, others.labels[part], others.class_names, place, note)
-    looks = zip(*(view[part].split(_CHUNK) for view in others.views), strict=True)
-    if others.files is not None:
-        return Unseen("file", others.files[part], labels, class_names, looks)
-    return Unseen("index", others.indices[part].tolist(), labels, class_names, looks)
-
-
-def of_path(trained: Trained, path: Path, limit: int | None, note: Note) -> Unseen:
-    """An image file, a folder of them, folders of classes in a folder, or an .npz file."""
-    trained.check_one_image(_fault(trained))
+def from_images(run: SavedRun, path: Path, limit: int | None) -> NewObjects:
+    """An image file, a folder of images, a folder of class folders, or an .npz file."""
+    require_single_image(run, _cannot_name(run))
     place = f"--images {path}"
     try:
-        is_folder, is_there = path.is_dir(), path.exists()
-    except (OSError, ValueError) as error:  # a name that is too long, or holds a null byte
+        is_folder, exists = path.is_dir(), path.exists()
+    except (OSError, ValueError) as error:  # the name is too long or holds a null byte
         raise UsageError(f"{place} cannot be read: {getattr(error, 'strerror', None) or error}") from error
-    if not is_there:
+    if not exists:
         raise UsageError(f"{place}: there is no such file or folder")
     if path.suffix.lower() == ".npz" and not is_folder:
-        return _of_array_file(trained, path, limit, note)
-    files = _files(path, note) if is_folder else [path.name]
+        return _from_npz(run, path, limit)
+    files = _image_names(path) if is_folder else [path.name]
     root = path if is_folder else path.parent
-    some = files[: _within(limit, len(files), place)]
+    selected = files[: _count(limit, len(files), place)]
 
-    def read(wanted: Sequence[str], told: Note) -> Iterator[Tensor]:
-        return _gathered(_fitted((read_image(root / file)[None] for file in wanted), trained.shape, told))
+    def read(names: Sequence[str], quiet: bool) -> Iterator[Tensor]:
+        return _batched(_resized((read_image(root / name)[None] for name in names), run, quiet=quiet))
 
     def further(places: int) -> Iterator[Tensor]:
-        found = turntable.further(files, places, place)
-        return read([files[n] for n in found[: len(some)]], _quiet)
+        order = turntable.further(files, places, place)
+        return read([files[n] for n in order[: len(selected)]], quiet=True)
 
     labels, class_names = classes_of(place, files)
     if labels is not None:
-        labels, class_names = _as_the_run_has_them(trained, labels[: len(some)], class_names, place, note)
-    looks = _looked(trained, read(some, note), further if is_folder else _alone(place))
-    return Unseen("file", some, labels, class_names, looks)
+        labels, class_names = _run_labels(run, labels[: len(selected)], class_names, place)
+    batches = _observed(run, read(selected, quiet=False), further if is_folder else _no_turntable(place))
+    return NewObjects("file", selected, labels, class_names, batches)
 
 
-def _fault(trained: Trained) -> str:
-    instead = " (but --new and --split rest)" if trained.config.dataset in custom_dataset.KINDS else ""
-    return f"cannot name images{instead}"
-
-
-def _files(folder: Path, note: Note) -> list[str]:
-    """Relative names of the images in a folder or, if it holds none itself, in and below the folders in it."""
-    found = walked(folder, "--images")
-    if not found:
-        raise UsageError(f"--images {folder}: the folder holds no image ({', '.join(SUFFIXES)})")
-    here = sorted(name for name in found if "/" not in name)
-    if here and len(here) < len(found):
-        below = len(found) - len(here)
-        note(f"note: --images {folder}: the {len(here)} images in it are named, and the {below} below are not")
-    return here or sorted(found, key=os.fsencode)
-
-
-def _of_array_file(trained: Trained, path: Path, limit: int | None, note: Note) -> Unseen:
-    named = trained.config.dataset in custom_dataset.KINDS
-    array = ImageArray(path, None if named else trained.classes)
-    N = _within(limit, array.count, array.place)
-    labels, class_names = None if array.labels is None else array.labels[:N], trained.objects.class_names
-    if labels is not None and named:
-        labels, class_names = _as_the_run_has_them(trained, labels, array.class_names, array.place, note)
-    looks = _looked(trained, _fitted(array.chunks(N), trained.shape, note), _alone(array.place))
-    return Unseen("index", range(N), labels, class_names, looks)
-
-
-def of_array(trained: Trained, images: NDArray, note: Note) -> Unseen:
-    """Images in memory, in the shapes and types that an .npz file may have
-    (`mhng.experiment.data.custom.image_arrays`)."""
-    first = channels_first("run.name", images.shape, images.dtype)
+def from_array(run: SavedRun, images: NDArray) -> NewObjects:
+    """Images in memory, with a shape and type that an .npz file may have (`data.custom.image_arrays`)."""
+    place = "run.name"
+    first = channels_first(place, images.shape, images.dtype)
     if images.dtype == np.uint8:
-        check_bytes("run.name", int(images.max()))
-    parts = (in_unit_interval("run.name", part, number * _CHUNK, first) for number, part in enumerate(_cut(images)))
-    looks = _looked(trained, _fitted(parts, trained.shape, note), _alone("run.name"))
-    return Unseen("index", range(len(images)), None, (), looks)
+        check_bytes(place, int(images.max()))
+    chunks = (in_unit_interval(place, part, number * _CHUNK, first) for number, part in enumerate(_chunks(images)))
+    batches = _observed(run, _resized(chunks, run), _no_turntable(place))
+    return NewObjects("index", range(len(images)), None, (), batches)
 
 
-def _as_the_run_has_them(
-    trained: Trained, labels: NDArray[np.int64], class_names: tuple[str, ...], place: str, note: Note
+def _from_npz(run: SavedRun, path: Path, limit: int | None) -> NewObjects:
+    named = run.config.dataset in custom_dataset.KINDS
+    array = ImageArray(path, None if named else len(run.objects.class_names))
+    N = _count(limit, array.count, array.place)
+    labels, class_names = None if array.labels is None else array.labels[:N], run.objects.class_names
+    if labels is not None and named:
+        labels, class_names = _run_labels(run, labels, array.class_names, array.place)
+    batches = _observed(run, _resized(array.chunks(N), run), _no_turntable(array.place))
+    return NewObjects("index", range(N), labels, class_names, batches)
+
+
+def _from_objects(run: SavedRun, objects: Objects, first: int, limit: int | None, place: str) -> NewObjects:
+    """The loaded objects from number `first` on."""
+    part = slice(first, first + _count(limit, objects.count - first, place))
+    labels, class_names = None, run.objects.class_names
+    if objects.labels is not None:
+        labels, class_names = _run_labels(run, objects.labels[part], objects.class_names, place)
+    batches = zip(*(view[part].split(_CHUNK) for view in objects.views), strict=True)
+    if objects.files is not None:
+        return NewObjects("file", objects.files[part], labels, class_names, batches)
+    return NewObjects("index", objects.indices[part].tolist(), labels, class_names, batches)
+
+
+# -- checks ------------------------------------------------------------------------------------------
+
+
+def has_single_image(run: SavedRun) -> bool:
+    """Whether all agents look at the same image, through their views."""
+    objects = run.objects
+    return not objects.paired and all(len(sense.shape) == 3 for senses in objects.senses for sense in senses)
+
+
+def require_images(run: SavedRun, problem: str) -> None:
+    """Raise UsageError, with the run and the `problem`, unless all observations are images."""
+    for name, senses in zip(run.agents, run.objects.senses, strict=True):
+        for sense in senses:
+            if len(sense.shape) != 3:
+                modality = f", modality {sense.title!r}," if len(senses) > 1 else ""
+                raise UsageError(
+                    f"{run.path} {problem}: agent {name}{modality} observes feature vectors of {run.config.dataset} "
+                    f"with {sense.shape[0]} numbers each"
+                )
+
+
+def require_single_image(run: SavedRun, problem: str) -> None:
+    """Raise UsageError, with the run and the `problem`, unless `has_single_image`."""
+    if has_single_image(run):
+        return
+    require_images(run, problem)
+    for name, senses in zip(run.agents, run.objects.senses, strict=True):
+        if len(senses) > 1:
+            titles = " & ".join(sense.title for sense in senses)
+            raise UsageError(
+                f"{run.path} {problem}: agent {name} has {len(senses)} modalities with separate data, {titles}; an "
+                "image would be only one of them"
+            )
+    raise UsageError(
+        f"{run.path} {problem}: each agent has separate data in {run.config.dataset}; an image would be data of one "
+        "agent only"
+    )
+
+
+def _cannot_name(run: SavedRun) -> str:
+    alternatives = " (use --new or --split rest)" if run.config.dataset in custom_dataset.KINDS else ""
+    return f"cannot name images{alternatives}"
+
+
+def _count(limit: int | None, available: int, place: str) -> int:
+    """The number of objects to name. Raises UsageError if `limit` is out of range."""
+    if limit is None:
+        return available
+    if limit < 1:
+        raise UsageError(f"--limit is {limit}; expected 1 or more")
+    if limit > available:
+        raise UsageError(f"--limit is {limit}, but {place} has {available} objects")
+    return limit
+
+
+# -- labels ------------------------------------------------------------------------------------------
+
+
+def _run_labels(
+    run: SavedRun, labels: NDArray[np.int64], class_names: tuple[str, ...], place: str
 ) -> tuple[NDArray[np.int64], tuple[str, ...]]:
-    """Labels as indices of the run's classes and, after these, of those that it does not know."""
-    known = trained.objects.class_names
-    class_names = tuple(_as_known(name, known) for name in class_names)
+    """Convert labels to indices of the run's classes, followed by classes that the run does not have."""
+    known = run.objects.class_names
+    class_names = tuple(_run_class(name, known) for name in class_names)
     new = tuple(class_names[k] for k in np.unique(labels) if class_names[k] not in known)
     if known and new:
-        shown = ", ".join(new[:5]) + (", ..." if len(new) > 5 else "")
-        note(f"note: {place} has classes that the run has not, for which no sign can be right: {shown}"[:400])
-    together = known + tuple(dict.fromkeys(new))
-    return np.array([together.index(name) if name in together else -1 for name in class_names])[labels], together
+        listed = ", ".join(new[:5]) + (", ..." if len(new) > 5 else "")
+        print_note(f"note: {place} has classes that the run does not have; their accuracy is 0: {listed}"[:400])
+    combined = known + tuple(dict.fromkeys(new))
+    return np.array([combined.index(name) if name in combined else -1 for name in class_names])[labels], combined
 
 
-def _as_known(name: str, known: Sequence[str]) -> str:
-    """A number that is written otherwise than in the run, where it is the name of one class: 1 and 01."""
+def _run_class(name: str, known: Sequence[str]) -> str:
+    """The run's class with this name or, for a number such as 01, the only class with the same value."""
     if name in known:
         return name
-    same = [one for one in known if (value := _number(one)) is not None and value == _number(name)]
-    return same[0] if len(same) == 1 else name
+    equal = [other for other in known if (value := _to_number(other)) is not None and value == _to_number(name)]
+    return equal[0] if len(equal) == 1 else name
 
 
-def _number(name: str) -> float | None:
+def _to_number(name: str) -> float | None:
     try:
         return float(name)
     except ValueError:
         return None
 
 
-def _looked(
-    trained: Trained, chunks: Iterable[Tensor], further: Callable[[int], Iterable[Tensor]]
-) -> Iterator[Sequence[Tensor]]:
-    """What each agent sees of images, by its own views, of which none is missing.
-
-    further: the same chunks of the pictures that stand so many places further on (`mhng.experiment.data.turntable`).
-    """
-    config = trained.config
-    views, names, counts = eyes(config.views, list(trained.agents))
-    ahead = sorted({places(view) for view in views} - {0})
-    others = [further(J) for J in ahead]
-    for chunk, *after in zip(chunks, *others, strict=True):
-        theirs = dict(zip(ahead, after, strict=True))
-        yield packed(seen(chunk, views, names=names, seed=config.seed, further=theirs.__getitem__), counts)
+# -- images ------------------------------------------------------------------------------------------
 
 
-def _alone(source: str) -> Callable[[int], Iterable[Tensor]]:
+def _image_names(folder: Path) -> list[str]:
+    """Relative names of the images directly in a folder or, if there are none, in the folders below it."""
+    names = walked(folder, "--images")
+    if not names:
+        raise UsageError(f"--images {folder}: the folder holds no image ({', '.join(SUFFIXES)})")
+    direct = sorted(name for name in names if "/" not in name)
+    if direct and len(direct) < len(names):
+        below = len(names) - len(direct)
+        print_note(f"note: --images {folder}: only its {len(direct)} images are named, not the {below} in subfolders")
+    return direct or sorted(names, key=os.fsencode)
+
+
+def _observed(run: SavedRun, chunks: Iterable[Tensor], further: Further) -> Iterator[Sequence[Tensor]]:
+    """What each agent observes of images through its own views; no modality is missing."""
+    config = run.config
+    views, names, counts = eyes(config.views, run.agents)
+    steps = sorted({places(view) for view in views} - {0})
+    for chunk, *ahead in zip(chunks, *map(further, steps), strict=True):
+        by_step = dict(zip(steps, ahead, strict=True))
+        yield packed(seen(chunk, views, names=names, seed=config.seed, further=by_step.__getitem__), counts)
+
+
+def _no_turntable(place: str) -> Further:
     def further(places: int) -> Iterable[Tensor]:
         raise UsageError(
-            f"{source}: an agent of the run looks ahead:{places}, at another picture of the same thing; give a folder "
-            "of the pictures of one thing that turns"
+            f"{place}: an agent's view is ahead:{places}, another picture of the same object; pass a folder with the "
+            "pictures of one turning object"
         )
 
     return further
 
 
-def _quiet(text: str) -> None:
-    """What is told of images is not told of them again."""
-
-
-def _within(limit: int | None, there: int, place: str) -> int:
-    """How many of the images to take."""
-    if limit is None:
-        return there
-    if limit < 1:
-        raise UsageError(f"--limit must be at least 1; it was {limit}")
-    if limit > there:
-        raise UsageError(f"--limit {limit}: {place} has {there} objects; give at most {there}")
-    return limit
-
-
-def _cut(images: NDArray) -> Iterator[NDArray]:
-    return (images[first : first + _CHUNK] for first in range(0, len(images), _CHUNK))
-
-
-def _fitted(parts: Iterable[NDArray], shape: tuple[int, ...], note: Note) -> Iterator[Tensor]:
-    """The parts in the run's shape; the first that had to be changed is told of."""
-    told = False
+def _resized(parts: Iterable[NDArray], run: SavedRun, *, quiet: bool = False) -> Iterator[Tensor]:
+    """The parts in the run's image shape. Prints a note at the first conversion, unless `quiet`."""
+    shape = run.objects.senses[0][0].shape
     for part in parts:
-        if part.shape[1:] != shape and not told:
-            given, wanted = ("x".join(map(str, one)) for one in (part.shape[1:], shape))
-            note(f"images of other shapes than the run's {wanted} (such as {given}) are changed: {RULE}")
-            told = True
+        if part.shape[1:] != shape and not quiet:
+            given, expected = ("x".join(map(str, sizes)) for sizes in (part.shape[1:], shape))
+            print_note(f"images (such as {given}) are converted to the run's shape {expected}: {RULE}")
+            quiet = True
         yield fitted(torch.from_numpy(np.ascontiguousarray(part)), shape)
 
 
-def _gathered(ones: Iterable[Tensor]) -> Iterator[Tensor]:
-    """Single images put together, for the networks' sake."""
+def _chunks(images: NDArray) -> Iterator[NDArray]:
+    return (images[first : first + _CHUNK] for first in range(0, len(images), _CHUNK))
+
+
+def _batched(images: Iterable[Tensor]) -> Iterator[Tensor]:
+    """Concatenate single images into chunks."""
     waiting: list[Tensor] = []
-    for one in ones:
-        waiting.append(one)
+    for image in images:
+        waiting.append(image)
         if len(waiting) == _CHUNK:
             yield torch.cat(waiting)
             waiting = []

@@ -1,20 +1,18 @@
-"""`recall RUN`: what do the agents mean by a sign, and does the one imagine what the other saw?
+"""The command `recall RUN`: decode the agents' signs into images, and score the images.
 
-    recall         of each agent and sign: the image at the component's mean, and draws around it
-    cross recall   A sees an object and says its sign (`mhng.experiment.evaluation.naming`); B, who has not looked,
-    imagines it
+    recall         for each agent and sign: the image at the component mean, and images at latents drawn around it
+    cross recall   the speaker names an object (`mhng.experiment.evaluation.naming`); the listener, which does not see
+                   the object, decodes that sign
 
-An agent with several modalities imagines in each of them, and each is scored and drawn by itself, as "A (0)" and
-"A (90)"; what it says comes from all of them.
+An agent with several modalities decodes each of them. Each is scored and drawn separately, as "A (0)" and "A (90)";
+the agent's sign comes from all of them.
 
-Pictures are drawn for people; the scores are for machines, and use labels for nothing else. A classifier of the
-listener's own views (`mhng.experiment.evaluation.classifier`) looks at imagined images: is the one of sign k of the
-class that k is
-matched to, is the one of A's object of the class of that object? The listener's image is also compared with what it
-would have seen itself, in pixels, and its sign's mean with its own percept; the same with signs dealt out at random to
-the objects is what an image without a message would reach.
+Scores: a classifier of the listener's own views (`mhng.experiment.evaluation.classifier`) predicts the class of each
+decoded image. For recall it should be the class matched to the sign, for cross recall the class of the object. Cross
+recall also measures the distance from the listener's own view, in pixels, and from the listener's own latent. As a
+baseline, the same distances are computed with the signs permuted over the objects. Labels are used for scores only.
 
-Notation: M agents, N objects, K signs, L latent dimensions, T temperature.
+Notation: M agents, N objects, K signs, S drawn signs, L latent dimensions, T temperature.
 """
 
 from __future__ import annotations
@@ -33,43 +31,47 @@ from torch import Tensor
 from mhng.experiment.data.modalities import are_there
 from mhng.experiment.errors import UsageError
 from mhng.experiment.evaluation import matching
-from mhng.experiment.evaluation.classifier import Judge, train_judge
-from mhng.experiment.evaluation.imagination import check_temperature, heard, meant
-from mhng.experiment.evaluation.naming import say
+from mhng.experiment.evaluation.classifier import Classifier, train_classifier
+from mhng.experiment.evaluation.imagination import check_temperature, recall_across, recall_signs
+from mhng.experiment.evaluation.naming import infer_signs
+from mhng.experiment.evaluation.new_objects import require_images
 from mhng.experiment.runs import folder as run_folder
-from mhng.experiment.training.restore import Trained, load_trained
+from mhng.experiment.training.saved_run import SavedRun
 from mhng.experiment.util.jsonable import to_plain
 from mhng.experiment.util.text import decimal
 from mhng.models.rng import stream
 
-# Pictures with more cells could not be looked at.
-MOST_DRAWS = 100
-MOST_PAIRS = 20
-MOST_SIGNS = 50
+# Limits on the cells of a picture
+MAX_DRAWS = 100
+MAX_PAIRS = 20
+MAX_SIGNS = 50
+
+Ints = NDArray[np.int64]
+Images = NDArray[np.float32]
 
 
-class Eye(NamedTuple):
-    """A modality of an agent: the agent's place and name, the modality's place and title, and what to call it here."""
+class Modality(NamedTuple):
+    """A modality of an agent. label: the agent's name, with the title if the agent has several modalities."""
 
-    m: int
-    name: str
+    m: int  # the agent's number
+    agent: str
     number: int
     title: str
-    label: str  # the agent's name, if it has but one
+    label: str
 
-    def of(self, trained: Trained, x: Tensor) -> Tensor:
-        """The observations of this modality among those of the agent: (B, C, H, W)."""
-        return trained.agents[self.name].split(x)[self.number]
+    def select(self, run: SavedRun, x: Tensor) -> Tensor:
+        """The observations of this modality (B, C, H, W) among all observations of the agent."""
+        return run.models[self.agent].split(x)[self.number]
 
 
 class Gallery(NamedTuple):
-    """What is drawn: images in [0, 1], of the signs `shown`, in grey."""
+    """Grey images in [0, 1] of the signs `shown`, keyed by modality label or by direction "A->B"."""
 
-    shown: NDArray[np.int64]  # (S,) the signs that have a row
-    captions: dict[str, list[str]]  # of each eye: what each of these signs names
-    recalled: dict[str, NDArray[np.float32]]  # of each eye: (S, 1 + draws, H, W), the mean first
-    saw: dict[str, NDArray[np.float32]]  # by direction "A->B": (S, pairs, H, W), NaN where there is no object
-    imagined: dict[str, NDArray[np.float32]]
+    shown: Ints  # (S,) the drawn signs
+    captions: dict[str, list[str]]  # by modality: what each sign names
+    recalled: dict[str, Images]  # by modality: (S, 1 + draws, H, W), the mean first
+    saw: dict[str, Images]  # by direction: the speaker's views, (S, pairs, H, W), NaN where there is no object
+    imagined: dict[str, Images]  # by direction: the images that the listener decodes
 
 
 def recall(
@@ -83,61 +85,68 @@ def recall(
     as_json: bool = False,
     trust_plugins: bool = False,
 ) -> dict[str, Any]:
-    """Imagine, score, draw, write and print; returns what recall.json holds."""
+    """Decode, score, draw, write and print; returns the contents of recall.json. Raises UsageError."""
     check_temperature("--temperature", temperature)
-    for flag, value, most in (("--count", count, MOST_DRAWS), ("--pairs", pairs, MOST_PAIRS)):
-        if not 1 <= value <= most:
-            raise UsageError(f"{flag} must be 1 to {most}; it is {value}")
-    trained = load_trained(path, data_root=data_root, data=data, trust_plugins=trust_plugins)
-    trained.check_images("has no images to recall")
-    report, gallery = examine(trained, temperature=temperature, count=count, pairs=pairs)
-    report["pictures"] = _draw(trained, gallery)
+    for option, value, largest in (("--count", count, MAX_DRAWS), ("--pairs", pairs, MAX_PAIRS)):
+        if not 1 <= value <= largest:
+            raise UsageError(f"{option} is {value}; expected 1 to {largest}")
+    run = SavedRun(path, data_root=data_root, data=data, trust_plugins=trust_plugins)
+    require_images(run, "has no images to recall")
+    report, gallery = evaluate(run, temperature=temperature, count=count, pairs=pairs)
+    report["pictures"] = _draw(run, gallery)
     plain: dict[str, Any] = to_plain(report)
-    trained.folder.write_json(run_folder.RECALL, plain)
+    run.folder.write_json(run_folder.RECALL, plain)
     if as_json:
         print(json.dumps(plain, allow_nan=False, ensure_ascii=False, indent=2))
     else:
-        for line in lines(plain):
+        for line in report_lines(plain):
             print(line)
     return plain
 
 
-def examine(trained: Trained, *, temperature: float, count: int, pairs: int) -> tuple[dict[str, Any], Gallery]:
-    """The scores, and the images to draw. Random numbers come from streams of the run's seed that are its own."""
-    objects, config, names = trained.objects, trained.config, list(trained.agents)
-    said = say(list(trained.agents.values()), trained.components, objects.views).signs
-    shown = _shown(said, config.signs)
-    eyes = eyes_of(trained)
-    views = {eye.label: eye.of(trained, objects.views[eye.m]) for own in eyes for eye in own}
-    judges = {eye.label: _judge(trained, eye, views[eye.label]) for own in eyes for eye in own}
+def evaluate(run: SavedRun, *, temperature: float, count: int, pairs: int) -> tuple[dict[str, Any], Gallery]:
+    """Decode and score; returns the report and the images to draw.
+
+    count: draws per sign. pairs: objects per sign in the cross picture. The random streams follow from the run's
+    seed and are used for nothing else.
+    """
+    signs = infer_signs(run, run.objects.views).signs
+    shown = _most_used_signs(signs, run.config.signs)
+    modalities = modalities_of(run)
+    flat = [modality for group in modalities for modality in group]
+    views = {modality.label: modality.select(run, run.objects.views[modality.m]) for modality in flat}
+    classifiers = {modality.label: _train(run, modality, views[modality.label]) for modality in flat}
     draws = 0 if temperature == 0 else count
     agents, captions, recalled = {}, {}, {}
-    for m, eye in ((m, eye) for m, seeing in enumerate(eyes) for eye in seeing):
-        own = _Vocabulary(trained, m)
-        label = eye.label
-        captions[label] = [own.captions[k] for k in shown]
-        agents[label], recalled[label] = _recalled(trained, eye, own, judges[label], temperature, draws, shown)
-    cross, saw, imagined = {}, {}, {}
-    for speaker, listener in permutations(range(len(names)), 2):
-        signs = said[speaker]
-        wanted = [np.flatnonzero(signs == k)[:pairs] for k in shown]
-        heard_by = {}
-        for eye in eyes[listener]:
-            direction = f"{names[speaker]}->{eye.label}"
-            cross[direction], heard_by[eye.label] = _cross(
-                trained, names[speaker], signs, eye, judges[eye.label], temperature, wanted
+    for group in modalities:
+        vocabulary = _Vocabulary(run, group[0].agent)
+        for modality in group:
+            label = modality.label
+            captions[label] = [vocabulary.captions[k] for k in shown]
+            agents[label], recalled[label] = _evaluate_recall(
+                run, modality, vocabulary, classifiers[label], temperature, draws, shown
             )
-        # Every modality of either is in some panel; one that stands alone is in all.
-        for at in range(max(len(eyes[speaker]), len(eyes[listener]))):
-            seeing, hearing = (own[min(at, len(own) - 1)] for own in (eyes[speaker], eyes[listener]))
-            panel, view = f"{seeing.label}->{hearing.label}", views[seeing.label]
-            saw[panel] = _grid(wanted, pairs, {int(n): view[n] for row in wanted for n in row})
-            imagined[panel] = _grid(wanted, pairs, heard_by[hearing.label])
+    cross, saw, imagined = {}, {}, {}
+    for speaker, listener in permutations(range(len(run.agents)), 2):
+        spoken = signs[speaker]
+        drawn = [np.flatnonzero(spoken == k)[:pairs] for k in shown]
+        decoded = {}
+        for modality in modalities[listener]:
+            label, name = modality.label, run.agents[speaker]
+            cross[f"{name}->{label}"], decoded[label] = _evaluate_cross(
+                run, name, spoken, modality, classifiers[label], temperature, drawn
+            )
+        # Modalities of the two agents are paired by number; an agent with fewer repeats its last one.
+        for i in range(max(len(modalities[speaker]), len(modalities[listener]))):
+            seen, heard = (group[min(i, len(group) - 1)] for group in (modalities[speaker], modalities[listener]))
+            panel, view = f"{seen.label}->{heard.label}", views[seen.label]
+            saw[panel] = _grid(drawn, pairs, {int(n): view[n] for row in drawn for n in row})
+            imagined[panel] = _grid(drawn, pairs, decoded[heard.label])
     report = {
-        "run": str(trained.folder.path),
-        "mode": config.mode,
-        "round": trained.round,
-        "objects": objects.count,
+        "run": str(run.path),
+        "mode": run.config.mode,
+        "round": run.round,
+        "objects": run.objects.count,
         "temperature": temperature,
         "draws": draws,
         "agents": agents,
@@ -146,31 +155,21 @@ def examine(trained: Trained, *, temperature: float, count: int, pairs: int) -> 
     return report, Gallery(shown, captions, recalled, saw, imagined)
 
 
-def eyes_of(trained: Trained) -> list[list[Eye]]:
+def modalities_of(run: SavedRun) -> list[list[Modality]]:
     """The modalities of each agent."""
-    found: list[list[Eye]] = []
-    for m, (name, senses) in enumerate(zip(trained.agents, trained.objects.senses, strict=True)):
-        titles = [sense.title.replace("->", " to ") for sense in senses]  # an arrow stands for a direction
+    result: list[list[Modality]] = []
+    for m, (name, senses) in enumerate(zip(run.agents, run.objects.senses, strict=True)):
+        titles = [sense.title.replace("->", " to ") for sense in senses]  # an arrow separates speaker and listener
         labels = [name] if len(senses) == 1 else [f"{name} ({title})" for title in titles]
-        found.append([Eye(m, name, i, *both) for i, both in enumerate(zip(titles, labels, strict=True))])
-    return found
+        result.append([Modality(m, name, i, *both) for i, both in enumerate(zip(titles, labels, strict=True))])
+    return result
 
 
-def _judge(trained: Trained, eye: Eye, view: Tensor) -> Judge | None:
-    """Who judges what is imagined in a modality: taught by the objects that have it."""
-    labels = trained.objects.labels
-    if labels is None:
-        return None
-    there = are_there(view)
-    name = eye.name if eye.label == eye.name else f"{eye.name}/{eye.number + 1}"
-    return train_judge(view[there], labels[there.numpy()], stream(trained.config.seed, f"{name}/recall/judge"))
+# -- printed lines -----------------------------------------------------------------------------------
 
 
-# -- words -------------------------------------------------------------------------------------------
-
-
-def lines(report: Mapping[str, Any]) -> list[str]:
-    """The report for a reader."""
+def report_lines(report: Mapping[str, Any]) -> list[str]:
+    """The report as printed lines."""
     T = report["temperature"]
     return [
         f"Run: {report['run']}; mode {report['mode']}, {report['objects']} objects, temperature {T:g}",
@@ -180,90 +179,98 @@ def lines(report: Mapping[str, Any]) -> list[str]:
 
 
 def score_lines(report: Mapping[str, Any]) -> list[str]:
-    """What the scores say, a line an agent and two a direction."""
-    found = []
-    for name, own in report["agents"].items():
-        judge = own["judge_accuracy"]
-        if judge is None:
-            found.append(f"Agent {name}: no classifier could be trained, so its images are not judged")
+    """The scores as printed lines: one per agent and two per direction."""
+    lines = []
+    for name, row in report["agents"].items():
+        accuracy = row["judge_accuracy"]
+        if accuracy is None:
+            lines.append(f"Agent {name}: images not scored; no classifier could be trained")
             continue
-        draws = "" if own["draws_right"] is None else f", and {own['draws_right']:.1%} of draws"
-        found.append(
-            f"Agent {name}: the image at the mean is judged to be of the sign's class for {own['means_right']} of "
-            f"{own['signs_matched']} signs{draws}; the classifier is right on {judge:.1%} of views new to it"
+        draws = "" if row["draws_right"] is None else f", draws {row['draws_right']:.1%}"
+        lines.append(
+            f"Agent {name}: images with the class of their sign: means {row['means_right']} of "
+            f"{row['signs_matched']}{draws} (held-out accuracy of the classifier {accuracy:.1%})"
         )
-    for direction, own in report["cross"].items():
+    for direction, row in report["cross"].items():
         speaker, listener = direction.split("->")
-        draws = "" if own["accuracy_draws"] is None else f", {own['accuracy_draws']:.1%} by draws"
-        judged = (
-            "not judged"
-            if own["accuracy_means"] is None
-            else f"of the right class for {own['accuracy_means']:.1%} of objects by means{draws}"
+        draws = "" if row["accuracy_draws"] is None else f", draws {row['accuracy_draws']:.1%}"
+        classes = "not scored" if row["accuracy_means"] is None else f"means {row['accuracy_means']:.1%}{draws}"
+        lines.append(f"{speaker} speaks, {listener} decodes: images with the class of the object: {classes}")
+        lines.append(
+            f"  distance from {listener}'s own view {decimal(row['pixel_distance'])} (RMS over pixels; permuted signs "
+            f"{decimal(row['pixel_distance_shuffled'])}), from its own latent {decimal(row['latent_distance'], 2)} "
+            f"(permuted signs {decimal(row['latent_distance_shuffled'], 2)})"
         )
-        found.append(f"{speaker} sees and says, {listener} imagines: {judged}")
-        found.append(
-            f"  from {listener}'s own view {decimal(own['pixel_distance'])} in pixels (RMS; signs dealt at random "
-            f"{decimal(own['pixel_distance_shuffled'])}), from its own percept {decimal(own['latent_distance'], 2)} "
-            f"({decimal(own['latent_distance_shuffled'], 2)})"
-        )
-    return found
+    return lines
 
 
-# -- one agent, one direction ------------------------------------------------------------------------
+# -- scores ------------------------------------------------------------------------------------------
 
 
 class _Vocabulary:
-    """What agent m's final signs name, in the run."""
+    """What the final signs of an agent name: number of objects, matched class (-1: none) and caption of each sign."""
 
-    def __init__(self, trained: Trained, m: int) -> None:
-        K, labels, names = trained.config.signs, trained.objects.labels, trained.objects.class_names
-        self.objects = np.bincount(trained.signs[m], minlength=K)
+    def __init__(self, run: SavedRun, agent: str) -> None:
+        K, labels, class_names = run.config.signs, run.objects.labels, run.objects.class_names
+        signs = run.signs[agent]
+        self.objects = np.bincount(signs, minlength=K)
         if labels is None:
             self.matched = np.full(K, -1)
-            self.captions = [f"{number} objects" for number in self.objects]
+            self.captions = [f"{count} objects" for count in self.objects]
             return
-        counts = matching.table(trained.signs[m], labels, K, len(names))
-        self.matched = matching.matching(counts)
-        self.captions = matching.captions(counts, names)
+        counts = matching.contingency_table(signs, labels, K, len(class_names))
+        self.matched = matching.match_signs(counts)
+        self.captions = matching.captions(counts, class_names)
 
 
-def _recalled(
-    trained: Trained,
-    eye: Eye,
-    own: _Vocabulary,
-    judge: Judge | None,
+def _train(run: SavedRun, modality: Modality, view: Tensor) -> Classifier | None:
+    """Train the classifier of a modality on the objects that have it. None without labels."""
+    labels = run.objects.labels
+    if labels is None:
+        return None
+    present = are_there(view)
+    name = modality.agent if modality.label == modality.agent else f"{modality.agent}/{modality.number + 1}"
+    generator = stream(run.config.seed, f"{name}/recall/judge")
+    return train_classifier(view[present], labels[present.numpy()], generator)
+
+
+def _evaluate_recall(
+    run: SavedRun,
+    modality: Modality,
+    vocabulary: _Vocabulary,
+    classifier: Classifier | None,
     temperature: float,
     draws: int,
-    shown: NDArray[np.int64],
-) -> tuple[dict[str, Any], NDArray[np.float32]]:
-    """The scores of an eye, and its images of the signs `shown`: (S, 1 + draws, H, W)."""
-    K = trained.config.signs
+    shown: Ints,
+) -> tuple[dict[str, Any], Images]:
+    """Recall scores of a modality, and its images of the signs `shown`: (S, 1 + draws, H, W)."""
+    K = run.config.signs
     columns = []
-    judged = np.full((1 + draws, K), -1)
-    for column, chunks in enumerate(meant(trained, eye.name, draws, temperature)):
+    predicted = np.full((1 + draws, K), -1)
+    for column, chunks in enumerate(recall_signs(run, modality.agent, draws, temperature)):
         images = []
-        for part, whole in chunks:
-            chunk = eye.of(trained, whole)
-            if judge is not None:
-                judged[column, part] = judge.classes(chunk)
+        for part, x in chunks:
+            chunk = modality.select(run, x)
+            if classifier is not None:
+                predicted[column, part] = classifier.predict(chunk)
             here = (shown >= part.start) & (shown < part.stop)
             images.append(_grey(chunk[shown[here] - part.start]))
         columns.append(np.concatenate(images))
-    matched = own.matched >= 0
-    right = (judged == own.matched)[:, matched]
-    classes = trained.objects.class_names
+    matched = vocabulary.matched >= 0
+    right = (predicted == vocabulary.matched)[:, matched]
+    class_names = run.objects.class_names
     scores: dict[str, Any] = {
-        "judge_accuracy": None if judge is None else judge.held_out,
+        "judge_accuracy": None if classifier is None else classifier.held_out,
         "signs_matched": int(matched.sum()),
-        "means_right": None if judge is None else int(right[0].sum()),
-        "draws_right": float(right[1:].mean()) if judge is not None and right[1:].size else None,
+        "means_right": None if classifier is None else int(right[0].sum()),
+        "draws_right": float(right[1:].mean()) if classifier is not None and right[1:].size else None,
         "signs": [
             {
                 "sign": k,
-                "objects": int(own.objects[k]),
-                "names": own.captions[k],
-                "class": classes[own.matched[k]] if own.matched[k] >= 0 else None,
-                "mean_judged": None if judge is None else classes[judged[0, k]],
+                "objects": int(vocabulary.objects[k]),
+                "names": vocabulary.captions[k],
+                "class": class_names[vocabulary.matched[k]] if vocabulary.matched[k] >= 0 else None,
+                "mean_judged": None if classifier is None else class_names[predicted[0, k]],
             }
             for k in range(K)
         ],
@@ -271,49 +278,49 @@ def _recalled(
     return scores, np.stack(columns, axis=1)
 
 
-def _cross(
-    trained: Trained,
+def _evaluate_cross(
+    run: SavedRun,
     speaker: str,
-    signs: NDArray[np.int64],
-    eye: Eye,
-    judge: Judge | None,
+    signs: Ints,
+    modality: Modality,
+    classifier: Classifier | None,
     temperature: float,
-    wanted: list[NDArray[np.intp]],
+    drawn: list[NDArray[np.intp]],
 ) -> tuple[dict[str, Any], dict[int, Tensor]]:
-    """Scores of a listener's eye that hears the speaker's signs (N,), and what it imagines of the objects `wanted`."""
-    config, labels = trained.config, trained.objects.labels
-    agent, components = trained.agents[eye.name], trained.components[eye.m]
-    whole = trained.objects.views[eye.m]
-    view = eye.of(trained, whole)
-    there = are_there(view)
+    """Cross-recall scores of a listener's modality for the speaker's signs (N,), and the images of objects `drawn`."""
+    labels = run.objects.labels
+    agent, parameters = run.models[modality.agent], run.parameters[modality.agent]
+    x = run.objects.views[modality.m]
+    view = modality.select(run, x)
+    present = are_there(view)
     spoken = torch.from_numpy(signs)
-    shuffle = stream(config.seed, f"{speaker}->{eye.name}/recall/shuffle")
-    random = spoken[torch.randperm(len(spoken), generator=shuffle)]
-    means = eye.of(trained, agent.decode(components.mu))
-    z = agent.perceive(whole, None).places
-    kept: dict[int, Tensor] = {}
-    some = np.concatenate([np.array([], dtype=np.intp), *wanted])
+    generator = stream(run.config.seed, f"{speaker}->{modality.agent}/recall/shuffle")
+    permuted = spoken[torch.randperm(len(spoken), generator=generator)]
+    means = modality.select(run, agent.decode(parameters.mu))
+    z = agent.perceive(x, None).places
+    images: dict[int, Tensor] = {}
+    objects = np.concatenate([np.array([], dtype=np.intp), *drawn])
     right = 0
-    for part, everything in heard(trained, speaker, eye.name, spoken, temperature):
-        chunk = eye.of(trained, everything)
-        kept |= {int(n): chunk[n - part.start] for n in some[(some >= part.start) & (some < part.stop)]}
-        if judge is not None and labels is not None and temperature > 0:
-            right += int((judge.classes(chunk) == labels[part]).sum())
-    judged = judge is not None and labels is not None
+    for part, decoded in recall_across(run, speaker, modality.agent, spoken, temperature):
+        chunk = modality.select(run, decoded)
+        images |= {int(n): chunk[n - part.start] for n in objects[(objects >= part.start) & (objects < part.stop)]}
+        if classifier is not None and labels is not None and temperature > 0:
+            right += int((classifier.predict(chunk) == labels[part]).sum())
+    scored = classifier is not None and labels is not None
     scores = {
-        "accuracy_means": float((judge.classes(means)[signs] == labels).mean()) if judge is not None else None,
-        "accuracy_draws": right / len(signs) if judged and temperature > 0 else None,
-        "judge_accuracy": None if judge is None else judge.held_out,
-        "pixel_distance": _pixels(means, spoken[there], view[there]),
-        "pixel_distance_shuffled": _pixels(means, random[there], view[there]),
-        "latent_distance": float((components.mu[spoken] - z).norm(dim=1).mean()),
-        "latent_distance_shuffled": float((components.mu[random] - z).norm(dim=1).mean()),
+        "accuracy_means": None if classifier is None else float((classifier.predict(means)[signs] == labels).mean()),
+        "accuracy_draws": right / len(signs) if scored and temperature > 0 else None,
+        "judge_accuracy": None if classifier is None else classifier.held_out,
+        "pixel_distance": _pixel_distance(means, spoken[present], view[present]),
+        "pixel_distance_shuffled": _pixel_distance(means, permuted[present], view[present]),
+        "latent_distance": float((parameters.mu[spoken] - z).norm(dim=1).mean()),
+        "latent_distance_shuffled": float((parameters.mu[permuted] - z).norm(dim=1).mean()),
     }
-    return scores, kept
+    return scores, images
 
 
-def _pixels(means: Tensor, signs: Tensor, view: Tensor) -> float:
-    """The root mean square over pixels of image minus view, averaged over objects."""
+def _pixel_distance(means: Tensor, signs: Tensor, view: Tensor) -> float:
+    """RMS over pixels of the difference between each object's view and its sign's image, averaged over objects."""
     total = 0.0
     for ids in torch.arange(len(signs)).split(1024):
         total += float((means[signs[ids]] - view[ids]).flatten(1).square().mean(1).sqrt().double().sum())
@@ -323,67 +330,66 @@ def _pixels(means: Tensor, signs: Tensor, view: Tensor) -> float:
 # -- pictures ----------------------------------------------------------------------------------------
 
 
-def _shown(said: NDArray[np.int64], K: int) -> NDArray[np.int64]:
-    """The signs that get a row: all, or those most used, by number."""
-    used = np.bincount(said.ravel(), minlength=K)
-    return np.sort(np.argsort(-used, kind="stable")[:MOST_SIGNS])
+def _most_used_signs(signs: Ints, K: int) -> Ints:
+    """The signs to draw, sorted: all K, or the `MAX_SIGNS` most used."""
+    counts = np.bincount(signs.ravel(), minlength=K)
+    return np.sort(np.argsort(-counts, kind="stable")[:MAX_SIGNS])
 
 
-def _grey(images: Tensor) -> NDArray[np.float32]:
-    """(B, C, H, W) -> (B, H, W) in [0, 1]; a Gaussian decoder may mean values beyond."""
-    grey: NDArray[np.float32] = images.mean(1).clamp(0, 1).numpy()
+def _grey(images: Tensor) -> Images:
+    """(B, C, H, W) -> (B, H, W) in [0, 1]; the mean of a Gaussian decoder can lie outside."""
+    grey: Images = images.mean(1).clamp(0, 1).numpy()
     return grey
 
 
-def _grid(wanted: list[NDArray[np.intp]], pairs: int, images: Mapping[int, Tensor]) -> NDArray[np.float32]:
+def _grid(rows: list[NDArray[np.intp]], pairs: int, images: Mapping[int, Tensor]) -> Images:
     """The images of the objects in each row, left-aligned: (S, pairs, H, W)."""
     shape = next(iter(images.values())).shape
-    grid = np.full((len(wanted), pairs, *shape[1:]), np.nan, dtype=np.float32)
-    for r, row in enumerate(wanted):
+    grid = np.full((len(rows), pairs, *shape[1:]), np.nan, dtype=np.float32)
+    for r, row in enumerate(rows):
         for c, n in enumerate(row):
             grid[r, c] = _grey(images[int(n)][None])[0]
     return grid
 
 
-def _stacked(own: list[NDArray[np.float32]]) -> NDArray[np.float32]:
-    """Images (S, P, H, W) of each modality E, below each other for each sign: (S * E, P, H, W), small ones centred."""
-    if len(own) == 1:
-        return own[0]
-    S, P = own[0].shape[:2]
-    H, W = (max(sizes) for sizes in zip(*(images.shape[2:] for images in own), strict=True))
-    ground = np.full((S, len(own), P, H, W), np.nan, dtype=np.float32)
-    for e, images in enumerate(own):
-        h, w = images.shape[2:]
+def _stacked(images: list[Images]) -> Images:
+    """Stack images (S, P, H, W) of E modalities below each other: (S * E, P, H, W). Smaller images are centred."""
+    if len(images) == 1:
+        return images[0]
+    S, P = images[0].shape[:2]
+    H, W = (max(sizes) for sizes in zip(*(array.shape[2:] for array in images), strict=True))
+    stacked = np.full((S, len(images), P, H, W), np.nan, dtype=np.float32)
+    for e, array in enumerate(images):
+        h, w = array.shape[2:]
         top, left = (H - h) // 2, (W - w) // 2
-        ground[:, e, :, top : top + h, left : left + w] = images
-    return ground.reshape(S * len(own), P, H, W)
+        stacked[:, e, :, top : top + h, left : left + w] = array
+    return stacked.reshape(S * len(images), P, H, W)
 
 
-def _draw(trained: Trained, gallery: Gallery) -> list[str]:
-    """The pictures, in plots/; their names."""
+def _draw(run: SavedRun, gallery: Gallery) -> list[str]:
+    """Draw the pictures into plots/; returns their names."""
     from mhng.experiment.plots import recall as recall_plots
     from mhng.experiment.plots import training as training_plots
 
-    folder = trained.folder.file(run_folder.PLOTS)
+    folder = run.folder.file(run_folder.PLOTS)
     rows = {
-        name: [f"sign {k}: {caption}" for k, caption in zip(gallery.shown, captions, strict=True)]
-        for name, captions in gallery.captions.items()
+        label: [f"sign {k}: {caption}" for k, caption in zip(gallery.shown, captions, strict=True)]
+        for label, captions in gallery.captions.items()
     }
-    drawn = []
-    for eyes in eyes_of(trained):
-        own = [gallery.recalled[eye.label] for eye in eyes]
-        images = _stacked(own)
+    names = []
+    for modalities in modalities_of(run):
+        images = _stacked([gallery.recalled[modality.label] for modality in modalities])
         columns = ["mean", *(f"draw {d}" for d in range(1, images.shape[1]))]
-        heads = rows[eyes[0].label]
-        if len(eyes) > 1:  # a row for each modality, and the sign beside the first
-            beside = [[f"{head} ({eyes[0].title})", *(f"({eye.title})" for eye in eyes[1:])] for head in heads]
-            heads = [head for group in beside for head in group]
-        drawn.append(f"recall_{eyes[0].name}.png")
-        training_plots.plot_images(folder / drawn[-1], images, heads, columns)
+        titles = rows[modalities[0].label]
+        if len(modalities) > 1:  # one row per modality; the first also names the sign
+            later = [f"({modality.title})" for modality in modalities[1:]]
+            titles = [text for title in titles for text in (f"{title} ({modalities[0].title})", *later)]
+        names.append(f"recall_{modalities[0].agent}.png")
+        training_plots.plot_images(folder / names[-1], images, titles, columns)
     panels = []
     for direction, saw in gallery.saw.items():
         speaker, listener = direction.split("->")
         panels.append(recall_plots.Direction(speaker, listener, rows[speaker], saw, gallery.imagined[direction]))
-    drawn.append("cross_recall.png")
-    recall_plots.plot_cross(folder / drawn[-1], panels)
-    return drawn
+    names.append("cross_recall.png")
+    recall_plots.plot_cross(folder / names[-1], panels)
+    return names

@@ -12,7 +12,6 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from mhng.experiment.diagnostics.diagnose import Run
 from mhng.experiment.evaluation import matching
 from mhng.experiment.metrics import partitions
 from mhng.experiment.plots.latent_map import plot_map
@@ -20,10 +19,10 @@ from mhng.experiment.plots.training import plot_confusion
 from mhng.experiment.report.drawing import Studio, strip
 from mhng.experiment.report.page import Picture, Section, Strips, Table, cells, number
 from mhng.experiment.report.projection import plane
+from mhng.experiment.training.saved_run import SavedRun
 
 if TYPE_CHECKING:
     from mhng.experiment.evaluation.recall import Gallery
-    from mhng.experiment.training.restore import Trained
 
 _DRAWS = 8
 _PAIRS = 4
@@ -31,7 +30,7 @@ _PAIRS = 4
 _MOST_DIRECTIONS = 6
 
 
-def confusion(studio: Studio, run: Run, class_names: tuple[str, ...] | None) -> Section:
+def confusion(studio: Studio, run: SavedRun, class_names: tuple[str, ...] | None) -> Section:
     """One matrix an agent. class_names: None, if they are not known, makes them numbers."""
     title = "Signs and classes"
     if run.labels is None:
@@ -39,8 +38,8 @@ def confusion(studio: Studio, run: Run, class_names: tuple[str, ...] | None) -> 
     names = class_names or tuple(str(number) for number in range(int(run.labels.max()) + 1))
     K = int(run.settings["signs"])
     pictures = []
-    for name in run.names:
-        signs = run.final.signs[name]
+    for name in run.agents:
+        signs = run.signs[name]
         alt = (
             f"Confusion of agent {name}: ARI {number(partitions.ari(signs, run.labels), 2)}, accuracy "
             f"{number(partitions.accuracy(signs, run.labels), 2)}, {K} signs, {len(names)} classes."
@@ -62,20 +61,20 @@ def _confusion(
     return lambda path: plot_confusion(path, signs[None], labels, [name], names, K, bar=not few)
 
 
-def latent_map(studio: Studio, trained: Trained, kind: str) -> Section:
+def latent_map(studio: Studio, run: SavedRun, kind: str) -> Section:
     """Each agent's percepts (the means of q(z | x)) in a plane, by its final signs and by class."""
-    labels, K = trained.objects.labels, trained.config.signs
-    class_names = trained.objects.class_names
+    labels, K = run.objects.labels, run.config.signs
+    class_names = run.objects.class_names
     pictures: list[list[Picture]] = []
     count = 0
-    for m, (name, agent) in enumerate(trained.agents.items()):
-        z = agent.perceive(trained.objects.views[m], None).z.numpy()
-        found = plane(z, kind, trained.config.seed)
+    for m, (name, agent) in enumerate(run.models.items()):
+        z = agent.perceive(run.objects.views[m], None).z.numpy()
+        found = plane(z, kind, run.config.seed)
         count = len(found.shown)
-        signs = trained.signs[m]
+        signs = run.signs[name]
         meant = list(range(K))
         if labels is not None:
-            meant = matching.matching(matching.table(signs, labels, K, len(class_names))).tolist()
+            meant = matching.match_signs(matching.contingency_table(signs, labels, K, len(class_names))).tolist()
         ways = [("sign", signs, [str(k) for k in range(K)], meant)]
         if labels is not None:
             ways.append(("class", labels, list(class_names), list(range(len(class_names)))))
@@ -85,7 +84,7 @@ def latent_map(studio: Studio, trained: Trained, kind: str) -> Section:
             alt = f"Percepts of agent {name} {found.words}: {count} objects, coloured by {way}, {used} of them."
             caption = f"Agent {name}, by {way}"
             pictures[-1].append(studio.chart(_map(found, groups, names, colours), alt, caption))
-    N = trained.objects.count
+    N = run.objects.count
     words = [
         f"Where each agent's percepts lie: {'all' if count == N else f'{count:,} of'} {N:,} objects. "
         + (
@@ -103,10 +102,10 @@ def _map(found: Any, groups: NDArray[Any], names: list[str], colours: list[int])
     return lambda path: plot_map(path, found.points, groups[found.shown], names, colours, found.axes)
 
 
-def recall(trained: Trained) -> Section:
+def recall(run: SavedRun) -> Section:
     """What each agent means by each sign, and what one imagines when the other speaks, with scores."""
     title = "Recall"
-    senses = [sense for own in trained.objects.senses for sense in own]
+    senses = [sense for own in run.objects.senses for sense in own]
     vectors = [sense for sense in senses if len(sense.shape) != 3]
     if vectors:
         who = (
@@ -119,9 +118,9 @@ def recall(trained: Trained) -> Section:
             title,
             missing=f"{who} at feature vectors of {vectors[0].shape[0]} numbers each: there are no images to imagine.",
         )
-    from mhng.experiment.evaluation.recall import examine
+    from mhng.experiment.evaluation.recall import evaluate
 
-    report, gallery = examine(trained, temperature=1.0, count=_DRAWS, pairs=_PAIRS)
+    report, gallery = evaluate(run, temperature=1.0, count=_DRAWS, pairs=_PAIRS)
     judged = any(own["judge_accuracy"] is not None for own in report["agents"].values())
     return Section(
         "recall",

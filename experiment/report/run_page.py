@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-from mhng.experiment.diagnostics import diagnose
+from mhng.experiment.diagnostics.diagnose import build_report
 from mhng.experiment.errors import UntrustedError, UsageError
 from mhng.experiment.report import (
     evaluation_sections,
@@ -14,26 +14,24 @@ from mhng.experiment.report import (
 from mhng.experiment.report.drawing import Studio
 from mhng.experiment.report.page import Page, Section, number, word
 from mhng.experiment.runs.folder import POSTERIOR, RunFolder
-
-if TYPE_CHECKING:
-    from mhng.experiment.training.restore import Trained
+from mhng.experiment.training.saved_run import SavedRun
 
 
 def run_page(path: Path, *, kind: str, data_root: Path | None, data: str | None, trust_plugins: bool) -> Page:
     """All that the run folder says of its run. kind: of the latent map. UsageError if the run has no results."""
     _refuse_unfinished(path)
-    run = diagnose.read(path, trust_plugins=trust_plugins)
-    report = diagnose.examine(run)
-    trained, reason = _trained(path, data_root, data, trust_plugins)
+    run = SavedRun(path, data_root=data_root, data=data, trust_plugins=trust_plugins)
+    report = build_report(run)
+    reason = _missing_agents(run, moved=data_root is not None or data is not None)
     with Studio() as studio:
         sections = [
             run_sections.scores(run.summary),
-            run_sections.curves(studio, run.rows),
-            evaluation_sections.confusion(studio, run, None if trained is None else trained.objects.class_names),
-            *_of_agents(studio, trained, reason, kind),
+            run_sections.curves(studio, run.metrics),
+            evaluation_sections.confusion(studio, run, None if reason else run.objects.class_names),
+            *_of_agents(studio, run, reason, kind),
             run_sections.diagnostics(studio, run, report),
             run_sections.settings(run.manifest.get("settings") or run.settings),
-            run_sections.provenance(run.manifest | {"status": run.folder.status}, str(path)),
+            run_sections.provenance(run.manifest | {"status": run.status}, str(path)),
         ]
     return Page(
         kind="A run of the naming game",
@@ -42,7 +40,7 @@ def run_page(path: Path, *, kind: str, data_root: Path | None, data: str | None,
         facts=_facts(run, path),
         answers=run_sections.answers(report),
         next=report["next"],
-        warnings=[*_status(run.folder.status), *map(str, report["warnings"])],
+        warnings=[*_status(run.status), *map(str, report["warnings"])],
         sections=sections,
         made=str(run.manifest.get("updated", "")),
     )
@@ -57,31 +55,30 @@ def _refuse_unfinished(path: Path) -> None:
     raise UsageError(f"{path} has no results yet (no {POSTERIOR}; status {status!r}): {remedy}")
 
 
-def _trained(path: Path, data_root: Path | None, data: str | None, trust_plugins: bool) -> tuple[Trained | None, str]:
-    """The agents and their objects; or None, and why. With a place that was asked for, that is an error."""
-    from mhng.experiment.training.restore import load_trained
-
+def _missing_agents(run: SavedRun, *, moved: bool) -> str:
+    """Why the agents or their objects cannot be loaded; empty if they can. If the data were `moved`, a UsageError."""
     try:
-        return load_trained(path, data_root=data_root, data=data, trust_plugins=trust_plugins), ""
+        _ = run.models
     except UntrustedError:
         raise
     except UsageError as error:
-        if data_root is not None or data is not None:
+        if moved:
             raise
-        return None, f"{error}. If the data has moved, --data-root DIR says where to, of data of your own --data."
+        return f"{error}. If the data have moved, pass --data-root DIR, or --data for your own data."
+    return ""
 
 
-def _of_agents(studio: Studio, trained: Trained | None, reason: str, kind: str) -> list[Section]:
-    if trained is None:
-        missing = f"This needs the agents and the objects that they saw. {reason}"
+def _of_agents(studio: Studio, run: SavedRun, reason: str, kind: str) -> list[Section]:
+    if reason:
+        missing = f"This section needs the agents and their objects. {reason}"
         return [
             Section("map", "Latent map", missing=missing),
             Section("recall", "Recall", missing=missing),
         ]
-    return [evaluation_sections.latent_map(studio, trained, kind), evaluation_sections.recall(trained)]
+    return [evaluation_sections.latent_map(studio, run, kind), evaluation_sections.recall(run)]
 
 
-def _title(run: diagnose.Run) -> str:
+def _title(run: SavedRun) -> str:
     mode, dataset, seed = run.settings["mode"], run.manifest.get("dataset"), run.manifest.get("seed")
     return f"Mode {word(mode)} on {word(dataset)}, seed {word(seed)}"
 
@@ -97,13 +94,13 @@ def _lead(summary: dict[str, Any]) -> str:
     return " ".join(parts)
 
 
-def _facts(run: diagnose.Run, path: Path) -> list[str]:
+def _facts(run: SavedRun, path: Path) -> list[str]:
     settings, summary = run.settings, run.summary
     seconds = summary.get("seconds")
     found = [
         f"{number(summary.get('objects'), 0)} objects",
         f"{word(settings['signs'])} signs",
-        f"{len(run.names)} agents",
+        f"{len(run.agents)} agents",
         f"{word(summary['rounds'])} rounds",
         f"{word(summary.get('device'))}",
     ]

@@ -14,13 +14,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mhng.experiment.data.modalities import Sense, described
-from mhng.experiment.diagnostics.diagnose import Run, monitors, table_rows
+from mhng.experiment.diagnostics.diagnose import monitored_scalars, table_rows
 from mhng.experiment.plots import diagnostics as plots
 from mhng.experiment.plots.training import Curves, game_curves, plot_curves, training_curves
 from mhng.experiment.report.drawing import Studio
 from mhng.experiment.report.page import Answer, Cell, Picture, Section, Table, cells, number, word
 from mhng.experiment.settings.config import plain
 from mhng.experiment.settings.schema import FIELDS, Config, key
+from mhng.experiment.training.saved_run import SavedRun
 from mhng.experiment.util.jsonable import to_plain
 
 _TONES = {"yes": "good", "partly": "fair", "not yet": "fair", "no": "bad"}
@@ -28,7 +29,7 @@ _SIGN_PLOT_WIDTH = 5.0  # inches
 
 
 def answers(report: Mapping[str, Any]) -> list[Answer]:
-    """The three verdicts of `diagnose.examine`, as boxes at the top of the page."""
+    """The three verdicts of `diagnose.build_report`, as boxes at the top of the page."""
     verdict = report["verdict"]
     titles = {"converged": "Convergence", "agreed": "Agreement", "right": "Match with the labels"}
     return [
@@ -139,7 +140,7 @@ def _curve_picture(studio: Studio, panel: Curves, rows: Sequence[Mapping[str, An
 # -- diagnostics -------------------------------------------------------------------------------------
 
 
-def diagnostics(studio: Studio, run: Run, report: Mapping[str, Any]) -> Section:
+def diagnostics(studio: Studio, run: SavedRun, report: Mapping[str, Any]) -> Section:
     """The table of R-hat and ESS, and the plots of `diagnose`."""
     rows = [
         cells(
@@ -171,13 +172,13 @@ def diagnostics(studio: Studio, run: Run, report: Mapping[str, Any]) -> Section:
     )
 
 
-def _trace_pictures(studio: Studio, run: Run, report: Mapping[str, Any]) -> list[Picture]:
+def _trace_pictures(studio: Studio, run: SavedRun, report: Mapping[str, Any]) -> list[Picture]:
     """Trace plots of scalar quantities, one line per chain."""
-    draws = run.data["posterior"]["draw"].values
-    scalars = monitors(run)
-    acceptance = run.array("acceptance")
+    draws = run.posterior["posterior"]["draw"].values
+    scalars = monitored_scalars(run)
+    acceptance = run.draws("acceptance")
     if acceptance is not None and run.settings["mode"] in ("com", "all"):
-        directions = [str(name) for name in run.data["sample_stats"]["direction"].values]
+        directions = [str(name) for name in run.posterior["sample_stats"]["direction"].values]
         scalars |= {f"acceptance rate, {name}": acceptance[:, :, d] for d, name in enumerate(directions)}
     C = report["chains"]
     return [
@@ -194,12 +195,12 @@ def _range(values: NDArray[Any]) -> str:
     return f"from {number(float(known.min()))} to {number(float(known.max()))}" if known.size else "no finite values"
 
 
-def _sign_pictures(studio: Studio, run: Run) -> list[list[Picture]]:
+def _sign_pictures(studio: Studio, run: SavedRun) -> list[list[Picture]]:
     """Sizes of the signs, and co-assignment of objects; one plot per agent."""
-    weight, signs, permutation = run.array("weight"), run.array("signs"), run.array("relabel")
+    weight, signs, permutation = run.draws("weight"), run.draws("signs"), run.draws("relabel")
     assert weight is not None and permutation is not None
     sizes, co_assignments = [], []
-    for m, name in enumerate(run.names):
+    for m, name in enumerate(run.agents):
         agent_weight = weight[:, :, m : m + 1]
         mean = agent_weight.mean((0, 1, 2))
         alt = f"Sign sizes of agent {name}: {mean.min():.1%} to {mean.max():.1%} of the objects."
@@ -220,14 +221,14 @@ def _sign_pictures(studio: Studio, run: Run) -> list[list[Picture]]:
     return [sizes, co_assignments]
 
 
-def _agreement_pictures(studio: Studio, run: Run, report: Mapping[str, Any]) -> list[Picture]:
+def _agreement_pictures(studio: Studio, run: SavedRun, report: Mapping[str, Any]) -> list[Picture]:
     """Similarity of the partitions of different chains; one plot per agent."""
     basins = report["basins"]
     if basins is None or len(basins["chains"]) < 2:
         return []
     agreement = np.array(basins["agreement"])
     pictures = []
-    for m, name in enumerate(run.names):
+    for m, name in enumerate(run.agents):
         off = agreement[m][~np.eye(agreement.shape[1], dtype=bool)]
         alt = f"Agreement between chains of agent {name}: ARI from {off.min():.2f} to {off.max():.2f}."
         draw = partial(plots.plot_agreement, agreement=agreement[m : m + 1], chains=basins["chains"], names=[name])

@@ -34,3 +34,9 @@ def write_out(parts: Iterable[str], out: Path | None) -> None:
         return
     with atomic_path(out) as beside, beside.open("wb") as file:
         file.writelines(data)
+
+
+def print_note(text: str) -> None:
+    """Print a line on stderr, if there is a stderr."""
+    if sys.stderr is not None:
+        print(text, file=sys.stderr)

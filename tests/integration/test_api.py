@@ -17,8 +17,8 @@ from mhng import cli, load_run
 from mhng.experiment.api import LoadedRun
 from mhng.experiment.data.builtin import registry as builtin_registry
 from mhng.experiment.errors import UsageError
-from mhng.experiment.evaluation.recall import examine
-from mhng.experiment.training.restore import load_trained
+from mhng.experiment.evaluation.recall import evaluate
+from mhng.experiment.training.saved_run import SavedRun
 
 HOME = Path(__file__).resolve().parents[2]
 
@@ -31,7 +31,7 @@ def run(digits_run: Path) -> LoadedRun:
 def everything(run: Path) -> None:
     """Ask for all parts of a run."""
     loaded = load_run(run)
-    for part in ("signs", "scores", "history", "posterior", "objects"):
+    for part in ("signs", "scores", "history", "posterior", "objects", "models"):
         getattr(loaded, part)
 
 
@@ -107,8 +107,8 @@ def test_latents_and_components_are_those_that_the_signs_are_said_of(run: Loaded
         laws = [multivariate_normal(mu, cov) for mu, cov in zip(means, covariances, strict=True)]
         table = np.stack([law.logpdf(z) for law in laws], axis=1)
         np.testing.assert_array_equal(named.signs[name], table.argmax(1))
-    trained = load_trained(digits_run)
-    saw = trained.agents["B"].encoder(trained.objects.views[1])[0]
+    trained = SavedRun(digits_run)
+    saw = trained.models["B"].encoder(trained.objects.views[1])[0]
     np.testing.assert_allclose(run.latents("B"), saw.detach().double(), atol=1e-6)
 
 
@@ -132,13 +132,13 @@ def test_names_are_those_of_the_command(
     whole = (images * 255).round().astype(np.uint8)
     for same in (whole, whole[:, None], np.repeat(whole[..., None], 3, axis=-1), torch.from_numpy(whole)):
         np.testing.assert_array_equal(run.name(same).joint, run.name(whole / 255).joint)
-    assert "(such as 3x8x8) are changed" in capsys.readouterr().err
+    assert "(such as 3x8x8) are converted" in capsys.readouterr().err
     run.name(np.kron(images, np.ones((2, 2))))
-    assert "(such as 1x16x16) are changed" in capsys.readouterr().err
+    assert "(such as 1x16x16) are converted" in capsys.readouterr().err
 
 
 def test_recall_and_imagination_are_those_of_the_command(run: LoadedRun, digits_run: Path) -> None:
-    _, gallery = examine(load_trained(digits_run), temperature=1, count=2, pairs=2)
+    _, gallery = evaluate(SavedRun(digits_run), temperature=1, count=2, pairs=2)
     for row, k in enumerate(gallery.shown):
         for name, (mean, draws) in run.recall(int(k), draws=2).items():
             assert mean.shape == (1, 8, 8) and draws.shape == (2, 1, 8, 8)
@@ -171,15 +171,15 @@ def test_a_run_of_vectors_has_all_but_images_to_name(vectors_run: Path) -> None:
 def test_what_cannot_be_asked_is_refused_in_one_line(run: LoadedRun) -> None:
     dark = np.zeros((3, 8, 8))
     for asked, said in (
-        (lambda: run.latents("C"), "no agent 'C'; the run's are A, B"),
+        (lambda: run.latents("C"), "no agent 'C'; the run's agents are A, B"),
         (lambda: run.imagine("A", "b"), "no agent 'b'"),
-        (lambda: run.imagine("A", "B", objects=[200]), "places from 0 to 199"),
-        (lambda: run.imagine("A", "B", objects=["a"]), "places from 0 to 199"),
+        (lambda: run.imagine("A", "B", objects=[200]), "positions from 0 to 199"),
+        (lambda: run.imagine("A", "B", objects=["a"]), "positions from 0 to 199"),
         (lambda: run.name([[1.0, 2.0], [3.0]]), "one array"),
-        (lambda: run.recall(10), "sign must be 0 to 9; it is 10"),
-        (lambda: run.recall(-1), "sign must be"),
-        (lambda: run.recall(0, draws=-1), "draws must be"),
-        (lambda: run.recall(0, temperature=float("nan")), "temperature must be 0 to 100"),
+        (lambda: run.recall(10), "sign is 10; expected 0 to 9"),
+        (lambda: run.recall(-1), "sign is -1"),
+        (lambda: run.recall(0, draws=-1), "draws is -1"),
+        (lambda: run.recall(0, temperature=float("nan")), "temperature is nan; expected 0 to 100"),
         (lambda: run.name(dark[0]), "their shape is (8, 8)"),
         (lambda: run.name(dark - 1), "images[0] has -1"),
         (lambda: run.name(dark.astype(int)), "dtype is int64"),

@@ -500,7 +500,7 @@ run("a posterior in another file", elsewhere, "lies in another file", words=["di
 run("signs of 10**12 objects", claims, "signs.npz holds", "GiB of data", words=["corpus", "run"])
 run("a summary of a list", text(run_folder.SUMMARY, "[]"), "summary.json", words=["diagnose", "run"])
 run("a summary of nothing", text(run_folder.SUMMARY, "{}"), "summary.json", words=["report", "run"])
-run("images for agents of features", lambda folder: None, "its agents look at feature vectors",
+run("images for agents of features", lambda folder: None, "observes feature vectors",
     words=["name", "run", "--images", "run/plots/game.png"])  # fmt: skip
 run("recall of a spoilt mind", both(b"x"), "checkpoint.pt", words=["recall", "run"])
 run("rows where no folder is", lambda folder: None, "--out", words=["corpus", "run", "--out", "run"])

@@ -28,11 +28,12 @@ from mhng.experiment.data.builtin import cifar
 from mhng.experiment.data.builtin import idx as idx_sets
 from mhng.experiment.data.custom import dataset as custom_dataset
 from mhng.experiment.data.loading import load
-from mhng.experiment.diagnostics.diagnose import examine, read
+from mhng.experiment.diagnostics.diagnose import build_report
 from mhng.experiment.errors import RunError, UsageError
 from mhng.experiment.runs import folder as run_folder
 from mhng.experiment.settings.config import resolve, to_toml
 from mhng.experiment.settings.schema import Config
+from mhng.experiment.training.saved_run import SavedRun
 from mhng.experiment.training.train import resume
 from tests.runs import Quiet
 
@@ -200,7 +201,7 @@ def look(run: Path) -> None:
     repr(loaded)
     for part in ("signs", "labels", "history"):
         outcome(lambda part=part: getattr(loaded, part))
-    outcome(lambda: examine(read(run)))
+    outcome(lambda: build_report(SavedRun(run)))
     loaded.components("A")
 
 

@@ -404,7 +404,7 @@ def test_paired_images_of_unequal_shapes_are_recalled_and_not_named(
     assert cli.main(["recall", str(folder)]) == 0
     assert (folder / run_folder.PLOTS / "cross_recall.png").exists()
     assert cli.main(["name", str(folder), "--images", str(file)]) == 2
-    assert "each of its agents has data of its own" in capsys.readouterr().err
+    assert "each agent has separate data" in capsys.readouterr().err
 
 
 def test_multiple_features_of_handwritten_digits() -> None:

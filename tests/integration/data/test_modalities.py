@@ -368,7 +368,7 @@ def test_new_images_are_looked_at_by_every_view(pair: Path, capsys: pytest.Captu
     # Where nothing was missing, what was learned from is what is looked at now.
     there = ~np.isnan(run.objects.views[0][:30].numpy()).any(1)
     assert 5 < there.sum() < 25
-    agent, mind = run._trained.agents["A"], run._trained.mind("A")
+    agent, mind = run.models["A"], run.parameters["A"]
     alone = (agent.perceive(run.objects.views[0], None).judge(mind) + agent.log_pi).argmax(-1)[:30].numpy()
     np.testing.assert_array_equal(named.signs["A"][there], alone[there])
 
@@ -409,10 +409,10 @@ def test_features_of_ones_own_end_to_end(tmp_path: Path, capsys: pytest.CaptureF
     )
     capsys.readouterr()
     for command, said in (
-        (["recall", str(run)], ["has no images to recall", "agent A looks by 'a1.csv' at feature vectors"]),
+        (["recall", str(run)], ["has no images to recall", "agent A, modality 'a1.csv', observes feature vectors"]),
         (
             ["name", str(run), "--images", str(tmp_path)],
-            ["cannot name images (but --new", "agent A looks by 'a1.csv'"],
+            ["cannot name images (use --new", "agent A, modality 'a1.csv',"],
         ),
     ):
         assert cli.main(command) == 2
@@ -431,7 +431,7 @@ def test_one_folder_of_images_cannot_feed_two_modalities(tmp_path: Path, capsys:
     capsys.readouterr()
     assert cli.main(["name", str(run), "--images", str(tmp_path / "b")]) == 2
     out, err = capsys.readouterr()
-    assert out == "" and err.count("\n") == 1 and "agent A perceives 2 modalities" in err and "a1 & a2" in err
+    assert out == "" and err.count("\n") == 1 and "agent A has 2 modalities" in err and "a1 & a2" in err
 
 
 def test_a_comparison_takes_modalities(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -239,8 +239,8 @@ def test_a_run_of_things_that_turn_goes_on_recalls_reports_and_names(
         capsys.readouterr()
         assert cli.main(["name", str(run), "--images", str(one)]) == 2
         out, err = capsys.readouterr()
-        assert out == "" and err.count("\n") == 1 and f"--images {one}: an agent of the run looks ahead:2" in err
-    with pytest.raises(UsageError, match=r"run\.name: an agent of the run looks ahead:2"):
+        assert out == "" and err.count("\n") == 1 and f"--images {one}: an agent's view is ahead:2" in err
+    with pytest.raises(UsageError, match=r"run\.name: an agent's view is ahead:2"):
         load_run(run).name(np.zeros((3, 6, 6), np.uint8))
 
     # What B sees is part of what the run is about, also where it is no object of the run.

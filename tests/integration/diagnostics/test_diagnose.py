@@ -13,9 +13,10 @@ import numpy as np
 import pytest
 
 from mhng import cli
-from mhng.experiment.diagnostics.diagnose import examine, read
+from mhng.experiment.diagnostics.diagnose import build_report
 from mhng.experiment.settings.config import resolve
 from mhng.experiment.training.console import Printer
+from mhng.experiment.training.saved_run import SavedRun
 from mhng.experiment.training.train import train
 
 HOME = Path(__file__).resolve().parents[3]
@@ -73,14 +74,14 @@ def test_shared_signs_are_nearer_to_the_enumerated_posterior_than_the_references
     found = {}
     for state in ("shared", "speaker-sample"):
         run = made(tmp_path / state, listener_state=state, chains="200", sweeps="60")
-        report = examine(read(run), exact=True)
+        report = build_report(SavedRun(run), exact=True)
         found[state] = report["exact"]["agents"]["A"]
     assert found["shared"]["total_variation"] < 0.03 < 0.1 < found["speaker-sample"]["total_variation"]
 
 
 def test_without_communication_each_agent_has_a_target_of_its_own(tmp_path: Path) -> None:
     run = made(tmp_path / "run", mode="no-com", chains="200", sweeps="60")
-    report = examine(read(run), exact=True)
+    report = build_report(SavedRun(run), exact=True)
     assert report["exact"]["target"] == "each agent's own posterior"
     assert all(own["total_variation"] < 0.04 for own in report["exact"]["agents"].values())
 
@@ -167,8 +168,8 @@ def test_a_posterior_of_another_version_is_named(small: Path, tmp_path: Path) ->
 
     run = copied(small, tmp_path / "run")
     save_posterior(run / "posterior.nc", trace(), burn_in=0, settings={"mode": "com"})
-    with pytest.raises(UsageError, match=r"not of a run of this version: .*it lacks"):
-        read(run)
+    with pytest.raises(UsageError, match=r"not written by this version: .*it lacks"):
+        build_report(SavedRun(run))
 
 
 def test_a_picture_that_fails_costs_a_line(
@@ -198,9 +199,9 @@ def test_nothing_is_trained_and_torch_is_not_imported(small: Path) -> None:
 def test_aris_are_of_each_chains_last_draw(small: Path) -> None:
     from mhng.experiment.metrics.partitions import ari
 
-    run = read(small)
-    signs = run.array("signs")
+    run = SavedRun(small)
+    signs = run.draws("signs")
     assert signs is not None
-    words = " ".join(examine(run)["verdict"]["right"]["words"])
+    words = " ".join(build_report(run)["verdict"]["right"]["words"])
     values = [ari(chain[-1, m], run.labels) for chain in signs for m in range(2)]
     assert f"{np.min(values):.3f} to {np.max(values):.3f}" in words

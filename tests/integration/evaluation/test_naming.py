@@ -25,9 +25,9 @@ from mhng.experiment.data.resize import fitted
 from mhng.experiment.data.views import seen
 from mhng.experiment.errors import UsageError
 from mhng.experiment.evaluation import matching
-from mhng.experiment.evaluation.naming import Said, say, score
+from mhng.experiment.evaluation.naming import InferredSigns, infer_signs, score
 from mhng.experiment.metrics import partitions
-from mhng.experiment.training.restore import load_trained
+from mhng.experiment.training.saved_run import SavedRun
 
 
 @pytest.fixture(scope="module")
@@ -56,15 +56,15 @@ def refused(run: Path, capsys: pytest.CaptureFixture[str], *arguments: str) -> s
 
 
 def test_signs_are_bayes_rule_with_torchs_own_density(digits_run: Path, unseen: np.ndarray) -> None:
-    trained = load_trained(digits_run)
-    agents = list(trained.agents.values())
+    trained = SavedRun(digits_run)
+    agents = list(trained.models.values())
     pi = torch.tensor([0.3, 0.02, *[0.085] * 8], dtype=torch.float64)  # skewed: a prior counted twice would show
     for agent in agents:
         agent.log_pi.copy_((pi / pi.sum()).log())
     views = seen(unseen[:, None].copy(), trained.config.views, names="AB", seed=0)
-    said = say(agents, trained.components, views)
+    said = infer_signs(trained, views)
     log_likelihoods = []
-    for agent, own, view in zip(agents, trained.components, views, strict=True):
+    for agent, own, view in zip(agents, trained.parameters.values(), views, strict=True):
         z = agent.encoder(view)[0].double()
         law = torch.distributions.MultivariateNormal(own.mu, scale_tril=own.scale_tril)
         log_likelihoods.append(law.log_prob(z[:, None]))
@@ -80,25 +80,25 @@ def test_signs_are_bayes_rule_with_torchs_own_density(digits_run: Path, unseen: 
 
 def test_agents_are_those_of_the_checkpoint(digits_run: Path) -> None:
     """Weights and components are the saved ones, and the names are nearer to the run's own than chance is."""
-    trained = load_trained(digits_run)
+    trained = SavedRun(digits_run)
     saved = torch.load(digits_run / "checkpoint.pt", weights_only=True)
-    said = say(list(trained.agents.values()), trained.components, trained.objects.views)
-    for m, (name, agent) in enumerate(trained.agents.items()):
+    said = infer_signs(trained, trained.objects.views)
+    for m, (name, agent) in enumerate(trained.models.items()):
         for key, value in saved["members"][name]["agent"].items():
             assert torch.equal(agent.state_dict()[key], value), key
-        assert torch.equal(trained.components[m].mu, saved["components"][m][0])
-        assert torch.equal(trained.components[m].scale_tril, saved["components"][m][1])
-        assert partitions.kappa(said.signs[m], trained.signs[m]) > 0.1
+        assert torch.equal(trained.parameters[name].mu, saved["components"][m][0])
+        assert torch.equal(trained.parameters[name].scale_tril, saved["components"][m][1])
+        assert partitions.kappa(said.signs[m], trained.signs[name]) > 0.1
     assert trained.round == 1
 
 
 def test_scores_use_the_runs_matching_and_not_a_new_one() -> None:
     old = np.array([0, 0, 1, 1, 2]), np.array([0, 0, 1, 1, 2])
-    meaning = matching.matching(matching.table(*old, K=4, classes=3))
+    meaning = matching.match_signs(matching.contingency_table(*old, K=4, classes=3))
     assert meaning.tolist() == [0, 1, 2, -1]
     new = np.array([1, 1, 0, 0])  # a perfect partition under other numbers
     labels = np.array([0, 0, 1, 1])
-    said = Said(np.stack([new, new]), np.ones((2, 4)), new, np.ones(4))
+    said = InferredSigns(np.stack([new, new]), np.ones((2, 4)), new, np.ones(4))
     found = score(said, ["A", "B"], labels, [meaning] * 3)
     assert found["agents"]["A"] == {"ari": 1.0, "nmi": pytest.approx(1.0), "accuracy": 0.0}
     assert (found["kappa"], found["agreed"], found["joint"]["ari"]) == (1.0, 1.0, 1.0)
@@ -110,9 +110,9 @@ def test_the_rest_is_what_the_run_did_not_use(digits_run: Path, capsys: pytest.C
     labels = builtin_registry.digits().labels[200:]
     assert [row["label"] for row in found] == [str(label) for label in labels]
     assert all((row["agree"] == "true") == (row["sign_A"] == row["sign_B"]) for row in found)
-    trained = load_trained(digits_run)
+    trained = SavedRun(digits_run)
     images = builtin_registry.digits().images[200:]
-    said = say(list(trained.agents.values()), trained.components, seen(images, (0.0, 45.0), names="AB", seed=0))
+    said = infer_signs(trained, seen(images, (0.0, 45.0), names="AB", seed=0))
     assert [int(row["sign_B"]) for row in found] == said.signs[1].tolist()  # in chunks as in one piece
 
 
@@ -266,7 +266,7 @@ def test_damaged_files_are_named(digits_run: Path, tmp_path: Path, capsys: pytes
     (folder / "2.png").write_bytes(b"")
     assert "2.png cannot be read" in refused(digits_run, capsys, "--images", str(folder))
     assert "--limit 3" in refused(digits_run, capsys, "--images", str(folder), "--limit", "3")
-    assert "--limit must" in refused(digits_run, capsys, "--images", str(folder), "--limit", "0")
+    assert "--limit is 0; expected 1 or more" in refused(digits_run, capsys, "--images", str(folder), "--limit", "0")
     assert "absent" in refused(digits_run, capsys, "--images", str(tmp_path / "absent"))
     np.savez(tmp_path / "cut.npz", images=np.random.default_rng(0).random((9, 8, 8)))
     data_ = (tmp_path / "cut.npz").read_bytes()
@@ -292,7 +292,7 @@ def test_runs_that_cannot_name(
 ) -> None:
     assert "feature vectors" in refused(vectors_run, capsys, "--split", "rest")
     assert "no test split" in refused(digits_run, capsys, "--split", "test")
-    assert "--json needs --out" in refused(digits_run, capsys, "--split", "rest", "--json")
+    assert "--json requires --out" in refused(digits_run, capsys, "--split", "rest", "--json")
     assert "no file" in refused(digits_run, capsys, "--split", "rest", "--out", str(tmp_path))
     assert "would replace" in refused(digits_run, capsys, "--split", "rest", "--out", str(digits_run / "signs.npz"))
     assert "no such folder" in refused(tmp_path / "nowhere", capsys, "--split", "rest")

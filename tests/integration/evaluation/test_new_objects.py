@@ -15,12 +15,12 @@ from sklearn.decomposition import PCA
 from mhng import cli, load_run
 from mhng.experiment.data.custom import dataset as custom_dataset
 from mhng.experiment.errors import UsageError
-from mhng.experiment.evaluation.naming import look, say
-from mhng.experiment.evaluation.new_objects import Unseen
+from mhng.experiment.evaluation.naming import infer_signs, name_objects
+from mhng.experiment.evaluation.new_objects import NewObjects
 from mhng.experiment.metrics import partitions
 from mhng.experiment.settings.config import resolve
 from mhng.experiment.training.prepare import files_of, load_objects, load_others
-from mhng.experiment.training.restore import load_trained
+from mhng.experiment.training.saved_run import SavedRun
 from tests.custom_data import QUICK, image, npz, table, text
 
 RNG = np.random.default_rng(1)
@@ -74,7 +74,7 @@ def chances(rows: list[dict[str, Any]]) -> np.ndarray:
 
 
 def test_others_are_on_the_scale_of_the_run(files: Path) -> None:
-    config = load_trained(files / "run").config
+    config = SavedRun(files / "run").config
     others = load_others(config, files_of(config)._replace(data=(files / "A-left.csv", files / "B-left.csv")))
     for view, numbers in zip(others.views, (ONE, TWO), strict=True):
         np.testing.assert_allclose(view, (numbers[LEFT] - numbers[SEEN].mean(0)) / numbers[SEEN].std(0), atol=1e-3)
@@ -121,19 +121,18 @@ def test_one_object_far_off_does_not_drown_the_others(far: float, files: Path, t
 
 
 def test_who_cannot_be_named_is_told_and_does_not_spoil_the_others(files: Path) -> None:
-    run = load_trained(files / "run")
-    agents = list(run.agents.values())
+    run = SavedRun(files / "run")
     views = [view[:20] for view in run.objects.views]
-    said = say(agents, run.components, views)
+    said = infer_signs(run, views)
     spoilt = [views[0].clone(), views[1]]
     spoilt[0][3, 2], spoilt[0][5, 0] = torch.nan, torch.inf
-    lost = say(agents, run.components, spoilt)
+    lost = infer_signs(run, spoilt)
     others = np.delete(np.arange(20), [3, 5])
     assert (lost.signs[:, others] == said.signs[:, others]).all()
     np.testing.assert_allclose(lost.probability[:, others], said.probability[:, others], atol=1e-9)
     assert np.isnan(lost.probability[0, [3, 5]]).all() and np.isfinite(lost.probability[1]).all()
-    with pytest.raises(UsageError, match="index 3 cannot be named: what agents make of it is not finite"):
-        look(run, Unseen("index", range(20), None, (), [spoilt]))
+    with pytest.raises(UsageError, match="index 3 cannot be named: its sign probabilities are not finite"):
+        name_objects(run, NewObjects("index", range(20), None, (), [spoilt]))
 
 
 def test_numbers_in_labels_may_be_written_otherwise(tmp_path: Path) -> None:
@@ -195,9 +194,9 @@ def test_scores_and_labels_are_those_of_the_new_objects(
     for agent in "AB":
         own_signs = np.array([row[f"sign_{agent}"] for row in rows])
         assert told["agents"][agent]["ari"] == pytest.approx(partitions.ari(own_signs, KINDS[LEFT]))
-    run = load_trained(files / "run")
+    run = SavedRun(files / "run")
     others = load_others(run.config, files_of(run.config)._replace(data=(files / "A-left.csv", files / "B-left.csv")))
-    said = say(list(run.agents.values()), run.components, others.views)
+    said = infer_signs(run, others.views)
     assert signs(rows) == list(zip(*said.signs.tolist(), said.joint.tolist(), strict=True))
     assert signs(named(files / "run", "--new", typed, "--limit", "4", out=out)[0]) == signs(rows[:4])
 
@@ -234,7 +233,7 @@ def test_labels_may_be_absent_or_others(files: Path, tmp_path: Path, capsys: pyt
     foreign = named(files / "run", "--new", f"{renamed},{files}/B-left.csv", out=tmp_path / "c.jsonl")[0]
     assert {row["label"] for row in foreign} == {"ant", "bee", "yak"}
     out, err = capsys.readouterr()
-    assert "classes that the run has not, for which no sign can be right: yak\n" in err and "accuracy" in out
+    assert "classes that the run does not have; their accuracy is 0: yak\n" in err and "accuracy" in out
 
 
 def test_a_run_without_labels_has_ari_of_new_objects_and_no_accuracy(
@@ -258,12 +257,12 @@ def test_an_object_may_lack_a_modality_that_no_other_has_either(tmp_path: Path) 
     one = csv(tmp_path, "one.csv", ONE, LEFT)
     nothing = text(tmp_path, "f0,f1,f2,f3\n" + ",,,\n" * 30, "nothing.csv")
     rows, _ = named(run, "--new", f"{one}&{nothing},{csv(tmp_path, 'left.csv', TWO, LEFT)}", out=tmp_path / "r.jsonl")
-    config = load_trained(run).config
+    config = SavedRun(run).config
     whole = load_others(config, files_of(config)._replace(data=((one, tmp_path / "left.csv"), tmp_path / "left.csv")))
     lacking = whole.views[0].clone()
     lacking[:, 5:] = torch.nan
-    loaded = load_trained(run)
-    said = say(list(loaded.agents.values()), loaded.components, (lacking, whole.views[1]))
+    loaded = SavedRun(run)
+    said = infer_signs(loaded, (lacking, whole.views[1]))
     assert signs(rows) == list(zip(*said.signs.tolist(), said.joint.tolist(), strict=True))
 
 
@@ -302,7 +301,7 @@ def test_a_folder_for_each_agent_and_a_tree_of_classes(tmp_path: Path, capsys: p
     image(tmp_path / "A2" / "preview.png", 9)
     stray, _ = named(runs["alone"], "--images", f"{tmp_path}/A2", out=tmp_path / "stray.jsonl")
     err = capsys.readouterr().err
-    assert len(stray) == 1 and "the 1 images in it are named, and the 12 below are not" in err
+    assert len(stray) == 1 and "only its 1 images are named, not the 12 in subfolders" in err
     flat, _ = named(runs["alone"], "--images", f"{tmp_path}/A2/ant", out=tmp_path / "flat.jsonl")
     assert "label" not in flat[0] and signs(flat) == [sign for sign, row in zip(signs(tree), tree, strict=True)
                                                       if row["label"] == "ant"]  # fmt: skip
@@ -368,11 +367,11 @@ def test_new_is_for_runs_with_data_of_their_own(
 ) -> None:
     capsys.readouterr()
     assert cli.main(["name", str(digits_run), "--new", str(files / "A.csv")]) == 2
-    assert "--new is for runs with data of their own" in capsys.readouterr().err
+    assert "--new requires a run with data of its own" in capsys.readouterr().err
     assert cli.main(["name", str(files / "run"), "--new", str(files / "A.csv"), "--out", str(files / "A.csv")]) == 2
     assert "would replace what is read" in capsys.readouterr().err
     assert cli.main(["name", str(files / "run"), "--images", str(files / "A.csv")]) == 2
-    assert "cannot name images (but --new and --split rest)" in capsys.readouterr().err
+    assert "cannot name images (use --new or --split rest)" in capsys.readouterr().err
 
 
 def test_counts_of_others_must_be_counts(tmp_path: Path) -> None:

@@ -11,11 +11,11 @@ import pytest
 import torch
 
 from mhng import cli
-from mhng.experiment.evaluation.classifier import train_judge
-from mhng.experiment.evaluation.imagination import imagined
-from mhng.experiment.evaluation.recall import examine
+from mhng.experiment.evaluation.classifier import train_classifier
+from mhng.experiment.evaluation.imagination import decode_signs
+from mhng.experiment.evaluation.recall import evaluate
 from mhng.experiment.plots.recall import Direction, plot_cross
-from mhng.experiment.training.restore import load_trained
+from mhng.experiment.training.saved_run import SavedRun
 from mhng.models.rng import stream
 
 PICTURES = {"recall_A.png", "recall_B.png", "cross_recall.png"}
@@ -49,40 +49,40 @@ def test_it_leaves_pictures_and_strict_json(recalled: Path, capsys: pytest.Captu
 
 def test_accuracy_is_what_the_judge_says_of_imagined_images(digits_run: Path) -> None:
     """The mean of every sign, judged once and handed to all objects that the speaker calls so."""
-    trained = load_trained(digits_run)
-    report, gallery = examine(trained, temperature=0, count=3, pairs=2)
+    run = SavedRun(digits_run)
+    report, gallery = evaluate(run, temperature=0, count=3, pairs=2)
     assert report["draws"] == 0 and report["cross"]["A->B"]["accuracy_draws"] is None
-    labels = trained.objects.labels
+    labels = run.objects.labels
     assert labels is not None
-    a, b = trained.agents.values()
-    judge = train_judge(trained.objects.views[1], labels, stream(0, "B/recall/judge"))
-    assert judge is not None
-    spoken = a.perceive(trained.objects.views[0], None).judge(trained.components[0]).argmax(-1)
-    images = b.decode(trained.components[1].mu)[spoken]
-    assert report["cross"]["A->B"]["accuracy_means"] == pytest.approx((judge.classes(images) == labels).mean())
+    a, b = run.models.values()
+    classifier = train_classifier(run.objects.views[1], labels, stream(0, "B/recall/judge"))
+    assert classifier is not None
+    spoken = a.perceive(run.objects.views[0], None).judge(run.parameters["A"]).argmax(-1)
+    images = b.decode(run.parameters["B"].mu)[spoken]
+    assert report["cross"]["A->B"]["accuracy_means"] == pytest.approx((classifier.predict(images) == labels).mean())
     # In the picture: the first objects that A calls so, and at T = 0 B's mean of the sign.
     for row, k in enumerate(gallery.shown):
         ids = torch.nonzero(spoken == int(k)).flatten()[:2]
         for column, n in enumerate(ids):
-            np.testing.assert_array_equal(gallery.saw["A->B"][row, column], trained.objects.views[0][n, 0])
+            np.testing.assert_array_equal(gallery.saw["A->B"][row, column], run.objects.views[0][n, 0])
             np.testing.assert_allclose(gallery.imagined["A->B"][row, column], images[n, 0], atol=1e-5)
         assert np.isnan(gallery.saw["A->B"][row, len(ids) :]).all()
 
 
 def test_images_come_in_the_order_of_their_signs(digits_run: Path) -> None:
-    trained = load_trained(digits_run)
-    agent, own = trained.agents["A"], trained.components[0]
+    run = SavedRun(digits_run)
+    agent, own = run.models["A"], run.parameters["A"]
     signs = torch.arange(10).repeat(150)  # more than a chunk
-    parts = list(imagined(agent, own, signs, 0.0, stream(0, "test")))
+    parts = list(decode_signs(agent, own, signs, 0.0, stream(0, "test")))
     assert len(parts) == 2
     np.testing.assert_allclose(torch.cat([part for _, part in parts]), agent.decode(own.mu)[signs], atol=1e-6)
 
 
 def test_labels_reach_nothing_but_scores(digits_run: Path) -> None:
-    trained = load_trained(digits_run)
-    _, before = examine(trained, temperature=1, count=1, pairs=1)
-    object.__setattr__(trained.objects, "labels", np.roll(trained.objects.labels, 7))
-    _, after = examine(trained, temperature=1, count=1, pairs=1)
+    run = SavedRun(digits_run)
+    _, before = evaluate(run, temperature=1, count=1, pairs=1)
+    object.__setattr__(run.objects, "labels", np.roll(run.objects.labels, 7))
+    _, after = evaluate(run, temperature=1, count=1, pairs=1)
     for part in ("recalled", "saw", "imagined"):
         for name, images in getattr(before, part).items():
             np.testing.assert_array_equal(images, getattr(after, part)[name])
@@ -91,12 +91,12 @@ def test_labels_reach_nothing_but_scores(digits_run: Path) -> None:
 def test_the_judge_needs_something_to_learn_and_is_tested_on_the_rest() -> None:
     labels = np.arange(100) % 2
     view = torch.from_numpy(np.where(labels, 1.0, 0.0)).float()[:, None, None, None].expand(-1, 1, 3, 3)
-    judge = train_judge(view, labels, stream(0, "test"))
-    assert judge is not None and judge.held_out == 1.0
-    noise = train_judge(torch.rand(100, 1, 3, 3, generator=stream(1, "noise")), labels, stream(0, "test"))
+    classifier = train_classifier(view, labels, stream(0, "test"))
+    assert classifier is not None and classifier.held_out == 1.0
+    noise = train_classifier(torch.rand(100, 1, 3, 3, generator=stream(1, "noise")), labels, stream(0, "test"))
     assert noise is not None and noise.held_out < 0.9  # what it learned by heart does not count
-    assert train_judge(view[:5], labels[:5], stream(0, "test")) is None
-    assert train_judge(view, np.zeros(100, dtype=np.int64), stream(0, "test")) is None
+    assert train_classifier(view[:5], labels[:5], stream(0, "test")) is None
+    assert train_classifier(view, np.zeros(100, dtype=np.int64), stream(0, "test")) is None
 
 
 @pytest.mark.parametrize("shape", [(1, 1), (50, 20), (3, 2)])
@@ -114,11 +114,11 @@ def test_refusals_are_one_line_and_write_nothing(
 ) -> None:
     before = {file: file.stat().st_mtime_ns for file in digits_run.rglob("*")}
     for run, arguments, said in (
-        (digits_run, ["--temperature", "-1"], "--temperature must be 0 to 100"),
+        (digits_run, ["--temperature", "-1"], "--temperature is -1; expected 0 to 100"),
         (digits_run, ["--temperature", "nan"], "--temperature"),
         (digits_run, ["--temperature", "inf"], "--temperature"),
-        (digits_run, ["--count", "0"], "--count must be 1 to"),
-        (digits_run, ["--pairs", "1000"], "--pairs must be 1 to"),
+        (digits_run, ["--count", "0"], "--count is 0; expected 1 to"),
+        (digits_run, ["--pairs", "1000"], "--pairs is 1000; expected 1 to"),
         (vectors_run, [], "feature vectors"),
         (digits_run / "plots", [], "is not a run"),
     ):

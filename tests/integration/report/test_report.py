@@ -18,6 +18,7 @@ from mhng import cli
 from mhng.experiment.report import drawing
 from mhng.experiment.report.page import Page, number, render
 from mhng.experiment.report.projection import MOST, plane
+from mhng.experiment.training.saved_run import SavedRun
 from tests.comparisons import comparison
 from tests.runs import made
 
@@ -252,8 +253,6 @@ def test_refusals_are_one_line_and_write_nothing(
 def test_names_from_data_and_files_are_escaped(
     digits_run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from mhng.experiment.training import restore
-
     run = copied(digits_run, tmp_path / 'x"><script>alert(1)<' / "script>")
     manifest = json.loads((run / "manifest.json").read_text())
     manifest |= {"command_line": ["train", ALERT], "platform": ALERT, "error": ALERT, "dataset": ALERT}
@@ -262,13 +261,8 @@ def test_names_from_data_and_files_are_escaped(
     (run / "manifest.json").write_text(json.dumps(manifest))
     summary = json.loads((run / "summary.json").read_text())
     (run / "summary.json").write_text(json.dumps(summary | {"warnings": [ALERT], "device": ALERT}))
-    load = restore.load_trained
-
-    def renamed(path: Path, **options: Any) -> Any:
-        found = load(path, **options)
-        return replace(found, objects=replace(found.objects, class_names=(ALERT,) * 10))
-
-    monkeypatch.setattr(restore, "load_trained", renamed)
+    objects = replace(SavedRun(run).objects, class_names=(ALERT,) * 10)
+    monkeypatch.setattr(SavedRun, "objects", objects)
     assert cli.main(["report", str(run)]) == 0
     text = (run / "report.html").read_text()
     assert "<script" not in text and "alert(1)" in text

@@ -10,9 +10,9 @@ import numpy as np
 import pytest
 
 from mhng.experiment.diagnostics import verdict
-from mhng.experiment.diagnostics.basins import compare
+from mhng.experiment.diagnostics.basins import compare_chains
 from mhng.experiment.diagnostics.diagnose import diagnose
-from mhng.experiment.diagnostics.summary import summary
+from mhng.experiment.diagnostics.summary import summarise_trace
 from mhng.experiment.errors import UsageError
 from mhng.experiment.runs import folder as run_folder
 from mhng.experiment.training.train import resume
@@ -55,31 +55,33 @@ def test_a_diagnosis_says_whether_names_stand_still(tmp_path: Path) -> None:
     run = made(tmp_path / "run", mode="variational", **FEATURES, limit="300", chains="2", sweeps="40", burn_in="35")
     report = diagnose(run, plots=False)
     assert report["verdict"]["converged"]["answer"] == "yes" and report["target"]["kind"] == "none"
-    assert "samples nothing" in report["verdict"]["converged"]["words"][0]
-    with pytest.raises(UsageError, match="--mode variational draws nothing"):
+    assert "draws no samples" in report["verdict"]["converged"]["words"][0]
+    with pytest.raises(UsageError, match="does not support --mode variational"):
         diagnose(run, plots=False, exact=True)
 
     def judged(signs: np.ndarray) -> verdict.Verdict:
         played = trace(*signs.shape[:2], N=60, signs=signs)
         settings = SETTINGS | {"mode": "variational", "sweeps": signs.shape[1]}
-        return verdict.converged(settings, summary(played, 0), compare(played.signs, played.log_evidence), signs)
+        return verdict.converged(
+            settings, summarise_trace(played, 0), compare_chains(played.signs, played.log_evidence), signs
+        )
 
     still = np.broadcast_to(np.arange(60) % 4, (2, 10, 2, 60)).copy()
-    assert judged(still).answer == "yes" and "No name changed" in judged(still).words[1]
+    assert judged(still).answer == "yes" and "No sign changed" in judged(still).words[1]
     moving = still.copy()
     moving[1, 4:, :, 0] = 3
     assert judged(moving).answer == "not yet" and judged(moving).next[0] == "--sweeps 20 (now 10)"
     apart = still.copy()
     apart[1] = apart[1][..., np.random.default_rng(1).permutation(60)]
     assert judged(apart).answer == "no"
-    assert judged(still[:1]).next == ["--chains 4, to see whether others end elsewhere"]
+    assert judged(still[:1]).next == ["--chains 4, to see whether other chains end in other basins"]
     # Everybody calls everything otherwise in each sweep, and nothing that is free of labels moves.
     circling = still.copy()
     circling[:, 1::2] = (circling[:, 1::2] + 1) % 4
-    assert judged(circling).answer == "no" and "circle" in judged(circling).words[1]
+    assert judged(circling).answer == "no" and "alternate" in judged(circling).words[1]
     renamed = still.copy()
     renamed[:, 6:] = (renamed[:, 6:] + 1) % 4
-    assert judged(renamed).answer == "not yet" and "once in the 10 sweeps" in judged(renamed).words[1]
+    assert judged(renamed).answer == "not yet" and "changed in 1 of the 9 steps" in judged(renamed).words[1]
     assert judged(still[:, :1]).answer == "unknown" and judged(still[:, :1]).next[0] == "--sweeps 10 (now 1)"
     nothing = verdict.converged(SETTINGS | {"mode": "variational"}, {}, None)
     assert nothing.answer == "unknown" and "--keep signs (or all)" in nothing.next
@@ -89,7 +91,7 @@ def test_in_pairs_nothing_is_said_to_climb(tmp_path: Path) -> None:
     """And what there is not, acceptance and the R-hat of draws, is not shown."""
     run = made(tmp_path / "run", mode="variational", **FEATURES, limit="60", agents="4", meet="ring", chains="2")
     report = diagnose(run, plots=False)
-    assert "is the ascent of no bound" in report["target"]["words"]
+    assert "no lower bound increases" in report["target"]["words"]
     assert report["rhat_max"] is None and report["ess_min"] is None
     assert not [name for name in report["quantities"] if name.startswith("acceptance")]
     assert all(row["rhat"] is None and row["ess"] is None for row in report["quantities"].values())

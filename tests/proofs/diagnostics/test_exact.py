@@ -5,7 +5,14 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from mhng.experiment.diagnostics.exact import canonical, check_size, codes, distance, expected_distance, partition_law
+from mhng.experiment.diagnostics.exact import (
+    canonical_partitions,
+    check_size,
+    compare_draws,
+    expected_distance,
+    partition_codes,
+    partition_law,
+)
 from mhng.experiment.errors import UsageError
 from mhng.inference.enumeration import all_signs
 
@@ -18,8 +25,8 @@ def uniform() -> np.ndarray:
 
 def test_partitions_are_the_same_under_every_numbering() -> None:
     rows = np.array([[2, 2, 0, 1], [0, 0, 1, 2], [1, 1, 2, 0], [1, 0, 1, 1]])
-    assert canonical(rows).tolist() == [[0, 0, 1, 2]] * 3 + [[0, 1, 0, 0]]
-    assert len(set(codes(ASSIGNMENTS, 3).tolist())) == 14  # partitions of four things into at most three
+    assert canonical_partitions(rows).tolist() == [[0, 0, 1, 2]] * 3 + [[0, 1, 0, 0]]
+    assert len(set(partition_codes(ASSIGNMENTS, 3).tolist())) == 14  # partitions of four things into at most three
 
 
 def test_the_law_of_partitions_adds_up() -> None:
@@ -42,18 +49,18 @@ def test_draws_of_the_law_have_its_noise_and_others_do_not() -> None:
     rng = np.random.default_rng(2)
     law = rng.dirichlet(np.ones(81))
     right = ASSIGNMENTS[rng.choice(81, (50, 40), p=law)]
-    found = distance(right, ASSIGNMENTS, law, 3)
+    found = compare_draws(right, ASSIGNMENTS, law, 3)
     assert found["total_variation"] < 2 * found["noise_of_all_draws"] < found["noise_of_one_draw_a_chain"]
     assert found["co_assignment_largest_gap"] < 0.06
     # Renumbered draws are as good: the labels have no say.
-    again = distance((right + 1) % 3, ASSIGNMENTS, law, 3)
+    again = compare_draws((right + 1) % 3, ASSIGNMENTS, law, 3)
     assert again["total_variation"] == pytest.approx(found["total_variation"])
-    wrong = distance(ASSIGNMENTS[rng.choice(81, (50, 40))], ASSIGNMENTS, law, 3)
+    wrong = compare_draws(ASSIGNMENTS[rng.choice(81, (50, 40))], ASSIGNMENTS, law, 3)
     assert wrong["total_variation"] > 4 * wrong["noise_of_all_draws"]
 
 
 def test_one_object_has_one_partition() -> None:
-    found = distance(np.zeros((2, 3, 1), dtype=int), all_signs(1, 3).numpy(), np.full(3, 1 / 3), 3)
+    found = compare_draws(np.zeros((2, 3, 1), dtype=int), all_signs(1, 3).numpy(), np.full(3, 1 / 3), 3)
     assert found["total_variation"] == found["co_assignment_mean_gap"] == 0 and found["partitions"] == 1
 
 

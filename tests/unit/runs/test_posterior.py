@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from mhng.experiment.diagnostics.summary import summary, summary_of
+from mhng.experiment.diagnostics.summary import summarise_posterior, summarise_trace
 from mhng.experiment.errors import RunError, UsageError
 from mhng.experiment.runs import posterior
 from mhng.experiment.runs.posterior import load_posterior, save_posterior, settings_of
@@ -27,7 +27,7 @@ def test_a_file_comes_back_equal_settings_included(tmp_path: Path) -> None:
     assert settings_of(data) == SETTINGS
     assert (data["posterior"].attrs["mode"], int(data["posterior"].attrs["burn_in"])) == ("com", 5)
     np.testing.assert_array_equal(data["posterior"]["signs"].values, played.signs[:, 5:])
-    assert_rows_agree(summary_of(data), summary(played, 5))
+    assert_rows_agree(summarise_posterior(data), summarise_trace(played, 5))
 
 
 def test_a_file_that_was_loaded_can_be_overwritten_and_what_was_loaded_stays(tmp_path: Path) -> None:

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from mhng.experiment.diagnostics.summary import summary
+from mhng.experiment.diagnostics.summary import summarise_trace
 from mhng.experiment.errors import UsageError
 from mhng.experiment.metrics import partitions
 from mhng.experiment.metrics.relabel import relabel, renumber, reorder
@@ -86,7 +86,7 @@ def test_nothing_diagnosed_depends_on_the_numbers_of_the_signs() -> None:
     assert played.means is not None
     moved = np.empty_like(played.means)
     moved[..., order, :] = played.means
-    assert_rows_agree(summary(played, 5), summary(trace(signs=order[played.signs], means=moved), 5))
+    assert_rows_agree(summarise_trace(played, 5), summarise_trace(trace(signs=order[played.signs], means=moved), 5))
 
 
 def test_one_agent_three_agents_one_object() -> None:
@@ -126,7 +126,7 @@ def test_a_wrong_trace_names_its_field(changes: dict[str, Any], word: str) -> No
 @pytest.mark.parametrize("burn_in", [-1, 40, 41])
 def test_a_burn_in_that_leaves_no_draw_is_refused(burn_in: int) -> None:
     with pytest.raises(UsageError, match=r"--burn-in must be from 0 to --sweeps - 1 = 39.*it is"):
-        summary(trace(), burn_in)
+        summarise_trace(trace(), burn_in)
 
 
 def test_weights_and_means_follow_the_relabelled_signs_and_signs_stay_raw() -> None:

@@ -1,0 +1,177 @@
+"""Read a run folder: settings, results, posterior draws and, on demand, the trained agents.
+
+Opening a run reads manifest.json and config.toml. Every other file is read on first access and then kept. torch and
+ArviZ are imported on first use. Nothing is written. A missing, damaged or unsuitable file is a `UsageError` of one
+line that names it. To see the progress of a run that is still running, open it again.
+
+Agents are restored on the CPU from checkpoint.pt. Their component parameters are those of chain 0 at the end of the
+last learning round's game. signs.npz is later: it holds the end of the longer final game.
+
+Notation: M agents, N objects, K signs, L latent dimensions.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from mhng.experiment.errors import UsageError
+from mhng.experiment.runs import folder as run_folder
+from mhng.experiment.runs.folder import RunFolder
+from mhng.experiment.runs.signs import FinalSigns, read_signs
+from mhng.experiment.settings import per_agent
+from mhng.experiment.settings.config import plain, resolve
+from mhng.experiment.util.agent_names import agent_names
+
+if TYPE_CHECKING:
+    from mhng.experiment.data.objects import Objects
+    from mhng.models.agent import Agent
+
+Ints = NDArray[np.int64]
+
+
+class SavedRun:
+    """A run folder, read only. The run may be finished or not.
+
+    folder: the open `RunFolder`. path: its path. status: "done", "running", "killed", "failed" or "interrupted".
+    config: the settings. settings: the same by key, as in config.toml ("latent-dim"). agents: the agents' names.
+    """
+
+    def __init__(
+        self,
+        path: str | Path,
+        *,
+        data_root: str | Path | None = None,
+        data: str | None = None,
+        trust_plugins: bool = False,
+    ) -> None:
+        """Open the run in the folder `path`.
+
+        data_root, data: new places of the data set, as --data-root and --data take them, if the data have moved.
+        trust_plugins: allow the run's MODULE:NAME settings to import code that is not part of this program.
+        Raises UsageError if the folder is not a run.
+        """
+        given = {"data_root": None if data_root is None else str(data_root), "data": data}
+        moved = {name: value for name, value in given.items() if value is not None}
+        with RunFolder.open(Path(path), lock=False) as folder:
+            self.folder = folder
+            self.config = resolve(moved, folder.file(run_folder.CONFIG), trust_plugins=trust_plugins)
+            self.status: str = folder.status
+        self.path = folder.path
+        self.settings: dict[str, Any] = plain(self.config)
+        self.agents = tuple(agent_names(self.config.agents))
+
+    # -- results -------------------------------------------------------------------------------------
+
+    @cached_property
+    def manifest(self) -> dict[str, Any]:
+        """manifest.json: command, versions, machine, data checksum."""
+        return self.folder.read_manifest()
+
+    @cached_property
+    def summary(self) -> dict[str, Any]:
+        """summary.json: scores of the final draw and their means over the sweeps after burn-in."""
+        self.folder.result(run_folder.SUMMARY)
+        return self.folder.read_json(run_folder.SUMMARY)
+
+    @cached_property
+    def metrics(self) -> list[dict[str, Any]]:
+        """The rows of metrics.jsonl, for every epoch and sweep; also for an unfinished run."""
+        return self.folder.read_metrics()
+
+    @property
+    def signs(self) -> dict[str, Ints]:
+        """Final signs by agent, from chain 0: (N,), values 0..K-1."""
+        return self._final.signs
+
+    @property
+    def labels(self) -> Ints | None:
+        """Class labels (N,), indices of `objects.class_names`; None without labels. Agents never see them."""
+        return self._final.labels
+
+    @property
+    def index(self) -> Ints:
+        """Position of each object in its data set: (N,)."""
+        return self._final.index
+
+    @cached_property
+    def posterior(self) -> Any:
+        """The last round's draws: InferenceData (ArviZ 0.23) or DataTree (ArviZ 1.x)."""
+        from mhng.experiment.runs.posterior import load_posterior
+
+        return load_posterior(self.folder.result(run_folder.POSTERIOR))
+
+    def draws(self, variable: str) -> NDArray[Any] | None:
+        """Draws (chain, draw, ...) of a posterior or sample_stats variable; None if posterior.nc does not hold it."""
+        for group in ("posterior", "sample_stats"):
+            if variable in self.posterior[group].data_vars:
+                values: NDArray[Any] = self.posterior[group][variable].values
+                return values
+        return None
+
+    # -- objects and agents --------------------------------------------------------------------------
+
+    @cached_property
+    def objects(self) -> Objects:
+        """The objects of the run: `views` (one tensor per agent, (N, *shape)), `labels`, `class_names`, `indices`.
+
+        Raises UsageError if the run has no results, the data set is missing, or its checksum has changed.
+        """
+        from mhng.experiment.training.prepare import load_objects
+
+        count = len(self.index)
+        objects, _ = load_objects(replace(self.config, download=False))
+        if objects.checksum != self.manifest.get("checksum"):
+            raise UsageError(f"the objects of {self.config.dataset} are not those of the run in {self.path}")
+        if count != objects.count:
+            file = self.folder.file(run_folder.SIGNS)
+            raise UsageError(f"{file} is damaged: it holds signs for {count} objects; the run has {objects.count}")
+        return objects
+
+    @property
+    def models(self) -> dict[str, Agent]:
+        """The trained agents by name, on the CPU."""
+        return self._restored[0]
+
+    @property
+    def parameters(self) -> dict[str, Any]:
+        """The component parameters of each agent by name, from chain 0: K components in L dimensions."""
+        return self._restored[1]
+
+    @property
+    def round(self) -> int:
+        """The round that checkpoint.pt completes; round 0 is the first."""
+        return self._restored[2]
+
+    # -- internals -----------------------------------------------------------------------------------
+
+    @cached_property
+    def _final(self) -> FinalSigns:
+        return read_signs(self.folder, self.agents, self.config.signs)
+
+    @cached_property
+    def _restored(self) -> tuple[dict[str, Agent], dict[str, Any], int]:
+        import torch
+
+        from mhng.experiment.training.build import build_agent
+        from mhng.experiment.training.checkpoint import load_agents
+        from mhng.models.rng import stream
+
+        objects, file = self.objects, self.folder.file(run_folder.CHECKPOINT)
+        state = self.folder.load_checkpoint()
+        models = {
+            name: build_agent(config, objects.shapes(m), stream(config.seed, f"{name}/init"), torch.device("cpu"))
+            for m, (name, config) in enumerate(per_agent.each(self.config))
+        }
+        parameters = load_agents(models, state, str(file))
+        for agent in models.values():
+            agent.requires_grad_(False)
+        done = state.get("done")
+        if type(done) is not int:
+            raise UsageError(f"{file} does not say how many rounds are done")
+        return models, dict(zip(models, parameters, strict=True)), done - 1

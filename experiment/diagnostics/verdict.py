@@ -266,7 +266,7 @@ def _basin_words(basins: Basins) -> str:
     between = f"mean ARI between chains {sum(pairs) / len(pairs):.3f}" if pairs else ""
     within = float(np.mean(np.diagonal(basins.agreement, axis1=1, axis2=2)))
     if within < DRIFTING:
-        return f"There are no basins: no chain keeps its partition (mean ARI between draws of one chain {within:.3f})."
+        return f"No chain keeps its partition (ARI between draws of one chain {within:.3f}), so there are no basins."
     if len(basins.evidence) == 1:
         return f"The chains share a basin ({between})."
     best = [str(chain) for chain, basin in zip(basins.chains, basins.basin, strict=True) if basin == 0]

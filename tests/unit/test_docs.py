@@ -19,7 +19,7 @@ TINY = {
     ),
     "runs/stuck": ("--limit 200 --sweeps 120", ["Converged?  NO.", "different basins", "--start merge"]),
     "runs/all": ("--limit 100 --sweeps 60", ["NO TARGET", "there are no basins", "Agreed?     NO", "--mode com"]),
-    "runs/short": ("--limit 400 --ambiguity 0 --starts 6", ["NOT YET", "too few to say", "constant", "--sweeps"]),
+    "runs/short": ("--limit 400 --ambiguity 0 --starts 6", ["NOT YET", "are too few", "constant", "--sweeps"]),
     "runs/exact": ("--chains 40 --sweeps 40", ["243 assignments", "total variation", "independent draws"]),
 }
 

@@ -177,13 +177,13 @@ def arguments(data: Path, *words: str) -> list[str]:
 def looked(monkeypatch: pytest.MonkeyPatch) -> list[tuple[torch.Tensor, ...]]:
     """What agents look at while they name."""
     found: list[tuple[torch.Tensor, ...]] = []
-    say = naming.say
+    infer_signs = naming.infer_signs
 
-    def kept(agents: object, components: object, views: tuple[torch.Tensor, ...]) -> object:
+    def kept(run: SavedRun, views: tuple[torch.Tensor, ...]) -> object:
         found.append(views)
-        return say(agents, components, views)  # type: ignore[arg-type]
+        return infer_signs(run, views)
 
-    monkeypatch.setattr(naming, "say", kept)
+    monkeypatch.setattr(naming, "infer_signs", kept)
     return found
 
 

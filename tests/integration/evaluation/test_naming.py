@@ -265,7 +265,7 @@ def test_damaged_files_are_named(digits_run: Path, tmp_path: Path, capsys: pytes
     assert "2.png cannot be read" in refused(digits_run, capsys, "--images", str(folder))
     (folder / "2.png").write_bytes(b"")
     assert "2.png cannot be read" in refused(digits_run, capsys, "--images", str(folder))
-    assert "--limit 3" in refused(digits_run, capsys, "--images", str(folder), "--limit", "3")
+    assert "--limit is 3" in refused(digits_run, capsys, "--images", str(folder), "--limit", "3")
     assert "--limit is 0; expected 1 or more" in refused(digits_run, capsys, "--images", str(folder), "--limit", "0")
     assert "absent" in refused(digits_run, capsys, "--images", str(tmp_path / "absent"))
     np.savez(tmp_path / "cut.npz", images=np.random.default_rng(0).random((9, 8, 8)))

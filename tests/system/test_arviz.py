@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from mhng.experiment.diagnostics.summary import summary
+from mhng.experiment.diagnostics.summary import summarise_trace
 from mhng.experiment.runs.posterior import load_posterior, save_posterior, settings_of
 from tests.draws import assert_rows_agree, trace
 
@@ -48,14 +48,14 @@ def test_the_other_line_of_arviz_reads_the_same(tmp_path: Path) -> None:
         "data = posterior.load_posterior(Path(sys.argv[1]))\n"
         f"settings = {SETTINGS!r}\n"
         "assert posterior.settings_of(data) == settings\n"
-        "print(json.dumps(summary.summary_of(data)))\n"
+        "print(json.dumps(summary.summarise_posterior(data)))\n"
         "posterior.save_posterior(Path(sys.argv[2]), draws.trace(seed=7), burn_in=0, settings=settings)\n"
     )
     save_posterior(tmp_path / "ours.nc", trace(), burn_in=0, settings=SETTINGS)
     files = [str(tmp_path / "ours.nc"), str(tmp_path / "theirs.nc")]
     done = subprocess.run([other, "-c", code, *files], text=True, stdout=subprocess.PIPE)
     assert done.returncode == 0
-    assert_rows_agree(json.loads(done.stdout), summary(trace(), 0))
+    assert_rows_agree(json.loads(done.stdout), summarise_trace(trace(), 0))
     data = load_posterior(tmp_path / "theirs.nc")
     np.testing.assert_array_equal(data["posterior"]["signs"].values, trace(seed=7).signs)
     assert settings_of(data) == SETTINGS

@@ -25,7 +25,7 @@ from mhng.experiment.settings.schema import Config
 from mhng.experiment.training.build import build_members
 from mhng.experiment.training.memory_estimate import check
 from mhng.experiment.training.prepare import latents_of, load_objects
-from mhng.experiment.training.restore import load_trained
+from mhng.experiment.training.saved_run import SavedRun
 from tests.custom_data import BYTES, FLOATS, NUMBERS, QUICK, image, image_folder, npz, refused, text
 
 SHARED = Path(__file__).resolve().parents[4] / "shared" / "data" / "mfeat"
@@ -446,7 +446,7 @@ def test_a_run_with_views_names_its_own_objects_as_it_saw_them(
     out = tmp_path / "rows.jsonl"
     assert cli.main(["name", str(known), "--images", str(whole), "--out", str(out)]) == 0
     assert len([json.loads(line) for line in out.read_text().splitlines()]) == 24
-    trained = load_trained(known)
-    again = seen(images[:, None].astype(np.float32), trained.config.views, names=list(trained.agents), seed=0)
+    trained = SavedRun(known)
+    again = seen(images[:, None].astype(np.float32), trained.config.views, names=trained.agents, seed=0)
     assert all(torch.equal(a, b) for a, b in zip(again, trained.objects.views, strict=True))
     assert (known / run_folder.CHECKPOINT).exists()

@@ -21,6 +21,7 @@ from mhng.experiment.errors import UsageError
 from mhng.experiment.evaluation import naming
 from mhng.experiment.runs import folder as run_folder
 from mhng.experiment.settings.config import resolve
+from mhng.experiment.training.saved_run import SavedRun
 from tests.custom_data import QUICK, image, refused
 from tests.runs import contents
 from tests.system.test_crashes import all_of

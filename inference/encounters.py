@@ -9,7 +9,7 @@ import torch
 from mhng.inference.log_joint import log_pi_of
 from mhng.inference.metropolis import Turn
 from mhng.inference.proposals import Rule
-from mhng.inference.recursive import Voice, propose
+from mhng.inference.recursive import Speaker, propose
 from mhng.inference.remote import Stream, answer, speak
 from mhng.inference.spec import Game, shares
 from mhng.inference.topology import Encounter
@@ -29,21 +29,16 @@ def meet(
     """One encounter: its proposal and the listener's answer, which are written into the signs of `state`."""
     *speakers, listener = encounter
     current = state.private if game.listener_state == "speaker-sample" else state.signs
-    voices = [
-        Voice(
-            generators[m],
-            state.beliefs[m].table,
-            current[:, m if game.inner_start == "own" else listener],
-            rules[m],
-        )
-        for m in speakers
+    starts = [current[:, m] if game.inner_start == "own" else None for m in speakers]
+    row = [
+        Speaker(generators[m], state.beliefs[m].table, rules[m], start)
+        for m, start in zip(speakers, starts, strict=True)
     ]
-    proposal = propose(log_pi_of(game, state, speakers[0]), voices, length)
+    proposal = propose(log_pi_of(game, state, speakers[0]), row, length, current[:, listener])
     turn = answer(
         generators[listener], state.beliefs[listener].table, proposal.signs, current[:, listener], rules[listener]
     )
-    messages = proposal.messages + _told_beforehand(game, state, len(speakers))
-    return _took_place(game, state, encounter, turn, told._replace(messages=told.messages + messages))
+    return _took_place(game, state, encounter, turn, told._replace(messages=told.messages + proposal.messages))
 
 
 def meet_at_once(
@@ -86,9 +81,3 @@ def _took_place(game: Game, state: State, encounter: Encounter, turn: Turn, told
         state.signs[:, m] = turn.signs
     state.private[:, speakers[0]] = turn.proposed
     return told._replace(heard=heard, not_a_number=told.not_a_number + turn.not_a_number.sum(-1))
-
-
-def _told_beforehand(game: Game, state: State, speakers: int) -> int:
-    """Names by which the listener tells the agents between what it holds."""
-    tells = game.inner_start == "listener" and game.recursion != "exact"
-    return state.signs.shape[-1] * (speakers - 1) if tells else 0

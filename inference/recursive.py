@@ -1,32 +1,36 @@
-"""What several agents propose to one more: the recursive naming game (Inukai et al. 2023, RMHNG).
+"""The recursive naming game: proposals from several agents to one listener (Inukai et al. 2023, RMHNG).
 
-For two agents the proposal is one draw of the speaker's, and the listener's acceptance makes of it a chain of
-P(w | z^1, z^2). For M agents in a row, the proposal to the last is made by a game among those before it, whose law
-is to be P(w | z^1..z^(M-1)), and so on down to the first, who draws by itself. Then the last one's likelihood ratio is
-again all that the acceptance needs. How long those inner games are is a choice:
+Notation: M agents in a row, agent m with likelihood N(z^m; w); agent M is the listener. C chains, N objects, K signs.
 
-    ll:T   limited length: every agent between plays a chain of T proposals, each of them made by the agents before it
-           in the same way: T^(M-2) draws of the first agent for one proposal
-    os     one sample, ll:1: a sign walks down the row, and each agent passes on what it holds after hearing it
-    exact  the first agent names anew until all agents between, one after the other, accept, each against the sign that
-           it finds best itself, with probability N(z; w*) / max_w N(z; w)
+With two agents, the proposal is one draw of the speaker from pi_w N(z^1; w). With M agents, the proposal to agent M is
+the outcome of an inner game among agents 1..M-1, whose last agent M-1 receives its proposals from an inner game among
+agents 1..M-2, and so on down to agent 1, who draws from pi_w N(z^1; w). The listener needs its own likelihood ratio
+only. The length of the inner games is a choice:
 
-And where they begin, for `os` and `ll`:
+    ll:T   limited length: each agent between the first and the last makes T tries, one inner game each. One proposal
+           takes T^(M-2) draws of agent 1
+    os     one sample: ll:1
+    exact  agent 1 draws until every agent between accepts, with probability N(z; w*) / max_w N(z; w)
 
-    listener  at the sign that the listener holds and has said. An inner chain is reversible with respect to
-              P(w | z^1..z^(M-1)), however short it is, and begins where the listener's chain stands: so the acceptance
-              min(1, N(z^M; w*) / N(z^M; w)) satisfies detailed balance with P(w | z^1..z^M), for every T. With `os` a
-              name is taken up if everybody accepts it, one after the other
-    own       at the sign that each agent between holds itself. Proposals then depend on what has nothing to do with
-              the sign they are compared with, and the law has a bias that falls with T (docs/correctness.md)
+So is the sign at which an inner game of `os` and `ll` starts:
 
-`exact` makes independent proposals: an agent that holds its best sign accepts just as often as a rejection sampler
-must, so what all accept is a fresh draw from P(w | z^1..z^(M-1)) (and what the independence chain's coupling from the
-past would return; Corcoran and Tweedie 2002). Its price grows exponentially with the number of agents and with what
-they disagree about; `expected_draws` tells it beforehand. With two agents there is nobody between, and all of these
-are the two-agent game.
+    listener  the sign that the agent above (the agent that receives the outcome) holds at that moment
+    own       the sign of the agent that plays the inner game
 
-Only signs go from agent to agent, in every kind. Shapes: C chains, N objects, K signs.
+From `listener` the law is exact for every M and T. Proof by induction: let Q_m(w -> w') be the law of the outcome of
+agents 1..m for an agent above that holds w. Q_1 does not depend on w, so it is reversible with respect to
+pi_w N(z^1; w). If Q_(m-1) is reversible with respect to pi_w N(z^1; w) ... N(z^(m-1); w), then one try of agent m, a
+proposal from Q_(m-1) accepted with min(1, N(z^m; w*) / N(z^m; w)), is reversible with respect to
+pi_w N(z^1; w) ... N(z^m; w), and so are T tries in a row. The proof needs the current sign at every try: agent m
+moves during its tries, and the next inner game below it starts where agent m stands then.
+
+From `own` the proposal depends on signs other than the sign that it is compared with; the law has a bias that falls
+with T (docs/correctness.md).
+
+`exact` is a rejection sampler for P(w | z^1..z^(M-1)) (Corcoran and Tweedie 2002 reach the same law by coupling from
+the past). Its cost grows exponentially with M and with the disagreement between agents; see `expected_draws`.
+
+With two agents, all variants are the two-agent game. Agents exchange signs only.
 """
 
 from __future__ import annotations
@@ -43,126 +47,136 @@ from mhng.inference.metropolis import draw
 from mhng.inference.proposals import Rule, proposal_logits
 from mhng.inference.remote import Stream, Table, answer, speak
 
-# `exact` gives up before it begins if one object would take more draws than this, which is minutes on a CPU.
+# Most draws per object in `exact`: beyond it, a proposal takes minutes on a CPU.
 MOST_DRAWS = 10**6
-# How many draws one object may take at once, when few objects are left.
+# Most simultaneous draws for one object in `exact`, when few objects are left.
 _BLOCK = 4096
 
 
 class EndlessGameError(ArithmeticError):
-    """An exact proposal would take more draws than anyone waits for; says of which object, and how many."""
+    """An exact proposal would take more than MOST_DRAWS draws; the message names the object and the number."""
 
 
-class Voice(NamedTuple):
-    """One agent in the row."""
+class Speaker(NamedTuple):
+    """One agent of the row."""
 
     generator: Stream
     table: Table  # (C, N, K)
-    signs: Tensor  # (C, N) where its inner game begins
-    rule: Rule  # by which it accepts, if it is one of those between
+    rule: Rule  # its acceptance rule; not used for the first agent
+    start: Tensor | None = None  # (C, N) start of its inner games; None: the sign of the agent above
 
 
 class Proposal(NamedTuple):
-    """What is proposed to the last agent."""
+    """The proposal to the listener."""
 
     signs: Tensor  # (C, N)
-    messages: Tensor  # (C,) names that were said for it among the agents before, and to the last: N or more
+    messages: Tensor  # (C,) signs that agents sent to each other for it
 
 
 def inner_length(recursion: str) -> int | None:
-    """Proposals that an agent between hears for each one it passes on; None: as many as it takes ("exact").
-
-    ValueError says what a name must be.
-    """
+    """T, the tries of an agent between; None for "exact". Raises ValueError for another name."""
     if recursion == "exact":
         return None
     if recursion == "os":
         return 1
-    if (found := re.fullmatch(r"ll:([1-9][0-9]{0,5})", recursion)) is not None:
-        return int(found[1])
+    if (match := re.fullmatch(r"ll:([1-9][0-9]{0,5})", recursion)) is not None:
+        return int(match[1])
     raise ValueError(f"must be one of {', '.join(RECURSIONS)} (T from 1); it is {recursion!r}")
 
 
-def propose(log_prior: Tensor, voices: Sequence[Voice], length: int | None) -> Proposal:
-    """The proposal of a row of agents, first speaker first: log_prior (K,), or (C, 1, K) where chains differ.
+def propose(log_prior: Tensor, speakers: Sequence[Speaker], length: int | None, current: Tensor) -> Proposal:
+    """Make a proposal to a listener whose current signs are `current` (C, N).
 
-    With one voice it is its own draw. EndlessGameError from `exact`.
+    Args:
+        log_prior: (K,), or (C, 1, K) if chains differ.
+        speakers: the row of agents, first agent first. With one agent, the proposal is its draw.
+        length: T, or None for "exact".
+
+    Raises:
+        EndlessGameError: "exact" would take too many draws.
     """
-    first, between = voices[0], voices[1:]
+    first, *between = speakers
     if length is None and between:
         return _unanimous(log_prior, first, between)
-    signs = _passed_on(log_prior, first, between, length or 1)
+    signs = _outcome(log_prior, speakers, length or 1, current)
+    messages = names_said(len(speakers), length or 1)
+    if all(speaker.start is None for speaker in between):
+        messages += starts_told(len(speakers), length or 1)
     C, N = signs.shape
-    return Proposal(signs, torch.full((C,), N * names_said(len(voices), length or 1), device=signs.device))
+    return Proposal(signs, torch.full((C,), N * messages, device=signs.device))
 
 
 def names_said(speakers: int, length: int) -> int:
-    """Names said for one proposal of `os` and `ll`, for each object: by each agent to the next in the row."""
-    # The agent at place j, from the last to the first, speaks length^j times.
+    """Proposals for one object, by all agents of a row with T = `length`: sum of T^j, j = 0 for the last agent."""
     return sum(length**place for place in range(speakers))
 
 
+def starts_told(speakers: int, length: int) -> int:
+    """Start signs for one object: one from the agent above for each inner game of two agents or more."""
+    return names_said(speakers - 1, length)
+
+
 def expected_draws(log_prior: Tensor, first: Tensor, between: Sequence[Tensor]) -> Tensor:
-    """Draws of the first agent that `exact` takes for one proposal, on average: tables (..., N, K) -> (..., N)."""
+    """Expected draws of the first agent for one proposal of "exact": tables (..., N, K) -> (..., N)."""
     logits = proposal_logits(log_prior, first)
-    accepted = logits + torch.stack([_against_its_best(table) for table in between]).sum(0)
+    accepted = logits + torch.stack([_relative_to_best(table) for table in between]).sum(0)
     return (logits.logsumexp(-1) - accepted.logsumexp(-1)).exp()
 
 
-def _passed_on(log_prior: Tensor, first: Voice, between: Sequence[Voice], length: int) -> Tensor:
-    if not between:
-        return speak(first.generator, log_prior, first.table)
-    last = between[-1]
-    held = last.signs
+def _outcome(log_prior: Tensor, speakers: Sequence[Speaker], length: int, above: Tensor) -> Tensor:
+    """The outcome (C, N) of an inner game of `os` or `ll:T`; `above` (C, N) is the current sign of the agent above."""
+    *before, last = speakers
+    if not before:
+        return speak(last.generator, log_prior, last.table)
+    signs = above if last.start is None else last.start
     for _ in range(length):
-        heard = _passed_on(log_prior, first, between[:-1], length)
-        held = answer(last.generator, last.table, heard, held, last.rule).signs
-    return held
+        proposed = _outcome(log_prior, before, length, signs)
+        signs = answer(last.generator, last.table, proposed, signs, last.rule).signs
+    return signs
 
 
-def _unanimous(log_prior: Tensor, first: Voice, between: Sequence[Voice]) -> Proposal:
-    """Names of the first agent until those between accept; objects and chains wait for none but themselves."""
-    # It reads tables, to know when to stop: these agents are all here.
+def _unanimous(log_prior: Tensor, first: Speaker, between: Sequence[Speaker]) -> Proposal:
+    """Draws of the first agent, for each object and chain until all agents between accept one."""
+    # Needs the tables themselves, to know how many draws to make.
     logits = proposal_logits(log_prior, first.table)
     C, N, K = first.table.shape
-    _refuse_the_endless(logits, first, between)
-    tables = [_against_its_best(voice.table).reshape(C * N, K) for voice in between]
+    _refuse_endless(logits, between)
+    tables = [_relative_to_best(speaker.table).reshape(C * N, K) for speaker in between]
     logits = logits.expand(C, N, K).reshape(C * N, K)
     signs = torch.zeros(C * N, dtype=torch.int64, device=logits.device)
-    said = torch.zeros(C * N, dtype=torch.int64, device=logits.device)
+    messages = torch.zeros(C * N, dtype=torch.int64, device=logits.device)
     left = torch.arange(C * N, device=logits.device)
     while len(left):
-        # Many tries at once where few objects are left; what comes after the first success is thrown away.
+        # Many draws at once when few objects are left; draws after the first success are discarded.
         tries = min(_BLOCK, max(1, C * N // len(left)))
         names = draw(first.generator, logits[left].unsqueeze(1).expand(-1, tries, -1))
-        good = torch.ones_like(names, dtype=torch.bool)
-        said_here = torch.ones_like(names)  # by the first agent, and by each that accepted
-        for voice, table in zip(between, tables, strict=True):
+        accepted = torch.ones_like(names, dtype=torch.bool)
+        sent = torch.ones_like(names)  # by the first agent, and by each agent that accepted
+        for speaker, table in zip(between, tables, strict=True):
             log_p = table[left].gather(1, names)
-            u = torch.rand(names.shape, generator=voice.generator, dtype=torch.float64, device=names.device)
-            good &= u.log() < log_p
-            said_here += good
-        done = good.any(1)
-        which = good.to(torch.int8).argmax(1)
-        used = torch.arange(tries, device=names.device) <= torch.where(done, which, tries).unsqueeze(1)
-        said[left] += (said_here * used).sum(1)
-        signs[left[done]] = names[done].gather(1, which[done].unsqueeze(1)).squeeze(1)
+            u = torch.rand(names.shape, generator=speaker.generator, dtype=torch.float64, device=names.device)
+            accepted &= u.log() < log_p
+            sent += accepted
+        done = accepted.any(1)
+        success = accepted.to(torch.int8).argmax(1)
+        used = torch.arange(tries, device=names.device) <= torch.where(done, success, tries).unsqueeze(1)
+        messages[left] += (sent * used).sum(1)
+        signs[left[done]] = names[done].gather(1, success[done].unsqueeze(1)).squeeze(1)
         left = left[~done]
-    return Proposal(signs.view(C, N), said.view(C, N).sum(1))
+    return Proposal(signs.view(C, N), messages.view(C, N).sum(1))
 
 
-def _refuse_the_endless(logits: Tensor, first: Voice, between: Sequence[Voice]) -> None:
-    expected = expected_draws(torch.zeros_like(logits[0, 0]), logits, [voice.table for voice in between])
-    worst = expected.amax(0)
-    if float(worst.max()) > MOST_DRAWS:
+def _refuse_endless(logits: Tensor, between: Sequence[Speaker]) -> None:
+    draws = expected_draws(torch.zeros_like(logits[0, 0]), logits, [speaker.table for speaker in between]).amax(0)
+    worst = float(draws.max())
+    if worst > MOST_DRAWS:
         raise EndlessGameError(
-            f"an exact recursive proposal would take {float(worst.max()):.1e} names of object {int(worst.argmax())} "
-            f"({int((worst > MOST_DRAWS).sum())} objects take more than {MOST_DRAWS:.0e}): --recursion os or ll:T "
-            "do not wait"
+            f"an exact recursive proposal would take {worst:.1e} draws for object {int(draws.argmax())} "
+            f"({int((draws > MOST_DRAWS).sum())} objects take more than {MOST_DRAWS:.0e}); use --recursion os or ll:T"
         )
 
 
-def _against_its_best(table: Tensor) -> Tensor:
-    """log N(z; w) / max_w N(z; w): of a percept that every sign finds impossible, 0 for all."""
+def _relative_to_best(table: Tensor) -> Tensor:
+    """log N(z; w) / max_w N(z; w); 0 for every sign if all signs are impossible."""
     best = table.amax(-1, keepdim=True)
     return torch.where(best.isfinite(), table - best, 0.0)

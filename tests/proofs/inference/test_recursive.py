@@ -6,10 +6,18 @@ import numpy as np
 import pytest
 import torch
 
-from mhng.inference.enumeration import joint_posterior, sign_posterior
+from mhng.inference import recursive
+from mhng.inference.enumeration import (
+    detailed_balance_gap,
+    joint_posterior,
+    recursive_kernel,
+    sign_posterior,
+    stationary,
+    transition_matrix,
+)
 from mhng.inference.game import Game, init, play
 from mhng.inference.proposals import acceptance_rule
-from mhng.inference.recursive import EndlessGameError, Voice, expected_draws, inner_length, propose
+from mhng.inference.recursive import EndlessGameError, Speaker, expected_draws, inner_length, propose
 from mhng.inference.topology import Graph, RandomPairs, Together
 from tests.checks import ALPHA, chi_square, total_variation
 from tests.proofs.problems import (
@@ -31,13 +39,17 @@ MH = acceptance_rule("mh")
 C = 20_000
 
 
-def voices(some, chains=C, held=None, seed=0, rule=MH):
-    signs = random_signs(chains, M=len(some), seed=seed) if held is None else held
-    own = generators(seed, len(some))
+def row_of(some, chains=C, seed=0, rule=MH):
+    """Speakers with fixed tables; inner games start at the sign of the agent above."""
     return [
-        Voice(generator, table.expand(chains, *table.shape), signs[:, m], rule)
-        for m, (generator, table) in enumerate(zip(own, some, strict=True))
+        Speaker(generator, table.expand(chains, *table.shape), rule)
+        for generator, table in zip(generators(seed, len(some)), some, strict=True)
     ]
+
+
+def proposed(some, length, chains=C, current=None, rule=MH):
+    current = random_signs(chains, M=1)[:, 0] if current is None else current
+    return propose(LOG_PRIOR, row_of(some, chains, rule=rule), length, current)
 
 
 def worst_p(signs, law):
@@ -50,23 +62,22 @@ def worst_p(signs, law):
 def test_a_row_of_agents_proposes_as_if_it_were_one_that_knows_what_all_know(count, length):
     if length and count == 3:
         length = 12  # 144 draws for one
-    found = propose(LOG_PRIOR, voices(THREE[:count]), length).signs
+    found = proposed(THREE[:count], length).signs
     assert worst_p(found, sign_posterior(LOG_PRIOR, THREE[:count])) > ALPHA
     others = THREE[: count - 1] or [TABLE_B]
     assert worst_p(found, sign_posterior(LOG_PRIOR, others)) < ALPHA
     assert worst_p(found, sign_posterior(torch.zeros_like(LOG_PRIOR), THREE[:count])) < ALPHA
 
 
-def test_one_sample_depends_on_what_the_agents_between_held_and_exact_does_not():
-    held = torch.full((C, 3, 4), 2)
+def test_one_sample_depends_on_the_listeners_sign_and_exact_does_not():
+    current = torch.full((C, 4), 2)
     law = sign_posterior(LOG_PRIOR, THREE)
-    assert worst_p(propose(LOG_PRIOR, voices(THREE, held=held), 1).signs, law) < ALPHA
-    assert worst_p(propose(LOG_PRIOR, voices(THREE, held=held), None).signs, law) > ALPHA
+    assert worst_p(proposed(THREE, 1, current=current).signs, law) < ALPHA
+    assert worst_p(proposed(THREE, None, current=current).signs, law) > ALPHA
 
 
 def test_the_price_of_exactness_is_known_beforehand():
-    row = voices(THREE)
-    found = propose(LOG_PRIOR, row, None)
+    found = proposed(THREE, None)
     price = expected_draws(LOG_PRIOR, TABLE_A, [TABLE_B, TABLE_C])
     # Of one name, what each agent in turn hears of it: the first's draws, and those that the second accepts.
     second = expected_draws(LOG_PRIOR, TABLE_A, [TABLE_B])
@@ -81,34 +92,110 @@ def test_an_exact_proposal_that_would_not_end_is_refused_with_its_price():
     opposed[2] = torch.tensor([-60.0, 0.0, -60.0])
     stubborn = TABLE_A.clone()
     stubborn[2] = torch.tensor([0.0, -60.0, -60.0])
-    with pytest.raises(EndlessGameError, match=r"[0-9.]+e\+2[0-9] names of object 2 \(1 objects"):
-        propose(LOG_PRIOR, voices([stubborn, opposed], chains=3), None)
-    assert propose(LOG_PRIOR, voices([stubborn, opposed], chains=3), 1).signs.shape == (3, 4)
+    with pytest.raises(EndlessGameError, match=r"[0-9.]+e\+2[0-9] draws for object 2 \(1 objects"):
+        proposed([stubborn, opposed], None, chains=3)
+    assert proposed([stubborn, opposed], 1, chains=3).signs.shape == (3, 4)
 
 
 @pytest.mark.parametrize("length", [None, 1, 4])
 def test_percepts_that_every_sign_finds_impossible_say_nothing(length):
     nothing = torch.full_like(TABLE_B, -math.inf)
-    found = propose(LOG_PRIOR, voices([nothing, TABLE_B], held=torch.zeros(C, 2, 4).long()), length).signs
+    found = proposed([nothing, TABLE_B], length, current=torch.zeros(C, 4).long()).signs
     assert ((found >= 0) & (found < K)).all()
     if length is None:
         assert worst_p(found, sign_posterior(LOG_PRIOR, [TABLE_B])) > ALPHA
-        between = propose(LOG_PRIOR, voices([TABLE_A, nothing]), None).signs
+        between = proposed([TABLE_A, nothing], None).signs
         assert worst_p(between, sign_posterior(LOG_PRIOR, [TABLE_A])) > ALPHA
 
 
-@pytest.mark.parametrize("speakers", [1, 2, 3])
+@pytest.mark.parametrize("speakers", [1, 2, 3, 4])
 @pytest.mark.parametrize("length", [1, 3])
-def test_names_are_counted_as_they_are_said(speakers, length):
-
-    heard = []
+def test_messages_are_counted(speakers, length, monkeypatch):
+    """Each try is one proposal; each inner game of two agents or more starts with a sign from the agent above."""
+    tries, inner = [], []
 
     def rule(offered):
-        heard.append(1)
+        tries.append(1)
         return MH(offered)
 
-    found = propose(LOG_PRIOR, voices(THREE[:speakers], chains=2, rule=rule), length)
-    assert found.messages.tolist() == [4 * (len(heard) + 1)] * 2  # each is answered, and the last one is the proposal
+    original = recursive._outcome
+    monkeypatch.setattr(recursive, "_outcome", lambda p, row, *a: inner.append(len(row)) or original(p, row, *a))
+    some, current = [*THREE, TABLE_A][:speakers], torch.zeros(2, 4).long()
+    found = proposed(some, length, 2, current, rule)
+    names, told = len(tries) + 1, sum(row > 1 for row in inner)
+    assert found.messages.tolist() == [4 * (names + told)] * 2
+    own = [speaker._replace(start=current) for speaker in row_of(some, 2)]  # no sign is told
+    assert propose(LOG_PRIOR, own, length, current).messages.tolist() == [4 * names] * 2
+
+
+# Four agents that differ, of two objects: the first is the case that once had a law .05 away from the posterior.
+FOUR = torch.tensor(
+    [
+        [[1.4, -1.8, 0.6], [-1.2, -0.1, 0.3]],
+        [[0.6, -1.4, 1.9], [0.9, -2.1, 0.2]],
+        [[-0.5, 0.5, 0.4], [-0.4, 1.3, -0.9]],
+        [[-0.6, -1.0, -0.6], [0.2, 0.8, 1.7]],
+        [[0.3, 0.1, -1.1], [-1.5, 0.4, 0.6]],
+    ],
+    dtype=torch.float64,
+)
+
+
+def stale_kernel(agents, length):
+    """The recursion as it must not be: every inner game starts at the listener's sign, while the agents above move."""
+
+    def outcome(some, start):  # law (K,) of the outcome
+        if len(some) == 1:
+            return (LOG_PRIOR + some[0]).softmax(-1)
+        proposal = outcome(some[:-1], start)
+        step = transition_matrix(proposal.log(), torch.zeros(K, dtype=torch.float64), some[-1], MH)
+        return torch.linalg.matrix_power(step, length)[start]
+
+    rows = []
+    for start in range(K):
+        proposal = outcome(agents[:-1], start)
+        rows.append(transition_matrix(proposal.log(), torch.zeros(K, dtype=torch.float64), agents[-1], MH)[start])
+    return torch.stack(rows)
+
+
+@pytest.mark.parametrize("length", [1, 2, 3, 4])
+@pytest.mark.parametrize("M", [2, 3, 4, 5])
+def test_the_recursive_kernel_is_reversible_for_every_number_of_agents_and_tries(M, length):
+    """In closed form, for two objects and random agents beside them."""
+    drawn = torch.randn(5, 6, K, dtype=torch.float64, generator=torch.Generator().manual_seed(M))
+    distances, gaps = [], []
+    for agents in torch.cat([FOUR, drawn], dim=1)[:M].unbind(1):
+        law = sign_posterior(LOG_PRIOR, agents.unsqueeze(1).unbind(0))[0]
+        kernel = recursive_kernel(LOG_PRIOR, agents, length, MH)
+        assert detailed_balance_gap(kernel, law) < 1e-12
+        assert total_variation(stationary(kernel).numpy(), law.numpy()) < 1e-9
+        stale = stale_kernel(agents, length)
+        gaps.append(detailed_balance_gap(stale, law))
+        distances.append(total_variation(stationary(stale).numpy(), law.numpy()))
+        if M == 2:
+            torch.testing.assert_close(kernel, transition_matrix(LOG_PRIOR, *agents, MH))
+        if M <= 3 or length == 1:
+            torch.testing.assert_close(kernel, stale)
+    if M <= 3 or length == 1:
+        assert max(gaps) < 1e-12 and max(distances) < 1e-9
+    else:
+        assert max(gaps) > 1e-3 and max(distances) > 0.01
+
+
+@pytest.mark.parametrize(("speakers", "length"), [(2, 2), (3, 2), (3, 4), (4, 2)])
+def test_proposals_are_those_of_the_closed_form(speakers, length):
+    agents, chains = FOUR[:speakers], 10_000
+    fits = {"kernel": [], "stale": []}
+    for start in range(K):
+        found = proposed(agents, length, chains, torch.full((chains, 2), start)).signs
+        for n in range(2):
+            counts = np.bincount(found[:, n].numpy(), minlength=K)
+            # A last agent that accepts everything shows the proposal itself.
+            some = [*agents[:, n], torch.zeros(K, dtype=torch.float64)]
+            fits["kernel"].append(chi_square(counts, recursive_kernel(LOG_PRIOR, some, length, MH)[start].numpy()))
+            fits["stale"].append(chi_square(counts, stale_kernel(some, length)[start].numpy()))
+    assert min(fits["kernel"]) > ALPHA
+    assert (min(fits["stale"]) < ALPHA) == (speakers > 2)
 
 
 @pytest.mark.parametrize("name", ["OS", "ll", "ll:0", "ll:-1", "ll:1.5", "ll:1e3", "exact:2", ""])
@@ -146,6 +233,32 @@ def test_three_agents_with_fixed_parameters_have_the_posterior(mode, state, recu
     final = final_signs(Game(LOG_PRIOR, mode, state, recursion=recursion), three_tables(), 25)
     law = sign_posterior(LOG_PRIOR, THREE)
     assert min(worst_p(final[:, m], law) for m in range(3)) > ALPHA
+
+
+@pytest.mark.parametrize(("recursion", "sweeps"), [("os", 100), ("ll:2", 30)])
+def test_four_agents_have_the_posterior(recursion, sweeps):
+    agents = [TableAgent(table) for table in FOUR[:4]]
+    start = init(agents, generators(3, 4), random_signs(C, M=4, N=2), K)
+    final, _ = play(Game(LOG_PRIOR, recursion=recursion), agents, generators(3, 4), start, sweeps, keep_means=False)
+    law = sign_posterior(LOG_PRIOR, FOUR[:4].unbind(0))
+    np.testing.assert_allclose(law[0], [0.5801, 0.0025, 0.4174], atol=5e-5)
+    for m in range(4):
+        for n in range(2):
+            counts = np.bincount(final.signs[:, m, n].numpy(), minlength=K)
+            assert chi_square(counts, law[n].numpy()) > ALPHA
+            assert total_variation(counts / C, law[n].numpy()) < 0.015
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("recursion", ["os", "ll:2", "ll:4"])
+def test_four_agents_are_within_a_hundredth(recursion):
+    chains, agents = 40_000, [TableAgent(table[:1]) for table in FOUR[:4]]
+    start = init(agents, generators(3, 4), random_signs(chains, M=4, N=1), K)
+    final, _ = play(Game(LOG_PRIOR, recursion=recursion), agents, generators(3, 4), start, 60, keep_means=False)
+    law = sign_posterior(LOG_PRIOR, [agent.table for agent in agents])[0].numpy()
+    found = [total_variation(np.bincount(final.signs[:, m, 0].numpy(), minlength=K) / chains, law) for m in range(4)]
+    print(f"| {recursion} | {max(found):.4f} |")
+    assert max(found) < 0.012
 
 
 @pytest.mark.parametrize(

@@ -21,7 +21,6 @@ from typing import Any
 import numpy as np
 import pytest
 from PIL import Image
-from scipy.io import savemat
 
 from mhng.experiment.api import load_run
 from mhng.experiment.data.builtin import cifar
@@ -86,13 +85,6 @@ def idx(array: np.ndarray) -> bytes:
     return struct.pack(f">4B{array.ndim}I", 0, 0, 8, array.ndim, *array.shape) + array.tobytes()
 
 
-def mat(**options: bool) -> bytes:
-    out = io.BytesIO()
-    images = RNG.integers(0, 256, (32, 32, 3, 2), dtype=np.uint8)
-    savemat(out, {"X": images, "y": np.array([[10], [2]], np.uint8)}, **options)
-    return out.getvalue()
-
-
 def picture(form: str) -> bytes:
     out = io.BytesIO()
     Image.fromarray(RNG.integers(0, 256, (9, 8, 3), dtype=np.uint8)).save(out, form)
@@ -151,8 +143,6 @@ FILES: dict[str, Kind] = {
         f"MNIST/raw/{idx_sets.IDX_SETS['mnist'].files('train').images}.gz", gzip.compress(idx(BYTES)), mnist_labels,
     ),
     "cifar": (f"{cifar.FOLDER}/data_batch_1.bin", RNG.integers(0, 10, 2 * 3073, np.uint8).tobytes(), cifar_rest),
-    "mat": of_set("svhn", "train_32x32.mat", mat()),
-    "packed mat": of_set("svhn", "train_32x32.mat", mat(do_compression=True)),
     "toml": ("run.toml", to_toml(Config()).encode(), lambda folder: resolve({}, folder / "run.toml")),
 }  # fmt: skip
 

@@ -99,7 +99,7 @@ class LoadedRun(SavedRun):
         if array.shape[1:] != shape:
             raise UsageError(f"observations of agent {agent} have shape {array.shape}; expected (B, *{shape})")
         parts = self.models[agent].split(torch.from_numpy(array))
-        return {sense.title: part.numpy() for sense, part in zip(self.objects.senses[m], parts, strict=True)}
+        return {sense.title: part.numpy() for sense, part in zip(self.objects.modalities[m], parts, strict=True)}
 
     def latents(self, agent: str) -> NDArray[np.float64]:
         """The agent's latents of all objects: means of q(z | x), (N, L)."""

@@ -19,7 +19,7 @@ from mhng.experiment.util import npz
 _MOST_LABELS = 2**30
 
 
-def coded(place: str, labels: Sequence[str] | NDArray) -> tuple[NDArray[np.int64], tuple[str, ...]]:
+def encode_labels(place: str, labels: Sequence[str] | NDArray) -> tuple[NDArray[np.int64], tuple[str, ...]]:
     """Labels (N,) as int64 indices (N,) of class names, and these.
 
     place: what begins each complaint. UsageError naming the index of a label that is empty, or no whole number among
@@ -53,15 +53,15 @@ def printable(name: str) -> str:
     return name.encode("utf-8", "backslashreplace").decode("utf-8")
 
 
-def label_array(archive: zipfile.ZipFile) -> str | None:
+def labels_key(archive: zipfile.ZipFile) -> str | None:
     """What the labels of an .npz file are called there: `labels`, or `label` as in signs.npz; None without any."""
-    there = npz.names(archive)
+    there = npz.array_names(archive)
     return next((name for name in ("labels", "label") if name in there), None)
 
 
-def text_or_numbers(archive: zipfile.ZipFile, name: str, N: int, place: str) -> NDArray:
+def read_labels(archive: zipfile.ZipFile, name: str, N: int, place: str) -> NDArray:
     """The labels of an .npz file, the array of that name, (N,), not judged further."""
-    header = npz.header(archive, name, place)
+    header = npz.read_header(archive, name, place)
     if header.dtype.kind not in "iubfUS" or header.shape != (N,):
         raise UsageError(
             f"{place}: {name} must be {N} whole numbers or texts, one an object; they are {header.dtype} of the "
@@ -69,7 +69,7 @@ def text_or_numbers(archive: zipfile.ZipFile, name: str, N: int, place: str) -> 
         )
     if header.bytes > _MOST_LABELS:
         raise UsageError(f"{place}: {name} is larger than 1 GiB")
-    return npz.whole(archive, name)
+    return npz.read_array(archive, name)
 
 
 def _decoded(place: str, array: NDArray) -> NDArray:

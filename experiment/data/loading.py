@@ -22,13 +22,20 @@ import numpy as np
 
 from mhng.experiment.data.builtin import registry as builtin_registry
 from mhng.experiment.data.builtin.source import TEST, Source
-from mhng.experiment.data.custom import dataset as own
-from mhng.experiment.data.custom.base import Given
-from mhng.experiment.data.modalities import Sense, are_there, dropped, eyes, modalities, titled
+from mhng.experiment.data.custom import dataset as custom_dataset
+from mhng.experiment.data.custom.base import CustomData
+from mhng.experiment.data.modalities import (
+    Modality,
+    drop_modalities,
+    expand_views,
+    is_present,
+    number_titles,
+    split_view,
+)
 from mhng.experiment.data.objects import Objects
 from mhng.experiment.data.registry import DATASETS
-from mhng.experiment.data.turntable import further
-from mhng.experiment.data.views import View, described, places, seen, steps
+from mhng.experiment.data.turntable import indices_ahead
+from mhng.experiment.data.views import View, apply_views, format_view, parse_steps, places_ahead
 from mhng.experiment.errors import UsageError
 from mhng.experiment.util.agent_names import agent_names
 
@@ -54,7 +61,7 @@ def load(
     classes: int = 6,
     ambiguity: float = 1.0,
     dimension: int = 4,
-    files: own.Files = own.NONE,
+    files: custom_dataset.Files = custom_dataset.NO_FILES,
     missing: float | None = 0.0,
 ) -> Objects:
     """The first `limit` objects (None: all) of the data set `name`, one view an agent, or one a modality.
@@ -74,9 +81,9 @@ def load(
     Bad input is a `UsageError` of one line that names the flag or the file.
     """
     _check(name, limit, views)
-    if name in own.KINDS:
+    if name in custom_dataset.KINDS:
         return _own(name, files, limit, views, seed, missing)
-    each, called, counts = eyes(views, agent_names(len(views)))
+    each, called, counts = expand_views(views, agent_names(len(views)))
     if name == "synthetic":
         found = _synthetic(limit, len(each), seed, classes, ambiguity, dimension)
         return _sensed(found, ["features"] * len(each), counts, missing, seed)
@@ -87,39 +94,44 @@ def load(
     _check_views(len(indices), source.images.shape[1:], tuple(each))
     found = Objects(
         name=name,
-        views=seen(source.images[indices], each, names=called, seed=seed),
+        views=apply_views(source.images[indices], each, names=called, seed=seed),
         labels=None if source.labels is None else source.labels[indices],
         class_names=source.class_names,
         indices=indices,
     )
-    return _sensed(found, [described(view) for view in each], counts, missing, seed)
+    return _sensed(found, [format_view(view) for view in each], counts, missing, seed)
 
 
 def _sensed(objects: Objects, titles: list[str], counts: list[int], missing: float | None, seed: int) -> Objects:
     """The objects, each view of which is a modality with a title, with a share of them missing."""
-    views = dropped(objects.views, counts, agent_names(len(counts)), missing, seed)
+    views = drop_modalities(objects.views, counts, agent_names(len(counts)), missing, seed)
     senses, first = [], 0
     for count in counts:
         own = range(first, first + count)
         first += count
-        words = titled([titles[i] for i in own])
+        words = number_titles([titles[i] for i in own])
         senses.append(
             tuple(
-                Sense(title, tuple(views[i].shape[1:]), int((~are_there(views[i])).sum()) if count > 1 else 0)
+                Modality(title, tuple(views[i].shape[1:]), int((~is_present(views[i])).sum()) if count > 1 else 0)
                 for title, i in zip(words, own, strict=True)
             )
         )
     changed = any(one is not other for one, other in zip(views, objects.views, strict=True))
-    return replace(objects, views=views, senses=tuple(senses), checksum="" if changed else objects.checksum)
+    return replace(objects, views=views, modalities=tuple(senses), checksum="" if changed else objects.checksum)
 
 
 def _own(
-    name: str, files: own.Files, limit: int | None, views: tuple[View, ...], seed: int, missing: float | None
+    name: str,
+    files: custom_dataset.Files,
+    limit: int | None,
+    views: tuple[View, ...],
+    seed: int,
+    missing: float | None,
 ) -> Objects:
-    """The first `limit` objects of `own.read`."""
+    """The first `limit` objects of `custom_dataset.read`."""
     import torch
 
-    given = own.read(name, files)
+    given = custom_dataset.read(name, files)
     M, arrays = len(views), given.arrays
     if len(given.groups) not in (1, M):
         raise UsageError(f"{files.flag} has data for {len(given.groups)} agents, one by one; --agents is {M}")
@@ -134,7 +146,7 @@ def _own(
     if len(arrays) == 1 and arrays[0].ndim == 4:
         _check_views(N, arrays[0].shape[1:], tuple(view for _, view in flat))
         ahead = partial(_further, given, 0, slice(N), files)
-        found = seen(arrays[0][:N], [view for _, view in flat], names=names, seed=seed, further=ahead)
+        found = apply_views(arrays[0][:N], [view for _, view in flat], names=names, seed=seed, further=ahead)
     else:
         for agent, (which, view) in zip(names, flat, strict=True):
             if arrays[which].ndim == 2 and (isinstance(view, str) or view % 360):
@@ -157,13 +169,13 @@ def _own(
     return _sensed(objects, titles, counts, missing, seed)
 
 
-def _title(given: Given, which: int, view: View) -> str:
+def _title(given: CustomData, which: int, view: View) -> str:
     if len(given.arrays) > 1:
         return given.titles[which]
-    return "features" if given.arrays[which].ndim == 2 else described(view)
+    return "features" if given.arrays[which].ndim == 2 else format_view(view)
 
 
-def _pairs(given: Given, views: tuple[View, ...]) -> list[list[tuple[int, View]]]:
+def _pairs(given: CustomData, views: tuple[View, ...]) -> list[list[tuple[int, View]]]:
     """For each agent and modality of it: which of the arrays it looks at, and how.
 
     A view is of all modalities of an agent if there is one, and one array is that of all views.
@@ -173,7 +185,7 @@ def _pairs(given: Given, views: tuple[View, ...]) -> list[list[tuple[int, View]]
     for m, (agent, view) in enumerate(zip(agent_names(len(views)), views, strict=True)):
         entry = m if len(given.groups) > 1 else 0
         own = range(int(ends[entry]) - given.groups[entry], int(ends[entry]))
-        hows = modalities(view)
+        hows = split_view(view)
         if min(len(own), len(hows)) > 1 and len(own) != len(hows):
             raise UsageError(
                 f"--views has {len(hows)} modalities of agent {agent} and --data {len(own)}; give one view for all, "
@@ -185,7 +197,7 @@ def _pairs(given: Given, views: tuple[View, ...]) -> list[list[tuple[int, View]]
     return found
 
 
-def _further(given: Given, which: int, objects: Any, files: own.Files, J: int) -> np.ndarray:
+def _further(given: CustomData, which: int, objects: Any, files: custom_dataset.Files, J: int) -> np.ndarray:
     """Of those objects the images of one array that stand J places further on, wherever `--limit` ends.
 
     UsageError if nothing says what that is.
@@ -194,9 +206,11 @@ def _further(given: Given, which: int, objects: Any, files: own.Files, J: int) -
     if given.labels is None:
         raise UsageError(
             f"--views: ahead:{J} needs a folder for each thing that turns, with its pictures in it; the files of "
-            f"{files.flag} {own.told(files.data)} lie in none"
+            f"{files.flag} {custom_dataset.as_typed(files.data)} lie in none"
         )
-    return given.arrays[which][further(given.files, J, f"{files.flag} {own.told(files.data)}")[objects]]
+    return given.arrays[which][
+        indices_ahead(given.files, J, f"{files.flag} {custom_dataset.as_typed(files.data)}")[objects]
+    ]
 
 
 def _looked(
@@ -207,13 +221,13 @@ def _looked(
 
     if array.dim() == 2:
         return array
-    if places(view):
-        array = torch.from_numpy(ahead(places(view)))
-    lacking = ~are_there(array)
+    if places_ahead(view):
+        array = torch.from_numpy(ahead(places_ahead(view)))
+    lacking = ~is_present(array)
     if not lacking.any():
-        return seen(array, (view,), names=(agent,), seed=seed, further=lambda _: array)[0]
+        return apply_views(array, (view,), names=(agent,), seed=seed, further=lambda _: array)[0]
     whole = array.nan_to_num(0.0)
-    looked = seen(whole, (view,), names=(agent,), seed=seed, further=lambda _: whole)[0]
+    looked = apply_views(whole, (view,), names=(agent,), seed=seed, further=lambda _: whole)[0]
     return looked.masked_fill(lacking.view(-1, 1, 1, 1), float("nan"))
 
 
@@ -235,7 +249,7 @@ def _check_limit(name: str, limit: int | None, available: int) -> None:
 
 
 def held_out(
-    name: str, split: str, *, data_root: Path | None, used: int, files: own.Files = own.NONE
+    name: str, split: str, *, data_root: Path | None, used: int, files: custom_dataset.Files = custom_dataset.NO_FILES
 ) -> tuple[Source, np.ndarray]:
     """Objects of the data set `name` that a run with its first `used` objects has not seen, and their indices.
 
@@ -253,8 +267,8 @@ def held_out(
         return source, np.arange(len(source.images), dtype=np.int64)
     if name == "synthetic":
         raise UsageError("--split rest: synthetic objects are drawn for a run, so there are no others")
-    if name in own.KINDS:
-        given = own.read(name, files)
+    if name in custom_dataset.KINDS:
+        given = custom_dataset.read(name, files)
         source = Source(given.arrays[0], given.labels, given.class_names)
         source = source._replace(further=partial(_further, given, 0, slice(used, None), files))
     else:
@@ -282,7 +296,7 @@ def describe(data_root: Path | None) -> list[dict[str, Any]]:
             present = importlib.util.find_spec(builtin_registry.BUNDLED[name].module) is not None
             how = f"comes with the Python package {builtin_registry.BUNDLED[name].package}"
         else:
-            present, how = True, "--data" if name in own.KINDS else "drawn from --seed"
+            present, how = True, "--data" if name in custom_dataset.KINDS else "drawn from --seed"
         rows.append({"name": name, "present": present, "what": what, "how": how})
     return rows
 
@@ -298,18 +312,18 @@ def _check(name: str, limit: int | None, views: tuple[View, ...]) -> None:
         raise UsageError("--views must have an entry for each agent; there were none")
     for part in (part for view in views for part in _parts(view)):
         try:
-            steps(part)
+            parse_steps(part)
         except ValueError as error:
             raise UsageError(f"--views: {error}") from None
-    check_places(name, views)
+    check_ahead(name, views)
 
 
-def check_places(name: str, views: Sequence[View]) -> None:
+def check_ahead(name: str, views: Sequence[View]) -> None:
     """UsageError if agents look at other files than an object's own, and the objects of that data set are no files."""
-    for one in (one for view in views for one in modalities(view)):
-        if name != "folder" and places(one):
+    for one in (one for view in views for one in split_view(view)):
+        if name != "folder" and places_ahead(one):
             raise UsageError(
-                f"--views: {described(one)} is for --dataset folder, where a folder holds the pictures of a thing "
+                f"--views: {format_view(one)} is for --dataset folder, where a folder holds the pictures of a thing "
                 f"that turns; --dataset is {name}"
             )
 

@@ -13,16 +13,16 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, NamedTuple
 
-from mhng.experiment.data.views import View, entry
+from mhng.experiment.data.views import View, parse_view
 from mhng.experiment.errors import UsageError
 
 if TYPE_CHECKING:
     import torch
 
-JOINT = "&"
+SEPARATOR = "&"
 
 
-class Sense(NamedTuple):
+class Modality(NamedTuple):
     """A modality of an agent: what the user calls it, the shape of an observation, how many objects lack it."""
 
     title: str
@@ -30,17 +30,17 @@ class Sense(NamedTuple):
     missing: int = 0
 
 
-def modalities(view: View) -> tuple[View, ...]:
+def split_view(view: View) -> tuple[View, ...]:
     """The views that an entry of `--views` joins; of most there is one."""
-    return tuple(map(entry, view.split(JOINT))) if isinstance(view, str) and JOINT in view else (view,)
+    return tuple(map(parse_view, view.split(SEPARATOR))) if isinstance(view, str) and SEPARATOR in view else (view,)
 
 
-def eyes(views: Sequence[View], names: Sequence[str]) -> tuple[list[View], list[str], list[int]]:
+def expand_views(views: Sequence[View], names: Sequence[str]) -> tuple[list[View], list[str], list[int]]:
     """The view and the name of every modality, agent by agent, and how many each agent has.
 
     A modality's name is that of its agent where there is one, so that what is drawn by it is what it always was.
     """
-    joined = [modalities(view) for view in views]
+    joined = [split_view(view) for view in views]
     called = [
         f"{name}/{number}" if len(own) > 1 else name
         for name, own in zip(names, joined, strict=True)
@@ -49,7 +49,7 @@ def eyes(views: Sequence[View], names: Sequence[str]) -> tuple[list[View], list[
     return [view for own in joined for view in own], called, [len(own) for own in joined]
 
 
-def titled(titles: Sequence[str]) -> list[str]:
+def number_titles(titles: Sequence[str]) -> list[str]:
     """Titles of one agent's modalities, numbered where two are equal."""
     return [
         f"{title} {1 + titles[:number].count(title)}" if titles.count(title) > 1 else title
@@ -57,12 +57,12 @@ def titled(titles: Sequence[str]) -> list[str]:
     ]
 
 
-def are_there(view: torch.Tensor) -> torch.Tensor:
+def is_present(view: torch.Tensor) -> torch.Tensor:
     """Which objects have the modality: (N,) bool."""
     return ~view.flatten(1).isnan().all(1)
 
 
-def dropped(
+def drop_modalities(
     views: Sequence[torch.Tensor], counts: Sequence[int], names: Sequence[str], share: float | None, seed: int
 ) -> tuple[torch.Tensor, ...]:
     """The modalities with a `share` of them missing, at random by object, of agents that have several.
@@ -82,7 +82,7 @@ def dropped(
         first += count
         if count == 1:
             continue
-        there = torch.stack([are_there(view) for view in views[own]], dim=1)
+        there = torch.stack([is_present(view) for view in views[own]], dim=1)
         _check_some(there, name, everywhere=share is not None)
         if not share:
             continue
@@ -108,7 +108,7 @@ def _check_some(there: torch.Tensor, name: str, *, everywhere: bool) -> None:
         raise UsageError(f"no object has modality {int(nowhere[0]) + 1} of agent {name}; leave it out")
 
 
-def packed(views: Sequence[torch.Tensor], counts: Sequence[int]) -> tuple[torch.Tensor, ...]:
+def pack_views(views: Sequence[torch.Tensor], counts: Sequence[int]) -> tuple[torch.Tensor, ...]:
     """One tensor an agent: its modality, or its modalities flattened and side by side, (N, D)."""
     import torch
 
@@ -120,10 +120,10 @@ def packed(views: Sequence[torch.Tensor], counts: Sequence[int]) -> tuple[torch.
     return tuple(found)
 
 
-def described(senses: Sequence[Sense], objects: int) -> str:
+def describe_modalities(senses: Sequence[Modality], objects: int) -> str:
     """An agent's modalities for a reader: "0 (1x8x8, 31 of 120 missing) & 90 (1x8x8)"."""
     words = []
     for sense in senses:
         lacking = f", {sense.missing} of {objects} missing" if sense.missing else ""
         words.append(f"{sense.title} ({'x'.join(map(str, sense.shape))}{lacking})")
-    return f" {JOINT} ".join(words)
+    return f" {SEPARATOR} ".join(words)

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from mhng.experiment.data.modalities import Sense, packed
+from mhng.experiment.data.modalities import Modality, pack_views
 
 if TYPE_CHECKING:
     import torch
@@ -40,14 +40,14 @@ class Objects:
     class_names: tuple[str, ...]
     indices: np.ndarray
     paired: bool = False
-    senses: tuple[tuple[Sense, ...], ...] = ()
+    modalities: tuple[tuple[Modality, ...], ...] = ()
     files: tuple[str, ...] | None = None
     checksum: str = ""
 
     def __post_init__(self) -> None:
-        if not self.senses:
-            alone = tuple((Sense("", tuple(view.shape[1:])),) for view in self.views)
-            object.__setattr__(self, "senses", alone)
+        if not self.modalities:
+            alone = tuple((Modality("", tuple(view.shape[1:])),) for view in self.views)
+            object.__setattr__(self, "modalities", alone)
         if not self.checksum:
             object.__setattr__(self, "checksum", _checksum(self.views, self.labels))
 
@@ -57,20 +57,20 @@ class Objects:
         return len(self.indices)
 
     @property
-    def owners(self) -> list[int]:
+    def view_agents(self) -> list[int]:
         """Before they are packed: whose each of the views is, the agent's number."""
-        return [m for m, own in enumerate(self.senses) for _ in own]
+        return [m for m, own in enumerate(self.modalities) for _ in own]
 
     def shapes(self, m: int) -> tuple[tuple[int, ...], ...]:
         """The shape of each modality of agent number m."""
-        return tuple(sense.shape for sense in self.senses[m])
+        return tuple(sense.shape for sense in self.modalities[m])
 
     def packed(self) -> Objects:
         """With one view an agent."""
-        counts = [len(own) for own in self.senses]
+        counts = [len(own) for own in self.modalities]
         shapes = iter(tuple(view.shape[1:]) for view in self.views)
-        senses = tuple(tuple(sense._replace(shape=next(shapes)) for sense in own) for own in self.senses)
-        return replace(self, views=packed(self.views, counts), senses=senses, checksum=self.checksum)
+        senses = tuple(tuple(sense._replace(shape=next(shapes)) for sense in own) for own in self.modalities)
+        return replace(self, views=pack_views(self.views, counts), modalities=senses, checksum=self.checksum)
 
     @property
     def categories(self) -> int | None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from types import MappingProxyType
 
-from mhng.experiment.data.custom import dataset as own
+from mhng.experiment.data.custom import dataset as custom_dataset
 
 # The first is the default.
 DATASETS: Mapping[str, str] = MappingProxyType(
@@ -24,6 +24,6 @@ DATASETS: Mapping[str, str] = MappingProxyType(
         "svhn": "the 73,257 training digits of Street View House Numbers, 32x32, in colour, in file order",
         "digits": "1,797 handwritten digits, 8x8",
         "synthetic": "a Gaussian mixture with known truth; each agent confuses other pairs of classes",
-        **own.KINDS,
+        **custom_dataset.KINDS,
     }
 )

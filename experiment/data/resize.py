@@ -19,7 +19,7 @@ RULE = "grey by 0.299 R + 0.587 G + 0.114 B, black added to keep proportions, bi
 _LUMA = (0.299, 0.587, 0.114)
 
 
-def fitted(images: Tensor, shape: tuple[int, ...]) -> Tensor:
+def resize_images(images: Tensor, shape: tuple[int, ...]) -> Tensor:
     """Images (B, c, h, w) in [0, 1] as (B, C, H, W), shape = (C, H, W); c and C are 1 or 3."""
     C, H, W = shape
     if images.shape[1] == 3 and C == 1:

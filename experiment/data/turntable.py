@@ -23,7 +23,7 @@ _AXIS = re.compile(r"r[0-9]*_(?=[0-9])")
 _NUMBERS = re.compile(r"([0-9]+)")
 
 
-def further(files: Sequence[str], places: int, source: str) -> NDArray[np.int64]:
+def indices_ahead(files: Sequence[str], places: int, source: str) -> NDArray[np.int64]:
     """For each file the index of the one that stands so many `places` further on in its circle: (N,).
 
     files: relative names, with / between folders and with their suffixes. UsageError naming their `source` if all

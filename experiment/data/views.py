@@ -57,7 +57,7 @@ class Step(NamedTuple):
     values: tuple[float, ...]
 
 
-def entries(text: str) -> tuple[View, ...]:
+def parse_views(text: str) -> tuple[View, ...]:
     """What `--views` is given as text, by agent: plain numbers as floats, all else as it is. ValueError naming what is
     wrong.
     """
@@ -72,7 +72,7 @@ def entries(text: str) -> tuple[View, ...]:
             G = int(size)
             found += [f"patch:{row}.{column}/{G}" for row in range(G) for column in range(G)]
         else:
-            found.append(entry(part))
+            found.append(parse_view(part))
     return tuple(found)
 
 
@@ -81,18 +81,18 @@ def _joined(part: str, number: int) -> str:
     views = [one.strip() for one in part.split("&")]
     if "" in views:
         raise ValueError(f"modality {views.index('') + 1} of entry {number} is empty; the entry is {part!r}")
-    return "&".join(described(entry(view)) for view in views)
+    return "&".join(format_view(parse_view(view)) for view in views)
 
 
-def entry(view: float | str) -> View:
+def parse_view(view: float | str) -> View:
     """One entry, checked. ValueError naming what is wrong."""
-    parsed = steps(view)
+    parsed = parse_steps(view)
     if len(parsed) == 1 and parsed[0].kind == "turn":
         return parsed[0].values[0]
     return str(view)
 
 
-def steps(view: View) -> tuple[Step, ...]:
+def parse_steps(view: View) -> tuple[Step, ...]:
     """What an entry does, step by step. ValueError naming what is wrong."""
     if not isinstance(view, str):
         if not math.isfinite(view):
@@ -101,12 +101,12 @@ def steps(view: View) -> tuple[Step, ...]:
     return tuple(_step(part.strip(), view) for part in view.split("+"))
 
 
-def places(view: View) -> int:
+def places_ahead(view: View) -> int:
     """How many places further on the picture stands that an agent sees in the place of an object's own; 0: its own."""
-    return sum(int(step.values[0]) for step in steps(view) if step.kind == "ahead")
+    return sum(int(step.values[0]) for step in parse_steps(view) if step.kind == "ahead")
 
 
-def described(view: View) -> str:
+def format_view(view: View) -> str:
     """For a reader."""
     return view if isinstance(view, str) else f"{view:g}"
 
@@ -149,7 +149,7 @@ def _number(text: str) -> float | None:
 # -- images ----------------------------------------------------------------------------------------
 
 
-def seen(
+def apply_views(
     images: Images,
     views: Sequence[View],
     *,
@@ -167,11 +167,13 @@ def seen(
     done: dict[object, torch.Tensor] = {}
     found = []
     for view, name in zip(views, names, strict=True):
-        parsed = tuple(Step("turn", (step.values[0] % 360,)) if step.kind == "turn" else step for step in steps(view))
+        parsed = tuple(
+            Step("turn", (step.values[0] % 360,)) if step.kind == "turn" else step for step in parse_steps(view)
+        )
         draws = any(step.kind in ("noise", "occlude") for step in parsed)
         key = (parsed, name if draws else None)
         if key not in done:
-            J = places(view)
+            J = places_ahead(view)
             if J not in upright:
                 assert further is not None, "views with `ahead` need to know what is further on"
                 upright[J] = _floats(further(J))

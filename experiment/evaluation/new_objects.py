@@ -21,14 +21,14 @@ from torch import Tensor
 
 from mhng.experiment.data import turntable
 from mhng.experiment.data.custom import dataset as custom_dataset
-from mhng.experiment.data.custom.image_arrays import ImageArray, channels_first, check_bytes, in_unit_interval
-from mhng.experiment.data.custom.image_folder import classes_of, walked
+from mhng.experiment.data.custom.image_arrays import ImageArray, channels_first, check_uint8, to_unit_floats
+from mhng.experiment.data.custom.image_folder import class_labels, list_images
 from mhng.experiment.data.images import SUFFIXES, read_image
 from mhng.experiment.data.loading import held_out
-from mhng.experiment.data.modalities import eyes, packed
+from mhng.experiment.data.modalities import expand_views, pack_views
 from mhng.experiment.data.objects import Objects
-from mhng.experiment.data.resize import RULE, fitted
-from mhng.experiment.data.views import places, seen
+from mhng.experiment.data.resize import RULE, resize_images
+from mhng.experiment.data.views import apply_views, places_ahead
 from mhng.experiment.errors import UsageError
 from mhng.experiment.settings.parsing import entries_of
 from mhng.experiment.training.prepare import files_of, load_others
@@ -110,10 +110,10 @@ def from_images(run: SavedRun, path: Path, limit: int | None) -> NewObjects:
         return _batched(_resized((read_image(root / name)[None] for name in names), run, quiet=quiet))
 
     def further(places: int) -> Iterator[Tensor]:
-        order = turntable.further(files, places, place)
+        order = turntable.indices_ahead(files, places, place)
         return read([files[n] for n in order[: len(selected)]], quiet=True)
 
-    labels, class_names = classes_of(place, files)
+    labels, class_names = class_labels(place, files)
     if labels is not None:
         labels, class_names = _run_labels(run, labels[: len(selected)], class_names, place)
     batches = _observed(run, read(selected, quiet=False), further if is_folder else _no_turntable(place))
@@ -125,8 +125,8 @@ def from_array(run: SavedRun, images: NDArray) -> NewObjects:
     place = "run.name"
     first = channels_first(place, images.shape, images.dtype)
     if images.dtype == np.uint8:
-        check_bytes(place, int(images.max()))
-    chunks = (in_unit_interval(place, part, number * _CHUNK, first) for number, part in enumerate(_chunks(images)))
+        check_uint8(place, int(images.max()))
+    chunks = (to_unit_floats(place, part, number * _CHUNK, first) for number, part in enumerate(_chunks(images)))
     batches = _observed(run, _resized(chunks, run), _no_turntable(place))
     return NewObjects("index", range(len(images)), None, (), batches)
 
@@ -160,12 +160,12 @@ def _from_objects(run: SavedRun, objects: Objects, first: int, limit: int | None
 def has_single_image(run: SavedRun) -> bool:
     """Whether all agents look at the same image, through their views."""
     objects = run.objects
-    return not objects.paired and all(len(sense.shape) == 3 for senses in objects.senses for sense in senses)
+    return not objects.paired and all(len(sense.shape) == 3 for senses in objects.modalities for sense in senses)
 
 
 def require_images(run: SavedRun, problem: str) -> None:
     """Raise UsageError, with the run and the `problem`, unless all observations are images."""
-    for name, senses in zip(run.agents, run.objects.senses, strict=True):
+    for name, senses in zip(run.agents, run.objects.modalities, strict=True):
         for sense in senses:
             if len(sense.shape) != 3:
                 modality = f", modality {sense.title!r}," if len(senses) > 1 else ""
@@ -180,7 +180,7 @@ def require_single_image(run: SavedRun, problem: str) -> None:
     if has_single_image(run):
         return
     require_images(run, problem)
-    for name, senses in zip(run.agents, run.objects.senses, strict=True):
+    for name, senses in zip(run.agents, run.objects.modalities, strict=True):
         if len(senses) > 1:
             titles = " & ".join(sense.title for sense in senses)
             raise UsageError(
@@ -246,7 +246,7 @@ def _to_number(name: str) -> float | None:
 
 def _image_names(folder: Path) -> list[str]:
     """Relative names of the images directly in a folder or, if there are none, in the folders below it."""
-    names = walked(folder, "--images")
+    names = list_images(folder, "--images")
     if not names:
         raise UsageError(f"--images {folder}: the folder holds no image ({', '.join(SUFFIXES)})")
     direct = sorted(name for name in names if "/" not in name)
@@ -259,11 +259,11 @@ def _image_names(folder: Path) -> list[str]:
 def _observed(run: SavedRun, chunks: Iterable[Tensor], further: Further) -> Iterator[Sequence[Tensor]]:
     """What each agent observes of images through its own views; no modality is missing."""
     config = run.config
-    views, names, counts = eyes(config.views, run.agents)
-    steps = sorted({places(view) for view in views} - {0})
+    views, names, counts = expand_views(config.views, run.agents)
+    steps = sorted({places_ahead(view) for view in views} - {0})
     for chunk, *ahead in zip(chunks, *map(further, steps), strict=True):
         by_step = dict(zip(steps, ahead, strict=True))
-        yield packed(seen(chunk, views, names=names, seed=config.seed, further=by_step.__getitem__), counts)
+        yield pack_views(apply_views(chunk, views, names=names, seed=config.seed, further=by_step.__getitem__), counts)
 
 
 def _no_turntable(place: str) -> Further:
@@ -278,13 +278,13 @@ def _no_turntable(place: str) -> Further:
 
 def _resized(parts: Iterable[NDArray], run: SavedRun, *, quiet: bool = False) -> Iterator[Tensor]:
     """The parts in the run's image shape. Prints a note at the first conversion, unless `quiet`."""
-    shape = run.objects.senses[0][0].shape
+    shape = run.objects.modalities[0][0].shape
     for part in parts:
         if part.shape[1:] != shape and not quiet:
             given, expected = ("x".join(map(str, sizes)) for sizes in (part.shape[1:], shape))
             print_note(f"images (such as {given}) are converted to the run's shape {expected}: {RULE}")
             quiet = True
-        yield fitted(torch.from_numpy(np.ascontiguousarray(part)), shape)
+        yield resize_images(torch.from_numpy(np.ascontiguousarray(part)), shape)
 
 
 def _chunks(images: NDArray) -> Iterator[NDArray]:

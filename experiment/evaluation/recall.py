@@ -28,7 +28,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from mhng.experiment.data.modalities import are_there
+from mhng.experiment.data.modalities import is_present
 from mhng.experiment.errors import UsageError
 from mhng.experiment.evaluation import matching
 from mhng.experiment.evaluation.classifier import Classifier, train_classifier
@@ -158,7 +158,7 @@ def evaluate(run: SavedRun, *, temperature: float, count: int, pairs: int) -> tu
 def modalities_of(run: SavedRun) -> list[list[Modality]]:
     """The modalities of each agent."""
     result: list[list[Modality]] = []
-    for m, (name, senses) in enumerate(zip(run.agents, run.objects.senses, strict=True)):
+    for m, (name, senses) in enumerate(zip(run.agents, run.objects.modalities, strict=True)):
         titles = [sense.title.replace("->", " to ") for sense in senses]  # an arrow separates speaker and listener
         labels = [name] if len(senses) == 1 else [f"{name} ({title})" for title in titles]
         result.append([Modality(m, name, i, *both) for i, both in enumerate(zip(titles, labels, strict=True))])
@@ -228,7 +228,7 @@ def _train(run: SavedRun, modality: Modality, view: Tensor) -> Classifier | None
     labels = run.objects.labels
     if labels is None:
         return None
-    present = are_there(view)
+    present = is_present(view)
     name = modality.agent if modality.label == modality.agent else f"{modality.agent}/{modality.number + 1}"
     generator = stream(run.config.seed, f"{name}/recall/judge")
     return train_classifier(view[present], labels[present.numpy()], generator)
@@ -292,7 +292,7 @@ def _evaluate_cross(
     agent, parameters = run.models[modality.agent], run.parameters[modality.agent]
     x = run.objects.views[modality.m]
     view = modality.select(run, x)
-    present = are_there(view)
+    present = is_present(view)
     spoken = torch.from_numpy(signs)
     generator = stream(run.config.seed, f"{speaker}->{modality.agent}/recall/shuffle")
     permuted = spoken[torch.randperm(len(spoken), generator=generator)]

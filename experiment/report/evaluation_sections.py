@@ -105,7 +105,7 @@ def _map(found: Any, groups: NDArray[Any], names: list[str], colours: list[int])
 def recall(run: SavedRun) -> Section:
     """What each agent means by each sign, and what one imagines when the other speaks, with scores."""
     title = "Recall"
-    senses = [sense for own in run.objects.senses for sense in own]
+    senses = [sense for own in run.objects.modalities for sense in own]
     vectors = [sense for sense in senses if len(sense.shape) != 3]
     if vectors:
         who = (

@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from mhng.experiment.data.modalities import Sense, described
+from mhng.experiment.data.modalities import Modality, describe_modalities
 from mhng.experiment.diagnostics.diagnose import monitored_scalars, table_rows
 from mhng.experiment.plots import diagnostics as plots
 from mhng.experiment.plots.training import Curves, game_curves, plot_curves, training_curves
@@ -291,10 +291,10 @@ def _observations(manifest: Mapping[str, Any]) -> str | None:
     """The modalities of each agent; None for manifests of older versions, which lack them."""
     try:
         senses = {
-            name: [Sense(str(entry["title"]), tuple(entry["shape"]), int(entry["missing"])) for entry in entries]
+            name: [Modality(str(entry["title"]), tuple(entry["shape"]), int(entry["missing"])) for entry in entries]
             for name, entries in manifest["perceives"].items()
         }
         N = int(manifest["objects"])
     except (KeyError, TypeError, ValueError, AttributeError):
         return None
-    return "; ".join(f"{name}: {described(entries, N)}" for name, entries in senses.items())
+    return "; ".join(f"{name}: {describe_modalities(entries, N)}" for name, entries in senses.items())

@@ -30,7 +30,7 @@ from mhng.experiment.errors import RunError, UsageError
 from mhng.experiment.runs.checkpoint_io import checkpoint_bytes, read_checkpoint
 from mhng.experiment.util.files import atomic_path, disk_errors, error_line, flush_to_disk
 from mhng.experiment.util.jsonable import parse_json_object, to_json_line, to_plain
-from mhng.experiment.util.locks import LOCK, is_let_go, let_go, take_lock
+from mhng.experiment.util.locks import LOCK, is_unlocked, release_lock, take_lock
 
 CONFIG = "config.toml"
 MANIFEST = "manifest.json"
@@ -120,7 +120,7 @@ class RunFolder:
     def close(self) -> None:
         """Give the lock back."""
         if self._lock is not None:
-            let_go(self._lock)
+            release_lock(self._lock)
             self._lock = None
 
     def _refuse_unless_free(self, overwrite: bool) -> None:
@@ -159,7 +159,7 @@ class RunFolder:
     def status(self) -> str:
         """What the manifest says, one of `STATUSES`, or "killed": it says "running", and no process holds the run."""
         status: str = self.read_manifest()["status"]
-        return KILLED if status == "running" and self._lock is None and is_let_go(self.path) else status
+        return KILLED if status == "running" and self._lock is None and is_unlocked(self.path) else status
 
     # -- whole files -------------------------------------------------------------------------------
 
@@ -200,13 +200,13 @@ class RunFolder:
         from mhng.experiment.util.memory import check_fits
 
         file = self.path / name
-        with npz.opened(file, str(file)) as archive:
-            headers = {key: npz.header(archive, key, str(file)) for key in npz.names(archive)}
+        with npz.open_archive(file, str(file)) as archive:
+            headers = {key: npz.read_header(archive, key, str(file)) for key in npz.array_names(archive)}
             check_fits(str(file), sum(header.bytes for header in headers.values()))
             for key, header in headers.items():
                 if header.dtype.hasobject:
                     raise UsageError(f"{file} cannot be read: {key} holds pickles, which are not executed")
-            return {key: npz.whole(archive, key) for key in headers}
+            return {key: npz.read_array(archive, key) for key in headers}
 
     def _read(self, name: str) -> bytes:
         file = self.path / name

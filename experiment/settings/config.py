@@ -14,7 +14,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from mhng.experiment.data.custom import dataset as own
+from mhng.experiment.data.custom import dataset as custom_dataset
 from mhng.experiment.errors import UsageError
 from mhng.experiment.settings import parsing, per_agent, validation
 from mhng.experiment.settings.parsing import (
@@ -78,11 +78,11 @@ def together(values: Mapping[str, Any]) -> Config:
 def _as_many_as_the_data(values: dict[str, Any]) -> dict[str, Any]:
     """As many agents as there are data of their own, and views as they are, where nothing else is said."""
     kind, data = values.get("dataset"), values.get("data")
-    if kind not in own.KINDS or not data or {"agents", "views"} <= values.keys():
+    if kind not in custom_dataset.KINDS or not data or {"agents", "views"} <= values.keys():
         return {}
-    count = own.agents_in(kind, data)
+    count = custom_dataset.agents_in(kind, data)
     found: dict[str, Any] = {} if "agents" in values or count is None or count < 2 else {"agents": count}
-    if "views" not in values and (count is not None or not own.is_for_all(kind, data)):
+    if "views" not in values and (count is not None or not custom_dataset.has_shared_images(kind, data)):
         found["views"] = (0.0,) * (values | found).get("agents", 2)
     return found
 

@@ -13,9 +13,9 @@ from importlib import import_module
 from pathlib import Path
 from typing import Any, NoReturn
 
-from mhng.experiment.data.custom import dataset as own
-from mhng.experiment.data.modalities import JOINT
-from mhng.experiment.data.views import View, entries, entry
+from mhng.experiment.data.custom import dataset as custom_dataset
+from mhng.experiment.data.modalities import SEPARATOR
+from mhng.experiment.data.views import View, parse_view, parse_views
 from mhng.experiment.errors import UntrustedError, UsageError
 from mhng.experiment.settings.graph_spec import absolute, absolute_later
 from mhng.experiment.settings.schema import FIELDS, flag, key
@@ -101,7 +101,7 @@ def _views(given: list[float | str], place: str) -> tuple[View, ...]:
     try:
         found: list[View] = []
         for one in given:
-            found += entries(one) if isinstance(one, str) else [entry(float(one))]
+            found += parse_views(one) if isinstance(one, str) else [parse_view(float(one))]
         if not found:
             raise ValueError("must have an entry for each agent; there is none")
         return tuple(found)
@@ -115,7 +115,7 @@ def _is_entry(value: Any) -> bool:
 
 def _joined(typed: str) -> str | list[str]:
     """The modalities that an entry of --data joins; a file may have the sign in its own name."""
-    return typed.split(JOINT) if JOINT in typed and not _exists(typed) else typed
+    return typed.split(SEPARATOR) if SEPARATOR in typed and not _exists(typed) else typed
 
 
 def _exists(typed: str) -> bool:
@@ -125,13 +125,13 @@ def _exists(typed: str) -> bool:
         return False
 
 
-def entries_of(name: str, typed: str, place: str) -> tuple[own.Entry, ...]:
+def entries_of(name: str, typed: str, place: str) -> tuple[custom_dataset.Entry, ...]:
     """Paths as --data takes them, absolute. UsageError that begins with `place`."""
     return _all_absolute(name, [_joined(one) for one in typed.split(",")], place)
 
 
-def _all_absolute(name: str, typed: Sequence[str | list[str]], place: str) -> tuple[own.Entry, ...]:
-    found: list[own.Entry] = []
+def _all_absolute(name: str, typed: Sequence[str | list[str]], place: str) -> tuple[custom_dataset.Entry, ...]:
+    found: list[custom_dataset.Entry] = []
     for number, one in enumerate(typed, 1):
         if isinstance(one, str) and one:
             found.append(_absolute(name, one, place))
@@ -140,7 +140,7 @@ def _all_absolute(name: str, typed: Sequence[str | list[str]], place: str) -> tu
         elif "" in one:
             raise UsageError(
                 f"{place}: modality {one.index('') + 1} of entry {number} is empty; the entry is "
-                f"{short_repr(JOINT.join(one))}"
+                f"{short_repr(SEPARATOR.join(one))}"
             )
         else:
             paths = tuple(_absolute(name, part.strip(), place) for part in one)
@@ -294,4 +294,4 @@ def words_of(values: Mapping[str, Any]) -> list[str]:
 
 
 def _word(item: Any) -> str:
-    return JOINT.join(map(str, item)) if isinstance(item, tuple) else str(item)
+    return SEPARATOR.join(map(str, item)) if isinstance(item, tuple) else str(item)

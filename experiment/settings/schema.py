@@ -10,7 +10,7 @@ from typing import Any
 
 from mhng.experiment.data.custom import dataset as custom_dataset
 from mhng.experiment.data.custom.csv_table import HEADERS
-from mhng.experiment.data.modalities import modalities
+from mhng.experiment.data.modalities import split_view
 from mhng.experiment.data.registry import DATASETS
 from mhng.experiment.data.views import LANGUAGE, View
 from mhng.experiment.runs.trace import KEPT
@@ -379,4 +379,4 @@ def modalities_of(config: Config, agent: int) -> int:
     """How many modalities the agent of that number has."""
     data = config.data or ()
     files = len(custom_dataset.paths(data[agent if len(data) > 1 else 0])) if len(data) in (1, config.agents) else 1
-    return max(files, len(modalities(config.views[agent])))
+    return max(files, len(split_view(config.views[agent])))

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from mhng.experiment.data.custom import dataset as own
-from mhng.experiment.data.loading import check_places
+from mhng.experiment.data.custom import dataset as custom_dataset
+from mhng.experiment.data.loading import check_ahead
 from mhng.experiment.errors import UsageError
 from mhng.experiment.settings import per_agent
 from mhng.experiment.settings.graph_spec import later
@@ -40,16 +40,17 @@ def check(config: Config) -> None:
 
 def _check_data(config: Config) -> None:
     """Flags that belong to other data sets than the one that is given."""
-    if (config.dataset in own.KINDS) != bool(config.data):
+    if (config.dataset in custom_dataset.KINDS) != bool(config.data):
         raise UsageError(
-            f"--data goes with --dataset {', '.join(own.KINDS)}, and they with it; --dataset is {config.dataset}, "
-            f"--data is {'not given' if not config.data else own.told(config.data)}"
+            f"--data goes with --dataset {', '.join(custom_dataset.KINDS)}, and they with it; "
+            f"--dataset is {config.dataset}, "
+            f"--data is {'not given' if not config.data else custom_dataset.as_typed(config.data)}"
         )
     for kind, names in (("csv", ("label_column", "header")), ("folder", ("image_size", "channels"))):
         for name in names:
             if config.dataset != kind and getattr(config, name) != FIELDS[name].default:
                 raise UsageError(f"{flag(name)} is for --dataset {kind}; --dataset is {config.dataset}")
-    check_places(config.dataset, config.views)
+    check_ahead(config.dataset, config.views)
     if config.channels == 2:
         raise UsageError("--channels must be 1 or 3; it is 2")
 

@@ -10,7 +10,7 @@ from typing import Any
 
 import torch
 
-from mhng.experiment.data.modalities import are_there
+from mhng.experiment.data.modalities import is_present
 from mhng.experiment.errors import UsageError
 from mhng.experiment.settings import per_agent
 from mhng.experiment.settings.schema import FIELDS, Config, flag, modalities_of
@@ -115,7 +115,7 @@ def _check_counts(own: Config, view: torch.Tensor, name: str, who: str, dataset:
     place = f"{flag(part)} {getattr(own, part)}{who} needs counts, whole numbers from 0 to {MOST_COUNTS}"
     if view.dim() != 2:
         raise UsageError(f"{place}; the objects of {dataset} are images")
-    wrong = ((view < 0) | (view != view.round()) | (view > MOST_COUNTS)) & are_there(view).unsqueeze(1)
+    wrong = ((view < 0) | (view != view.round()) | (view > MOST_COUNTS)) & is_present(view).unsqueeze(1)
     wrong = wrong.nonzero()
     if len(wrong):
         n, d = wrong[0].tolist()

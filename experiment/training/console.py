@@ -7,7 +7,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from mhng.experiment.data import modalities
-from mhng.experiment.data.views import View, described
+from mhng.experiment.data.views import View, format_view
 from mhng.experiment.util.agent_names import agent_names
 from mhng.experiment.util.text import decimal
 
@@ -56,10 +56,10 @@ class Printer:
         self.say(f"Objects: {objects.count}, categories: {categories}, signs: {signs}")
         shapes = ["x".join(map(str, view.shape[1:])) for view in objects.views]
         shape = shapes[0]
-        if any(len(own) > 1 for own in objects.senses):
+        if any(len(own) > 1 for own in objects.modalities):
             told = "; ".join(
-                f"{name} {modalities.described(own, objects.count)}"
-                for name, own in zip(agent_names(len(views)), objects.senses, strict=True)
+                f"{name} {modalities.describe_modalities(own, objects.count)}"
+                for name, own in zip(agent_names(len(views)), objects.modalities, strict=True)
             )
             self.say(f"Views: {told}")
         elif objects.paired:
@@ -67,7 +67,7 @@ class Printer:
             self.say(f"Views: of each agent's own data: {told}")
         elif objects.views[0].dim() == 4:
             told = ", ".join(
-                f"{name} {described(view)}" for name, view in zip(agent_names(len(views)), views, strict=True)
+                f"{name} {format_view(view)}" for name, view in zip(agent_names(len(views)), views, strict=True)
             )
             how = "seen as" if any(isinstance(view, str) for view in views) else "turned by degrees"
             self.say(f"Views: {shape}, {how}: {told}")

@@ -10,11 +10,11 @@ from functools import partial
 
 import torch
 
-from mhng.experiment.data.custom.dataset import Files, as_those, told
+from mhng.experiment.data.custom.dataset import Files, as_typed, match_layout
 from mhng.experiment.data.loading import load
-from mhng.experiment.data.modalities import Sense
+from mhng.experiment.data.modalities import Modality
 from mhng.experiment.data.objects import Objects
-from mhng.experiment.data.scaling import as_changed, changed, reducing, standardising
+from mhng.experiment.data.scaling import apply_transforms, fit_pca, fit_standardisation, transform_features
 from mhng.experiment.errors import UsageError
 from mhng.experiment.settings import per_agent
 from mhng.experiment.settings.schema import Config, flag
@@ -61,11 +61,11 @@ def load_others(config: Config, files: Files) -> Objects:
     object may lack all but one of an agent's modalities, also where every other does.
     """
     of_run = _as_they_are(config)
-    place = f"{files.flag} {told(files.data)}"
-    others = _as_they_are(config, as_those(config.dataset, files_of(config), files))
+    place = f"{files.flag} {as_typed(files.data)}"
+    others = _as_they_are(config, match_layout(config.dataset, files_of(config), files))
     if of_run.paired != others.paired:
-        raise UsageError(f"{place} must be laid out as the run's own --data, {told(config.data or ())}")
-    for m, then, now in zip(of_run.owners, _senses(of_run), _senses(others), strict=True):
+        raise UsageError(f"{place} must be laid out as the run's own --data, {as_typed(config.data or ())}")
+    for m, then, now in zip(of_run.view_agents, _senses(of_run), _senses(others), strict=True):
         if then.shape != now.shape:
             there, seen = ("x".join(map(str, sense.shape)) for sense in (now, then))
             raise UsageError(
@@ -76,7 +76,7 @@ def load_others(config: Config, files: Files) -> Objects:
     except UsageError as error:
         raise UsageError(f"{place}: {error}") from None
     views = _scaled(config, of_run)[1](others.views)
-    for m, view in zip(others.owners, views, strict=True):
+    for m, view in zip(others.view_agents, views, strict=True):
         lost = view.flatten(1).isinf().any(1).nonzero()
         if len(lost):
             raise UsageError(
@@ -89,13 +89,13 @@ def load_others(config: Config, files: Files) -> Objects:
 def _check_sights(config: Config, objects: Objects) -> None:
     """UsageError where an agent cannot look at what it would see."""
     agents = list(per_agent.each(config))
-    for m, view in zip(objects.owners, objects.views, strict=True):
+    for m, view in zip(objects.view_agents, objects.views, strict=True):
         name, own = agents[m]
         check_sight(own, view, name, per_agent.who(config, name), config.dataset)
 
 
-def _senses(objects: Objects) -> list[Sense]:
-    return [sense for senses in objects.senses for sense in senses]
+def _senses(objects: Objects) -> list[Modality]:
+    return [sense for senses in objects.modalities for sense in senses]
 
 
 def _as_they_are(config: Config, others: Files | None = None) -> Objects:
@@ -120,17 +120,17 @@ def _scaled(
 ) -> tuple[Objects, Callable[[Sequence[torch.Tensor]], tuple[torch.Tensor, ...]]]:
     """The objects with features as agents perceive them, and what makes them so of the views of others."""
     agents = list(per_agent.each(config))
-    counts = [perceives_counts(agents[m][1]) for m in objects.owners]
-    views, changes = changed(standardising, objects.views, counts)
+    counts = [perceives_counts(agents[m][1]) for m in objects.view_agents]
+    views, changes = transform_features(fit_standardisation, objects.views, counts)
     # Of the standardised features: principal components may differ in the last digit from machine to machine.
     objects, steps = replace(objects, views=views, checksum=""), [changes]
     if config.reduce is not None:
-        views, changes = changed(partial(reducing, dimensions=config.reduce), objects.views, counts)
+        views, changes = transform_features(partial(fit_pca, dimensions=config.reduce), objects.views, counts)
         objects, steps = replace(objects, views=views, checksum=objects.checksum), [*steps, changes]
 
     def as_scaled(others: Sequence[torch.Tensor]) -> tuple[torch.Tensor, ...]:
         for step in steps:
-            others = as_changed(step, others)
+            others = apply_transforms(step, others)
         return tuple(others)
 
     return objects, as_scaled

@@ -179,8 +179,8 @@ def _by_group(matrix: NDArray[np.float64], groups: Sequence[Sequence[int]]) -> d
 
 def modality_records(objects: Objects) -> dict[str, list[dict[str, Any]]]:
     """Of each agent its modalities: what each is called, the shape of an observation, how many objects lack it."""
-    names = agent_names(len(objects.senses))
-    return {name: [sense._asdict() for sense in own] for name, own in zip(names, objects.senses, strict=True)}
+    names = agent_names(len(objects.modalities))
+    return {name: [sense._asdict() for sense in own] for name, own in zip(names, objects.modalities, strict=True)}
 
 
 def _apart(edges: Edges | None, agents: int) -> dict[int, list[tuple[int, int]]]:

@@ -61,7 +61,7 @@ def take_lock(path: Path) -> int:
     return lock
 
 
-def let_go(lock: int) -> None:
+def release_lock(lock: int) -> None:
     """Give a lock back that `take_lock` took."""
     if fcntl is not None:
         with suppress(OSError):
@@ -79,7 +79,7 @@ def _flock(lock: int) -> None:
     fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
 
 
-def is_let_go(path: Path) -> bool:
+def is_unlocked(path: Path) -> bool:
     """Whether no process holds `path`. False where the system cannot tell."""
     if fcntl is None:
         return False

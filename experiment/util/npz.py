@@ -34,7 +34,7 @@ class Header(NamedTuple):
 
 
 @contextmanager
-def opened(file: Path, place: str) -> Iterator[zipfile.ZipFile]:
+def open_archive(file: Path, place: str) -> Iterator[zipfile.ZipFile]:
     """The archive; what a damaged or foreign one raises is a UsageError that begins with `place`."""
     try:
         with zipfile.ZipFile(file) as archive:
@@ -46,21 +46,21 @@ def opened(file: Path, place: str) -> Iterator[zipfile.ZipFile]:
         raise UsageError(f"{place} cannot be read: {reason}") from error
 
 
-def names(archive: zipfile.ZipFile) -> list[str]:
+def array_names(archive: zipfile.ZipFile) -> list[str]:
     """What the arrays are called."""
     return [name.removesuffix(".npy") for name in archive.namelist()]
 
 
-def header(archive: zipfile.ZipFile, name: str, place: str) -> Header:
+def read_header(archive: zipfile.ZipFile, name: str, place: str) -> Header:
     """Of the array called `name`. UsageError if there is none."""
-    if name not in names(archive):
-        there = ", ".join(sorted(names(archive))[:5]) or "nothing"
+    if name not in array_names(archive):
+        there = ", ".join(sorted(array_names(archive))[:5]) or "nothing"
         raise UsageError(f"{place} holds no array called {name}; it holds {there}")
     with archive.open(f"{name}.npy") as stream:
-        return skip_header(stream)
+        return parse_header(stream)
 
 
-def skip_header(stream: IO[bytes]) -> Header:
+def parse_header(stream: IO[bytes]) -> Header:
     """Read the header; the bytes come next."""
     version = np.lib.format.read_magic(stream)
     if version == (1, 0):
@@ -70,7 +70,7 @@ def skip_header(stream: IO[bytes]) -> Header:
     raise ValueError(f"version {version}")
 
 
-def exactly(stream: IO[bytes], number: int, dtype: np.dtype) -> NDArray:
+def read_values(stream: IO[bytes], number: int, dtype: np.dtype) -> NDArray:
     """The next `number` values. EOFError if there are fewer."""
     data = stream.read(number * dtype.itemsize)
     if len(data) < number * dtype.itemsize:
@@ -78,8 +78,8 @@ def exactly(stream: IO[bytes], number: int, dtype: np.dtype) -> NDArray:
     return np.frombuffer(data, dtype)
 
 
-def whole(archive: zipfile.ZipFile, name: str) -> NDArray:
+def read_array(archive: zipfile.ZipFile, name: str) -> NDArray:
     """The array called `name`, whose header has been judged already."""
     with archive.open(f"{name}.npy") as stream:
-        shape, fortran, dtype = skip_header(stream)
-        return exactly(stream, math.prod(shape), dtype).reshape(shape, order="F" if fortran else "C")
+        shape, fortran, dtype = parse_header(stream)
+        return read_values(stream, math.prod(shape), dtype).reshape(shape, order="F" if fortran else "C")

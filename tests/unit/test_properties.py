@@ -19,7 +19,7 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as arrays
 from numpy.typing import NDArray
 
-from mhng.experiment.data.labels import coded
+from mhng.experiment.data.labels import encode_labels
 from mhng.experiment.errors import UsageError
 from mhng.experiment.metrics import partitions
 from mhng.experiment.runs.folder import RunFolder
@@ -289,11 +289,11 @@ def test_checkpoints_come_back(tmp_path: Path, value: dict[str, Any]) -> None:
     | st.lists(TEXT, min_size=1, max_size=20)
 )
 def test_labels_are_told_apart_exactly_if_they_differ(labels: list[Any]) -> None:
-    said = complaint(lambda: coded("labels", np.asarray(labels)))
+    said = complaint(lambda: encode_labels("labels", np.asarray(labels)))
     assert "labels[" in said or not said
     if said:
         return
-    codes, names = coded("labels", np.asarray(labels))
+    codes, names = encode_labels("labels", np.asarray(labels))
     assert codes.shape == (len(labels),) and codes.min() >= 0 and codes.max() < len(names)
     assert len(set(names)) == len(names)
     for a, code in zip(labels, codes, strict=True):

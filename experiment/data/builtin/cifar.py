@@ -35,7 +35,7 @@ def read(root: Path, part: str = TRAIN) -> Source:
     """The images of one part, in the order of files and rows; images (N, 3, 32, 32). `UsageError` naming the file."""
     gone = missing(root, part)
     if gone is not None:
-        pickles = source.is_there("cifar10", root / PICKLES / gone.stem)
+        pickles = source.is_file("cifar10", root / PICKLES / gone.stem)
         hint = f"{PICKLES} holds pickles, which are not executed; get cifar-10-binary.tar.gz: " if pickles else ""
         raise source.absent("cifar10", gone, hint)
     batches = [_batch(root / FOLDER / file) for file in FILES[part]]
@@ -46,7 +46,7 @@ def read(root: Path, part: str = TRAIN) -> Source:
 def missing(root: Path, part: str = TRAIN) -> Path | None:
     """The first file of that part which is not there."""
     files = (root / FOLDER / file for file in FILES[part])
-    return next((file for file in files if not source.is_there("cifar10", file)), None)
+    return next((file for file in files if not source.is_file("cifar10", file)), None)
 
 
 def _batch(file: Path) -> np.ndarray:

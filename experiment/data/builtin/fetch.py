@@ -20,18 +20,18 @@ from typing import IO
 
 from mhng.experiment.data.builtin import cifar, svhn
 from mhng.experiment.data.builtin import idx as idx_sets
-from mhng.experiment.data.builtin.http import fetch
+from mhng.experiment.data.builtin.http import download
 from mhng.experiment.data.builtin.source import TEST, TRAIN
 from mhng.experiment.errors import UsageError
 from mhng.experiment.util.files import atomic_path
 
 
-def idx(name: str, root: Path) -> None:
+def fetch_idx(name: str, root: Path) -> None:
     """Fetch and unpack the files of the idx set `name` that are not there unpacked. `UsageError`."""
     its = idx_sets.IDX_SETS[name]
     raw = root / its.folder / "raw"
     wanted = [file for part in (TRAIN, TEST) for file in its.files(part)]
-    gone = [file for file in wanted if idx_sets.found(name, raw / file) != raw / file]
+    gone = [file for file in wanted if idx_sets.existing_file(name, raw / file) != raw / file]
     if not gone:
         return
     import torchvision.datasets
@@ -59,10 +59,10 @@ def _fetch(urls: Sequence[str], file: Path, md5: str) -> None:
     """From the first address that gives it. The last one's complaint, if none does."""
     for url in urls[:-1]:
         try:
-            return fetch(url, file, md5)
+            return download(url, file, md5)
         except (OSError, HTTPException, ValueError):
             pass
-    fetch(urls[-1], file, md5)
+    download(urls[-1], file, md5)
 
 
 def _unpack(stream: IO[bytes], file: Path) -> None:
@@ -70,13 +70,13 @@ def _unpack(stream: IO[bytes], file: Path) -> None:
         shutil.copyfileobj(packed, plain)
 
 
-def cifar10(root: Path) -> None:
+def fetch_cifar10(root: Path) -> None:
     """Fetch the binary version of CIFAR-10, unless all its files are there, and unpack those files alone."""
     if all(cifar.missing(root, part) is None for part in (TRAIN, TEST)):
         return
     archive = root / cifar.URL.rsplit("/", 1)[1]
     with _said("CIFAR-10", root):
-        fetch(cifar.URL, archive, cifar.MD5)
+        download(cifar.URL, archive, cifar.MD5)
         wanted = {f"{cifar.FOLDER}/{file}" for part in (TRAIN, TEST) for file in cifar.FILES[part]}
         with tarfile.open(archive) as members:
             for member in members:
@@ -89,7 +89,7 @@ def cifar10(root: Path) -> None:
         archive.unlink()
 
 
-def svhn_digits(root: Path) -> None:
+def fetch_svhn(root: Path) -> None:
     """Fetch the two files of SVHN's cropped digits that are not there."""
     from torchvision.datasets import SVHN
 
@@ -98,7 +98,7 @@ def svhn_digits(root: Path) -> None:
         if file is not None:
             url, _, md5 = SVHN.split_list[part]
             with _said("SVHN", root):
-                fetch(url, file, md5)
+                download(url, file, md5)
 
 
 @contextmanager
@@ -112,4 +112,4 @@ def _said(title: str, root: Path) -> Iterator[None]:
         raise UsageError(f"--download: {title} could not be fetched into {root}: {reason}") from error
 
 
-FETCH: dict[str, Callable[[Path], None]] = {"cifar10": cifar10, "svhn": svhn_digits}
+FETCH: dict[str, Callable[[Path], None]] = {"cifar10": fetch_cifar10, "svhn": fetch_svhn}

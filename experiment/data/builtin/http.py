@@ -26,18 +26,18 @@ _PATIENCE = 60.0
 _PARTIAL, _NOTHING_THERE = 206, 416
 
 
-def fetch(url: str, file: Path, md5: str) -> None:
+def download(url: str, file: Path, md5: str) -> None:
     """Fetch `url` as `file`, unless it is there and has that checksum.
 
     OSError, HTTPException or ValueError of one line if it cannot be fetched; what has come so far is kept for the next
     time, unless its checksum is wrong. A second command that fetches the same file waits for the first.
     """
-    if is_whole(file, md5):
+    if has_md5(file, md5):
         return
     file.parent.mkdir(parents=True, exist_ok=True)
     part = file.with_name(f".{file.name}.part")
     with _held(part) as stream:
-        if is_whole(file, md5):  # fetched while this command waited
+        if has_md5(file, md5):  # fetched while this command waited
             part.unlink()
             return
         begun = stream.seek(0, os.SEEK_END)
@@ -52,7 +52,7 @@ def fetch(url: str, file: Path, md5: str) -> None:
         os.replace(part, file)
 
 
-def is_whole(file: Path, md5: str) -> bool:
+def has_md5(file: Path, md5: str) -> bool:
     """Whether there is such a file, and it has that checksum."""
     if not file.is_file():
         return False

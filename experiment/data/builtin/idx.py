@@ -105,17 +105,17 @@ def read(name: str, root: Path, part: str = TRAIN) -> Source:
 def missing(name: str, root: Path, part: str = TRAIN) -> Path | None:
     """The first file of that part which is not there, neither plain nor packed; nothing is said of what they hold."""
     raw = root / IDX_SETS[name].folder / "raw"
-    return next((raw / file for file in IDX_SETS[name].files(part) if found(name, raw / file) is None), None)
+    return next((raw / file for file in IDX_SETS[name].files(part) if existing_file(name, raw / file) is None), None)
 
 
-def found(name: str, file: Path) -> Path | None:
+def existing_file(name: str, file: Path) -> Path | None:
     """`file`, or `file`.gz, or None."""
     candidates = (file, file.with_name(f"{file.name}.gz"))
-    return next((candidate for candidate in candidates if source.is_there(name, candidate)), None)
+    return next((candidate for candidate in candidates if source.is_file(name, candidate)), None)
 
 
 def _existing(name: str, file: Path) -> Path:
-    there = found(name, file)
+    there = existing_file(name, file)
     if there is None:
         raise source.absent(name, file)
     return there

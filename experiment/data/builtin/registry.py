@@ -70,7 +70,7 @@ def digits() -> Source:
 def _fetch(name: str, root: Path) -> None:
     from mhng.experiment.data.builtin import fetch as fetched
 
-    fetched.FETCH[name](root) if name in fetched.FETCH else fetched.idx(name, root)
+    fetched.FETCH[name](root) if name in fetched.FETCH else fetched.fetch_idx(name, root)
 
 
 BUNDLED = {

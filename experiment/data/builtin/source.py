@@ -11,7 +11,7 @@ import numpy as np
 from mhng.experiment.errors import UsageError
 
 
-def is_there(name: str, file: Path) -> bool:
+def is_file(name: str, file: Path) -> bool:
     """Whether `file` is one. UsageError if the disk does not say."""
     try:
         return file.is_file()

@@ -15,7 +15,7 @@ from pathlib import Path
 import numpy as np
 
 from mhng.experiment.data.builtin import source
-from mhng.experiment.data.builtin.http import is_whole
+from mhng.experiment.data.builtin.http import has_md5
 from mhng.experiment.data.builtin.source import TEST, TRAIN, Source
 from mhng.experiment.util.memory import check_fits
 
@@ -34,7 +34,7 @@ def read(root: Path, part: str = TRAIN) -> Source:
     file = root / FILES[part]
     md5 = SVHN.split_list[part][2]
     try:
-        if not is_whole(file, md5):
+        if not has_md5(file, md5):
             raise source.damaged("svhn", file, f"its MD5 is not {md5}")
         shapes = {name: shape for name, shape, _ in whosmat(file)}
         check_fits(f"--dataset svhn: {file}", math.prod(shapes["X"]))
@@ -48,4 +48,4 @@ def read(root: Path, part: str = TRAIN) -> Source:
 def missing(root: Path, part: str = TRAIN) -> Path | None:
     """The file of that part if it is absent, else None."""
     file = root / FILES[part]
-    return None if source.is_there("svhn", file) else file
+    return None if source.is_file("svhn", file) else file

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from mhng.experiment.errors import UsageError
 
 
-class Given(NamedTuple):
+class CustomData(NamedTuple):
     """N objects: one array for all agents, or one for each; images (N, C, H, W) in [0, 1] or features (N, D), float32.
 
     Of agents with several modalities there is an array for each of these, and an object that lacks it has NaN in all
@@ -27,7 +27,7 @@ class Given(NamedTuple):
     titles: tuple[str, ...] = ()
 
 
-def finite(place: str, features: NDArray, *, may_lack: bool = False) -> NDArray[np.float32]:
+def finite_features(place: str, features: NDArray, *, may_lack: bool = False) -> NDArray[np.float32]:
     """Features (N, D) as float32. UsageError naming the row and column of one that is not finite there.
 
     may_lack: a row may be NaN throughout.

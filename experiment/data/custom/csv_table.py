@@ -23,15 +23,15 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from mhng.experiment.data.custom.base import Given, finite
-from mhng.experiment.data.labels import coded
+from mhng.experiment.data.custom.base import CustomData, finite_features
+from mhng.experiment.data.labels import encode_labels
 from mhng.experiment.errors import UsageError
 from mhng.experiment.util.memory import check_fits
 
 HEADERS = ("auto", "yes", "no")
-LABELS = ("label", "labels")
+LABEL_NAMES = ("label", "labels")
 # As the name of a label column: there is none
-NONE = "none"
+NO_LABELS = "none"
 # 0, 1 is an object as likely as not.
 _LEAST_COUNTED = 4
 
@@ -62,14 +62,14 @@ def read(
     may_lack: Sequence[bool] = (),
     *,
     flag: str = "--data",
-) -> Given:
+) -> CustomData:
     """The objects in `files`. UsageError naming file, line and column of what is unfit.
 
     may_lack: for each file, whether an object may be missing in it. flag: by which the files were given.
     """
     may_lack = may_lack or [False] * len(files)
-    if label_column not in (None, NONE) and not any(
-        columns(file, label_column, header, lack, flag=flag).labelled
+    if label_column not in (None, NO_LABELS) and not any(
+        read_columns(file, label_column, header, lack, flag=flag).labelled
         for file, lack in zip(files, may_lack, strict=True)
     ):
         raise UsageError(
@@ -86,13 +86,13 @@ def read(
     labelled = [(file, table) for file, table in zip(files, tables, strict=True) if table.labels is not None]
     features = tuple(table.features for table in tables)
     if not labelled:
-        return Given(features, None, ())
+        return CustomData(features, None, ())
     (first, one), *others = labelled
     assert one.labels is not None
-    labels, class_names = coded(f"{flag} {first}: label", one.labels)
+    labels, class_names = encode_labels(f"{flag} {first}: label", one.labels)
     for file, other in others:
         assert other.labels is not None
-        codes, other_names = coded(f"{flag} {file}: label", other.labels)
+        codes, other_names = encode_labels(f"{flag} {file}: label", other.labels)
         differ = np.flatnonzero(np.asarray(class_names)[labels] != np.asarray(other_names)[codes])
         if len(differ):
             n = int(differ[0])
@@ -100,10 +100,12 @@ def read(
                 f"{flag} {file}, line {other.lines[n]}: the label is {other.labels[n]!r} and in {first} "
                 f"{one.labels[n]!r}; row n must be the same object in all files"
             )
-    return Given(features, labels, class_names)
+    return CustomData(features, labels, class_names)
 
 
-def columns(file: Path, label_column: str | None, header: str, may_lack: bool, *, flag: str = "--data") -> Columns:
+def read_columns(
+    file: Path, label_column: str | None, header: str, may_lack: bool, *, flag: str = "--data"
+) -> Columns:
     """What the first row tells of the columns. UsageError as in `read`."""
     place = f"{flag} {file}"
     with _opened(place, file) as reader:
@@ -181,7 +183,7 @@ def _parse(reader: Any, place: str, label_column: str | None, header: str, may_l
     if not lines:
         raise UsageError(f"{place} has a header and no rows")
     features = np.frombuffer(values, np.float64).reshape(len(lines), -1)
-    return _Table(finite(place, features, may_lack=may_lack), labels, lines)
+    return _Table(finite_features(place, features, may_lack=may_lack), labels, lines)
 
 
 def _rows(reader: Iterable[list[str]], may_lack: bool) -> Iterator[list[str]]:
@@ -232,14 +234,16 @@ def _number(label_column: str | None, width: int, place: str) -> int | None:
 
 def _called(titles: list[str], name: str | None, place: str) -> int | None:
     """The column of that name, or else one called label, Labels or the like: no agent should see it as a feature."""
-    if name == NONE:
+    if name == NO_LABELS:
         return None
     names = [title.strip() for title in titles]
-    found = [number for number, title in enumerate(names) if title == (name or LABELS[0])]
+    found = [number for number, title in enumerate(names) if title == (name or LABEL_NAMES[0])]
     if not found and name is None:
-        found = [number for number, title in enumerate(names) if title.casefold() in LABELS]
+        found = [number for number, title in enumerate(names) if title.casefold() in LABEL_NAMES]
     if len(found) > 1:
-        raise UsageError(f"{place} has {len(found)} columns called {name or LABELS[0]!r}; --label-column says which")
+        raise UsageError(
+            f"{place} has {len(found)} columns called {name or LABEL_NAMES[0]!r}; --label-column says which"
+        )
     return found[0] if found else None
 
 

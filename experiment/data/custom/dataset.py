@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from mhng.experiment.data.custom import csv_table, image_folder, npz_arrays
-from mhng.experiment.data.custom.base import Given
+from mhng.experiment.data.custom.base import CustomData
 from mhng.experiment.errors import UsageError
 
 KINDS = {
@@ -35,7 +35,7 @@ class Files(NamedTuple):
     flag: str = "--data"
 
 
-NONE = Files()
+NO_FILES = Files()
 
 
 def paths(entry: Entry) -> tuple[Path, ...]:
@@ -43,7 +43,7 @@ def paths(entry: Entry) -> tuple[Path, ...]:
     return entry if isinstance(entry, tuple) else (entry,)
 
 
-def told(data: Sequence[Entry]) -> str:
+def as_typed(data: Sequence[Entry]) -> str:
     """As it is typed."""
     return ",".join("&".join(map(str, paths(entry))) for entry in data)
 
@@ -55,12 +55,12 @@ def agents_in(kind: str, data: Sequence[Entry]) -> int | None:
     return npz_arrays.agents_in(data[0]) if kind == "npz" and isinstance(data[0], Path) else None
 
 
-def is_for_all(kind: str, data: Sequence[Entry]) -> bool:
+def has_shared_images(kind: str, data: Sequence[Entry]) -> bool:
     """Whether there are images that all agents see, so that they need views that differ."""
     return npz_arrays.has_images(paths(data[0])[0]) if kind == "npz" else kind == "folder" and len(data) == 1
 
 
-def read(kind: str, files: Files) -> Given:
+def read(kind: str, files: Files) -> CustomData:
     """The objects in `files`, in the order of their source. UsageError naming what is unfit."""
     data = files.data
     if not data:
@@ -73,7 +73,7 @@ def read(kind: str, files: Files) -> Given:
     elif kind == "folder":
         given = image_folder.read(flat, files.image_size, files.channels, groups, flag=files.flag)
     elif _is_joined(data):
-        given = npz_arrays.read_each(flat, may_lack, flag=files.flag)
+        given = npz_arrays.read_files(flat, may_lack, flag=files.flag)
     elif len(data) > 1:
         raise UsageError(f"--dataset npz takes one file for all agents; {files.flag} names {len(data)}")
     else:
@@ -82,15 +82,15 @@ def read(kind: str, files: Files) -> Given:
     return given._replace(groups=groups, titles=tuple(path.name for path in flat))
 
 
-def as_those(kind: str, own: Files, others: Files) -> Files:
+def match_layout(kind: str, own: Files, others: Files) -> Files:
     """How to read other files as a run's own were: their labels may be absent, but columns must be called the same.
 
     UsageError naming the first that is not, or a layout that is another.
     """
     wanted, found = ([len(paths(entry)) for entry in files.data] for files in (own, others))
     if wanted != found:
-        place = f"{others.flag} {told(others.data)}"
-        raise UsageError(f"{place} must be laid out as the run's own --data, {told(own.data)}")
+        place = f"{others.flag} {as_typed(others.data)}"
+        raise UsageError(f"{place} must be laid out as the run's own --data, {as_typed(own.data)}")
     if kind != "csv":
         return others
     then = _heads(own)
@@ -100,7 +100,7 @@ def as_those(kind: str, own: Files, others: Files) -> Files:
         if head.labelled
     ]
     if labels_lack and all(labels_lack):
-        others = others._replace(label_column=csv_table.NONE)
+        others = others._replace(label_column=csv_table.NO_LABELS)
     now = _heads(others)
     if own.header == "auto" and not any(head.titles for head in then):
         # A row that counts 0, 1, 2, ... is an object there.
@@ -124,16 +124,17 @@ def _each(files: Files) -> list[tuple[Path, bool]]:
 def _heads(files: Files) -> list[csv_table.Columns]:
     """What the first row of each file tells."""
     return [
-        csv_table.columns(file, files.label_column, files.header, lack, flag=files.flag) for file, lack in _each(files)
+        csv_table.read_columns(file, files.label_column, files.header, lack, flag=files.flag)
+        for file, lack in _each(files)
     ]
 
 
 def _is_unlabelled(file: Path, then: csv_table.Columns, files: Files, may_lack: bool) -> bool:
     """Whether the labels of `then` are not among the columns of a file that would have them."""
-    now = csv_table.columns(file, None, files.header, may_lack, flag=files.flag)
+    now = csv_table.read_columns(file, None, files.header, may_lack, flag=files.flag)
     if not now.labelled and now.width == then.width - 1:  # by a number some column is always found
         return True
-    return not csv_table.columns(file, files.label_column, files.header, may_lack, flag=files.flag).labelled
+    return not csv_table.read_columns(file, files.label_column, files.header, may_lack, flag=files.flag).labelled
 
 
 def _is_joined(data: Sequence[Entry]) -> bool:

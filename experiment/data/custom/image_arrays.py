@@ -19,7 +19,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mhng.experiment.data.images import check_size
-from mhng.experiment.data.labels import coded, label_array, text_or_numbers
+from mhng.experiment.data.labels import encode_labels, labels_key, read_labels
 from mhng.experiment.errors import UsageError
 from mhng.experiment.util import npz
 
@@ -48,7 +48,7 @@ def channels_first(place: str, shape: tuple[int, ...], dtype: np.dtype, name: st
     return first
 
 
-def in_unit_interval(
+def to_unit_floats(
     place: str, part: NDArray, first: int, channels_first: bool, name: str = "images"
 ) -> NDArray[np.float32]:
     """(B, ...) as given -> float32 (B, C, H, W). UsageError naming the index, from `first`, of an unfit image."""
@@ -68,7 +68,7 @@ def in_unit_interval(
     return part.astype(np.float32)
 
 
-def check_bytes(place: str, most: int, name: str = "images") -> None:
+def check_uint8(place: str, most: int, name: str = "images") -> None:
     """UsageError if images of bytes whose largest is `most` were meant to be fractions."""
     if most == 1:
         raise UsageError(
@@ -87,17 +87,17 @@ class ImageArray:
     def __init__(self, file: Path, classes: int | None) -> None:
         self.file = file
         self.place = f"--images {file}"
-        with npz.opened(self.file, self.place) as archive:
-            self.header = npz.header(archive, "images", self.place)
+        with npz.open_archive(self.file, self.place) as archive:
+            self.header = npz.read_header(archive, "images", self.place)
             self.channels_first = self._check_images()
             self.count = self.header.shape[0]
             self.labels = None
             self.class_names: tuple[str, ...] = ()
-            name = label_array(archive)
+            name = labels_key(archive)
             if name is not None:
                 if classes is None:
-                    found = text_or_numbers(archive, name, self.count, self.place)
-                    self.labels, self.class_names = coded(f"{self.place}: {name}", found)
+                    found = read_labels(archive, name, self.count, self.place)
+                    self.labels, self.class_names = encode_labels(f"{self.place}: {name}", found)
                 else:
                     self.labels = self._labels(archive, name, classes)
 
@@ -106,21 +106,21 @@ class ImageArray:
         shape, fortran, dtype = self.header
         size = math.prod(shape[1:])
         step = max(1, _CHUNK // max(size * 8, 1))
-        with npz.opened(self.file, self.place) as archive, archive.open("images.npy") as stream:
-            npz.skip_header(stream)
+        with npz.open_archive(self.file, self.place) as archive, archive.open("images.npy") as stream:
+            npz.parse_header(stream)
             if fortran:
-                whole = npz.exactly(stream, math.prod(shape), dtype).reshape(shape, order="F")
+                whole = npz.read_values(stream, math.prod(shape), dtype).reshape(shape, order="F")
             most = 0
             for first in range(0, limit, step):
                 B = min(step, limit - first)
                 part = (
                     whole[first : first + B]
                     if fortran
-                    else npz.exactly(stream, B * size, dtype).reshape(B, *shape[1:])
+                    else npz.read_values(stream, B * size, dtype).reshape(B, *shape[1:])
                 )
-                yield in_unit_interval(self.place, part, first, self.channels_first)
+                yield to_unit_floats(self.place, part, first, self.channels_first)
                 most = max(most, int(part.max())) if dtype == np.uint8 else 0
-            check_bytes(self.place, most)
+            check_uint8(self.place, most)
 
     # -- checks --------------------------------------------------------------------------------------
 
@@ -135,7 +135,7 @@ class ImageArray:
         return first
 
     def _labels(self, archive: zipfile.ZipFile, name: str, classes: int) -> NDArray[np.int64]:
-        shape, _, dtype = npz.header(archive, name, self.place)
+        shape, _, dtype = npz.read_header(archive, name, self.place)
         if dtype.kind not in "iu" or shape != (self.count,):
             raise UsageError(
                 f"{self.place}: {name} must be {self.count} whole numbers, one an image; they are {dtype} of the "
@@ -144,8 +144,8 @@ class ImageArray:
         if self.count * dtype.itemsize > _MOST_WHOLE:
             raise UsageError(f"{self.place}: {name} is larger than 1 GiB")
         with archive.open(f"{name}.npy") as stream:
-            npz.skip_header(stream)
-            labels = npz.exactly(stream, self.count, dtype)
+            npz.parse_header(stream)
+            labels = npz.read_values(stream, self.count, dtype)
         foreign = np.flatnonzero((labels < 0) | (labels >= classes))
         if len(foreign):
             raise UsageError(

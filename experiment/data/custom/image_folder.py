@@ -26,7 +26,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from mhng.experiment.data.custom.base import Given
+from mhng.experiment.data.custom.base import CustomData
 from mhng.experiment.data.images import SUFFIXES, read_image
 from mhng.experiment.data.labels import printable
 from mhng.experiment.errors import UsageError
@@ -35,7 +35,7 @@ from mhng.experiment.util.memory import check_fits
 
 def read(
     folders: Sequence[Path], size: int, channels: int, groups: Sequence[int] = (), *, flag: str = "--data"
-) -> Given:
+) -> CustomData:
     """The objects in `folders`. UsageError naming the folder or file that is unfit.
 
     groups: how many folders, in their order, each agent has; a file may be missing in one of several. flag: by which
@@ -55,8 +55,8 @@ def read(
         _read([folder / listing[stem] if stem in listing else None for stem in first], size, channels, flag)
         for folder, listing in zip(folders, listings, strict=True)
     )
-    labels, class_names = classes_of(f"{flag} {called[0]}", list(first.values()))
-    return Given(arrays, labels, class_names, tuple(first.values()))
+    labels, class_names = class_labels(f"{flag} {called[0]}", list(first.values()))
+    return CustomData(arrays, labels, class_names, tuple(first.values()))
 
 
 def _together(listings: Sequence[dict[str, str]]) -> dict[str, str]:
@@ -70,7 +70,7 @@ def _together(listings: Sequence[dict[str, str]]) -> dict[str, str]:
 def _listed(folder: Path, flag: str) -> dict[str, str]:
     """Of each image, by its relative name without suffix: its relative name. Sorted by the bytes of the former."""
     found: dict[str, str] = {}
-    for name in sorted(walked(folder, flag), key=os.fsencode):
+    for name in sorted(list_images(folder, flag), key=os.fsencode):
         stem = name[: name.rindex(".")]
         if stem in found:
             raise UsageError(f"{flag} {folder}: {found[stem]} and {name} have one name, so they would be one object")
@@ -80,7 +80,7 @@ def _listed(folder: Path, flag: str) -> dict[str, str]:
     return dict(sorted(found.items(), key=lambda item: os.fsencode(item[0])))
 
 
-def walked(folder: Path, flag: str, inside: str = "", above: tuple[tuple[int, int], ...] = ()) -> list[str]:
+def list_images(folder: Path, flag: str, inside: str = "", above: tuple[tuple[int, int], ...] = ()) -> list[str]:
     """Relative names of the images in and below `folder / inside`; above: the folders that this one lies in."""
     here = folder / inside
     try:
@@ -97,7 +97,7 @@ def walked(folder: Path, flag: str, inside: str = "", above: tuple[tuple[int, in
         if entry.name.startswith("."):
             continue
         if entry.name in folders:
-            found += walked(folder, flag, f"{inside}{entry.name}/", (*above, identity))
+            found += list_images(folder, flag, f"{inside}{entry.name}/", (*above, identity))
         elif os.path.splitext(entry.name)[1].lower() in SUFFIXES:
             if not entry.is_file():
                 raise UsageError(f"{flag} {here / entry.name} is no file, or a link to none")
@@ -120,18 +120,18 @@ def _read(files: list[Path | None], size: int, channels: int, flag: str) -> NDAr
     """(N, channels, size, size); NaN where there is no file."""
     import torch
 
-    from mhng.experiment.data.resize import fitted
+    from mhng.experiment.data.resize import resize_images
 
     images = np.full((len(files), channels, size, size), np.nan, dtype=np.float32)
     for n, file in enumerate(files):
         if file is None:
             continue
         image = torch.from_numpy(read_image(file, flag)[None])
-        images[n] = fitted(image, (channels, size, size))[0].numpy()
+        images[n] = resize_images(image, (channels, size, size))[0].numpy()
     return images
 
 
-def classes_of(place: str, names: list[str]) -> tuple[NDArray[np.int64] | None, tuple[str, ...]]:
+def class_labels(place: str, names: list[str]) -> tuple[NDArray[np.int64] | None, tuple[str, ...]]:
     """Labels and class names: the first folder on the way to each file, or none where there is none.
 
     place: what begins a complaint.

@@ -18,9 +18,9 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from mhng.experiment.data.custom.base import Given, finite
-from mhng.experiment.data.custom.image_arrays import channels_first, check_bytes, in_unit_interval
-from mhng.experiment.data.labels import coded, label_array, text_or_numbers
+from mhng.experiment.data.custom.base import CustomData, finite_features
+from mhng.experiment.data.custom.image_arrays import channels_first, check_uint8, to_unit_floats
+from mhng.experiment.data.labels import encode_labels, labels_key, read_labels
 from mhng.experiment.errors import UsageError
 from mhng.experiment.util import npz
 from mhng.experiment.util.agent_names import agent_names
@@ -32,7 +32,7 @@ _PREFIX = "view_"
 def agents_in(file: Path) -> int | None:
     """How many agents the file has data of their own for; None if it has the same for all, or cannot be read."""
     try:
-        with npz.opened(file, "") as archive:
+        with npz.open_archive(file, "") as archive:
             return len(_own(archive)) or None
     except UsageError:
         return None
@@ -41,13 +41,13 @@ def agents_in(file: Path) -> int | None:
 def has_images(file: Path) -> bool:
     """Whether the file has images that are the same for all agents."""
     try:
-        with npz.opened(file, "") as archive:
-            return "images" in npz.names(archive)
+        with npz.open_archive(file, "") as archive:
+            return "images" in npz.array_names(archive)
     except UsageError:
         return False
 
 
-def read_each(files: Sequence[Path], may_lack: Sequence[bool], *, flag: str = "--data") -> Given:
+def read_files(files: Sequence[Path], may_lack: Sequence[bool], *, flag: str = "--data") -> CustomData:
     """The objects in several files, one an agent or modality. UsageError as in `read`, or naming files that differ.
 
     may_lack: for each file, whether an object may be missing in it. flag: by which the files were given.
@@ -64,7 +64,7 @@ def read_each(files: Sequence[Path], may_lack: Sequence[bool], *, flag: str = "-
     labelled = [(file, given) for file, given in zip(files, found, strict=True) if given.labels is not None]
     arrays = tuple(given.arrays[0] for given in found)
     if not labelled:
-        return Given(arrays, None, ())
+        return CustomData(arrays, None, ())
     first, one = labelled[0]
     for file, other in labelled[1:]:
         differ = np.flatnonzero(_named(one) != _named(other))
@@ -73,22 +73,22 @@ def read_each(files: Sequence[Path], may_lack: Sequence[bool], *, flag: str = "-
                 f"{flag} {file}: labels[{differ[0]}] is {_named(other)[differ[0]]} and in {first} "
                 f"{_named(one)[differ[0]]}; row n must be the same object in all files"
             )
-    return Given(arrays, one.labels, one.class_names)
+    return CustomData(arrays, one.labels, one.class_names)
 
 
-def _named(given: Given) -> NDArray:
+def _named(given: CustomData) -> NDArray:
     return np.asarray(given.class_names)[given.labels]
 
 
-def read(file: Path, *, may_lack: bool = False, flag: str = "--data") -> Given:
+def read(file: Path, *, may_lack: bool = False, flag: str = "--data") -> CustomData:
     """The objects in `file`. UsageError naming the file, the array and the index of what is unfit.
 
     may_lack: an object may be NaN throughout. flag: by which the file was given.
     """
     place = f"{flag} {file}"
-    with npz.opened(file, place) as archive:
+    with npz.open_archive(file, place) as archive:
         keys = _keys(archive, place)
-        headers = [npz.header(archive, key, place) for key in keys]
+        headers = [npz.read_header(archive, key, place) for key in keys]
         counts = {key: header.shape[0] if header.shape else 0 for key, header in zip(keys, headers, strict=True)}
         (first, N), *others = counts.items()
         for key, count in others:
@@ -98,20 +98,20 @@ def read(file: Path, *, may_lack: bool = False, flag: str = "--data") -> Given:
         arrays = tuple(
             _array(archive, key, header, place, may_lack) for key, header in zip(keys, headers, strict=True)
         )
-        name = label_array(archive)
+        name = labels_key(archive)
         if name is None:
-            return Given(arrays, None, ())
-        labels, class_names = coded(f"{place}: {name}", text_or_numbers(archive, name, N, place))
-        return Given(arrays, labels, class_names)
+            return CustomData(arrays, None, ())
+        labels, class_names = encode_labels(f"{place}: {name}", read_labels(archive, name, N, place))
+        return CustomData(arrays, labels, class_names)
 
 
 def _own(archive: zipfile.ZipFile) -> list[str]:
-    return sorted(key for key in npz.names(archive) if key.startswith(_PREFIX))
+    return sorted(key for key in npz.array_names(archive) if key.startswith(_PREFIX))
 
 
 def _keys(archive: zipfile.ZipFile, place: str) -> list[str]:
     """Which arrays the agents see: one for all, or one for each in order."""
-    there = npz.names(archive)
+    there = npz.array_names(archive)
     own = _own(archive)
     kinds: list[str] = [key for key in ("images", "features") if key in there]
     if len(kinds) + bool(own) != 1:
@@ -138,15 +138,17 @@ def _array(archive: zipfile.ZipFile, key: str, header: npz.Header, place: str, m
             raise UsageError(
                 f"{place}: {key} must be numbers (N, D), N and D at least 1; it is {dtype} of the shape {shape}"
             )
-        return finite(f"{place}: {key}", npz.whole(archive, key), may_lack=may_lack and dtype.kind == "f")
+        return finite_features(
+            f"{place}: {key}", npz.read_array(archive, key), may_lack=may_lack and dtype.kind == "f"
+        )
     first = channels_first(place, shape, dtype, key)
-    images = npz.whole(archive, key)
+    images = npz.read_array(archive, key)
     if images.dtype == np.uint8:
-        check_bytes(place, int(images.max()), key)
+        check_uint8(place, int(images.max()), key)
     if not may_lack or dtype.kind != "f":
-        return np.ascontiguousarray(in_unit_interval(place, images, 0, first, key))
+        return np.ascontiguousarray(to_unit_floats(place, images, 0, first, key))
     lacking = np.isnan(images.reshape(len(images), -1)).all(1)
     black = np.where(lacking.reshape(-1, *[1] * (images.ndim - 1)), 0, images)
-    found = np.ascontiguousarray(in_unit_interval(place, black, 0, first, key))
+    found = np.ascontiguousarray(to_unit_floats(place, black, 0, first, key))
     found[lacking] = np.nan
     return found

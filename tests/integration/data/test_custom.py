@@ -13,10 +13,10 @@ import torch
 
 from mhng import cli, load_run
 from mhng.experiment.data.custom import dataset as custom_dataset
-from mhng.experiment.data.labels import coded
+from mhng.experiment.data.labels import encode_labels
 from mhng.experiment.data.loading import load
 from mhng.experiment.data.objects import Objects
-from mhng.experiment.data.views import seen
+from mhng.experiment.data.views import apply_views
 from mhng.experiment.errors import UsageError
 from mhng.experiment.runs import folder as run_folder
 from mhng.experiment.runs.posterior import load_posterior
@@ -80,7 +80,7 @@ def test_features_and_a_view_for_each_agent(tmp_path: Path) -> None:
     ids=str,
 )
 def test_labels_are_coded(labels: Any, codes: list[int], names: tuple[str, ...]) -> None:
-    found, class_names = coded("labels", np.asarray(labels))
+    found, class_names = encode_labels("labels", np.asarray(labels))
     assert found.tolist() == codes and class_names == names
 
 
@@ -355,7 +355,7 @@ def test_no_agent_sees_a_column_of_labels(title: str, tmp_path: Path) -> None:
     objects = read("csv", file)
     assert objects.views[0].tolist() == [[1, 2], [3, 4]]
     assert objects.labels is not None and objects.labels.tolist() == [0, 1]
-    assert objects.senses[0][0].title == "features"
+    assert objects.modalities[0][0].title == "features"
 
 
 def test_which_column_is_the_label_can_be_said(tmp_path: Path) -> None:
@@ -447,6 +447,6 @@ def test_a_run_with_views_names_its_own_objects_as_it_saw_them(
     assert cli.main(["name", str(known), "--images", str(whole), "--out", str(out)]) == 0
     assert len([json.loads(line) for line in out.read_text().splitlines()]) == 24
     trained = SavedRun(known)
-    again = seen(images[:, None].astype(np.float32), trained.config.views, names=trained.agents, seed=0)
+    again = apply_views(images[:, None].astype(np.float32), trained.config.views, names=trained.agents, seed=0)
     assert all(torch.equal(a, b) for a, b in zip(again, trained.objects.views, strict=True))
     assert (known / run_folder.CHECKPOINT).exists()

@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 import torchvision.datasets
 
-from mhng.experiment.data.builtin.http import fetch
+from mhng.experiment.data.builtin.http import download
 from mhng.experiment.data.loading import load
 from mhng.experiment.errors import UsageError
 from tests.integration.data.test_builtin import svhn_file
@@ -82,7 +82,7 @@ def server(monkeypatch: pytest.MonkeyPatch) -> Iterator[Server]:
 
 
 def get(server: Server, file: Path, md5: str = MD5) -> None:
-    fetch(f"{server.address}/file.bin", file, md5)
+    download(f"{server.address}/file.bin", file, md5)
 
 
 def part_of(file: Path) -> Path:
@@ -214,7 +214,7 @@ def test_what_has_come_stays_where_there_is_no_server_any_more(server: Server, t
     with pytest.raises(OSError, match="404"):
         get(server, file)
     with pytest.raises(OSError, match="refused"):
-        fetch("http://127.0.0.1:9/file.bin", file, MD5)
+        download("http://127.0.0.1:9/file.bin", file, MD5)
     assert part_of(file).read_bytes() == CONTENT[:1000] and not file.exists()
 
 
@@ -322,8 +322,8 @@ def test_what_is_unpacked_has_its_name_only_when_it_is_whole(
     with monkeypatch.context() as patched:
         patched.setattr(shutil, "copyfileobj", full)
         with pytest.raises(UsageError, match=r"^--download: MNIST .*No space left on device"):
-            fetched.idx("mnist", tmp_path)
+            fetched.fetch_idx("mnist", tmp_path)
     raw = tmp_path / "MNIST" / "raw"
     assert [file.name for file in raw.iterdir()] == ["train-images-idx3-ubyte.gz"]
-    fetched.idx("mnist", tmp_path)
+    fetched.fetch_idx("mnist", tmp_path)
     assert len(server.asked) == 4 and (raw / "train-images-idx3-ubyte").read_bytes() == IMAGES

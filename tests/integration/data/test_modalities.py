@@ -14,9 +14,9 @@ import torch
 from mhng import cli, load_run
 from mhng.experiment.data.custom import dataset as custom_dataset
 from mhng.experiment.data.loading import load
-from mhng.experiment.data.modalities import are_there, dropped
+from mhng.experiment.data.modalities import drop_modalities, is_present
 from mhng.experiment.data.objects import Objects
-from mhng.experiment.data.views import entries, seen
+from mhng.experiment.data.views import apply_views, parse_views
 from mhng.experiment.errors import UsageError
 from mhng.experiment.runs import folder as run_folder
 from mhng.experiment.settings import per_agent
@@ -44,7 +44,7 @@ def digits(views: str, **changes: str) -> Objects:
 
 
 def test_entries_are_joined_and_saved_as_they_were_typed(tmp_path: Path) -> None:
-    assert entries(" 0 & 90+blur:1 ,45") == ("0&90+blur:1", 45.0)
+    assert parse_views(" 0 & 90+blur:1 ,45") == ("0&90+blur:1", 45.0)
     config = resolve({"views": "0&90,45,10&20&30", "agents": "3", "missing": "0.25", "fusion": "mixture"})
     file = tmp_path / "run.toml"
     file.write_text(to_toml(config))
@@ -60,7 +60,7 @@ def test_files_are_joined_and_a_name_may_have_the_sign_itself(tmp_path: Path) ->
     typed = f"{tmp_path}/a1.csv&{tmp_path}/a2.csv,{tmp_path}/R&D.csv"
     config = resolve({"dataset": "csv", "data": typed, "likelihood": "gaussian"})
     assert config.data == ((tmp_path / "a1.csv", tmp_path / "a2.csv"), tmp_path / "R&D.csv")
-    assert config.agents == 2 and config.views == (0.0, 0.0) and custom_dataset.told(config.data) == typed
+    assert config.agents == 2 and config.views == (0.0, 0.0) and custom_dataset.as_typed(config.data) == typed
     file = tmp_path / "run.toml"
     file.write_text(to_toml(config))
     again = resolve({}, file)
@@ -126,46 +126,48 @@ def test_views_lie_side_by_side_and_an_agent_with_one_sees_what_it_always_saw() 
     alone, both = digits("0,45"), digits("0&90&noise:0.1,45")
     first, second, third = both.views[0].view(60, 3, 1, 8, 8).unbind(1)
     assert torch.equal(first, alone.views[0]) and torch.equal(both.views[1], alone.views[1])
-    assert torch.equal(second, seen(alone.views[0], (90.0,), names="A", seed=0)[0])
-    assert not torch.equal(third, seen(alone.views[0], ("noise:0.1",), names="A", seed=0)[0]), "noise of its own"
-    assert [sense.title for sense in both.senses[0]] == ["0", "90", "noise:0.1"] and both.shapes(1) == ((1, 8, 8),)
+    assert torch.equal(second, apply_views(alone.views[0], (90.0,), names="A", seed=0)[0])
+    assert not torch.equal(third, apply_views(alone.views[0], ("noise:0.1",), names="A", seed=0)[0]), (
+        "noise of its own"
+    )
+    assert [sense.title for sense in both.modalities[0]] == ["0", "90", "noise:0.1"] and both.shapes(1) == ((1, 8, 8),)
     assert both.checksum != alone.checksum and not both.views[0].isnan().any()
 
 
 def test_each_modality_is_missing_by_chance_and_never_all() -> None:
     share, N = 0.4, 20_000
     views = [torch.zeros(N, 2), torch.zeros(N, 1, 2, 2), torch.zeros(N, 1)]
-    a, b, c = dropped(views, [2, 1], "AB", share, seed=0)
-    assert c is views[2] and torch.equal(a.isnan(), (~are_there(a)).unsqueeze(1).expand(-1, 2))
-    lost = torch.stack([~are_there(a), ~are_there(b)], dim=1)
+    a, b, c = drop_modalities(views, [2, 1], "AB", share, seed=0)
+    assert c is views[2] and torch.equal(a.isnan(), (~is_present(a)).unsqueeze(1).expand(-1, 2))
+    lost = torch.stack([~is_present(a), ~is_present(b)], dim=1)
     assert not lost.all(1).any()
     # Each is lost by chance, but for half of the times that both were.
     expected = share - share**2 / 2
     assert z_test(lost.double().numpy(), np.full(2, expected)) > ALPHA
     assert z_test(lost.double().numpy(), np.full(2, share)) < ALPHA
-    few = dropped([view[:50] for view in views], [2, 1], "AB", share, seed=0)
+    few = drop_modalities([view[:50] for view in views], [2, 1], "AB", share, seed=0)
     assert torch.equal(few[0].isnan(), a[:50].isnan()), "whatever other objects there are"
-    assert not torch.equal(dropped(views, [2, 1], "AB", share, seed=1)[0].isnan(), a.isnan())
-    assert dropped(views, [2, 1], "AB", 0.0, seed=0) == tuple(views)
+    assert not torch.equal(drop_modalities(views, [2, 1], "AB", share, seed=1)[0].isnan(), a.isnan())
+    assert drop_modalities(views, [2, 1], "AB", 0.0, seed=0) == tuple(views)
 
 
 def test_what_is_missing_already_counts_for_what_must_stay() -> None:
     views = [torch.zeros(500, 1), torch.zeros(500, 1)]
     views[0][::2] = torch.nan
-    a, b = dropped(views, [2], "A", 0.9, seed=0)
-    assert are_there(b)[::2].all() and not are_there(a)[::2].any()
-    assert (~are_there(b))[1::2].any() and (are_there(a) | are_there(b)).all()
+    a, b = drop_modalities(views, [2], "A", 0.9, seed=0)
+    assert is_present(b)[::2].all() and not is_present(a)[::2].any()
+    assert (~is_present(b))[1::2].any() and (is_present(a) | is_present(b)).all()
     views[1][4] = torch.nan
     with pytest.raises(UsageError, match="object 4 has none of the 2 modalities of agent A"):
-        dropped(views, [2], "A", 0.0, seed=0)
+        drop_modalities(views, [2], "A", 0.0, seed=0)
     with pytest.raises(UsageError, match="no object has modality 1 of agent A"):
-        dropped([torch.full((5, 2), torch.nan), torch.zeros(5, 1)], [2], "A", 0.0, seed=0)
+        drop_modalities([torch.full((5, 2), torch.nan), torch.zeros(5, 1)], [2], "A", 0.0, seed=0)
 
 
 def test_missing_is_told_and_is_part_of_the_checksum(capsys: pytest.CaptureFixture[str]) -> None:
     whole, lacking = digits("0&90,45"), digits("0&90,45", missing="0.3")
-    first, second = lacking.senses[0]
-    assert 5 < first.missing < 30 and 5 < second.missing < 30 and lacking.senses[1][0].missing == 0
+    first, second = lacking.modalities[0]
+    assert 5 < first.missing < 30 and 5 < second.missing < 30 and lacking.modalities[1][0].missing == 0
     there = ~lacking.views[0].isnan()
     assert torch.equal(lacking.views[0][there], whole.views[0][there]) and lacking.checksum != whole.checksum
     assert int((~there).view(60, 2, 64).all(2)[:, 0].sum()) == first.missing
@@ -179,7 +181,7 @@ def test_synthetic_modalities_confuse_pairs_of_their_own() -> None:
     both = load_objects(resolve(options | {"views": "0&0,0"}))[0]
     three = load_objects(resolve(options | {"agents": "3"}))[0]
     assert torch.equal(both.views[0], torch.cat(three.views[:2], dim=1)) and torch.equal(both.views[1], three.views[2])
-    assert [sense.title for sense in both.senses[0]] == ["features 1", "features 2"]
+    assert [sense.title for sense in both.modalities[0]] == ["features 1", "features 2"]
 
 
 def csvs(folder: Path, *, gap: str = ",,,") -> str:
@@ -196,11 +198,11 @@ def test_features_are_standardised_and_reduced_by_what_is_there(tmp_path: Path) 
     objects, config = load_objects(resolve(options))
     first, second = objects.views[0].split([4, 3], dim=1)
     there = np.delete(np.arange(12), [3, 7])
-    assert are_there(first).nonzero().flatten().tolist() == there.tolist() and config.jitter == 0
+    assert is_present(first).nonzero().flatten().tolist() == there.tolist() and config.jitter == 0
     expected = (ONE[there] - ONE[there].mean(0)) / ONE[there].std(0)
     np.testing.assert_allclose(first[there].numpy(), expected, atol=1e-4)
     np.testing.assert_allclose(second.numpy(), (TWO - TWO.mean(0)) / TWO.std(0), atol=1e-4)
-    assert objects.paired and [sense[1:] for sense in objects.senses[0]] == [((4,), 2), ((3,), 0)]
+    assert objects.paired and [sense[1:] for sense in objects.modalities[0]] == [((4,), 2), ((3,), 0)]
     few, _ = load_objects(resolve(options | {"reduce": "2"}))
     assert few.shapes(0) == ((2,), (2,)) and few.views[0][[3, 7], :2].isnan().all()
     np.testing.assert_allclose(few.views[0][there, :2].numpy().std(0, ddof=1), 1, atol=1e-4)
@@ -235,7 +237,7 @@ def test_the_first_object_of_a_table_may_be_missing(tmp_path: Path) -> None:
     text(tmp_path, table(ONE), "a2.csv")
     options = {"dataset": "csv", "data": f"{tmp_path}/a1.csv&{tmp_path}/a2.csv", "likelihood": "gaussian"}
     objects, _ = load_objects(resolve(options))
-    assert objects.count == 12 and (~are_there(objects.views[0][:, :3])).nonzero().tolist() == [[0]]
+    assert objects.count == 12 and (~is_present(objects.views[0][:, :3])).nonzero().tolist() == [[0]]
 
 
 def folders(root: Path) -> str:
@@ -251,15 +253,15 @@ def test_a_file_may_be_missing_in_one_of_an_agents_folders(tmp_path: Path) -> No
     objects, _ = load_objects(settings)
     assert objects.count == 8 and objects.files is not None and objects.categories == 2
     first, second = objects.views[0].split(36, dim=1)
-    assert [objects.files[int(n)] for n in (~are_there(first)).nonzero()] == ["odd/2.png"]
-    assert [objects.files[int(n)] for n in (~are_there(second)).nonzero()] == ["even/5.png"]
+    assert [objects.files[int(n)] for n in (~is_present(first)).nonzero()] == ["odd/2.png"]
+    assert [objects.files[int(n)] for n in (~is_present(second)).nonzero()] == ["even/5.png"]
     assert not objects.views[1].isnan().any()
     turned, _ = load_objects(resolve({
         "dataset": "folder", "data": folders(tmp_path), "image_size": "6", "views": "0&invert,0",
     }))  # fmt: skip
-    there = are_there(second)
+    there = is_present(second)
     torch.testing.assert_close(turned.views[0][there, 36:], 1 - second[there])
-    assert torch.equal(are_there(turned.views[0][:, 36:]), there)
+    assert torch.equal(is_present(turned.views[0][:, 36:]), there)
 
 
 UNFIT: dict[str, tuple[Callable[[Path], object], list[str]]] = {
@@ -390,7 +392,7 @@ def test_an_image_of_each_agents_modality_turns_with_the_view(pair: Path) -> Non
     for k in range(10):
         parts = run.modalities("A", run.recall(k, draws=0)["A"].mean[None])
         upright = torch.from_numpy(parts["0"])
-        turned = seen(upright, (90.0,), names="A", seed=0)[0].numpy()
+        turned = apply_views(upright, (90.0,), names="A", seed=0)[0].numpy()
         off.append(np.abs(turned - parts["90"]).mean())
         at_random.append(np.abs(upright.numpy() - parts["90"]).mean())
     assert np.mean(off) < 0.8 * np.mean(at_random)

@@ -12,11 +12,11 @@ import pytest
 import torch
 
 from mhng import cli, load_run
-from mhng.experiment.data.custom import dataset as own
+from mhng.experiment.data.custom import dataset as custom_dataset
 from mhng.experiment.data.loading import load
 from mhng.experiment.data.objects import Objects
-from mhng.experiment.data.turntable import further
-from mhng.experiment.data.views import View, entries, places, seen
+from mhng.experiment.data.turntable import indices_ahead
+from mhng.experiment.data.views import View, apply_views, parse_views, places_ahead
 from mhng.experiment.errors import UsageError
 from mhng.experiment.evaluation import naming
 from mhng.experiment.runs import folder as run_folder
@@ -59,10 +59,12 @@ def ahead(stem: str, J: int) -> str:
     return circle[(circle.index(stem) + J) % len(circle)]
 
 
-def read(*data: own.Entry, views: tuple[View, ...], limit: int | None = None, missing: float = 0.0) -> Objects:
+def read(
+    *data: custom_dataset.Entry, views: tuple[View, ...], limit: int | None = None, missing: float = 0.0
+) -> Objects:
     return load(
         "folder", data_root=None, download=False, limit=limit, views=views, seed=0, missing=missing,
-        files=own.Files(data, image_size=6),
+        files=custom_dataset.Files(data, image_size=6),
     )  # fmt: skip
 
 
@@ -90,11 +92,11 @@ def test_b_sees_the_file_that_stands_j_places_further_on(J: int, tmp_path: Path)
 
 def test_the_order_is_that_of_numbers_and_not_of_letters() -> None:
     files = ["x/10_100.jpg", "x/2_100.jpg", "x/1_100.jpg", "y/b2.png", "y/a10.png", "y/a9.png", "x/r_1_100.jpg"]
-    assert further(files, 1, "").tolist() == [2, 0, 1, 5, 3, 4, 6]
-    assert further(files, 2, "").tolist() == [1, 2, 0, 4, 5, 3, 6]
+    assert indices_ahead(files, 1, "").tolist() == [2, 0, 1, 5, 3, 4, 6]
+    assert indices_ahead(files, 2, "").tolist() == [1, 2, 0, 4, 5, 3, 6]
     # One number twice, and folders of one name in two folders, are still orders.
-    assert further(["a/x/1.png", "a/x/01.png", "b/x/1.png", "b/x/2.png"], 1, "").tolist() == [1, 0, 3, 2]
-    assert further(["a/9é.png", "a/\udcff.png"], 1, "").tolist() == [1, 0]
+    assert indices_ahead(["a/x/1.png", "a/x/01.png", "b/x/1.png", "b/x/2.png"], 1, "").tolist() == [1, 0, 3, 2]
+    assert indices_ahead(["a/9é.png", "a/\udcff.png"], 1, "").tolist() == [1, 0]
 
 
 def test_every_picture_is_seen_once_whatever_j(tmp_path: Path) -> None:
@@ -117,23 +119,23 @@ def test_it_is_a_step_among_others(tmp_path: Path) -> None:
     for n in range(5):
         (tmp_path / "thing").mkdir(exist_ok=True)
         Image.fromarray(rng.integers(0, 256, (6, 6), dtype=np.uint8)).save(tmp_path / "thing" / f"{n}_100.png")
-    assert entries("0, ahead:3+90") == (0.0, "ahead:3+90") and places("ahead:3+90+ahead:1") == 4
+    assert parse_views("0, ahead:3+90") == (0.0, "ahead:3+90") and places_ahead("ahead:3+90+ahead:1") == 4
     views = ("ahead:1", "ahead:1+90", "90+ahead:1", "ahead:3+ahead:3+90", "noise:0.1+ahead:1", "ahead:1+noise:0.1")
     objects = read(tmp_path, views=(0.0, *views))
     own, further, turned, *same, first, last = objects.views
     assert torch.equal(further, own[[1, 2, 3, 4, 0]])
-    assert torch.equal(turned, seen(further, (90.0,), names="A", seed=0)[0])
+    assert torch.equal(turned, apply_views(further, (90.0,), names="A", seed=0)[0])
     assert torch.equal(turned, same[0]) and torch.equal(turned, same[1]) and turned is not further
     # Noise is of agent and picture, not of the place that the picture is seen at.
-    assert torch.equal(first, seen(further, ("noise:0.1",), names="F", seed=0)[0])
-    assert torch.equal(last, seen(further, ("noise:0.1",), names="G", seed=0)[0])
+    assert torch.equal(first, apply_views(further, ("noise:0.1",), names="F", seed=0)[0])
+    assert torch.equal(last, apply_views(further, ("noise:0.1",), names="G", seed=0)[0])
 
 
 def test_of_several_modalities_each_may_be_another_side(tmp_path: Path) -> None:
     objects = read(fruits(tmp_path), views=("0&ahead:3", "ahead:1"))
     for view, J in zip(objects.views, (0, 3, 1), strict=True):
         assert greys(view) == [GREYS[ahead(stem, J)] for stem in stems(objects)]
-    assert [[sense.title for sense in own] for own in objects.senses] == [["0", "ahead:3"], ["ahead:1"]]
+    assert [[sense.title for sense in own] for own in objects.modalities] == [["0", "ahead:3"], ["ahead:1"]]
     fewer = read(fruits(tmp_path), views=("0&ahead:3", "ahead:1"), missing=0.4)
     lost = fewer.views[1].flatten(1).isnan().all(1)
     assert 0 < lost.sum() < fewer.count and torch.equal(fewer.views[1][~lost], objects.views[1][~lost])

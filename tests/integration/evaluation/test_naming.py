@@ -21,8 +21,8 @@ from mhng.experiment.data import loading
 from mhng.experiment.data.builtin import registry as builtin_registry
 from mhng.experiment.data.builtin.idx import IDX_SETS
 from mhng.experiment.data.images import read_image
-from mhng.experiment.data.resize import fitted
-from mhng.experiment.data.views import seen
+from mhng.experiment.data.resize import resize_images
+from mhng.experiment.data.views import apply_views
 from mhng.experiment.errors import UsageError
 from mhng.experiment.evaluation import matching
 from mhng.experiment.evaluation.naming import InferredSigns, infer_signs, score
@@ -61,7 +61,7 @@ def test_signs_are_bayes_rule_with_torchs_own_density(digits_run: Path, unseen: 
     pi = torch.tensor([0.3, 0.02, *[0.085] * 8], dtype=torch.float64)  # skewed: a prior counted twice would show
     for agent in agents:
         agent.log_pi.copy_((pi / pi.sum()).log())
-    views = seen(unseen[:, None].copy(), trained.config.views, names="AB", seed=0)
+    views = apply_views(unseen[:, None].copy(), trained.config.views, names="AB", seed=0)
     said = infer_signs(trained, views)
     log_likelihoods = []
     for agent, own, view in zip(agents, trained.parameters.values(), views, strict=True):
@@ -112,7 +112,7 @@ def test_the_rest_is_what_the_run_did_not_use(digits_run: Path, capsys: pytest.C
     assert all((row["agree"] == "true") == (row["sign_A"] == row["sign_B"]) for row in found)
     trained = SavedRun(digits_run)
     images = builtin_registry.digits().images[200:]
-    said = infer_signs(trained, seen(images, (0.0, 45.0), names="AB", seed=0))
+    said = infer_signs(trained, apply_views(images, (0.0, 45.0), names="AB", seed=0))
     assert [int(row["sign_B"]) for row in found] == said.signs[1].tolist()  # in chunks as in one piece
 
 
@@ -195,12 +195,12 @@ def test_the_rest_of_mnist5k_is_in_its_fixed_order() -> None:
 def test_other_sizes_and_colours_are_fitted_by_the_rule() -> None:
     red = torch.zeros(1, 3, 8, 8)
     red[:, 0] = 1
-    assert fitted(red, (1, 8, 8)).unique().tolist() == pytest.approx([0.299])
+    assert resize_images(red, (1, 8, 8)).unique().tolist() == pytest.approx([0.299])
     same = torch.rand(2, 1, 8, 8)
-    assert fitted(same, (1, 8, 8)) is same
-    wide = fitted(torch.ones(1, 1, 4, 16), (1, 8, 8))
+    assert resize_images(same, (1, 8, 8)) is same
+    wide = resize_images(torch.ones(1, 1, 4, 16), (1, 8, 8))
     assert wide.shape == (1, 1, 8, 8) and wide[0, 0, 0].sum() == 0 and wide[0, 0, 4].min() > 0.8
-    assert fitted(torch.full((1, 1, 80, 80), 0.5), (1, 8, 8)).flatten().tolist() == pytest.approx([0.5] * 64)
+    assert resize_images(torch.full((1, 1, 80, 80), 0.5), (1, 8, 8)).flatten().tolist() == pytest.approx([0.5] * 64)
 
 
 def test_files_of_every_kind_are_read_as_what_they_show(tmp_path: Path) -> None:

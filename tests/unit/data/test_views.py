@@ -10,7 +10,7 @@ import torch
 from torchvision.transforms import InterpolationMode
 from torchvision.transforms.v2 import functional
 
-from mhng.experiment.data.views import View, entries, seen
+from mhng.experiment.data.views import View, apply_views, parse_views
 from mhng.experiment.errors import UsageError
 from mhng.experiment.settings.config import plain, resolve, to_toml
 from tests.custom_data import refused
@@ -19,7 +19,7 @@ IMAGES = torch.rand(6, 1, 9, 10, generator=torch.Generator().manual_seed(0))
 
 
 def one(view: View, images: torch.Tensor = IMAGES, name: str = "A", seed: int = 0) -> torch.Tensor:
-    return seen(images, (view,), names=(name,), seed=seed)[0]
+    return apply_views(images, (view,), names=(name,), seed=seed)[0]
 
 
 def test_numbers_turn_bit_for_bit_as_torchvision_does() -> None:
@@ -27,14 +27,14 @@ def test_numbers_turn_bit_for_bit_as_torchvision_does() -> None:
     for angle in (45.0, -12.5, 100 / 3, 365.0):
         expected = functional.rotate(IMAGES, angle % 360, InterpolationMode.NEAREST)
         assert torch.equal(one(angle), expected) and torch.equal(one(f"{angle!r}+0"), expected)
-    same = seen(IMAGES, (5.0, 365.0), names="AB", seed=0)
+    same = apply_views(IMAGES, (5.0, 365.0), names="AB", seed=0)
     assert same[0] is same[1]
 
 
 def test_nine_patches_are_the_image() -> None:
-    views = entries("patches:3")
+    views = parse_views("patches:3")
     assert views[5] == "patch:1.2/3" and len(views) == 9
-    parts = seen(IMAGES, views, names="ABCDEFGHI", seed=0)
+    parts = apply_views(IMAGES, views, names="ABCDEFGHI", seed=0)
     assert torch.equal(torch.stack(parts).sum(0), IMAGES)
     assert torch.equal(parts[5][:, :, 3:6, 6:], IMAGES[:, :, 3:6, 6:])
     assert all((part != 0).sum() < IMAGES.numel() / 6 for part in parts)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import cache
 from typing import Any
 
 import numpy as np
@@ -23,6 +24,17 @@ def judged(played: Any, **changes: Any) -> verdict.Verdict:
     return verdict.converged(settings, summarise_trace(played, 0), compare_chains(played.signs, played.log_evidence))
 
 
+@cache
+def facts_of_noisy() -> tuple[Any, Any]:
+    """The summary and basins of four long chains: computed once, for the tests that change settings only."""
+    played = noisy(4, 500)
+    return summary(played, 0), compare(played.signs, played.log_evidence)
+
+
+def judged_noisy(**changes: Any) -> verdict.Verdict:
+    return verdict.converged(SETTINGS | {"sweeps": 500} | changes, *facts_of_noisy())
+
+
 def noisy(C: int, T: int, seed: int = 0) -> Any:
     """Chains that all move around one partition."""
     rng = np.random.default_rng(seed)
@@ -31,7 +43,7 @@ def noisy(C: int, T: int, seed: int = 0) -> Any:
 
 
 def test_chains_of_one_law_have_converged() -> None:
-    found = judged(noisy(4, 500))
+    found = judged_noisy()
     text = " ".join(found.words)
     assert found.answer == "yes" and found.next == []
     assert "share a basin" in text and "across rounds" in text and "raw signs" in text
@@ -90,7 +102,7 @@ def test_constant_chains_are_told_and_are_no_perfect_ess() -> None:
 def test_it_says_what_has_no_target(changes: dict[str, str], kind: str, word: str) -> None:
     found = verdict.target(SETTINGS | changes)
     assert found.kind == kind and word in found.words
-    told = judged(noisy(4, 500), **changes)
+    told = judged_noisy(**changes)
     assert (told.answer == "no target") == (kind == "none")
     assert found.words in told.words
 
@@ -113,7 +125,7 @@ def test_it_says_what_has_no_target(changes: dict[str, str], kind: str, word: st
 )
 def test_what_to_do_next_leads_to_a_target(changes: dict[str, Any], remedy: str) -> None:
     """And is not what the run was already."""
-    assert judged(noisy(4, 500), **changes).next[0] == f"{remedy}, which samples a posterior"
+    assert judged_noisy(**changes).next[0] == f"{remedy}, which samples a posterior"
 
 
 def test_agreement_is_between_agents_and_each_mode_says_what_it_is_of() -> None:

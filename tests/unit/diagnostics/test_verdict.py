@@ -19,20 +19,23 @@ SETTINGS: dict[str, Any] = {
 }  # fmt: skip
 
 
+def facts(played: Any) -> tuple[Any, Any]:
+    return summarise_trace(played, 0), compare_chains(played.signs, played.log_evidence)
+
+
 def judged(played: Any, **changes: Any) -> verdict.Verdict:
     settings = SETTINGS | {"sweeps": played.signs.shape[1]} | changes
-    return verdict.converged(settings, summarise_trace(played, 0), compare_chains(played.signs, played.log_evidence))
+    return verdict.converged(settings, *facts(played))
 
 
 @cache
-def facts_of_noisy() -> tuple[Any, Any]:
-    """The summary and basins of four long chains: computed once, for the tests that change settings only."""
-    played = noisy(4, 500)
-    return summary(played, 0), compare(played.signs, played.log_evidence)
+def long_chains() -> tuple[Any, Any]:
+    """The facts of four long chains, computed once for the tests that change settings only."""
+    return facts(noisy(4, 500))
 
 
-def judged_noisy(**changes: Any) -> verdict.Verdict:
-    return verdict.converged(SETTINGS | {"sweeps": 500} | changes, *facts_of_noisy())
+def judged_long_chains(**changes: Any) -> verdict.Verdict:
+    return verdict.converged(SETTINGS | {"sweeps": 500} | changes, *long_chains())
 
 
 def noisy(C: int, T: int, seed: int = 0) -> Any:
@@ -43,7 +46,7 @@ def noisy(C: int, T: int, seed: int = 0) -> Any:
 
 
 def test_chains_of_one_law_have_converged() -> None:
-    found = judged_noisy()
+    found = judged_long_chains()
     text = " ".join(found.words)
     assert found.answer == "yes" and found.next == []
     assert "share a basin" in text and "across rounds" in text and "raw signs" in text
@@ -102,7 +105,7 @@ def test_constant_chains_are_told_and_are_no_perfect_ess() -> None:
 def test_it_says_what_has_no_target(changes: dict[str, str], kind: str, word: str) -> None:
     found = verdict.target(SETTINGS | changes)
     assert found.kind == kind and word in found.words
-    told = judged_noisy(**changes)
+    told = judged_long_chains(**changes)
     assert (told.answer == "no target") == (kind == "none")
     assert found.words in told.words
 
@@ -125,7 +128,7 @@ def test_it_says_what_has_no_target(changes: dict[str, str], kind: str, word: st
 )
 def test_what_to_do_next_leads_to_a_target(changes: dict[str, Any], remedy: str) -> None:
     """And is not what the run was already."""
-    assert judged_noisy(**changes).next[0] == f"{remedy}, which samples a posterior"
+    assert judged_long_chains(**changes).next[0] == f"{remedy}, which samples a posterior"
 
 
 def test_agreement_is_between_agents_and_each_mode_says_what_it_is_of() -> None:

@@ -35,7 +35,8 @@ from bench.learners import bare_epoch, images, learner
 from bench.timing import HOME, PAIRED, Work, compare, described, in_turn, machine, median_seconds, write_json
 from mhng.inference import STARTS
 from mhng.inference.initialization import Start, begin, merge, signs_of
-from mhng.models.mixtures import BartlettWishart, Components, features, gaussian_log_prob
+from mhng.models.distributions import BartlettWishart
+from mhng.models.mixtures.gaussians import Components, gaussian_log_prob, quadratic_features
 
 N, K, L = 5000, 10, 12
 NETWORKS = ("mlp", "conv", "conv-large")
@@ -59,7 +60,7 @@ def games(device: str) -> Rows:
         by_graph = setting(N, K, L, device=device, graphs=True)
         rows += [compare("one sweep kernel by kernel / by a graph", one.sweep, by_graph.sweep, device)]
     family, own = one.players[0].mixture, one.players[0].z
-    made, phi = features(own), one.state.beliefs[0].parameters
+    made, phi = quadratic_features(own), one.state.beliefs[0].parameters
     mine = Components(*(part[0] for part in phi))
 
     rows += [

@@ -8,7 +8,7 @@ from torch import Tensor
 from mhng.inference.remote import best, log_likelihood
 from mhng.inference.spec import Game, shares
 from mhng.inference.types import State
-from mhng.models.sign_prior import Weights
+from mhng.models.sign_prior import SignPrior
 
 
 def log_joint(game: Game, state: State) -> Tensor:
@@ -32,7 +32,7 @@ def evidence(game: Game, state: State) -> Tensor:
     return total + evidence_of_signs(game, game.weights, state.signs)
 
 
-def evidence_of_signs(game: Game, weights: Weights, signs: Tensor) -> Tensor:
+def evidence_of_signs(game: Game, weights: SignPrior, signs: Tensor) -> Tensor:
     """log p(w), pi integrated out: signs (C, M, N) -> (C,). Signs that are not shared count once for each agent."""
     owners = slice(0, 1) if shares(game) else slice(None)
     return weights.log_evidence(counts_of(signs[:, owners], game.K)).sum(-1)

@@ -9,7 +9,7 @@ from torch import Tensor
 from mhng.inference.proposals import Rule, acceptance_rule
 from mhng.inference.recursive import inner_length
 from mhng.inference.topology import Meetings, Together
-from mhng.models.sign_prior import Weights
+from mhng.models.sign_prior import SignPrior
 
 
 @dataclass(frozen=True)
@@ -38,7 +38,7 @@ class Game:
     meetings: Meetings = Together()
     recursion: str = "os"
     inner_start: str = "listener"
-    weights: Weights | None = None
+    weights: SignPrior | None = None
     graphs: bool = False
     newcomers: str = "keep"
 

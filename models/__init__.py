@@ -1,0 +1,1 @@
+"""Agents: networks, likelihoods, guides, mixtures, and the Pyro model and guide that combine them."""

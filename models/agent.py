@@ -1,15 +1,15 @@
-"""An agent: one Pyro generative model, used three ways.
+"""The agent: one Pyro generative model, used for simulation, the game and learning.
 
     phi_k           ~ the mixture's prior         plate "components", K
     w_n             ~ Categorical(pi)             plate "objects", N
     z_n | w_n = k   ~ p(z | phi_k)                by default Normal(mu_k, Lambda_k^-1), phi a Normal-Wishart draw
     x_n | z_n       ~ p_theta(x | z)              the likelihood of the decoder's output
 
-(Taniguchi et al. 2023, Inter-GMM+VAE.) Unconditioned it simulates; conditioned on z it is the game's target;
-conditioned on w and the components it is the model whose ELBO teaches the networks, with q(z | x) as guide.
+(Taniguchi et al. 2023, Inter-GMM+VAE.) Unconditioned, the model simulates. Conditioned on z, it is the target of the
+game. Conditioned on w and the components, its ELBO trains the networks, with q(z | x) as guide.
 
-Parameters are plain torch parameters of this module. Pyro's parameter store is process-wide: two agents that
-register networks there under equal names share the first one's tensors, and the second never learns.
+Parameters are torch parameters of the agent's module. Pyro's parameter store is process-wide: two agents that
+register networks there under the same names would share the tensors of the first agent.
 """
 
 from __future__ import annotations
@@ -30,12 +30,12 @@ from mhng.models.sign_prior import parse_sign_prior
 
 pyro.settings.set(module_local_params=True)
 
-# Objects that go through a network at once when nothing is learned.
+# Batch size of network passes without gradients.
 CHUNK = 1024
 
 
-class Parts(NamedTuple):
-    """What a modality is made from: names in the registry, and the stream that initial weights are drawn from."""
+class ModalitySettings(NamedTuple):
+    """Settings of a modality: registry names, and the generator of the initial network weights."""
 
     latent: int
     network: str
@@ -44,32 +44,39 @@ class Parts(NamedTuple):
     noise: float
     generator: torch.Generator
 
-    def made(self, shape: tuple[int, ...]) -> tuple[Any, tuple[Any, Any] | None]:
-        """The likelihood of observations of `shape`, and encoder and decoder, if there are any."""
+    def build(self, shape: tuple[int, ...]) -> tuple[Any, tuple[Any, Any] | None]:
+        """Build the likelihood, and the encoder and decoder unless the likelihood has no network.
+
+        Raises ValueError if the latent dimension does not fit a likelihood without a network.
+        """
         kind = resolve("likelihood", self.likelihood)
         likelihood = kind(**{name: value for name, value in (("noise", self.noise),) if name in kind.options})
         if likelihood.has_network:
             with seeded_global_rng(self.generator):
                 return likelihood, resolve("network", self.network)(shape, self.latent, self.guide)
         if shape != (self.latent,):
-            raise ValueError(f"z is the observation itself: L must be its length {shape}; it is {self.latent}")
+            raise ValueError(
+                f"the latent dimension is {self.latent}; without a network it must match the shape {shape}"
+            )
         return likelihood, None
 
 
 class Agent(PyroModule):
-    """One agent with its own eyes (encoder), imagination (decoder) and beliefs about signs (mixture).
+    """One agent: an encoder, a decoder and a mixture over its latents.
 
     Args:
-        shape: of one observation: (C, H, W) or (D,).
-        signs: K, how many signs there are.
-        latent: L; with the identity likelihood it must be D.
-        network, likelihood, mixture, guide: names in the registry of `models`, or "module:attribute".
-        weights: the prior of the signs' weights, as `mhng.models.sign_prior` reads it.
-        prior: hyperparameters of the mixture, by the names of its constructor; a ValueError of the family names one
-            that is out of its range.
-        noise: standard deviation of observations, for the likelihoods that take it from outside.
-        generator: initial weights are drawn from it.
-        device: where the agent lives.
+        shape: shape of one observation: (C, H, W) or (D,).
+        signs: K, the number of signs.
+        latent: L; D with the identity likelihood.
+        network, likelihood, mixture, guide: names in `mhng.models.registry`, or "module:attribute".
+        weights: the prior of pi, as `mhng.models.sign_prior.parse_sign_prior` reads it.
+        prior: hyperparameters of the mixture, as keyword arguments of its constructor.
+        noise: standard deviation of observations, for likelihoods with the option "noise".
+        generator: random source of the initial network weights.
+        device: device of parameters and latents.
+
+    Raises:
+        ValueError: a hyperparameter is out of range, or the latent dimension does not fit.
     """
 
     def __init__(
@@ -92,27 +99,27 @@ class Agent(PyroModule):
         self.latent = latent
         self.signs = signs
         self._guide = resolve("guide", guide)
-        self._open(shape, Parts(latent, network, likelihood, self._guide, noise, generator))
+        self._build_modalities(shape, ModalitySettings(latent, network, likelihood, self._guide, noise, generator))
         self.mixture = resolve("mixture", mixture)(latent, device=device, **(prior or {}))
         self.weights = parse_sign_prior(weights)
-        self.log_pi: Tensor  # what the agent believes of them; the game writes here what it drew
+        self.log_pi: Tensor  # the current log pi; the game writes its draws here
         self.register_buffer("log_pi", torch.full((signs,), 1 / signs, dtype=torch.float64).log())
         self.to(device)
 
-    def _open(self, shape: Any, parts: Parts) -> None:
-        """Make what sees and imagines observations of `shape`."""
+    def _build_modalities(self, shape: Any, settings: ModalitySettings) -> None:
+        """Build likelihood, encoder and decoder for observations of `shape`."""
         self.shape: tuple[int, ...] = shape
-        self.likelihood, networks = parts.made(shape)
+        self.likelihood, networks = settings.build(shape)
         if networks is not None:
             self.encoder, self.decoder = networks
 
     @property
     def shapes(self) -> tuple[tuple[int, ...], ...]:
-        """The shape of each modality; of this agent there is one."""
+        """Shapes of the modalities: here a single one."""
         return (self.shape,)
 
     def split(self, x: Tensor) -> tuple[Tensor, ...]:
-        """Observations (B, *shape) as those of each modality, (B, *its shape)."""
+        """Split observations (B, *shape) into the modalities."""
         return (x,)
 
     def model(
@@ -124,16 +131,16 @@ class Agent(PyroModule):
         signs: Tensor | None = None,
         components: Any = None,
     ) -> Tensor:
-        """p(x, z, w, components), or part of it given the rest.
+        """The generative model p(x, z, w, phi) as a Pyro program; the arguments given are conditioned on.
 
         Args:
             x: observations (B, *shape) of the objects in `index`; None simulates them.
-            objects: N, the size of the plate. With fewer in `index`, densities are scaled up to N.
-            index: (B,) dataset indices; None is all of them.
-            signs: (N,) by dataset index, or None: a site "w" with prior pi; pi has sites of its own if it is
-                unknown and the components are not given either.
-            components: phi, given, or None: sites of the mixture's. More or fewer than K are allowed if `signs`
-                are given too: before there are signs, the prior of z is one component.
+            objects: N, the size of the plate. Log densities of a mini-batch `index` are scaled to N.
+            index: (B,) dataset indices; None means all.
+            signs: (N,) by dataset index. None adds a site "w" with prior pi. If the components are None too, an
+                unknown pi is sampled.
+            components: phi. None adds the sites of the mixture. Given with `signs`, phi may have another number of
+                components than K: before round 1 the prior of z is one component.
         """
         log_pi = self.log_pi
         if components is None and signs is None and self.weights is not None:
@@ -157,53 +164,55 @@ class Agent(PyroModule):
         signs: Tensor | None = None,
         components: Any = None,
     ) -> Tensor:
-        """q(z | x), with the signature of `model`; what is held fixed there is not needed here."""
-        law = self.guide_distribution(x)
+        """The guide q(z | x) as a Pyro program; it has the signature of `model` and ignores signs and components."""
+        distribution = self.guide_distribution(x)
         with pyro.plate("objects", objects, subsample=index, device=self.log_pi.device):
-            return pyro.sample("z", law)
+            return pyro.sample("z", distribution)
 
     def guide_distribution(self, x: Tensor) -> Any:
-        """The Pyro distribution q(z | x) of observations x (B, *shape)."""
+        """q(z | x) for observations x (B, *shape), as a Pyro distribution of batch shape (B,)."""
         loc, spread = self.encode(x)
         return self._guide.distribution(loc.double(), spread.double())
 
     def _observe(self, z: Tensor, x: Tensor | None) -> Tensor:
-        """The site of the observation, given percepts z (B, L)."""
-        found: Tensor = pyro.sample("x", self._observation(z), obs=x)
-        return found
+        """Sample site "x" given latents z (B, L)."""
+        observation: Tensor = pyro.sample("x", self._observation(z), obs=x)
+        return observation
 
     def _observation(self, z: Tensor) -> Any:
         return self.likelihood(self.decoder(z.float()) if self.likelihood.has_network else z)
 
     def encode(self, x: Tensor) -> tuple[Tensor, Tensor]:
-        """The encoder's loc (B, L) and spread (see `mhng.models.guides`) for observations x (B, *shape)."""
-        found: tuple[Tensor, Tensor] = self.encoder(self.likelihood.encoder_input(x))
-        return found
+        """loc (B, L) and spread (see `mhng.models.guides`) of q(z | x) for observations x (B, *shape)."""
+        parameters: tuple[Tensor, Tensor] = self.encoder(self.likelihood.encoder_input(x))
+        return parameters
 
     def restore(self, weights: Mapping[str, Any], parts: Sequence[Tensor] | None) -> Any:
-        """Take over the weights of a checkpoint; returns components (K, ...) made from their tensors `parts`, if any.
+        """Load the weights of a checkpoint, and return the components (K, ...) built from the tensors `parts`.
 
-        ValueError says what is wrong with the components; weights that do not fit raise a RuntimeError.
+        Raises ValueError if the components have wrong shapes or are not finite, RuntimeError if the weights do not
+        fit.
         """
         self.load_state_dict(weights)
         if parts is None:
             return None
-        own = self.mixture.Parameters(*(part.to(self.log_pi.device) for part in parts))
-        shapes = tuple(tuple(part.shape) for part in own)
-        if shapes != self.mixture.shapes(self.signs):
-            raise ValueError(f"the components have the shapes {shapes}")
-        if not all(bool(part.isfinite().all()) for part in own):
+        components = self.mixture.Parameters(*(part.to(self.log_pi.device) for part in parts))
+        shapes = tuple(tuple(part.shape) for part in components)
+        expected = self.mixture.shapes(self.signs)
+        if shapes != expected:
+            raise ValueError(f"the components have the shapes {shapes}; expected {expected}")
+        if not all(bool(part.isfinite().all()) for part in components):
             raise ValueError("the components are not finite")
-        return own
+        return components
 
-    # -- what the rest of the program asks -----------------------------------------------------------
+    # -- for the rest of the program -----------------------------------------------------------------
 
     @torch.no_grad()
     def perceive(self, x: Tensor, generator: torch.Generator | None) -> Percepts:
-        """Percepts of all observations x (N, *shape): a draw from q(z | x), or its mean if no generator."""
-        return Percepts(self._percepts(x, generator), self.mixture)
+        """Latents of observations x (N, *shape): a draw from q(z | x), or its mean without a generator."""
+        return Percepts(self._latents(x, generator), self.mixture)
 
-    def _percepts(self, x: Tensor, generator: torch.Generator | None) -> Tensor:
+    def _latents(self, x: Tensor, generator: torch.Generator | None) -> Tensor:
         if not self.likelihood.has_network:
             return x
         parts = [self.encode(chunk) for chunk in x.split(CHUNK)]
@@ -216,14 +225,14 @@ class Agent(PyroModule):
 
     @torch.no_grad()
     def is_finite(self, x: Tensor) -> bool:
-        """Whether the networks' outputs for observations x (B, *shape) are numbers at all."""
+        """Whether the outputs of encoder and decoder for observations x (B, *shape) are finite."""
         loc, spread = self.encode(x)
         outputs = (loc, spread, self.decoder(loc))
         return all(bool(output.isfinite().all()) for output in outputs)
 
     @torch.no_grad()
     def decode(self, z: Tensor) -> Tensor:
-        """The expected observation for each percept: z (B, L) -> (B, *shape)."""
+        """The expected observation E[x | z] for latents z (B, L): (B, *shape)."""
         output = self.decoder(z.float()) if self.likelihood.has_network else z
         mean: Tensor = self.likelihood.mean(output)
         return mean

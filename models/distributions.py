@@ -1,13 +1,18 @@
-"""The continuous Bernoulli distribution on [0, 1], in float32 and at any logit.
+"""Distributions that Pyro and torch lack: continuous Bernoulli, count vectors, and an exact Wishart sampler.
 
-Loaiza-Ganem and Cunningham, "The continuous Bernoulli: fixing a pervasive error in variational autoencoders",
-NeurIPS 2019, arXiv 1907.06845. In its natural parameter, the logit t,
+Continuous Bernoulli (`ContinuousBernoulli`): Loaiza-Ganem and Cunningham, "The continuous Bernoulli: fixing a
+pervasive error in variational autoencoders", NeurIPS 2019, arXiv 1907.06845. With the logit t as natural parameter,
 
     p(x | t) = exp(t x - A(t)),   A(t) = log((e^t - 1) / t),   E[x] = A'(t) = 1 / (1 - e^-t) - 1 / t.
 
-torch's own class goes through probabilities and clamps them. In float32 that is 0.06 nats wrong a pixel at a logit
-of 17 and 0.6 at 30, with a mean that stays at 0.937 and a gradient that pushes the logit on; at 0.004 the norm's
-gradient vanishes in rounding. Here nothing leaves the logits.
+torch's class converts logits to clamped probabilities. In float32 its log density is wrong by 0.06 nats per pixel at a
+logit of 17, and by 0.6 at 30. Its mean stays at 0.937, and its gradient keeps increasing the logit. At a logit of
+0.004 the gradient of the normaliser vanishes by rounding. This class computes with logits only.
+
+Counts (`Counts`): a multinomial that accepts a different total for every object.
+
+Wishart (`BartlettWishart`, `bartlett`, `sample_scale_tril`): draws by the Bartlett decomposition, which are exact for
+all degrees of freedom.
 """
 
 from __future__ import annotations
@@ -22,15 +27,15 @@ from torch import Tensor
 
 from mhng.models.rng import Streams, gamma, normal
 
-# Below it the differences of 1 / t and its like cancel, and series take over; above, their next term is below 1e-8.
+# Below this |t| differences such as 1 / t cancel, and series are used. Their next term is below 1e-8.
 _SMALL = 1.0
 
-# No smaller logit is told from 0 when drawing: the draw differs from a uniform one by less.
+# Smallest |t| used for sampling; the difference from t = 0 is negligible.
 _TINY = 1e-6
 
 
 class ContinuousBernoulli(TorchDistribution):
-    """A batch of independent numbers in [0, 1] with the given logits (real, any shape)."""
+    """Independent continuous Bernoulli variables in [0, 1] with real logits of any shape."""
 
     arg_constraints: ClassVar[dict[str, Any]] = {"logits": constraints.real}
     support = constraints.unit_interval
@@ -40,7 +45,7 @@ class ContinuousBernoulli(TorchDistribution):
         super().__init__(logits.shape, validate_args=validate_args)
 
     def expand(self, batch_shape: Any, _instance: Any = None) -> ContinuousBernoulli:
-        """The same law for more entries."""
+        """Expand the batch shape."""
         new: ContinuousBernoulli = self._get_checked_instance(ContinuousBernoulli, _instance)
         new.logits = self.logits.expand(batch_shape)
         super(ContinuousBernoulli, new).__init__(torch.Size(batch_shape), validate_args=False)
@@ -48,36 +53,36 @@ class ContinuousBernoulli(TorchDistribution):
         return new
 
     def log_prob(self, value: Tensor) -> Tensor:
-        """log p(value), value in [0, 1]."""
+        """Log density of values in [0, 1]."""
         if self._validate_args:
             self._validate_sample(value)
         t = self.logits
         small = t.abs() < _SMALL
-        # Each branch sees numbers that are harmless to it, or the gradient of the other one would be NaN.
+        # Each branch gets valid inputs; otherwise NaN gradients of the unused branch would leak.
         near = torch.where(small, t, 0.0)
         far = torch.where(small, _SMALL, t)
-        # From the likelier end of the interval: t x and A(t) are equal there up to the last digits, once t is large.
+        # Measured from the likelier end of the interval, where t x and A(t) cancel for large t.
         steep = far.abs()
         closed = far * (value - (far > 0).to(t.dtype)) - torch.log(-torch.expm1(-steep) / steep)
         return torch.where(small, near * (value - 0.5) - _log_sinhc(near), closed)
 
     @property
     def mean(self) -> Tensor:
-        """E[x]; 0.5 + t / 12 near t = 0, and not the sigmoid of t."""
+        """E[x], which is 0.5 + t / 12 near t = 0. It differs from the sigmoid of t."""
         return 0.5 + _half_langevin(self.logits)
 
     @torch.no_grad()
     def sample(self, sample_shape: Any = ()) -> Tensor:
-        """A draw, by the inverse of the distribution function."""
+        """Sample by inverting the cumulative distribution function."""
         t = self.logits.expand(self._extended_shape(torch.Size(sample_shape)))
         steep = t.abs().clamp(min=_TINY)
-        # In [0, 1] and likelier near 0; mirrored where the logit is positive.
+        # A sample for a negative logit; mirrored where the logit is positive.
         low = -torch.log1p(torch.rand_like(t) * torch.expm1(-steep)) / steep
         return torch.where(t > 0, 1 - low, low).clamp(0, 1)
 
 
 def _log_sinhc(t: Tensor) -> Tensor:
-    """A(t) - t / 2 = log(sinh(t / 2) / (t / 2)), a series for |t| <= 1."""
+    """A(t) - t / 2 = log(sinh(t / 2) / (t / 2)) by its series, for |t| <= 1."""
     square = (t / 2).square()
     return square * (1 / 6 - square * (1 / 180 - square * (1 / 2835 - square / 37800)))
 
@@ -93,44 +98,44 @@ def _half_langevin(t: Tensor) -> Tensor:
     return torch.where(small, series, closed * t.sign())
 
 
-# How many counts an object has that is simulated and not observed: no model here says anything about it.
+# Total of a simulated count vector. The models condition on totals and do not define one.
 SIMULATED_TOTAL = 100
 
 
 class Counts(dist.Multinomial):
-    """p(x | total of x): x (..., D) counts, Multinomial(total, softmax(logits)).
+    """Multinomial(total, softmax(logits)) of counts x (..., D), where every x has its own total.
 
-    torch's own density is of the value's own total too, but its support is one total for the whole batch. Here the
-    total that it is made with is for draws only. In float64: log factorials of thousands of counts leave no digits of
-    a float32 for what differs.
+    `total_count` is used for sampling only, and the support allows any total, unlike torch's class. Densities are
+    float64: in float32 the log factorials of large counts leave no significant digits.
     """
 
     support: Any = constraints.independent(constraints.nonnegative, 1)
 
     def log_prob(self, value: Tensor) -> Tensor:
-        """log of the multinomial probability, coefficient included: (...,)."""
-        found: Tensor = super().log_prob(value.double())
-        return found
+        """Log probability including the multinomial coefficient: (...,)."""
+        log_prob: Tensor = super().log_prob(value.double())
+        return log_prob
 
 
 class BartlettWishart(dist.Wishart):
-    """The Wishart distribution with exact draws; density and moments are torch's.
+    """torch's Wishart distribution with exact sampling.
 
-    Draws come from torch's global generator, as those of every Pyro site do.
+    Samples use torch's global generator, as Pyro sites do.
     """
 
     def rsample(self, sample_shape: torch.Size | tuple[int, ...] = ()) -> Tensor:
+        """Sample precision matrices: (*sample_shape, *batch_shape, L, L)."""
         shape = torch.Size(sample_shape)
         factor = self._unbroadcasted_scale_tril
         L = factor.shape[-1]
         df = self.df.expand(shape + self.batch_shape)
-        # Any factor of the scale will do; with torch's lower one, Lambda = (F B)(F B)^T.
+        # Valid for any factor F of the scale: Lambda = (F B)(F B)^T.
         half = factor @ bartlett(df, L, factor, None)
         return half @ half.mT
 
 
 def bartlett(nu: Tensor, L: int, like: Tensor, generator: Streams | None) -> Tensor:
-    """B upper triangular with B B^T ~ Wishart(nu, I): nu (...,) -> (..., L, L).
+    """Sample an upper triangular B with B B^T ~ Wishart(nu, I): nu (...,) -> (..., L, L).
 
     B_ii^2 ~ chi^2(nu - L + i) for i = 1..L, and N(0, 1) above the diagonal.
     """
@@ -141,9 +146,10 @@ def bartlett(nu: Tensor, L: int, like: Tensor, generator: Streams | None) -> Ten
 
 
 def sample_scale_tril(generator: Streams, nu: Tensor, inverse_scale: Tensor) -> Tensor:
-    """The lower factor of Lambda^-1, Lambda ~ Wishart(nu, W): nu (...,), inverse_scale the factor of W^-1 (..., L, L).
+    """Sample the lower Cholesky factor of Lambda^-1, Lambda ~ Wishart(nu, W): (..., L, L).
 
-    With W^-1 = U U^T, Lambda = (U^-T B)(U^-T B)^T; the factor of its inverse is U B^-T, lower triangular.
+    nu (...,); inverse_scale (..., L, L) is the lower Cholesky factor U of W^-1. Then Lambda = (U^-T B)(U^-T B)^T, and
+    the factor of its inverse is U B^-T.
     """
     half = bartlett(nu, inverse_scale.shape[-1], inverse_scale, generator)
     return torch.linalg.solve_triangular(half.mT, inverse_scale, upper=False, left=False)

@@ -1,9 +1,8 @@
-"""p(x | z): what the decoder's output says about an observation.
+"""Likelihoods p(x | z) of observations, given the decoder's output.
 
-A likelihood is a module called with the decoder's output (B, *shape); it returns a Pyro distribution whose
-event is one observation, so that the plate over objects is its only batch dimension. To write one, derive a class
-from `Likelihood`, name it in the registry of `models`, or give it on the command line as
-`--likelihood my_module:MyLikelihood`.
+A likelihood is a module called with the decoder's output (B, *shape). It returns a Pyro distribution whose event is
+one observation, so the plate over objects is its only batch dimension. To add a likelihood, derive a class from
+`Likelihood` and add a line to `mhng.models.registry`, or pass `--likelihood my_module:MyLikelihood`.
 """
 
 from __future__ import annotations
@@ -17,17 +16,17 @@ from torch import Tensor, nn
 
 from mhng.models.distributions import SIMULATED_TOTAL, ContinuousBernoulli, Counts
 
-# A noise scale that falls to zero would buy unbounded density by copying the training data.
+# A noise scale near zero gives an unbounded density for memorised training data.
 _LOG_NOISE_BOUNDS = (-4.0, 2.0)
 
 
 class Likelihood(nn.Module):
-    """What all share. A subclass has `forward` and `mean`, and says what it needs of the data.
+    """Base class. A subclass implements `forward` and `mean`, and declares its data requirements.
 
     needs_unit_interval: observations are images with pixels in [0, 1].
-    needs_counts: observations are vectors of whole numbers, 0 or more; nothing standardises or reduces them.
-    has_network: z is another thing than the observation, and networks go from one to the other.
-    takes: names of settings that the constructor is given, by keyword.
+    needs_counts: observations are count vectors; they are not standardised or reduced.
+    has_network: whether encoder and decoder map between z and x; False means z = x.
+    options: names of settings passed to the constructor as keyword arguments.
     """
 
     needs_unit_interval: ClassVar[bool] = False
@@ -36,25 +35,24 @@ class Likelihood(nn.Module):
     options: ClassVar[tuple[str, ...]] = ()
 
     def forward(self, output: Tensor) -> Any:
-        """The Pyro distribution of observations, given the decoder's output (B, *shape)."""
-        raise NotImplementedError(f"{type(self).__name__} has no forward")
+        """p(x | z) given the decoder's output (B, *shape), a Pyro distribution of batch shape (B,)."""
+        raise NotImplementedError(f"{type(self).__name__} does not implement forward")
 
     def mean(self, output: Tensor) -> Tensor:
-        """The expected observation, (B, *shape): what recall shows."""
-        raise NotImplementedError(f"{type(self).__name__} has no mean")
+        """The expected observation (B, *shape), shown by `recall`."""
+        raise NotImplementedError(f"{type(self).__name__} does not implement mean")
 
     def encoder_input(self, x: Tensor) -> Tensor:
-        """What the encoder is given of observations x (B, *shape); of the same shape."""
+        """Transform observations x (B, *shape) for the encoder; the shape stays the same."""
         return x
 
 
 class Bernoulli(Likelihood):
-    """Pixels in [0, 1] as Bernoulli means; the decoder gives logits.
+    """Pixels in [0, 1] as Bernoulli means; the decoder outputs logits.
 
-    Grey pixels are soft targets: the log density is the cross-entropy between the pixel's grey value and the
-    decoder's probability, the usual VAE loss on MNIST. Nothing is binarised. Validation is off for this one
-    distribution, because a grey value is outside the support {0, 1}; that pixels lie in [0, 1] is checked
-    when the data are loaded.
+    Grey pixels are soft targets: the log density is the cross-entropy between grey value and decoder probability, the
+    usual VAE loss on MNIST. Validation is off, because grey values are outside the support {0, 1}. The range [0, 1] is
+    checked when the data are loaded.
     """
 
     needs_unit_interval = True
@@ -68,10 +66,10 @@ class Bernoulli(Likelihood):
 
 
 class ContinuousPixels(Likelihood):
-    """Pixels in [0, 1] as continuous values: a density that is normalised, unlike that of soft targets.
+    """Pixels in [0, 1] with a normalised density (continuous Bernoulli); the decoder outputs logits.
 
-    The decoder gives logits (Loaiza-Ganem and Cunningham 2019). The expected pixel is the distribution's mean, which
-    is greyer than the sigmoid of the logit.
+    The expected pixel is the mean of the distribution, which is nearer to 0.5 than the sigmoid of the logit
+    (Loaiza-Ganem and Cunningham 2019).
     """
 
     needs_unit_interval = True
@@ -85,7 +83,7 @@ class ContinuousPixels(Likelihood):
 
 
 class Gaussian(Likelihood):
-    """Real-valued observations: the decoder gives means, and one noise scale is learned for all of them."""
+    """Real-valued observations; the decoder outputs means, and a single noise scale is learned."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -101,10 +99,10 @@ class Gaussian(Likelihood):
 
 
 class FixedGaussian(Likelihood):
-    """Real-valued observations with noise of one fixed standard deviation, in units of the observation.
+    """Real-valued observations with a fixed noise standard deviation; the decoder outputs means.
 
     Raises:
-        ValueError: the noise is not a positive number.
+        ValueError: the noise is not positive and finite.
     """
 
     options = ("noise",)
@@ -112,8 +110,8 @@ class FixedGaussian(Likelihood):
     def __init__(self, noise: float) -> None:
         super().__init__()
         if not (noise > 0 and math.isfinite(noise)):
-            raise ValueError(f"the noise must be positive and finite; it is {noise}")
-        self.noise: Tensor  # where the output is, so that no step has to bring it there; a setting, not learned
+            raise ValueError(f"the noise is {noise}; expected a positive, finite number")
+        self.noise: Tensor  # a buffer, so that it is on the device of the output
         self.register_buffer("noise", torch.tensor(noise), persistent=False)
 
     def forward(self, output: Tensor) -> dist.TorchDistribution:
@@ -125,11 +123,11 @@ class FixedGaussian(Likelihood):
 
 
 class Multinomial(Likelihood):
-    """Counts of D kinds of things: each object's own total is given, and the decoder gives logits of the kinds.
+    """Counts in D categories; each object's total is given, and the decoder outputs logits of the categories.
 
-    x ~ Multinomial(sum of x, softmax(logits)), as words of a document (Miao, Yu and Blunsom 2016, "Neural variational
-    inference for text processing", arXiv 1511.06038). The encoder sees log(1 + x), because counts span orders of
-    magnitude. An object without observations is simulated with a total of `SIMULATED_TOTAL`.
+    x ~ Multinomial(sum of x, softmax(logits)), as for words of a document (Miao, Yu and Blunsom 2016, "Neural
+    variational inference for text processing", arXiv 1511.06038). The encoder receives log(1 + x), because counts span
+    orders of magnitude. A simulated object has `SIMULATED_TOTAL` counts.
     """
 
     needs_counts = True
@@ -138,7 +136,7 @@ class Multinomial(Likelihood):
         return Counts(SIMULATED_TOTAL, logits=output.double(), validate_args=False)
 
     def mean(self, output: Tensor) -> Tensor:
-        """The expected shares of an object's total, which add up to 1."""
+        """The expected relative frequencies, which sum to 1."""
         return output.softmax(-1)
 
     def encoder_input(self, x: Tensor) -> Tensor:
@@ -147,7 +145,7 @@ class Multinomial(Likelihood):
 
 
 class Identity(Likelihood):
-    """No VAE: the observation is the percept, z = x (Inter-GMM). There is nothing to learn by SVI."""
+    """No VAE: the latent is the observation, z = x (Inter-GMM). There are no network parameters to learn."""
 
     has_network = False
 

@@ -1,14 +1,15 @@
-"""An agent that perceives an object by several modalities at once, of which an object may lack some.
+"""An agent with several modalities, some of which an object may lack.
 
-    z_n | w_n = k   ~ p(z | phi_k)            as of any agent
-    x_m | z_n       ~ p_theta_m(x_m | z)      independent given z; each m with its own decoder and likelihood
-    q(z | x)        = fusion of q(z | x_m)    each m with its own encoder (`mhng.models.fusion`)
+    z_n | w_n = k   ~ p(z | phi_k)            as in `mhng.models.agent`
+    x_m | z_n       ~ p_theta_m(x_m | z)      independent given z; every m has a decoder and a likelihood
+    q(z | x)        = fusion of q(z | x_m)    every m has an encoder (`mhng.models.fusion`)
 
-(Wu and Goodman 2018, arXiv 1802.05335; Shi et al. 2019, arXiv 1911.03393; the signs' prior: Taniguchi et al. 2023.)
+(Wu and Goodman 2018, arXiv 1802.05335; Shi et al. 2019, arXiv 1911.03393; the prior given signs: Taniguchi et al.
+2023.)
 
-The observation is one tensor (B, D), the modalities flattened and side by side, D the sum of their sizes, and NaN in
-the whole of one that is missing. Its site "x_1", "x_2", ... is masked then: it adds nothing to the likelihood and
-nothing to q. So learning, rounds and checkpoints are those of any agent.
+The observation is one tensor (B, D): the modalities, flattened and side by side. A missing modality is NaN throughout.
+Missing modalities are masked in the likelihood (sites "x_1", "x_2", ...) and in q(z | x). Learning, rounds and
+checkpoints are those of any agent.
 """
 
 from __future__ import annotations
@@ -21,95 +22,98 @@ import torch
 from pyro import poutine
 from torch import Tensor, nn
 
-from mhng.models.agent import CHUNK, Agent, Parts
+from mhng.models.agent import CHUNK, Agent, ModalitySettings
 from mhng.models.fusion import Experts
 from mhng.models.registry import resolve
 
 
-class Eye(nn.Module):
-    """A modality: encoder, decoder and likelihood."""
+class Modality(nn.Module):
+    """Encoder, decoder and likelihood of one modality."""
 
-    # What a module holds is a Tensor or a Module to type checkers, which neither call nor read it.
+    # Type checkers see attributes of a module as Tensor or Module, which are not callable.
     likelihood: Any
     encoder: Any
     decoder: Any
 
-    def __init__(self, shape: tuple[int, ...], parts: Parts) -> None:
+    def __init__(self, shape: tuple[int, ...], settings: ModalitySettings) -> None:
         super().__init__()
-        self.likelihood, networks = parts.made(shape)
+        self.likelihood, networks = settings.build(shape)
         if networks is None:
-            raise ValueError("without networks the percept is the observation, so there can be but one modality")
+            raise ValueError("a likelihood without a network supports one modality only")
         self.encoder, self.decoder = networks
 
 
 class Multimodal(Agent):
-    """An agent with an eye for each modality.
+    """An agent with an encoder and a decoder for each modality.
 
     Args:
-        shapes: of each modality's observation, (C, H, W) or (D,); two or more.
-        fusion: a name in the registry of `models`, or "module:attribute".
-        options: those of `Agent`; network, likelihood, guide and noise are of every modality. Not the identity
-            likelihood: ValueError.
+        shapes: observation shapes of the modalities, (C, H, W) or (D,); two or more.
+        fusion: a name in `mhng.models.registry`, or "module:attribute".
+        options: those of `Agent`; network, likelihood, guide and noise apply to every modality.
+
+    Raises:
+        ValueError: the likelihood has no network (identity).
     """
 
     def __init__(self, shapes: tuple[tuple[int, ...], ...], *, fusion: str = "product", **options: Any) -> None:
-        super().__init__(shapes, **options)  # type: ignore[arg-type]  # read by _open alone
+        super().__init__(shapes, **options)  # type: ignore[arg-type]  # read by _build_modalities only
         self.fusion = resolve("fusion", fusion)(self._guide)
 
-    def _open(self, shape: Any, parts: Parts) -> None:
-        self._shapes = tuple(tuple(one) for one in shape)
-        self._sizes = [math.prod(one) for one in self._shapes]
+    def _build_modalities(self, shape: Any, settings: ModalitySettings) -> None:
+        self._shapes = tuple(tuple(sizes) for sizes in shape)
+        self._sizes = [math.prod(sizes) for sizes in self._shapes]
         self.shape = (sum(self._sizes),)
-        self.eyes: Any = nn.ModuleList(Eye(one, parts) for one in self._shapes)
+        # "eyes" is part of the parameter names in checkpoints.
+        self.eyes: Any = nn.ModuleList(Modality(sizes, settings) for sizes in self._shapes)
 
     @property
     def shapes(self) -> tuple[tuple[int, ...], ...]:
-        """The shape of each modality."""
+        """Shapes of the modalities."""
         return self._shapes
 
     def split(self, x: Tensor) -> tuple[Tensor, ...]:
-        """Observations (B, D) as those of each modality, (B, *its shape)."""
+        """Split observations (B, D) into the modalities, (B, *shape of the modality)."""
         parts = x.split(self._sizes, dim=1)
         return tuple(part.reshape(-1, *shape) for part, shape in zip(parts, self._shapes, strict=True))
 
-    def _seen(self, x: Tensor) -> list[tuple[Tensor, Tensor]]:
-        """Of each modality: which objects have it, (B,) bool; and its observations, 0 where there is none."""
-        found = []
+    def _present(self, x: Tensor) -> list[tuple[Tensor, Tensor]]:
+        """For each modality, a mask (B,) of the objects that have it, and its observations, 0 where missing."""
+        modalities = []
         for part in self.split(x):
-            there = ~part.flatten(1).isnan().all(1)
-            # A number that every likelihood takes: what comes of it is masked, and so must its gradient be, which
-            # of a NaN would be NaN.
-            found.append((there, part.where(there.reshape(-1, *[1] * (part.dim() - 1)), 0.0)))
-        return found
+            present = ~part.flatten(1).isnan().all(1)
+            # 0 is valid for every likelihood. The result is masked, but the gradient through NaN would be NaN.
+            modalities.append((present, part.where(present.reshape(-1, *[1] * (part.dim() - 1)), 0.0)))
+        return modalities
 
     def experts(self, x: Tensor) -> Experts:
-        """What each modality of x (B, D) says of z."""
-        seen = self._seen(x)
-        said = [
-            eye.encoder(eye.likelihood.encoder_input(part)) for eye, (_, part) in zip(self.eyes, seen, strict=True)
+        """q(z | x_m) of every modality m of x (B, D)."""
+        modalities = self._present(x)
+        encoded = [
+            modality.encoder(modality.likelihood.encoder_input(part))
+            for modality, (_, part) in zip(self.eyes, modalities, strict=True)
         ]
-        loc, spread = (torch.stack(parts, dim=1).double() for parts in zip(*said, strict=True))
-        return Experts(loc, spread, torch.stack([there for there, _ in seen], dim=1))
+        loc, spread = (torch.stack(parts, dim=1).double() for parts in zip(*encoded, strict=True))
+        return Experts(loc, spread, torch.stack([present for present, _ in modalities], dim=1))
 
     def encode(self, x: Tensor) -> tuple[Tensor, Tensor]:
-        """TypeError: there is not one encoder but several, see `experts`."""
-        raise TypeError("an agent with several modalities has no one encoder: ask for its experts")
+        """Not supported: raises TypeError. Use `experts`."""
+        raise TypeError("an agent with several modalities has several encoders; use experts(x)")
 
     def guide_distribution(self, x: Tensor) -> Any:
-        """The Pyro distribution q(z | x) of observations x (B, D)."""
+        """q(z | x) for observations x (B, D), as a Pyro distribution of batch shape (B,)."""
         return self.fusion.distribution(self.experts(x))
 
     def _observe(self, z: Tensor, x: Tensor | None) -> Tensor:
-        """Sites "x_1", "x_2", ...; together (B, D)."""
-        seen = [(True, None)] * len(self.eyes) if x is None else self._seen(x)
-        found = []
-        for number, (eye, (there, part)) in enumerate(zip(self.eyes, seen, strict=True), 1):
-            with poutine.mask(mask=there):
-                value = pyro.sample(f"x_{number}", eye.likelihood(eye.decoder(z.float())), obs=part)
-            found.append(value.flatten(1))
-        return torch.cat(found, dim=1)
+        """Sample the sites "x_1", "x_2", ..., and return them side by side (B, D)."""
+        modalities = [(True, None)] * len(self.eyes) if x is None else self._present(x)
+        observations = []
+        for number, (modality, (present, part)) in enumerate(zip(self.eyes, modalities, strict=True), 1):
+            with poutine.mask(mask=present):
+                value = pyro.sample(f"x_{number}", modality.likelihood(modality.decoder(z.float())), obs=part)
+            observations.append(value.flatten(1))
+        return torch.cat(observations, dim=1)
 
-    def _percepts(self, x: Tensor, generator: torch.Generator | None) -> Tensor:
+    def _latents(self, x: Tensor, generator: torch.Generator | None) -> Tensor:
         chunks = [self.experts(chunk) for chunk in x.split(CHUNK)]
         experts = Experts(*(torch.cat(parts) for parts in zip(*chunks, strict=True)))
         z: Tensor = self.fusion.mean(experts) if generator is None else self.fusion.sample(generator, experts)
@@ -117,14 +121,14 @@ class Multimodal(Agent):
 
     @torch.no_grad()
     def is_finite(self, x: Tensor) -> bool:
-        """Whether the networks' outputs for observations x (B, D) are numbers at all."""
+        """Whether the outputs of all encoders and decoders for observations x (B, D) are finite."""
         experts = self.experts(x)
         z = self.fusion.mean(experts).float()
-        outputs = (experts.loc, experts.spread, z, *(eye.decoder(z) for eye in self.eyes))
+        outputs = (experts.loc, experts.spread, z, *(modality.decoder(z) for modality in self.eyes))
         return all(bool(output.isfinite().all()) for output in outputs)
 
     @torch.no_grad()
     def decode(self, z: Tensor) -> Tensor:
-        """The expected observation of every modality for each percept, side by side: z (B, L) -> (B, D)."""
-        means = [eye.likelihood.mean(eye.decoder(z.float())) for eye in self.eyes]
+        """The expected observations of all modalities for latents z (B, L), side by side: (B, D)."""
+        means = [modality.likelihood.mean(modality.decoder(z.float())) for modality in self.eyes]
         return torch.cat([mean.flatten(1) for mean in means], dim=1)

@@ -1,11 +1,15 @@
-"""Encoders x -> (loc, spread) of q(z|x) and decoders z -> the parameter of p(x|z).
+"""Encoders x -> (loc, spread) of q(z | x), and decoders z -> parameter of p(x | z).
 
-A builder takes the shape of one observation, (C, H, W) or (D,), the latent dimension L, and the guide whose layer
-ends the encoder (`mhng.models.guides`), and returns (encoder, decoder). Both take a batch: x (B, *shape) float32,
-z (B, L) float32. A builder of one's own is given on the command line as `--network my_module:builder`.
+    mlp                dense layers; observations of any shape
+    conv, conv_large   strided convolutions; images
+    resnet             residual blocks (He et al. 2016, arXiv 1603.05027) with group normalisation (Wu and He 2018,
+                       arXiv 1803.08494); images up to 64 x 64
 
-None of the nets has batch normalisation or dropout: what a network says of one object must not depend on
-which other objects share its batch.
+A builder takes the shape of one observation, (C, H, W) or (D,), the latent dimension L, and the guide that forms the
+last layer of the encoder (`mhng.models.guides`). It returns (encoder, decoder). Inputs are batches: x (B, *shape)
+float32, z (B, L) float32. `--network my_module:builder` uses a builder from another module.
+
+No network has batch normalisation or dropout: the output for an object must not depend on its batch.
 """
 
 from __future__ import annotations
@@ -22,7 +26,7 @@ Guide = Callable[[int, int], nn.Module]  # (width, L) -> the layer
 
 
 class Encoder(nn.Module):
-    """q(z|x) as a Gaussian: `body` maps x to `width` features, the guide's layer reads loc and spread from them."""
+    """Encoder: `body` maps x to `width` features, and the guide maps them to loc and spread."""
 
     def __init__(self, body: nn.Module, width: int, latent: int, guide: Guide) -> None:
         super().__init__()
@@ -30,16 +34,16 @@ class Encoder(nn.Module):
         self.head = guide(width, latent)
 
     def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
-        """x (B, *shape) -> loc (B, L), and the guide's spread: (B, L) > 0, or (B, L, L) lower triangular."""
-        found: tuple[Tensor, Tensor] = self.head(self.body(x))
-        return found
+        """x (B, *shape) -> loc (B, L), and the spread of the guide: (B, L) > 0, or (B, L, L) lower triangular."""
+        parameters: tuple[Tensor, Tensor] = self.head(self.body(x))
+        return parameters
 
 
 Pair = tuple[Encoder, nn.Module]
 
 
 def mlp(shape: tuple[int, ...], latent: int, guide: Guide = Diagonal, hidden: tuple[int, ...] = (512, 512)) -> Pair:
-    """Dense layers with ReLU, mirrored; observations of any shape."""
+    """Dense layers with ReLU, mirrored in the decoder; observations of any shape."""
     size = math.prod(shape)
     widths = (size, *hidden)
     body = nn.Sequential(nn.Flatten(), *_dense(widths))
@@ -48,14 +52,14 @@ def mlp(shape: tuple[int, ...], latent: int, guide: Guide = Diagonal, hidden: tu
 
 
 def conv(shape: tuple[int, ...], latent: int, guide: Guide = Diagonal) -> Pair:
-    """Strided convolutions 32, 64 and a dense layer of 256 on each side: 1.7 M parameters at 28 x 28."""
+    """Strided convolutions (32, 64) and a dense layer of 256, mirrored: 1.7 M parameters at 28 x 28."""
     return _convolutional(shape, latent, guide, channels=(32, 64), width=256)
 
 
 def conv_large(shape: tuple[int, ...], latent: int, guide: Guide = Diagonal) -> Pair:
-    """Strided convolutions 64, 128, 256 and a dense layer of 1024 on each side: 9.2 M parameters at 28 x 28.
+    """Strided convolutions (64, 128, 256) and a dense layer of 1024, mirrored: 9.2 M parameters at 28 x 28.
 
-    Of the size of the public reference's net, which has 14.8 M.
+    The network of the public reference code has 14.8 M parameters.
     """
     return _convolutional(shape, latent, guide, channels=(64, 128, 256), width=1024)
 
@@ -72,7 +76,7 @@ def _convolutional(shape: tuple[int, ...], latent: int, guide: Guide, channels: 
     down: list[nn.Module] = []
     for before, after in zip((shape[0], *channels), channels, strict=False):
         down += [nn.Conv2d(before, after, kernel_size=3, stride=2, padding=1), nn.ReLU()]
-        sizes.append(halved(sizes[-1]))
+        sizes.append(halved_size(sizes[-1]))
     flat = channels[-1] * math.prod(sizes[-1])
     encoder = Encoder(nn.Sequential(*down, nn.Flatten(), nn.Linear(flat, width), nn.ReLU()), width, latent, guide)
 
@@ -87,41 +91,43 @@ def _convolutional(shape: tuple[int, ...], latent: int, guide: Guide, channels: 
     for step, after in enumerate(targets):
         before = channels[len(channels) - 1 - step]
         small, large = sizes[len(channels) - step], sizes[len(channels) - step - 1]
-        up.append(doubling(before, after, small, large))
+        up.append(upsampling(before, after, small, large))
         if step < len(targets) - 1:
             up.append(nn.ReLU())
     return encoder, nn.Sequential(*up)
 
 
-def halved(size: tuple[int, int]) -> tuple[int, int]:
-    """Height and width after a convolution of stride 2: halving rounds up."""
+def halved_size(size: tuple[int, int]) -> tuple[int, int]:
+    """Height and width after a convolution of stride 2, rounded up."""
     return (size[0] + 1) // 2, (size[1] + 1) // 2
 
 
-def doubling(before: int, after: int, small: tuple[int, int], large: tuple[int, int]) -> nn.Module:
-    """The transposed convolution from maps of size `small` back to `large`, of which `small` is the half."""
-    # Halving rounds up, so an odd size is doubled to one too many unless the output is shortened by one.
-    shorten = (large[0] - 2 * small[0] + 1, large[1] - 2 * small[1] + 1)
-    return nn.ConvTranspose2d(before, after, 3, stride=2, padding=1, output_padding=shorten)
+def upsampling(before: int, after: int, small: tuple[int, int], large: tuple[int, int]) -> nn.Module:
+    """Transposed convolution from size `small` to `large`, where `small` is `large` halved."""
+    # Halving rounds up, so the output for an odd size must be one shorter than double.
+    padding = (large[0] - 2 * small[0] + 1, large[1] - 2 * small[1] + 1)
+    return nn.ConvTranspose2d(before, after, 3, stride=2, padding=1, output_padding=padding)
 
 
 def image_size(shape: tuple[int, ...]) -> tuple[int, int]:
-    """Height and width of images (C, H, W); ValueError for other observations."""
+    """Height and width of images (C, H, W). Raises ValueError for other shapes."""
     if len(shape) != 3:
-        raise ValueError(f"a convolutional network needs images (C, H, W); the observations are {shape}")
+        raise ValueError(f"observations have the shape {shape}; a convolutional network requires images (C, H, W)")
     return shape[1], shape[2]
 
 
+# Sizes of `resnet`.
 _CHANNELS = (32, 64, 128)
 _WIDTH = 256
 _GROUPS = 8
 
 
 class Block(nn.Module):
-    """A residual block of `channels` maps; sizes stay as they are."""
+    """Residual block with `channels` feature maps; the shape stays the same."""
 
     def __init__(self, channels: int) -> None:
         super().__init__()
+        # "way" is part of the parameter names in checkpoints.
         self.way = nn.Sequential(
             nn.GroupNorm(_GROUPS, channels),
             nn.ReLU(),
@@ -133,18 +139,18 @@ class Block(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """(B, channels, H, W) -> the same shape."""
-        found: Tensor = x + self.way(x)
-        return found
+        output: Tensor = x + self.way(x)
+        return output
 
 
 def resnet(shape: tuple[int, ...], latent: int, guide: Guide = Diagonal) -> Pair:
-    """Encoder and decoder for images (C, H, W) of any size. ValueError for other observations."""
+    """Residual encoder and decoder for images (C, H, W). Raises ValueError for other shapes."""
     sizes = [image_size(shape)]
     down: list[nn.Module] = []
     before = shape[0]
     for channels in _CHANNELS:
         down += [nn.Conv2d(before, channels, 3, stride=2, padding=1), Block(channels)]
-        sizes.append(halved(sizes[-1]))
+        sizes.append(halved_size(sizes[-1]))
         before = channels
     flat = before * math.prod(sizes[-1])
     body = nn.Sequential(*down, nn.ReLU(), nn.Flatten(), nn.Linear(flat, _WIDTH), nn.ReLU())
@@ -157,6 +163,6 @@ def resnet(shape: tuple[int, ...], latent: int, guide: Guide = Diagonal) -> Pair
         nn.Unflatten(1, (before, *sizes[-1])),
     ]
     for after, small, large in zip((*_CHANNELS[-2::-1], shape[0]), sizes[:0:-1], sizes[-2::-1], strict=True):
-        up += [Block(before), nn.ReLU(), doubling(before, after, small, large)]
+        up += [Block(before), nn.ReLU(), upsampling(before, after, small, large)]
         before = after
     return encoder, nn.Sequential(*up)

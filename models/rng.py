@@ -1,7 +1,7 @@
-"""Named streams of random numbers, all from one seed.
+"""Named random streams derived from one seed.
 
-Each stream is a `torch.Generator` of its own, seeded by a hash of the seed and the stream's name. What agent
-B draws does not depend on whether agent A exists, and a new stream never shifts an old one.
+Every stream is a `torch.Generator` seeded with a hash of the run's seed and the stream's name. The draws of agent B do
+not depend on whether agent A exists, and an additional stream does not change existing ones.
 """
 
 from __future__ import annotations
@@ -15,16 +15,16 @@ import torch
 
 
 def stream(seed: int, name: str, device: torch.device | str = "cpu") -> torch.Generator:
-    """The generator called `name` of the run with `seed`."""
+    """Create the random generator `name` for a run with `seed`."""
     digest = hashlib.sha256(f"{seed}/{name}".encode()).digest()
     generator = torch.Generator(device)
-    # 63 bits: the seed of a torch generator is a signed integer.
+    # 63 bits, because the seed of a torch generator is a signed integer.
     generator.manual_seed(int.from_bytes(digest[:8], "big") >> 1)
     return generator
 
 
 def random_integer(generator: torch.Generator, below: int = 2**31 - 1) -> int:
-    """One integer in [0, below), to seed a library that knows no torch generator."""
+    """Draw an integer in [0, below), for example to seed a library that does not accept torch generators."""
     return int(torch.randint(below, (), generator=generator, device=generator.device))
 
 
@@ -72,21 +72,21 @@ def _each(
 
 
 def log_dirichlet(generator: Streams, alpha: torch.Tensor) -> torch.Tensor:
-    """log of a draw of Dirichlet(alpha), (..., K), from a generator that is given; finite however small alpha is."""
+    """Log of a draw from Dirichlet(alpha), (..., K); finite for any alpha > 0."""
     drawn = gamma(generator, alpha)
     return drawn.clamp_min(torch.finfo(drawn.dtype).tiny).log().log_softmax(-1)
 
 
 @contextmanager
 def seeded_global_rng(generator: torch.Generator) -> Iterator[None]:
-    """Inside, torch's global generators are seeded from `generator`; afterwards they are as they were.
+    """Seed torch's global generators from `generator` within the context, and restore them afterwards.
 
-    For code that draws from the global state only: network initialisation and `Distribution.rsample`.
+    Needed for code that uses global random state: network initialisation and `Distribution.rsample`.
     """
     on_cuda = generator.device.type == "cuda"
     seed = random_integer(generator)
     with torch.random.fork_rng(devices=[generator.device] if on_cuda else []):
-        # Not torch.manual_seed: it would seed every device, and only what is forked is put back.
+        # torch.manual_seed would seed every device, but only forked devices are restored.
         torch.default_generator.manual_seed(seed)
         if on_cuda:
             with torch.cuda.device(generator.device):
@@ -95,7 +95,7 @@ def seeded_global_rng(generator: torch.Generator) -> Iterator[None]:
 
 
 def copy_generator(generator: torch.Generator) -> torch.Generator:
-    """A generator that goes on as `generator` would, and leaves it where it is."""
+    """Copy a generator with its state, so that both produce the same numbers."""
     copy = torch.Generator(generator.device)
     copy.set_state(generator.get_state())
     return copy

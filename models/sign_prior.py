@@ -1,16 +1,14 @@
-"""pi: how often each sign is used, as the agents learn it from what they say.
+"""Priors of pi, the probabilities of the K signs.
 
     uniform           pi_k = 1 / K, known
     dirichlet:ALPHA   pi ~ Dirichlet(ALPHA, ..., ALPHA)
-    sticks:ALPHA      pi_k = v_k prod_{j<k} (1 - v_j),  v_k ~ Beta(1, ALPHA),  v_K = 1: a stick is broken K - 1 times
-                      (Sethuraman 1994; truncated as in Ishwaran and James 2001, from whom the redraw is)
+    sticks:ALPHA      pi_k = v_k prod_{j<k} (1 - v_j),  v_k ~ Beta(1, ALPHA),  v_K = 1: stick-breaking with K - 1
+                      breaks (Sethuraman 1994; truncation and redraw as in Ishwaran and James 2001)
 
-With `sticks` K is no more than the largest number of signs there may be: the weights of signs that nobody needs are
-small, and mergers that raise the evidence take them away (`mhng.inference.initialization`), so that the agents find
-how many they
-need.
+With `sticks`, K is the maximum number of signs. The weights of unused signs are small, and mergers that raise the
+evidence remove signs (`mhng.inference.initialization`). So the agents infer the number of signs.
 
-Given signs, pi depends on how many objects each has, and on nothing else. Shapes: C chains, K signs, N objects.
+Given the signs, pi depends on the number of objects of every sign only. Shapes: C chains, K signs, N objects.
 """
 
 from __future__ import annotations
@@ -28,28 +26,28 @@ from torch import Tensor
 from mhng.models.registry import WEIGHTS
 from mhng.models.rng import gamma, log_dirichlet
 
-# Weights and what is left of a stick never become 0: log pi must be a number.
+# Lower bound for pi and for the rest of a stick; log pi must be finite.
 _TINY = torch.finfo(torch.float64).tiny
 
 
-class Weights(Protocol):
-    """A prior of pi."""
+class SignPrior(Protocol):
+    """Interface of a prior of pi."""
 
     @property
     def sparse(self) -> bool:
-        """Whether signs without objects cost nothing, so that there may be fewer than K."""
+        """Whether unused signs are free, so that fewer than K may be used."""
 
     def redraw(self, generator: torch.Generator, counts: Tensor) -> Tensor:
-        """log pi (C, K) given how many objects each sign has, counts (C, K)."""
+        """Draw log pi (C, K) given the number of objects of every sign, counts (C, K)."""
 
     def log_density(self, log_pi: Tensor) -> Tensor:
         """log p(pi): (..., K) -> (...,)."""
 
     def log_evidence(self, counts: Tensor) -> Tensor:
-        """log p(signs), pi integrated out: counts (..., K) -> (...,)."""
+        """log p(signs) with pi integrated out: counts (..., K) -> (...,)."""
 
     def site(self, K: int, like: Tensor) -> Tensor:
-        """log pi (K,) as sites of the Pyro model that is being run."""
+        """Sample log pi (K,) at Pyro sample sites."""
 
 
 @dataclass(frozen=True)
@@ -60,7 +58,7 @@ class Dirichlet:
     sparse: bool = False
 
     def redraw(self, generator: torch.Generator, counts: Tensor) -> Tensor:
-        """Dirichlet(alpha + counts)."""
+        """Draw log pi from Dirichlet(alpha + counts)."""
         return log_dirichlet(generator, self.alpha + counts.double())
 
     def log_density(self, log_pi: Tensor) -> Tensor:
@@ -69,10 +67,10 @@ class Dirichlet:
         return (alpha - 1) * log_pi.sum(-1) + math.lgamma(K * alpha) - K * math.lgamma(alpha)
 
     def log_evidence(self, counts: Tensor) -> Tensor:
-        """Of the sequence of signs, each with its name: counts (..., K) -> (...,)."""
+        """log p of the sequence of signs with pi integrated out: counts (..., K) -> (...,)."""
         K, counts = counts.shape[-1], counts.double()
-        each = torch.lgamma(self.alpha + counts) - math.lgamma(self.alpha)
-        return each.sum(-1) + math.lgamma(K * self.alpha) - torch.lgamma(K * self.alpha + counts.sum(-1))
+        terms = torch.lgamma(self.alpha + counts) - math.lgamma(self.alpha)
+        return terms.sum(-1) + math.lgamma(K * self.alpha) - torch.lgamma(K * self.alpha + counts.sum(-1))
 
     def site(self, K: int, like: Tensor) -> Tensor:
         """Site "pi"."""
@@ -82,52 +80,54 @@ class Dirichlet:
 
 @dataclass(frozen=True)
 class Sticks:
-    """pi by breaking a stick; alpha is how much of the rest remains, on average alpha / (1 + alpha) of it."""
+    """Stick-breaking prior of pi. On average a break leaves alpha / (1 + alpha) of the stick."""
 
     alpha: float
     sparse: bool = True
 
     def redraw(self, generator: torch.Generator, counts: Tensor) -> Tensor:
-        """v_k ~ Beta(1 + n_k, alpha + objects of later signs)."""
+        """Draw v_k ~ Beta(1 + n_k, alpha + number of objects of later signs), and convert to log pi."""
         counts = counts.double()
         later = counts.sum(-1, keepdim=True) - counts.cumsum(-1)
-        # A Beta draw as the share of one Gamma draw in two.
-        mine = gamma(generator, 1 + counts).clamp_min(_TINY).log()
+        # A Beta draw is the share of one Gamma draw in the sum of two.
+        piece = gamma(generator, 1 + counts).clamp_min(_TINY).log()
         rest = gamma(generator, self.alpha + later).clamp_min(_TINY).log()
-        both = torch.logaddexp(mine, rest)
-        return _broken(mine - both, rest - both)
+        both = torch.logaddexp(piece, rest)
+        return _stick_breaking(piece - both, rest - both)
 
     def log_density(self, log_pi: Tensor) -> Tensor:
         """log p(v_1, ..., v_(K-1)): (..., K) -> (...,)."""
-        # What is left after k pieces, from the end, where differences of small numbers are exact.
+        # The rest of the stick after k breaks, summed from the end, where the terms are small.
         left = log_pi.flip(-1).logcumsumexp(-1).flip(-1)
         rest = (left[..., 1:] - left[..., :-1]).sum(-1)  # sum of log(1 - v_k)
         return (log_pi.shape[-1] - 1) * math.log(self.alpha) + (self.alpha - 1) * rest
 
     def log_evidence(self, counts: Tensor) -> Tensor:
-        """Of the partition that the signs make, whatever they are called and with sticks without end (Ewens 1972)."""
+        """log p of the partition into signs under infinitely many sticks (Ewens 1972): counts (..., K) -> (...,)."""
         counts = counts.double()
         used = counts > 0
-        each = torch.where(used, math.log(self.alpha) + torch.lgamma(counts.clamp_min(1)), 0.0).sum(-1)
-        return each + math.lgamma(self.alpha) - torch.lgamma(self.alpha + counts.sum(-1))
+        terms = torch.where(used, math.log(self.alpha) + torch.lgamma(counts.clamp_min(1)), 0.0).sum(-1)
+        return terms + math.lgamma(self.alpha) - torch.lgamma(self.alpha + counts.sum(-1))
 
     def site(self, K: int, like: Tensor) -> Tensor:
-        """Site "v" of K - 1 pieces."""
+        """Site "v" (K - 1,), converted to log pi."""
         if K == 1:
             return like.new_zeros(1)
         v: Any = pyro.sample("v", dist.Beta(like.new_ones(K - 1), like.new_full((K - 1,), self.alpha)).to_event(1))
         end = v.new_zeros(1)
-        return _broken(torch.cat([v.clamp_min(_TINY).log(), end]), torch.cat([(1 - v).clamp_min(_TINY).log(), end]))
+        return _stick_breaking(
+            torch.cat([v.clamp_min(_TINY).log(), end]), torch.cat([(1 - v).clamp_min(_TINY).log(), end])
+        )
 
 
-def _broken(log_v: Tensor, log_rest: Tensor) -> Tensor:
-    """log pi from log v and log(1 - v), (..., K) each; of the last sign all that is left."""
+def _stick_breaking(log_v: Tensor, log_rest: Tensor) -> Tensor:
+    """log pi from log v and log(1 - v), both (..., K); the last sign gets the rest of the stick."""
     before = torch.cat([torch.zeros_like(log_rest[..., :1]), log_rest[..., :-1].cumsum(-1)], dim=-1)
     return torch.cat([log_v[..., :-1], torch.zeros_like(log_v[..., :1])], dim=-1) + before
 
 
-def parse_sign_prior(name: str) -> Weights | None:
-    """The prior called `name`, such as "dirichlet:0.5"; None for uniform weights. ValueError says what it must be."""
+def parse_sign_prior(name: str) -> SignPrior | None:
+    """Parse a prior of pi such as "dirichlet:0.5"; None for "uniform". Raises ValueError for other text."""
     kind, _, text = name.partition(":")
     if name == "uniform":
         return None
@@ -135,4 +135,4 @@ def parse_sign_prior(name: str) -> Weights | None:
         alpha = float(text)
         if 1e-6 <= alpha <= 1e6:
             return Dirichlet(alpha) if kind == "dirichlet" else Sticks(alpha)
-    raise ValueError(f"must be one of {', '.join(WEIGHTS)} (ALPHA from 1e-6 to 1e6); it is {name!r}")
+    raise ValueError(f"is {name!r}; expected one of {', '.join(WEIGHTS)} (ALPHA from 1e-6 to 1e6)")

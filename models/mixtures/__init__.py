@@ -1,22 +1,10 @@
-"""p(z | w, phi): what an agent believes each sign sounds like in its own percepts. One file a family.
+"""Mixtures p(z | w, phi) of an agent's latents, one file for each kind.
 
-`family.py` says what a family must answer; `gaussians.py` holds what Gaussian ones share.
+`Family` is the interface and `Conjugate` the base class of mixtures with closed-form posteriors (`base.py`).
+`mhng.models.registry` lists all mixtures.
 """
 
-from mhng.models.distributions import BartlettWishart
 from mhng.models.mixtures.base import Conjugate, Family, Features, SufficientStatistics
-from mhng.models.mixtures.gaussians import Components, features, gaussian_log_prob, standard_normal
 from mhng.models.mixtures.normal_wishart import NormalWishart
 
-__all__ = [
-    "BartlettWishart",
-    "Components",
-    "Conjugate",
-    "Family",
-    "Features",
-    "NormalWishart",
-    "SufficientStatistics",
-    "features",
-    "gaussian_log_prob",
-    "standard_normal",
-]
+__all__ = ["Conjugate", "Family", "Features", "NormalWishart", "SufficientStatistics"]

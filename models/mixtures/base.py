@@ -1,13 +1,14 @@
-"""What a mixture p(z | w, phi) must answer: the game, the Pyro model and the pictures ask nothing else of it.
+"""Base classes of the mixtures p(z | w, phi): `Family` and `Conjugate`.
 
-A family holds hyperparameters, no percept and no draw. What it draws, phi, is a NamedTuple of tensors whose first
-dimensions are any chains, then K signs; one of its attributes is `mu` (..., K, L), where the signs lie among percepts.
+The game, the Pyro model, the pictures and the scores use a mixture through `Family` only. A mixture holds
+hyperparameters; it stores no latents and no draws. Its parameters phi are a NamedTuple of tensors. Their leading
+dimensions are any chain dimensions, then K signs. phi has an attribute `mu` (..., K, L), the component means.
 
-`Conjugate` derives the answers from sums over the objects of each sign: a family of which phi given percepts has a
-closed form writes five methods that know no chain, no object and no game. A new family is one file, and a line in the
-registry.
+`Conjugate` implements `Family` from sufficient statistics. A mixture whose posterior of phi has a closed form
+implements five methods, which do not deal with chains, objects or the game. A new mixture is one file and one line
+in the registry.
 
-Notation: N objects, K signs, L latent dimensions, C chains, F features. Everything is float64.
+Notation: N objects, K signs, L latent dimensions, C chains, F features. All tensors are float64.
 """
 
 from __future__ import annotations
@@ -21,30 +22,30 @@ from torch import Tensor
 
 from mhng.models.rng import Streams
 
-# Objects whose features a CPU adds up in one product of matrices: of ten times as many it takes thirty times as long.
-_CACHED = 2**14
+# Chunk size on a CPU: one product over ten times as many objects takes thirty times as long.
+_CPU_CHUNK = 2**14
 
-# No object is of no share in a sign: of a sign that has nothing at all, a gradient cannot be had.
-_LEAST_SHARE = 1e-60
+# Lower bound for responsibilities; the gradient is undefined at zero total weight.
+_MIN_RESPONSIBILITY = 1e-60
 
-# Steps that two halves of a group take from their seeds.
-_DIVIDING_STEPS = 8
+# Iterations of expectation-maximisation in `Conjugate.bipartition_logits`.
+_BIPARTITION_STEPS = 8
 
 
-class Drawn(NamedTuple):
-    """A redraw: phi, and log p(z | signs) with phi integrated out."""
+class ParameterDraw(NamedTuple):
+    """Result of `Family.redraw`: phi, and log p(z | signs) with phi integrated out."""
 
     parameters: Any
     evidence: Tensor  # (C,)
 
 
 class VariationalPosterior(NamedTuple):
-    """What is known of phi from objects that each belong to every sign by a share: q(phi), as far as it is asked."""
+    """Result of `Conjugate.expected_log_prob`: the best q(phi) given responsibilities."""
 
-    parameters: Any  # phi in the middle of q
+    parameters: Any  # mean of q(phi)
     table: Tensor  # (C, N, K) E_q[log p(z_n | w_n = k, phi)]
     divergence: Tensor  # (C,) KL(q(phi) || p(phi))
-    evidence: Tensor  # (C,) log of p(phi) prod p(z_n | k, phi)^share, phi integrated out
+    evidence: Tensor  # (C,) log of the integral of p(phi) prod p(z_n | k, phi)^responsibility
 
 
 class Features(NamedTuple):
@@ -60,9 +61,9 @@ class Features(NamedTuple):
 
 
 class SufficientStatistics(NamedTuple):
-    """`Features.values` added up over the objects of a sign, with the centre that they were measured from.
+    """Sum of `Features.values` over the objects of each sign, and the centre that the features are measured from.
 
-    number: how many objects there are, where `values` have weights and do not tell.
+    number: count of objects, given only if `values` are weighted sums.
     """
 
     values: Tensor  # (..., F)
@@ -71,209 +72,216 @@ class SufficientStatistics(NamedTuple):
 
 
 class Family(ABC):
-    """A mixture. `latent` is L."""
+    """Interface of a mixture over L latent dimensions (`latent`)."""
 
     latent: int
-    Parameters: ClassVar[type[Any]]  # the NamedTuple of its phi
-    exact_evidence: ClassVar[bool] = True  # whether `log_evidence` is one, and no approximation
-    needs_counts: ClassVar[bool] = False  # whether percepts must be counts, and so the observations themselves
+    Parameters: ClassVar[type[Any]]  # the NamedTuple of phi
+    exact_evidence: ClassVar[bool] = True  # False if `log_evidence` is an approximation
+    needs_counts: ClassVar[bool] = False  # whether the mixture is for observed counts
 
     # -- for the game ----------------------------------------------------------------------------------
 
     @property
     @abstractmethod
     def feature_dim(self) -> int:
-        """F, how many numbers the features of one percept are."""
+        """F, the number of features of one latent."""
 
     @abstractmethod
     def features(self, z: Tensor) -> Features:
-        """The features of percepts z (N, L)."""
+        """Features of the latents z (N, L)."""
 
     @abstractmethod
     def log_prob_table(self, features: Features, phi: Any) -> Tensor:
-        """log p(z_n | w_n = k, phi) of every object and sign, or log p(z_n, w_n = k | phi) if `names` are phi's own.
+        """log p(z_n | w_n = k, phi) for all objects and signs: (..., N, K).
 
-        (..., N, K).
+        A mixture that overrides `sign_logits` returns log p(z_n, w_n = k | phi).
         """
 
     @abstractmethod
-    def redraw(self, generator: torch.Generator, features: Features, signs: Tensor, K: int, before: Any) -> Drawn:
-        """phi given signs (C, N), by a step that leaves p(phi | z, signs) as it is.
+    def redraw(
+        self, generator: torch.Generator, features: Features, signs: Tensor, K: int, previous: Any
+    ) -> ParameterDraw:
+        """Draw phi given signs (C, N), by a step that leaves p(phi | z, signs) invariant.
 
-        before: the phi that is left behind, for families whose step begins there; None at the beginning. A sign
-        without objects is a draw from the prior.
+        previous: the current phi, where a Gibbs step starts; None in the first sweep. A sign without objects is
+        drawn from the prior.
         """
 
     @abstractmethod
     def from_prior(self, generator: torch.Generator, chains: int, K: int) -> Any:
-        """phi from its prior, for each of the chains."""
+        """Draw phi from its prior for every chain."""
 
     @abstractmethod
     def log_density(self, phi: Any) -> Tensor:
-        """log p(phi), over all signs: (...,)."""
+        """log p(phi), summed over signs: (...,)."""
 
     @abstractmethod
     def log_evidence(self, features: Features, signs: Tensor, K: int) -> Tensor:
-        """log p(z | signs), phi integrated out, or what the family puts in its place: signs (C, N) -> (C,)."""
+        """log p(z | signs) with phi integrated out, or its approximation: signs (C, N) -> (C,)."""
 
     @abstractmethod
-    def merge_gain(self, features: Features, signs: Tensor, K: int, one: Tensor) -> Tensor:
-        """Change of log evidence if the objects of sign `one` (C,) shared each other sign: signs (C, N) -> (C, K).
+    def merge_gain(self, features: Features, signs: Tensor, K: int, sign: Tensor) -> Tensor:
+        """Change of the log evidence when the objects of `sign` (C,) join another sign: signs (C, N) -> (C, K).
 
-        The entry of `one` itself is meaningless.
+        Entry k is the gain of joining sign k. The entry of `sign` itself has no meaning.
         """
 
     @abstractmethod
     def bipartition_logits(self, features: Features, group: Tensor, seeds: Tensor) -> Tensor:
-        """Log odds (C, N) that an object of `group` (C, N) is of the kind of seed 1, not of seed 0; seeds (C, 2).
+        """Log odds (C, N) that an object belongs with seed 1 and not with seed 0, for a split-merge proposal.
 
-        Nothing is drawn: the same group and seeds give the same odds.
+        group (C, N) is the mask of the objects to split; seeds (C, 2) are object indices. Deterministic.
         """
 
     # -- for the Pyro model ----------------------------------------------------------------------------
 
     @abstractmethod
     def sites(self, K: int, device: torch.device) -> Any:
-        """phi as sample sites of the Pyro model that is being run."""
+        """Sample phi at Pyro sample sites."""
 
     def sign_logits(self, phi: Any, log_pi: Tensor) -> Tensor:
-        """log p(w | phi), (K,): log pi, where signs are the parents of percepts."""
+        """log p(w | phi) (K,): log pi, unless the graph has an edge from phi to w."""
         return log_pi
 
     def precompute(self, phi: Any) -> Any:
-        """phi (K, ...) as `component_distribution` would take it best, many times: a tuple of tensors."""
+        """Convert phi (K, ...) to the form that speeds up repeated calls of `component_distribution`."""
         return phi
 
     @abstractmethod
     def component_distribution(self, phi: Any, signs: Tensor) -> Any:
-        """p(z | w, phi) of objects with signs (B,), as a Pyro distribution of batch shape (B,).
+        """p(z | w, phi) for signs (B,), a Pyro distribution of batch shape (B,).
 
-        phi (K, ...), or what `precompute` makes of it.
+        phi (K, ...), or the result of `precompute`.
         """
 
     @abstractmethod
     def standard_normal_prior(self, device: torch.device) -> Any:
-        """phi of the one component that stands for all signs before there are any: around 0, of unit scale."""
+        """phi of one standard component, the prior of z before round 1."""
 
     # -- for the pictures and the scores ---------------------------------------------------------------
 
     def to_mean_scale(self, z: Tensor) -> Tensor:
-        """Where percepts z (N, L) lie on the scale of mu, where distances mean something."""
+        """Map latents z (N, L) to the scale of `mu`, on which distances are meaningful."""
         return z
 
     @abstractmethod
     def sample_percepts(self, generator: torch.Generator, phi: Any, signs: Tensor, temperature: float) -> Tensor:
-        """One percept for each of the signs (B,): phi (K, ...) -> (B, L).
+        """Draw one latent for each of the signs (B,): phi (K, ...) -> (B, L).
 
-        At temperature 1 a draw of p(z | w, phi); below, draws keep to what is typical, and 0 gives mu.
+        Temperature 1 samples p(z | w, phi). Lower temperatures shrink the spread, and 0 returns mu.
         """
 
     @abstractmethod
     def covariance(self, phi: Any) -> Tensor:
-        """Of percepts given each sign: (..., K, L, L)."""
+        """Covariance of z given each sign: (..., K, L, L)."""
 
     @abstractmethod
     def shapes(self, K: int) -> tuple[tuple[int, ...], ...]:
-        """The shapes of phi's tensors, for one chain."""
+        """Shapes of the tensors of phi, without chain dimensions."""
 
 
 class Conjugate(Family):
-    """A family whose phi is drawn in closed form, given sums of features over the objects of each sign.
+    """A mixture with a closed-form posterior of phi given sufficient statistics.
 
-    `evidence` is differentiable, and `posterior` takes sums of any weights: the density of each object to that power.
+    `evidence` must be differentiable. `posterior` must accept weighted statistics, where the weight of an object is
+    the power of its density.
     """
 
-    # -- what a family writes --------------------------------------------------------------------------
+    # -- implemented by each mixture -------------------------------------------------------------------
 
     @abstractmethod
     def empty_statistics(self, *shape: int) -> SufficientStatistics:
-        """The sums of no object at all: values (*shape, F)."""
+        """Sufficient statistics of zero objects: values (*shape, F)."""
 
     @abstractmethod
-    def posterior(self, sums: SufficientStatistics) -> Any:
-        """Hyperparameters given sums (..., K, F): a NamedTuple of tensors (..., K, ...)."""
+    def posterior(self, statistics: SufficientStatistics) -> Any:
+        """Posterior hyperparameters given statistics (..., K, F): a NamedTuple of tensors (..., K, ...)."""
 
     @abstractmethod
     def evidence(self, posterior: Any) -> Tensor:
-        """log p(the percepts of each sign), phi integrated out: (..., K)."""
+        """Log evidence of the latents of each sign, phi integrated out: (..., K)."""
 
     @abstractmethod
     def draw(self, generator: Streams, posterior: Any) -> Any:
-        """phi given the posterior."""
+        """Draw phi from the posterior."""
 
     @abstractmethod
     def posterior_mean(self, posterior: Any) -> Any:
-        """phi in the middle of the posterior, without chance."""
+        """A point estimate of phi: the posterior mean."""
 
-    # -- what follows from it --------------------------------------------------------------------------
+    # -- derived from them -----------------------------------------------------------------------------
 
     def sufficient_statistics(self, features: Features, signs: Tensor, K: int) -> SufficientStatistics:
-        """The features of the objects of each sign, added up: signs (..., N) -> (..., K, F)."""
+        """Sum the features over the objects of each sign: signs (..., N) -> (..., K, F)."""
         if isinstance(features.values, tuple):
             each = zip(features.values, signs, strict=True)
             alone = [
                 self.sufficient_statistics(Features(own, features.centre), theirs, K).values for own, theirs in each
             ]
             return SufficientStatistics(torch.stack(alone), features.centre)
-        values, together = features.values, _together(features.values)
+        values, together = features.values, _chunk_size(features.values)
         parts = zip(signs.split(together, dim=-1), values.split(together, dim=-2), strict=True)
-        return _added_up((one_hot(own, K, values.dtype).mT @ seen for own, seen in parts), features.centre)
+        return _total((one_hot(own, K, values.dtype).mT @ seen for own, seen in parts), features.centre)
 
-    def redraw(self, generator: Streams, features: Features, signs: Tensor, K: int, before: Any) -> Drawn:
-        """An independent draw, whatever was before."""
+    def redraw(self, generator: Streams, features: Features, signs: Tensor, K: int, previous: Any) -> ParameterDraw:
+        """Draw phi from its posterior, independently of `previous`."""
         posterior = self.posterior(self.sufficient_statistics(features, signs, K))
-        return Drawn(self.draw(generator, posterior), self.evidence(posterior).sum(-1))
+        return ParameterDraw(self.draw(generator, posterior), self.evidence(posterior).sum(-1))
 
-    def expected_log_prob(self, features: Features, shares: Tensor) -> VariationalPosterior:
-        """The best q(phi) where object n belongs to sign k by its share: shares (C, N, K).
+    def expected_log_prob(self, features: Features, responsibilities: Tensor) -> VariationalPosterior:
+        """The best q(phi) given responsibilities (C, N, K), and the expected log densities under it.
 
-        Its expected log densities are the gradient of the log evidence by the shares, as they are of every conjugate
-        family: d/ds log int p(phi) prod p(z | phi)^s = E_q[log p(z | phi)].
+        They are the gradient of the log evidence with respect to the responsibilities r, as in any conjugate
+        model: d/dr log of the integral of p(phi) prod p(z | phi)^r = E_q[log p(z | phi)].
         """
         with torch.enable_grad():
-            shares = shares.detach().clamp_min(_LEAST_SHARE).requires_grad_()
-            together = _together(features.values)
-            parts = zip(shares.split(together, dim=-2), features.values.split(together), strict=True)
-            posterior = self.posterior(_added_up((own.mT @ seen for own, seen in parts), features.centre))
+            weights = responsibilities.detach().clamp_min(_MIN_RESPONSIBILITY).requires_grad_()
+            size = _chunk_size(features.values)
+            chunks = zip(weights.split(size, dim=-2), features.values.split(size), strict=True)
+            posterior = self.posterior(_total((weight.mT @ values for weight, values in chunks), features.centre))
             evidence = self.evidence(posterior).sum(-1)
-            (table,) = torch.autograd.grad(evidence.sum(), shares)
-        evidence, shares = evidence.detach(), shares.detach()
-        middle = self.posterior_mean(type(posterior)(*(part.detach() for part in posterior)))
-        return VariationalPosterior(middle, table, (shares * table).sum((-2, -1)) - evidence, evidence)
+            (table,) = torch.autograd.grad(evidence.sum(), weights)
+        evidence, weights = evidence.detach(), weights.detach()
+        mean = self.posterior_mean(type(posterior)(*(part.detach() for part in posterior)))
+        return VariationalPosterior(mean, table, (weights * table).sum((-2, -1)) - evidence, evidence)
 
     def from_prior(self, generator: torch.Generator, chains: int, K: int) -> Any:
-        """phi from its prior, for each of the chains."""
+        """Draw phi from its prior for every chain."""
         return self.draw(generator, self.posterior(self.empty_statistics(chains, K)))
 
     def log_evidence(self, features: Features, signs: Tensor, K: int) -> Tensor:
-        """log p(z | signs), phi integrated out: signs (C, N) -> (C,)."""
+        """log p(z | signs) with phi integrated out: signs (C, N) -> (C,)."""
         return self.evidence(self.posterior(self.sufficient_statistics(features, signs, K))).sum(-1)
 
-    def merge_gain(self, features: Features, signs: Tensor, K: int, one: Tensor) -> Tensor:
-        """Sums add up, so a merger needs no second look at the objects."""
-        sums = self.sufficient_statistics(features, signs, K)
-        alone = self.evidence(self.posterior(sums))
+    def merge_gain(self, features: Features, signs: Tensor, K: int, sign: Tensor) -> Tensor:
+        """Change of the log evidence when `sign` (C,) is merged with each sign: (C, K).
+
+        The statistics of a merged sign are a sum, so no second pass over the objects is needed.
+        """
+        statistics = self.sufficient_statistics(features, signs, K)
+        separate = self.evidence(self.posterior(statistics))
         chains = torch.arange(len(signs), device=signs.device)
-        together = self.evidence(self.posterior(_added(sums, chains, one)))
-        return together - alone - alone[chains, one].unsqueeze(1)
+        merged = self.evidence(self.posterior(_merged(statistics, chains, sign)))
+        return merged - separate - separate[chains, sign].unsqueeze(1)
 
     def bipartition_logits(self, features: Features, group: Tensor, seeds: Tensor) -> Tensor:
-        """Two components, first around the two seeds, follow their objects by expectation and maximisation.
+        """Fit two components to the group by expectation-maximisation, starting from the two seeds.
 
-        Each component also has a weight, its share of the group.
+        A component's mixing weight is its share of the group.
         """
-        inside = group.to(features.values.dtype)
-        table = self.log_prob_table(features, self.bipartition_start(features, inside, seeds))
-        for _ in range(_DIVIDING_STEPS):
-            share = table.softmax(-1) * inside.unsqueeze(-1)
-            halves = self.posterior(SufficientStatistics(share.mT @ features.values, features.centre))
+        members = group.to(features.values.dtype)
+        table = self.log_prob_table(features, self.bipartition_start(features, members, seeds))
+        for _ in range(_BIPARTITION_STEPS):
+            responsibilities = table.softmax(-1) * members.unsqueeze(-1)
+            statistics = SufficientStatistics(responsibilities.mT @ features.values, features.centre)
+            halves = self.posterior(statistics)
             table = self.log_prob_table(features, self.posterior_mean(halves)) + (1 + halves.number).log().unsqueeze(
                 -2
             )
         return table[..., 1] - table[..., 0]
 
-    def bipartition_start(self, features: Features, inside: Tensor, seeds: Tensor) -> Any:
-        """Two components to begin a division from: what is expected after the seed (C, 2) alone."""
+    def bipartition_start(self, features: Features, members: Tensor, seeds: Tensor) -> Any:
+        """Two initial components for `bipartition_logits`: the posterior mean given one seed (C, 2) each."""
         return self.posterior_mean(self.posterior(SufficientStatistics(features.values[seeds], features.centre)))
 
 
@@ -287,25 +295,26 @@ def products(features: Features, coefficients: Tensor) -> Tensor:
 
 
 def one_hot(signs: Tensor, K: int, dtype: torch.dtype) -> Tensor:
-    """signs (..., N) -> (..., N, K)."""
-    found = torch.zeros(*signs.shape, K, dtype=dtype, device=signs.device)
-    return found.scatter_(-1, signs.unsqueeze(-1), 1.0)
+    """One-hot encoding: signs (..., N) -> (..., N, K)."""
+    encoding = torch.zeros(*signs.shape, K, dtype=dtype, device=signs.device)
+    return encoding.scatter_(-1, signs.unsqueeze(-1), 1.0)
 
 
-def _together(values: Tensor) -> int:
-    """How many objects are added up at a time."""
-    return _CACHED if values.device.type == "cpu" else values.shape[-2]
+def _chunk_size(values: Tensor) -> int:
+    """Number of objects in one matrix product."""
+    return _CPU_CHUNK if values.device.type == "cpu" else values.shape[-2]
 
 
-def _added_up(parts: Iterable[Tensor], centre: Tensor) -> SufficientStatistics:
-    """The sums of all objects from those of some of them."""
-    added = list(parts)
-    return SufficientStatistics(added[0] if len(added) == 1 else torch.stack(added).sum(0), centre)
+def _total(chunks: Iterable[Tensor], centre: Tensor) -> SufficientStatistics:
+    """Sum the statistics of chunks of objects."""
+    values = list(chunks)
+    return SufficientStatistics(values[0] if len(values) == 1 else torch.stack(values).sum(0), centre)
 
 
-def _added(sums: SufficientStatistics, chains: Tensor, one: Tensor) -> SufficientStatistics:
-    """Each sign's sums with those of sign `one` (C,) added to them."""
-    number = sums.number
+def _merged(statistics: SufficientStatistics, chains: Tensor, sign: Tensor) -> SufficientStatistics:
+    """The statistics of every sign after the objects of `sign` (C,) were added to it."""
+    number = statistics.number
     if number is not None:
-        number = number + number[chains, one].unsqueeze(1)
-    return SufficientStatistics(sums.values + sums.values[chains, one].unsqueeze(1), sums.centre, number)
+        number = number + number[chains, sign].unsqueeze(1)
+    values = statistics.values + statistics.values[chains, sign].unsqueeze(1)
+    return SufficientStatistics(values, statistics.centre, number)

@@ -1,11 +1,10 @@
-"""Counts instead of points: a Dirichlet mixture of multinomials (Inter-DM: Hagiwara et al. 2019; Murphy 2012, sec.
-3.4).
+"""Mixture `dirichlet` for counts: Dirichlet-multinomial components (Inter-DM).
 
     theta_k ~ Dirichlet(alpha, ..., alpha)
     z | w=k ~ Multinomial(total of z, theta_k)
 
-For words, visual words, histograms: the percept is the observed vector of counts itself, with the identity likelihood.
-The totals say nothing of signs and are given.
+The latent is the observed count vector itself (words, visual words, histograms), with the identity likelihood. Totals
+are given and carry no information about signs. Hagiwara et al. 2019; Murphy 2012, section 3.4.
 """
 
 from __future__ import annotations
@@ -24,34 +23,34 @@ from mhng.models.rng import Streams, log_dirichlet
 
 
 class Proportions(NamedTuple):
-    """The parameters of K signs."""
+    """Parameters of K multinomial components."""
 
     log_theta: Tensor  # (..., K, L)
 
     @property
     def mu(self) -> Tensor:
-        """theta, (..., K, L): where the signs lie among relative frequencies."""
+        """theta (..., K, L), the expected relative frequencies."""
         return self.log_theta.exp()
 
 
 class DirichletPosterior(NamedTuple):
-    """Hyperparameters given some percepts."""
+    """Dirichlet hyperparameters given the objects of a sign."""
 
-    number: Tensor  # (...,) how many
+    number: Tensor  # (...,) number of objects
     alpha: Tensor  # (..., L)
-    coefficient: Tensor  # (...,) sum of their log multinomial coefficients
+    coefficient: Tensor  # (...,) sum of the log multinomial coefficients
 
 
 class DirichletMultinomial(Conjugate):
-    """The family.
+    """Conjugate mixture of multinomials.
 
     Args:
-        latent: L, how many kinds of things are counted.
-        alpha: what the prior counts of each kind in advance, > 0, a number or (L,).
-        device: where the percepts will be.
+        latent: L, the number of count categories.
+        alpha: Dirichlet concentration, > 0, a number or (L,).
+        device: device of the latents.
 
     Raises:
-        ValueError: a hyperparameter is out of its range; the message names it.
+        ValueError: a hyperparameter is out of range; the message names it.
     """
 
     Parameters = Proportions
@@ -59,19 +58,19 @@ class DirichletMultinomial(Conjugate):
 
     def __init__(self, latent: int, alpha: float | Tensor = 1.0, device: torch.device | str = "cpu") -> None:
         if latent < 1:
-            raise ValueError(f"the latent dimension must be 1 or more; it is {latent}")
+            raise ValueError(f"the latent dimension is {latent}; expected 1 or more")
         self.latent = latent
         self.alpha = torch.as_tensor(alpha, dtype=torch.float64, device=device).expand(latent)
         if not bool(((self.alpha > 0) & self.alpha.isfinite()).all()):
-            raise ValueError(f"alpha must be positive; it is {alpha}")
+            raise ValueError(f"alpha is {alpha}; expected positive numbers")
 
     @property
     def feature_dim(self) -> int:
-        """2 + L."""
+        """F = 2 + L."""
         return 2 + self.latent
 
     def features(self, z: Tensor) -> Features:
-        """[1, log multinomial coefficient, counts]."""
+        """The features [1, log multinomial coefficient, counts] of counts z (N, L)."""
         coefficient = torch.lgamma(z.sum(1, keepdim=True) + 1) - torch.lgamma(z + 1).sum(1, keepdim=True)
         return Features(torch.cat([torch.ones_like(coefficient), coefficient, z], dim=1), torch.zeros_like(z[0]))
 
@@ -81,20 +80,20 @@ class DirichletMultinomial(Conjugate):
         return products(features, torch.cat([torch.zeros_like(ones), ones, phi.log_theta], dim=-1))
 
     def empty_statistics(self, *shape: int) -> SufficientStatistics:
-        """The sums of no object at all."""
+        """Sufficient statistics of zero objects."""
         return SufficientStatistics(self.alpha.new_zeros(*shape, self.feature_dim), torch.zeros_like(self.alpha))
 
-    def posterior(self, sums: SufficientStatistics) -> DirichletPosterior:
-        """alpha + counts."""
-        number, coefficient, counts = sums.values.split([1, 1, self.latent], dim=-1)
+    def posterior(self, statistics: SufficientStatistics) -> DirichletPosterior:
+        """Dirichlet(alpha + counts)."""
+        number, coefficient, counts = statistics.values.split([1, 1, self.latent], dim=-1)
         return DirichletPosterior(number.squeeze(-1), self.alpha + counts, coefficient.squeeze(-1))
 
     def evidence(self, posterior: DirichletPosterior) -> Tensor:
-        """log p(the percepts of one sign), theta integrated out: (...,)."""
+        """Log evidence of the counts of one sign, theta integrated out: (...,)."""
         return posterior.coefficient + _log_beta(posterior.alpha) - _log_beta(self.alpha)
 
     def draw(self, generator: Streams, posterior: DirichletPosterior) -> Proportions:
-        """theta ~ Dirichlet(alpha_n)."""
+        """Draw theta ~ Dirichlet(alpha_n)."""
         return Proportions(log_dirichlet(generator, posterior.alpha))
 
     def posterior_mean(self, posterior: DirichletPosterior) -> Proportions:
@@ -111,33 +110,33 @@ class DirichletMultinomial(Conjugate):
             return Proportions(pyro.sample("theta", dist.Dirichlet(self.alpha)).log())
 
     def component_distribution(self, phi: Proportions, signs: Tensor) -> Any:
-        """Multinomial of the object's own total; simulated ones have a hundred counts."""
+        """Multinomial given the object's total; a simulated object has `SIMULATED_TOTAL` counts."""
         return Counts(SIMULATED_TOTAL, logits=phi.log_theta[signs])
 
     def standard_normal_prior(self, device: torch.device) -> Proportions:
-        """All kinds alike."""
+        """One component with equal frequencies."""
         return Proportions(torch.full((1, self.latent), -math.log(self.latent), dtype=torch.float64, device=device))
 
     def to_mean_scale(self, z: Tensor) -> Tensor:
-        """Relative frequencies."""
+        """Relative frequencies of counts z (N, L)."""
         return z / z.sum(-1, keepdim=True).clamp_min(1)
 
     def sample_percepts(
         self, generator: torch.Generator, phi: Proportions, signs: Tensor, temperature: float
     ) -> Tensor:
-        """Relative frequencies: theta_w, and at temperature 1 those of a hundred counts."""
+        """Relative frequencies of `SIMULATED_TOTAL` sampled counts at temperature 1, theta_w at 0."""
         theta = phi.mu[signs]
         drawn = torch.multinomial(theta, SIMULATED_TOTAL, replacement=True, generator=generator)
         counts = torch.zeros_like(theta).scatter_add_(1, drawn, torch.ones_like(drawn, dtype=theta.dtype))
         return theta + temperature * (counts / SIMULATED_TOTAL - theta)
 
     def covariance(self, phi: Proportions) -> Tensor:
-        """Of the relative frequencies of one count."""
+        """Covariance of the one-hot vector of a single count: (..., K, L, L)."""
         theta = phi.mu
         return theta.diag_embed() - theta.unsqueeze(-1) * theta.unsqueeze(-2)
 
     def shapes(self, K: int) -> tuple[tuple[int, ...], ...]:
-        """Of log_theta."""
+        """Shape of log_theta."""
         return ((K, self.latent),)
 
 

@@ -1,9 +1,9 @@
-"""What Gaussian families have in common: components, the table of their densities, and the Pyro distribution.
+"""Gaussian components: parameters, log densities, and the base class of the Gaussian mixtures.
 
-What the game asks of N percepts is linear in their features [1, d, d d^T], d = z - centre, which are made once: the
-sums of a conjugate update are a matrix product with one-hot signs, the table of log densities is one with the
-coefficients of K quadratic forms, and nothing of the size N x K x L is ever made. A component is kept as its mean and
-the lower Cholesky factor of its *covariance*, never as a matrix that must be inverted.
+The log density is linear in the features [1, d, d d^T] of a latent, d = z - centre, which are computed once. The
+sufficient statistics are a matrix product of features and one-hot signs. The log-density table is a product of
+features and the coefficients of K quadratic forms. No tensor of size N x K x L is formed. A component stores its
+mean and the lower Cholesky factor of its *covariance*, so no matrix is inverted per object.
 """
 
 from __future__ import annotations
@@ -22,14 +22,14 @@ LOG_2PI = math.log(2 * math.pi)
 
 
 class Components(NamedTuple):
-    """The parameters of K signs: z given sign k is Normal(mu_k, scale_tril_k scale_tril_k^T)."""
+    """Parameters of K Gaussian components: z | w=k ~ Normal(mu_k, scale_tril_k scale_tril_k^T)."""
 
     mu: Tensor  # (..., K, L)
-    scale_tril: Tensor  # (..., K, L, L) lower triangular, of the covariance: Lambda = (scale_tril scale_tril^T)^-1
+    scale_tril: Tensor  # (..., K, L, L) Cholesky factor of the covariance Lambda^-1
 
 
 class ComponentsWithPrecision(NamedTuple):
-    """Components with their precisions."""
+    """`Components` with their precision matrices."""
 
     mu: Tensor
     scale_tril: Tensor
@@ -37,36 +37,36 @@ class ComponentsWithPrecision(NamedTuple):
 
 
 class Gaussian(Conjugate):
-    """A conjugate family of Gaussian components."""
+    """Base class of the conjugate mixtures of Gaussian components."""
 
     Parameters = Components
     m0: Tensor  # (L,) the prior mean
 
     @property
     def feature_dim(self) -> int:
-        """1 + L + L (L + 1) / 2."""
+        """F = 1 + L + L (L + 1) / 2."""
         return 1 + self.latent + self.latent * (self.latent + 1) // 2
 
     def features(self, z: Tensor) -> Features:
-        """[1, d, d d^T] of percepts z (N, L), F = 1 + L + L (L + 1) / 2."""
-        return features(z)
+        """The features [1, d, upper triangle of d d^T] of latents z (N, L)."""
+        return quadratic_features(z)
 
     def empty_statistics(self, *shape: int) -> SufficientStatistics:
-        """The sums of no object at all."""
+        """Sufficient statistics of zero objects."""
         return SufficientStatistics(self.m0.new_zeros(*shape, self.feature_dim), self.m0)
 
     def log_prob_table(self, features: Features, phi: Components) -> Tensor:
         """log N(z_n; mu_k, Lambda_k^-1): (..., N, K)."""
         return gaussian_log_prob(features, phi)
 
-    def bipartition_start(self, features: Features, inside: Tensor, seeds: Tensor) -> Components:
-        """At the two seeds, with the whole group's own covariance."""
-        whole = self.posterior(SufficientStatistics((inside @ features.values).unsqueeze(1), features.centre))
-        spread = self.posterior_mean(whole).scale_tril.expand(-1, 2, -1, -1)
-        return Components((features.centre + features.values[:, 1 : 1 + self.latent])[seeds], spread)
+    def bipartition_start(self, features: Features, members: Tensor, seeds: Tensor) -> Components:
+        """Two components at the seeds, with the covariance of the whole group."""
+        whole = self.posterior(SufficientStatistics((members @ features.values).unsqueeze(1), features.centre))
+        scale_tril = self.posterior_mean(whole).scale_tril.expand(-1, 2, -1, -1)
+        return Components((features.centre + features.values[:, 1 : 1 + self.latent])[seeds], scale_tril)
 
     def precompute(self, phi: Components | ComponentsWithPrecision) -> ComponentsWithPrecision:
-        """With precisions, which the KL asks for: inverted once for each sign, not for each object of each batch."""
+        """Add the precision matrices that the KL needs: one inversion per sign, not per object and batch."""
         return (
             phi
             if isinstance(phi, ComponentsWithPrecision)
@@ -74,35 +74,36 @@ class Gaussian(Conjugate):
         )
 
     def component_distribution(self, phi: Components | ComponentsWithPrecision, signs: Tensor) -> Any:
-        """Normal(mu_w, Lambda_w^-1)."""
+        """Normal(mu_w, Lambda_w^-1) for signs (B,)."""
         mu, scale_tril, precision = self.precompute(phi)
         prior = dist.MultivariateNormal(mu[signs], scale_tril=scale_tril[signs])
         prior.precision_matrix = precision[signs]
         return prior
 
     def standard_normal_prior(self, device: torch.device) -> Components:
-        """One component, N(0, I)."""
-        return standard_normal(self.latent, device)
+        """One component N(0, I)."""
+        real: dict[str, Any] = {"dtype": torch.float64, "device": device}
+        return Components(torch.zeros(1, self.latent, **real), torch.eye(self.latent, **real).unsqueeze(0))
 
     def sample_percepts(
         self, generator: torch.Generator, phi: Components, signs: Tensor, temperature: float
     ) -> Tensor:
-        """mu_w + T scale_tril_w e, e ~ N(0, I). One number of the stream for each entry, whatever T is."""
+        """mu_w + T scale_tril_w e, e ~ N(0, I), T the temperature. The number of random draws does not depend on T."""
         mu = phi.mu[signs]
         noise = torch.randn(mu.shape, dtype=mu.dtype, generator=generator)
         return mu + temperature * (phi.scale_tril[signs] @ noise.unsqueeze(-1)).squeeze(-1)
 
     def covariance(self, phi: Components) -> Tensor:
-        """Lambda_k^-1."""
+        """Lambda_k^-1: (..., K, L, L)."""
         return phi.scale_tril @ phi.scale_tril.mT
 
     def shapes(self, K: int) -> tuple[tuple[int, ...], ...]:
-        """Of mu and scale_tril."""
+        """Shapes of mu and scale_tril."""
         return (K, self.latent), (K, self.latent, self.latent)
 
 
-def features(z: Tensor) -> Features:
-    """The features of percepts z (N, L), measured from their mean: products are the upper triangle of d d^T."""
+def quadratic_features(z: Tensor) -> Features:
+    """The features [1, d, upper triangle of d d^T] of latents z (N, L), d = z - mean of z."""
     centre = z.mean(0)
     d = z - centre
     i, j = torch.triu_indices(z.shape[1], z.shape[1], device=z.device)
@@ -110,7 +111,7 @@ def features(z: Tensor) -> Features:
 
 
 def gaussian_log_prob(features: Features, components: Components) -> Tensor:
-    """log N(z_n; mu_k, Lambda_k^-1) for every object and sign, as a product of features: (..., N, K)."""
+    """log N(z_n; mu_k, Lambda_k^-1) for all objects and signs, linear in the features: (..., N, K)."""
     mu, scale_tril = components
     L = mu.shape[-1]
     eye = torch.eye(L, dtype=mu.dtype, device=mu.device)
@@ -120,20 +121,14 @@ def gaussian_log_prob(features: Features, components: Components) -> Tensor:
     linear = (precision @ offset).squeeze(-1)
     constant = -((whiten @ offset).square().sum((-2, -1)) + L * LOG_2PI) / 2 - half_log_det(scale_tril)
     i, j = torch.triu_indices(L, L, device=mu.device)
-    # A product off the diagonal stands for two equal entries of the quadratic form.
+    # An off-diagonal feature appears once and stands for two equal entries of the quadratic form.
     quadratic = -precision[..., i, j] * torch.where(i == j, 0.5, 1.0).to(mu.dtype)
     coefficients = torch.cat([constant.unsqueeze(-1), linear, quadratic], dim=-1)
     return products(features, coefficients)
 
 
-def standard_normal(latent: int, device: torch.device | str = "cpu") -> Components:
-    """One component, N(0, I): the prior of z before there are any signs."""
-    real: dict[str, Any] = {"dtype": torch.float64, "device": device}
-    return Components(torch.zeros(1, latent, **real), torch.eye(latent, **real).unsqueeze(0))
-
-
 def outer(vector: Tensor) -> Tensor:
-    """(..., L) -> (..., L, L)."""
+    """Outer product with itself: (..., L) -> (..., L, L)."""
     return vector.unsqueeze(-1) * vector.unsqueeze(-2)
 
 
@@ -142,29 +137,29 @@ def half_log_det(factor: Tensor) -> Tensor:
     return factor.diagonal(dim1=-2, dim2=-1).log().sum(-1)
 
 
-def symmetric(products: Tensor, L: int) -> Tensor:
-    """The matrix of which `products` is the upper triangle, row by row: (..., L (L + 1) / 2) -> (..., L, L)."""
-    full = products.new_empty(*products.shape[:-1], L, L)
-    i, j = torch.triu_indices(L, L, device=products.device)
-    full[..., i, j] = products
-    full[..., j, i] = products
+def symmetric(triangle: Tensor, L: int) -> Tensor:
+    """Symmetric matrix from its upper triangle, row by row: (..., L (L + 1) / 2) -> (..., L, L)."""
+    full = triangle.new_empty(*triangle.shape[:-1], L, L)
+    i, j = torch.triu_indices(L, L, device=triangle.device)
+    full[..., i, j] = triangle
+    full[..., j, i] = triangle
     return full
 
 
 def lower_factor(matrix: Tensor) -> Tensor:
-    """The Cholesky factor of a symmetric matrix (..., L, L), NaN where there is none.
+    """Cholesky factor of a symmetric matrix (..., L, L), NaN where the matrix is not positive definite.
 
-    Without the check for success, which would make a GPU wait for the host in every sweep. Percepts that are not
-    finite end as NaN, which the rounds report.
+    A check for success would make a GPU wait for the host in every sweep. Non-finite latents result in NaN,
+    which `mhng.inference.rounds` reports.
     """
     factor, failed = torch.linalg.cholesky_ex((matrix + matrix.mT) / 2)
     return torch.where((failed == 0)[..., None, None], factor, math.nan)
 
 
 def covariance_factor(precision: Tensor) -> Tensor:
-    """Lower Cholesky factor of precision^-1, without forming the inverse: (..., L, L).
+    """Lower Cholesky factor of the covariance precision^-1, without inverting: (..., L, L).
 
-    The flipped matrix P = J Lambda J has a lower factor F; J F^-T J is lower and the factor sought.
+    Let J reverse the order of rows. If F is the lower factor of J Lambda J, the result is J F^-T J.
     """
     flipped = torch.linalg.cholesky(precision.flip(-2, -1))
     eye = torch.eye(precision.shape[-1], dtype=precision.dtype, device=precision.device)
@@ -172,14 +167,14 @@ def covariance_factor(precision: Tensor) -> Tensor:
 
 
 def sample_means(generator: Streams, mean: Tensor, beta: Tensor, scale_tril: Tensor) -> Components:
-    """mu ~ Normal(mean, Lambda^-1 / beta) beside its Lambda: mean (..., K, L), beta (..., K)."""
+    """Components with mu ~ Normal(mean, Lambda^-1 / beta) and the given Lambda: mean (..., K, L), beta (..., K)."""
     noise = normal(generator, mean)
     step = (scale_tril @ noise.unsqueeze(-1)).squeeze(-1)
     return Components(mean + step / beta.sqrt().unsqueeze(-1), scale_tril)
 
 
 def check_beta(beta: float) -> float:
-    """ValueError naming it if it is not positive."""
+    """Return beta as a float. Raises ValueError if it is not positive and finite."""
     if not (float(beta) > 0 and math.isfinite(beta)):
-        raise ValueError(f"beta must be positive; it is {beta}")
+        raise ValueError(f"beta is {beta}; expected a positive number")
     return float(beta)

@@ -1,12 +1,12 @@
-"""Components that know no correlation: a variance for each dimension, or one for all of them.
+"""Mixtures `normal-gamma` and `spherical`: Gaussian components without correlations.
 
     normal-gamma   lambda_kl ~ Gamma(nu / 2, rate 1 / (2 W))    for every dimension l
                    mu_kl     ~ Normal(m0, 1 / (beta lambda_kl))
-    spherical      the same with one lambda_k for all dimensions of sign k
+    spherical      one lambda_k for all dimensions of sign k
 
-(Bishop 2006, section 2.3.6; Murphy 2007, section 3.) nu and W mean what they mean in a Wishart of one dimension:
-lambda has the mean nu W. Features are [1, d, d^2], or [1, d, |d|^2]: linear in L, so that these families take features
-of a thousand dimensions where a full covariance does not.
+nu and W are the hyperparameters of a one-dimensional Wishart: lambda has the mean nu W. The features are [1, d, d^2],
+or [1, d, |d|^2] for `spherical`. They are linear in L, so these mixtures take thousands of dimensions, where a full
+covariance is too large. Bishop 2006, section 2.3.6; Murphy 2007, section 3.
 """
 
 from __future__ import annotations
@@ -25,31 +25,31 @@ from mhng.models.rng import Streams, gamma
 
 
 class GammaPosterior(NamedTuple):
-    """Hyperparameters given some percepts; V is L, or 1 for a variance that all dimensions share."""
+    """Normal-Gamma hyperparameters given the objects of a sign; V is L, or 1 if the dimensions share a variance."""
 
-    number: Tensor  # (...,) how many percepts
+    number: Tensor  # (...,) number of objects
     mean: Tensor  # (..., L)
     beta: Tensor  # (...,)
-    shape: Tensor  # (..., 1) of the Gamma distribution of each lambda
+    shape: Tensor  # (..., 1) shape of the Gamma distribution of every lambda
     rate: Tensor  # (..., V)
 
 
 class NormalGamma(Gaussian):
-    """A diagonal covariance for each sign.
+    """Conjugate mixture with a diagonal covariance for each sign.
 
     Args:
         latent: L.
         m0: prior mean, a number or (L,).
         beta: prior strength of the mean, > 0.
-        nu: degrees of freedom of each precision, > 0.
-        W: scale of each precision, a positive number or (V,).
-        device: where the percepts will be.
+        nu: degrees of freedom of the precisions, > 0.
+        W: scale of the precisions, a positive number or (V,).
+        device: device of the latents.
 
     Raises:
-        ValueError: a hyperparameter is out of its range; the message names it.
+        ValueError: a hyperparameter is out of range; the message names it.
     """
 
-    shared = False  # whether one variance serves all dimensions
+    shared = False  # whether all dimensions share one variance
 
     def __init__(
         self,
@@ -61,54 +61,54 @@ class NormalGamma(Gaussian):
         device: torch.device | str = "cpu",
     ) -> None:
         if latent < 1:
-            raise ValueError(f"the latent dimension must be 1 or more; it is {latent}")
+            raise ValueError(f"the latent dimension is {latent}; expected 1 or more")
         real: dict[str, Any] = {"dtype": torch.float64, "device": device}
         self.latent = latent
         self.beta = check_beta(beta)
         self.nu = float(nu)
         if not (self.nu > 0 and math.isfinite(self.nu)):
-            raise ValueError(f"nu, the degrees of freedom, must be positive; it is {nu}")
+            raise ValueError(f"nu, the degrees of freedom, is {nu}; expected a positive number")
         self.m0 = torch.as_tensor(m0, **real).expand(latent)
         scale = torch.as_tensor(W, **real)
         if not bool(((scale > 0) & scale.isfinite()).all()):
-            raise ValueError("W must be positive")
+            raise ValueError("W is not positive; expected a positive number")
         self.rate = (1 / (2 * scale)).expand(1 if self.shared else latent)
 
-    # -- percepts to hyperparameters -------------------------------------------------------------------
+    # -- features and posterior ------------------------------------------------------------------------
 
     @property
     def feature_dim(self) -> int:
-        """1 + L + V."""
+        """F = 1 + L + V."""
         return 1 + self.latent + len(self.rate)
 
     def features(self, z: Tensor) -> Features:
-        """[1, d, d^2], or [1, d, |d|^2] where the variance is shared."""
+        """The features [1, d, d^2] of latents z (N, L), or [1, d, |d|^2] if the variance is shared."""
         centre = z.mean(0)
         d = z - centre
         squares = d.square().sum(1, keepdim=True) if self.shared else d.square()
         return Features(torch.cat([torch.ones_like(d[:, :1]), d, squares], dim=1), centre)
 
-    def posterior(self, sums: SufficientStatistics) -> GammaPosterior:
-        """Hyperparameters given sums (..., F); a sign without objects keeps the prior's."""
-        n, total, squares = sums.values.split([1, self.latent, len(self.rate)], dim=-1)
-        mean = total / torch.where(n > 0, n, 1)  # from the centre
-        away = sums.centre + mean - self.m0
+    def posterior(self, statistics: SufficientStatistics) -> GammaPosterior:
+        """Posterior hyperparameters given statistics (..., F); those of the prior for a sign without objects."""
+        n, total, squares = statistics.values.split([1, self.latent, len(self.rate)], dim=-1)
+        mean = total / torch.where(n > 0, n, 1)  # relative to the centre
+        away = statistics.centre + mean - self.m0
         beta = self.beta + n
         scatter = squares - self._over_dimensions(n * mean.square())
-        # Rounding may leave less than nothing of a scatter that is zero. Its gradient is not zero.
+        # Rounding can make a zero scatter negative. The gradient must stay that of the scatter.
         scatter = scatter + (-scatter).clamp_min(0).detach()
         rate = self.rate + (scatter + self._over_dimensions(self.beta * n / beta * away.square())) / 2
-        each = self.latent if self.shared else 1  # dimensions that tell of one variance
-        shape = (self.nu + n * each) / 2
+        dimensions = self.latent if self.shared else 1  # dimensions per variance
+        shape = (self.nu + n * dimensions) / 2
         return GammaPosterior(n.squeeze(-1), self.m0 + n / beta * away, beta.squeeze(-1), shape, rate)
 
     def _over_dimensions(self, values: Tensor) -> Tensor:
         return values.sum(-1, keepdim=True) if self.shared else values
 
     def evidence(self, posterior: GammaPosterior) -> Tensor:
-        """log p(the percepts of one sign), mu and lambda integrated out: (...,)."""
+        """Log evidence of the latents of one sign, mu and lambda integrated out: (...,)."""
         prior, shape = self.nu / 2, posterior.shape
-        # Of the shape once for each variance: it is the same for all of them.
+        # The shape term broadcasts: it is the same for every variance.
         variances = (
             torch.lgamma(shape) - math.lgamma(prior) + prior * self.rate.log() - shape * posterior.rate.log()
         ).sum(-1)
@@ -118,10 +118,10 @@ class NormalGamma(Gaussian):
     # -- draws and densities ---------------------------------------------------------------------------
 
     def draw(self, generator: Streams, posterior: GammaPosterior) -> Components:
-        """lambda ~ Gamma, mu ~ Normal given it."""
+        """Draw lambda ~ Gamma, then mu ~ Normal given lambda."""
         shape = posterior.shape.expand_as(posterior.rate)
         precision = gamma(generator, shape) / posterior.rate
-        # A shape near 0 draws precisions that underflow; a variance must stay a number.
+        # A Gamma draw with a shape near 0 can underflow; the variance must stay finite.
         scale = precision.clamp_min(torch.finfo(precision.dtype).tiny).rsqrt()
         return sample_means(generator, posterior.mean, posterior.beta, self._scale_tril(scale))
 
@@ -129,7 +129,7 @@ class NormalGamma(Gaussian):
         return scale.expand(*scale.shape[:-1], self.latent).diag_embed()
 
     def posterior_mean(self, posterior: GammaPosterior) -> Components:
-        """The posterior's mean and expected precision."""
+        """Components at the posterior mean of mu and of lambda."""
         return Components(posterior.mean, self._scale_tril((posterior.rate / posterior.shape).sqrt()))
 
     def log_prob_table(self, features: Features, phi: Components) -> Tensor:
@@ -145,9 +145,11 @@ class NormalGamma(Gaussian):
         """log p(mu_k, lambda_k) under the prior, summed over signs: (...,)."""
         scale = phi.scale_tril.diagonal(dim1=-2, dim2=-1)
         precision = scale.square().reciprocal()
-        own = precision[..., : len(self.rate)]
+        precisions = precision[..., : len(self.rate)]
         prior = self.nu / 2
-        of_precision = prior * self.rate.log() - math.lgamma(prior) + (prior - 1) * own.log() - self.rate * own
+        of_precision = (
+            prior * self.rate.log() - math.lgamma(prior) + (prior - 1) * precisions.log() - self.rate * precisions
+        )
         distance = self.beta * precision * (phi.mu - self.m0).square()
         of_mean = (math.log(self.beta) - LOG_2PI - distance) / 2 - scale.log()
         return of_precision.sum((-2, -1)) + of_mean.sum((-2, -1))
@@ -162,6 +164,6 @@ class NormalGamma(Gaussian):
 
 
 class Spherical(NormalGamma):
-    """One variance for all dimensions of a sign; for the arguments see `NormalGamma`."""
+    """Conjugate mixture with one variance for each sign; arguments as in `NormalGamma`."""
 
     shared = True

@@ -1,10 +1,10 @@
-"""A full covariance for each sign: the Normal-Wishart mixture.
+"""Mixture `normal-wishart`: Gaussian components with full covariances and a Normal-Wishart prior.
 
     Lambda_k ~ Wishart(nu, W)                  a precision, with mean nu W
     mu_k     ~ Normal(m0, (beta Lambda_k)^-1)
     z | w=k  ~ Normal(mu_k, Lambda_k^-1)
 
-(Bishop 2006, section 10.2; Murphy 2007, "Conjugate Bayesian analysis of the Gaussian distribution", section 8.)
+Bishop 2006, section 10.2; Murphy 2007, "Conjugate Bayesian analysis of the Gaussian distribution", section 8.
 """
 
 from __future__ import annotations
@@ -35,28 +35,28 @@ from mhng.models.rng import Streams
 
 
 class Posterior(NamedTuple):
-    """Normal-Wishart hyperparameters given some percepts; `inverse_scale` is the lower factor of W_n^-1."""
+    """Normal-Wishart hyperparameters given the objects of a sign."""
 
-    number: Tensor  # (...,) how many percepts
+    number: Tensor  # (...,) number of objects
     mean: Tensor  # (..., L) m_n
     beta: Tensor  # (...,)
     nu: Tensor  # (...,)
-    inverse_scale: Tensor  # (..., L, L)
+    inverse_scale: Tensor  # (..., L, L) lower Cholesky factor of W_n^-1
 
 
 class WishartPrior:
-    """The hyperparameters m0, beta, nu, W, checked.
+    """Hyperparameters m0, beta, nu and W of a Normal-Wishart prior, and its log densities.
 
     Args:
         latent: L.
         m0: prior mean, a number or (L,).
         beta: prior strength of the mean, > 0.
         nu: degrees of freedom, > L - 1; None for L.
-        W: prior scale matrix of Lambda, symmetric positive definite (L, L); a number w stands for w I.
-        device: where the percepts will be.
+        W: prior scale matrix of Lambda, symmetric positive definite (L, L); a number w means w I.
+        device: device of the latents.
 
     Raises:
-        ValueError: a hyperparameter is out of its range; the message names it.
+        ValueError: a hyperparameter is out of range; the message names it.
     """
 
     def __init__(
@@ -69,44 +69,47 @@ class WishartPrior:
         device: torch.device | str = "cpu",
     ) -> None:
         if latent < 1:
-            raise ValueError(f"the latent dimension must be 1 or more; it is {latent}")
+            raise ValueError(f"the latent dimension is {latent}; expected 1 or more")
         real: dict[str, Any] = {"dtype": torch.float64, "device": device}
         self.latent = latent
         self.nu = float(latent if nu is None else nu)
         if not (self.nu > latent - 1 and math.isfinite(self.nu)):
-            raise ValueError(f"nu, the degrees of freedom, must be greater than L - 1 = {latent - 1}; it is {nu}")
+            raise ValueError(f"nu, the degrees of freedom, is {nu}; expected more than L - 1 = {latent - 1}")
         self.beta = check_beta(beta)
         self.m0 = torch.as_tensor(m0, **real).expand(latent)
         scale = torch.as_tensor(W, **real)
         scale = scale * torch.eye(latent, **real) if scale.dim() == 0 else scale
         factor, failed = torch.linalg.cholesky_ex((scale + scale.mT) / 2)
         if scale.shape != (latent, latent) or failed or not torch.isfinite(factor).all():
-            raise ValueError(f"W must be a positive definite matrix ({latent}, {latent}) or a positive number")
+            raise ValueError(
+                f"W is not positive definite; expected a positive number or a matrix ({latent}, {latent})"
+            )
         self.W = scale
         self.W_inverse = torch.cholesky_inverse(factor)
         self.prior_factor = torch.linalg.cholesky(self.W_inverse)
-        # A number on the host, made once: making a tensor of it in every sweep would be a copy to the device.
+        # A host number: creating a tensor in every sweep would copy it to the device.
         self.prior_log_gamma = float(torch.mvlgamma(torch.tensor(self.nu / 2, dtype=torch.float64), latent))
 
     def mean_and_scatter(
-        self, sums: SufficientStatistics, onto: Tensor | float
+        self, statistics: SufficientStatistics, offset: Tensor | float
     ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-        """Of each sign by itself: its objects' weights summed, m_n, beta_n, and `onto` plus what it adds to W^-1.
+        """Posterior hyperparameters of every sign given statistics (..., F).
 
-        Weights, for sums (..., F), are 1 unless sums.number says how many objects have them.
+        Returns the sum of the objects' weights, m_n, beta_n, and `offset` plus the sign's contribution to W_n^-1. The
+        weights are 1 unless the statistics have a `number`.
         """
         L = self.latent
-        n, total, products = sums.values.split([1, L, L * (L + 1) // 2], dim=-1)
+        n, total, triangle = statistics.values.split([1, L, L * (L + 1) // 2], dim=-1)
         n = n.squeeze(-1)
         mean = total / torch.where(n > 0, n, 1).unsqueeze(-1)
-        away = sums.centre + mean - self.m0
+        shift = statistics.centre + mean - self.m0
         beta = self.beta + n
         scatter = (
-            onto
-            + (symmetric(products, L) - n[..., None, None] * outer(mean))
-            + (self.beta * n / beta)[..., None, None] * outer(away)
+            offset
+            + (symmetric(triangle, L) - n[..., None, None] * outer(mean))
+            + (self.beta * n / beta)[..., None, None] * outer(shift)
         )
-        return n, self.m0 + (n / beta).unsqueeze(-1) * away, beta, scatter
+        return n, self.m0 + (n / beta).unsqueeze(-1) * shift, beta, scatter
 
     def log_density_of_precision(self, scale_tril: Tensor) -> Tensor:
         """log Wishart(Lambda; nu, W), Lambda = (scale_tril scale_tril^T)^-1: (..., L, L) -> (...,)."""
@@ -129,20 +132,20 @@ class WishartPrior:
 
 
 class NormalWishart(WishartPrior, Gaussian):
-    """The family; for its hyperparameters see `WishartPrior`."""
+    """Conjugate mixture with a full covariance for each sign; hyperparameters as in `WishartPrior`."""
 
-    def posterior(self, sums: SufficientStatistics) -> Posterior:
-        """Hyperparameters given sums (..., F); a sign without objects keeps the prior's.
+    def posterior(self, statistics: SufficientStatistics) -> Posterior:
+        """Posterior hyperparameters given statistics (..., F); those of the prior for a sign without objects.
 
-        If the objects have weights u_n, so that z_n ~ Normal(mu, (u_n Lambda)^-1), the sums are weighted, and
-        sums.number is the number of objects: each adds u_n to beta, and 1 to nu.
+        Objects may have weights u_n, so that z_n ~ Normal(mu, (u_n Lambda)^-1). Then the statistics are weighted
+        sums, and `statistics.number` counts the objects: each adds u_n to beta and 1 to nu.
         """
-        n, mean, beta, inverse = self.mean_and_scatter(sums, self.W_inverse)
-        number = n if sums.number is None else sums.number
+        n, mean, beta, inverse = self.mean_and_scatter(statistics, self.W_inverse)
+        number = n if statistics.number is None else statistics.number
         return Posterior(number, mean, beta, self.nu + number, lower_factor(inverse))
 
     def evidence(self, posterior: Posterior) -> Tensor:
-        """log p(the percepts of one sign), mu and Lambda integrated out (Murphy 2007, eq. 266): (...,)."""
+        """Log evidence of the latents of one sign, mu and Lambda integrated out (Murphy 2007, eq. 266): (...,)."""
         L = self.latent
         nu = posterior.nu
         return (
@@ -155,12 +158,12 @@ class NormalWishart(WishartPrior, Gaussian):
         )
 
     def draw(self, generator: Streams, posterior: Posterior) -> Components:
-        """mu, Lambda ~ Normal-Wishart(posterior)."""
+        """Draw mu, Lambda ~ Normal-Wishart(posterior)."""
         scale_tril = sample_scale_tril(generator, posterior.nu, posterior.inverse_scale)
         return sample_means(generator, posterior.mean, posterior.beta, scale_tril)
 
     def posterior_mean(self, posterior: Posterior) -> Components:
-        """The posterior's mean and expected precision."""
+        """Components at the posterior mean of mu and of Lambda."""
         scale = posterior.inverse_scale / posterior.nu.sqrt()[..., None, None]
         return Components(posterior.mean, scale)
 

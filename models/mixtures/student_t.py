@@ -1,16 +1,16 @@
-"""Components with heavy tails: Student-t by a scale mixture, so that a few strange percepts do not move a sign.
+"""Mixture `student-t`: heavy-tailed components, so that outliers have little influence on a sign.
 
     Lambda_k, mu_k ~ Normal-Wishart
     u_n            ~ Gamma(nu_t / 2, rate nu_t / 2)
-    z_n | w_n=k    ~ Normal(mu_k, (u_n Lambda_k)^-1), which is Student-t with nu_t degrees of freedom, u_n integrated
-    out
+    z_n | w_n=k    ~ Normal(mu_k, (u_n Lambda_k)^-1)
 
-(Bishop 2006, section 2.3.7; Peel and McLachlan 2000.) Redraw: u given percepts, signs and the agent's last components,
-then components given u. Both are draws from conditionals, so p(phi, u | z, w) stays as it is.
+With u_n integrated out, z_n is Student-t with nu_t degrees of freedom (Bishop 2006, section 2.3.7; Peel and McLachlan
+2000). `redraw` is a Gibbs step: u given the latents, signs and previous components, then the components given u. Both
+are draws from conditionals, so p(phi, u | z, w) is invariant.
 
-The evidence has no closed form. In its place stands a variational lower bound, q(u) q(mu, Lambda), with q(mu, Lambda)
-the best for its q(u) (Svensen and Bishop 2005 for the whole mixture), about half a nat below for each sign that has
-objects: good to compare signs by, but no acceptance ratio may rest on it.
+The evidence has no closed form. `log_evidence` is a variational lower bound with q(u) q(mu, Lambda), where
+q(mu, Lambda) is optimal given q(u) (Svensen and Bishop 2005). The bound is about half a nat low for each sign that has
+objects. It can rank signs, but it must not enter an acceptance ratio.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ import pyro.distributions as dist
 import torch
 from torch import Tensor
 
-from mhng.models.mixtures.base import Drawn, Features, SufficientStatistics, one_hot
+from mhng.models.mixtures.base import Features, ParameterDraw, SufficientStatistics, one_hot
 from mhng.models.mixtures.gaussians import (
     LOG_2PI,
     Components,
@@ -33,20 +33,20 @@ from mhng.models.mixtures.gaussians import (
 from mhng.models.mixtures.normal_wishart import NormalWishart
 from mhng.models.rng import Streams, gamma
 
-# Turns of q(u) and q(mu, Lambda): the bound holds after any number of them.
-_TURNS = 4
+# Coordinate-ascent iterations over q(u) and q(mu, Lambda). The bound is valid after any number.
+_ITERATIONS = 4
 
 
 class StudentT(NormalWishart):
-    """The family.
+    """Mixture of multivariate Student-t components.
 
     Args:
         latent: L.
-        freedom: nu_t, > 0. Few degrees of freedom are heavy tails; many are a Gaussian.
+        freedom: nu_t, degrees of freedom, > 0. Small values give heavy tails, large values a Gaussian.
         m0, beta, nu, W, device: as in `WishartPrior`.
 
     Raises:
-        ValueError: a hyperparameter is out of its range; the message names it.
+        ValueError: a hyperparameter is out of range; the message names it.
     """
 
     exact_evidence = False
@@ -63,7 +63,7 @@ class StudentT(NormalWishart):
     ) -> None:
         super().__init__(latent, m0, beta, nu, W, device)
         if not (freedom > 0 and math.isfinite(freedom)):
-            raise ValueError(f"freedom, the degrees of freedom of the tails, must be positive; it is {freedom}")
+            raise ValueError(f"freedom, the degrees of freedom of the tails, is {freedom}; expected a positive number")
         self.freedom = float(freedom)
 
     # -- for the game ----------------------------------------------------------------------------------
@@ -76,31 +76,34 @@ class StudentT(NormalWishart):
         tail = (freedom + L) / 2 * torch.log1p(distance / freedom)
         return constant - half_log_det(phi.scale_tril).unsqueeze(-2) - tail
 
-    def redraw(self, generator: Streams, features: Features, signs: Tensor, K: int, before: Any) -> Drawn:
-        """u given the components before (at the beginning its expectation), then the components."""
+    def redraw(self, generator: Streams, features: Features, signs: Tensor, K: int, previous: Any) -> ParameterDraw:
+        """Gibbs step: draw u given the previous components, then the components given u.
+
+        Without previous components u is its expectation under the variational bound.
+        """
         expected, evidence = self._bound(features, signs, K)
-        if before is None:
+        if previous is None:
             u = expected
         else:
-            a, b = self._of_u(features, before, signs)
+            a, b = self._u_posterior(features, previous, signs)
             u = gamma(generator, torch.full_like(b, a)) / b
         posterior = self.posterior(_weighted(features, signs, K, u))
-        return Drawn(self.draw(generator, posterior), evidence)
+        return ParameterDraw(self.draw(generator, posterior), evidence)
 
     def sufficient_statistics(self, features: Features, signs: Tensor, K: int) -> SufficientStatistics:
-        """Each object counts by the expectation of its u, so mergers are judged with q(u) held fixed."""
+        """Statistics weighted by E[u_n], so `merge_gain` holds q(u) fixed."""
         return _weighted(features, signs, K, self._bound(features, signs, K)[0])
 
     def log_evidence(self, features: Features, signs: Tensor, K: int) -> Tensor:
-        """A lower bound of log p(z | signs): signs (C, N) -> (C,)."""
+        """Lower bound of log p(z | signs): signs (C, N) -> (C,)."""
         return self._bound(features, signs, K)[1]
 
     def _bound(self, features: Features, signs: Tensor, K: int) -> tuple[Tensor, Tensor]:
-        """E[u] (C, N) under q, and the bound (C,)."""
+        """E_q[u] (C, N), and the lower bound of the log evidence (C,)."""
         L, prior = self.latent, self.freedom / 2
         posterior = self.posterior(super().sufficient_statistics(features, signs, K))
-        for _ in range(_TURNS):
-            a, b = self._of_u(features, self.posterior_mean(posterior), signs, L / posterior.beta)
+        for _ in range(_ITERATIONS):
+            a, b = self._u_posterior(features, self.posterior_mean(posterior), signs, L / posterior.beta)
             u = a / b
             posterior = self.posterior(_weighted(features, signs, K, u))
         digamma = float(torch.digamma(torch.tensor(a, dtype=torch.float64)))
@@ -112,23 +115,23 @@ class StudentT(NormalWishart):
             + prior * u
             - a
         )
-        each = L / 2 * (digamma - b.log()) - divergence
-        return u, self.evidence(posterior).sum(-1) + each.sum(-1)
+        terms = L / 2 * (digamma - b.log()) - divergence
+        return u, self.evidence(posterior).sum(-1) + terms.sum(-1)
 
-    def _of_u(
-        self, features: Features, phi: Components, signs: Tensor, more: Tensor | None = None
+    def _u_posterior(
+        self, features: Features, phi: Components, signs: Tensor, spread: Tensor | None = None
     ) -> tuple[float, Tensor]:
-        """Shape and rate (C, N) of u's Gamma distribution; `more` (C, K) is added to the distances from each sign."""
+        """Shape, and rate (C, N), of the Gamma posterior of u; `spread` (C, K) is added to the squared distances."""
         distance = _distances(gaussian_log_prob(features, phi), phi)
-        if more is not None:
-            distance = distance + more.unsqueeze(-2)
-        own = distance.gather(-1, signs.unsqueeze(-1)).squeeze(-1)
-        return (self.freedom + self.latent) / 2, (self.freedom + own) / 2
+        if spread is not None:
+            distance = distance + spread.unsqueeze(-2)
+        distance = distance.gather(-1, signs.unsqueeze(-1)).squeeze(-1)
+        return (self.freedom + self.latent) / 2, (self.freedom + distance) / 2
 
     # -- for the Pyro model and the pictures -----------------------------------------------------------
 
     def component_distribution(self, phi: Components | ComponentsWithPrecision, signs: Tensor) -> Any:
-        """Student-t, u integrated out. Its divergence from q(z | x) is estimated by draws."""
+        """Student-t with u integrated out. The KL from q(z | x) is estimated by sampling."""
         return dist.MultivariateStudentT(
             phi.mu.new_tensor(self.freedom), phi.mu[signs], scale_tril=phi.scale_tril[signs]
         )
@@ -144,19 +147,19 @@ class StudentT(NormalWishart):
         return mean + step / u.clamp_min(torch.finfo(u.dtype).tiny).sqrt()
 
     def covariance(self, phi: Components) -> Tensor:
-        """Infinite for two degrees of freedom and fewer."""
+        """Covariance (..., K, L, L), infinite for two or fewer degrees of freedom."""
         factor = self.freedom / (self.freedom - 2) if self.freedom > 2 else math.inf
         return factor * super().covariance(phi)
 
 
 def _weighted(features: Features, signs: Tensor, K: int, u: Tensor) -> SufficientStatistics:
-    """Sums over the objects of each sign, each object u_n times: u (C, N)."""
-    own = one_hot(signs, K, features.values.dtype)
-    number = own.sum(-2)
-    return SufficientStatistics((own * u.unsqueeze(-1)).mT @ features.values, features.centre, number)
+    """Statistics of every sign with object weights u (C, N)."""
+    members = one_hot(signs, K, features.values.dtype)
+    number = members.sum(-2)
+    return SufficientStatistics((members * u.unsqueeze(-1)).mT @ features.values, features.centre, number)
 
 
 def _distances(table: Tensor, phi: Components) -> Tensor:
-    """(z_n - mu_k)^T Lambda_k (z_n - mu_k) from the log densities of Gaussian components: (..., N, K)."""
+    """Squared Mahalanobis distances, recovered from the Gaussian log densities `table`: (..., N, K)."""
     L = phi.mu.shape[-1]
     return (-2 * (table + half_log_det(phi.scale_tril).unsqueeze(-2)) - L * LOG_2PI).clamp_min(0)

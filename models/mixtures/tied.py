@@ -1,12 +1,12 @@
-"""One covariance for all signs, as in linear discriminant analysis.
+"""Mixture `tied`: Gaussian components with one covariance for all signs, as in linear discriminant analysis.
 
     Lambda ~ Wishart(nu, W)
     mu_k   ~ Normal(m0, (beta Lambda)^-1)
     z | w=k ~ Normal(mu_k, Lambda^-1)
 
-(The conjugate family of a multivariate regression on signs: Bishop 2006, exercise 3.10 and section 10.2 put together.)
-Given percepts, Lambda hears the scatter of all signs, each around its own mean, and a sign's mean its own objects. So
-the evidence is no sum over signs: `evidence` puts what belongs to Lambda into the first.
+Conjugate: a multivariate regression on one-hot signs (Bishop 2006, exercise 3.10 and section 10.2). The posterior of
+Lambda depends on the scatter of all signs around their means, so the evidence is not a sum over signs. `evidence`
+assigns the terms of Lambda to the first sign.
 """
 
 from __future__ import annotations
@@ -34,34 +34,34 @@ from mhng.models.rng import Streams
 
 
 class TiedPosterior(NamedTuple):
-    """Hyperparameters given the percepts of K signs."""
+    """Hyperparameters given the objects of K signs."""
 
-    number: Tensor  # (..., K) how many percepts
+    number: Tensor  # (..., K) number of objects
     mean: Tensor  # (..., K, L)
     beta: Tensor  # (..., K)
     nu: Tensor  # (...,)
-    inverse_scale: Tensor  # (..., L, L) the lower factor of W_n^-1
+    inverse_scale: Tensor  # (..., L, L) lower Cholesky factor of W_n^-1
 
 
 class Tied(WishartPrior, Gaussian):
-    """The family; for its hyperparameters see `WishartPrior`."""
+    """Conjugate mixture with one full covariance; hyperparameters as in `WishartPrior`."""
 
-    def posterior(self, sums: SufficientStatistics) -> TiedPosterior:
-        """Hyperparameters given sums (..., K, F)."""
-        number, mean, beta, scatter = self.mean_and_scatter(sums, 0.0)
+    def posterior(self, statistics: SufficientStatistics) -> TiedPosterior:
+        """Posterior hyperparameters given statistics (..., K, F)."""
+        number, mean, beta, scatter = self.mean_and_scatter(statistics, 0.0)
         inverse = lower_factor(self.W_inverse + scatter.sum(-3))
         return TiedPosterior(number, mean, beta, self.nu + number.sum(-1), inverse)
 
     def evidence(self, posterior: TiedPosterior) -> Tensor:
-        """(..., K), of which only the sum over K has a meaning: log p(the percepts of all signs)."""
-        each = self._of_means(posterior.beta)
-        each[..., 0] += self._of_precision(posterior.number.sum(-1), half_log_det(posterior.inverse_scale))
-        return each
+        """Log evidence of the latents of all signs: (..., K). Only the sum over K is meaningful."""
+        terms = self._mean_term(posterior.beta)
+        terms[..., 0] += self._precision_term(posterior.number.sum(-1), half_log_det(posterior.inverse_scale))
+        return terms
 
-    def _of_means(self, beta: Tensor) -> Tensor:
+    def _mean_term(self, beta: Tensor) -> Tensor:
         return self.latent / 2 * (math.log(self.beta) - beta.log())
 
-    def _of_precision(self, number: Tensor, log_det: Tensor) -> Tensor:
+    def _precision_term(self, number: Tensor, log_det: Tensor) -> Tensor:
         nu = self.nu + number
         return (
             torch.mvlgamma(nu / 2, self.latent)
@@ -71,22 +71,26 @@ class Tied(WishartPrior, Gaussian):
             - number * self.latent / 2 * math.log(math.pi)
         )
 
-    def merge_gain(self, features: Features, signs: Tensor, K: int, one: Tensor) -> Tensor:
-        """A merger changes the means' part for two signs, and what they add to the scatter."""
-        sums = self.sufficient_statistics(features, signs, K)
-        number, _, beta, scatter = self.mean_and_scatter(sums, 0.0)
+    def merge_gain(self, features: Features, signs: Tensor, K: int, sign: Tensor) -> Tensor:
+        """Change of the log evidence when `sign` (C,) is merged with each sign: (C, K).
+
+        A merger changes the mean terms and the scatter of two signs.
+        """
+        statistics = self.sufficient_statistics(features, signs, K)
+        number, _, beta, scatter = self.mean_and_scatter(statistics, 0.0)
         chains = torch.arange(len(signs), device=signs.device)
-        pair = SufficientStatistics(sums.values + sums.values[chains, one].unsqueeze(1), sums.centre)
+        values = statistics.values + statistics.values[chains, sign].unsqueeze(1)
+        pair = SufficientStatistics(values, statistics.centre)
         _, _, beta_pair, scatter_pair = self.mean_and_scatter(pair, 0.0)
-        means = self._of_means(beta_pair) - self._of_means(beta) - self._of_means(beta[chains, one]).unsqueeze(1)
+        means = self._mean_term(beta_pair) - self._mean_term(beta) - self._mean_term(beta[chains, sign]).unsqueeze(1)
         whole = (self.W_inverse + scatter.sum(1)).unsqueeze(1)
-        after = whole - scatter - scatter[chains, one].unsqueeze(1) + scatter_pair
+        after = whole - scatter - scatter[chains, sign].unsqueeze(1) + scatter_pair
         objects = number.sum(1, keepdim=True)
-        before = self._of_precision(objects, half_log_det(lower_factor(whole)))
-        return means + self._of_precision(objects, half_log_det(lower_factor(after))) - before
+        before = self._precision_term(objects, half_log_det(lower_factor(whole)))
+        return means + self._precision_term(objects, half_log_det(lower_factor(after))) - before
 
     def draw(self, generator: Streams, posterior: TiedPosterior) -> Components:
-        """Lambda ~ Wishart, and the means given it."""
+        """Draw Lambda ~ Wishart, then the means given Lambda."""
         scale_tril = sample_scale_tril(generator, posterior.nu, posterior.inverse_scale)
         K, L = posterior.mean.shape[-2:]
         return sample_means(
@@ -97,13 +101,13 @@ class Tied(WishartPrior, Gaussian):
         )
 
     def posterior_mean(self, posterior: TiedPosterior) -> Components:
-        """The posterior's means and expected precision."""
+        """Components at the posterior mean of the means and of Lambda."""
         scale = posterior.inverse_scale / posterior.nu.sqrt()[..., None, None]
         K, L = posterior.mean.shape[-2:]
         return Components(posterior.mean, scale.unsqueeze(-3).expand(*scale.shape[:-2], K, L, L))
 
     def log_density(self, phi: Components) -> Tensor:
-        """log p(mu, Lambda) under the prior, Lambda counted once: (...,)."""
+        """log p(mu, Lambda) under the prior: (...,). Lambda counts once, not for each sign."""
         return self.log_density_of_precision(phi.scale_tril[..., 0, :, :]) + self.log_density_of_mean(phi).sum(-1)
 
     def sites(self, K: int, device: torch.device) -> Components:

@@ -86,10 +86,13 @@ def test_a_file_that_is_wrong_is_named(text, said, tmp_path):
     [
         (["--mixture", "dirichlet"], "--mixture dirichlet is for observed counts and needs --likelihood identity"),
         (["--agent", "B: --mixture dirichlet"], "--mixture dirichlet of agent B is for observed counts"),
-        (["--prior", "W=1,nu=3"], "--prior W=1,nu=3: nu, the degrees of freedom, must be greater than L - 1 = 11"),
+        (
+            ["--prior", "W=1,nu=3"],
+            "--prior W=1,nu=3: nu, the degrees of freedom, is 3.0; expected more than L - 1 = 11",
+        ),
         (["--prior", "alpha=1"], "--prior alpha=1: --mixture normal-wishart has no alpha; it has m0, beta, nu, W"),
-        (["--prior", "W"], "--prior must be NAME=NUMBER"),
-        (["--prior", "W=1,W=2"], "--prior gives W twice"),
+        (["--prior", "W"], "--prior is 'W'; expected NAME=NUMBER"),
+        (["--prior", "W=1,W=2"], "--prior is 'W=1,W=2'; W is given twice"),
         (["--agent", "B: --mixture student-t --prior freedom=0"], "--prior freedom=0 of agent B: freedom"),
         (["--agent", "B: --likelihood identity"], "--likelihood identity of agent B needs feature vectors"),
         (

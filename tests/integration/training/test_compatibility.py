@@ -194,7 +194,7 @@ def test_a_mixture_of_ones_own_is_asked_for_one_agent_at_a_time(here: Path, mode
     ("text", "attribute", "said"),
     [
         ("", "Mine", "module 'plug_wrong' has no 'Mine'"),
-        ("Mine = 3", "Mine", "'Mine' is not callable: it is a int"),
+        ("Mine = 3", "Mine", "'Mine' is of type int; expected a class or a function"),
         ("class Mine: pass", "Mine", "'Mine' lacks forward, mean, encoder_input, has_network"),
         ("1 / 0", "Mine", "module 'plug_wrong' cannot be imported: ZeroDivisionError: division by zero"),
         ("def (", "Mine", "cannot be imported: SyntaxError"),

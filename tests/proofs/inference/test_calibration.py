@@ -14,7 +14,8 @@ import torch
 
 from mhng.inference.game import Game, init, sweep
 from mhng.inference.metropolis import draw
-from mhng.models.mixtures import Features, NormalWishart, gaussian_log_prob
+from mhng.models.mixtures import Features, NormalWishart
+from mhng.models.mixtures.gaussians import gaussian_log_prob
 from mhng.models.mixtures.normal_wishart import Posterior
 from mhng.models.percepts import Percepts
 from mhng.models.rng import stream

@@ -11,7 +11,7 @@ from mhng.inference.enumeration import joint_posterior, sign_posterior, transiti
 from mhng.inference.game import Game, init, play, sweep
 from mhng.inference.metropolis import draw, step
 from mhng.inference.proposals import acceptance_rule
-from mhng.models.mixtures import Components
+from mhng.models.mixtures.gaussians import Components
 from mhng.models.percepts import Percepts
 from mhng.models.rng import stream
 from tests.checks import ALPHA, chi_square, total_variation

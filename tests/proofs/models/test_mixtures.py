@@ -10,14 +10,9 @@ import torch
 from pyro import distributions as dist
 from scipy import stats
 
-from mhng.models.mixtures import (
-    BartlettWishart,
-    Components,
-    NormalWishart,
-    SufficientStatistics,
-    features,
-    gaussian_log_prob,
-)
+from mhng.models.distributions import BartlettWishart
+from mhng.models.mixtures import NormalWishart, SufficientStatistics
+from mhng.models.mixtures.gaussians import Components, gaussian_log_prob, quadratic_features
 from mhng.models.percepts import Percepts
 from mhng.models.rng import stream
 from tests.checks import ALPHA, z_test
@@ -40,7 +35,7 @@ def percepts(count=9, seed=1):
 def posterior_of(z, family):
     if not len(z):
         return family.posterior(family.empty_statistics())
-    found = features(z)
+    found = quadratic_features(z)
     return family.posterior(SufficientStatistics(found.values.sum(0), found.centre))
 
 
@@ -108,7 +103,7 @@ def test_precision_is_not_covariance():
     """Public case 22: 5,000 points of N(0, diag(4, 0.25)) have precisions near diag(0.25, 4)."""
     family = NormalWishart(2, W=torch.tensor([[0.2, 0.05], [0.05, 0.6]]))
     z = torch.randn(5000, 2, generator=stream(0, "z"), dtype=torch.float64) * torch.tensor([2.0, 0.5])
-    sums = family.sufficient_statistics(features(z), torch.zeros(5000, dtype=torch.int64), 2)
+    sums = family.sufficient_statistics(quadratic_features(z), torch.zeros(5000, dtype=torch.int64), 2)
     many = family.posterior(SufficientStatistics(sums.values.expand(4000, 2, 6), sums.centre))
     drawn = family.draw(stream(1, "draws"), many).scale_tril
     precision = torch.linalg.inv(drawn @ drawn.mT)
@@ -137,7 +132,7 @@ def test_evidence_is_likelihood_times_prior_over_posterior():
     p = posterior_of(z, family)
     after = NormalWishart(3, m0=p.mean, beta=float(p.beta), nu=float(p.nu), W=torch.cholesky_inverse(p.inverse_scale))
     phi = Components(*(part[:1] for part in components()))
-    likelihood = gaussian_log_prob(features(z), phi).sum()
+    likelihood = gaussian_log_prob(quadratic_features(z), phi).sum()
     expected = likelihood + family.log_density(phi) - after.log_density(phi)
     torch.testing.assert_close(family.evidence(p), expected, rtol=1e-10, atol=1e-9)
 
@@ -154,7 +149,7 @@ def test_log_density_is_pyros():
 def test_table_is_the_gaussian_density(scale, shift):
     phi, z = components(), percepts()
     moved = Components(phi.mu * scale + shift, phi.scale_tril * scale)
-    table = gaussian_log_prob(features(z * scale + shift), moved)
+    table = gaussian_log_prob(quadratic_features(z * scale + shift), moved)
     for k in range(4):
         covariance = (phi.scale_tril[k] @ phi.scale_tril[k].T).numpy()
         expected = stats.multivariate_normal.logpdf(z.numpy(), phi.mu[k].numpy(), covariance)
@@ -165,7 +160,7 @@ def test_chains_are_a_dimension_and_not_a_loop():
     family, z = mixture(), percepts()
     player = Percepts(z, family)
     signs = torch.randint(4, (5, 9), generator=stream(0, "signs"))
-    together = family.posterior(family.sufficient_statistics(features(z), signs, 4))
+    together = family.posterior(family.sufficient_statistics(quadratic_features(z), signs, 4))
     for c, k in itertools.product(range(5), range(4)):
         alone = posterior_of(z[signs[c] == k], family)
         torch.testing.assert_close(together.mean[c, k], alone.mean)

@@ -7,7 +7,7 @@ from torch import nn
 from mhng.inference.svi import Learner, bound
 from mhng.models.agent import Agent
 from mhng.models.likelihoods import FixedGaussian
-from mhng.models.mixtures import Components
+from mhng.models.mixtures.gaussians import Components
 from mhng.models.registry import GUIDES, load_variant
 from mhng.models.rng import stream
 from tests.checks import ALPHA, z_test

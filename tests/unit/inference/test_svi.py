@@ -7,7 +7,7 @@ from torch import nn
 from mhng.inference.svi import Learner, NotFiniteError, bound
 from mhng.models import likelihoods
 from mhng.models.agent import Agent
-from mhng.models.mixtures import Components
+from mhng.models.mixtures.gaussians import Components
 from mhng.models.networks import Encoder
 from mhng.models.rng import stream
 

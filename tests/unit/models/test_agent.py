@@ -7,8 +7,7 @@ from pyro import poutine
 from pyro.infer import TraceMeanField_ELBO
 
 from mhng.models.agent import Agent
-from mhng.models.mixtures import Components, features, gaussian_log_prob
-from mhng.models.mixtures.gaussians import covariance_factor
+from mhng.models.mixtures.gaussians import Components, covariance_factor, gaussian_log_prob, quadratic_features
 from mhng.models.registry import FAMILIES, NETWORKS, REQUIRED_ATTRIBUTES, load_variant
 from mhng.models.rng import seeded_global_rng, stream
 
@@ -44,7 +43,7 @@ def test_the_fast_table_is_the_models_density_by_enumeration():
     trace = poutine.trace(poutine.enum(model, first_available_dim=-2)).get_trace(objects=5, components=phi)
     trace.compute_log_prob()
     torch.testing.assert_close(
-        trace.nodes["z"]["log_prob"].T, gaussian_log_prob(features(z), phi), rtol=1e-12, atol=1e-12
+        trace.nodes["z"]["log_prob"].T, gaussian_log_prob(quadratic_features(z), phi), rtol=1e-12, atol=1e-12
     )
     expected = one.log_pi.unsqueeze(1).expand(3, 5)
     torch.testing.assert_close(trace.nodes["w"]["log_prob"], expected)
@@ -126,7 +125,7 @@ def test_without_a_vae_the_percept_is_the_observation():
     x = torch.randn(4, 2)
     assert torch.equal(one.perceive(x, stream(0, "perceive")).z, x.double())
     assert not list(one.parameters())
-    with pytest.raises(ValueError, match="L must be its length"):
+    with pytest.raises(ValueError, match="the latent dimension is 5"):
         Agent((2,), signs=3, latent=5, likelihood="identity", generator=stream(0, "A/init"))
 
 

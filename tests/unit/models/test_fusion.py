@@ -12,7 +12,7 @@ from torch import nn
 from mhng.inference.svi import Learner, PartsELBO, bound
 from mhng.models.fusion import Experts, MixtureOfExperts, ProductOfExperts, UniformMixture
 from mhng.models.guides import Diagonal, Full
-from mhng.models.mixtures import features, gaussian_log_prob
+from mhng.models.mixtures.gaussians import gaussian_log_prob, quadratic_features
 from mhng.models.multimodal import Multimodal
 from mhng.models.registry import FUSIONS, GUIDES, load_variant
 from mhng.models.rng import seeded_global_rng, stream
@@ -130,8 +130,8 @@ def test_the_bound_of_exact_experts_is_the_evidence(guide):
 class Counting(Multimodal):
     """Wrong: what is missing is counted, as if zeros had been seen."""
 
-    def _seen(self, x):
-        return [(torch.ones_like(there), part) for there, part in super()._seen(x)]
+    def _present(self, x):
+        return [(torch.ones_like(there), part) for there, part in super()._present(x)]
 
 
 class Guessing(Multimodal):
@@ -332,7 +332,7 @@ def test_the_table_of_the_game_is_the_density_of_the_model(fusion):
     trace = poutine.trace(poutine.enum(model, first_available_dim=-2)).get_trace(x, objects=N, components=phi)
     trace.compute_log_prob()
     torch.testing.assert_close(trace.nodes["z"]["log_prob"].T, player.judge(phi), rtol=1e-10, atol=1e-10)
-    torch.testing.assert_close(player.judge(phi), gaussian_log_prob(features(player.z), phi))
+    torch.testing.assert_close(player.judge(phi), gaussian_log_prob(quadratic_features(player.z), phi))
 
 
 @pytest.mark.parametrize("guide", GUIDES)

@@ -89,7 +89,7 @@ def test_a_fixed_gaussian_has_the_noise_it_was_given_in_colour_too():
     np.testing.assert_allclose(found, expected, rtol=1e-5)
     assert not list(FixedGaussian(0.37).parameters())
     for wrong in (0.0, -1.0, float("nan"), float("inf")):
-        with pytest.raises(ValueError, match="noise must be positive"):
+        with pytest.raises(ValueError, match="expected a positive, finite number"):
             FixedGaussian(wrong)
 
 

@@ -55,5 +55,5 @@ def test_its_line_tells_how_many_parameters_it_has():
 
 
 def test_vectors_are_refused():
-    with pytest.raises(ValueError, match="needs images"):
+    with pytest.raises(ValueError, match="requires images"):
         resnet((5,), 2)

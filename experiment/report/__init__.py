@@ -1,0 +1,1 @@
+"""HTML report pages of a run and of a comparison of runs."""

@@ -1,7 +1,7 @@
-"""Where pictures for a page are drawn: by the functions that draw files, into bytes that the page holds.
+"""Charts and images for a report page, as data URIs.
 
-Charts are SVG without a background: the page's shows through, also where that is dark. Images are PNG, transparent
-between the tiles.
+Charts are SVG files without a background, so the page's background shows through in light and dark mode. Images are
+PNG files, transparent between the tiles.
 """
 
 from __future__ import annotations
@@ -24,8 +24,8 @@ from mhng.experiment.report.page import Picture
 _PIXELS_PER_POINT = 96 / 72
 
 
-class Studio:
-    """A folder for files that live as long as the drawing; a context manager."""
+class ChartRenderer:
+    """Renders charts in a temporary folder, which the context manager removes."""
 
     def __init__(self) -> None:
         self._folder = tempfile.TemporaryDirectory(prefix="mhng-report-")
@@ -40,34 +40,36 @@ class Studio:
         self._folder.cleanup()
 
     def chart(self, draw: Callable[[Path], Any], alt: str, caption: str = "") -> Picture:
-        """What `draw` writes to the path that it is given. If it fails, a line on stderr, and words in the page."""
+        """Render the SVG that `draw` writes to a path. A failure becomes a warning on stderr and `Picture.fault`."""
         self._count += 1
         file = Path(self._folder.name) / f"chart{self._count}.svg"
         try:
             draw(file)
             svg = file.read_text(encoding="utf-8")
-            width, height = _size(svg)
+            width, height = _svg_size(svg)
         except Exception as error:
             fault = f"could not be drawn: {str(error) or type(error).__name__}"
             if sys.stderr is not None:
                 print(f"warning: {alt.split(':')[0]} {fault}", file=sys.stderr)
             return Picture(alt, caption=caption, fault=fault)
-        return Picture(alt, _uri("svg+xml", svg.encode()), width, height, caption)
+        return Picture(alt, _data_uri("svg+xml", svg.encode()), width, height, caption)
 
 
-def _size(svg: str) -> tuple[int, int]:
-    """Width and height in pixels of a matplotlib SVG, which gives them in points."""
-    found = re.search(r'<svg[^>]*? height="([\d.]+)pt"[^>]*? width="([\d.]+)pt"|'
+def _svg_size(svg: str) -> tuple[int, int]:
+    """Width and height in pixels of a matplotlib SVG, whose sizes are in points."""
+    match = re.search(r'<svg[^>]*? height="([\d.]+)pt"[^>]*? width="([\d.]+)pt"|'
                       r'<svg[^>]*? width="([\d.]+)pt"[^>]*? height="([\d.]+)pt"', svg)  # fmt: skip
-    if found is None:
+    if match is None:
         raise ValueError("the SVG has no size")
-    high, wide, wider, higher = found.groups()
-    width, height = float(wide or wider), float(high or higher)
-    return round(width * _PIXELS_PER_POINT), round(height * _PIXELS_PER_POINT)
+    height, width, other_width, other_height = match.groups()
+    return (
+        round(float(width or other_width) * _PIXELS_PER_POINT),
+        round(float(height or other_height) * _PIXELS_PER_POINT),
+    )
 
 
-def strip(images: NDArray[Any], alt: str, *, every: int = 1) -> Picture:
-    """Grey images (C, H, W) in [0, 1] beside each other, a wider gap after each `every`; NaN is transparent."""
+def image_strip(images: NDArray[Any], alt: str, *, every: int = 1) -> Picture:
+    """Join grey images (C, H, W) in [0, 1] horizontally, with a wider gap after `every` images. NaN is transparent."""
     from PIL import Image
 
     from mhng.experiment.plots.training import mosaic
@@ -81,8 +83,8 @@ def strip(images: NDArray[Any], alt: str, *, every: int = 1) -> Picture:
     pixels = np.stack([np.round(255 * grey), 255.0 * known], axis=-1).astype(np.uint8)
     buffer = io.BytesIO()
     Image.fromarray(pixels, mode=None).save(buffer, format="PNG", optimize=True)
-    return Picture(alt, _uri("png", buffer.getvalue()), pixels.shape[1], pixels.shape[0])
+    return Picture(alt, _data_uri("png", buffer.getvalue()), pixels.shape[1], pixels.shape[0])
 
 
-def _uri(kind: str, data: bytes) -> str:
+def _data_uri(kind: str, data: bytes) -> str:
     return f"data:image/{kind};base64,{base64.b64encode(data).decode('ascii')}"

@@ -1,6 +1,6 @@
-"""The sections that need the agents and what they looked at: confusion, latent map, recall.
+"""Page sections that use the trained agents and their data: confusion matrices, latent map, recall.
 
-Without the data set there is still a confusion, of class numbers: a run keeps its objects' labels.
+The confusion matrices need only the labels in signs.npz. Without the data set they show class numbers, not names.
 """
 
 from __future__ import annotations
@@ -16,134 +16,152 @@ from mhng.experiment.evaluation import matching
 from mhng.experiment.metrics import partitions
 from mhng.experiment.plots.latent_map import plot_map
 from mhng.experiment.plots.training import plot_confusion
-from mhng.experiment.report.drawing import Studio, strip
-from mhng.experiment.report.page import Picture, Section, Strips, Table, cells, number
-from mhng.experiment.report.projection import plane
+from mhng.experiment.report.drawing import ChartRenderer, image_strip
+from mhng.experiment.report.page import ImageRows, Picture, Section, Table, cells, number
+from mhng.experiment.report.projection import Projection, project
 from mhng.experiment.training.saved_run import SavedRun
 
 if TYPE_CHECKING:
     from mhng.experiment.evaluation.recall import Gallery
 
+CONFUSION_TITLE = "Confusion matrices of signs and classes"
+MAP_TITLE = "Latent space"
+RECALL_TITLE = "Images recalled from signs"
+
 _DRAWS = 8
 _PAIRS = 4
-# Of many agents, who each speak to each, the pictures of these directions are shown; the table has all.
-_MOST_DIRECTIONS = 6
+_MAX_DIRECTIONS = 6  # pairs of agents with images; the table has all pairs
+_MAX_CLASSES_WITHOUT_COLOUR_BAR = 30
 
 
-def confusion(studio: Studio, run: SavedRun, class_names: tuple[str, ...] | None) -> Section:
-    """One matrix an agent. class_names: None, if they are not known, makes them numbers."""
-    title = "Signs and classes"
+# -- confusion ---------------------------------------------------------------------------------------
+
+
+def confusion(renderer: ChartRenderer, run: SavedRun, class_names: tuple[str, ...] | None) -> Section:
+    """One confusion matrix per agent. class_names: None shows class numbers."""
     if run.labels is None:
-        return Section("confusion", title, missing="The objects have no labels to hold the signs against.")
+        return Section("confusion", CONFUSION_TITLE, missing="The objects have no labels.")
     names = class_names or tuple(str(number) for number in range(int(run.labels.max()) + 1))
     K = int(run.settings["signs"])
     pictures = []
     for name in run.agents:
         signs = run.signs[name]
         alt = (
-            f"Confusion of agent {name}: ARI {number(partitions.ari(signs, run.labels), 2)}, accuracy "
+            f"Confusion matrix of agent {name}: ARI {number(partitions.ari(signs, run.labels), 2)}, accuracy "
             f"{number(partitions.accuracy(signs, run.labels), 2)}, {K} signs, {len(names)} classes."
         )
-        pictures.append(studio.chart(_confusion(signs, run.labels, name, names, K), alt))
-    words = [
-        "Of each class (row) the share in per cent that got each sign (column). Signs stand in the order of the best "
-        "one-to-one matching: a perfect naming is a diagonal."
+        pictures.append(renderer.chart(_confusion_plot(signs, run.labels, name, names, K), alt))
+    paragraphs = [
+        "A row is a class, a column is a sign. A cell is the percentage of the objects of the class that have the "
+        "sign. The columns follow the best one-to-one matching with the classes: perfect signs give a diagonal."
     ]
     if class_names is None:
-        words.append("Classes go by their numbers, because the data set is not here.")
-    return Section("confusion", title, words, pictures=[pictures])
+        paragraphs.append("The classes are numbered, because their names require the data set.")
+    return Section("confusion", CONFUSION_TITLE, paragraphs, pictures=[pictures])
 
 
-def _confusion(
+def _confusion_plot(
     signs: NDArray[Any], labels: NDArray[Any], name: str, names: tuple[str, ...], K: int
 ) -> Callable[[Any], None]:
-    few = max(len(names), K) <= 30
-    return lambda path: plot_confusion(path, signs[None], labels, [name], names, K, bar=not few)
+    bar = max(len(names), K) > _MAX_CLASSES_WITHOUT_COLOUR_BAR
+    return lambda path: plot_confusion(path, signs[None], labels, [name], names, K, bar=bar)
 
 
-def latent_map(studio: Studio, run: SavedRun, kind: str) -> Section:
-    """Each agent's percepts (the means of q(z | x)) in a plane, by its final signs and by class."""
+# -- latent map --------------------------------------------------------------------------------------
+
+
+def latent_map(renderer: ChartRenderer, run: SavedRun, kind: str) -> Section:
+    """Scatter plots of each agent's latents (means of q(z | x)), coloured by final sign and by class."""
     labels, K = run.objects.labels, run.config.signs
     class_names = run.objects.class_names
     pictures: list[list[Picture]] = []
-    count = 0
+    shown = 0
     for m, (name, agent) in enumerate(run.models.items()):
         z = agent.perceive(run.objects.views[m], None).z.numpy()
-        found = plane(z, kind, run.config.seed)
-        count = len(found.shown)
+        projection = project(z, kind, run.config.seed)
+        shown = len(projection.shown)
         signs = run.signs[name]
-        meant = list(range(K))
+        sign_colours = list(range(K))
         if labels is not None:
-            meant = matching.match_signs(matching.contingency_table(signs, labels, K, len(class_names))).tolist()
-        ways = [("sign", signs, [str(k) for k in range(K)], meant)]
+            sign_colours = matching.match_signs(
+                matching.contingency_table(signs, labels, K, len(class_names))
+            ).tolist()
+        colourings = [("sign", signs, [str(k) for k in range(K)], sign_colours)]
         if labels is not None:
-            ways.append(("class", labels, list(class_names), list(range(len(class_names)))))
+            colourings.append(("class", labels, list(class_names), list(range(len(class_names)))))
         pictures.append([])
-        for way, groups, names, colours in ways:
-            used = len(np.unique(groups[found.shown]))
-            alt = f"Percepts of agent {name} {found.words}: {count} objects, coloured by {way}, {used} of them."
-            caption = f"Agent {name}, by {way}"
-            pictures[-1].append(studio.chart(_map(found, groups, names, colours), alt, caption))
+        for group_name, groups, names, colours in colourings:
+            used = len(np.unique(groups[projection.shown]))
+            alt = (
+                f"Latents of agent {name}, projected by {projection.method}: {shown} objects, coloured by "
+                f"{group_name} ({used} in use)."
+            )
+            caption = f"Latents of agent {name}, coloured by {group_name}"
+            pictures[-1].append(renderer.chart(_map_plot(projection, groups, names, colours), alt, caption))
     N = run.objects.count
-    words = [
-        f"Where each agent's percepts lie: {'all' if count == N else f'{count:,} of'} {N:,} objects. "
+    paragraphs = [
+        f"Latents (means of q(z given x)) of {'all' if shown == N else f'{shown:,} of'} {N:,} objects, projected to "
+        "two dimensions. "
         + (
-            "t-SNE keeps neighbours together; distances between groups mean nothing."
+            "t-SNE preserves neighbourhoods; distances between groups have no meaning."
             if kind == "tsne"
-            else "The two principal components show a part of the variance; --map tsne shows neighbours instead."
+            else "The axes are the first two principal components; --map tsne shows neighbourhoods instead."
         )
     ]
     if labels is not None:
-        words.append("A sign has the colour of the class that it is matched to, grey if there is none.")
-    return Section("map", "Latent map", words, pictures=pictures)
+        paragraphs.append("A sign has the colour of its matched class. Signs without a class are grey.")
+    return Section("map", MAP_TITLE, paragraphs, pictures=pictures)
 
 
-def _map(found: Any, groups: NDArray[Any], names: list[str], colours: list[int]) -> Callable[[Any], None]:
-    return lambda path: plot_map(path, found.points, groups[found.shown], names, colours, found.axes)
+def _map_plot(
+    projection: Projection, groups: NDArray[Any], names: list[str], colours: list[int]
+) -> Callable[[Any], None]:
+    return lambda path: plot_map(path, projection.points, groups[projection.shown], names, colours, projection.axes)
+
+
+# -- recall ------------------------------------------------------------------------------------------
 
 
 def recall(run: SavedRun) -> Section:
-    """What each agent means by each sign, and what one imagines when the other speaks, with scores."""
-    title = "Recall"
-    senses = [sense for own in run.objects.modalities for sense in own]
+    """Images and scores of recall (an agent's own signs) and cross recall (signs of another agent)."""
+    senses = [sense for agent_senses in run.objects.modalities for sense in agent_senses]
     vectors = [sense for sense in senses if len(sense.shape) != 3]
     if vectors:
-        who = (
-            "The agents look"
-            if len(vectors) == len(senses)
-            else "Some of what the agents see are images, but they look"
-        )
+        observations = "All observations" if len(vectors) == len(senses) else "Some observations"
         return Section(
             "recall",
-            title,
-            missing=f"{who} at feature vectors of {vectors[0].shape[0]} numbers each: there are no images to imagine.",
+            RECALL_TITLE,
+            missing=f"{observations} are feature vectors of {vectors[0].shape[0]} numbers; recall requires images.",
         )
     from mhng.experiment.evaluation.recall import evaluate
 
     report, gallery = evaluate(run, temperature=1.0, count=_DRAWS, pairs=_PAIRS)
-    judged = any(own["judge_accuracy"] is not None for own in report["agents"].values())
+    judged = any(scores["judge_accuracy"] is not None for scores in report["agents"].values())
+    paragraphs = [
+        "An agent decodes a sign: from the mean of the sign's component, or from draws of the component. "
+        + (
+            "A classifier, trained on the agent's observations and the labels, classifies the decoded image. It is "
+            "correct if its class is the matched class of the sign."
+            if judged
+            else "No classifier could be trained, so the images have no accuracy."
+        ),
+        "In cross recall, the speaker's sign of an object is decoded by the listener. Pixel distance (root mean "
+        "square) compares the image with the listener's observation. Latent distance compares the sign's mean with "
+        "the listener's latent. Baseline values in parentheses use signs that are shuffled between objects.",
+    ]
+    if len(gallery.saw) > _MAX_DIRECTIONS:
+        paragraphs.append(f"Images are shown for {_MAX_DIRECTIONS} of {len(gallery.saw)} pairs of agents.")
     return Section(
         "recall",
-        title,
-        [
-            "A classifier of each agent's own views, trained on labels that no agent got, looks at what was imagined."
-            if judged
-            else "No classifier could be trained, so images are not judged.",
-            "Pixels (root mean square) and percepts (distance in latent space) are how far what was imagined is from "
-            "what the listener would have seen itself; at random: with signs dealt out to the objects by chance.",
-            *(
-                [f"Of {len(gallery.saw)} directions {_MOST_DIRECTIONS} are shown."]
-                if len(gallery.saw) > _MOST_DIRECTIONS
-                else []
-            ),
-        ],
+        RECALL_TITLE,
+        paragraphs,
         tables=_recall_tables(report),
-        strips=[*_recalled(gallery), *_crossed(gallery)],
+        image_rows=[*_recall_images(gallery), *_cross_recall_images(gallery)],
     )
 
 
 def _recall_tables(report: dict[str, Any]) -> list[Table]:
-    own = [
+    recall_rows = [
         cells(
             [
                 f"Agent {name}",
@@ -154,13 +172,13 @@ def _recall_tables(report: dict[str, Any]) -> list[Table]:
         )
         for name, row in report["agents"].items()
     ]
-    cross = []
+    cross_rows = []
     for direction, row in report["cross"].items():
         speaker, listener = direction.split("->")
-        cross.append(
+        cross_rows.append(
             cells(
                 [
-                    f"{speaker} says, {listener} imagines",
+                    f"{speaker} speaks, {listener} imagines",
                     _percent(row["accuracy_means"]),
                     _percent(row["accuracy_draws"]),
                     f"{number(row['pixel_distance'])} ({number(row['pixel_distance_shuffled'])})",
@@ -169,46 +187,50 @@ def _recall_tables(report: dict[str, Any]) -> list[Table]:
             )
         )
     return [
-        Table(["", "means right", "draws right", "classifier right on new views"], own, "A sign's image"),
         Table(
-            ["", "right by mean", "right by draw", "pixels off (at random)", "percept off (at random)"],
-            cross,
-            "Across agents",
+            ["", "correct means", "correct draws", "classifier accuracy on held-out images"],
+            recall_rows,
+            "Recall: classification of the decoded images",
+        ),
+        Table(
+            ["", "accuracy, means", "accuracy, draws", "pixel distance (shuffled)", "latent distance (shuffled)"],
+            cross_rows,
+            "Cross recall: accuracy and distances",
         ),
     ]
 
 
-def _recalled(gallery: Gallery) -> list[Strips]:
-    found = []
+def _recall_images(gallery: Gallery) -> list[ImageRows]:
+    result = []
     for name, images in gallery.recalled.items():
         rows: list[tuple[str, str, Picture]] = []
-        for k, words, own in zip(gallery.shown, gallery.captions[name], images, strict=True):
-            alt = f"Agent {name}, sign {k} ({words}): the mean and {len(own) - 1} draws around it."
-            rows.append((f"sign {k}", words, strip(own, alt)))
-        note = "The image at the sign's mean, then draws around it. Beside each sign the class it names most."
-        found.append(Strips(f"What agent {name} means", note, rows))
-    return found
+        for k, text, row_images in zip(gallery.shown, gallery.captions[name], images, strict=True):
+            alt = f"Agent {name}, sign {k} ({text}): image at the mean, {len(row_images) - 1} draws."
+            rows.append((f"sign {k}", text, image_strip(row_images, alt)))
+        note = (
+            "First image: mean of the sign's component; other images: draws. Below the sign: its most frequent class."
+        )
+        result.append(ImageRows(f"Recall by agent {name}", note, rows))
+    return result
 
 
-def _crossed(gallery: Gallery) -> list[Strips]:
-    found = []
-    for direction, saw in islice(gallery.saw.items(), _MOST_DIRECTIONS):
+def _cross_recall_images(gallery: Gallery) -> list[ImageRows]:
+    result = []
+    for direction, seen in islice(gallery.saw.items(), _MAX_DIRECTIONS):
         speaker, listener = direction.split("->")
         rows = []
-        for k, words, seen, heard in zip(
-            gallery.shown, gallery.captions[speaker], saw, gallery.imagined[direction], strict=True
+        for k, text, seen_images, imagined_images in zip(
+            gallery.shown, gallery.captions[speaker], seen, gallery.imagined[direction], strict=True
         ):
-            pairs = np.stack([seen, heard], axis=1).reshape(-1, *seen.shape[1:])
-            there = int(np.isfinite(seen[:, 0, 0]).sum())
-            if not there:
+            pairs = np.stack([seen_images, imagined_images], axis=1).reshape(-1, *seen_images.shape[1:])
+            known = int(np.isfinite(seen_images[:, 0, 0]).sum())
+            if not known:
                 continue
-            alt = (
-                f"{speaker} said sign {k} ({words}) of {there} objects: what {speaker} saw, what {listener} imagined."
-            )
-            rows.append((f"sign {k}", words, strip(pairs, alt, every=2)))
-        note = f"Pairs: what {speaker} saw, and what {listener} imagined on hearing the sign."
-        found.append(Strips(f"{speaker} sees and says, {listener} imagines", note, rows))
-    return found
+            alt = f"Sign {k} ({text}) from {speaker} to {listener}: observed and imagined images of {known} objects."
+            rows.append((f"sign {k}", text, image_strip(pairs, alt, every=2)))
+        note = f"Pairs of images: observation of {speaker} (left), image imagined by {listener} from the sign (right)."
+        result.append(ImageRows(f"Cross recall: {speaker} speaks, {listener} imagines", note, rows))
+    return result
 
 
 def _percent(value: float | None) -> str:

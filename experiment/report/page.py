@@ -1,6 +1,7 @@
-"""What a page is made of, before it is HTML: plain values, of which the template escapes every one.
+"""Data structures of a report page, and its rendering to HTML.
 
-A page opens with its headline and answers; sections follow. A section that cannot be made says why in `missing`.
+A page is built from plain values; the template escapes all of them. A page starts with a summary and the answers,
+followed by sections. `Section.missing` explains why a section has no content.
 """
 
 from __future__ import annotations
@@ -16,7 +17,7 @@ MAKER = "mh-naming-game"
 
 @dataclass(frozen=True)
 class Cell:
-    """Of a table. href: where it leads, quoted already. strong: it stands out."""
+    """Cell of a table. href: URL, already quoted. strong: bold text."""
 
     text: str
     href: str = ""
@@ -25,17 +26,17 @@ class Cell:
 
 @dataclass(frozen=True)
 class Table:
-    """The first `words` columns of a table hold words, the others numbers."""
+    """Table whose first `text_columns` columns hold text; the other columns hold numbers."""
 
     head: Sequence[str]
     rows: Sequence[Sequence[Cell]]
     caption: str = ""
-    words: int = 1
+    text_columns: int = 1
 
 
 @dataclass(frozen=True)
 class Picture:
-    """An image as a data URI, its size in CSS pixels; what it shows in words. fault: why it could not be drawn."""
+    """Image as a data URI. alt: description. width, height: CSS pixels. fault: why the image could not be drawn."""
 
     alt: str
     uri: str = ""
@@ -46,45 +47,48 @@ class Picture:
 
 
 @dataclass(frozen=True)
-class Strips:
-    """Rows of small images, each under a name."""
+class ImageRows:
+    """Rows of small images with a title and a note. A row is a name, a text beside it, and the image."""
 
     title: str
     note: str
-    rows: Sequence[tuple[str, str, Picture]]  # name, words beside it, the images
+    rows: Sequence[tuple[str, str, Picture]]
 
 
 @dataclass(frozen=True)
 class Section:
-    """A heading, and what there is to show; empty parts are left out."""
+    """Section of a page. Empty parts are left out.
+
+    lists: pairs of a title and its items (name, value, bold). pictures: groups; a group starts on a new line.
+    """
 
     id: str
     title: str
-    words: Sequence[str] = ()
+    paragraphs: Sequence[str] = ()
     tables: Sequence[Table] = ()
-    lists: Sequence[tuple[str, Sequence[tuple[str, str, bool]]]] = ()  # title; names, values, does it stand out?
-    pictures: Sequence[Sequence[Picture]] = ()  # in groups, each of which begins a line
-    strips: Sequence[Strips] = ()
+    lists: Sequence[tuple[str, Sequence[tuple[str, str, bool]]]] = ()
+    pictures: Sequence[Sequence[Picture]] = ()
+    image_rows: Sequence[ImageRows] = ()
     missing: str = ""
 
 
 @dataclass(frozen=True)
 class Answer:
-    """To a question: a word and sentences. tone: good, fair, bad or none, which colours it."""
+    """Box with a verdict: title, answer, sentences. tone: good, fair, bad or none; it sets the colour."""
 
-    question: str
+    title: str
     answer: str
-    words: Sequence[str]
+    sentences: Sequence[str]
     tone: str
 
 
 @dataclass(frozen=True)
 class Page:
-    """All of it. kind: what it is a page of. facts: short ones, below the title."""
+    """Report page. kind: line above the title. facts: short texts below the summary. made: time of the results."""
 
     kind: str
     title: str
-    lead: str
+    summary: str
     facts: Sequence[str]
     answers: Sequence[Answer] = ()
     next: Sequence[str] = ()
@@ -94,7 +98,7 @@ class Page:
 
 
 def render(page: Page) -> str:
-    """The HTML of a page. Text is escaped, wherever it came from."""
+    """Render a page as HTML. All texts are escaped."""
     import jinja2
 
     environment = jinja2.Environment(
@@ -107,23 +111,28 @@ def render(page: Page) -> str:
     return environment.get_template("report.html.j2").render(page=page, maker=MAKER)
 
 
-# -- words and numbers -------------------------------------------------------------------------------
+# -- text --------------------------------------------------------------------------------------------
 
 
 def number(value: Any, digits: int = 3) -> str:
-    """For a reader; "–" for what is not known."""
+    """Format a number with `digits` decimals; "–" for a missing or non-finite value."""
     if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):
         return "–"
     return f"{value:,.{digits}f}".replace("-", "−")
 
 
+def count(value: int, noun: str) -> str:
+    """ "1 run", "2 runs"."""
+    return f"{value} {noun}{'' if value == 1 else 's'}"
+
+
 def cells(row: Iterable[Any]) -> list[Cell]:
-    """Texts as cells; cells as they are."""
-    return [one if isinstance(one, Cell) else Cell(str(one)) for one in row]
+    """Convert texts to cells; cells stay as they are."""
+    return [item if isinstance(item, Cell) else Cell(str(item)) for item in row]
 
 
-def word(value: Any) -> str:
-    """A setting or a fact as text: lists with commas, none as "–"."""
+def as_text(value: Any) -> str:
+    """Format a setting or a fact: lists with commas, None as "–"."""
     if value is None:
         return "–"
     if isinstance(value, bool):
@@ -131,7 +140,7 @@ def word(value: Any) -> str:
     if isinstance(value, float):
         return f"{value:g}"
     if isinstance(value, Mapping):
-        return ", ".join(f"{key} {word(item)}" for key, item in value.items())
+        return ", ".join(f"{key} {as_text(item)}" for key, item in value.items())
     if isinstance(value, list | tuple):
-        return ", ".join(word(item) for item in value)
+        return ", ".join(as_text(item) for item in value)
     return str(value)

@@ -1,7 +1,6 @@
-"""`report RUN`: one self-contained HTML page of a run, or of a comparison of runs.
+"""The command `report`: one self-contained HTML page of a run or of a comparison of runs.
 
-The page asks the network for nothing and has no script: it can be mailed, printed, and opened in ten years. It is
-written whole or not at all.
+The page needs no network and no script. It is written completely or not at all.
 """
 
 from __future__ import annotations
@@ -26,27 +25,27 @@ def report(
     data: str | None = None,
     trust_plugins: bool = False,
 ) -> Path:
-    """Write the page of the run or comparison in `path`, print where, and return that.
+    """Write the page of the run or comparison in `path`, print its file name, and return it.
 
-    out: the file; None is report.html in `path`. kind: of the latent map (`MAPS`). data_root, data: for data that has
-    moved. Bad input is a `UsageError` before anything is written.
+    out: output file; None writes report.html in `path`. kind: projection of the latents (`MAPS`). data_root, data:
+    new location of moved data. Raises `UsageError` for bad input, before a file is written.
     """
     if kind not in MAPS:
-        raise UsageError(f"--map must be one of {', '.join(MAPS)}; it is {kind!r}")
+        raise UsageError(f"--map is {kind!r}; expected one of {', '.join(MAPS)}")
     file = path / run_folder.REPORT if out is None else out
-    kept = {run_folder.MANIFEST, *run_folder.RUN_FILES, *comparison_page.FILES} - {run_folder.REPORT}
-    check_out(file, [path / name for name in sorted(kept)])
+    inputs = {run_folder.MANIFEST, *run_folder.RUN_FILES, *comparison_page.FILES} - {run_folder.REPORT}
+    check_out(file, [path / name for name in sorted(inputs)])
     if comparison_page.is_comparison(path):
         if data_root is not None or data is not None:
-            raise UsageError(f"--data-root and --data are for the data of one run; {path} holds a comparison of runs")
+            raise UsageError(f"--data-root and --data require a run folder; {path} is the folder of a comparison")
         page = comparison_page.compare_page(path, file)
     else:
         from mhng.experiment.report.run_page import run_page
 
         page = run_page(path, kind=kind, data_root=data_root, data=data, trust_plugins=trust_plugins)
-    # A path that is not UTF-8 holds lone surrogates; as \udcXX it can be written.
+    # A path that is not UTF-8 contains lone surrogates, which are written as \udcXX.
     html = render(page).encode("utf-8", "backslashreplace")
-    with atomic_path(file) as beside:
-        beside.write_bytes(html)
+    with atomic_path(file) as temporary:
+        temporary.write_bytes(html)
     print(f"Report: {file}")
     return file

@@ -1,4 +1,4 @@
-"""The page of one run."""
+"""The report page of a run."""
 
 from __future__ import annotations
 
@@ -7,56 +7,58 @@ from typing import Any
 
 from mhng.experiment.diagnostics.diagnose import build_report
 from mhng.experiment.errors import UntrustedError, UsageError
-from mhng.experiment.report import (
-    evaluation_sections,
-    run_sections,
-)
-from mhng.experiment.report.drawing import Studio
-from mhng.experiment.report.page import Page, Section, number, word
+from mhng.experiment.report import evaluation_sections, run_sections
+from mhng.experiment.report.drawing import ChartRenderer
+from mhng.experiment.report.page import Page, Section, as_text, count, number
 from mhng.experiment.runs.folder import POSTERIOR, RunFolder
 from mhng.experiment.training.saved_run import SavedRun
 
+_MINUTES_FROM = 600  # seconds; longer run times are given in minutes
+
 
 def run_page(path: Path, *, kind: str, data_root: Path | None, data: str | None, trust_plugins: bool) -> Page:
-    """All that the run folder says of its run. kind: of the latent map. UsageError if the run has no results."""
-    _refuse_unfinished(path)
+    """Build the page of the run in `path`. kind: projection of the latents. Raises `UsageError` without results."""
+    _check_finished(path)
     run = SavedRun(path, data_root=data_root, data=data, trust_plugins=trust_plugins)
     report = build_report(run)
     reason = _missing_agents(run, moved=data_root is not None or data is not None)
-    with Studio() as studio:
+    with ChartRenderer() as renderer:
         sections = [
             run_sections.scores(run.summary),
-            run_sections.curves(studio, run.metrics),
-            evaluation_sections.confusion(studio, run, None if reason else run.objects.class_names),
-            *_of_agents(studio, run, reason, kind),
-            run_sections.diagnostics(studio, run, report),
+            run_sections.curves(renderer, run.metrics),
+            evaluation_sections.confusion(renderer, run, None if reason else run.objects.class_names),
+            *_agent_sections(renderer, run, reason, kind),
+            run_sections.diagnostics(renderer, run, report),
             run_sections.settings(run.manifest.get("settings") or run.settings),
             run_sections.provenance(run.manifest | {"status": run.status}, str(path)),
         ]
     return Page(
-        kind="A run of the naming game",
+        kind="Report of a naming-game run",
         title=_title(run),
-        lead=_lead(run.summary),
+        summary=_summary(run.summary),
         facts=_facts(run, path),
         answers=run_sections.answers(report),
         next=report["next"],
-        warnings=[*_status(run.status), *map(str, report["warnings"])],
+        warnings=[*_status_warning(run.status), *map(str, report["warnings"])],
         sections=sections,
         made=str(run.manifest.get("updated", "")),
     )
 
 
-def _refuse_unfinished(path: Path) -> None:
+def _check_finished(path: Path) -> None:
     with RunFolder.open(path, lock=False) as folder:
         status = folder.status
         if folder.file(POSTERIOR).exists():
             return
-    remedy = "wait for it" if status == "running" else f"go on with it by train --resume {path}"
-    raise UsageError(f"{path} has no results yet (no {POSTERIOR}; status {status!r}): {remedy}")
+    remedy = "wait for the end of the run" if status == "running" else f"run train --resume {path} first"
+    raise UsageError(f"{path} has no {POSTERIOR} (status {status!r}); {remedy}")
 
 
 def _missing_agents(run: SavedRun, *, moved: bool) -> str:
-    """Why the agents or their objects cannot be loaded; empty if they can. If the data were `moved`, a UsageError."""
+    """Reason why the agents or their data cannot be loaded; empty if they can.
+
+    moved: whether a new location of the data was given. Raises `UsageError` if the data are not there.
+    """
     try:
         _ = run.models
     except UntrustedError:
@@ -64,52 +66,58 @@ def _missing_agents(run: SavedRun, *, moved: bool) -> str:
     except UsageError as error:
         if moved:
             raise
-        return f"{error}. If the data have moved, pass --data-root DIR, or --data for your own data."
+        return f"{error}. For moved data, pass --data-root DIR, or --data PATHS for your own data."
     return ""
 
 
-def _of_agents(studio: Studio, run: SavedRun, reason: str, kind: str) -> list[Section]:
+def _agent_sections(renderer: ChartRenderer, run: SavedRun, reason: str, kind: str) -> list[Section]:
     if reason:
-        missing = f"This section needs the agents and their objects. {reason}"
+        missing = f"This section requires the trained agents and their data. {reason}"
         return [
-            Section("map", "Latent map", missing=missing),
-            Section("recall", "Recall", missing=missing),
+            Section("map", evaluation_sections.MAP_TITLE, missing=missing),
+            Section("recall", evaluation_sections.RECALL_TITLE, missing=missing),
         ]
-    return [evaluation_sections.latent_map(studio, run, kind), evaluation_sections.recall(run)]
+    return [evaluation_sections.latent_map(renderer, run, kind), evaluation_sections.recall(run)]
 
 
 def _title(run: SavedRun) -> str:
     mode, dataset, seed = run.settings["mode"], run.manifest.get("dataset"), run.manifest.get("seed")
-    return f"Mode {word(mode)} on {word(dataset)}, seed {word(seed)}"
+    return f"Mode {as_text(mode)} on {as_text(dataset)}, seed {as_text(seed)}"
 
 
-def _lead(summary: dict[str, Any]) -> str:
-    """The run in a sentence."""
-    aris = [f"{name} {number(own['ari'])}" for name, own in summary["agents"].items() if own.get("ari") is not None]
-    parts = [f"ARI with the labels: {', '.join(aris)}."] if aris else ["The objects have no labels."]
-    parts.append(f"Agreement: kappa {number(summary.get('kappa'))}.")
+def _summary(summary: dict[str, Any]) -> str:
+    """The main scores in three sentences."""
+    aris = [
+        f"{name} {number(scores['ari'])}"
+        for name, scores in summary["agents"].items()
+        if scores.get("ari") is not None
+    ]
+    parts = [f"ARI between signs and labels: {', '.join(aris)}."] if aris else ["The objects have no labels."]
+    parts.append(f"Agreement between agents: kappa {number(summary.get('kappa'))}.")
     rates = summary.get("acceptance") or {}
     if rates:
-        parts.append("Accepted: " + ", ".join(f"{name} {number(rate, 2)}" for name, rate in rates.items()) + ".")
+        parts.append(
+            "Acceptance rate: " + ", ".join(f"{name} {number(rate, 2)}" for name, rate in rates.items()) + "."
+        )
     return " ".join(parts)
 
 
 def _facts(run: SavedRun, path: Path) -> list[str]:
     settings, summary = run.settings, run.summary
     seconds = summary.get("seconds")
-    found = [
+    facts = [
         f"{number(summary.get('objects'), 0)} objects",
-        f"{word(settings['signs'])} signs",
-        f"{len(run.agents)} agents",
-        f"{word(summary['rounds'])} rounds",
-        f"{word(summary.get('device'))}",
+        f"{as_text(settings['signs'])} signs",
+        count(len(run.agents), "agent"),
+        f"{as_text(summary['rounds'])} rounds",
+        f"device {as_text(summary.get('device'))}",
     ]
     if isinstance(seconds, int | float):
-        found.append(f"{seconds:.0f} s" if seconds < 600 else f"{seconds / 60:.0f} min")
-    return [*found, path.resolve().name]
+        facts.append(f"run time {seconds:.0f} s" if seconds < _MINUTES_FROM else f"run time {seconds / 60:.0f} min")
+    return [*facts, f"run folder {path.resolve().name}"]
 
 
-def _status(status: str) -> list[str]:
+def _status_warning(status: str) -> list[str]:
     if status == "done":
         return []
-    return [f"The run's status is {status}: what is shown may be of a round before its last."]
+    return [f"The status of the run is {status!r}; the results may come from a round before the last."]

@@ -17,8 +17,8 @@ from mhng.experiment.data.modalities import Modality, describe_modalities
 from mhng.experiment.diagnostics.diagnose import monitored_scalars, table_rows
 from mhng.experiment.plots import diagnostics as plots
 from mhng.experiment.plots.training import Curves, game_curves, plot_curves, training_curves
-from mhng.experiment.report.drawing import Studio
-from mhng.experiment.report.page import Answer, Cell, Picture, Section, Table, cells, number, word
+from mhng.experiment.report.drawing import ChartRenderer
+from mhng.experiment.report.page import Answer, Cell, Picture, Section, Table, as_text, cells, count, number
 from mhng.experiment.settings.config import plain
 from mhng.experiment.settings.schema import FIELDS, Config, key
 from mhng.experiment.training.saved_run import SavedRun
@@ -105,7 +105,7 @@ def _kappa_table(summary: Mapping[str, Any]) -> list[Table]:
 # -- curves ------------------------------------------------------------------------------------------
 
 
-def curves(studio: Studio, rows: Sequence[Mapping[str, Any]]) -> Section:
+def curves(renderer: ChartRenderer, rows: Sequence[Mapping[str, Any]]) -> Section:
     """Plots of the rows of metrics.jsonl: game scores by sweep, training losses by epoch."""
     pictures: list[list[Picture]] = []
     absent: list[str] = []
@@ -113,7 +113,7 @@ def curves(studio: Studio, rows: Sequence[Mapping[str, Any]]) -> Section:
         pictures.append([])
         for panel in panels:
             if any(value is not None for line in panel.lines.values() for value in line):
-                pictures[-1].append(_curve_picture(studio, panel, step_rows, step))
+                pictures[-1].append(_curve_picture(renderer, panel, step_rows, step))
             elif panel.otherwise not in absent:
                 absent.append(panel.otherwise)
     paragraphs = [
@@ -125,7 +125,7 @@ def curves(studio: Studio, rows: Sequence[Mapping[str, Any]]) -> Section:
     return Section("curves", "Curves of the game and the training", paragraphs, pictures=pictures)
 
 
-def _curve_picture(studio: Studio, panel: Curves, rows: Sequence[Mapping[str, Any]], step: str) -> Picture:
+def _curve_picture(renderer: ChartRenderer, panel: Curves, rows: Sequence[Mapping[str, Any]], step: str) -> Picture:
     label = " ".join(panel.label.split())
     ends = []
     for name, line in panel.lines.items():
@@ -134,13 +134,13 @@ def _curve_picture(studio: Studio, panel: Curves, rows: Sequence[Mapping[str, An
             ends.append(f"{name} from {number(known[0])} to {number(known[-1])}")
     rounds = len({row["round"] for row in rows})
     alt = f"{label} by {step}: {', '.join(ends)}; {len(rows)} {step}s in {rounds} rounds."
-    return studio.chart(lambda path: plot_curves(path, panel, rows, f"{step}, over all rounds"), alt)
+    return renderer.chart(lambda path: plot_curves(path, panel, rows, f"{step}, over all rounds"), alt)
 
 
 # -- diagnostics -------------------------------------------------------------------------------------
 
 
-def diagnostics(studio: Studio, run: SavedRun, report: Mapping[str, Any]) -> Section:
+def diagnostics(renderer: ChartRenderer, run: SavedRun, report: Mapping[str, Any]) -> Section:
     """The table of R-hat and ESS, and the plots of `diagnose`."""
     rows = [
         cells(
@@ -153,7 +153,7 @@ def diagnostics(studio: Studio, run: SavedRun, report: Mapping[str, Any]) -> Sec
     ]  # fmt: skip
     C, D = report["chains"], report["draws"]
     paragraphs = [
-        f"Statistics of the last round: {C} {'chain' if C == 1 else 'chains'} with {D} draws each. The quantities do "
+        f"Statistics of the last round: {count(C, 'chain')} with {count(D, 'draw')} per chain. The quantities do "
         "not depend on the numbering of the signs."
     ]
     if report["rhat_note"]:
@@ -165,14 +165,14 @@ def diagnostics(studio: Studio, run: SavedRun, report: Mapping[str, Any]) -> Sec
         paragraphs,
         tables=[Table(head, rows, "Convergence statistics")],
         pictures=[
-            _trace_pictures(studio, run, report),
-            *_sign_pictures(studio, run),
-            _agreement_pictures(studio, run, report),
+            _trace_pictures(renderer, run, report),
+            *_sign_pictures(renderer, run),
+            _agreement_pictures(renderer, run, report),
         ],
     )
 
 
-def _trace_pictures(studio: Studio, run: SavedRun, report: Mapping[str, Any]) -> list[Picture]:
+def _trace_pictures(renderer: ChartRenderer, run: SavedRun, report: Mapping[str, Any]) -> list[Picture]:
     """Trace plots of scalar quantities, one line per chain."""
     draws = run.posterior["posterior"]["draw"].values
     scalars = monitored_scalars(run)
@@ -182,7 +182,7 @@ def _trace_pictures(studio: Studio, run: SavedRun, report: Mapping[str, Any]) ->
         scalars |= {f"acceptance rate, {name}": acceptance[:, :, d] for d, name in enumerate(directions)}
     C = report["chains"]
     return [
-        studio.chart(
+        renderer.chart(
             partial(plots.plot_monitor, name=name, chains=values, draws=draws),
             f"{name} over the draws of {'one chain' if C == 1 else f'{C} chains'}: {_range(values)}.",
         )
@@ -195,7 +195,7 @@ def _range(values: NDArray[Any]) -> str:
     return f"from {number(float(known.min()))} to {number(float(known.max()))}" if known.size else "no finite values"
 
 
-def _sign_pictures(studio: Studio, run: SavedRun) -> list[list[Picture]]:
+def _sign_pictures(renderer: ChartRenderer, run: SavedRun) -> list[list[Picture]]:
     """Sizes of the signs, and co-assignment of objects; one plot per agent."""
     weight, signs, permutation = run.draws("weight"), run.draws("signs"), run.draws("relabel")
     assert weight is not None and permutation is not None
@@ -205,7 +205,7 @@ def _sign_pictures(studio: Studio, run: SavedRun) -> list[list[Picture]]:
         mean = agent_weight.mean((0, 1, 2))
         alt = f"Sign sizes of agent {name}: {mean.min():.1%} to {mean.max():.1%} of the objects."
         draw = partial(plots.plot_components, weight=agent_weight, names=[name], least=_SIGN_PLOT_WIDTH)
-        sizes.append(studio.chart(draw, alt))
+        sizes.append(renderer.chart(draw, alt))
         if signs is None:
             continue
         # In mode no-com the agents have separate permutations.
@@ -217,11 +217,11 @@ def _sign_pictures(studio: Studio, run: SavedRun) -> list[list[Picture]]:
             f"Co-assignment of agent {name}: share of {signs.shape[0] * signs.shape[1]} draws in which two objects "
             "have the same sign. Objects are sorted by sign."
         )
-        co_assignments.append(studio.chart(draw, alt))
+        co_assignments.append(renderer.chart(draw, alt))
     return [sizes, co_assignments]
 
 
-def _agreement_pictures(studio: Studio, run: SavedRun, report: Mapping[str, Any]) -> list[Picture]:
+def _agreement_pictures(renderer: ChartRenderer, run: SavedRun, report: Mapping[str, Any]) -> list[Picture]:
     """Similarity of the partitions of different chains; one plot per agent."""
     basins = report["basins"]
     if basins is None or len(basins["chains"]) < 2:
@@ -232,7 +232,7 @@ def _agreement_pictures(studio: Studio, run: SavedRun, report: Mapping[str, Any]
         off = agreement[m][~np.eye(agreement.shape[1], dtype=bool)]
         alt = f"Agreement between chains of agent {name}: ARI from {off.min():.2f} to {off.max():.2f}."
         draw = partial(plots.plot_agreement, agreement=agreement[m : m + 1], chains=basins["chains"], names=[name])
-        pictures.append(studio.chart(draw, alt))
+        pictures.append(renderer.chart(draw, alt))
     return pictures
 
 
@@ -246,7 +246,7 @@ def settings(resolved: Mapping[str, Any]) -> Section:
     group_names = {key(name): field.metadata["group"] for name, field in FIELDS.items()}
     for name, value in resolved.items():
         changed = name not in default or to_plain(value) != default[name]
-        groups.setdefault(group_names.get(name, "other").capitalize(), []).append((name, word(value), changed))
+        groups.setdefault(group_names.get(name, "other").capitalize(), []).append((name, as_text(value), changed))
     return Section(
         "settings",
         "Settings",
@@ -283,8 +283,8 @@ def provenance(manifest: Mapping[str, Any], folder: str) -> Section:
         ("platform", manifest.get("platform")),
         ("package versions", manifest.get("versions")),
     ]
-    known = [[Cell(name), Cell(word(value))] for name, value in rows if value is not None]
-    return Section("provenance", "Provenance", tables=[Table([], known, words=2)])
+    known = [[Cell(name), Cell(as_text(value))] for name, value in rows if value is not None]
+    return Section("provenance", "Provenance", tables=[Table([], known, text_columns=2)])
 
 
 def _observations(manifest: Mapping[str, Any]) -> str | None:

@@ -43,7 +43,7 @@ def test_it_is_drawn_without_a_word_and_without_the_network(
 ) -> None:
     seen = browser.look(digits_page, width=width, scheme=scheme)
     assert_sound(seen, digits_page)
-    assert len(seen.images) > 40 and "What to try next" in seen.text
+    assert len(seen.images) > 40 and "Suggested next steps" in seen.text
     assert seen.title == "Mode com on digits, seed 0"
 
 

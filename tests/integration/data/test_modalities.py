@@ -354,8 +354,8 @@ def test_all_commands_take_it(pair: Path, tmp_path: Path, capsys: pytest.Capture
     for words in (
         "A: 0 (1x8x8, ",
         " of 200 missing) &amp; 90 (1x8x8",
-        "What agent A (90) means",
-        "A (0) sees and says",
+        "Recall by agent A (90)",
+        "Cross recall: A (0) speaks",
     ):
         assert words in page, words
 

@@ -17,7 +17,7 @@ import pytest
 from mhng import cli
 from mhng.experiment.report import drawing
 from mhng.experiment.report.page import Page, number, render
-from mhng.experiment.report.projection import MOST, plane
+from mhng.experiment.report.projection import MAX_POINTS, project
 from mhng.experiment.training.saved_run import SavedRun
 from tests.comparisons import comparison
 from tests.runs import made
@@ -96,8 +96,9 @@ def test_pictures_say_what_they_show_with_numbers(page: Reader) -> None:
     for start in (
         "ARI by sweep: A from", "kappa by sweep", "accepted (share of proposals) by sweep: A->B from",
         "reconstruction E log p(x|z) (nats per object) by epoch", "KL (nats per object) by epoch",
-        "Confusion of agent A: ARI 0.", "Percepts of agent B on two principal components", "Agent B, sign 9 (",
-        "A said sign ", "log joint (nats) over the draws of one chain", "Co-assignment of agent A: share of",
+        "Confusion matrix of agent A: ARI 0.", "Latents of agent B, projected by two principal components",
+        "Agent B, sign 9 (",
+        "Sign 0 (", "log joint (nats) over the draws of one chain", "Co-assignment of agent A: share of",
     ):  # fmt: skip
         assert any(alt.startswith(start) for alt in alts), start
 
@@ -124,7 +125,7 @@ def test_the_default_place_and_the_map_of_neighbours(
     assert cli.main(["report", str(run), "--map", "tsne"]) == 0
     assert capsys.readouterr().out == f"Report: {run / 'report.html'}\n"
     read = Reader((run / "report.html").read_text())
-    assert any("by t-SNE" in image["alt"] for image in read.images)
+    assert any("projected by t-SNE" in image["alt"] for image in read.images)
     first = (run / "report.html").read_bytes()
     assert cli.main(["report", str(run), "--map", "tsne"]) == 0
     assert (run / "report.html").read_bytes() == first
@@ -163,9 +164,9 @@ def test_without_the_data_set_the_rest_is_shown(digits_run: Path, tmp_path: Path
     assert cli.main(["report", str(run)]) == 0
     read = Reader((run / "report.html").read_text())
     assert read.text.count("are not those of the run") == 2 and "--data-root DIR" in read.text
-    assert "Classes go by their numbers" in read.text
-    assert any(image["alt"].startswith("Confusion of agent A") for image in read.images)
-    assert not any(image["alt"].startswith("Percepts") for image in read.images)
+    assert "The classes are numbered" in read.text
+    assert any(image["alt"].startswith("Confusion matrix of agent A") for image in read.images)
+    assert not any(image["alt"].startswith("Latents") for image in read.images)
 
 
 def test_without_labels_nothing_is_held_against_them(digits_run: Path, tmp_path: Path) -> None:
@@ -174,7 +175,7 @@ def test_without_labels_nothing_is_held_against_them(digits_run: Path, tmp_path:
         kept = {name: arrays[name] for name in arrays.files if name != "label"}
     np.savez(run / "signs.npz", **kept)
     assert cli.main(["report", str(run)]) == 0
-    assert "no labels to hold the signs against" in (run / "report.html").read_text()
+    assert "The objects have no labels." in (run / "report.html").read_text()
 
 
 def test_a_picture_that_fails_costs_a_line(
@@ -230,7 +231,7 @@ def test_refusals_are_one_line_and_write_nothing(
     for arguments, said in (
         ([str(tmp_path / "nowhere")], "no such folder"),
         ([str(empty)], "manifest.json"),
-        ([str(digits_run), "--map", "umap"], "--map must be one of pca, tsne"),
+        ([str(digits_run), "--map", "umap"], "--map is 'umap'; expected one of pca, tsne"),
         ([str(digits_run), "--out", str(tmp_path)], "--out"),
         ([str(digits_run), "--out", str(tmp_path / "file" / "x.html")], "--out"),
         ([str(digits_run), "--out", str(digits_run / "manifest.json")], "would replace what is read"),
@@ -238,7 +239,7 @@ def test_refusals_are_one_line_and_write_nothing(
         ([str(grid), "--data-root", str(tmp_path)], "--data-root"),
         ([str(grid), "--out", str(grid / "summary.json")], "would replace what is read"),
         ([str(begun)], "compare --out"),
-        ([str(damaged)], "summary.json is not of a comparison"),
+        ([str(damaged)], "summary.json is not a comparison summary"),
         (["a\0b"], "cannot be used"),
     ):
         assert cli.main(["report", *arguments]) == 2, arguments
@@ -286,7 +287,7 @@ def test_a_comparison_has_its_table_differences_and_failures(tmp_path: Path) -> 
     read = Reader(text)
     assert "<script" not in text
     assert read.ids == ["failed", "scores", "differences", "runs", "settings"]
-    assert f"why {ALERT}" in read.text and "Warning: 1 of 6 runs left no results" in read.text
+    assert f"why {ALERT}" in read.text and "Warning: 1 of 6 runs without results" in read.text
     assert "−0.100 −0.120 to −0.080 0 of 2" in read.text
     assert "./com-seed0/report.html" in read.links and len(read.links) == 6
     assert len(read.images) == 3 and "means: com 0.810" in read.images[0]["alt"]
@@ -312,7 +313,7 @@ def test_a_comparison_of_one_row_whose_runs_all_failed(tmp_path: Path) -> None:
     (grid / "summary.json").write_text(json.dumps(summary | {"baseline": None}))
     assert cli.main(["report", str(grid)]) == 0
     read = Reader((grid / "report.html").read_text())
-    assert "0 of 3 runs are done" in read.text and not read.images and "differences" not in read.ids
+    assert "0 of 3 runs done" in read.text and not read.images and "differences" not in read.ids
 
 
 # -- parts ------------------------------------------------------------------------------------------------
@@ -322,24 +323,24 @@ def test_the_plane_holds_the_two_directions_of_most_variance() -> None:
     rng = np.random.default_rng(0)
     flat = rng.normal(size=(300, 2)) * [5, 2]
     basis, _ = np.linalg.qr(rng.normal(size=(6, 6)))
-    found = plane(flat @ basis[:2] + 7, "pca", 0)
+    found = project(flat @ basis[:2] + 7, "pca", 0)
     distances = np.linalg.norm(found.points[:, None] - found.points[None], axis=-1)
     np.testing.assert_allclose(distances, np.linalg.norm(flat[:, None] - flat[None], axis=-1), atol=1e-9)
-    assert found.points[:, 0].var() > found.points[:, 1].var() and "100% of the variance" in found.words
+    assert found.points[:, 0].var() > found.points[:, 1].var() and "100% of the variance" in found.method
 
 
 @pytest.mark.parametrize("kind", ["pca", "tsne"])
 @pytest.mark.parametrize("shape", [(1, 1), (2, 1), (4, 3), (7, 1), (7, 5)])
-def test_few_objects_and_few_dimensions_have_a_plane(kind: str, shape: tuple[int, int]) -> None:
+def test_few_objects_and_few_dimensions_have_a_project(kind: str, shape: tuple[int, int]) -> None:
     z = np.random.default_rng(0).normal(size=shape)
-    found = plane(z, kind, 2**40)
+    found = project(z, kind, 2**40)
     assert found.points.shape == (shape[0], 2) and np.isfinite(found.points).all()
-    assert np.isfinite(plane(np.zeros(shape), kind, 0).points).all()
+    assert np.isfinite(project(np.zeros(shape), kind, 0).points).all()
 
 
 def test_of_many_objects_a_part_is_shown() -> None:
-    found = plane(np.random.default_rng(0).normal(size=(MOST["pca"] + 7, 2)), "pca", 0)
-    assert len(found.points) == len(np.unique(found.shown)) == MOST["pca"]
+    found = project(np.random.default_rng(0).normal(size=(MAX_POINTS["pca"] + 7, 2)), "pca", 0)
+    assert len(found.points) == len(np.unique(found.shown)) == MAX_POINTS["pca"]
 
 
 def test_a_strip_is_transparent_between_its_images() -> None:
@@ -350,7 +351,7 @@ def test_a_strip_is_transparent_between_its_images() -> None:
 
     images = np.full((4, 14, 14), 0.5)
     images[3] = np.nan
-    one = drawing.strip(images, "x", every=2)
+    one = drawing.image_strip(images, "x", every=2)
     pixels = np.asarray(Image.open(io.BytesIO(base64.b64decode(one.uri.split(",")[1]))))
     assert pixels.shape == (14, one.width, 2) and one.width == 4 * 14 + 2 * 1 + 3
     assert (pixels[:, :14] == [128, 255]).all() and (pixels[:, 14] == 0).all()
@@ -362,9 +363,9 @@ def test_charts_have_ids_of_their_own_and_are_the_same_again() -> None:
 
     curves = Curves("犬 <b>", {"A": [0.0, None, 1.0]}, "none", "agent", True, [0, 0, 1])
     rows = [{"round": 0}, {"round": 0}, {"round": 1}]
-    with drawing.Studio() as one:
+    with drawing.ChartRenderer() as one:
         first, second = (one.chart(lambda path: plot_curves(path, curves, rows, "sweep"), "x") for _ in range(2))
-    with drawing.Studio() as other:
+    with drawing.ChartRenderer() as other:
         again = other.chart(lambda path: plot_curves(path, curves, rows, "sweep"), "x")
     assert first == again and first.uri != second.uri and not first.fault
     assert (first.width, first.height) == (480, 259)

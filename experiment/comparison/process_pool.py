@@ -8,14 +8,13 @@ import shlex
 import signal
 import subprocess
 import sys
-import threading
 import time
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager, suppress
+from collections.abc import Callable, Sequence
+from contextlib import suppress
 from pathlib import Path
-from typing import Any, NamedTuple, Protocol, TypeVar
+from typing import NamedTuple, Protocol, TypeVar
 
-from mhng.experiment.util.process import defer_interrupt
+from mhng.experiment.util.process import defer_interrupt, interrupt_on_termination, interruptible_children
 
 # Whichever of these libraries brings the threads: one number, and the user's own does not multiply by the jobs.
 _THREADS = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS")
@@ -95,13 +94,13 @@ def take_turns(
     """
     left = list(enumerate(tasks))[::-1]
     running: dict[int, Started] = {}
-    with _signals_interrupt():
+    with interrupt_on_termination():
         try:
             while left or running:
                 while left and len(running) < jobs:
                     index, task = left.pop()
                     # One that has been started must be known, to be stopped.
-                    with defer_interrupt(), _interruptible():
+                    with defer_interrupt(), interruptible_children():
                         running[index] = start(index, task)
                 for index, process in list(running.items()):
                     if (code := process.poll()) is not None:
@@ -156,39 +155,3 @@ def _stop(processes: Sequence[subprocess.Popen[bytes]]) -> None:
             if process.poll() is None:
                 process.kill()
                 process.wait()
-
-
-@contextmanager
-def _interruptible() -> Iterator[None]:
-    """What is started in the block can be interrupted, also where this program was told to ignore that (cmd &)."""
-    ignored = signal.getsignal(signal.SIGINT) is signal.SIG_IGN
-    if not ignored or threading.current_thread() is not threading.main_thread():
-        yield
-        return
-    signal.signal(signal.SIGINT, lambda *_: None)  # a new program starts with the default in the place of a handler
-    try:
-        yield
-    finally:
-        signal.signal(signal.SIGINT, signal.SIG_IGN)
-
-
-@contextmanager
-def _signals_interrupt() -> Iterator[None]:
-    """SIGTERM and SIGHUP end the block as Ctrl-C does, unless they are ignored (nohup)."""
-
-    def interrupt(*_: Any) -> None:
-        raise KeyboardInterrupt
-
-    if threading.current_thread() is not threading.main_thread():  # only the main thread may set handlers
-        yield
-        return
-    names = [name for name in ("SIGTERM", "SIGHUP") if hasattr(signal, name)]
-    before = {getattr(signal, name): signal.getsignal(getattr(signal, name)) for name in names}
-    before = {number: handler for number, handler in before.items() if handler is signal.SIG_DFL}
-    for number in before:
-        signal.signal(number, interrupt)
-    try:
-        yield
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)

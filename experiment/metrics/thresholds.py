@@ -1,4 +1,4 @@
-"""Thresholds of agreement."""
+"""Thresholds of Cohen's kappa."""
 
 from __future__ import annotations
 

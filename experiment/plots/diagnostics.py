@@ -1,9 +1,8 @@
-"""The pictures of `diagnose`: chains and their ranks, acceptance, sizes of signs, co-assignment, agreement of chains.
+"""Plots of `diagnose`: chains and ranks, acceptance, sizes of signs, co-assignment, agreement between chains.
 
-Arrays in, one PNG file out, on the paper of `mhng.experiment.plots.style`. Shapes: C chains, D draws, M agents, N
-objects,
-K signs. Rank plots are those of Vehtari et al. (2021): if all chains sample one law, the ranks of each chain's draws
-among all draws are uniform.
+Each function takes arrays and writes one file. Shapes: C chains, D draws, M agents, N objects, K signs. Rank plots
+follow Vehtari et al. (2021): if all chains sample the same distribution, the ranks of the draws of each chain among
+all draws are uniform.
 """
 
 from __future__ import annotations
@@ -31,15 +30,15 @@ from mhng.experiment.plots.style import (
     picture,
 )
 
-# More chains than this would be a tangle: the first are drawn, and the title says so.
-MOST_LINES = 8
-MOST_OBJECTS = 200
-_MOST_NUMBERS = 8  # larger tables show colours without numbers
-_WITH_MARKERS = 30
+# Only the first chains are drawn. The title says so.
+MAX_CHAINS = 8
+MAX_OBJECTS = 200
+_MAX_NUMBERS = 8  # chains; larger tables show colours without numbers
+_MAX_MARKERS = 30  # draws; longer lines have no markers
 
 
 def plot_monitors(path: Path, monitors: Mapping[str, NDArray[Any]], draws: ArrayLike) -> None:
-    """Each scalar (C, D) over its draws, and beside it the ranks of its draws, by chain."""
+    """Trace plot and rank plot of each scalar (C, D), by chain."""
     draws = np.asarray(draws)
     with picture(path, 9, 1.9 * len(monitors) + 0.5) as figure:
         axes = figure.subplots(len(monitors), 2, squeeze=False, width_ratios=[2, 1])
@@ -56,7 +55,7 @@ def plot_monitors(path: Path, monitors: Mapping[str, NDArray[Any]], draws: Array
 
 
 def plot_monitor(path: Path, name: str, chains: ArrayLike, draws: ArrayLike) -> None:
-    """One scalar (C, D) over its draws and, of several chains, below it the ranks: for a column of a page."""
+    """Trace plot of one scalar (C, D) and, with several chains, its rank plot below, for a column of a page."""
     chains = np.asarray(chains, dtype=np.float64)
     several = len(chains) > 1
     with picture(path, 5, 4.4 if several else 2.4) as figure:
@@ -69,88 +68,88 @@ def plot_monitor(path: Path, name: str, chains: ArrayLike, draws: ArrayLike) -> 
             axes[1].set_xlabel("rank among all draws (dashed: uniform)")
             handles, names = axes[0].get_legend_handles_labels()
             title = "chain" + _only(len(chains))
-            figure.legend(handles, names, loc="outside lower center", ncols=MOST_LINES, title=title, handlelength=2)
+            figure.legend(handles, names, loc="outside lower center", ncols=MAX_CHAINS, title=title, handlelength=2)
 
 
 def plot_acceptance(path: Path, acceptance: NDArray[Any], directions: Sequence[str], draws: ArrayLike) -> None:
-    """The share of proposals accepted (C, D, directions) over the draws, a panel a direction."""
+    """Share of accepted proposals (C, D, directions) over the draws, one panel per direction."""
     with picture(path, 8, 2.2 * len(directions) + 0.4) as figure:
         axes = figure.subplots(len(directions), 1, squeeze=False, sharex=True)[:, 0]
         for d, (panel, name) in enumerate(zip(axes, directions, strict=True)):
             _chains(panel, np.asarray(draws), acceptance[:, :, d])
             panel.set_ylabel(f"{name}\n(share accepted)")
-        axes[0].set_title("acceptance" + _only(len(acceptance)))
+        axes[0].set_title("acceptance by direction" + _only(len(acceptance)))
         axes[-1].set_xlabel("sweep of the last round")
         legend(axes[0], "chain")
 
 
-def plot_components(path: Path, weight: NDArray[Any], names: Sequence[str], *, least: float = 6) -> None:
-    """How large each relabelled sign is, (C, D, M, K): mean over draws and the range they cover, by chain.
+def plot_components(path: Path, weight: NDArray[Any], names: Sequence[str], *, min_width: float = 6) -> None:
+    """Share of objects per relabelled sign (C, D, M, K): mean and range over draws, by chain.
 
-    least: the width in inches; more where there are many signs and chains.
+    min_width: width in inches; many signs and chains need more.
     """
     C, _, M, K = weight.shape
-    shown = min(C, MOST_LINES)
-    with picture(path, float(np.clip(2 + 0.12 * K * shown, least, 14)), 2.4 * M + 0.4) as figure:
+    drawn = min(C, MAX_CHAINS)
+    with picture(path, float(np.clip(2 + 0.12 * K * drawn, min_width, 14)), 2.4 * M + 0.4) as figure:
         axes = figure.subplots(M, 1, squeeze=False, sharex=True, sharey=True)[:, 0]
         for m, (panel, name) in enumerate(zip(axes, names, strict=True)):
-            for c, colour in zip(range(shown), cycle(COLOURS), strict=False):
-                own = weight[c, :, m]
-                middle = own.mean(0)
-                span = np.stack([middle - own.min(0), own.max(0) - middle]).clip(0)  # a mean may round past its terms
-                x = np.arange(K) + 0.7 * ((c + 0.5) / shown - 0.5)
-                panel.errorbar(x, middle, span, fmt="o", color=colour, markersize=3, linewidth=1, label=str(c))
+            for c, colour in zip(range(drawn), cycle(COLOURS), strict=False):
+                shares = weight[c, :, m]
+                mean = shares.mean(0)
+                span = np.stack([mean - shares.min(0), shares.max(0) - mean]).clip(0)  # negative by rounding only
+                x = np.arange(K) + 0.7 * ((c + 0.5) / drawn - 0.5)
+                panel.errorbar(x, mean, span, fmt="o", color=colour, markersize=3, linewidth=1, label=str(c))
             panel.set_ylabel(f"agent {name}\n(share of objects)")
             panel.set_ylim(bottom=0)
             panel.set_xlim(-0.5, K - 0.5)
             panel.xaxis.set_major_locator(MaxNLocator(integer=True))
-        axes[0].set_title("size of each sign: mean and range of the draws" + _only(C))
+        axes[0].set_title("share of objects per sign: mean and range over draws" + _only(C))
         axes[-1].set_xlabel("relabelled sign")
         legend(axes[0], "chain")
 
 
 def plot_co_assignment(
-    path: Path, signs: NDArray[Any], permutation: NDArray[Any], names: Sequence[str], most: int = MOST_OBJECTS
+    path: Path, signs: NDArray[Any], permutation: NDArray[Any], names: Sequence[str], max_objects: int = MAX_OBJECTS
 ) -> None:
-    """How often two objects have one sign, over all draws of all chains: raw signs (C, D, M, N), a panel an agent.
+    """Share of draws that give two objects the same sign, from raw signs (C, D, M, N), one panel per agent.
 
-    Objects stand in the order of the sign that they have most often, by the relabelling `permutation`; of more than
-    `most` objects, so many are taken evenly. Blocks of one dark square each: the draws agree on the partition.
+    Objects are sorted by their most frequent sign after relabelling with `permutation`. At most `max_objects` objects
+    are drawn, evenly spaced. Dark square blocks show that the draws agree on the partition.
     """
     C, D, M, N = signs.shape
-    objects = np.unique(np.linspace(0, N - 1, min(N, most)).round().astype(int))
+    objects = np.unique(np.linspace(0, N - 1, min(N, max_objects)).round().astype(int))
     new = renumber(signs[..., objects], permutation).reshape(C * D, M, -1)
     new = new[np.unique(np.linspace(0, C * D - 1, min(C * D, 400)).round().astype(int))]
-    some = f"{len(objects)} of {N} " if len(objects) < N else ""
-    objects_label = f"{some}objects, sorted by sign"
+    selection = f" ({len(objects)} of {N})" if len(objects) < N else ""
+    objects_label = f"objects sorted by sign{selection}"
     with picture(path, 3.7 * M + 0.9, 3.9) as figure:
         axes = figure.subplots(1, M, squeeze=False)[0]
         order = None
         for m, (panel, name) in enumerate(zip(axes, names, strict=True)):
             counts = np.stack([(new[:, m] == k).sum(0) for k in range(int(new.max()) + 1)])
-            if order is None or permutation.ndim == 4:  # one code: one order, that of the first agent
+            if order is None or permutation.ndim == 4:  # agents that share a code share the order of the first agent
                 order = np.lexsort((-counts.max(0), counts.argmax(0)))
-            own = new[:, m][:, order]
-            together = np.mean([draw[:, None] == draw[None, :] for draw in own], axis=0)
-            shown = panel.imshow(together, cmap=colormaps["Blues"], vmin=0, vmax=1, interpolation="nearest")
+            signs_in_order = new[:, m][:, order]
+            together = np.mean([draw[:, None] == draw[None, :] for draw in signs_in_order], axis=0)
+            image = panel.imshow(together, cmap=colormaps["Blues"], vmin=0, vmax=1, interpolation="nearest")
             panel.set_title(f"agent {name}", parse_math=False)
             panel.set_xlabel(objects_label)
             panel.set_xticks([])
             panel.set_yticks([])
             bare(panel)
-        bar = figure.colorbar(shown, ax=axes.tolist(), shrink=0.8, pad=0.02)
-        bar.set_label("share of draws in one sign")
+        bar = figure.colorbar(image, ax=axes.tolist(), shrink=0.8, pad=0.02)
+        bar.set_label("share of draws with the same sign")
 
 
 def plot_agreement(path: Path, agreement: NDArray[Any], chains: Sequence[int], names: Sequence[str]) -> None:
-    """The mean ARI between draws of each two chains (M, C, C), and within one on the diagonal; a panel an agent."""
+    """Mean ARI between draws of two chains (M, C, C), within a chain on the diagonal; one panel per agent."""
     M, C, _ = agreement.shape
     side = float(np.clip(0.45 * C, 2.4, 5))
     with picture(path, M * (side + 0.5) + 1.2, side + 1.0) as figure:
         axes = figure.subplots(1, M, squeeze=False)[0]
         for m, (panel, name) in enumerate(zip(axes, names, strict=True)):
-            shown = panel.imshow(agreement[m], cmap=colormaps["viridis"], vmin=0, vmax=1, interpolation="nearest")
-            if C <= _MOST_NUMBERS:
+            image = panel.imshow(agreement[m], cmap=colormaps["viridis"], vmin=0, vmax=1, interpolation="nearest")
+            if C <= _MAX_NUMBERS:
                 for (i, j), value in np.ndenumerate(agreement[m]):
                     colour = "black" if value > 0.6 else "white"
                     panel.text(j, i, f"{value:.2f}", ha="center", va="center", color=colour, fontsize=8)
@@ -161,43 +160,43 @@ def plot_agreement(path: Path, agreement: NDArray[Any], chains: Sequence[int], n
             panel.set_xlabel("chain")
             bare(panel)
         axes[0].set_ylabel("chain")
-        bar = figure.colorbar(shown, ax=axes.tolist(), shrink=0.8, pad=0.02)
-        bar.set_label("ARI between draws")
+        bar = figure.colorbar(image, ax=axes.tolist(), shrink=0.8, pad=0.02)
+        bar.set_label("mean ARI between draws")
 
 
 # -- chains ----------------------------------------------------------------------------------------
 
 
 def _chains(axes: Axes, draws: NDArray[Any], chains: NDArray[Any]) -> None:
-    """Chains (C, D) as lines over their draws, the first `MOST_LINES` of them."""
-    marker = "o" if len(draws) <= _WITH_MARKERS else ""
+    """Draw chains (C, D) as lines, at most the first `MAX_CHAINS`."""
+    marker = "o" if len(draws) <= _MAX_MARKERS else ""
     styles = zip(cycle(COLOURS), cycle(LINES), strict=False)
-    for c, (own, (colour, line)) in enumerate(zip(chains[:MOST_LINES], styles, strict=False)):
-        axes.plot(draws, own, color=colour, linestyle=line, marker=marker, markersize=2.5, linewidth=1, label=str(c))
+    for c, (chain, (colour, line)) in enumerate(zip(chains[:MAX_CHAINS], styles, strict=False)):
+        axes.plot(draws, chain, color=colour, linestyle=line, marker=marker, markersize=2.5, linewidth=1, label=str(c))
     axes.xaxis.set_major_locator(MaxNLocator(integer=True, min_n_ticks=1))
     axes.yaxis.set_major_formatter(ScalarFormatter(useOffset=False))
-    if len(np.unique(chains[:MOST_LINES])) == 1:  # a zoom into rounding would look like a chain that moves
-        middle = float(chains[0, 0])
-        axes.set_ylim(middle - 0.1 * (abs(middle) or 1), middle + 0.1 * (abs(middle) or 1))
+    if len(np.unique(chains[:MAX_CHAINS])) == 1:  # avoid a zoom into rounding errors
+        value = float(chains[0, 0])
+        axes.set_ylim(value - 0.1 * (abs(value) or 1), value + 0.1 * (abs(value) or 1))
 
 
 def _ranks(axes: Axes, chains: NDArray[Any]) -> None:
-    """The ranks of each chain's draws among all, as a share of its draws; a constant scalar has none."""
+    """Draw histograms of the ranks of each chain among all draws. A constant scalar has no ranks."""
     C, D = chains.shape
     if len(np.unique(chains)) == 1:
         axes.text(0.5, 0.5, "constant", color="0.4", transform=axes.transAxes, ha="center", va="center")
         axes.set_xticks([])
         axes.set_yticks([])
         return
-    # Equal draws take turns, sweep by sweep and chain by chain: shared ranks would pile up in one bin.
+    # Ties are ranked by sweep, then by chain. Shared ranks would pile up in one bin.
     ranks = np.empty((D, C))
     ranks.flat[np.argsort(chains.T, axis=None, kind="stable")] = np.arange(1, C * D + 1)
     ranks = ranks.T
     bins = int(np.clip(D // 5, 2, 20))
     edges = np.linspace(0.5, C * D + 0.5, bins + 1)
     styles = zip(cycle(COLOURS), cycle(LINES), strict=False)
-    for c, (own, (colour, line)) in enumerate(zip(ranks[:MOST_LINES], styles, strict=False)):
-        counts = np.histogram(own, edges)[0] / D
+    for c, (chain, (colour, line)) in enumerate(zip(ranks[:MAX_CHAINS], styles, strict=False)):
+        counts = np.histogram(chain, edges)[0] / D
         axes.stairs(counts, edges, color=colour, linestyle=line, linewidth=1.2, label=str(c))
     axes.axhline(1 / bins, color=GREY, linestyle="--", linewidth=1)
     axes.set_ylim(bottom=0)
@@ -206,4 +205,4 @@ def _ranks(axes: Axes, chains: NDArray[Any]) -> None:
 
 
 def _only(count: int) -> str:
-    return f" (of {count} chains the first {MOST_LINES})" if count > MOST_LINES else ""
+    return f" (first {MAX_CHAINS} of {count} chains)" if count > MAX_CHAINS else ""

@@ -1,4 +1,4 @@
-"""The picture of a latent map: points in a plane, coloured by group, each group named where its middle is."""
+"""Scatter plot of a latent map in two dimensions: points coloured by group, group names at the medians."""
 
 from __future__ import annotations
 
@@ -10,9 +10,9 @@ from numpy.typing import NDArray
 
 from mhng.experiment.plots.style import colormaps, halo, picture, shortened
 
-# More groups than this are not named on the map: the names would cover it.
-_MOST_NAMES = 30
-_LEFT_OVER = (0.55, 0.55, 0.55, 1.0)
+# With more groups, names would cover the map.
+_MAX_NAMES = 30
+_UNMATCHED = (0.55, 0.55, 0.55, 1.0)
 
 
 def plot_map(
@@ -23,25 +23,28 @@ def plot_map(
     colours: Sequence[int],
     axes_names: tuple[str, str],
 ) -> None:
-    """points (n, 2); groups (n,) indices of `names`; colours: for each group the number of its colour, -1 is grey."""
+    """Draw points (n, 2) coloured by group.
+
+    groups (n,): indices of `names`. colours: for each group the number of its colour; -1 is grey.
+    """
     with picture(path, 5, 4.6) as figure:
         axes = figure.subplots()
         table = palette(max(colours, default=0) + 1)
-        of_group = np.array([_LEFT_OVER if colour < 0 else table[colour] for colour in colours])
-        # Points are pixels, also in an SVG: as paths, thousands of them would make it slow and large.
+        group_colours = np.array([_UNMATCHED if colour < 0 else table[colour] for colour in colours])
+        # Rasterised, because thousands of paths make an SVG slow and large.
         axes.scatter(
             points[:, 0],
             points[:, 1],
-            c=of_group[groups],
+            c=group_colours[groups],
             s=9 if len(points) < 1500 else 4,
             linewidths=0,
             rasterized=True,
         )
-        if len(names) <= _MOST_NAMES:
+        if len(names) <= _MAX_NAMES:
             for group, name in enumerate(shortened(names, 14)):
-                own = points[groups == group]
-                if len(own):
-                    x, y = np.median(own, axis=0)
+                members = points[groups == group]
+                if len(members):
+                    x, y = np.median(members, axis=0)
                     axes.text(
                         x, y, name, ha="center", va="center", fontsize=11, fontweight="bold", parse_math=False,
                         path_effects=halo(2.5),
@@ -52,8 +55,8 @@ def plot_map(
 
 
 def palette(count: int) -> NDArray[np.float64]:
-    """`count` colours, RGBA: of a list made to be told apart where that is long enough."""
-    for name, most in (("tab10", 10), ("tab20", 20)):
-        if count <= most:
-            return np.asarray(colormaps[name](np.arange(most)), dtype=np.float64)
+    """`count` colours (RGBA): from a qualitative palette up to 20, from a continuous colour map beyond."""
+    for name, size in (("tab10", 10), ("tab20", 20)):
+        if count <= size:
+            return np.asarray(colormaps[name](np.arange(size)), dtype=np.float64)
     return np.asarray(colormaps["turbo"](np.linspace(0.05, 0.95, count)), dtype=np.float64)

@@ -1,11 +1,9 @@
-"""The sheet that pictures are drawn on: style, file, and what every axis may need.
+"""Style of all plots: figures, files, axes and legends. The only importer of matplotlib.
 
-The only importer of matplotlib: what others need of it they import from here. Figures are made by hand on the Agg
-canvas: no pyplot, so no display, no global figure and no say for MPLBACKEND or the user's matplotlibrc. Nothing
-here draws a random number.
+Figures are drawn on the Agg canvas without pyplot. Displays, MPLBACKEND, the user's matplotlibrc and global figures
+have no effect. No function here draws a random number.
 
-Lines are told apart by colour and by line style, in the palette of Okabe and Ito, which the colour-blind can tell
-apart too.
+Lines differ in colour and in line style. The palette by Okabe and Ito is safe for colour-blind readers.
 """
 
 from __future__ import annotations
@@ -22,7 +20,7 @@ from numpy.typing import NDArray
 from mhng.experiment.util.files import atomic_path
 from mhng.experiment.util.process import environment
 
-with environment(MPLBACKEND=None):  # the name of a backend that no longer exists would fail the import
+with environment(MPLBACKEND=None):  # the import fails for an unknown backend
     import matplotlib
     from matplotlib import colormaps
     from matplotlib.axes import Axes
@@ -51,7 +49,7 @@ __all__ = [
 COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")
 LINES = ("-", "--", "-.", ":")
 GREY = "0.6"
-_LONGEST_NAME = 18
+_MAX_NAME = 18  # characters
 
 _STYLE: dict[str, Any] = {
     "figure.dpi": 100,
@@ -71,16 +69,16 @@ _STYLE: dict[str, Any] = {
 
 @contextmanager
 def picture(path: Path, width: float, height: float) -> Iterator[Figure]:
-    """An empty figure (inches) in our style; written to `path` when the block ends.
+    """Yield an empty figure of `width` x `height` inches; write it to `path` when the block ends.
 
-    PNG, but SVG if `path` ends so: without a background, for a page that has its own, and with text as text.
+    The format is PNG, or SVG for a path with that suffix. SVG has no background, and keeps text as text.
     """
     form = "svg" if path.suffix == ".svg" else "png"
     plain = {k: v for k, v in matplotlib.rcParamsDefault.items() if not k.startswith(("backend", "toolbar"))}
-    # Ids within an SVG are hashes: of the name, so that the same picture is the same file, and no two share them.
+    # The file name is the salt for ids in an SVG: reproducible, and different between the plots of a page.
     style: Any = plain | _STYLE | {"svg.fonttype": "none", "svg.hashsalt": path.name}
     with matplotlib.rc_context(style), warnings.catch_warnings():
-        warnings.filterwarnings("ignore", "Glyph .* missing")  # a class name in a script that the font lacks
+        warnings.filterwarnings("ignore", "Glyph .* missing")  # for class names in a script that the font lacks
         figure = Figure(figsize=(width, height), layout="constrained")
         FigureCanvasAgg(figure)
         yield figure
@@ -89,18 +87,18 @@ def picture(path: Path, width: float, height: float) -> Iterator[Figure]:
             figure.savefig(beside, format=form, **extra)
 
 
-def shortened(names: Sequence[str], longest: int = _LONGEST_NAME) -> list[str]:
-    """Names of `longest` letters at most."""
+def shortened(names: Sequence[str], longest: int = _MAX_NAME) -> list[str]:
+    """Cut names to at most `longest` characters."""
     return [name if len(name) <= longest else name[: longest - 1] + "…" for name in map(str, names)]
 
 
 def halo(width: float) -> list[Any]:
-    """For text on a picture: a white edge, `width` points."""
+    """White outline of `width` points for text on an image."""
     return [withStroke(linewidth=width, foreground="white")]
 
 
 def bare(axes: Axes) -> None:
-    """An image needs no grid, no frame and no tick marks."""
+    """Remove grid, frame and tick marks from axes with an image."""
     axes.grid(False)
     axes.tick_params(length=0)
     for spine in axes.spines.values():
@@ -115,13 +113,13 @@ def name_ticks(
     *,
     sideways: bool = False,
 ) -> None:
-    """Names at places that are `room` inches apart: every second, third... where they would touch."""
+    """Label ticks at places `room` inches apart; skip labels that would overlap."""
     step = max(1, int(np.ceil(0.17 / room)))
     axis.set_ticks(places[::step], names[::step], parse_math=False, rotation=90 if sideways else 0)
 
 
 def legend(axes: Axes, title: str) -> None:
-    """What the lines are, at the right of the panel, where it covers none of them."""
+    """Draw a legend of the lines to the right of the axes."""
     if axes.get_legend_handles_labels()[0]:
         legend = axes.legend(loc="upper left", bbox_to_anchor=(1.0, 1.03), title=title, handlelength=2.8)
         legend.set_alignment("left")

@@ -76,7 +76,7 @@ def image_strip(images: NDArray[Any], alt: str, *, every: int = 1) -> Picture:
 
     _, _, W = images.shape
     gap = max(1, W // 14)
-    grid = mosaic(images[None], gap, every=every, wider=2 * gap if every > 1 else 0).grid
+    grid = mosaic(images[None], gap, group=every, group_gap=2 * gap if every > 1 else 0).grid
     grid = grid[gap:-gap, gap:-gap]
     known = np.isfinite(grid)
     grey = np.where(known, np.nan_to_num(grid), 0.0).clip(0, 1)

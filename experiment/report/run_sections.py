@@ -204,7 +204,7 @@ def _sign_pictures(renderer: ChartRenderer, run: SavedRun) -> list[list[Picture]
         agent_weight = weight[:, :, m : m + 1]
         mean = agent_weight.mean((0, 1, 2))
         alt = f"Sign sizes of agent {name}: {mean.min():.1%} to {mean.max():.1%} of the objects."
-        draw = partial(plots.plot_components, weight=agent_weight, names=[name], least=_SIGN_PLOT_WIDTH)
+        draw = partial(plots.plot_components, weight=agent_weight, names=[name], min_width=_SIGN_PLOT_WIDTH)
         sizes.append(renderer.chart(draw, alt))
         if signs is None:
             continue

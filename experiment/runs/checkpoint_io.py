@@ -1,6 +1,6 @@
-"""The bytes of a checkpoint: tensors and plain values, read by the safe loader, which executes no pickle.
+"""Checkpoint files: tensors and plain values as bytes, read by torch's safe loader, which executes no pickle.
 
-torch is imported by what needs it: commands that read a run must start quickly.
+torch is imported inside the functions, because commands that only read a run must start quickly.
 """
 
 from __future__ import annotations
@@ -14,27 +14,27 @@ from typing import Any
 
 
 def checkpoint_bytes(state: dict[str, Any]) -> memoryview:
-    """The bytes of a checkpoint."""
+    """Serialise a checkpoint. Raises TypeError for a value that the safe loader would refuse."""
     import torch
 
     _check_plain(state, "state")
-    # In memory: on a full disk torch's own writer hides the OSError behind a RuntimeError.
+    # In memory, because the file writer of torch turns the OSError of a full disk into a RuntimeError.
     buffer = io.BytesIO()
     torch.save(state, buffer)
     return buffer.getbuffer()
 
 
 def read_checkpoint(file: Path) -> dict[str, Any]:
-    """What a checkpoint holds, on the CPU, read by the safe loader, which executes no pickle."""
+    """Read a checkpoint to the CPU. Raises one of many errors for a damaged or foreign file."""
     import torch
 
-    # torch does not look at the checksums in its files: a bit that is wrong on the disk would be a wrong weight.
+    # torch does not verify the checksums in its files. A damaged bit would become a wrong network weight.
     with zipfile.ZipFile(file) as archive:
-        wrong = archive.testzip()
-    if wrong is not None:
-        raise ValueError(f"{wrong} in it is damaged")
+        damaged = archive.testzip()
+    if damaged is not None:
+        raise ValueError(f"its member {damaged} is damaged")
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # torch explains at length what a foreign file is not
+        warnings.simplefilter("ignore")  # torch prints long explanations for a foreign file
         state = torch.load(file, map_location="cpu", weights_only=True)
     if not isinstance(state, dict):
         raise TypeError(f"it holds a {type(state).__name__}, not a dict")
@@ -42,11 +42,11 @@ def read_checkpoint(file: Path) -> dict[str, Any]:
 
 
 def _check_plain(value: Any, place: str) -> None:
-    """Raise TypeError at the first value that `torch.load(weights_only=True)` would refuse."""
+    """Raise TypeError for the first value that `torch.load(weights_only=True)` would refuse."""
     import torch
 
     plain = (type(None), bool, int, float, complex, str, bytes, torch.Size, torch.dtype, torch.device)
-    # Exact types: numpy.float64 is a float to isinstance, and refused by the loader.
+    # Exact types: numpy.float64 is a subclass of float, but the loader refuses it.
     if type(value) in plain or isinstance(value, torch.Tensor):
         return
     if type(value) in (dict, OrderedDict):

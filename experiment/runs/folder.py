@@ -1,4 +1,4 @@
-"""The run folder: what a run leaves, written so that a kill or a full disk costs no more than the last step.
+"""The run folder: all files of a run, written so that a kill or a full disk loses at most the last step.
 
     with RunFolder.create(path, overwrite=False) as run:
         run.start_manifest({"seed": 0})
@@ -7,11 +7,10 @@
         run.save_checkpoint(state)
         run.update_manifest(status="done")
 
-Every whole file is written beside its final name, flushed to the disk and renamed, so a name always holds
-either the old contents or the new. `metrics.jsonl` is appended to instead; a last line that a kill has torn
-is left out when it is read, and cut off when the run is opened to go on. An exclusive lock on `.lock` keeps a
-second run out. Faults of the folder that the user chose are `UsageError`, found before training; a disk that
-fills up later is a `RunError`; both name the file.
+Whole files are written atomically, so that a name always holds the old or the new contents. Rows are appended to
+`metrics.jsonl`. Readers skip a last line torn by a kill, and a resumed run removes it. An exclusive lock on `.lock`
+keeps a second run out. A folder that cannot be used is a `UsageError`, raised before training. A disk that fills up
+later is a `RunError`. Both name the file.
 """
 
 from __future__ import annotations
@@ -46,20 +45,20 @@ REPORT = "report.html"
 PLOTS = "plots"
 TENSORBOARD = "tensorboard"
 
-# All that a run writes, and therefore all that `overwrite` may remove.
+# All files that a run writes. `overwrite` removes these files only.
 RUN_FILES = (CONFIG, METRICS, SIGNS, POSTERIOR, CHECKPOINT, PREVIOUS, EPOCHS, SUMMARY, RECALL, REPORT)
 
-# How a manifest is known to be ours, and not the manifest.json of a web page.
+# Marks a manifest as written by this program. Web pages have a manifest.json, too.
 MADE_BY = "mh-naming-game"
 STATUSES = ("running", "done", "failed", "interrupted")
-# What a manifest cannot say: the run was to go on, and nobody holds its folder.
+# Status "running" in the manifest, but no process holds the lock.
 KILLED = "killed"
 
 log = logging.getLogger("mhng")
 
 
 class RunFolder:
-    """A run folder that this process holds, at `path`. Close it, or use it as a context manager."""
+    """A run folder at `path`, locked by this process. Close it, or use it as a context manager."""
 
     def __init__(self, path: Path) -> None:
         self.path = Path(path)
@@ -70,30 +69,30 @@ class RunFolder:
 
     @classmethod
     def create(cls, path: Path, overwrite: bool) -> RunFolder:
-        """Take `path` for a new run: an empty or absent folder, or with `overwrite` an earlier run's.
+        """Create and lock a new run folder; `path` is absent, empty or, with `overwrite`, the folder of a run.
 
-        Overwriting removes what a run writes (`RUN_FILES`, plots/, tensorboard/) and nothing else, and only in a
-        folder with a manifest of ours. A refusal is a `UsageError` that names --run-dir and changes no file.
+        Overwriting removes the files of a run only (`RUN_FILES`, plots/, tensorboard/), and only in a folder with a
+        manifest of this program. Raises UsageError naming --run-dir for any other folder and changes no file.
         """
         run = cls(path)
         with run._opening(f"--run-dir {path}"):
             run.path.mkdir(parents=True, exist_ok=True)
             run._refuse_unless_free(overwrite)
             run._lock = take_lock(run.path)
-            run._refuse_unless_free(overwrite)  # another run may have come and gone before we had the lock
+            run._refuse_unless_free(overwrite)  # another run may have used the folder before the lock was taken
             if _contents(run.path):
-                # Before the rest goes, the manifest stops saying "done" but still says whose folder it is.
+                # Before files are removed, the manifest leaves the status "done" but still marks the folder.
                 run.start_manifest({})
             _remove_run(run.path)
         return run
 
     @classmethod
     def open(cls, path: Path, *, lock: bool = True) -> RunFolder:
-        """An existing run. `lock=False` is for commands that only read, also while the run goes on."""
+        """Open the folder of a run. `lock=False` is for commands that only read, also during the run."""
         run = cls(path)
         with run._opening(f"run folder {path}"):
             if not run.path.is_dir():
-                raise FileNotFoundError("it is a file" if run.path.exists() else "there is no such folder")
+                raise FileNotFoundError("it is not a folder" if run.path.exists() else "folder not found")
             for name in (MANIFEST, CONFIG):
                 if not run.file(name).is_file():
                     raise FileNotFoundError(f"it holds no {name}, so it is not a run")
@@ -108,7 +107,7 @@ class RunFolder:
 
     @contextmanager
     def _opening(self, name: str) -> Iterator[None]:
-        """The run has not begun: a folder that cannot be used is the user's to change, and is let go."""
+        """Close the folder on an error, and raise UsageError beginning with `name` if the folder cannot be used."""
         try:
             yield
         except BaseException as error:
@@ -118,23 +117,22 @@ class RunFolder:
             raise
 
     def close(self) -> None:
-        """Give the lock back."""
+        """Release the lock."""
         if self._lock is not None:
             release_lock(self._lock)
             self._lock = None
 
     def _refuse_unless_free(self, overwrite: bool) -> None:
-        """`UsageError` unless the folder is empty or, with `overwrite`, holds a run."""
+        """Raise UsageError unless the folder is empty or, with `overwrite`, holds a run."""
         if not _contents(self.path):
             return
         name = f"--run-dir {self.path} is not empty"
         if not overwrite:
-            raise UsageError(f"{name}: give another folder, or --resume or --overwrite it")
+            raise UsageError(f"{name}; give another folder, or --resume or --overwrite")
         try:
             self.read_manifest()
         except UsageError:
-            reason = f"holds no {MANIFEST} of a run: --overwrite only replaces a run"
-            raise UsageError(f"{name} and {reason}") from None
+            raise UsageError(f"{name} and holds no {MANIFEST} of a run; --overwrite replaces only a run") from None
 
     def __enter__(self) -> Self:
         return self
@@ -143,21 +141,21 @@ class RunFolder:
         self.close()
 
     def file(self, name: str) -> Path:
-        """The path of the run's file `name`."""
+        """Path of the file `name` in the run folder."""
         return self.path / name
 
     def result(self, name: str) -> Path:
-        """The path of a file that the last round writes; `UsageError` if it is not there."""
+        """Path of a file that the last round writes. Raises UsageError if it does not exist."""
         file = self.path / name
         if not file.exists():
             raise UsageError(
-                f"{file}: there is no such file; the last round writes it, and the run's status is {self.status!r}"
+                f"{file} does not exist; the last round writes it, and the status of the run is {self.status!r}"
             )
         return file
 
     @property
     def status(self) -> str:
-        """What the manifest says, one of `STATUSES`, or "killed": it says "running", and no process holds the run."""
+        """Status from the manifest (`STATUSES`), or "killed" if it is "running" but no process holds the lock."""
         status: str = self.read_manifest()["status"]
         return KILLED if status == "running" and self._lock is None and is_unlocked(self.path) else status
 
@@ -167,35 +165,35 @@ class RunFolder:
         """Write `text` as UTF-8."""
         target = self.path / name
         with atomic_path(target) as beside:
-            # A file name that is not UTF-8 reaches us as lone surrogates; as \udcXX they stay valid JSON.
+            # A file name that is not UTF-8 holds lone surrogates. Written as \udcXX they are valid JSON.
             beside.write_bytes(text.encode("utf-8", "backslashreplace"))
         return target
 
     def write_json(self, name: str, obj: object) -> Path:
-        """Write `obj` as strict JSON: NaN and infinities become null, arrays and tensors plain numbers."""
+        """Write `obj` as strict JSON. NaN and infinities become null, arrays and tensors become lists."""
         text = json.dumps(to_plain(obj), ensure_ascii=False, allow_nan=False, indent=2)
         return self.write_text(name, text + "\n")
 
     def read_json(self, name: str) -> dict[str, Any]:
-        """The JSON object in the run's file `name`. `UsageError` naming the file if there is none."""
+        """Read the JSON object in the file `name`. Raises UsageError naming the file."""
         return parse_json_object(self._read(name), str(self.path / name))
 
     def write_npz(self, name: str, **arrays: Any) -> Path:
-        """Write named arrays, compressed; None is left out. Object arrays, which need pickle, are refused."""
+        """Write named arrays, compressed; leave out None. Raises TypeError for object arrays, which need pickle."""
         import numpy as np
 
-        given = {key: np.asarray(value) for key, value in arrays.items() if value is not None}
-        for key, value in given.items():
+        present = {key: np.asarray(value) for key, value in arrays.items() if value is not None}
+        for key, value in present.items():
             if value.dtype.hasobject:
                 raise TypeError(f"{name}: {key!r} is an object array; give numbers or text")
         target = self.path / name
         with atomic_path(target) as beside, beside.open("wb") as file:
-            # mypy takes the names of arrays for the flag allow_pickle
-            np.savez_compressed(file, **given)  # type: ignore[arg-type]
+            # mypy mistakes the array names for the flag allow_pickle
+            np.savez_compressed(file, **present)  # type: ignore[arg-type]
         return target
 
     def read_npz(self, name: str) -> dict[str, Any]:
-        """The arrays in the run's file `name`; no pickle is executed. `UsageError` naming the file if it is unfit."""
+        """Read the arrays in the file `name` without executing pickles. Raises UsageError naming the file."""
         from mhng.experiment.util import npz
         from mhng.experiment.util.memory import check_fits
 
@@ -218,45 +216,44 @@ class RunFolder:
     # -- checkpoint --------------------------------------------------------------------------------
 
     def save_checkpoint(self, state: dict[str, Any]) -> None:
-        """Save `state`, tensors and plain values only, as checkpoint.pt; keep the one before it.
+        """Save `state` (tensors and plain values) as checkpoint.pt, and the previous one as checkpoint.prev.pt.
 
-        At every instant one of the two is whole. A value that the safe loader would refuse is a TypeError
-        now, with its place in `state`, and not at the resume that needs it.
+        One of the two is whole at any time. Raises TypeError for a value that the safe loader would refuse on resume.
         """
         data = checkpoint_bytes(state)
         newest, previous = self.path / CHECKPOINT, self.path / PREVIOUS
         with atomic_path(newest) as beside:
             beside.write_bytes(data)
-            flush_to_disk(beside)  # before the older one goes: the disk may be full only now
-            # A newest one known to be damaged must not push out the whole one before it.
+            flush_to_disk(beside)  # a full disk may show only here, so flush before the old file is replaced
+            # A damaged checkpoint must not replace the whole previous one.
             if newest.exists() and not self._newest_damaged:
                 os.replace(newest, previous)
         self._newest_damaged = False
-        with suppress(OSError):  # of the round that is over now; one that stays is known by its round
+        with suppress(OSError):  # obsolete after the round; a leftover file is recognised by its round number
             (self.path / EPOCHS).unlink(missing_ok=True)
 
     def save_epochs(self, state: dict[str, Any]) -> None:
-        """Save `state`, of the midst of a round, beside those of whole rounds; the next of these removes it."""
+        """Save `state` between two epochs of a round, in a separate file that `save_checkpoint` removes."""
         data = checkpoint_bytes(state)
         with atomic_path(self.path / EPOCHS) as beside:
             beside.write_bytes(data)
 
     def load_epochs(self) -> dict[str, Any] | None:
-        """What `save_epochs` saved last, or None. A damaged one is reported on the "mhng" logger, and is None."""
+        """Read the file of `save_epochs`; None if it is missing or, with a warning in the log, if it is damaged."""
         file = self.path / EPOCHS
         if not file.exists():
             return None
         try:
             return read_checkpoint(file)
         except Exception as error:  # as in `load_checkpoint`
-            log.warning("%s cannot be read (%s); going on from the end of a round", file, error_line(error))
+            log.warning("%s cannot be read (%s); resuming from the last completed round", file, error_line(error))
             return None
 
     def load_checkpoint(self, *, previous: bool = False) -> dict[str, Any]:
-        """The newest whole checkpoint, on the CPU, read by the safe loader, which executes no pickle.
+        """Read the newest whole checkpoint to the CPU with the safe loader, which executes no pickle.
 
-        `previous` asks for the one before it. A damaged newest one is reported on the "mhng" logger and the
-        previous one is returned. `UsageError` naming the file if neither can be read.
+        If the newest checkpoint is damaged, logs a warning and reads the previous one. `previous` reads the previous
+        one directly. Raises UsageError naming the files if none can be read.
         """
         faults: list[str] = []
         for name in (PREVIOUS,) if previous else (CHECKPOINT, PREVIOUS):
@@ -266,30 +263,32 @@ class RunFolder:
             try:
                 state = read_checkpoint(file)
             except Exception as error:
-                # The readers' errors for a cut or foreign file range from EOFError to RuntimeError.
+                # Errors for a truncated or foreign file range from EOFError to RuntimeError.
                 faults.append(f"{file} cannot be read ({error_line(error)})")
                 self._newest_damaged |= name == CHECKPOINT
                 continue
             if name == PREVIOUS and not previous:
                 reason = faults[0] if faults else f"{self.path / CHECKPOINT} is missing"
-                log.warning("%s; going on from the one before, %s", reason, file)
+                log.warning("%s; using the previous checkpoint, %s", reason, file)
             return state
-        raise UsageError("; ".join(faults) if faults else f"{self.path / CHECKPOINT}: there is no checkpoint")
+        if not faults:
+            faults = [f"{self.path / CHECKPOINT} does not exist: the run has no checkpoint yet"]
+        raise UsageError("; ".join(faults))
 
     # -- manifest ----------------------------------------------------------------------------------
 
     def start_manifest(self, fields: Mapping[str, object]) -> None:
-        """Write a new manifest: `fields`, status "running" and the time (ISO 8601, UTC)."""
+        """Write a new manifest with `fields`, the status "running" and the time (ISO 8601, UTC)."""
         now = _now()
         head = {"made_by": MADE_BY, "status": "running", "started": now, "updated": now}
         self.write_json(MANIFEST, head | dict(fields))
 
     def update_manifest(self, **fields: object) -> None:
-        """Change `fields` of the manifest. A status other than "running" also sets the time it finished."""
+        """Update `fields` of the manifest. A status other than "running" also sets the time "finished"."""
         manifest = self.read_manifest()
         status = fields.get("status", manifest["status"])
         if status not in STATUSES:
-            raise ValueError(f"status must be one of {', '.join(STATUSES)}; it was {status!r}")
+            raise ValueError(f"status must be one of {', '.join(STATUSES)}; it is {status!r}")
         manifest |= fields
         manifest["updated"] = _now()
         if status == "running":
@@ -299,10 +298,10 @@ class RunFolder:
         self.write_json(MANIFEST, manifest)
 
     def read_manifest(self) -> dict[str, Any]:
-        """The manifest as a dict. `UsageError` if it is absent, damaged or another program's."""
+        """Read the manifest. Raises UsageError if it is missing, damaged or from another program."""
         manifest = self.read_json(MANIFEST)
         if manifest.get("made_by") != MADE_BY:
-            raise UsageError(f"{self.path / MANIFEST} is not of a run of this program")
+            raise UsageError(f"{self.path / MANIFEST} was not written by this program")
         if manifest.get("status") not in STATUSES:
             raise UsageError(f"{self.path / MANIFEST} is damaged: its status is {manifest.get('status')!r}")
         return manifest
@@ -310,11 +309,11 @@ class RunFolder:
     # -- metrics -----------------------------------------------------------------------------------
 
     def append_metrics(self, rows: Iterable[Mapping[str, object]]) -> None:
-        """Append one JSON line a row. Either all rows are added or, on a full disk, none and a `RunError`."""
+        """Append one JSON line per row: all rows or, on a full disk, none. Raises RunError."""
         text = "".join(to_json_line(row) for row in rows)
         file = self.path / METRICS
         left = memoryview(text.encode("utf-8", "backslashreplace"))
-        # Unbuffered: after a failure a buffer would still be written when the file is closed.
+        # Unbuffered, because closing the file after a failure would still write the buffer.
         with disk_errors(file), file.open("ab", buffering=0) as out:
             end = out.seek(0, os.SEEK_END)
             try:
@@ -326,43 +325,43 @@ class RunFolder:
                 raise
 
     def truncate_metrics(self, keep: Callable[[dict[str, Any]], bool]) -> None:
-        """Rewrite with the rows that `keep` wants: a resumed run repeats those after its checkpoint."""
+        """Keep the rows for which `keep` is true. A resumed run repeats the rows after its checkpoint."""
         self.write_text(METRICS, "".join(to_json_line(row) for row in self.read_metrics() if keep(row)))
 
     def read_metrics(self) -> list[dict[str, Any]]:
-        """All rows; none if there is no file. A torn last line is left out; other damage: `UsageError`."""
+        """Read all rows, without a torn last line; none if the file is missing. Raises UsageError for other damage."""
         file = self.path / METRICS
         if not file.exists():
             return []
-        lines = self._read(METRICS).split(b"\n")[:-1]  # what follows the last newline is nothing, or torn
+        lines = self._read(METRICS).split(b"\n")[:-1]  # the part after the last newline is empty or torn
         return [parse_json_object(line, f"{file}, line {number}") for number, line in enumerate(lines, 1)]
 
 
-# -- the folder ------------------------------------------------------------------------------------
+# -- contents of a folder --------------------------------------------------------------------------
 
 
 def is_free(path: Path) -> bool:
-    """Whether a new run may begin in `path`: it is absent, or a folder with no more than a killed run's dregs."""
+    """Whether a new run can start in `path`: absent, or without files except leftovers of a killed run."""
     return not path.exists() or (path.is_dir() and not _contents(path))
 
 
 def _contents(path: Path) -> set[Path]:
-    """What the folder holds, apart from our lock and the unfinished files of a killed run."""
+    """Contents of the folder without the lock file and the leftovers of a killed run."""
     return set(path.iterdir()) - _leftovers(path) - {path / LOCK}
 
 
 def _leftovers(path: Path) -> set[Path]:
-    """The unfinished files of a killed run."""
+    """Temporary files of a killed run."""
     return {file for name in (MANIFEST, *RUN_FILES) for file in path.glob(f".{name}.*.tmp")}
 
 
 def _remove_run(path: Path) -> None:
-    """Remove what an earlier run wrote, except its manifest."""
+    """Remove all files of an earlier run except its manifest."""
     for file in {path / name for name in RUN_FILES} | _leftovers(path):
         file.unlink(missing_ok=True)
     for folder in (path / PLOTS, path / TENSORBOARD):
         if folder.is_symlink():
-            folder.unlink()  # what it points at is not ours
+            folder.unlink()  # its target does not belong to the run
         elif folder.is_dir():
             shutil.rmtree(folder)
 

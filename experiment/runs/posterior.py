@@ -1,8 +1,8 @@
-"""posterior.nc, in both lines of ArviZ: a trace -> InferenceData or DataTree -> netCDF, and back.
+"""posterior.nc: write and read posterior draws as netCDF with ArviZ.
 
-Two lines are served: 0.23 (Python 3.11; InferenceData) and 1.x (3.12 and later; xarray's DataTree). They differ
-in `_container`, `_write` and `load_posterior`, and nowhere else. ArviZ is imported on first use: it takes over a
-second. `arviz.from_netcdf` opens the file as it is.
+Supports both versions of ArviZ: 0.23 (Python 3.11, InferenceData) and 1.x (Python 3.12 and later, xarray's DataTree).
+They differ in `_container`, `_write` and `load_posterior` only. ArviZ is imported on first use, because the import
+takes over a second. `arviz.from_netcdf` opens the file directly.
 """
 
 from __future__ import annotations
@@ -21,18 +21,17 @@ from mhng.experiment.util.jsonable import to_plain
 from mhng.experiment.util.memory import check_fits
 from mhng.experiment.util.process import defer_interrupt, environment
 
-# Headers, names and coordinates of a file, in bytes; generous.
+# Upper bound for headers, names and coordinates of a file, in bytes.
 _HDF5_OVERHEAD = 400_000
 
 
 def to_arviz(
     trace: RoundTrace, *, burn_in: int, settings: Mapping[str, Any], thin: int = 1, pairs: int = 200, keep: str = "all"
 ) -> Any:
-    """`traces.variables_of` the same arguments, as InferenceData or DataTree.
+    """Convert a trace to InferenceData or DataTree; arguments as for `to_variables`.
 
-    `settings` is one JSON text in the attributes of the file and of the posterior, because netCDF attributes
-    know neither None nor booleans; `settings_of` reads it back. pivot_chain and pivot_draw name the draw that
-    relabelled quantities follow.
+    The attributes of the file and of the posterior hold `settings` as one JSON text, because netCDF attributes support
+    neither None nor booleans (`settings_of` reads it), and the pivot for relabelling (pivot_chain, pivot_draw).
     """
     variables = to_variables(trace, burn_in, thin=thin, pairs=pairs, keep=keep)
     assert variables.pivot is not None
@@ -57,7 +56,7 @@ def save_posterior(
     pairs: int = 200,
     keep: str = "all",
 ) -> Any:
-    """Write `to_arviz` of the same arguments to `path` (netCDF) and return it. Nothing stays open."""
+    """Convert a trace as `to_arviz` does, write it to `path` (netCDF) and return it. Leaves no file open."""
     data = to_arviz(trace, burn_in=burn_in, settings=settings, thin=thin, pairs=pairs, keep=keep)
     groups = [data[group] for group in ("posterior", "sample_stats")]
     size = sum(array.nbytes for group in groups for array in group.data_vars.values())
@@ -66,19 +65,19 @@ def save_posterior(
         try:
             with defer_interrupt():
                 _write(data, beside)
-        except RuntimeError as error:  # what h5py makes of a disk that fills up all the same
+        except RuntimeError as error:  # from h5py, if the disk fills up nevertheless
             raise OSError(str(error).splitlines()[0]) from error
     return data
 
 
 def load_posterior(path: Path) -> Any:
-    """The file at `path`, read into memory and closed, so that it may be overwritten.
+    """Read posterior.nc into memory and close it, so that it can be overwritten.
 
-    `UsageError` naming the file if it is absent, damaged or another program's.
+    Raises UsageError naming the file if it is missing, damaged or from another program.
     """
     az = import_arviz()
     if not Path(path).is_file():
-        raise UsageError(f"{path}: there is no such file")
+        raise UsageError(f"{path}: file not found")
     try:
         _check_size(Path(path))
         if _is_old(az):
@@ -88,27 +87,27 @@ def load_posterior(path: Path) -> Any:
             with az.from_netcdf(str(path), engine="h5netcdf") as lazy:
                 data = lazy.load()
         if not {"posterior", "sample_stats"} <= _groups(data):
-            raise ValueError("it lacks the groups posterior and sample_stats")
+            raise ValueError("the groups posterior and sample_stats are missing")
     except UsageError:
         raise
-    except Exception as error:  # what h5py and its users raise for a damaged file varies
+    except Exception as error:  # h5py and xarray raise varying errors for a damaged file
         reason = str(error).split("\n")[0][:120]
         raise UsageError(f"{path} cannot be read as a posterior: {reason}") from error
     return data
 
 
 def _check_size(path: Path) -> None:
-    """What the file says it holds must fit into memory before there is memory for it, and be in the file itself."""
+    """Check that the data fit into memory. Raises ValueError for data stored in another file."""
     import h5py
 
     size = 0
 
-    def add(name: str, found: Any) -> None:
+    def add(name: str, item: Any) -> None:
         nonlocal size
-        if isinstance(found, h5py.Dataset):
-            if found.external or found.is_virtual:
-                raise ValueError(f"{name} lies in another file")
-            size += found.size * found.dtype.itemsize if found.size else 0
+        if isinstance(item, h5py.Dataset):
+            if item.external or item.is_virtual:
+                raise ValueError(f"{name} is stored in another file")
+            size += item.size * item.dtype.itemsize if item.size else 0
 
     with h5py.File(path, "r") as file:
         file.visititems(add)
@@ -116,15 +115,15 @@ def _check_size(path: Path) -> None:
 
 
 def settings_of(data: Any) -> dict[str, Any]:
-    """The settings that `to_arviz` put into the attributes, None and booleans included."""
+    """Settings from the attributes that `to_arviz` wrote."""
     return json.loads(data["posterior"].attrs["settings"])
 
 
-# -- the two ArviZ ---------------------------------------------------------------------------------
+# -- differences between ArviZ versions ------------------------------------------------------------
 
 
 def import_arviz() -> Any:
-    """The module. 0.23 imports pyplot, and announces its successor once a day, noted in a cache folder."""
+    """Import ArviZ. 0.23 imports pyplot, and prints a notice once a day, recorded in a cache folder."""
     with warnings.catch_warnings(), environment(MPLBACKEND=None):
         warnings.simplefilter("ignore", FutureWarning)
         try:
@@ -145,7 +144,7 @@ def _container(variables: Variables, attributes: dict[str, Any]) -> Any:
     axes = {"coords": variables.coords, "dims": variables.dims}
     if _is_old(az):
         with warnings.catch_warnings():
-            # It suspects swapped axes in eight chains of five draws; ours are never swapped.
+            # ArviZ suspects swapped axes if there are more chains than draws.
             warnings.filterwarnings("ignore", "More chains", UserWarning)
             data = az.from_dict(**groups, **axes)
     else:
@@ -160,11 +159,11 @@ def _write(data: Any, path: Path) -> None:
     if _is_old(az):
         data.to_netcdf(str(path))
     else:
-        packed = {f"/{group}": {name: {"zlib": True} for name in data[group].data_vars} for group in _groups(data)}
-        data.to_netcdf(str(path), engine="h5netcdf", encoding=packed)
+        compressed = {f"/{group}": {name: {"zlib": True} for name in data[group].data_vars} for group in _groups(data)}
+        data.to_netcdf(str(path), engine="h5netcdf", encoding=compressed)
 
 
 def _groups(data: Any) -> set[str]:
-    """Names of the groups: a method on one line, a property of paths on the other."""
+    """Names of the groups: from a method in ArviZ 0.23, from a property in 1.x."""
     groups = data.groups() if callable(data.groups) else data.groups
     return {group.strip("/") for group in groups} - {""}

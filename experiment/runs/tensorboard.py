@@ -1,10 +1,10 @@
-"""--tensorboard: the rows of metrics.jsonl as scalars that TensorBoard shows, in RUN/tensorboard, as they come.
+"""TensorBoard event files for --tensorboard: the rows of metrics.jsonl as scalars in RUN/tensorboard.
 
-    loss/A, reconstruction/A, kl/A        nats an object; step: the agent's epochs so far
-    ari/A, kappa, acceptance/A2B, ...     step: the sweeps of all games so far
+    loss/A, reconstruction/A, kl/A        nats per object; step: epochs of the agent so far
+    ari/A, kappa, acceptance/A2B, ...     step: sweeps of all games so far
 
-The rows are the truth: a run that goes on writes its events anew from those it kept, so that what is repeated after
-a stop is shown once, and the option may be given to a run that began without it.
+Events are derived from metrics.jsonl. A resumed run writes all events anew from the rows it keeps, so that repeated
+epochs and sweeps appear once. The option can also be given to a run that started without it.
 """
 
 from __future__ import annotations
@@ -20,18 +20,18 @@ from mhng.experiment.runs import folder as run_folder
 from mhng.experiment.runs.folder import RunFolder
 from mhng.experiment.runs.metrics_table import entries
 
-# What tells rows apart, or says again what another scalar says.
+# Keys that identify a row, and counts that repeat another scalar.
 _NO_SCALARS = {"kind", "round", "agent", "epoch", "sweep", "accepted"}
 _FLUSH_SECONDS = 5
 
 
 def check_tensorboard() -> None:
-    """UsageError, with what to do, where the package is not installed or does not work."""
+    """Raise UsageError with the remedy if the package tensorboard is missing or broken."""
     try:
         from torch.utils.tensorboard import SummaryWriter  # noqa: F401
-    except Exception as error:  # of an installation that is broken, anything
+    except Exception as error:  # a broken installation can raise any error
         reason = " ".join(str(error).split())[:120]
-        raise UsageError(f"--tensorboard needs the package tensorboard: pip install tensorboard ({reason})") from error
+        raise UsageError(f"--tensorboard requires tensorboard: pip install tensorboard ({reason})") from error
 
 
 class Scalars:
@@ -43,14 +43,14 @@ class Scalars:
         self._steps: Counter[str] = Counter()
 
     def add(self, rows: Sequence[Mapping[str, Any]]) -> None:
-        """The numbers in the rows, each a step after the last of its name. What is unknown takes a step too."""
-        with _disk_errors(self._path):  # of the writer's thread; it raises them here
+        """Add every number in the rows at the next step of its tag. A missing value advances the step, too."""
+        with _disk_errors(self._path):  # raised here for the thread of the writer
             for row in rows:
-                for quantity, who, value in entries(row):
+                for quantity, source, value in entries(row):
                     if quantity in _NO_SCALARS or isinstance(value, list):
                         continue
-                    whose = who or row.get("agent")
-                    tag = f"{quantity}/{whose.replace('->', '2')}" if whose else quantity
+                    source = source or row.get("agent")
+                    tag = f"{quantity}/{source.replace('->', '2')}" if source else quantity
                     self._steps[tag] += 1
                     if value is not None:
                         self._writer.add_scalar(tag, value, self._steps[tag])
@@ -58,7 +58,7 @@ class Scalars:
 
 @contextmanager
 def open_scalars(folder: RunFolder, wanted: bool) -> Iterator[Scalars | None]:
-    """The scalars of the run, begun with the rows that it holds; None if they are not wanted."""
+    """Yield an event writer that already holds the present rows of the run; None if not `wanted`."""
     if not wanted:
         yield None
         return
@@ -68,8 +68,8 @@ def open_scalars(folder: RunFolder, wanted: bool) -> Iterator[Scalars | None]:
     with _disk_errors(path):
         for old in path.glob("events.out.tfevents.*"):
             old.unlink()
-        opened = SummaryWriter(str(path), flush_secs=_FLUSH_SECONDS)
-    with opened as writer:
+        events = SummaryWriter(str(path), flush_secs=_FLUSH_SECONDS)
+    with events as writer:
         scalars = Scalars(path, writer)
         scalars.add(folder.read_metrics())
         yield scalars

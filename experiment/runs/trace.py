@@ -1,13 +1,13 @@
-"""The trace of a game, and the named arrays that are made of it: what may be read off it without knowing a sign.
+"""Trace of a game as host arrays, and the label-invariant quantities derived from it for diagnostics.
 
-Shapes: C chains, T sweeps, M agents, N objects, K signs, L latent dimensions. ArviZ takes the two leading axes for
-(chain, draw), always: every array here has them, also with one chain.
+Shapes: C chains, T sweeps, M agents, N objects, K signs, L latent dimensions. ArviZ reads the two leading axes as
+(chain, draw), so every array here has both, also with one chain.
 
-A permutation of the sign numbers leaves the posterior unchanged, so R-hat of "sign 3" compares nothing with
-nothing. What is diagnosed here is invariant to it: the log joint, the collapsed log evidence, the shares of objects
-per sign in descending order, whether two given objects share a sign, ARI between successive draws, acceptance,
-kappa; and, once the draws are renumbered to one of them (`mhng.experiment.metrics.relabel`), each sign's share and
-mean. It all holds within one round, where the percepts stand still; from round to round the target itself moves.
+The posterior is invariant to permutations of sign numbers, so R-hat for "sign 3" is meaningless. Diagnostics use
+invariant quantities: log joint, collapsed log evidence, sorted shares of objects per sign, co-assignment of pairs of
+objects, ARI between successive draws, acceptance, kappa. After relabelling (`mhng.experiment.metrics.relabel`) they
+also use the share and the mean of each sign. All this holds within one round, where the latents are fixed. From round
+to round the target distribution changes.
 """
 
 from __future__ import annotations
@@ -22,41 +22,41 @@ from mhng.experiment.errors import UsageError
 from mhng.experiment.metrics import partitions
 from mhng.experiment.metrics.relabel import relabel, reorder
 
-# The pairs of objects whose co-assignment is followed: the same ones in every run with as many objects.
+# Seed for the pairs of objects in co_assignment: the same pairs in all runs with the same number of objects.
 _PAIRS_SEED = 20230101
 
-# What is large in a file, and is left out if it is not wanted.
+# Large variables of posterior.nc by value of --keep.
 KEPT = {"all": ("signs", "mu"), "signs": ("signs",), "components": ("mu",), "none": ()}
 
 
 @dataclass(frozen=True, eq=False)
 class RoundTrace:
-    """One round's game, as host arrays. A wrong shape is a ValueError that names the field."""
+    """Trace of the game of one round, as host arrays. Raises ValueError naming a field with a wrong shape."""
 
-    signs: NDArray[Any]  # (C, T, M, N) each agent's sign for each object after each sweep, 0..K-1
-    accepted: NDArray[Any]  # (C, T, M) proposals accepted with agent m as the listener, of N
+    signs: NDArray[Any]  # (C, T, M, N) signs after each sweep, 0..K-1
+    accepted: NDArray[Any]  # (C, T, M) proposals that agent m accepted as the listener
     log_joint: NDArray[Any]  # (C, T)
     log_evidence: NDArray[Any]  # (C, T)
     agent_names: tuple[str, ...]
     signs_count: int  # K
     mode: str
-    alone: NDArray[Any] | None = None  # (C, T, M, N) each agent's own best sign, where signs are shared
-    means: NDArray[Any] | None = None  # (C, T, M, K, L) the means of each agent's components, if they were kept
-    heard: NDArray[Any] | None = None  # (T, M) in how many encounters agent m was the listener; None: in one
+    alone: NDArray[Any] | None = None  # (C, T, M, N) best sign of each agent alone, if signs are shared
+    means: NDArray[Any] | None = None  # (C, T, M, K, L) component means, if kept
+    heard: NDArray[Any] | None = None  # (T, M) encounters with agent m as the listener; None: one per sweep
 
     @property
     def spoken(self) -> NDArray[Any]:
-        """(C, T, M, N) what kappa compares: the signs, or where they are one, what each says alone."""
+        """(C, T, M, N) signs for kappa: `signs`, or `alone` if all agents share their signs."""
         return self.signs if self.alone is None else self.alone
 
     def accepted_by_direction(self, chain: int, sweep: int) -> dict[str, int]:
-        """Proposals accepted in one sweep, by direction ("A->B")."""
+        """Accepted proposals in one sweep, by direction ("A->B")."""
         listeners, directions = _directions(self.agent_names)
         counts = self.accepted[chain, sweep, listeners].tolist()
         return dict(zip(directions, counts, strict=True))
 
     def acceptance(self) -> NDArray[np.float64]:
-        """(C, T, directions) the share of proposals that were accepted; NaN where there was none."""
+        """(C, T, directions) share of accepted proposals; NaN without proposals."""
         listeners, _ = _directions(self.agent_names)
         N = self.signs.shape[-1]
         heard = np.ones_like(self.accepted[0]) if self.heard is None else np.where(self.heard > 0, self.heard, np.nan)
@@ -82,49 +82,51 @@ class RoundTrace:
 
 
 class Variables(NamedTuple):
-    """Named arrays with named axes, of either group: what both ArviZ and `diagnostics.summary` are made from."""
+    """Named arrays with named axes in two groups, as input for ArviZ and `diagnostics.summary`."""
 
     posterior: dict[str, NDArray[Any]]
     sample_stats: dict[str, NDArray[Any]]
-    dims: dict[str, list[str]]  # of each variable, after chain and draw
+    dims: dict[str, list[str]]  # axes of each variable after chain and draw
     coords: dict[str, list[Any]]
-    pivot: tuple[int, int] | None = None  # chain and draw (sweep) that all others are renumbered to
+    pivot: tuple[int, int] | None = None  # chain and draw (sweep) of the pivot for relabelling
 
 
 def to_variables(trace: RoundTrace, burn_in: int, *, thin: int = 1, pairs: int = 200, keep: str = "all") -> Variables:
-    """The trace without its first `burn_in` sweeps, every `thin`-th draw, as named arrays.
+    """Convert every `thin`-th sweep after the first `burn_in` sweeps to named arrays.
 
-    Group posterior: log_joint, log_evidence (chain, draw); component_share (chain, draw, agent, rank), the
-    share of objects per sign in descending order, rank 1 being the largest; co_assignment (chain, draw,
-    agent, pair), 1 where the agent has one sign for both objects of a pair such as "12-873" (`pairs` of them,
-    the same in every run with N objects; absent if N = 1).
+    keep: which of the large variables signs and mu to include (`KEPT`). pairs: number of pairs in co_assignment.
+    Raises UsageError if no sweep is left after burn-in.
 
-    With relabelled signs: weight (chain, draw, agent, sign), the share of objects with each, and mu (chain, draw,
-    agent, sign, latent), the components' means. relabel (chain, draw, sign), or in `no-com` (chain, draw, agent,
-    sign), is the permutation: the new number of raw sign `sign`. signs (chain, draw, agent, object) are raw.
-    keep: which of signs and mu there are (`KEPT`).
+    Group posterior, axes after (chain, draw):
+      log_joint, log_evidence
+      component_share (agent, rank)    share of objects per sign in descending order; rank 1 is the largest
+      co_assignment (agent, pair)      1 if the agent gives one sign to both objects of a pair such as "12-873";
+                                       absent if N = 1
+      weight (agent, sign)             share of objects per relabelled sign
+      mu (agent, sign, latent)         component means by relabelled sign
+      relabel (sign)                   the permutation: new number of each raw sign; in `no-com` (agent, sign)
+      signs (agent, object)            raw signs
 
-    Group sample_stats: acceptance (chain, draw, direction), the share of proposals accepted; kappa (chain,
-    draw), of raw signs (`RoundTrace.spoken`), mean over pairs of agents, absent with one agent; successive_ari
-    (chain, draw, agent), each draw against the sweep before it, kept or not (NaN at sweep 0).
+    Group sample_stats:
+      acceptance (direction)           share of accepted proposals
+      kappa                            mean over pairs of agents, raw signs (`RoundTrace.spoken`); absent if M = 1
+      successive_ari (agent)           ARI against the sweep before, also if that sweep is thinned out; NaN at sweep 0
 
-    The coordinate `draw` is the sweep, from 0.
+    The coordinate `draw` is the number of the sweep, from 0.
     """
     C, T, M, N = trace.signs.shape
     K = trace.signs_count
     if not 0 <= burn_in < T:
-        raise UsageError(
-            f"--burn-in must be from 0 to --sweeps - 1 = {T - 1}, so that draws are left; it is {burn_in}"
-        )
+        raise UsageError(f"--burn-in is {burn_in}; expected 0 to {T - 1} (--sweeps - 1), so that draws are left")
     if thin < 1:
-        raise UsageError(f"--thin must be 1 or more; it is {thin}")
+        raise UsageError(f"--thin is {thin}; expected 1 or more")
     sweeps = np.arange(T)[burn_in::thin]
     kept = trace.signs[:, sweeps]
     spoken = trace.spoken[:, sweeps]
     _, directions = _directions(trace.agent_names)
     first, second = object_pairs(N, pairs)
 
-    together = trace.mode != "no-com"  # agents that never spoke have no common code to renumber
+    together = trace.mode != "no-com"  # agents without communication have no common code
     renumbered = relabel(kept, trace.log_joint[:, sweeps], K, together=together)
 
     posterior: dict[str, NDArray[Any]] = {
@@ -174,27 +176,27 @@ def to_variables(trace: RoundTrace, burn_in: int, *, thin: int = 1, pairs: int =
 
 
 def _directions(names: tuple[str, ...]) -> tuple[list[int], list[str]]:
-    """Listeners in the order of their turns, and their names: of two agents the other one speaks."""
+    """Listeners in the order of their turns, and the names of the directions."""
     if len(names) == 2:
         return [1, 0], [f"{names[0]}->{names[1]}", f"{names[1]}->{names[0]}"]
     return list(range(len(names))), [f"others->{name}" for name in names]
 
 
 def object_pairs(objects: int, count: int) -> tuple[NDArray[np.intp], NDArray[np.intp]]:
-    """`count` different pairs i < j of `objects` objects, or all there are: the same at every call."""
+    """Choose `count` different pairs i < j of `objects` objects, or all pairs; the same at every call."""
     total = objects * (objects - 1) // 2
     if total <= count:
         code = np.arange(total)
     else:
         code = np.sort(np.random.default_rng(_PAIRS_SEED).choice(total, count, replace=False))
-    # pairs in the order (0,1), (0,2), (1,2), (0,3), ...: pair (i, j) has the code j (j - 1) / 2 + i
+    # In the order (0,1), (0,2), (1,2), (0,3), ... pair (i, j) has the code j (j - 1) / 2 + i.
     j = np.floor((1 + np.sqrt(1 + 8.0 * code)) / 2).astype(np.intp)
-    j -= j * (j - 1) // 2 > code  # where the root was rounded up
+    j -= j * (j - 1) // 2 > code  # correct a root that was rounded up
     return code - j * (j - 1) // 2, j
 
 
 def _successive_ari(signs: NDArray[Any], sweeps: NDArray[np.intp]) -> NDArray[np.float64]:
-    """ARI of each kept sweep against the sweep before it: signs (C, T, M, N) -> (C, kept, M)."""
+    """ARI between each kept sweep and the sweep before it: signs (C, T, M, N) -> (C, kept, M)."""
     C, _, M, _ = signs.shape
     result = np.full((C, len(sweeps), M), np.nan)
     for c in range(C):

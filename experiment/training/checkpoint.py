@@ -1,4 +1,4 @@
-"""The state of a community as a checkpoint holds it."""
+"""Checkpoints: the state of all agents and of the rounds, to and from tensors and plain values."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ CHECKPOINT_FORMAT = 1
 
 
 class CheckpointMember(Protocol):
-    """A member of the community as a checkpoint knows it; see `mhng.inference.rounds.Member`."""
+    """Interface of an agent that checkpoints need, local (`mhng.inference.rounds.Member`) or remote."""
 
     @property
     def name(self) -> str: ...
@@ -30,7 +30,7 @@ class CheckpointMember(Protocol):
 
 
 def to_checkpoint(members: Sequence[CheckpointMember], progress: Progress, seconds: float) -> dict[str, Any]:
-    """All that the next round, or epoch, needs, as tensors and plain values. The streams are read last."""
+    """State for the next round or epoch, as tensors and plain values. Random streams are read last."""
     return {
         "format": CHECKPOINT_FORMAT,
         "done": progress.done,
@@ -38,71 +38,71 @@ def to_checkpoint(members: Sequence[CheckpointMember], progress: Progress, secon
         "signs": progress.signs,
         "components": [list(components) for components in progress.components],
         "learned": dict(progress.learned),
-        "members": {one.name: one.state() for one in members},
+        "members": {member.name: member.state() for member in members},
     }
 
 
 def from_checkpoint(
     members: Sequence[CheckpointMember], state: Mapping[str, Any], file: str, config: Config
 ) -> tuple[Progress, float]:
-    """Put the members where the checkpoint's were; also the seconds spent. UsageError naming `file` if it is unfit."""
+    """Restore the members; return the progress and the seconds spent. Raises UsageError naming `file`."""
     device = members[0].device
     _check_format(state, file)
-    found = []
-    with _fits_or_says(file):
-        for one, parts in zip(members, _parts_of(state, len(members)), strict=True):
+    restored = []
+    with _mismatch_as_usage_error(file):
+        for member, parts in zip(members, _component_tensors(state, len(members)), strict=True):
             try:
-                with _named(one.name):
-                    found.append(one.restore(state["members"][one.name], parts))
+                with _errors_name_agent(member.name):
+                    restored.append(member.restore(state["members"][member.name], parts))
             except ForeignStreamError as error:
                 raise UsageError(
-                    f"{file} was made on {error.args[0]} and the run would go on on {error.args[1]}: random streams "
-                    "cannot move between them"
+                    f"{file} was made on {error.args[0]}, but the device is {error.args[1]}; random streams cannot "
+                    f"move, so resume on {error.args[0]}"
                 ) from error
-        components = () if state.get("done") == 0 else tuple(found)
+        components = () if state.get("done") == 0 else tuple(restored)
         done, signs = state["done"], state["signs"]
-        most = config.round_epochs if done else config.epochs
-        learned = _learned(state.get("learned", {}), [one.name for one in members], most)
+        limit = config.round_epochs if done else config.epochs
+        learned = _learned(state.get("learned", {}), [member.name for member in members], limit)
         if type(done) is not int or done < (0 if learned else 1):
-            raise ValueError(f"it tells of {done!r} rounds")
+            raise ValueError(f"its number of rounds is {done!r}")
         if done:
             _check_signs(signs, (config.chains, len(members), members[0].count), config.signs)
             signs = signs.to(device)
         return Progress(done, signs if done else None, components, learned), float(state["seconds"])
 
 
-def _learned(learned: Any, names: list[str], most: int) -> dict[str, int]:
-    """By member: the epochs, `most` at most, of a round that has begun. ValueError if it is anything else."""
+def _learned(learned: Any, names: list[str], limit: int) -> dict[str, int]:
+    """Completed epochs of the current round, by agent. Raises ValueError unless they are 0 to `limit`."""
     if not isinstance(learned, dict) or not all(
-        name in names and type(epochs) is int and 0 <= epochs <= most for name, epochs in learned.items()
+        name in names and type(epochs) is int and 0 <= epochs <= limit for name, epochs in learned.items()
     ):
-        raise ValueError("it does not tell how many epochs are over")
+        raise ValueError("its numbers of completed epochs are missing or damaged")
     return dict(learned)
 
 
 def _check_signs(signs: torch.Tensor, shape: tuple[int, ...], K: int) -> None:
-    """ValueError unless they are whole numbers below K, of that shape."""
+    """Raise ValueError unless the signs are 64-bit integers below K with that shape."""
     if signs.shape != shape:
         raise ValueError(f"its signs have the shape {tuple(signs.shape)}")
     if signs.dtype != torch.int64:
-        raise ValueError(f"its signs must be whole numbers of 64 bits; they are {signs.dtype}")
+        raise ValueError(f"its signs must be 64-bit integers; they are {signs.dtype}")
     if signs.min() < 0 or signs.max() >= K:
         raise ValueError(f"its signs must be 0 to {K - 1}; one is {int(signs[(signs < 0) | (signs >= K)][0])}")
 
 
 def load_agents(agents: Mapping[str, Agent], state: Mapping[str, Any], file: str) -> tuple[Any, ...]:
-    """Give the agents, by name, the weights of a checkpoint; returns each one's components of chain 0.
+    """Load network weights into agents by name; return the components of each agent in chain 0.
 
-    What an agent knows lives on any device, unlike the streams that a run goes on with. UsageError naming `file` if
-    the checkpoint is unfit.
+    Works on any device, because random streams are not loaded. Raises UsageError naming `file` if the checkpoint does
+    not fit.
     """
     _check_format(state, file)
-    found = []
-    with _fits_or_says(file):
-        for (name, agent), parts in zip(agents.items(), _parts_of(state, len(agents)), strict=True):
-            with _named(name):
-                found.append(agent.restore(state["members"][name]["agent"], parts))
-    return tuple(found)
+    restored = []
+    with _mismatch_as_usage_error(file):
+        for (name, agent), parts in zip(agents.items(), _component_tensors(state, len(agents)), strict=True):
+            with _errors_name_agent(name):
+                restored.append(agent.restore(state["members"][name]["agent"], parts))
+    return tuple(restored)
 
 
 def _check_format(state: Mapping[str, Any], file: str) -> None:
@@ -110,19 +110,19 @@ def _check_format(state: Mapping[str, Any], file: str) -> None:
         raise UsageError(f"{file} has the format {state.get('format')!r}; this version reads {CHECKPOINT_FORMAT}")
 
 
-def _parts_of(state: Mapping[str, Any], agents: int) -> Sequence[Any]:
-    """The tensors of each agent's components; None of each, in a first round that is not over."""
+def _component_tensors(state: Mapping[str, Any], agents: int) -> Sequence[Any]:
+    """Tensors of the components, by agent; None for all agents before the end of round 0."""
     if state.get("done") == 0:
         return [None] * agents
     if len(state["components"]) != agents:
-        raise ValueError(f"it tells of {len(state['components'])} agents")
+        raise ValueError(f"it holds {len(state['components'])} agents")
     parts: Sequence[Any] = state["components"]
     return parts
 
 
 @contextmanager
-def _named(name: str) -> Iterator[None]:
-    """Whose components they are that do not fit."""
+def _errors_name_agent(name: str) -> Iterator[None]:
+    """Add the agent to the message of a ValueError."""
     try:
         yield
     except ValueError as error:
@@ -130,10 +130,10 @@ def _named(name: str) -> Iterator[None]:
 
 
 @contextmanager
-def _fits_or_says(file: str) -> Iterator[None]:
-    """What a foreign checkpoint may raise, as a UsageError that names it."""
+def _mismatch_as_usage_error(file: str) -> Iterator[None]:
+    """Raise UsageError naming `file` for the errors that a foreign checkpoint causes."""
     try:
         yield
     except (KeyError, RuntimeError, TypeError, ValueError, AttributeError) as error:
         reason = " ".join(str(error).split())[:200]
-        raise UsageError(f"{file} does not fit the run's settings: {reason}") from error
+        raise UsageError(f"{file} does not fit the settings of the run: {reason}") from error

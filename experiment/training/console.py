@@ -1,4 +1,4 @@
-"""What `train` prints: lines in the manner of the public reference's log on stdout, progress bars on stderr."""
+"""Printed lines of `train`: results on stdout in the form of the public reference's log, progress bars on stderr."""
 
 from __future__ import annotations
 
@@ -16,27 +16,27 @@ if TYPE_CHECKING:
     from mhng.inference.svi import Loss
 
 
-# A line for the first, every so manieth, and the last.
+# Printed are the first epoch or sweep, every N-th, and the last.
 EPOCH_STEP = 25
 SWEEP_STEP = 10
-# Of more rounds than this, every so manieth is printed.
+# With more rounds than this, only every tenth is printed.
 ROUND_STEP = 10
 
 
 def is_shown(number: int, total: int, step: int) -> bool:
-    """Whether the line of `number` (from 1) of `total` is printed."""
+    """Whether to print item `number` (from 1) of `total`: the first, every `step`-th, and the last."""
     return number in (1, total) or number % step == 0
 
 
 class Printer:
-    """The `Watcher` of a run at a terminal or in a log file."""
+    """Prints the progress and the results of a run (`mhng.inference.rounds.Watcher`)."""
 
     def __init__(self) -> None:
-        # Closed by the caller, stderr is None
+        # stderr is None if the caller closed it.
         self.bars = sys.stderr is not None and sys.stderr.isatty()
 
-    def say(self, text: str) -> None:
-        """One line of results."""
+    def result(self, text: str) -> None:
+        """Print a line of results on stdout."""
         if self.bars:
             from tqdm import tqdm
 
@@ -45,53 +45,55 @@ class Printer:
             print(text, flush=True)
 
     def note(self, text: str) -> None:
-        """One line about the run, not a result."""
+        """Print a line about the run on stderr."""
         if sys.stderr is not None:
             print(text, file=sys.stderr, flush=True)
 
     def objects(self, objects: Objects, views: Sequence[View], signs: int) -> None:
-        """What the agents look at."""
-        self.say(f"Dataset: {objects.name}")
+        """Print the data set and the views of the agents."""
+        self.result(f"Dataset: {objects.name}")
         categories = "unknown" if objects.categories is None else objects.categories
-        self.say(f"Objects: {objects.count}, categories: {categories}, signs: {signs}")
+        self.result(f"Objects: {objects.count}, categories: {categories}, signs: {signs}")
         shapes = ["x".join(map(str, view.shape[1:])) for view in objects.views]
         shape = shapes[0]
-        if any(len(own) > 1 for own in objects.modalities):
-            told = "; ".join(
-                f"{name} {modalities.describe_modalities(own, objects.count)}"
-                for name, own in zip(agent_names(len(views)), objects.modalities, strict=True)
+        if any(len(group) > 1 for group in objects.modalities):
+            views_text = "; ".join(
+                f"{name} {modalities.describe_modalities(group, objects.count)}"
+                for name, group in zip(agent_names(len(views)), objects.modalities, strict=True)
             )
-            self.say(f"Views: {told}")
+            self.result(f"Views: {views_text}")
         elif objects.paired:
-            told = ", ".join(f"{name} {own}" for name, own in zip(agent_names(len(views)), shapes, strict=True))
-            self.say(f"Views: of each agent's own data: {told}")
+            views_text = ", ".join(
+                f"{name} {shape}" for name, shape in zip(agent_names(len(views)), shapes, strict=True)
+            )
+            self.result(f"Views: separate data for each agent: {views_text}")
         elif objects.views[0].dim() == 4:
-            told = ", ".join(
+            views_text = ", ".join(
                 f"{name} {format_view(view)}" for name, view in zip(agent_names(len(views)), views, strict=True)
             )
             how = "seen as" if any(isinstance(view, str) for view in views) else "turned by degrees"
-            self.say(f"Views: {shape}, {how}: {told}")
+            self.result(f"Views: {shape}, {how}: {views_text}")
         else:
-            self.say(f"Views: {shape} features each")
+            self.result(f"Views: {shape} features each")
 
     def shows(self, round: int, rounds: int) -> bool:
-        """Whether the lines of `round` of `rounds` are printed."""
+        """Whether to print the lines of `round` out of `rounds`."""
         return rounds <= ROUND_STEP or is_shown(round, rounds, ROUND_STEP)
 
-    def round(self, which: int, rounds: int) -> None:
-        """A round begins."""
-        self.say(f"---- round {which} of {rounds} ----")
+    def round(self, round: int, rounds: int) -> None:
+        """Print the heading of a round."""
+        self.result(f"---- round {round} of {rounds} ----")
 
     def epoch(self, round: int, member: str, epoch: int, epochs: int, loss: Loss) -> None:
-        """An epoch of one agent is over."""
+        """Print the average loss of an epoch of one agent."""
         if is_shown(epoch, epochs, EPOCH_STEP):
-            self.say(
+            self.result(
                 f"Agent {member} epoch {epoch}/{epochs} average loss: {loss.total:.4f} "
                 f"(reconstruction {-loss.reconstruction:.4f}, KL {loss.kl:.4f})"
             )
 
     def progress(self, steps: Iterable[int], title: str) -> Iterable[int]:
-        """A bar on a terminal; nothing in a log file, where the lines themselves show the progress."""
+        """Show a progress bar on a terminal. A log file shows the progress by its lines."""
         if not self.bars:
             return steps
         from tqdm import tqdm
@@ -99,32 +101,33 @@ class Printer:
         return tqdm(steps, desc=title, leave=False, file=sys.stderr)
 
     def sweeps(self, rows: Sequence[Mapping[str, Any]]) -> None:
-        """The game of one round."""
+        """Print the scores of the game of one round, by sweep."""
         for row in rows:
             if not is_shown(row["sweep"], len(rows), SWEEP_STEP):
                 continue
             parts = [f"iteration {row['sweep']}/{len(rows)}"]
-            for name, own in row["agents"].items():
-                parts.append(f"ARI_{name}: {decimal(own['ari'])}")
+            for name, scores in row["agents"].items():
+                parts.append(f"ARI_{name}: {decimal(scores['ari'])}")
             parts.append(f"Kappa: {decimal(row['kappa'])}")
             for direction, count in (row["accepted"] or {}).items():
                 parts.append(f"{direction.replace('->', '2')}: {count}")
-            self.say(", ".join(parts))
+            self.result(", ".join(parts))
 
     def summary(self, summary: Mapping[str, Any], folder: str) -> None:
-        """The scores at the end."""
-        for name, own in summary["agents"].items():
-            self.say(
-                f"Agent {name}: ARI {decimal(own['ari'])} (mean after burn-in {decimal(own['ari_mean'])}), "
-                f"NMI {decimal(own['nmi'])}, accuracy {decimal(own['accuracy'])}, ELBO {decimal(own['elbo'], 2)}"
+        """Print the scores of the run, its warnings and its folder."""
+        for name, scores in summary["agents"].items():
+            self.result(
+                f"Agent {name}: ARI {decimal(scores['ari'])} (mean after burn-in {decimal(scores['ari_mean'])}), "
+                f"NMI {decimal(scores['nmi'])}, accuracy {decimal(scores['accuracy'])}, "
+                f"ELBO {decimal(scores['elbo'], 2)}"
             )
         accepted = ", ".join(f"{name} {decimal(rate)}" for name, rate in (summary["acceptance"] or {}).items())
-        self.say(f"Kappa: {decimal(summary['kappa'])}" + (f"; acceptance: {accepted}" if accepted else ""))
+        self.result(f"Kappa: {decimal(summary['kappa'])}" + (f"; acceptance: {accepted}" if accepted else ""))
         if traffic := summary.get("traffic"):
-            self.say(
-                f"Bytes a sweep: {traffic['signs_said']:,} of signs from agent to agent, {traffic['all']:,} in all "
-                "with what the record needs"
+            self.result(
+                f"Bytes per sweep: {traffic['signs_said']:,} for signs between agents, {traffic['all']:,} in total "
+                "with the record of the run"
             )
         for text in summary["warnings"]:
             self.note(f"warning: {text}")
-        self.say(f"Run folder: {folder} ({summary['seconds']:.0f} s)")
+        self.result(f"Run folder: {folder} ({summary['seconds']:.0f} s)")

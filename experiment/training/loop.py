@@ -1,9 +1,7 @@
-"""A run that goes on: round after round with a run folder beside it, told of what inference does."""
+"""The training loop: rounds of learning and games, with metrics and checkpoints written to a run folder."""
 
 from __future__ import annotations
 
-import signal
-import threading
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
@@ -26,29 +24,30 @@ from mhng.experiment.training.checkpoint import from_checkpoint, to_checkpoint
 from mhng.experiment.training.console import Printer
 from mhng.experiment.training.graphs import Edges, edges_at
 from mhng.experiment.training.prepare import latents_of
-from mhng.experiment.training.ray_agents import BYTES_OF_A_NAME, AgentLostError, AgentPlacement, RemoteMember
+from mhng.experiment.training.ray_agents import BYTES_PER_SIGN, AgentLostError, AgentPlacement, RemoteMember
 from mhng.experiment.training.results import summarise, sweep_rows, to_round_trace
+from mhng.experiment.util.process import ignore_interrupt
 from mhng.inference.cuda_graphs import CannotCaptureError
 from mhng.inference.rounds import Member, Played, Progress, RoundError, run_rounds
 from mhng.inference.spec import Game
 from mhng.inference.svi import Loss
 from mhng.inference.topology import groups
 
-# The mean kappa of a community that agrees.
-AGREED = 0.9
-# Times in one round that agents' processes may end before the run gives up.
-MOST_LOST = 3
+# Mean kappa from which on a community counts as agreed.
+AGREEMENT_KAPPA = 0.9
+# A run fails if processes of agents end more often than this in one round.
+MAX_RESTARTS = 3
 
 
 class TrainingLoop:
-    """The loop over rounds with a run folder beside it; the `Watcher` that keeps the rows of metrics."""
+    """The loop over the rounds of a run, which writes the run folder. It is the `Watcher` of the rounds."""
 
     def __init__(
         self,
         config: Config,
         objects: Objects,
         game: Game,
-        places: AgentPlacement,
+        placement: AgentPlacement,
         members: list[Member | RemoteMember],
         progress: Progress,
         folder: RunFolder,
@@ -59,11 +58,11 @@ class TrainingLoop:
         self.config = config
         self.objects = objects
         self.game = game
-        self.places = places
+        self.placement = placement
         self.members = members
         self.state = progress
-        self.lost = 0
-        self.kept = progress.done  # rounds, of which all is written
+        self.restarts = 0
+        self.saved_rounds = progress.done  # rounds with checkpoint and results
         self.folder = folder
         self.printer = printer
         self.scalars = scalars
@@ -73,15 +72,15 @@ class TrainingLoop:
         self._announced = -1
         self._saved = self.started
 
-    def go(self) -> dict[str, Any]:
-        """All rounds that are left, then the pictures; returns the summary."""
+    def run(self) -> dict[str, Any]:
+        """Run the remaining rounds, draw the plots and return the summary."""
         self.printer.objects(self.objects, self.config.views, self.config.signs)
         if len(set(latents_of(self.config, self.objects))) > 1 and schedule_of(self.config).keep_means:
             self.printer.note(
-                "note: agents whose percepts have unequal dimensions: posterior.nc will hold no component means"
+                "note: posterior.nc will hold no component means, because the latent dimensions of the agents differ"
             )
         try:
-            while not self._rounds():
+            while not self._run_rounds():
                 pass
         except (RoundError, CannotCaptureError) as error:
             raise RunError(f"{error} (run folder: {self.folder.path})") from error
@@ -90,62 +89,64 @@ class TrainingLoop:
         self.printer.summary(summary, str(self.folder.path))
         return summary
 
-    def _rounds(self) -> bool:
-        """The rounds that are left; False if the process of an agent was lost on the way."""
+    def _run_rounds(self) -> bool:
+        """Run the remaining rounds. Returns False if the process of an agent ended."""
         try:
-            if self.lost:
-                self._bring_back()
+            if self.restarts:
+                self._restart_agents()
             for played in run_rounds(self.game, schedule_of(self.config), self.members, self.state, self):
-                self._keep(played)
-                self.lost = 0
+                self._save_round(played)
+                self.restarts = 0
         except AgentLostError as error:
-            self.lost += 1
+            self.restarts += 1
             where = f"round {self.state.done}: {error}"
-            if self.lost > MOST_LOST:
-                raise RunError(f"{where}, which is the {self.lost}th time (run folder: {self.folder.path})") from error
-            self.printer.note(f"{where}; it begins again with new processes")
+            if self.restarts > MAX_RESTARTS:
+                raise RunError(
+                    f"{where} (failure {self.restarts} in this round; run folder: {self.folder.path})"
+                ) from error
+            self.printer.note(f"{where}; restarting the round with new processes")
             return False
         return True
 
-    def _bring_back(self) -> None:
-        """New processes for all agents, as they were after the last round that was kept."""
-        self.members = self.places.make()
+    def _restart_agents(self) -> None:
+        """Start new processes for all agents, in the state after the last saved round."""
+        self.members = self.placement.make()
         self.state = Progress(0)
-        if self.kept:
+        if self.saved_rounds:
             name, state = run_folder.CHECKPOINT, self.folder.load_checkpoint()
-            if state.get("done") != self.kept:  # a last round that is played again, for its results
+            if state.get("done") != self.saved_rounds:  # a complete run whose last round is repeated for its results
                 name, state = run_folder.PREVIOUS, self.folder.load_checkpoint(previous=True)
             self.state, _ = from_checkpoint(self.members, state, str(self.folder.file(name)), self.config)
-        # Of epochs that are made again nothing is known any more, as their rows.
+        # The epochs of this round are repeated, so their checkpoint and their rows are removed.
         self.folder.file(run_folder.EPOCHS).unlink(missing_ok=True)
         self.folder.truncate_metrics(lambda row: precedes(row, self.state))
 
-    # -- told by inference -----------------------------------------------------------------------
+    # -- calls from inference --------------------------------------------------------------------
 
     def epoch(self, round: int, member: str, epoch: int, epochs: int, loss: Loss) -> None:
-        """Keep and print the loss of an epoch, and save what has been learned, if it is time."""
+        """Record and print the loss of an epoch, and save a checkpoint every --checkpoint-minutes."""
         self._announce(round)
         row = {"kind": "epoch", "round": round, "agent": member, "epoch": epoch, "loss": loss.total}
         self._record([row | loss._asdict()])
         if self.printer.shows(round, self.config.rounds):
             self.printer.epoch(round, member, epoch, epochs, loss)
-        # After the row: what the checkpoint tells of must be in the metrics.
+        # After the row, so that metrics.jsonl covers every epoch in the checkpoint.
         every = 60 * self.config.checkpoint_minutes
-        # Agents in processes of their own are not all in the same epoch.
-        if every and self.places.traffic is None and time.monotonic() - self._saved >= every:
+        # With Ray the agents are in different epochs at the same time.
+        if every and self.placement.traffic is None and time.monotonic() - self._saved >= every:
             self.folder.save_epochs(to_checkpoint(self.members, self.state, self._seconds()))
             self._saved = time.monotonic()
 
     def progress(self, steps: Any, title: str) -> Any:
-        """Show the steps as they pass."""
+        """Show a progress bar over the steps."""
         return self.printer.progress(steps, title)
 
     # -- after a round ---------------------------------------------------------------------------
 
-    def _keep(self, played: Played) -> None:
+    def _save_round(self, played: Played) -> None:
         self._announce(played.round)
         config, folder = self.config, self.folder
-        trace = to_round_trace(played, [one.name for one in self.members], config)
+        trace = to_round_trace(played, [member.name for member in self.members], config)
         rows = sweep_rows(
             played.round,
             trace,
@@ -161,32 +162,32 @@ class TrainingLoop:
         if self.printer.shows(played.round, config.rounds):
             self.printer.sweeps(rows)
         if any(row["not_a_number"] for row in rows):
-            self.printer.note("warning: some proposals compared two impossible signs; they were rejected")
+            self.printer.note("warning: some proposals compared two signs of zero likelihood; they were rejected")
         seconds, traffic = self._seconds(), self._traffic(played)
         if played.round == config.rounds:
             self._write_results(played, trace, rows, seconds, traffic)
         folder.save_checkpoint(to_checkpoint(self.members, self.state, seconds))
-        self.kept = self.state.done
+        self.saved_rounds = self.state.done
         self._saved = time.monotonic()
 
     def _edges(self, round: int) -> Edges | None:
-        """Who meets whom in that round, where it is a graph."""
+        """Edges of the encounter graph in a round; None if the agents do not meet on a graph."""
         return edges_at(self.game.meetings, round * schedule_of(self.config).sweeps_between())
 
     def _agreement(self) -> int | None:
-        """After how many sweeps of the run agents agreed, and went on agreeing; None if they did not."""
+        """Sweeps until the mean kappa stays above the threshold; None if it does not."""
         sweeps = [row["kappa"] for row in self.folder.read_metrics() if row["kind"] == "sweep"]
-        apart = [number for number, kappa in enumerate(sweeps, 1) if kappa < AGREED]
-        reached = apart[-1] if apart else 0
-        return None if reached == len(sweeps) else reached + 1
+        disagreed = [number for number, kappa in enumerate(sweeps, 1) if kappa < AGREEMENT_KAPPA]
+        last = disagreed[-1] if disagreed else 0
+        return None if last == len(sweeps) else last + 1
 
     def _traffic(self, played: Played) -> dict[str, int] | None:
-        """Bytes a sweep of the round, where agents are in processes of their own."""
-        if self.places.traffic is None:
+        """Bytes per sweep in the round, for agents in separate processes."""
+        if self.placement.traffic is None:
             return None
-        said, moved = BYTES_OF_A_NAME * int(played.trace.messages.sum()), self.places.traffic.taken()
+        signs, total = BYTES_PER_SIGN * int(played.trace.messages.sum()), self.placement.traffic.taken()
         sweeps = played.trace.signs.shape[1]
-        return {"signs_said": round(said / sweeps), "all": round(moved / sweeps)}
+        return {"signs_said": round(signs / sweeps), "all": round(total / sweeps)}
 
     def _seconds(self) -> float:
         return self.spent + time.monotonic() - self.started
@@ -235,10 +236,10 @@ class TrainingLoop:
         )
 
     def _bounds(self, played: Played) -> dict[str, Loss | None]:
-        """Each agent's ELBO given its signs."""
+        """ELBO of each agent given its signs."""
         return {
-            one.name: one.bound(self.config.seed, played.round, played.signs[0, m], played.components[m])
-            for m, one in enumerate(self.members)
+            member.name: member.bound(self.config.seed, played.round, played.signs[0, m], played.components[m])
+            for m, member in enumerate(self.members)
         }
 
     def _announce(self, round: int) -> None:
@@ -247,66 +248,53 @@ class TrainingLoop:
             self._announced = round
 
     def _draw(self) -> None:
-        """The pictures. One that fails costs a line on stderr, never the run."""
+        """Draw the plots. A plot that fails costs a warning on stderr, not the run."""
         rows = self.folder.read_metrics()
-        names = [one.name for one in self.members]
-        pictures: dict[str, tuple[str, tuple[Any, ...]]] = {
+        names = [member.name for member in self.members]
+        plots: dict[str, tuple[str, tuple[Any, ...]]] = {
             "training.png": ("plot_training", (rows,)),
             "game.png": ("plot_game", (rows,)),
         }
         if self.objects.labels is not None:
             arrays = self.folder.read_npz(run_folder.SIGNS)
             signs = np.stack([arrays[f"signs_{name}"] for name in names])
-            pictures["confusion.png"] = (
+            plots["confusion.png"] = (
                 "plot_confusion",
                 (signs, self.objects.labels, names, self.objects.class_names, self.config.signs),
             )
         if len(names) > 2:
             matrix = np.array(self.folder.read_json(run_folder.SUMMARY)["kappa_matrix"])
-            pictures["community.png"] = ("plot_community", (matrix, names))
+            plots["community.png"] = ("plot_community", (matrix, names))
         if any(len(row.get("kappa_by_distance", ())) > 1 for row in rows):
-            pictures["distance.png"] = ("plot_distance", (rows,))
-        for name, (function, arguments) in pictures.items():
+            plots["distance.png"] = ("plot_distance", (rows,))
+        for name, (function, arguments) in plots.items():
             try:
                 from mhng.experiment.plots import community as community_plots
                 from mhng.experiment.plots import training as training_plots
 
-                where = community_plots if hasattr(community_plots, function) else training_plots
-                getattr(where, function)(self.folder.file(run_folder.PLOTS) / name, *arguments)
+                module = community_plots if hasattr(community_plots, function) else training_plots
+                getattr(module, function)(self.folder.file(run_folder.PLOTS) / name, *arguments)
             except Exception as error:
                 self.printer.note(f"warning: {run_folder.PLOTS}/{name} could not be drawn: {error}")
 
 
 @contextmanager
 def record_status(folder: RunFolder) -> Iterator[None]:
-    """The manifest says how the run ended; "done" is the last thing that is written."""
+    """Record in the manifest how the run ended. "done" is written after everything else."""
     try:
         yield
     except BaseException as error:
         status = "interrupted" if isinstance(error, KeyboardInterrupt) else "failed"
-        with _uninterrupted(), suppress(RunError):  # a full disk: the error that is on its way says so
+        with ignore_interrupt(), suppress(RunError):  # on a full disk, the error raised below says so
             folder.update_manifest(status=status, error=str(error) or type(error).__name__)
         if isinstance(error, MemoryError | torch.OutOfMemoryError) or "not enough memory" in str(error):
-            raise RunError(f"there is not enough memory for these settings (run folder: {folder.path})") from error
+            raise RunError(f"not enough memory for these settings (run folder: {folder.path})") from error
         raise
     folder.update_manifest(status="done", error=None)
 
 
-@contextmanager
-def _uninterrupted() -> Iterator[None]:
-    """A second Ctrl-C must not break off the tidying up after the first."""
-    if threading.current_thread() is not threading.main_thread():  # only the main thread is interrupted
-        yield
-        return
-    before = signal.signal(signal.SIGINT, signal.SIG_IGN)
-    try:
-        yield
-    finally:
-        signal.signal(signal.SIGINT, before)
-
-
 def precedes(row: Mapping[str, Any], progress: Progress) -> bool:
-    """Whether a row tells of what the run goes on from, and not of what it repeats."""
+    """Whether a row of metrics precedes `progress`. A resumed run repeats the other rows."""
     if row["round"] == progress.done and row["kind"] == "epoch":
         return bool(row.get("epoch", 0) <= progress.learned.get(str(row.get("agent")), 0))
     return bool(row["round"] < progress.done)

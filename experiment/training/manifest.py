@@ -1,4 +1,4 @@
-"""Where a run comes from: what its manifest tells of the program, the machine and the data."""
+"""The first manifest of a run: command line, settings, versions, git revision, device and data set."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ PACKAGES = ("torch", "torchvision", "pyro-ppl", "arviz", "numpy", "scipy", "scik
 def manifest_of(
     config: Config, objects: Objects, game: Game, device: torch.device, command_line: Sequence[str]
 ) -> dict[str, Any]:
-    """What a manifest begins with, as plain values."""
+    """Fields of the manifest at the start of a run, as plain values."""
     return {
         "edges": recorded_edges(game.meetings),
         "command_line": list(command_line),
@@ -51,7 +51,7 @@ def _version(package: str) -> str | None:
 
 
 def _git_revision() -> str | None:
-    """The commit of this program, with "+changes" if files differ from it; None where there is no git."""
+    """Commit of this program, with "+changes" for uncommitted changes; None without git."""
     here = Path(__file__).resolve().parent.parent
     try:
         done = subprocess.run(

@@ -46,8 +46,8 @@ class AgentLostError(RunError):
         super().__init__(f"the process of agent {name} has ended{why and f' ({why})'}")
 
 
-# Of a name that an agent says; there are at most 10,000 signs.
-BYTES_OF_A_NAME = 2
+# Size of one sign between agents. There are at most 10,000 signs.
+BYTES_PER_SIGN = 2
 
 
 class Traffic:

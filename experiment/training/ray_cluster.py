@@ -1,48 +1,43 @@
-"""Ray, an optional package: whether it is there, and a cluster to work on, which is joined or started here."""
+"""Connection to a Ray cluster: join a running cluster, or start one on this machine. Ray is an optional package."""
 
 from __future__ import annotations
 
 import logging
 import os
-import signal
 import socket
-import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
 from mhng.experiment.errors import UsageError
-from mhng.experiment.util.process import defer_interrupt
+from mhng.experiment.util.process import defer_interrupt, keep_termination_handlers
 
 ADDRESS = "RAY_ADDRESS"
 
-# No word of what is done here leaves the machine; a program that asked for processors alone may use the GPUs as well;
-# and it gives way to others no more than without Ray. A cluster that is joined has its own.
+# No usage statistics; GPUs stay visible to tasks that request CPUs only; the priority of processes is unchanged.
+# A cluster that is joined has its own settings.
 SETTINGS = {"RAY_USAGE_STATS_ENABLED": "0", "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0", "RAY_worker_niceness": "0"}
 
-_HANGUP = getattr(signal, "SIGHUP", None)
-_TOLD_TO_END = [number for number in (signal.SIGTERM, _HANGUP) if number is not None]
-
-_SECONDS = 5.0  # for an address to answer
+_TIMEOUT = 5.0  # seconds for a cluster to answer
 
 
 def check_ray(flag: str) -> None:
-    """UsageError, which begins with `flag` and says what to do, where the package is not there or does not work."""
+    """Raise UsageError with the remedy if the package ray is missing or broken. `flag` begins the message."""
     try:
         _ray()
-    except Exception as error:  # of an installation that is broken, anything
+    except Exception as error:  # a broken installation can raise any error
         absent = isinstance(error, ImportError) and error.name == "ray"
         reason = "" if absent else f" ({' '.join(str(error).split())[:120]})"
-        raise UsageError(f"{flag} needs the package ray: pip install 'mh-naming-game[ray]'{reason}") from error
+        raise UsageError(f"{flag} requires ray: pip install 'mh-naming-game[ray]'{reason}") from error
 
 
 @contextmanager
 def cluster(address: str | None, cpus: int) -> Iterator[Any]:
-    """The package ray, connected for the block: to the cluster at `address` or, if that is None, at RAY_ADDRESS; where
-    neither is given, to one of `cpus` CPUs that is started on this machine and ended with the block.
+    """Connect to a Ray cluster for the block and yield the package ray.
 
-    address: HOST:PORT, or "auto" for the cluster that was started on this machine. A process that is connected already
-    stays so, before and after. `UsageError` where no cluster answers or none can be started.
+    address: HOST:PORT, or "auto" for a cluster started on this machine; None for the environment variable RAY_ADDRESS.
+    If neither is given, starts a cluster with `cpus` CPUs on this machine and stops it after the block. An existing
+    connection of this process is used and kept. Raises UsageError if no cluster answers or none can be started.
     """
     ray = _ray()
     if ray.is_initialized():
@@ -55,24 +50,30 @@ def cluster(address: str | None, cpus: int) -> Iterator[Any]:
         _check_answers(address, name)
     options = {} if joins else {"num_cpus": cpus, "include_dashboard": False}
     try:
-        with defer_interrupt(), _signals_kept():  # interrupted in the midst, it crashes at the end of the program
+        # An interrupt during init would crash Ray at exit. Ray also replaces the handler of SIGTERM by one that skips
+        # all cleanup. Its processes ignore a closed terminal, so that this program can stop them.
+        with defer_interrupt(), keep_termination_handlers():
             try:
                 ray.init(address, logging_level=logging.ERROR, log_to_driver=False, **options)
-            except (Exception, SystemExit) as error:  # it ends the program where it has waited in vain
+            except (Exception, SystemExit) as error:  # Ray exits the program after a timeout
                 reason = "no answer" if isinstance(error, SystemExit) else " ".join(str(error).split())[:200]
-                what = f"{name}: the cluster cannot be joined" if joins else "a Ray cluster cannot be started here"
+                what = (
+                    f"{name}: the cluster cannot be joined"
+                    if joins
+                    else "a Ray cluster cannot be started on this machine"
+                )
                 raise UsageError(f"{what} ({reason})") from error
-        # What befalls workers it would print to stdout all the same, where results go.
+        # Ray prints errors of workers to stdout, which is for results.
         ray._private.worker._worker_logs_enabled = False
         yield ray
     finally:
-        with defer_interrupt(), _signals_kept():
+        with defer_interrupt(), keep_termination_handlers():
             ray.shutdown()
         ray._private.worker._worker_logs_enabled = True
 
 
 def _ray() -> Any:
-    for name, value in SETTINGS.items():  # read when it is imported, or by what it starts
+    for name, value in SETTINGS.items():  # read at the import and by the started processes
         os.environ.setdefault(name, value)
     import ray
 
@@ -80,32 +81,14 @@ def _ray() -> Any:
 
 
 def _check_answers(address: str, name: str) -> None:
-    """UsageError if nobody listens there: Ray itself would wait for two minutes, and say so all the while."""
+    """Raise UsageError if no server listens at the address. Ray would wait for two minutes and print messages."""
     if address == "auto":
         return
     host, _, port = address.rpartition(":")
     if not host or not port.isdecimal() or "/" in host:
-        raise UsageError(f"{name} must be HOST:PORT, or auto for the cluster that was started on this machine")
+        raise UsageError(f"{name}: expected HOST:PORT, or auto for a cluster started on this machine")
     try:
-        socket.create_connection((host.strip("[]"), int(port)), _SECONDS).close()
+        socket.create_connection((host.strip("[]"), int(port)), _TIMEOUT).close()
     except (OSError, OverflowError, UnicodeError) as error:
         reason = getattr(error, "strerror", None) or error
-        raise UsageError(f"{name}: no Ray cluster answers there ({reason})") from error
-
-
-@contextmanager
-def _signals_kept() -> Iterator[None]:
-    """Ray puts a handler of its own in the place of SIGTERM's, which ends a program without tidying. What it starts
-    ignores that a terminal was closed, as it does Ctrl-C: this program is to end it, when all is tidy."""
-    if threading.current_thread() is not threading.main_thread():
-        yield
-        return
-    before = {number: signal.getsignal(number) for number in _TOLD_TO_END}
-    if _HANGUP is not None and before[_HANGUP] is not None:
-        signal.signal(_HANGUP, signal.SIG_IGN)
-    try:
-        yield
-    finally:
-        for number, handler in before.items():
-            if handler is not None:  # one that Python did not install
-                signal.signal(number, handler)
+        raise UsageError(f"{name}: no Ray cluster answers ({reason})") from error

@@ -1,4 +1,4 @@
-"""From the traces of a round to what the run folder keeps of it: rows of metrics, the summary, its warnings."""
+"""Results of a round: the trace as host arrays, rows of metrics, the summary and its warnings."""
 
 from __future__ import annotations
 
@@ -19,13 +19,13 @@ from mhng.experiment.util.agent_names import agent_names
 from mhng.inference.rounds import Played
 from mhng.inference.svi import Loss
 
-# Beyond these the run has most likely failed in a way that scores without labels do not show.
-LARGEST_SHARE = 0.95
-LEAST_KL = 0.01
+# Signs or latents beyond these limits have most likely collapsed.
+MAX_SHARE = 0.95  # objects with one sign
+MIN_KL = 0.01  # nats per latent dimension
 
 
 def to_round_trace(played: Played, names: Sequence[str], config: Config) -> RoundTrace:
-    """The round's trace as arrays in the memory of the host."""
+    """Copy the trace of a round to host arrays."""
     trace = played.trace
     return RoundTrace(
         signs=trace.signs.cpu().numpy(),
@@ -49,15 +49,14 @@ def sweep_rows(
     groups: Sequence[Sequence[int]] = (),
     edges: Edges | None = None,
 ) -> list[dict[str, Any]]:
-    """One row of metrics per sweep, of chain 0.
+    """Rows of metrics: one per sweep, from chain 0.
 
-    groups: of agents that nobody joined at the beginning of the run. edges: who meets whom in the round, where that is
-    a graph.
+    groups: agents that are connected at the start of the run. edges: the encounter graph of the round, or None.
     """
     rows = []
-    apart = _apart(edges, len(trace.agent_names))
+    pairs = _pairs_by_distance(edges, len(trace.agent_names))
     spoken = trace.spoken[0]
-    heard = trace.mode in ("com", "all")
+    communicates = trace.mode in ("com", "all")
     acceptance = trace.acceptance()[0]
     not_a_number, splits = played.trace.not_a_number[0].tolist(), played.trace.splits[0].tolist()
     messages = played.trace.messages[0].tolist()
@@ -69,20 +68,20 @@ def sweep_rows(
                 "round": round,
                 "sweep": t + 1,
                 "agents": {
-                    name: {"ari": partitions.ari(own, labels)}
-                    for name, own in zip(trace.agent_names, signs, strict=True)
+                    name: {"ari": partitions.ari(agent_signs, labels)}
+                    for name, agent_signs in zip(trace.agent_names, signs, strict=True)
                 },
                 "kappa": partitions.mean_of_pairs(kappas),
                 **_by_group(kappas, groups),
-                **_by_distance(kappas, apart),
-                "accepted": (accepted := trace.accepted_by_direction(0, t)) if heard else None,
-                # None of an agent that heard nothing in this sweep
+                **_by_distance(kappas, pairs),
+                "accepted": (accepted := trace.accepted_by_direction(0, t)) if communicates else None,
+                # NaN for an agent without encounters in this sweep
                 "acceptance": (
                     {
                         name: share if share == share else None
                         for name, share in zip(accepted, acceptance[t].tolist(), strict=True)
                     }
-                    if heard
+                    if communicates
                     else None
                 ),
                 "messages": messages[t],
@@ -109,11 +108,11 @@ def summarise(
     device: str,
     traffic: Mapping[str, int] | None = None,
 ) -> dict[str, Any]:
-    """summary.json: scores of the final draw of chain 0, and their means over the sweeps after burn-in (`*_mean`).
+    """Content of summary.json: scores of the final draw in chain 0, and means over sweeps after burn-in (`*_mean`).
 
-    edges: who met whom at last, where that is a graph. kappa is the mean over all pairs of agents; messages are names
-    said in a sweep, of all objects. agreement: sweeps until all agreed. traffic: bytes a sweep, where agents are in
-    processes of their own.
+    kappa is the mean over all pairs of agents. messages is the number of signs sent per sweep. edges: the encounter
+    graph at the end, or None. agreement: sweeps until the agents agree. traffic: bytes per sweep, for agents in
+    separate processes.
     """
     kept = rows[config.burn_in :]
     last = rows[-1]
@@ -150,7 +149,7 @@ def summarise(
         "kappa_matched": float(np.mean([partitions.matched_kappa(a, b) for a, b in combinations(spoken, 2)])),
         "kappa_matrix": kappas.tolist(),
         "kappa_fleiss": partitions.fleiss_kappa(spoken),
-        "kappa_by_distance": _by_distance(kappas, _apart(edges, config.agents)).get("kappa_by_distance"),
+        "kappa_by_distance": _by_distance(kappas, _pairs_by_distance(edges, config.agents)).get("kappa_by_distance"),
         "sweeps_to_agreement": agreement,
         "messages": _mean([row["messages"] for row in kept]),
         "traffic": traffic,
@@ -167,7 +166,7 @@ def summarise(
 
 
 def _by_group(matrix: NDArray[np.float64], groups: Sequence[Sequence[int]]) -> dict[str, float | None]:
-    """Mean kappa of agents of one group, and of two, where there is more than one."""
+    """Mean kappa within groups and between groups, if there are several groups."""
     if len(groups) < 2:
         return {}
     group = {m: number for number, members in enumerate(groups) for m in members}
@@ -178,35 +177,38 @@ def _by_group(matrix: NDArray[np.float64], groups: Sequence[Sequence[int]]) -> d
 
 
 def modality_records(objects: Objects) -> dict[str, list[dict[str, Any]]]:
-    """Of each agent its modalities: what each is called, the shape of an observation, how many objects lack it."""
+    """Modalities of each agent: title, shape of an observation, number of objects without it."""
     names = agent_names(len(objects.modalities))
-    return {name: [sense._asdict() for sense in own] for name, own in zip(names, objects.modalities, strict=True)}
+    by_agent = zip(names, objects.modalities, strict=True)
+    return {name: [modality._asdict() for modality in modalities] for name, modalities in by_agent}
 
 
-def _apart(edges: Edges | None, agents: int) -> dict[int, list[tuple[int, int]]]:
-    """Pairs of agents by the edges that lie between them; nothing where no graph says."""
+def _pairs_by_distance(edges: Edges | None, agents: int) -> dict[int, list[tuple[int, int]]]:
+    """Pairs of agents by their distance in the encounter graph; empty without a graph."""
     return {} if edges is None else pairs_by_distance(edges, agents)
 
 
 def _by_distance(
-    matrix: NDArray[np.float64], apart: Mapping[int, Sequence[tuple[int, int]]]
+    matrix: NDArray[np.float64], pairs_by_length: Mapping[int, Sequence[tuple[int, int]]]
 ) -> dict[str, dict[str, float]]:
-    """Mean kappa of the pairs of agents that so many edges lie between."""
-    found = {str(length): float(np.mean([matrix[pair] for pair in pairs])) for length, pairs in apart.items()}
-    return {"kappa_by_distance": found} if found else {}
+    """Mean kappa by distance in the encounter graph."""
+    kappas = {
+        str(length): float(np.mean([matrix[pair] for pair in pairs])) for length, pairs in pairs_by_length.items()
+    }
+    return {"kappa_by_distance": kappas} if kappas else {}
 
 
 def warnings_of(config: Config, trace: RoundTrace, bounds: Mapping[str, Loss | None]) -> list[str]:
-    """What a user should know before believing the scores: collapsed signs, a collapsed posterior."""
-    found = []
+    """Warnings about collapsed signs and collapsed latents, which scores without labels do not show."""
+    warnings = []
     for m, name in enumerate(trace.agent_names):
         share = np.bincount(trace.signs[0, -1, m]).max() / trace.signs.shape[-1]
-        if config.signs > 1 and share > LARGEST_SHARE:
-            found.append(f"agent {name} gives one sign to {share:.0%} of the objects")
+        if config.signs > 1 and share > MAX_SHARE:
+            warnings.append(f"agent {name} gives one sign to {share:.0%} of the objects")
         loss, L = bounds[name], per_agent.of(config, name).latent_dim
-        if loss is not None and loss.kl / L < LEAST_KL:
-            found.append(f"agent {name}'s percepts say next to nothing (KL {loss.kl / L:.4f} nats a dimension)")
-    return found
+        if loss is not None and loss.kl / L < MIN_KL:
+            warnings.append(f"the latents of agent {name} have collapsed (KL {loss.kl / L:.4f} nats per dimension)")
+    return warnings
 
 
 def _mean(values: Sequence[float | None]) -> float | None:

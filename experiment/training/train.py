@@ -64,7 +64,7 @@ def train(config: Config, *, command_line: Sequence[str] = (), printer: Printer 
             members = places.make()
             return TrainingLoop(
                 config, objects, game, places, members, Progress(0), folder, printer, scalars, spent=0.0
-            ).go()
+            ).run()
 
 
 def resume(
@@ -135,7 +135,9 @@ def resume(
             status="running", settings=settings.plain(config), resumed=[*history, list(command_line)]
         )
         with record_status(folder), open_scalars(folder, config.tensorboard) as scalars:
-            return TrainingLoop(config, objects, game, places, members, progress, folder, printer, scalars, spent).go()
+            return TrainingLoop(
+                config, objects, game, places, members, progress, folder, printer, scalars, spent
+            ).run()
 
 
 def _free_folder(config: Config) -> Path:

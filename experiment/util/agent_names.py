@@ -1,4 +1,4 @@
-"""What agents are called: A to Z, then AA, AB, ..."""
+"""Names of agents: A to Z, then AA, AB, ..."""
 
 from __future__ import annotations
 
@@ -7,6 +7,6 @@ from string import ascii_uppercase
 
 
 def agent_names(agents: int) -> list[str]:
-    """The names of the first `agents` agents."""
+    """Names of the first `agents` agents."""
     endless = ("".join(letters) for length in count(1) for letters in product(ascii_uppercase, repeat=length))
     return list(islice(endless, agents))

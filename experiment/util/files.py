@@ -1,4 +1,4 @@
-"""Files that are whole or not there: written beside their name, flushed to the disk, renamed."""
+"""Atomic writes: a temporary file beside the target, flushed to disk, then renamed."""
 
 from __future__ import annotations
 
@@ -12,12 +12,12 @@ from mhng.experiment.errors import RunError
 
 @contextmanager
 def atomic_path(target: Path) -> Iterator[Path]:
-    """A path beside `target` to write to: renamed to `target` at the end, removed if the block fails.
+    """Yield a temporary path beside `target`; rename it at the end, remove it if the block fails.
 
-    For writers that want a path (netCDF, PNG). OSError becomes a `RunError` that names `target`.
+    For writers that need a path (netCDF, PNG). Raises RunError naming `target` for an OSError.
     """
     target = Path(target)
-    # The process number: two commands may make the same plot at once, and each must rename a file of its own.
+    # With the process number: two commands may draw the same plot at once.
     beside = target.with_name(f".{target.name}.{os.getpid()}.tmp")
     try:
         with disk_errors(target):
@@ -25,7 +25,7 @@ def atomic_path(target: Path) -> Iterator[Path]:
             yield beside
             flush_to_disk(beside)
             os.replace(beside, target)
-            with suppress(OSError):  # the renaming is to last; not all systems can flush a folder
+            with suppress(OSError):  # make the renaming last; some systems cannot flush a folder
                 flush_to_disk(target.parent)
     except BaseException:
         with suppress(OSError):
@@ -34,9 +34,9 @@ def atomic_path(target: Path) -> Iterator[Path]:
 
 
 def reserve(file: Path, size: int) -> None:
-    """Make `file` with room for `size` bytes, or raise the OSError of a full disk.
+    """Create `file` with space for `size` bytes. Raises OSError if the disk is full.
 
-    For writers that do not survive one: HDF5 raises what it likes, or crashes while it closes.
+    For writers that do not handle a full disk: HDF5 raises varying errors, or crashes while it closes the file.
     """
     with file.open("wb") as out:
         if hasattr(os, "posix_fallocate"):
@@ -44,7 +44,7 @@ def reserve(file: Path, size: int) -> None:
 
 
 def flush_to_disk(path: Path) -> None:
-    """fsync a file, or a folder."""
+    """Call fsync on a file or a folder."""
     descriptor = os.open(path, os.O_RDONLY if path.is_dir() else os.O_RDWR)
     try:
         os.fsync(descriptor)
@@ -54,7 +54,7 @@ def flush_to_disk(path: Path) -> None:
 
 @contextmanager
 def disk_errors(file: Path) -> Iterator[None]:
-    """The run had begun: a file that cannot be written ends it, with one line."""
+    """Raise RunError naming `file` for an OSError in the block."""
     try:
         yield
     except OSError as error:
@@ -62,6 +62,6 @@ def disk_errors(file: Path) -> Iterator[None]:
 
 
 def error_line(error: BaseException) -> str:
-    """The first line of an error, short enough for a message of one line."""
+    """First line of an error, at most 120 characters."""
     text = error.strerror if isinstance(error, OSError) and error.strerror else str(error)
     return text.strip().split("\n")[0][:120].rstrip(". ") or type(error).__name__

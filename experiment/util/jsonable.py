@@ -1,4 +1,4 @@
-"""Values as strict JSON knows them, and back."""
+"""Conversion of values to strict JSON and back."""
 
 from __future__ import annotations
 
@@ -12,7 +12,10 @@ from mhng.experiment.errors import UsageError
 
 
 def to_plain(value: Any) -> Any:
-    """`value` as JSON knows it: NaN and infinities become None, arrays and tensors lists, paths text."""
+    """Convert `value` to JSON types: NaN and infinities to None, arrays and tensors to lists, paths to text.
+
+    Raises TypeError for any other type.
+    """
     if value is None or isinstance(value, str | bool | int):
         return value
     if isinstance(value, float):
@@ -23,16 +26,18 @@ def to_plain(value: Any) -> Any:
         return [to_plain(item) for item in value]
     if isinstance(value, os.PathLike):
         return os.fspath(value)
-    if hasattr(value, "tolist"):  # numpy and torch alike, without importing either
+    if hasattr(value, "tolist"):  # of numpy and torch, without importing either
         return to_plain(value.tolist())
     raise TypeError(f"a {type(value).__name__} cannot be written as JSON: {value!r}")
 
 
 def to_json_line(row: Mapping[str, object]) -> str:
+    """One line of JSON, newline included."""
     return json.dumps(to_plain(row), ensure_ascii=False, allow_nan=False) + "\n"
 
 
 def parse_json_object(data: bytes, place: str) -> dict[str, Any]:
+    """Parse a JSON object. Raises UsageError naming `place` for anything else."""
     try:
         value = json.loads(data)
     except (ValueError, RecursionError):

@@ -1,4 +1,4 @@
-"""Memory of the host: what is available, and whether data fit into it."""
+"""Available memory of the host, and a check that data fit into it."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ _MEMINFO = Path("/proc/meminfo")
 
 
 def available_memory() -> int | None:
-    """Bytes of the host's memory that a new program could use; None where the system does not tell."""
+    """Bytes of memory that a new program could use; None if the system does not report them."""
     try:
         for line in _MEMINFO.read_text(encoding="ascii").splitlines():
             if line.startswith("MemAvailable:"):
@@ -26,10 +26,10 @@ def available_memory() -> int | None:
 
 
 def check_fits(place: str, size: int) -> None:
-    """UsageError if `size` bytes are more than the memory that is free."""
-    there = available_memory()
-    # Read, changed to float32 and seen by agents, data exist twice at the least.
-    if there is not None and 2 * size > there:
+    """Raise UsageError if data of `size` bytes, read from `place`, need more memory than is available."""
+    available = available_memory()
+    # Data exist twice at least: as read, and as float32 views.
+    if available is not None and 2 * size > available:
         raise UsageError(
-            f"{place} holds {size / GIB:,.3g} GiB of data, and {there / GIB:.3g} GiB of memory are available"
+            f"{place} holds {size / GIB:,.3g} GiB of data, and {available / GIB:.3g} GiB of memory are available"
         )

@@ -1,4 +1,4 @@
-"""--out FILE, or stdout: a table that a command makes, written whole or not at all."""
+"""Output of a command to --out FILE, written atomically, or to stdout."""
 
 from __future__ import annotations
 
@@ -11,21 +11,21 @@ from mhng.experiment.util.files import atomic_path
 
 
 def check_out(out: Path, read: Sequence[Path]) -> None:
-    """A file may be replaced; anything else, and what is `read`, may not. `UsageError` before anything is done."""
+    """Raise UsageError unless `out` is a new path or an existing file that is not among the input files `read`."""
     try:
         if out.exists() and not out.is_file():
-            raise UsageError(f"--out {out} is there already and is no file")
+            raise UsageError(f"--out {out} exists and is not a file")
         if out.parent.exists() and not out.parent.is_dir():
-            raise UsageError(f"--out {out}: {out.parent} is no folder")
+            raise UsageError(f"--out {out}: {out.parent} is not a folder")
         if out.exists() and any(file.exists() and file.samefile(out) for file in read):
-            raise UsageError(f"--out {out} would replace what is read")
+            raise UsageError(f"--out {out} is an input file; give another path")
     except (OSError, ValueError) as error:
         raise UsageError(f"--out {out} cannot be used: {getattr(error, 'strerror', None) or error}") from error
 
 
 def write_out(parts: Iterable[str], out: Path | None) -> None:
-    """The parts of a text, one after the other, to the file or, if there is none, to stdout."""
-    # A file name that is not UTF-8 holds lone surrogates; as \udcXX it can be written, in JSON as in CSV.
+    """Write the parts of a text to the file, or to stdout if `out` is None."""
+    # A file name that is not UTF-8 holds lone surrogates. Written as \udcXX they are valid in JSON and CSV.
     data = (part.encode("utf-8", "backslashreplace") for part in parts)
     if out is None:
         sys.stdout.flush()

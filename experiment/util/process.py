@@ -1,4 +1,7 @@
-"""Environment variables that a foreign library reads at its import, changed for that moment only."""
+"""Environment variables and signal handlers of this process, changed for the duration of a block.
+
+Only the main thread can set signal handlers. In any other thread these functions leave signals alone.
+"""
 
 from __future__ import annotations
 
@@ -7,11 +10,18 @@ import signal
 import threading
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from typing import Any
+
+# Windows has no SIGHUP.
+_TERMINATION = [getattr(signal, name) for name in ("SIGTERM", "SIGHUP") if hasattr(signal, name)]
+
+
+# -- environment variables -------------------------------------------------------------------------
 
 
 @contextmanager
 def environment(**changes: str | None) -> Iterator[None]:
-    """Set variables, or remove those whose value is None, and put everything back at the end."""
+    """Set environment variables, or remove those with value None; restore all of them at the end."""
     before = {name: os.environ.get(name) for name in changes}
     _set(changes)
     try:
@@ -28,27 +38,81 @@ def _set(variables: Mapping[str, str | None]) -> None:
             os.environ[name] = value
 
 
-# Ignored, or a handler that Python did not install and could not put back.
-_UNTOUCHED = (signal.SIG_IGN, None)
+# -- signals ---------------------------------------------------------------------------------------
 
 
 @contextmanager
 def defer_interrupt() -> Iterator[None]:
-    """An interrupt that comes in the block is raised at its end. For blocks of a second or so."""
-    # Only the main thread is interrupted, and a program in the background may have been told not to be.
-    if threading.current_thread() is not threading.main_thread() or signal.getsignal(signal.SIGINT) in _UNTOUCHED:
-        yield
-        return
-    struck = False
+    """Raise KeyboardInterrupt for Ctrl-C at the end of the block, not inside it. For blocks of about a second.
+
+    An ignored SIGINT stays ignored, as in a background job.
+    """
+    interrupted = False
 
     def note(*_: object) -> None:
-        nonlocal struck
-        struck = True
+        nonlocal interrupted
+        interrupted = True
 
-    before = signal.signal(signal.SIGINT, note)
+    ignored = signal.getsignal(signal.SIGINT) is signal.SIG_IGN
+    try:
+        with _handlers({} if ignored else {signal.SIGINT: note}):
+            yield
+    finally:
+        if interrupted:
+            raise KeyboardInterrupt
+
+
+@contextmanager
+def ignore_interrupt() -> Iterator[None]:
+    """Ignore Ctrl-C in the block, so that a second Ctrl-C does not break off the cleanup after the first."""
+    with _handlers({signal.SIGINT: signal.SIG_IGN}):
+        yield
+
+
+@contextmanager
+def interruptible_children() -> Iterator[None]:
+    """Start child processes that react to SIGINT, even if this process ignores it, as a background job does."""
+    # A child inherits an ignored signal. In place of a handler it gets the default action.
+    ignored = signal.getsignal(signal.SIGINT) is signal.SIG_IGN
+    with _handlers({signal.SIGINT: lambda *_: None} if ignored else {}):
+        yield
+
+
+@contextmanager
+def interrupt_on_termination() -> Iterator[None]:
+    """Raise KeyboardInterrupt on SIGTERM and SIGHUP too, unless another handler is set or they are ignored (nohup)."""
+
+    def interrupt(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    with _handlers({number: interrupt for number in _TERMINATION if signal.getsignal(number) is signal.SIG_DFL}):
+        yield
+
+
+@contextmanager
+def keep_termination_handlers() -> Iterator[None]:
+    """Restore the handlers of SIGTERM and SIGHUP at the end. Processes started in the block ignore SIGHUP."""
+    handlers = {number: signal.getsignal(number) for number in _TERMINATION}
+    hangup = getattr(signal, "SIGHUP", None)
+    if hangup is not None and handlers[hangup] is not None:
+        handlers[hangup] = signal.SIG_IGN
+    with _handlers(handlers):
+        yield
+
+
+@contextmanager
+def _handlers(handlers: Mapping[int, Any]) -> Iterator[None]:
+    """Set signal handlers for the block and restore the previous ones at its end."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    before = {number: signal.getsignal(number) for number in handlers}
+    # None is a handler that Python did not install. Python could not restore it.
+    before = {number: handler for number, handler in before.items() if handler is not None}
+    for number in before:
+        signal.signal(number, handlers[number])
     try:
         yield
     finally:
-        signal.signal(signal.SIGINT, before)
-        if struck:
-            raise KeyboardInterrupt
+        for number, handler in before.items():
+            signal.signal(number, handler)

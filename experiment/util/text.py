@@ -1,4 +1,4 @@
-"""Text for messages of one line."""
+"""Values as text for messages of one line."""
 
 from __future__ import annotations
 
@@ -7,32 +7,31 @@ import math
 from collections.abc import Iterable
 from typing import Any
 
+_MAX_REPR = 100  # characters
+
 
 def decimal(value: float | None, digits: int = 3) -> str:
-    """For a reader; "-" for what is not known."""
+    """Format a number with fixed decimals; "-" for None."""
     return "-" if value is None else f"{value:.{digits}f}"
 
 
-# Characters of a value in a message
-_MOST_SHOWN = 100
-
-
-def suggestion(wrong: str, right: Iterable[str]) -> str:
-    """ "; did you mean ...?" for the nearest of `right`, or nothing."""
-    near = difflib.get_close_matches(wrong, list(right), n=1)
-    return f"; did you mean {near[0]}?" if near else ""
-
-
 def short_repr(value: Any) -> str:
-    """For a message of one line, however long it is."""
+    """`repr(value)`, cut after 100 characters."""
     try:
         text = repr(value)
-    except ValueError:  # a whole number of thousands of digits
+    except ValueError:  # Python refuses to print an integer of thousands of digits
         return "a number of too many digits"
-    return text if len(text) <= _MOST_SHOWN else f"{text[:_MOST_SHOWN]}..."
+    return text if len(text) <= _MAX_REPR else f"{text[:_MAX_REPR]}..."
 
 
 def short_number(number: float) -> str:
+    """A number as text; only the order of magnitude from 10**20 on."""
     if abs(number) < 10**20:
         return str(number)
     return f"{'-' if number < 0 else ''}10**{int(math.log10(abs(number)))} or so"
+
+
+def suggestion(wrong: str, right: Iterable[str]) -> str:
+    """The ending "; did you mean X?" with the choice most similar to `wrong`, or an empty text."""
+    near = difflib.get_close_matches(wrong, list(right), n=1)
+    return f"; did you mean {near[0]}?" if near else ""

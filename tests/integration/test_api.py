@@ -206,7 +206,7 @@ def test_a_damaged_run_says_which_file(digits_run: Path, tmp_path: Path) -> None
         ("posterior.nc", b"CDF", "posterior.nc cannot be read"),
         ("checkpoint.pt", b"x", "checkpoint.pt cannot be read"),
         ("config.toml", b"signs = 'ten'", "signs must be a whole number"),
-        ("config.toml", b"signs = 2", "signs_A must be 200 signs from 0 to 1"),
+        ("config.toml", b"signs = 2", "signs_A must hold 200 signs from 0 to 1"),
     ):
         copy = tmp_path / "run"
         shutil.copytree(digits_run, copy)
@@ -227,7 +227,7 @@ def test_an_unfinished_run_shows_its_history_and_says_what_it_lacks(digits_run: 
     assert "interrupted" in repr(run) and "no results yet" in repr(run)
     assert len(run.history.sweeps["kappa"]) == 11
     for part in ("signs", "labels", "scores", "posterior", "objects"):
-        with pytest.raises(UsageError, match="the last round writes it, and the run's status is 'interrupted'"):
+        with pytest.raises(UsageError, match="the last round writes it, and the status of the run is 'interrupted'"):
             getattr(run, part)
 
 

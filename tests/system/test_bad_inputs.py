@@ -469,7 +469,7 @@ run("half signs", checkpoint(lambda state: state.update(signs=state["signs"] / 2
 run("too few signs", checkpoint(lambda state: state.update(signs=state["signs"][..., :5])), "its signs have the shape")
 run("too many chains", checkpoint(lambda state: state.update(signs=state["signs"].repeat(3, 1, 1))),
     "its signs have the shape")  # fmt: skip
-run("rounds in words", checkpoint(lambda state: state.update(done="one")), "it tells of 'one' rounds")
+run("rounds in words", checkpoint(lambda state: state.update(done="one")), "its number of rounds is 'one'")
 run("no seconds", checkpoint(lambda state: state.update(seconds=None)), "checkpoint.pt does not fit")
 run("a NaN for a mind", checkpoint(lambda state: state["components"][0][0].fill_(torch.nan)), "not finite")
 run("a stream of others", checkpoint(
@@ -496,7 +496,7 @@ run("a posterior of text", text(run_folder.POSTERIOR, "hello"), "posterior.nc", 
 run("a posterior cut", lambda folder: (folder / run_folder.POSTERIOR).write_bytes(
     (folder / run_folder.POSTERIOR).read_bytes()[:3000]), "posterior.nc", words=["diagnose", "run"])  # fmt: skip
 run("a posterior of 10**12 draws", huge, "posterior.nc holds", "GiB of data", words=["diagnose", "run"])
-run("a posterior in another file", elsewhere, "lies in another file", words=["diagnose", "run"])
+run("a posterior in another file", elsewhere, "is stored in another file", words=["diagnose", "run"])
 run("signs of 10**12 objects", claims, "signs.npz holds", "GiB of data", words=["corpus", "run"])
 run("a summary of a list", text(run_folder.SUMMARY, "[]"), "summary.json", words=["diagnose", "run"])
 run("a summary of nothing", text(run_folder.SUMMARY, "{}"), "summary.json", words=["report", "run"])

@@ -228,7 +228,7 @@ def test_a_process_that_ends_again_and_again_fails_the_run(ray, tmp_path):
         def discard(self, _): ...
 
     ray.dies = Always()
-    with pytest.raises(RunError, match=r"round 0: the process of agent [AB] has ended, which is the 4th time"):
+    with pytest.raises(RunError, match=r"round 0: the process of agent [AB] has ended \(failure 4 in this round"):
         train(replace(SMALL, run_dir=tmp_path / "run"))
     assert json.loads((tmp_path / "run" / "manifest.json").read_text())["status"] == "failed"
 
@@ -247,7 +247,7 @@ def test_a_process_that_ends_while_it_begins_is_told_in_one_line(ray, tmp_path):
 def test_without_ray_nothing_is_written(ray, tmp_path, monkeypatch):
     @contextlib.contextmanager
     def cluster(address, cpus):
-        raise UsageError(f"--address {address}: no Ray cluster answers there")
+        raise UsageError(f"--address {address}: no Ray cluster answers")
         yield
 
     monkeypatch.setattr(ray_cluster, "cluster", cluster)
@@ -279,14 +279,14 @@ def test_a_process_that_ends_while_the_last_round_is_played_again(rounds, questi
 
 def test_epochs_that_are_made_again_are_not_those_that_were_saved(ray, tmp_path, monkeypatch):
     """From those saved a run that is killed next would go on, and lack their rows."""
-    bring, found = loop.TrainingLoop._bring_back, []
+    bring, found = loop.TrainingLoop._restart_agents, []
 
     def bring_back(self):
         self.folder.save_epochs({"format": 1, "done": self.state.done, "learned": {"A": 1}})
         bring(self)
         found.append(self.folder.load_epochs())
 
-    monkeypatch.setattr(loop.TrainingLoop, "_bring_back", bring_back)
+    monkeypatch.setattr(loop.TrainingLoop, "_restart_agents", bring_back)
     ray.dies = {40}
     train(replace(SMALL, run_dir=tmp_path / "run"))
     assert found == [None]
@@ -337,7 +337,7 @@ def test_on_a_cluster_of_several_processes(tmp_path):
         command(tmp_path / "apart", "--engine", "ray"), env=env, capture_output=True, text=True, timeout=240
     )
     assert done.returncode == 0, done.stderr
-    assert "Bytes a sweep: 640 of signs from agent to agent" in done.stdout
+    assert "Bytes per sweep: 640 for signs between agents" in done.stdout
     assert "ray" not in done.stderr.lower()
     subprocess.run(command(tmp_path / "here"), env=env, capture_output=True, check=True, timeout=240)
     assert contents(tmp_path / "apart") == contents(tmp_path / "here")

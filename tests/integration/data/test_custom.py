@@ -313,7 +313,7 @@ def test_a_run_of_agents_with_unequal_features(tmp_path: Path, capsys: pytest.Ca
     arguments = ["train", "--dataset", "npz", "--data", str(file), "--likelihood", "identity", *QUICK]
     assert cli.main([*arguments, "--run-dir", str(folder)]) == 0
     out, err = capsys.readouterr()
-    assert "Views: of each agent's own data: A 6, B 2" in out and "no component means" in err
+    assert "Views: separate data for each agent: A 6, B 2" in out and "no component means" in err
     summary = json.loads((folder / run_folder.SUMMARY).read_text())
     assert summary["agents"]["A"]["ari"] is None and summary["kappa"] is not None
     assert "mu" not in load_posterior(folder / run_folder.POSTERIOR)["posterior"]

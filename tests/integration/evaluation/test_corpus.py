@@ -115,7 +115,7 @@ def test_refusals_are_one_line_and_write_nothing(
         (unfinished, [], "the last round writes it"),
         (bare, ["--draws", "all"], "holds no signs; train with --keep"),
         (bare, ["--out", str(bare)], "--out"),
-        (bare, ["--out", str(bare / "config.toml")], "would replace what is read"),
+        (bare, ["--out", str(bare / "config.toml")], "is an input file"),
     ):
         out = [] if "--out" in arguments else ["--out", str(tmp_path / "x.jsonl")]
         assert cli.main(["corpus", str(run), *arguments, *out]) == 2

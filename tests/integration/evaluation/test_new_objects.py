@@ -369,7 +369,7 @@ def test_new_is_for_runs_with_data_of_their_own(
     assert cli.main(["name", str(digits_run), "--new", str(files / "A.csv")]) == 2
     assert "--new requires a run with data of its own" in capsys.readouterr().err
     assert cli.main(["name", str(files / "run"), "--new", str(files / "A.csv"), "--out", str(files / "A.csv")]) == 2
-    assert "would replace what is read" in capsys.readouterr().err
+    assert "is an input file" in capsys.readouterr().err
     assert cli.main(["name", str(files / "run"), "--images", str(files / "A.csv")]) == 2
     assert "cannot name images (use --new or --split rest)" in capsys.readouterr().err
 

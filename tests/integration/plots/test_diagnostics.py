@@ -39,7 +39,7 @@ def test_equal_draws_share_the_ranks_evenly(drawn: list[Figure]) -> None:
 def test_many_chains_are_not_all_drawn_and_that_is_said(drawn: list[Figure]) -> None:
     pictures.plot_acceptance(Path(), RNG.random((30, 12, 2)), ["A->B", "B->A"], np.arange(12))
     first, second = drawn[0].axes
-    assert len(first.lines) == len(second.lines) == 8 and "of 30 chains the first 8" in first.get_title()
+    assert len(first.lines) == len(second.lines) == 8 and "first 8 of 30 chains" in first.get_title()
     assert "B->A" in second.get_ylabel()
 
 
@@ -63,7 +63,7 @@ def test_co_assignment_is_a_share_of_draws_in_blocks(drawn: list[Figure]) -> Non
 def test_a_part_of_many_objects_is_shown(drawn: list[Figure]) -> None:
     signs = RNG.integers(0, 3, (2, 3, 1, 500))
     found = relabel(signs, np.zeros((2, 3)), 3, together=False)
-    pictures.plot_co_assignment(Path(), signs, found.permutation, ["A"], most=50)
+    pictures.plot_co_assignment(Path(), signs, found.permutation, ["A"], max_objects=50)
     panel = drawn[0].axes[0]
     assert panel.images[0].get_array().shape == (50, 50) and "50 of 500" in panel.get_xlabel()
 

@@ -125,7 +125,7 @@ def test_agents_that_differ_train_resume_and_are_looked_at(tmp_path, capsys):
     tiny += ["--starts", "1", "--signs", "4"]
     own = ["--agent", "A: --network conv --latent-dim 3 --mixture student-t", "--agent", "B: --likelihood gaussian"]
     assert main(["train", *tiny, *own, "--run-dir", run]) == 0
-    assert "unequal dimensions" in capsys.readouterr().err
+    assert "latent dimensions of the agents differ" in capsys.readouterr().err
     assert main(["train", "--resume", run, "--rounds", "2"]) == 0
     for command in ("recall", "report", "diagnose"):
         assert main([command, run]) == 0, command

@@ -136,7 +136,7 @@ def test_a_newcomer_may_take_over_the_names_that_it_hears(tmp_path):
 
 
 def test_a_run_may_be_ended_before_its_graph_changes(tmp_path, monkeypatch):
-    keep = loop.TrainingLoop._keep
+    keep = loop.TrainingLoop._save_round
 
     def stopped(self, played):
         keep(self, played)
@@ -145,7 +145,7 @@ def test_a_run_may_be_ended_before_its_graph_changes(tmp_path, monkeypatch):
 
     settings = TINY | {"agents": "4", "meet": "bridges:0", "meet_later": "3=complete"}
     with monkeypatch.context() as patched:
-        patched.setattr(loop.TrainingLoop, "_keep", stopped)
+        patched.setattr(loop.TrainingLoop, "_save_round", stopped)
         with pytest.raises(KeyboardInterrupt):
             made(tmp_path / "run", **settings | {"rounds": "3"})
     assert resume(tmp_path / "run", rounds=1, printer=Quiet())["rounds"] == 1

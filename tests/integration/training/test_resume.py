@@ -219,7 +219,7 @@ def goes_on(given: list[str], folder: Path, files: Path) -> None:
     train(config, printer=Quiet())
     broken = folder / "broken"
     begin = resolve(read_settings([*BASE, *given, "--run-dir", str(broken)]))
-    assert stopped(broken, "_keep", 0, lambda: train(begin, printer=Quiet()))
+    assert stopped(broken, "_save_round", 0, lambda: train(begin, printer=Quiet()))
     assert torch.load(broken / run_folder.CHECKPOINT, weights_only=True)["done"] == 1
     learns = (
         config.round_epochs > 0

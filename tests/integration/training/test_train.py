@@ -178,7 +178,7 @@ def test_thinning_and_keeping_less_say_what_is_in_the_posterior(tmp_path):
 
 def test_an_interrupted_run_can_be_ended_early_with_results(finished, tmp_path, monkeypatch):
     """What it leaves is what a run of so many rounds leaves, also where results of an earlier end lie about."""
-    keep = loop.TrainingLoop._keep
+    keep = loop.TrainingLoop._save_round
 
     def interrupted(self, played):
         keep(self, played)
@@ -188,7 +188,7 @@ def test_an_interrupted_run_can_be_ended_early_with_results(finished, tmp_path, 
     folder, wanted = tmp_path / "stopped", tmp_path / "wanted"
     shutil.copytree(finished[0], folder)
     with monkeypatch.context() as patched:
-        patched.setattr(loop.TrainingLoop, "_keep", interrupted)
+        patched.setattr(loop.TrainingLoop, "_save_round", interrupted)
         with pytest.raises(KeyboardInterrupt):
             resume(folder, rounds="9", printer=Quiet())
     assert json.loads((folder / run_folder.SUMMARY).read_text())["rounds"] == 2

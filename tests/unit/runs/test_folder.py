@@ -387,7 +387,7 @@ def test_a_cut_checkpoint_falls_back_to_the_one_before(
 
 
 def test_no_checkpoint_that_can_be_read_names_the_files(run: RunFolder) -> None:
-    with pytest.raises(UsageError, match=r"checkpoint\.pt: there is no checkpoint"):
+    with pytest.raises(UsageError, match=r"checkpoint\.pt does not exist"):
         run.load_checkpoint()
     (run.path / "checkpoint.pt").write_bytes(b"junk")
     (run.path / "checkpoint.prev.pt").write_bytes(b"")

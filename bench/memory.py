@@ -47,10 +47,10 @@ def child(words: list[str]) -> None:
     from mhng.experiment.training.train import train
 
     class Quiet(Printer):
-        def say(self, text: str) -> None:
+        def write(self, text: str) -> None:
             pass
 
-        note = say
+        note = write
 
     config = resolve(read_settings(words))
     begun, imported = time.process_time(), _peak()

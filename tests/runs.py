@@ -27,10 +27,10 @@ from mhng.experiment.training.train import train
 class Quiet(Printer):
     """Says nothing."""
 
-    def say(self, text: str) -> None:
+    def write(self, text: str) -> None:
         pass
 
-    note = say
+    note = write
 
 
 def contents(folder: Path) -> tuple[dict[str, Any], dict[str, Any], str]:

@@ -1,4 +1,4 @@
-"""Plot of cross recall: images that the speaker sees, the sign, and images that the listener imagines."""
+"""Plot of cross recall: images that the speaker sees, its signs, and images that the listener decodes from them."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ class Direction(NamedTuple):
 
 
 def _side_by_side(direction: Direction) -> tuple[NDArray[np.float32], int]:
-    """Interleave seen and imagined images (S, 2 P, H, W), padded to a common size; also returns W."""
+    """Interleave seen and decoded images (S, 2 P, H, W), padded to a common size; also returns W."""
     S, P = direction.saw.shape[:2]
     H, W = (max(sizes) for sizes in zip(direction.saw.shape[2:], direction.imagined.shape[2:], strict=True))
     padded = np.full((2, S, P, H, W), np.nan, dtype=np.float32)
@@ -39,7 +39,7 @@ def _side_by_side(direction: Direction) -> tuple[NDArray[np.float32], int]:
 
 
 def plot_cross(path: Path, directions: Sequence[Direction]) -> None:
-    """Draw one panel per direction, two in a row, with pairs of seen and imagined images."""
+    """Draw one panel per direction, two in a row, with pairs of seen and decoded images."""
     S, P, H, W = directions[0].saw.shape
     across = min(len(directions), 2)
     down = -(-len(directions) // across)
@@ -53,13 +53,13 @@ def plot_cross(path: Path, directions: Sequence[Direction]) -> None:
             gap = max(1, W // 14)
             tiles = mosaic(paired, gap, group=2, group_gap=3 * gap)
             show_mosaic(axes, tiles.grid)
-            headings = ["seen", "imagined"] * P
+            headings = ["seen", "decoded"] * P
             name_ticks(axes.xaxis, tiles.columns, headings, cell if cell > 0.42 else 0.05)
             name_ticks(axes.yaxis, tiles.rows, shortened(direction.rows, 26), cell * H / W)
             axes.xaxis.tick_top()
             axes.tick_params(axis="x", labelsize=6.5)
             axes.set_title(
-                f"{direction.speaker} sees and names, {direction.listener} imagines",
+                f"{direction.speaker} speaks, {direction.listener} decodes",
                 parse_math=False,
                 loc="left",
                 pad=8,

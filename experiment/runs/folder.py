@@ -92,7 +92,7 @@ class RunFolder:
         run = cls(path)
         with run._opening(f"run folder {path}"):
             if not run.path.is_dir():
-                raise FileNotFoundError("it is not a folder" if run.path.exists() else "folder not found")
+                raise FileNotFoundError("it is not a folder" if run.path.exists() else "no such folder")
             for name in (MANIFEST, CONFIG):
                 if not run.file(name).is_file():
                     raise FileNotFoundError(f"it holds no {name}, so it is not a run")

@@ -35,7 +35,7 @@ class Printer:
         # stderr is None if the caller closed it.
         self.bars = sys.stderr is not None and sys.stderr.isatty()
 
-    def result(self, text: str) -> None:
+    def write(self, text: str) -> None:
         """Print a line of results on stdout."""
         if self.bars:
             from tqdm import tqdm
@@ -51,9 +51,9 @@ class Printer:
 
     def objects(self, objects: Objects, views: Sequence[View], signs: int) -> None:
         """Print the data set and the views of the agents."""
-        self.result(f"Dataset: {objects.name}")
+        self.write(f"Dataset: {objects.name}")
         categories = "unknown" if objects.categories is None else objects.categories
-        self.result(f"Objects: {objects.count}, categories: {categories}, signs: {signs}")
+        self.write(f"Objects: {objects.count}, categories: {categories}, signs: {signs}")
         shapes = ["x".join(map(str, view.shape[1:])) for view in objects.views]
         shape = shapes[0]
         if any(len(group) > 1 for group in objects.modalities):
@@ -61,20 +61,20 @@ class Printer:
                 f"{name} {modalities.describe_modalities(group, objects.count)}"
                 for name, group in zip(agent_names(len(views)), objects.modalities, strict=True)
             )
-            self.result(f"Views: {views_text}")
+            self.write(f"Views: {views_text}")
         elif objects.paired:
             views_text = ", ".join(
                 f"{name} {shape}" for name, shape in zip(agent_names(len(views)), shapes, strict=True)
             )
-            self.result(f"Views: separate data for each agent: {views_text}")
+            self.write(f"Views: separate data for each agent: {views_text}")
         elif objects.views[0].dim() == 4:
             views_text = ", ".join(
                 f"{name} {format_view(view)}" for name, view in zip(agent_names(len(views)), views, strict=True)
             )
             how = "seen as" if any(isinstance(view, str) for view in views) else "turned by degrees"
-            self.result(f"Views: {shape}, {how}: {views_text}")
+            self.write(f"Views: {shape}, {how}: {views_text}")
         else:
-            self.result(f"Views: {shape} features each")
+            self.write(f"Views: {shape} features each")
 
     def shows(self, round: int, rounds: int) -> bool:
         """Whether to print the lines of `round` out of `rounds`."""
@@ -82,12 +82,12 @@ class Printer:
 
     def round(self, round: int, rounds: int) -> None:
         """Print the heading of a round."""
-        self.result(f"---- round {round} of {rounds} ----")
+        self.write(f"---- round {round} of {rounds} ----")
 
     def epoch(self, round: int, member: str, epoch: int, epochs: int, loss: Loss) -> None:
         """Print the average loss of an epoch of one agent."""
         if is_shown(epoch, epochs, EPOCH_STEP):
-            self.result(
+            self.write(
                 f"Agent {member} epoch {epoch}/{epochs} average loss: {loss.total:.4f} "
                 f"(reconstruction {-loss.reconstruction:.4f}, KL {loss.kl:.4f})"
             )
@@ -111,23 +111,23 @@ class Printer:
             parts.append(f"Kappa: {decimal(row['kappa'])}")
             for direction, count in (row["accepted"] or {}).items():
                 parts.append(f"{direction.replace('->', '2')}: {count}")
-            self.result(", ".join(parts))
+            self.write(", ".join(parts))
 
     def summary(self, summary: Mapping[str, Any], folder: str) -> None:
         """Print the scores of the run, its warnings and its folder."""
         for name, scores in summary["agents"].items():
-            self.result(
+            self.write(
                 f"Agent {name}: ARI {decimal(scores['ari'])} (mean after burn-in {decimal(scores['ari_mean'])}), "
                 f"NMI {decimal(scores['nmi'])}, accuracy {decimal(scores['accuracy'])}, "
                 f"ELBO {decimal(scores['elbo'], 2)}"
             )
         accepted = ", ".join(f"{name} {decimal(rate)}" for name, rate in (summary["acceptance"] or {}).items())
-        self.result(f"Kappa: {decimal(summary['kappa'])}" + (f"; acceptance: {accepted}" if accepted else ""))
+        self.write(f"Kappa: {decimal(summary['kappa'])}" + (f"; acceptance: {accepted}" if accepted else ""))
         if traffic := summary.get("traffic"):
-            self.result(
+            self.write(
                 f"Bytes per sweep: {traffic['signs_said']:,} for signs between agents, {traffic['all']:,} in total "
                 "with the record of the run"
             )
         for text in summary["warnings"]:
             self.note(f"warning: {text}")
-        self.result(f"Run folder: {folder} ({summary['seconds']:.0f} s)")
+        self.write(f"Run folder: {folder} ({summary['seconds']:.0f} s)")

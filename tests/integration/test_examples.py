@@ -68,7 +68,7 @@ def test_a_likelihood_of_ones_own_by_the_command_that_it_shows(
 def test_looking_at_no_run_is_one_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr("sys.argv", ["look_at_a_run.py", "runs/typo"])
-    with pytest.raises(SystemExit, match="look_at_a_run: run folder runs/typo cannot be used: folder not found"):
+    with pytest.raises(SystemExit, match="look_at_a_run: run folder runs/typo cannot be used: no such folder"):
         runpy.run_path(str(EXAMPLES / "look_at_a_run.py"), run_name="__main__")
     assert list(tmp_path.iterdir()) == []
 

@@ -438,7 +438,7 @@ def claims(folder: Path) -> None:
 run(
     "no manifest", lambda folder: (folder / run_folder.MANIFEST).unlink(), "holds no manifest.json, so it is not a run"
 )
-run("another program's manifest", text(run_folder.MANIFEST, '{"name": "web"}'), "manifest.json is not of a run")
+run("another program's manifest", text(run_folder.MANIFEST, '{"name": "web"}'), "manifest.json was not written by this program")
 run("a manifest of text", text(run_folder.MANIFEST, "hello"), "manifest.json is not a JSON object")
 run("a manifest of bytes", text(run_folder.MANIFEST, b"\xff\xfe\x00"), "manifest.json is not a JSON object")
 run("an unknown status", manifest(status="finished"), "manifest.json is damaged: its status is 'finished'")
@@ -465,7 +465,7 @@ run("another format", checkpoint(lambda state: state.update(format=7)), "checkpo
 run("no agent", checkpoint(lambda state: state["members"].pop("B")), "checkpoint.pt does not fit")
 run("a sign too large", checkpoint(lambda state: state["signs"].fill_(99)), "checkpoint.pt", "signs must be 0 to 2")
 run("a negative sign", checkpoint(lambda state: state["signs"].fill_(-1)), "checkpoint.pt", "signs must be 0 to 2")
-run("half signs", checkpoint(lambda state: state.update(signs=state["signs"] / 2)), "checkpoint.pt", "whole numbers")
+run("half signs", checkpoint(lambda state: state.update(signs=state["signs"] / 2)), "checkpoint.pt", "64-bit integers")
 run("too few signs", checkpoint(lambda state: state.update(signs=state["signs"][..., :5])), "its signs have the shape")
 run("too many chains", checkpoint(lambda state: state.update(signs=state["signs"].repeat(3, 1, 1))),
     "its signs have the shape")  # fmt: skip
@@ -480,7 +480,7 @@ run("a folder in use by nobody's run", lambda folder: None, "--run-dir run is no
     words=[*DIGITS, "--run-dir", "run"])  # fmt: skip
 run("another setting on resuming", lambda folder: None, "--resume goes on with the run's own settings",
     words=["train", "--resume", "run", "--signs", "4"])  # fmt: skip
-run("signs too large", arrays(signs_A=np.full(20, 9)), "signs.npz is damaged: signs_A must be 20 signs from 0 to 2",
+run("signs too large", arrays(signs_A=np.full(20, 9)), "signs.npz is damaged: signs_A must hold 20 signs from 0 to 2",
     words=["corpus", "run"])  # fmt: skip
 run("signs of objects", text(run_folder.SIGNS, b""), "signs.npz", words=["corpus", "run"])
 run("signs missing", arrays(signs_B=None), "signs.npz is damaged: signs_B", words=["corpus", "run"])

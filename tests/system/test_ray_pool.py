@@ -312,7 +312,7 @@ def test_a_grid_on_a_cluster_is_as_on_one_machine(tmp_path: Path, monkeypatch: p
     assert [number for number, _, _ in ends] == ["[1/2", "[2/2"]
     assert {name for _, _, name in ends} == {"com, seed 0: done", "com, seed 1: done"}
     assert list((tmp_path / "grid").glob(".cluster-*")) == []
-    monkeypatch.setattr("mhng.experiment.training.loop.Running._draw", lambda _: None)
+    monkeypatch.setattr("mhng.experiment.training.loop.TrainingLoop._draw", lambda _: None)
     for seed in (0, 1):
         own, run = tmp_path / f"own{seed}", tmp_path / "grid" / f"com-seed{seed}"
         assert cli.main(["train", "--mode", "com", "--seed", str(seed), *words, "--run-dir", str(own)]) == 0

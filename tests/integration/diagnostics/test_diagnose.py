@@ -27,10 +27,10 @@ SMALL = {
 
 
 class Quiet(Printer):
-    def say(self, text: str) -> None:
+    def write(self, text: str) -> None:
         pass
 
-    note = say
+    note = write
 
 
 def made(folder: Path, **changes: str) -> Path:

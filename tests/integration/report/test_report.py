@@ -94,7 +94,7 @@ def test_pictures_say_what_they_show_with_numbers(page: Reader) -> None:
     alts = [image["alt"] for image in page.images]
     assert len(set(alts)) == len(alts) and all(re.search(r"\d", alt) for alt in alts)
     for start in (
-        "ARI by sweep: A from", "kappa by sweep", "accepted (share of proposals) by sweep: A->B from",
+        "ARI by sweep: A from", "kappa by sweep", "acceptance (share of proposals) by sweep: A->B from",
         "reconstruction E log p(x|z) (nats per object) by epoch", "KL (nats per object) by epoch",
         "Confusion matrix of agent A: ARI 0.", "Latents of agent B, projected by two principal components",
         "Agent B, sign 9 (",
@@ -151,7 +151,7 @@ def test_every_kind_of_run_has_a_page(
     assert capsys.readouterr().err == ""
     read = Reader((run / "report.html").read_text())
     assert "feature vectors of" in read.text and "could not be drawn" not in read.text
-    assert "no network was trained" in read.text
+    assert "no network to train" in read.text
 
 
 # -- what is not there -------------------------------------------------------------------------------

@@ -26,7 +26,7 @@ TINY = [
 @pytest.fixture(autouse=True)
 def _no_pictures(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(
-        "mhng.experiment.training.loop.Running._draw", lambda _: None
+        "mhng.experiment.training.loop.TrainingLoop._draw", lambda _: None
     )  # most of the time of runs so small
 
 

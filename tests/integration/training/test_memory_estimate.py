@@ -44,12 +44,12 @@ def test_thinning_and_keeping_less_make_it_smaller() -> None:
 
 
 def test_a_run_that_would_not_fit_names_its_flags_and_both_sizes(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(memory_estimate, "available", lambda: 3 * 2**30)
+    monkeypatch.setattr(memory_estimate, "available_memory", lambda: 3 * 2**30)
     check(SMALL, 30, (4, 4), CPU)
     with pytest.raises(UsageError, match=r"--chains 1000 and --sweeps 50000 need about .* GiB .* 3 GiB are") as caught:
         check(replace(SMALL, chains=1000, sweeps=50_000), 30, (4, 4), CPU)
     assert "\n" not in str(caught.value)
-    monkeypatch.setattr(memory_estimate, "available", lambda: None)
+    monkeypatch.setattr(memory_estimate, "available_memory", lambda: None)
     check(replace(SMALL, chains=10_000, sweeps=10**7), 30, (4, 4), CPU)  # who does not know does not refuse
 
 
@@ -70,7 +70,7 @@ def test_what_is_foretold_grows_with_what_there_is(monkeypatch: pytest.MonkeyPat
     assert told(10**6, signs=20, chains=1, start="merge") > told(10**6, signs=20, chains=1, start="kmeans")
     # Starts are made one by one before they are too many for the memory.
     assert told(10**6, starts=12) == told(10**6, starts=6)
-    monkeypatch.setattr(memory_estimate, "available", lambda: 2**30)
+    monkeypatch.setattr(memory_estimate, "available_memory", lambda: 2**30)
     with pytest.raises(UsageError, match=r"1000000 objects, --signs 20 .* 1 GiB are .* or --start kmeans"):
         check(replace(SMALL, signs=20, chains=1), 10**6, (4, 4), CPU)
     with pytest.raises(UsageError, match=r"1000000 percepts of 60 dimensions .* give --reduce"):

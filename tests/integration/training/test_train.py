@@ -31,10 +31,10 @@ class Quiet(Printer):
         super().__init__()
         self.lines = []
 
-    def say(self, text):
+    def write(self, text):
         self.lines.append(text)
 
-    note = say
+    note = write
 
 
 def run(folder, config=SMALL, **changes):

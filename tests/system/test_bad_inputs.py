@@ -438,7 +438,7 @@ def claims(folder: Path) -> None:
 run(
     "no manifest", lambda folder: (folder / run_folder.MANIFEST).unlink(), "holds no manifest.json, so it is not a run"
 )
-run("another program's manifest", text(run_folder.MANIFEST, '{"name": "web"}'), "manifest.json was not written by this program")
+run("another program's manifest", text(run_folder.MANIFEST, '{"name": "web"}'), "manifest.json was not written by")
 run("a manifest of text", text(run_folder.MANIFEST, "hello"), "manifest.json is not a JSON object")
 run("a manifest of bytes", text(run_folder.MANIFEST, b"\xff\xfe\x00"), "manifest.json is not a JSON object")
 run("an unknown status", manifest(status="finished"), "manifest.json is damaged: its status is 'finished'")

@@ -22,5 +22,5 @@ def _unit_only(monkeypatch: pytest.MonkeyPatch) -> None:
         popen(process, args, *rest, **options)
 
     monkeypatch.setattr(subprocess.Popen, "__init__", start)
-    monkeypatch.setattr(loop.TrainingLoop, "go", refuse)
+    monkeypatch.setattr(loop.TrainingLoop, "run", refuse)
     monkeypatch.setattr(style, "FigureCanvasAgg", refuse)

@@ -182,7 +182,7 @@ def files(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 class Stop:
-    """Ends a run as Ctrl-C does, in the place of `Running._keep` or `Running.epoch`."""
+    """Ends a run as Ctrl-C does, in the place of `TrainingLoop._save_round` or `TrainingLoop.epoch`."""
 
     def __init__(self, method: str, round: int) -> None:
         self.method, self.round, self.stopped = method, round, False

@@ -1,9 +1,9 @@
-"""Look at a finished run: how far do its agents agree, on what do they not, and what did they mean?
+"""Find the objects on which the agents of a finished run disagree, and draw them.
 
     python examples/look_at_a_run.py runs/com-mnist5k-seed0 [disagreements.png]
 
-A row of the picture is an object that the agents call by different signs: how A sees it, how B sees it, and what each
-means by the sign that it chose.
+Each row of the picture is an object with two signs: A's view, B's view, and the image that each agent decodes from its
+own sign.
 """
 
 import sys
@@ -16,37 +16,37 @@ from mhng.experiment.errors import UsageError
 from mhng.experiment.plots.training import plot_images
 
 COLUMNS = ["A sees", "B sees", "A means", "B means"]
-MOST = 8  # rows
+MAX_ROWS = 8
 
 
 def main(path: str, picture: str = "disagreements.png") -> None:
-    """Print what there is to know, and draw."""
+    """Print the disagreements between agents A and B, and draw the first of them."""
     run = load_run(path)
     print(run)
     a, b = run.signs["A"], run.signs["B"]
     kappa = run.history.sweeps["kappa"]
     print(f"Agreement: {(a == b).mean():.1%} of {len(a)} objects; kappa from {kappa[0]:.3f} to {kappa[-1]:.3f}")
-    apart = np.flatnonzero(a != b)
+    differ = np.flatnonzero(a != b)
     if run.labels is not None:
         for k, name in enumerate(run.objects.class_names):
-            own = run.labels == k
-            print(f"  class {name}: {own[apart].sum()} of {own.sum()} objects have two names")
-    pairs, counts = np.unique(np.stack([a, b])[:, apart], axis=1, return_counts=True)
+            in_class = run.labels == k
+            print(f"  class {name}: {in_class[differ].sum()} of {in_class.sum()} objects have two signs")
+    pairs, counts = np.unique(np.stack([a, b])[:, differ], axis=1, return_counts=True)
     for n in np.argsort(-counts, kind="stable")[:3]:
         print(f"  {counts[n]} times A says {pairs[0, n]} where B says {pairs[1, n]}")
-    if not len(apart) or any(view.dim() != 4 for view in run.objects.views):
-        print("No picture: the agents agree on everything, or see no images.")
+    if not len(differ) or any(view.dim() != 4 for view in run.objects.views):
+        print("No picture: there is no disagreement, or the observations are not images.")
         return
 
-    shown = apart[:MOST]
+    shown = differ[:MAX_ROWS]
     means = {k: run.recall(k, draws=0) for k in np.unique([a[shown], b[shown]])}
-    seen_by_a, seen_by_b = (view[shown].numpy() for view in run.objects.views)
+    view_a, view_b = (view[shown].numpy() for view in run.objects.views)
     rows = [
-        [seen_by_a[r], seen_by_b[r], means[a[n]]["A"].mean, means[b[n]]["B"].mean]  # each (C, H, W)
+        [view_a[r], view_b[r], means[a[n]]["A"].mean, means[b[n]]["B"].mean]  # images (C, H, W)
         for r, n in enumerate(shown)
     ]
     names = [f"{run.index[n]}: A {a[n]}, B {b[n]}" for n in shown]
-    plot_images(Path(picture), np.asarray(rows).mean(2), names, COLUMNS)  # mean over channels: grey
+    plot_images(Path(picture), np.asarray(rows).mean(2), names, COLUMNS)  # the mean over channels is grey
     print(f"Picture: {picture}")
 
 

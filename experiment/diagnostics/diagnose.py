@@ -63,7 +63,7 @@ def build_report(run: SavedRun, *, exact: bool = False) -> dict[str, Any]:
     verdicts = {
         "converged": verdict.converged(settings, summary, compared, signs),
         "agreed": (
-            verdict.Verdict("unknown", ["There is one agent."], [])
+            verdict.Verdict("unknown", ["The run has one agent."], [])
             if kappa is None
             else verdict.agreed(settings, kappa.mean(1).tolist(), run.summary)
         ),

@@ -159,7 +159,7 @@ def _log_likelihood(agent: Agent, parameters: Any, view: Tensor) -> Tensor:
     """log p(z | w, phi) of each object and sign: (B, K)."""
     percepts = agent.perceive(view, None)
     table: Tensor = percepts.judge(parameters)
-    # Densities are computed around the mean latent. A far outlier moves that mean and costs the others their digits.
+    # Densities are computed around the mean latent. A far outlier shifts that mean, and the others lose precision.
     deviation = (percepts.z - percepts.z.nanmedian(0).values).abs()
     inlier = (deviation <= _OUTLIER * (1 + deviation.nanmedian(0).values)).all(1)  # False for NaN
     if not inlier.all():

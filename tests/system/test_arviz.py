@@ -23,7 +23,7 @@ def test_arviz_is_imported_whatever_the_backend_and_without_a_cache_folder(tmp_p
     (tmp_path / "file").touch()
     code = (
         "import os, warnings; warnings.simplefilter('error'); from mhng.experiment.runs import posterior\n"
-        "posterior.arviz(); assert os.environ['MPLBACKEND'] == 'no-such-backend'\n"
+        "posterior.import_arviz(); assert os.environ['MPLBACKEND'] == 'no-such-backend'\n"
         "assert os.environ['XDG_CACHE_HOME'].endswith('file')\n"
     )
     changed = os.environ | {

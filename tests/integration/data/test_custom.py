@@ -298,7 +298,7 @@ def test_flags_that_do_not_go_together(
 def test_sizes_are_judged_before_there_is_memory_for_them(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     file = npz(tmp_path, images=np.zeros((100, 32, 32)))
     numbers = text(tmp_path, ROWS * 100)
-    monkeypatch.setattr("mhng.experiment.util.memory.available", lambda: 1000)
+    monkeypatch.setattr("mhng.experiment.util.memory.available_memory", lambda: 1000)
     for kind, data in (("npz", file), ("csv", numbers)):
         with pytest.raises(UsageError, match="GiB of memory are available"):
             read(kind, data)
@@ -346,7 +346,7 @@ def test_a_run_of_images_names_what_it_left_and_labels_by_name(
     assert cli.main(["name", str(folder), "--images", str(tmp_path / "foreign.npz")]) == 0
     out, err = capsys.readouterr()
     assert [line.split(",")[1] for line in out.splitlines()[1:]] == ["7", "8"]
-    assert "classes that the run has not, for which no sign can be right: 8\n" in err
+    assert "classes that the run does not have; their accuracy is 0: 8\n" in err
 
 
 @pytest.mark.parametrize("title", ["label", "Label", "LABELS", "labels"])

@@ -302,7 +302,7 @@ def test_sizes_are_judged_before_there_is_memory_for_them(tmp_path: Path, monkey
     for kind, data in (("npz", file), ("csv", numbers)):
         with pytest.raises(UsageError, match="GiB of memory are available"):
             read(kind, data)
-    monkeypatch.setattr("mhng.experiment.training.memory_estimate.available", lambda: 10**7)
+    monkeypatch.setattr("mhng.experiment.training.memory_estimate.available_memory", lambda: 10**7)
     with pytest.raises(UsageError, match=r"3 percepts of 900 dimensions .* give --reduce"):
         check(Config(likelihood="identity"), 3, (900, 900), torch.device("cpu"))
 

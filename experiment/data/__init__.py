@@ -1,1 +1,1 @@
-"""Objects and the agents' views of them: data sets, files, synthetic."""
+"""Data sets and views: what the agents of a run observe."""

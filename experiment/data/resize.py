@@ -1,11 +1,10 @@
-"""Images of any size and colour made into what a run's agents learned to see, by one rule.
+"""Convert images of any size and colour to the image shape of a run.
 
     colour   3 channels -> 1: 0.299 R + 0.587 G + 0.114 B (ITU-R BT.601, Pillow's "L"); 1 -> 3: repeated
-    shape    black is added on two sides, equally, until the proportions are the run's
-    size     bilinear, with antialiasing where it shrinks
+    shape    black padding on two sides, equally, to the proportions of the run
+    size     bilinear, with antialiasing when shrinking
 
-Nothing is centred, cropped or inverted: the run's images are bright on black, and dark ink on white paper is
-something else to its agents.
+Images are not centred, cropped or inverted. They must be bright on black, as the run's images are.
 """
 
 from __future__ import annotations
@@ -14,13 +13,13 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-RULE = "grey by 0.299 R + 0.587 G + 0.114 B, black added to keep proportions, bilinear with antialiasing"
+RULE = "grey by 0.299 R + 0.587 G + 0.114 B, black padding to keep proportions, bilinear with antialiasing"
 
 _LUMA = (0.299, 0.587, 0.114)
 
 
 def resize_images(images: Tensor, shape: tuple[int, ...]) -> Tensor:
-    """Images (B, c, h, w) in [0, 1] as (B, C, H, W), shape = (C, H, W); c and C are 1 or 3."""
+    """Convert images (B, c, h, w) in [0, 1] to (B, C, H, W), shape = (C, H, W); c and C are 1 or 3."""
     C, H, W = shape
     if images.shape[1] == 3 and C == 1:
         images = (images * images.new_tensor(_LUMA)[:, None, None]).sum(1, keepdim=True)
@@ -32,5 +31,5 @@ def resize_images(images: Tensor, shape: tuple[int, ...]) -> Tensor:
     wider, higher = max(w, -(-h * W // H)), max(h, -(-w * H // W))
     left, top = (wider - w) // 2, (higher - h) // 2
     images = functional.pad(images, (left, wider - w - left, top, higher - h - top))
-    small = functional.interpolate(images, (H, W), mode="bilinear", align_corners=False, antialias=True)
-    return torch.clamp(small, 0, 1)
+    resized = functional.interpolate(images, (H, W), mode="bilinear", align_corners=False, antialias=True)
+    return torch.clamp(resized, 0, 1)

@@ -1,17 +1,15 @@
-"""Objects with a known truth: a Gaussian mixture, seen by M agents that confuse different pairs of classes.
+"""Synthetic data: a known Gaussian mixture, observed by M agents that confuse different pairs of classes.
 
-    c_n ~ Uniform(1..K)                        the class of object n
-    x_mn | c_n = k ~ N(mu_mk, Sigma_mk)        what agent m perceives of it, D features
+    c_n ~ Uniform(1..K)                        class of object n
+    x_mn | c_n = k ~ N(mu_mk, Sigma_mk)        observation of agent m, D features
 
-Agent m confuses the disjoint pairs of round m of a round-robin tournament of the classes. At ambiguity 0 all
-classes are well separated for every agent; as it grows to 1, the two means and covariances of a confused pair
-meet at their average, and the agent alone cannot tell the two apart. No pair meets twice in a tournament, so
-two agents together can tell all classes apart: what the naming game should find, and what neither agent can
-find alone.
+Agent m confuses the disjoint pairs in round m of a round-robin tournament of the classes. At ambiguity 0, all classes
+are well separated for every agent. At ambiguity 1, the means and covariances of a confused pair are equal, so the
+agent alone cannot tell the two classes apart. No pair meets twice in a tournament, so two agents together can tell all
+classes apart. The naming game should find these classes.
 
-The geometry keeps its promise for every seed. Each pair has a site, the sites are SITE_DISTANCE apart at
-least, and the means of a pair lie SEPARATION apart around their site: no two classes that an agent does not
-confuse are ever closer than SEPARATION, and no standard deviation exceeds SCALES[1].
+For every seed, two classes that an agent does not confuse are at least SEPARATION apart, and no standard deviation
+exceeds SCALES[1]. The pairs are centred at sites that are at least SITE_DISTANCE apart.
 """
 
 from __future__ import annotations
@@ -34,10 +32,10 @@ Pairs = tuple[tuple[int, int], ...]
 
 @dataclass(frozen=True, eq=False)
 class Draw:
-    """N objects and the mixture they were drawn from.
+    """N objects and the mixture from which they are drawn.
 
-    features: one (N, D) float32 tensor an agent; labels: int64 (N,); means: float64 (M, K, D);
-    covariances: float64 (M, K, D, D); pairs: for each agent the classes that it confuses.
+    features: float32 (N, D), one per agent; labels: int64 (N,); means: float64 (M, K, D); covariances: float64
+    (M, K, D, D); pairs: the pairs of classes that each agent confuses.
     """
 
     features: tuple[torch.Tensor, ...]
@@ -50,17 +48,16 @@ class Draw:
 def draw(
     count: int, agents: int, *, classes: int = 6, ambiguity: float = 1.0, dimension: int = 4, seed: int = 0
 ) -> Draw:
-    """Draw `count` objects as `agents` agents perceive them.
+    """Draw `count` objects as observed by `agents` agents.
 
-    The labels do not depend on the number of agents, nor an agent's features on the other agents; changing
-    `ambiguity` moves the means and covariances and leaves labels, sites and noise as they are. `UsageError`
-    naming --classes unless it is 3 to 1000 (of two classes all agents would confuse the same pair), or
-    --ambiguity unless it is in [0, 1].
+    Labels do not depend on the number of agents, and an agent's features do not depend on the other agents.
+    `ambiguity` changes means and covariances only; labels, sites and noise stay. Raises UsageError for --classes
+    outside 3 to 1000 (with two classes, all agents would confuse the same pair) and --ambiguity outside [0, 1].
     """
     if not 3 <= classes <= MAX_CLASSES:
-        raise UsageError(f"--classes must be 3 to {MAX_CLASSES}; it was {classes}")
+        raise UsageError(f"--classes is {classes}; expected 3 to {MAX_CLASSES}")
     if not 0 <= ambiguity <= 1:
-        raise UsageError(f"--ambiguity must be between 0 and 1; it was {ambiguity}")
+        raise UsageError(f"--ambiguity is {ambiguity}; expected 0 to 1")
     rounds = round_robin(classes)
     pairs = tuple(rounds[agent % len(rounds)] for agent in range(agents))
     labels = torch.randint(classes, (count,), generator=stream(seed, "synthetic/labels"))
@@ -77,45 +74,45 @@ def draw(
 
 
 def round_robin(classes: int) -> list[Pairs]:
-    """The rounds of a tournament of `classes`, by the circle method: each pair of classes meets once.
+    """Rounds of a round-robin tournament (circle method), in which every pair of classes meets once.
 
-    A round is a list of disjoint pairs; with an odd number of classes one sits out.
+    A round is a tuple of disjoint pairs. With an odd number of classes, one class sits out.
     """
     even = classes + classes % 2
     circle = list(range(even))
     rounds = []
     for _ in range(even - 1):
         drawn = [(circle[i], circle[-1 - i]) for i in range(even // 2)]
-        # With an odd number of classes, the last place is nobody's: its opponent sits out.
+        # With an odd number of classes, the last place is empty, and its opponent sits out.
         rounds.append(tuple((min(pair), max(pair)) for pair in drawn if max(pair) < classes))
-        circle = [circle[0], circle[-1], *circle[1:-1]]  # the first stays, the others move on by one
+        circle = [circle[0], circle[-1], *circle[1:-1]]  # the first stays, the rest rotate
     return rounds
 
 
 def _mixture(
     generator: torch.Generator, pairs: Pairs, classes: int, ambiguity: float, dimension: int
 ) -> tuple[torch.Tensor, torch.Tensor]:
-    """One agent's means (K, D) and covariances (K, D, D)."""
-    alone = sorted(set(range(classes)) - set(itertools.chain(*pairs)))
-    sites = _sites(generator, len(pairs) + len(alone), dimension)
+    """Draw one agent's means (K, D) and covariances (K, D, D)."""
+    unpaired = sorted(set(range(classes)) - set(itertools.chain(*pairs)))
+    sites = _sites(generator, len(pairs) + len(unpaired), dimension)
     low, high = SCALES
     scales = low + (high - low) * torch.rand(classes, dimension, generator=generator, dtype=torch.float64)
     roots = _rotations(generator, classes, dimension) * scales[:, None, :]
     covariances = roots @ roots.mT
     means = torch.empty(classes, dimension, dtype=torch.float64)
-    means[alone] = sites[len(pairs) :]
+    means[unpaired] = sites[len(pairs) :]
     for (a, b), site in zip(pairs, sites[: len(pairs)], strict=True):
         direction = torch.randn(dimension, generator=generator, dtype=torch.float64)
         offset = (1 - ambiguity) * SEPARATION / 2 * direction / direction.norm()
         means[a], means[b] = site - offset, site + offset
-        # Unless the covariances met too, they would still tell the classes apart at ambiguity 1.
+        # With different covariances, the classes could still be told apart at ambiguity 1.
         average = (covariances[a] + covariances[b]) / 2
         covariances[[a, b]] = torch.lerp(covariances[[a, b]], average, ambiguity)
     return means, covariances
 
 
 def _sites(generator: torch.Generator, count: int, dimension: int) -> torch.Tensor:
-    """`count` points (count, D) of a centred lattice with step SITE_DISTANCE, in random order and rotated."""
+    """`count` points (count, D) of a centred lattice with spacing SITE_DISTANCE, in random order, rotated."""
     side = next(side for side in itertools.count(1) if side**dimension >= count)
     powers = [side**axis for axis in range(dimension)]
     lattice = [[index // power % side for power in powers] for index in range(count)]

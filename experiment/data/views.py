@@ -1,24 +1,21 @@
-"""How agents see the same images differently: the small language of `--views`.
+"""Views of images: the small language of `--views`.
 
-An entry is a step, or steps joined by `+` that follow each other: `45+blur:1`. Sizes do not change; what comes from
-beyond an image is black; pixels stay in [0, 1].
+An entry is a step, or steps joined by `+` and applied in order: `45+blur:1`. The image size stays; pixels from outside
+the image are black; pixel values stay in [0, 1].
 
-    45              turned by so many degrees, counter-clockwise (nearest pixel)
-    patch:R.C/G     only row R, column C (from 0) of a grid of G x G is seen, where it is; the rest is black
-    crop:S          the middle, a share S of each side, enlarged to the whole size (bilinear)
-    blur:S          a Gaussian blur with a standard deviation of S pixels
-    noise:S         Gaussian noise of standard deviation S is added, clipped to [0, 1]; it is drawn once for each
-                    object and agent, from the seed and the image, whatever other objects there are
-    occlude:S       a black square of S times the shorter side, where the seed says, the same place for all objects
-    grey            colours are gone: 0.299 R + 0.587 G + 0.114 B in all channels; grey images stay as they are
-    invert          black is white
-    ahead:J         of image files in folders (`--dataset folder`), each folder a thing that turns before a camera:
-                    another picture of the thing, J places further on around the circle
-                    (`mhng.experiment.data.turntable`);
-                    wherever it stands among the steps, the others are done to that picture
+    45              rotation in degrees, counter-clockwise (nearest pixel); multiples of 360 change nothing
+    patch:R.C/G     row R, column C (from 0) of a grid of G x G, in place; the rest is black
+    crop:S          the centre, a share S of each side, enlarged to full size (bilinear)
+    blur:S          Gaussian blur with a standard deviation of S pixels
+    noise:S         Gaussian noise with standard deviation S, clipped to [0, 1]; fixed by seed, agent and image
+    occlude:S       black square, S times the shorter side; its position is fixed by seed and agent
+    grey            0.299 R + 0.587 G + 0.114 B in all channels; grey images are unchanged
+    invert          1 minus the pixel value
+    ahead:J         for folders of a rotating object (`--dataset folder`): the picture J places further on
+                    (`mhng.experiment.data.turntable`); applied before all other steps
 
 The entry `patches:G` stands for all G * G entries patch:R.C/G, row by row. Entries joined by `&`, as in `0&90`, are
-what one agent sees at once (`mhng.experiment.data.modalities`).
+modalities of one agent (`mhng.experiment.data.modalities`).
 
 Importing this module does not import torch.
 """
@@ -41,101 +38,97 @@ if TYPE_CHECKING:
 View = float | str
 LANGUAGE = "degrees, patch:R.C/G, crop:S, blur:S, noise:S, occlude:S, grey, invert, ahead:J, or these joined by +"
 
-_MOST_PATCHES = 31
-# Images that are turned at a time
-_TURNED = 4096
-# The largest S, and whether it may be 0
-_MOST = {"crop": 1.0, "blur": 100.0, "noise": 10.0, "occlude": 1.0}
-_MOST_PLACES = 999_999
+_MAX_GRID = 31
+# Images rotated at a time
+_ROTATION_BATCH = 4096
+# The largest S of a step
+_MAX_SIZE = {"crop": 1.0, "blur": 100.0, "noise": 10.0, "occlude": 1.0}
+_MAX_PLACES = 999_999
 _PATCH = re.compile(r"(\d{1,3})\.(\d{1,3})/(\d{1,3})", re.ASCII)
 
 
 class Step(NamedTuple):
-    """kind: turn, or a word of the language; values: its numbers."""
+    """One step of a view. kind: turn, or the step's word; values: its numbers."""
 
     kind: str
     values: tuple[float, ...]
 
 
 def parse_views(text: str) -> tuple[View, ...]:
-    """What `--views` is given as text, by agent: plain numbers as floats, all else as it is. ValueError naming what is
-    wrong.
-    """
-    found: list[View] = []
+    """Parse `--views`: one entry per agent; plain numbers become floats. Raises ValueError."""
+    views: list[View] = []
     for number, part in enumerate((part.strip() for part in text.split(",")), 1):
         kind, _, size = part.partition(":")
         if "&" in part:
-            found.append(_joined(part, number))
+            views.append(_parse_joined(part, number))
         elif kind == "patches":
-            if not (size.isdecimal() and size.isascii() and 1 <= int(size) <= _MOST_PATCHES):
-                raise ValueError(f"patches:G needs G from 1 to {_MOST_PATCHES}; it is {part!r}")
+            if not (size.isdecimal() and size.isascii() and 1 <= int(size) <= _MAX_GRID):
+                raise ValueError(f"{part!r}: expected patches:G with G from 1 to {_MAX_GRID}")
             G = int(size)
-            found += [f"patch:{row}.{column}/{G}" for row in range(G) for column in range(G)]
+            views += [f"patch:{row}.{column}/{G}" for row in range(G) for column in range(G)]
         else:
-            found.append(parse_view(part))
-    return tuple(found)
+            views.append(parse_view(part))
+    return tuple(views)
 
 
-def _joined(part: str, number: int) -> str:
-    """An entry of several modalities, without blanks."""
-    views = [one.strip() for one in part.split("&")]
-    if "" in views:
-        raise ValueError(f"modality {views.index('') + 1} of entry {number} is empty; the entry is {part!r}")
-    return "&".join(format_view(parse_view(view)) for view in views)
+def _parse_joined(entry: str, number: int) -> str:
+    """An entry with several modalities, checked and without blanks."""
+    parts = [part.strip() for part in entry.split("&")]
+    if "" in parts:
+        raise ValueError(f"entry {number} is {entry!r}; modality {parts.index('') + 1} is empty")
+    return "&".join(format_view(parse_view(part)) for part in parts)
 
 
 def parse_view(view: float | str) -> View:
-    """One entry, checked. ValueError naming what is wrong."""
-    parsed = parse_steps(view)
-    if len(parsed) == 1 and parsed[0].kind == "turn":
-        return parsed[0].values[0]
+    """Parse one entry without `&`. Raises ValueError."""
+    steps = parse_steps(view)
+    if len(steps) == 1 and steps[0].kind == "turn":
+        return steps[0].values[0]
     return str(view)
 
 
 def parse_steps(view: View) -> tuple[Step, ...]:
-    """What an entry does, step by step. ValueError naming what is wrong."""
+    """Parse an entry into its steps. Raises ValueError."""
     if not isinstance(view, str):
         if not math.isfinite(view):
-            raise ValueError(f"degrees must be finite; one is {view}")
+            raise ValueError(f"{view} is no finite number of degrees")
         return (Step("turn", (float(view),)),)
-    return tuple(_step(part.strip(), view) for part in view.split("+"))
+    return tuple(_parse_step(part.strip(), view) for part in view.split("+"))
 
 
 def places_ahead(view: View) -> int:
-    """How many places further on the picture stands that an agent sees in the place of an object's own; 0: its own."""
+    """The total J of the view's `ahead` steps, or 0."""
     return sum(int(step.values[0]) for step in parse_steps(view) if step.kind == "ahead")
 
 
 def format_view(view: View) -> str:
-    """For a reader."""
+    """The view as text."""
     return view if isinstance(view, str) else f"{view:g}"
 
 
-def _step(part: str, view: str) -> Step:
+def _parse_step(part: str, view: str) -> Step:
     kind, colon, size = part.partition(":")
     if part in ("grey", "invert"):
         return Step(kind, ())
     if kind == "patch" and (cell := _PATCH.fullmatch(size)):
         row, column, grid = map(int, cell.groups())
-        if max(row, column) < grid <= _MOST_PATCHES:
+        if max(row, column) < grid <= _MAX_GRID:
             return Step(kind, (row, column, grid))
-        raise ValueError(
-            f"patch:R.C/G needs R and C from 0 to G - 1, and G of {_MOST_PATCHES} at most; it is {part!r}"
-        )
+        raise ValueError(f"{part!r}: expected patch:R.C/G with R and C from 0 to G - 1 and G up to {_MAX_GRID}")
     if kind == "ahead" and colon:
         if size.isdecimal() and size.isascii() and len(size) < 7 and int(size) > 0:
             return Step(kind, (int(size),))
-        raise ValueError(f"ahead:J needs J, a whole number from 1 to {_MOST_PLACES}; it is {part[:60]!r}")
-    if kind in _MOST and colon:
+        raise ValueError(f"{part[:60]!r}: expected ahead:J with a whole number J from 1 to {_MAX_PLACES}")
+    if kind in _MAX_SIZE and colon:
         value = _number(size)
-        if value is not None and 0 < value <= _MOST[kind]:
+        if value is not None and 0 < value <= _MAX_SIZE[kind]:
             return Step(kind, (value,))
-        raise ValueError(f"{kind}:S needs S above 0 and up to {_MOST[kind]:g}; it is {part!r}")
+        raise ValueError(f"{part!r}: expected {kind}:S with S above 0 and up to {_MAX_SIZE[kind]:g}")
     degrees = _number(part)
     if degrees is None:
-        raise ValueError(f"one is {view[:60]!r}; an entry is {LANGUAGE}")
+        raise ValueError(f"{view[:60]!r} is no view; expected {LANGUAGE}")
     if not math.isfinite(degrees):
-        raise ValueError(f"degrees must be finite; one is {part}")
+        raise ValueError(f"{part} is no finite number of degrees")
     return Step("turn", (degrees,))
 
 
@@ -146,7 +139,7 @@ def _number(text: str) -> float | None:
         return None
 
 
-# -- images ----------------------------------------------------------------------------------------
+# -- images ------------------------------------------------------------------------------------------
 
 
 def apply_views(
@@ -155,49 +148,48 @@ def apply_views(
     *,
     names: Sequence[str],
     seed: int,
-    further: Callable[[int], Images] | None = None,
+    images_ahead: Callable[[int], Images] | None = None,
 ) -> tuple[torch.Tensor, ...]:
-    """The images (N, C, H, W), uint8 or in [0, 1], as each agent sees them: float32 (N, C, H, W) in [0, 1].
+    """Apply one view per agent to images (N, C, H, W), uint8 or in [0, 1]: float32 (N, C, H, W) in [0, 1].
 
-    names: of the agents; with `seed` they say where squares lie and what noise is. further: of each object the picture
-    that stands so many places further on, for views with `ahead`. Agents with equal views share a tensor, unless these
-    draw something.
+    names: names of the agents; with `seed` they fix noise and occlusion. images_ahead: for J, the images J places
+    further on; required by views with `ahead`. Agents with equal views share a tensor, unless the view is random.
     """
-    upright = {0: _floats(images)}
-    done: dict[object, torch.Tensor] = {}
-    found = []
+    upright = {0: _to_floats(images)}
+    cache: dict[object, torch.Tensor] = {}
+    observed = []
     for view, name in zip(views, names, strict=True):
-        parsed = tuple(
+        steps = tuple(
             Step("turn", (step.values[0] % 360,)) if step.kind == "turn" else step for step in parse_steps(view)
         )
-        draws = any(step.kind in ("noise", "occlude") for step in parsed)
-        key = (parsed, name if draws else None)
-        if key not in done:
+        is_random = any(step.kind in ("noise", "occlude") for step in steps)
+        key = (steps, name if is_random else None)
+        if key not in cache:
             J = places_ahead(view)
             if J not in upright:
-                assert further is not None, "views with `ahead` need to know what is further on"
-                upright[J] = _floats(further(J))
+                assert images_ahead is not None, "views with `ahead` require images_ahead"
+                upright[J] = _to_floats(images_ahead(J))
             result = upright[J]
-            for step in parsed:
+            for step in steps:
                 if step.kind != "ahead":
-                    result = _seen(result, step, upright[J], name, seed)
-            done[key] = result
-        found.append(done[key])
-    return tuple(found)
+                    result = _apply_step(result, step, upright[J], name, seed)
+            cache[key] = result
+        observed.append(cache[key])
+    return tuple(observed)
 
 
-def _floats(images: Images) -> torch.Tensor:
+def _to_floats(images: Images) -> torch.Tensor:
     import torch
 
     if isinstance(images, np.ndarray):
         if images.dtype == np.uint8:
             images = images.astype(np.float32)
-            images /= np.float32(255)  # in place: there may be gigabytes of them
+            images /= np.float32(255)  # in place: the images may take gigabytes
         images = torch.from_numpy(images)
     return images
 
 
-def _seen(images: torch.Tensor, step: Step, upright: torch.Tensor, name: str, seed: int) -> torch.Tensor:
+def _apply_step(images: torch.Tensor, step: Step, upright: torch.Tensor, name: str, seed: int) -> torch.Tensor:
     import torch
     from torch.nn import functional
 
@@ -209,29 +201,29 @@ def _seen(images: torch.Tensor, step: Step, upright: torch.Tensor, name: str, se
         from torchvision.transforms import InterpolationMode
         from torchvision.transforms.v2 import functional as transforms
 
-        # A part at a time: for each pixel of what it is given it makes several numbers.
-        turned = torch.empty_like(images)
-        for part, given in zip(turned.split(_TURNED), images.split(_TURNED), strict=True):
-            part[:] = transforms.rotate(given, values[0], InterpolationMode.NEAREST)
-        return turned
+        # In batches: rotation allocates several numbers per pixel.
+        rotated = torch.empty_like(images)
+        for target, batch in zip(rotated.split(_ROTATION_BATCH), images.split(_ROTATION_BATCH), strict=True):
+            target[:] = transforms.rotate(batch, values[0], InterpolationMode.NEAREST)
+        return rotated
     if kind == "patch":
         row, column, grid = map(int, values)
-        kept = torch.zeros_like(images)
+        patch = torch.zeros_like(images)
         rows, columns = (slice(at * size // grid, (at + 1) * size // grid) for at, size in ((row, H), (column, W)))
-        kept[..., rows, columns] = images[..., rows, columns]
-        return kept
+        patch[..., rows, columns] = images[..., rows, columns]
+        return patch
     if kind == "crop":
         h, w = max(1, round(values[0] * H)), max(1, round(values[0] * W))
         top, left = (H - h) // 2, (W - w) // 2
-        middle = images[..., top : top + h, left : left + w]
-        return functional.interpolate(middle, (H, W), mode="bilinear", align_corners=False).clamp(0, 1)
+        centre = images[..., top : top + h, left : left + w]
+        return functional.interpolate(centre, (H, W), mode="bilinear", align_corners=False).clamp(0, 1)
     if kind == "blur":
-        down, across = (_blur(size, values[0], images) for size in (H, W))
+        down, across = (_blur_matrix(size, values[0], images) for size in (H, W))
         return (down @ images @ across.mT).clamp(0, 1)
     if kind == "noise":
         return (images + values[0] * _noise(upright, name, seed)).clamp(0, 1)
     if kind == "occlude":
-        return _occluded(images, values[0], name, seed)
+        return _occlude(images, values[0], name, seed)
     if kind == "grey":
         if images.shape[1] != 3:
             return images
@@ -240,19 +232,21 @@ def _seen(images: torch.Tensor, step: Step, upright: torch.Tensor, name: str, se
     return 1 - images
 
 
-def _blur(size: int, sigma: float, like: torch.Tensor) -> torch.Tensor:
-    """What each pixel of an axis takes from each other one; what it would take from beyond the border is black."""
+def _blur_matrix(size: int, sigma: float, like: torch.Tensor) -> torch.Tensor:
+    """Weights (size, size) of a Gaussian blur along one axis. Pixels beyond the border count as black."""
     import torch
 
-    places = torch.arange(size, dtype=like.dtype)
-    beyond = torch.arange(-math.ceil(4 * sigma), math.ceil(4 * sigma) + 1, dtype=like.dtype)
-    total = torch.exp(-(beyond**2) / (2 * sigma**2)).sum()
-    return torch.exp(-((places[:, None] - places) ** 2) / (2 * sigma**2)) / total
+    positions = torch.arange(size, dtype=like.dtype)
+    offsets = torch.arange(-math.ceil(4 * sigma), math.ceil(4 * sigma) + 1, dtype=like.dtype)
+    total = torch.exp(-(offsets**2) / (2 * sigma**2)).sum()
+    return torch.exp(-((positions[:, None] - positions) ** 2) / (2 * sigma**2)) / total
 
 
 def _noise(upright: torch.Tensor, name: str, seed: int) -> torch.Tensor:
-    """Standard normal, (N, C, H, W). Each object's is drawn from its own upright image: however many objects there
-    are, and in whatever parts they are looked at, it is the same.
+    """Standard normal noise (N, C, H, W).
+
+    The generator of an object is seeded by its upright image, so the noise depends neither on other objects nor on
+    batches.
     """
     import torch
 
@@ -264,13 +258,13 @@ def _noise(upright: torch.Tensor, name: str, seed: int) -> torch.Tensor:
     return noise
 
 
-def _occluded(images: torch.Tensor, share: float, name: str, seed: int) -> torch.Tensor:
+def _occlude(images: torch.Tensor, share: float, name: str, seed: int) -> torch.Tensor:
     from mhng.models.rng import random_integer, stream
 
     H, W = images.shape[2:]
     side = max(1, round(share * min(H, W)))
     generator = stream(seed, f"{name}/views/occlude")
     top, left = random_integer(generator, H - side + 1), random_integer(generator, W - side + 1)
-    found = images.clone()
-    found[..., top : top + side, left : left + side] = 0
-    return found
+    occluded = images.clone()
+    occluded[..., top : top + side, left : left + side] = 0
+    return occluded

@@ -72,8 +72,8 @@ def from_split(run: SavedRun, split: str, limit: int | None) -> NewObjects:
     chunks = _resized((part.astype(np.float32) / scale for part in _chunks(images)), run)
 
     def further(places: int) -> Iterator[Tensor]:
-        assert source.further is not None
-        return _resized(_chunks(source.further(places)[:N]), run, quiet=True)
+        assert source.images_ahead is not None
+        return _resized(_chunks(source.images_ahead(places)[:N]), run, quiet=True)
 
     labels = None if source.labels is None else source.labels[:N]
     return NewObjects("index", indices[:N].tolist(), labels, source.class_names, _observed(run, chunks, further))
@@ -263,7 +263,9 @@ def _observed(run: SavedRun, chunks: Iterable[Tensor], further: Further) -> Iter
     steps = sorted({places_ahead(view) for view in views} - {0})
     for chunk, *ahead in zip(chunks, *map(further, steps), strict=True):
         by_step = dict(zip(steps, ahead, strict=True))
-        yield pack_views(apply_views(chunk, views, names=names, seed=config.seed, further=by_step.__getitem__), counts)
+        yield pack_views(
+            apply_views(chunk, views, names=names, seed=config.seed, images_ahead=by_step.__getitem__), counts
+        )
 
 
 def _no_turntable(place: str) -> Further:

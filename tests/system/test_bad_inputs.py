@@ -102,8 +102,8 @@ flags("a view too many", "--views", "0,45,90", said="--views must have one entry
 flags("no view", "--views", "", said="--views")
 flags("a view that is none", "--views", "0,spin:3", said="'spin:3'")
 flags("an endless turn", "--views", "0,inf", said="--views")
-flags("no picture further on", "--views", "0,ahead:0", said="ahead:J needs J, a whole number from 1 to 999999")
-flags("a digit that turns", "--views", "0,ahead:30", said="--views: ahead:30 is for --dataset folder")
+flags("no picture further on", "--views", "0,ahead:0", said="expected ahead:J with a whole number J from 1 to 999999")
+flags("a digit that turns", "--views", "0,ahead:30", said="--views ahead:30 requires --dataset folder")
 flags("a patch outside", "--views", "0,patch:3.0/3", said="patch:R.C/G needs R and C from 0 to G - 1")
 flags("steps nobody shares", "--split-merge", "1", said="--split-merge 1 needs one sign for all agents")
 flags("a topline in many processes", "--engine", "ray", "--mode", "gibbs", said="--engine ray is not for --mode gibbs")
@@ -316,7 +316,7 @@ images("text as a picture", {"a/x.png": b"hello"}, "x.png cannot be read: it is 
 images("nothing as a picture", {"a/x.png": b""}, "x.png cannot be read")
 images("half a picture", {"a/x.png": png(60, 60)[:700]}, "x.png cannot be read")
 images("a bomb", {"a/x.png": png_that_claims(200_000, 200_000)}, "x.png has more than 25,000,000 pixels")
-images("a long line", {"a/x.png": png_that_claims(20_000, 1)}, "a side of 10,000 at most", "20000 x 1")
+images("a long line", {"a/x.png": png_that_claims(20_000, 1)}, "20000 x 1", "10,000 on a side")
 images("a picture of programs", {"a/x.png": b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 9 9\n"}, "x.png cannot be")
 images("files beside classes", {"a/x.png": png(), "y.png": png()}, "y.png lies in no folder of a class")
 images("one name twice", {"a/x.png": png(), "a/x.PNG": png()}, "x.PNG and a/x.png have one name")
@@ -325,14 +325,14 @@ CASES["images: a flat folder that turns"] = (
         [(folder / f"{n}_100.png").write_bytes(png()) for n in range(3)][:0]
         + ["train", "--dataset", "folder", "--data", str(folder), "--views", "0,ahead:1"]
     ),
-    ["--views: ahead:1 needs a folder for each thing that turns"],
+    ["--views ahead:1 requires a subfolder for every rotating object"],
 )
 CASES["images: things of one picture that turn"] = (
     lambda folder: (
         [(folder / f"{n}").mkdir() or (folder / f"{n}/0_100.png").write_bytes(png()) for n in range(3)][:0]
         + ["train", "--dataset", "folder", "--data", str(folder), "--views", "0,ahead:1"]
     ),
-    ["--views: ahead:1 leads every picture of --data", "around to itself", "longest circle has 1"],
+    ["--views ahead:1 maps every picture of --data", "to itself", "longest circle has 1"],
 )
 CASES["images: a file for a folder"] = (
     lambda folder: ["train", "--dataset", "folder", "--data", str(folder), "--data", __file__],

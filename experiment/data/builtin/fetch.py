@@ -1,9 +1,8 @@
-"""--download: data sets fetched into --data-root, from the addresses and by the checksums that torchvision knows.
+"""Download data sets into --data-root (`--download`).
 
-What comes is held against the checksum that the data set's makers published, and has its final name only after that
-(`mhng.experiment.data.builtin.http`); what is unpacked of it too. A download that is cut off leaves nothing that a
-later run
-would read, and the next one goes on with it.
+Addresses and checksums are those of torchvision or of the data set's page. A file gets its final name only after its
+checksum is verified (`mhng.experiment.data.builtin.http`). An interrupted download leaves no file that a run would
+read, and the next download resumes it.
 """
 
 from __future__ import annotations
@@ -27,36 +26,36 @@ from mhng.experiment.util.files import atomic_path
 
 
 def fetch_idx(name: str, root: Path) -> None:
-    """Fetch and unpack the files of the idx set `name` that are not there unpacked. `UsageError`."""
-    its = idx_sets.IDX_SETS[name]
-    raw = root / its.folder / "raw"
-    wanted = [file for part in (TRAIN, TEST) for file in its.files(part)]
-    gone = [file for file in wanted if idx_sets.existing_file(name, raw / file) != raw / file]
-    if not gone:
+    """Fetch and unpack the absent files of the idx set `name`. Raises UsageError."""
+    idx_set = idx_sets.IDX_SETS[name]
+    raw = root / idx_set.folder / "raw"
+    files = [file for part in (TRAIN, TEST) for file in idx_set.files(part)]
+    absent = [file for file in files if idx_sets.existing_file(name, raw / file) != raw / file]
+    if not absent:
         return
     import torchvision.datasets
 
-    known = getattr(torchvision.datasets, its.folder)
-    with _said(its.folder, root):
-        if its.split is None:
-            checksums = dict(known.resources)
-            for file in gone:
+    published = getattr(torchvision.datasets, idx_set.folder)
+    with _usage_errors(idx_set.folder, root):
+        if idx_set.split is None:
+            checksums = dict(published.resources)
+            for file in absent:
                 packed = raw / f"{file}.gz"
-                _fetch([mirror + packed.name for mirror in known.mirrors], packed, checksums[packed.name])
+                _fetch_any([mirror + packed.name for mirror in published.mirrors], packed, checksums[packed.name])
                 with packed.open("rb") as stream:
                     _unpack(stream, raw / file)
         else:
-            # One archive holds all six sets of the folder; it is kept for the others.
-            archive = raw / known.url.rsplit("/", 1)[1]
-            _fetch([known.url], archive, known.md5)
+            # The archive holds all six EMNIST sets; it is kept for the other five.
+            archive = raw / published.url.rsplit("/", 1)[1]
+            download(published.url, archive, published.md5)
             with zipfile.ZipFile(archive) as members:
-                for file in gone:
+                for file in absent:
                     with members.open(f"gzip/{file}.gz") as stream:
                         _unpack(stream, raw / file)
 
 
-def _fetch(urls: Sequence[str], file: Path, md5: str) -> None:
-    """From the first address that gives it. The last one's complaint, if none does."""
+def _fetch_any(urls: Sequence[str], file: Path, md5: str) -> None:
+    """Fetch from the first address that works. Raises the error of the last address if none does."""
     for url in urls[:-1]:
         try:
             return download(url, file, md5)
@@ -71,16 +70,16 @@ def _unpack(stream: IO[bytes], file: Path) -> None:
 
 
 def fetch_cifar10(root: Path) -> None:
-    """Fetch the binary version of CIFAR-10, unless all its files are there, and unpack those files alone."""
+    """Fetch the binary version of CIFAR-10, unless all its files exist, and unpack those files only."""
     if all(cifar.missing(root, part) is None for part in (TRAIN, TEST)):
         return
     archive = root / cifar.URL.rsplit("/", 1)[1]
-    with _said("CIFAR-10", root):
+    with _usage_errors("CIFAR-10", root):
         download(cifar.URL, archive, cifar.MD5)
         wanted = {f"{cifar.FOLDER}/{file}" for part in (TRAIN, TEST) for file in cifar.FILES[part]}
         with tarfile.open(archive) as members:
             for member in members:
-                # Names are compared, never followed: what an archive calls its files is not where we write.
+                # Names are compared, never used as paths: a member such as ../x must not be written.
                 if member.name in wanted and member.isfile():
                     stream = members.extractfile(member)
                     assert stream is not None
@@ -90,26 +89,26 @@ def fetch_cifar10(root: Path) -> None:
 
 
 def fetch_svhn(root: Path) -> None:
-    """Fetch the two files of SVHN's cropped digits that are not there."""
+    """Fetch the absent files of SVHN's cropped digits."""
     from torchvision.datasets import SVHN
 
     for part in (TRAIN, TEST):
         file = svhn.missing(root, part)
         if file is not None:
             url, _, md5 = SVHN.split_list[part]
-            with _said("SVHN", root):
+            with _usage_errors("SVHN", root):
                 download(url, file, md5)
 
 
 @contextmanager
-def _said(title: str, root: Path) -> Iterator[None]:
-    """Any failure as a `UsageError` of one line."""
+def _usage_errors(title: str, root: Path) -> Iterator[None]:
+    """Turn any failure into a UsageError of one line."""
     try:
         yield
     except Exception as error:
-        # From URLError to BadZipFile; the last line is a reason.
+        # Many types, from URLError to BadZipFile. The last line of a long message holds the reason.
         reason = (str(error).strip().splitlines() or [type(error).__name__])[-1][:200]
-        raise UsageError(f"--download: {title} could not be fetched into {root}: {reason}") from error
+        raise UsageError(f"--download: {title} cannot be fetched into {root}: {reason}") from error
 
 
 FETCH: dict[str, Callable[[Path], None]] = {"cifar10": fetch_cifar10, "svhn": fetch_svhn}

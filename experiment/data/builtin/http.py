@@ -1,9 +1,8 @@
-"""Downloads that go on where they broke off, and have their final name only when their checksum is right.
+"""Resumable downloads with checksums.
 
-What has come so far lies beside the file as .NAME.part, which no reader looks for. The next download asks the server
-for the rest (RFC 9110, section 14); a server that cannot do that sends all of it again. Whether what was there and
-what came fit together the checksum says, and if they do not, all is fetched anew, once. Neither urllib nor
-torchvision's own downloader goes on with a file.
+An incomplete download is kept beside the file as .NAME.part. The next download requests the remaining range (RFC 9110,
+section 14); a server without ranges sends the whole file. If the checksum does not match, the file is fetched once
+more from the start. Neither urllib nor torchvision's downloader resumes a file.
 """
 
 from __future__ import annotations
@@ -21,39 +20,39 @@ from urllib.error import HTTPError
 from mhng.experiment.util.locks import fcntl
 
 _CHUNK = 1 << 18
-# Seconds without a byte after which a server is given up
-_PATIENCE = 60.0
-_PARTIAL, _NOTHING_THERE = 206, 416
+# Seconds without a byte after which a download fails
+_TIMEOUT = 60.0
+_PARTIAL_CONTENT, _RANGE_NOT_SATISFIABLE = 206, 416
 
 
 def download(url: str, file: Path, md5: str) -> None:
-    """Fetch `url` as `file`, unless it is there and has that checksum.
+    """Download `url` to `file`, unless the file exists with that checksum.
 
-    OSError, HTTPException or ValueError of one line if it cannot be fetched; what has come so far is kept for the next
-    time, unless its checksum is wrong. A second command that fetches the same file waits for the first.
+    A second command that downloads the same file waits for the first. Raises OSError, HTTPException or ValueError with
+    one line; the incomplete part is kept, unless its checksum is wrong.
     """
     if has_md5(file, md5):
         return
     file.parent.mkdir(parents=True, exist_ok=True)
     part = file.with_name(f".{file.name}.part")
-    with _held(part) as stream:
-        if has_md5(file, md5):  # fetched while this command waited
+    with _locked(part) as stream:
+        if has_md5(file, md5):  # another command fetched it meanwhile
             part.unlink()
             return
-        begun = stream.seek(0, os.SEEK_END)
-        if not ((begun and _md5(stream) == md5) or _is_filled(url, stream, md5)):
-            # What was there may be of a file that has changed since.
+        size = stream.seek(0, os.SEEK_END)
+        if not ((size and _md5(stream) == md5) or _resume(url, stream, md5)):
+            # The old part may belong to another version of the file.
             stream.truncate(0)
-            if not (begun and _is_filled(url, stream, md5)):
+            if not (size and _resume(url, stream, md5)):
                 part.unlink()
-                raise ValueError(f"what came from {url} is corrupted: its MD5 is not {md5}")
+                raise ValueError(f"the download from {url} is corrupted: its MD5 is not {md5}")
         stream.flush()
         os.fsync(stream.fileno())
         os.replace(part, file)
 
 
 def has_md5(file: Path, md5: str) -> bool:
-    """Whether there is such a file, and it has that checksum."""
+    """Whether the file exists and has that MD5."""
     if not file.is_file():
         return False
     with file.open("rb") as stream:
@@ -66,31 +65,31 @@ def _md5(stream: BufferedRandom | BufferedReader) -> str:
 
 
 @contextmanager
-def _held(part: Path) -> Iterator[BufferedRandom]:
-    """The file, opened, which no other command writes to meanwhile."""
+def _locked(part: Path) -> Iterator[BufferedRandom]:
+    """Open the file and lock it against other commands."""
     while True:
         with os.fdopen(os.open(part, os.O_RDWR | os.O_CREAT, 0o666), "r+b") as stream:
             if fcntl is not None:
                 fcntl.flock(stream, fcntl.LOCK_EX)
-            # Whoever had it before may have given it its final name, or removed it.
+            # The previous holder of the lock may have renamed or removed the file.
             if part.exists() and os.path.samestat(part.stat(), os.fstat(stream.fileno())):
                 yield stream
                 return
 
 
-def _is_filled(url: str, stream: BufferedRandom, md5: str) -> bool:
-    """Append what is missing; whether all of it has that checksum then."""
+def _resume(url: str, stream: BufferedRandom, md5: str) -> bool:
+    """Append the missing bytes. Returns whether the whole then has that MD5."""
     at = stream.seek(0, os.SEEK_END)
     headers = {"User-Agent": "mh-naming-game"} | ({"Range": f"bytes={at}-"} if at else {})
     try:
-        response = urllib.request.urlopen(urllib.request.Request(url, headers=headers), timeout=_PATIENCE)
+        response = urllib.request.urlopen(urllib.request.Request(url, headers=headers), timeout=_TIMEOUT)
     except HTTPError as error:
         error.close()
-        if at and error.code == _NOTHING_THERE:  # there is more here than the server has
+        if at and error.code == _RANGE_NOT_SATISFIABLE:  # the part is longer than the file
             return False
         raise
     with response:
-        if at and response.status == _PARTIAL:
+        if at and response.status == _PARTIAL_CONTENT:
             if not response.headers.get("Content-Range", "").startswith(f"bytes {at}-"):
                 return False
         else:
@@ -102,7 +101,7 @@ def _is_filled(url: str, stream: BufferedRandom, md5: str) -> bool:
 
 
 def _copy(response: http.client.HTTPResponse, stream: BufferedRandom, at: int) -> None:
-    """Append what the server sends, with a bar on a terminal. OSError if it breaks off."""
+    """Append the response, with a progress bar on a terminal. Raises OSError if the connection breaks."""
     from tqdm import tqdm
 
     length = response.length
@@ -120,4 +119,4 @@ def _copy(response: http.client.HTTPResponse, stream: BufferedRandom, at: int) -
     stream.flush()
     if total is not None and at != total:
         of = f" of {total:,}" if total > 0 else ""
-        raise OSError(f"it broke off after {at:,}{of} bytes ({reason}); the same command goes on from there")
+        raise OSError(f"the download stopped after {at:,}{of} bytes ({reason}); repeat the command to resume it")

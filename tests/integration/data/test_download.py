@@ -105,7 +105,7 @@ def test_a_whole_file_comes_at_once_and_is_not_asked_for_again(server: Server, t
 def test_a_download_that_broke_off_goes_on_from_there(cut: int, server: Server, tmp_path: Path) -> None:
     file = tmp_path / "file.bin"
     server.most = cut
-    with pytest.raises(OSError, match=rf"broke off after {cut:,} of 1,000,000 bytes .* goes on from there"):
+    with pytest.raises(OSError, match=rf"stopped after {cut:,} of 1,000,000 bytes .* resume it"):
         get(server, file)
     assert not file.exists() and part_of(file).read_bytes() == CONTENT[:cut]
     server.most = None
@@ -117,7 +117,7 @@ def test_it_may_break_off_many_times(server: Server, tmp_path: Path) -> None:
     file = tmp_path / "file.bin"
     server.most = 210_000
     for _ in range(4):
-        with pytest.raises(OSError, match="broke off"):
+        with pytest.raises(OSError, match="the download stopped"):
             get(server, file)
     get(server, file)
     assert is_done(file) and server.asked == [None, *(f"bytes={n * 210_000}-" for n in range(1, 5))]
@@ -126,7 +126,7 @@ def test_it_may_break_off_many_times(server: Server, tmp_path: Path) -> None:
 def test_nothing_at_all_came(server: Server, tmp_path: Path) -> None:
     file = tmp_path / "file.bin"
     server.most = 0
-    with pytest.raises(OSError, match="broke off after 0 of 1,000,000 bytes"):
+    with pytest.raises(OSError, match="stopped after 0 of 1,000,000 bytes"):
         get(server, file)
     server.most = None
     get(server, file)
@@ -137,7 +137,7 @@ def test_a_server_without_ranges_sends_it_all_again(server: Server, tmp_path: Pa
     file = tmp_path / "file.bin"
     server.ranges, server.most = False, 300_000
     for _ in range(2):
-        with pytest.raises(OSError, match="broke off after 300,000 of"):
+        with pytest.raises(OSError, match="stopped after 300,000 of"):
             get(server, file)
     server.most = None
     get(server, file)
@@ -251,15 +251,15 @@ def test_a_data_set_that_broke_off_is_one_line_and_goes_on(
 
     server.most = 20_000
     said = (
-        rf"^--download: SVHN could not be fetched into {root}: it broke off after 20,000 of [\d,]+ bytes "
-        r"\(the connection was closed\); the same command goes on from there$"
+        rf"^--download: SVHN cannot be fetched into {root}: the download stopped after 20,000 of [\d,]+ bytes "
+        r"\(the connection was closed\); repeat the command to resume it$"
     )
     with pytest.raises(UsageError, match=said):
         svhn(download=True)
     assert [file.name for file in root.iterdir()] == [".train_32x32.mat.part"]
     # Nobody takes the part for the whole, and without being asked nothing is fetched.
     asked = list(server.asked)
-    with pytest.raises(UsageError, match=r"no .*train_32x32\.mat; give --data-root DIR or --download"):
+    with pytest.raises(UsageError, match=r"no .*train_32x32\.mat; pass --data-root DIR or --download"):
         svhn(download=False)
     assert server.asked == asked
     server.most = None

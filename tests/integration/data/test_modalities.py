@@ -72,8 +72,8 @@ def test_files_are_joined_and_a_name_may_have_the_sign_itself(tmp_path: Path) ->
 @pytest.mark.parametrize(
     ("arguments", "said"),
     [
-        (["--views", "0&,45"], ["--views", "modality 2 of entry 1 is empty", "'0&'"]),
-        (["--views", "45,&0"], ["--views", "modality 1 of entry 2 is empty"]),
+        (["--views", "0&,45"], ["--views", "entry 1 is '0&'", "modality 2 is empty"]),
+        (["--views", "45,&0"], ["--views", "entry 2 is '&0'", "modality 1 is empty"]),
         (["--views", "0&patches:2,45"], ["--views", "'patches:2'"]),
         (["--views", "0&90"], ["--views", "2; it has 1"]),
         (["--missing", "0.3"], ["--missing 0.3", "there is none"]),
@@ -300,8 +300,8 @@ def test_unfit_npz_folders_and_views_are_refused(tmp_path: Path, capsys: pytest.
     whole = npz(tmp_path, features=ONE).rename(tmp_path / "whole.npz")
     refused([*joined, f"{whole}&{other},{whole}"], tmp_path, ["whole.npz has 12", "short.npz 5"], capsys)
     views = [*joined, f"{whole}&{whole},{whole}", "--views"]
-    refused([*views, "0&0&0,0"], tmp_path, ["--views has 3 modalities of agent A", "--data 2"], capsys)
-    refused([*views, "0&90,0"], tmp_path, ["agent A/2 looks at features", "90"], capsys)
+    refused([*views, "0&0&0,0"], tmp_path, ["--views has 3 modalities for agent A", "--data has 2"], capsys)
+    refused([*views, "0&90,0"], tmp_path, ["90 of agent A/2 requires images"], capsys)
 
 
 # -- whole runs --------------------------------------------------------------------------------------

@@ -292,20 +292,20 @@ def drawn_objects(root: Path) -> list[str]:
 
 
 FAULTS: dict[str, tuple[Callable[[Path], list[str]], str, list[str]]] = {
-    "no places": (in_classes, "0,ahead:", ["ahead:J needs J, a whole number from 1", "'ahead:'"]),
-    "nought": (in_classes, "0,ahead:0", ["ahead:J needs J, a whole number from 1", "'ahead:0'"]),
-    "backwards": (in_classes, "0,ahead:-1", ["ahead:J needs J", "'ahead:-1'"]),
-    "half": (in_classes, "0,ahead:1.5", ["ahead:J needs J", "'ahead:1.5'"]),
-    "other digits": (in_classes, "0,ahead:٣", ["ahead:J needs J"]),
-    "too many": (in_classes, "0,ahead:1000000", ["ahead:J needs J", "999999"]),
-    "no colon": (in_classes, "0,ahead", ["one is 'ahead'", "ahead:J"]),
-    "a flat folder": (flat, "0,ahead:1", ["ahead:1 needs a folder for each thing", "/own lie in none"]),
-    "around to itself": (singles, "0,ahead:7", ["ahead:7 leads every picture of --data", "/own around", "has 1"]),
-    "an npz": (npz, "0,ahead:1", ["ahead:1 is for --dataset folder", "--dataset is npz"]),
-    "features": (csv, "0,ahead:1", ["ahead:1 is for --dataset folder", "--dataset is csv"]),
-    "digits": (bundled, "0,45+ahead:1", ["45+ahead:1 is for --dataset folder", "--dataset is digits"]),
-    "a modality": (bundled, "0,0&ahead:1", ["ahead:1 is for --dataset folder", "--dataset is digits"]),
-    "synthetic": (drawn_objects, "0,ahead:1", ["ahead:1 is for --dataset folder", "--dataset is synthetic"]),
+    "no places": (in_classes, "0,ahead:", ["expected ahead:J with a whole number J from 1", "'ahead:'"]),
+    "nought": (in_classes, "0,ahead:0", ["expected ahead:J with a whole number J from 1", "'ahead:0'"]),
+    "backwards": (in_classes, "0,ahead:-1", ["expected ahead:J", "'ahead:-1'"]),
+    "half": (in_classes, "0,ahead:1.5", ["expected ahead:J", "'ahead:1.5'"]),
+    "other digits": (in_classes, "0,ahead:٣", ["expected ahead:J"]),
+    "too many": (in_classes, "0,ahead:1000000", ["expected ahead:J", "999999"]),
+    "no colon": (in_classes, "0,ahead", ["'ahead' is no view", "ahead:J"]),
+    "a flat folder": (flat, "0,ahead:1", ["ahead:1 requires a subfolder for every rotating object", "/own has none"]),
+    "around to itself": (singles, "0,ahead:7", ["ahead:7 maps every picture of --data", "/own to itself", "has 1"]),
+    "an npz": (npz, "0,ahead:1", ["ahead:1 requires --dataset folder", "--dataset is npz"]),
+    "features": (csv, "0,ahead:1", ["ahead:1 requires --dataset folder", "--dataset is csv"]),
+    "digits": (bundled, "0,45+ahead:1", ["45+ahead:1 requires --dataset folder", "--dataset is digits"]),
+    "a modality": (bundled, "0,0&ahead:1", ["ahead:1 requires --dataset folder", "--dataset is digits"]),
+    "synthetic": (drawn_objects, "0,ahead:1", ["ahead:1 requires --dataset folder", "--dataset is synthetic"]),
 }
 
 
@@ -328,11 +328,11 @@ def test_a_folder_of_pictures_to_name_that_leads_back_to_itself_is_refused(
         shutil.copy(data / f"Apple Braeburn 1/{n}_100.png", few)
     capsys.readouterr()
     assert cli.main(["name", str(run), "--images", str(few)]) == 2
-    assert f"ahead:2 leads every picture of --images {few} around to itself; its longest circle has 2" in (
+    assert f"ahead:2 maps every picture of --images {few} to itself; its longest circle has 2" in (
         capsys.readouterr().err
     )
 
 
 def test_the_objects_of_a_library_call_are_checked_too(tmp_path: Path) -> None:
-    with pytest.raises(UsageError, match="ahead:1 is for --dataset folder"):
+    with pytest.raises(UsageError, match="ahead:1 requires --dataset folder"):
         load("digits", data_root=None, download=False, limit=5, views=(0.0, "ahead:1"), seed=0)

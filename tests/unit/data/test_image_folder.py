@@ -136,7 +136,7 @@ FAULTS: dict[str, tuple[Callable[[Path], str], list[str], list[str]]] = {
     "no image": (str, [], ["holds no image"]),
     "cut": (half, [], ["1/a.png cannot be read", "damaged"]),
     "nothing in it": (content(b""), [], ["1/b.png cannot be read"]),
-    "a text": (content(b"hello"), [], ["1/b.png cannot be read", "no image"]),
+    "a text": (content(b"hello"), [], ["1/b.png cannot be read", "not an image"]),
     "a bomb": (bomb, [], ["1/b.png", "25,000,000 pixels"]),
     "one name twice": (twice, [], ["1/a.bmp", "1/a.png", "one name"]),
     "files beside classes": (mixed, [], ["b.png lies in no folder of a class", "1/a.png"]),
@@ -147,7 +147,7 @@ FAULTS: dict[str, tuple[Callable[[Path], str], list[str], list[str]]] = {
     "two channels": (whole, ["--channels", "2"], ["--channels must be 1 or 3"]),
     "tiny": (whole, ["--image-size", "3"], ["--image-size", "4 or more"]),
     "three agents": (lambda root: f"{whole(root)},{root}", ["--agents", "3"], ["2 agents", "--agents is 3"]),
-    "too many": (whole, ["--limit", "6"], ["--limit 6", "5 objects"]),
+    "too many": (whole, ["--limit", "6"], ["--limit is 6", "5 objects"]),
     "identity": (whole, ["--likelihood", "identity"], ["--likelihood identity", "images"]),
 }
 

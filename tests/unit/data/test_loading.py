@@ -83,17 +83,17 @@ IMAGES, LABELS = idx(PIXELS), idx(CLASSES)
 FAULTS = {
     "cut": (IMAGES[:-1], LABELS, "", FILES.images, "damaged"),
     "too long": (IMAGES, LABELS + b"\0", "", FILES.labels, "damaged"),
-    "cut header": (IMAGES[:9], LABELS, "", FILES.images, "header is cut after 9 bytes"),
+    "cut header": (IMAGES[:9], LABELS, "", FILES.images, "header ends after 9 bytes"),
     "nothing in it": (IMAGES, b"", "", FILES.labels, "begins with nothing"),
-    "labels for images": (LABELS, LABELS, "", FILES.images, "begins with 00 00 08 01, not 00 00 08 03"),
-    "gzip without its suffix": (gzip.compress(IMAGES), LABELS, "", FILES.images, "not an idx file"),
-    "a web page": (b"<html>404</html>", LABELS, "", FILES.images, "not an idx file"),
+    "labels for images": (LABELS, LABELS, "", FILES.images, "begins with 00 00 08 01; expected 00 00 08 03"),
+    "gzip without its suffix": (gzip.compress(IMAGES), LABELS, "", FILES.images, "no idx file"),
+    "a web page": (b"<html>404</html>", LABELS, "", FILES.images, "no idx file"),
     "no images": (idx(PIXELS[:0]), idx(CLASSES[:0]), "", FILES.images, "is empty"),
     "an absurd header": (
         struct.pack(">4B3I", 0, 0, 8, 3, *[2**32 - 1] * 3), LABELS, "", FILES.images, "damaged",
     ),
     "counts differ": (idx(PIXELS[:6]), LABELS, "", FILES.images, "6 images"),
-    "a foreign label": (IMAGES, idx(CLASSES + 5), "", FILES.labels, "has 10 at index 4"),
+    "a foreign label": (IMAGES, idx(CLASSES + 5), "", FILES.labels, "has the label 10 at index 4"),
     "cut gzip": (gzip.compress(IMAGES)[:-20], gzip.compress(LABELS), ".gz", FILES.images, "damaged"),
     "cut inside gzip": (gzip.compress(IMAGES[:-1]), gzip.compress(LABELS), ".gz", FILES.images, "damaged"),
     "not gzip": (IMAGES, LABELS, ".gz", FILES.images, "not a gzip file"),
@@ -111,7 +111,7 @@ def test_damaged_or_foreign_file_is_named(tmp_path: Path, fault: str) -> None:
 
 
 def test_missing_files_say_how_to_get_them(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    ending = "MNIST/raw/train-images-idx3-ubyte; give --data-root DIR or --download"
+    ending = "MNIST/raw/train-images-idx3-ubyte; pass --data-root DIR or --download"
     assert refusal("mnist", data_root=tmp_path) == f"--dataset mnist: no {tmp_path}/{ending}"
     monkeypatch.chdir(tmp_path)
     assert refusal("mnist") == f"--dataset mnist: no data/{ending}"
@@ -182,7 +182,7 @@ def test_download_fills_the_folder_once(tmp_path: Path, mirror: Path) -> None:
 
 def test_failed_download_is_one_line(tmp_path: Path, mirror: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     root = tmp_path / "root"
-    start = f"--download: MNIST could not be fetched into {root}: "
+    start = f"--download: MNIST cannot be fetched into {root}: "
     (mirror / f"{FILES.labels}.gz").write_bytes(gzip.compress(idx(CLASSES[::-1])))
     message = refusal("mnist", data_root=root, download=True)
     assert message.startswith(start)
@@ -254,8 +254,8 @@ def test_checksum_depends_on_views_and_labels() -> None:
         ("mnits", {}, ["--dataset", "did you mean mnist?"]),
         ("Fashion_MNIST", {}, ["--dataset", "did you mean fashion-mnist?"]),
         ("zzz", {}, ["--dataset", *registry.DATASETS]),
-        ("digits", {"limit": 0}, ["--limit", "at least 1", "0"]),
-        ("digits", {"limit": 1798}, ["--limit 1798", "1797"]),
+        ("digits", {"limit": 0}, ["--limit", "is 0", "expected 1 or more"]),
+        ("digits", {"limit": 1798}, ["--limit is 1798", "1797"]),
         ("synthetic", {"limit": 10**9}, ["--limit", "1000000"]),
         ("digits", {"views": ()}, ["--views"]),
         ("digits", {"views": (0.0, float("nan"))}, ["--views", "nan"]),

@@ -113,10 +113,10 @@ def test_settings_keep_what_was_given(tmp_path: Path) -> None:
         ("0,", ["''"]),
         ("0,45+", ["'45+'"]),
         ("0,patch:3.0/3", ["R and C from 0 to G - 1", "patch:3.0/3"]),
-        ("0,patch:0.0/99", ["31 at most"]),
+        ("0,patch:0.0/99", ["G up to 31"]),
         ("0,patch:1/3", ["'patch:1/3'"]),
-        ("patches:0", ["patches:G needs G from 1 to 31"]),
-        ("0,blur:0", ["blur:S needs S above 0", "blur:0"]),
+        ("patches:0", ["expected patches:G with G from 1 to 31"]),
+        ("0,blur:0", ["expected blur:S with S above 0", "blur:0"]),
         ("0,blur:nan", ["blur:S", "nan"]),
         ("0,crop:1.5", ["crop:S", "up to 1", "crop:1.5"]),
         ("0,occlude:", ["occlude:S"]),
@@ -136,5 +136,5 @@ def test_what_is_no_view_is_refused(
 def test_a_file_of_settings_is_named(tmp_path: Path) -> None:
     file = tmp_path / "run.toml"
     file.write_text('views = [0, "blurr:1"]', encoding="utf-8")
-    with pytest.raises(UsageError, match=r"run\.toml: views: one is 'blurr:1'"):
+    with pytest.raises(UsageError, match=r"run\.toml: views: 'blurr:1' is no view"):
         resolve({}, file)

@@ -15,6 +15,21 @@ from tests.runs import digits_page, digits_run, drawn, undrawn, vectors_run
 
 __all__ = ["digits_page", "digits_run", "drawn", "undrawn", "vectors_run"]  # fixtures of the whole suite
 
+MOST_WORKERS = 8  # each needs about 600 MB of memory
+FEW_FILES = 3
+
+
+def pytest_xdist_auto_num_workers(config: pytest.Config) -> int | None:
+    """Number of test processes: the cores, at most MOST_WORKERS; none for a few files, as each imports torch first."""
+    if "PYTEST_XDIST_AUTO_NUM_WORKERS" in os.environ:
+        return None  # pytest-xdist reads it
+    paths = [config.invocation_params.dir / argument.split("::")[0] for argument in config.args]
+    files = sum(len(list(path.rglob("test_*.py"))) if path.is_dir() else 1 for path in paths)
+    if files <= FEW_FILES:
+        return 0
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    return min(cores, MOST_WORKERS)
+
 
 @pytest.fixture(autouse=True)
 def _globals_are_left_alone():

@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Any
 
 from mhng import cli
-from mhng.experiment.comparison.plan import step
+from mhng.experiment.comparison.plan import next_action
 from mhng.experiment.runs import folder as run_folder
 from mhng.experiment.runs.folder import RunFolder
 from mhng.experiment.runs.posterior import import_arviz
@@ -29,13 +29,13 @@ from mhng.experiment.training import loop
 
 def command(folder: Path, words: list[str]) -> list[str] | None:
     """What a user, or `compare`, would do next; None if the run is done."""
-    then = step(folder, resolve(read_settings(words)), overwrite=True)
+    then = next_action(folder, resolve(read_settings(words)), overwrite=True)
     fresh = ["train", *words, "--run-dir", str(folder)]
     return {
         "train": fresh,
         "overwrite": [*fresh, "--overwrite"],
         "resume": ["train", "--resume", str(folder)],
-        "nothing": None,
+        "skip": None,
     }[then]
 
 

@@ -1,1 +1,1 @@
-"""Many runs side by side: a grid of modes, seeds and variants, run and put into one table."""
+"""Comparison of runs: a grid of modes, seeds and variants, its processes, statistics and tables."""

@@ -1,14 +1,14 @@
-"""The command `compare`: run what a grid lacks, each run in a process of its own, then put all into tables.
+"""The command `compare`: run the missing runs of a grid in separate processes, then write tables of all runs.
 
-The folder of a grid holds a run folder and a log for each run, and
+The output folder has a run folder and a log for each run, and
 
     grid.toml      the grid, usable as --config
-    summary.json   every run's numbers, each row's statistics, differences from the baseline
-    table.md       the tables that are printed
-    table.csv      a line a run
-    quality.png    a dot a seed
+    summary.json   scores of the runs, statistics of the rows, differences from the baseline
+    table.md       the printed tables
+    table.csv      one line per run
+    quality.png    plot of the scores of all seeds
 
-Nothing is remembered elsewhere: which runs are done is read from their folders.
+The run folders are the only record of which runs are complete.
 """
 
 from __future__ import annotations
@@ -23,9 +23,15 @@ from pathlib import Path
 from typing import Any
 
 from mhng.experiment.comparison import ray_pool, statistics, table
-from mhng.experiment.comparison.grid import Grid, Run, make
-from mhng.experiment.comparison.plan import Step, step
-from mhng.experiment.comparison.process_pool import COMMAND_MARK, Task, cores, killed_by, side_by_side
+from mhng.experiment.comparison.grid import Grid, Run, build_grid
+from mhng.experiment.comparison.plan import Action, next_action
+from mhng.experiment.comparison.process_pool import (
+    COMMAND_MARK,
+    Task,
+    available_cores,
+    describe_signal,
+    run_tasks,
+)
 from mhng.experiment.comparison.progress import Progress
 from mhng.experiment.comparison.statistics import Outcome
 from mhng.experiment.errors import RunError, UsageError
@@ -47,9 +53,9 @@ TABLE = "table.md"
 CSV = "table.csv"
 PICTURE = "quality.png"
 
-DOOR = Path(__file__).resolve().parents[2] / "cli.py"
-_COMPLAINT = "cli.py train: "
-_LONGEST_REASON = 300
+CLI = Path(__file__).resolve().parents[2] / "cli.py"
+_ERROR_PREFIX = "cli.py train: "
+_MAX_REASON = 300  # characters
 
 
 def compare(
@@ -69,53 +75,52 @@ def compare(
     as_json: bool = False,
     trust_plugins: bool = False,
 ) -> bool:
-    """Make the runs of the grid that are not done in `out`, print its table; returns whether none failed.
+    """Run the incomplete runs of the grid in `out` and print its table; returns whether all runs succeeded.
 
-    modes, seeds, variants, baseline, words (flags of train) and file are as in `grid.make`. If none of them but
-    `baseline` is given, the grid that `out` already holds is taken. jobs: runs at a time (None: as many as there are
-    cores). threads: of each (None: the cores by the jobs). engine: "local", or "ray" for the nodes of the cluster at
-    `address` (see `engines.cluster`), whose cores these are then. overwrite: replace runs of other settings.
-    trust_plugins: the file may name code to import.
+    modes, seeds, variants, baseline, words (flags of train), file: see `grid.build_grid`. If none but `baseline` is
+    given, the grid in `out` is used. jobs: parallel runs (None: number of cores). threads: threads per run (None:
+    cores / jobs). engine: "local", or "ray" for the cluster at `address` (see `ray_cluster.cluster`). overwrite:
+    replace runs with other settings. trust_plugins: allow the file to import code.
 
-    Bad input is a `UsageError` before anything is run or written.
+    Raises `UsageError` for bad input, before anything is run or written.
     """
     for name, value in (("--jobs", jobs), ("--threads", threads)):
         if value is not None and value < 1:
-            raise UsageError(f"{name} must be 1 or more; it is {value}")
+            raise UsageError(f"{name} is {value}; expected 1 or more")
     if engine == "ray":
         ray_cluster.check_ray("--engine ray")
     elif address is not None:
-        raise UsageError(f"--address {address} is of a Ray cluster: give --engine ray too")
+        raise UsageError(f"--address {address} requires --engine ray")
     if file is None and (modes, seeds, variants, list(words)) == (None, None, None, []) and (out / GRID).is_file():
         file = out / GRID
-    grid = make(
+    grid = build_grid(
         file, modes=modes, seeds=seeds, variants=variants, baseline=baseline, words=words, trust_plugins=trust_plugins
     )
     runs = grid.runs()
     _check_folder(out)
-    steps = [step(out / run.folder, run.config, overwrite=overwrite) for run in runs]
-    _check_objects([run for run, how in zip(runs, steps, strict=True) if how != "nothing"])
-    # Where nothing is left to be run, no cluster is needed.
-    used = engine if any(how != "nothing" for how in steps) else "local"
-    with _workers(used, address, len(runs), jobs, threads) as run_all, _held(out):
+    actions = [next_action(out / run.folder, run.config, overwrite=overwrite) for run in runs]
+    _check_variants([run for run, action in zip(runs, actions, strict=True) if action != "skip"])
+    # A complete grid needs no cluster.
+    used = engine if any(action != "skip" for action in actions) else "local"
+    with _task_runner(used, address, len(runs), jobs, threads) as run_all, _locked_folder(out):
         _write(out / GRID, grid.to_toml())
-        outcomes = _outcomes(out, runs, steps, overwrite, run_all)
+        outcomes = _run_grid(out, runs, actions, overwrite, run_all)
         summary = statistics.summarise(_rows(grid, runs, outcomes), _baseline(grid), _by_key(grid.settings))
         text = table.markdown(summary)
         _write(out / TABLE, text)
         _write(out / CSV, table.comma_separated(summary))
-        as_text = json.dumps(to_plain(summary), ensure_ascii=False, allow_nan=False, indent=2) + "\n"
-        _write(out / run_folder.SUMMARY, as_text)
+        json_text = json.dumps(to_plain(summary), ensure_ascii=False, allow_nan=False, indent=2) + "\n"
+        _write(out / run_folder.SUMMARY, json_text)
         _draw(out / PICTURE, summary)
-    print(as_text if as_json else text, end="", flush=True)
-    return all(one.error is None for one in outcomes)
+    print(json_text if as_json else text, end="", flush=True)
+    return all(outcome.error is None for outcome in outcomes)
 
 
-# -- before anything is written --------------------------------------------------------------------
+# -- checks ------------------------------------------------------------------------------------------
 
 
 def _check_folder(out: Path) -> None:
-    """UsageError if what this writes would replace what it has not written."""
+    """Raise `UsageError` if `out` has files that compare would replace but has not written."""
     try:
         if out.exists() and not out.is_dir():
             raise UsageError(f"--out {out} is a file; give a folder")
@@ -125,27 +130,27 @@ def _check_folder(out: Path) -> None:
         return
     for name in (run_folder.MANIFEST, run_folder.SUMMARY, TABLE, CSV, PICTURE):
         if (out / name).exists():
-            raise UsageError(f"--out {out} holds a {name} that is of no grid: give another folder")
+            raise UsageError(f"--out {out} has a {name} but no {GRID}; give another folder")
 
 
-def _check_objects(runs: Sequence[Run]) -> None:
-    """UsageError if there is no such device or graph, or the objects are absent or do not fit; once for each variant.
+def _check_variants(runs: Sequence[Run]) -> None:
+    """Check device, graph, data and memory, once per variant. Raises `UsageError`.
 
-    A data set that may be downloaded is here afterwards, so that the runs do not fetch it all at once.
+    Data sets are downloaded here, so that parallel runs do not download them at the same time.
     """
-    of_variants = {run.variant: run for run in reversed(runs)}
-    if not of_variants:
+    first_runs = {run.variant: run for run in reversed(runs)}
+    if not first_runs:
         return
     from mhng.experiment.training import memory_estimate
     from mhng.experiment.training.build import game_of
     from mhng.experiment.training.prepare import latents_of, load_objects, pick_device
 
-    for run in of_variants.values():
+    for run in first_runs.values():
         try:
             check_new(run.config)
             device = pick_device(run.config.device)
             objects, config = load_objects(run.config)
-            # Asking CUDA for its memory takes a part of it, which the runs should have.
+            # On CUDA the check itself would occupy memory that the runs need.
             if device.type == "cpu":
                 memory_estimate.check(config, objects.count, latents_of(config, objects), device)
             game_of(config, device)
@@ -154,8 +159,8 @@ def _check_objects(runs: Sequence[Run]) -> None:
 
 
 @contextmanager
-def _held(out: Path) -> Iterator[None]:
-    """The folder is there, and no other command's, for the block."""
+def _locked_folder(out: Path) -> Iterator[None]:
+    """Create the folder, and lock it for the block."""
     try:
         out.mkdir(parents=True, exist_ok=True)
     except (OSError, ValueError) as error:
@@ -164,119 +169,122 @@ def _held(out: Path) -> Iterator[None]:
         yield
 
 
-# -- the runs --------------------------------------------------------------------------------------
+# -- runs --------------------------------------------------------------------------------------------
 
 
 @contextmanager
-def _workers(
+def _task_runner(
     engine: str, address: str | None, runs: int, jobs: int | None, threads: int | None
 ) -> Iterator[Callable[..., None]]:
-    """What runs tasks, on this machine or on a cluster: called as `ray_pool.side_by_side` without jobs and threads."""
-    here = jobs or min(cores(), runs)
-    each = threads or max(1, cores() // here)
+    """Function that runs tasks locally or on a cluster; takes the arguments of `ray_pool.run_tasks` that are left."""
+    job_count = jobs or min(available_cores(), runs)
+    thread_count = threads or max(1, available_cores() // job_count)
     if engine == "ray":
-        with ray_cluster.cluster(address, here * each) as ray:
-            here, each = ray_pool.shares(ray, runs, jobs, threads)
-            yield partial(ray_pool.side_by_side, jobs=here, threads=each)
+        with ray_cluster.cluster(address, job_count * thread_count) as ray:
+            job_count, thread_count = ray_pool.allocate(ray, runs, jobs, threads)
+            yield partial(ray_pool.run_tasks, jobs=job_count, threads=thread_count)
     else:
-        # Nothing but a run itself dies here, and one that was killed is the user's to start again.
-        yield lambda tasks, again, **calls: side_by_side(tasks, jobs=here, threads=each, **calls)
+        # Local runs are not retried: a local run dies by its own fault or by the user's hand.
+        yield lambda tasks, retry, **calls: run_tasks(tasks, jobs=job_count, threads=thread_count, **calls)
 
 
-def _outcomes(
-    out: Path, runs: Sequence[Run], steps: Sequence[Step], overwrite: bool, run_all: Callable[..., None]
+def _run_grid(
+    out: Path, runs: Sequence[Run], actions: Sequence[Action], overwrite: bool, run_all: Callable[..., None]
 ) -> list[Outcome]:
-    """How each run ended, those made here and those made before."""
-    outcomes = {run.folder: _read(out, run) for run, how in zip(runs, steps, strict=True) if how == "nothing"}
-    todo = [(run, how) for run, how in zip(runs, steps, strict=True) if how != "nothing"]
-    tasks = [_task(out, run, how) for run, how in todo]
+    """Run the incomplete runs; returns the outcomes of all runs."""
+    planned = list(zip(runs, actions, strict=True))
+    outcomes = {run.folder: _read_outcome(out, run) for run, action in planned if action == "skip"}
+    todo = [(run, action) for run, action in planned if action != "skip"]
+    tasks = [_task(out, run, action) for run, action in todo]
     with Progress(len(runs), done=len(outcomes)) as progress:
-        progress.resumed([(run.folder, RunFolder(out / run.folder).status) for run, how in todo if how == "resume"])
+        progress.resuming(
+            [(run.folder, RunFolder(out / run.folder).status) for run, action in todo if action == "resume"]
+        )
 
-        def ended(index: int, code: int | str) -> None:
+        def on_end(index: int, code: int | str) -> None:
             run = todo[index][0]
-            outcomes[run.folder] = one = _read(out, run) if code == 0 else _failed(run, _reason(code, _log(out, run)))
-            progress.ended(_name(run), one.error)
+            outcome = _read_outcome(out, run) if code == 0 else _failed(run, _failure(code, _log(out, run)))
+            outcomes[run.folder] = outcome
+            progress.finished(_run_name(run), outcome.error)
 
-        def again(index: int, reason: str) -> Task | None:
+        def retry(index: int, reason: str) -> Task | None:
             run = todo[index][0]
-            how = step(out / run.folder, run.config, overwrite=overwrite)
-            if how == "nothing":
+            action = next_action(out / run.folder, run.config, overwrite=overwrite)
+            if action == "skip":
                 return None
-            progress.again(_name(run), reason)
-            return _task(out, run, how)
+            progress.retrying(_run_name(run), reason)
+            return _task(out, run, action)
 
         try:
-            run_all(tasks, ended=ended, waiting=progress.waiting, again=again)
+            run_all(tasks, on_end=on_end, on_poll=progress.refresh, retry=retry)
         except KeyboardInterrupt:
-            progress.stopped()
+            progress.interrupted()
             raise
     return [outcomes[run.folder] for run in runs]
 
 
-def _name(run: Run) -> str:
+def _run_name(run: Run) -> str:
     return f"{run.row}, seed {run.seed}"
 
 
-def _task(out: Path, run: Run, how: Step) -> Task:
-    return Task(_command(out / run.folder, run, how), _log(out, run))
+def _task(out: Path, run: Run, action: Action) -> Task:
+    return Task(_command(out / run.folder, run, action), _log(out, run))
 
 
-def _command(path: Path, run: Run, how: Step) -> list[str]:
-    door = [sys.executable, str(DOOR), "train"]
-    if how == "resume":
-        # The grid has named the same parts of agents, or the folder's run would be of other settings.
-        agents = [own for _, own in per_agent.each(run.config)]
-        trusted = any(is_plugin(getattr(own, name)) for own in agents for name in FAMILIES)
-        return [*door, f"--resume={path}", *["--trust-plugins"] * trusted]
-    replaced = how == "overwrite"
-    return [*door, *to_flags(replace(run.config, run_dir=path, overwrite=replaced))]
+def _command(path: Path, run: Run, action: Action) -> list[str]:
+    train = [sys.executable, str(CLI), "train"]
+    if action == "resume":
+        # The settings in the folder equal those of the grid, so the user has already trusted its plugins.
+        agents = [agent_config for _, agent_config in per_agent.each(run.config)]
+        trusted = any(is_plugin(getattr(agent_config, name)) for agent_config in agents for name in FAMILIES)
+        return [*train, f"--resume={path}", *["--trust-plugins"] * trusted]
+    return [*train, *to_flags(replace(run.config, run_dir=path, overwrite=action == "overwrite"))]
 
 
 def _log(out: Path, run: Run) -> Path:
     return out / f"{run.folder}.log"
 
 
-def _read(out: Path, run: Run) -> Outcome:
+def _read_outcome(out: Path, run: Run) -> Outcome:
     try:
         summary = RunFolder(out / run.folder).read_json(run_folder.SUMMARY)
         return Outcome(run.seed, run.folder, numbers=statistics.numbers(summary))
     except UsageError as error:
         return _failed(run, str(error))
     except (KeyError, TypeError, AttributeError, ValueError):
-        return _failed(run, f"{run_folder.SUMMARY} is not as this program writes it")
+        return _failed(run, f"{run_folder.SUMMARY} has an unknown format")
 
 
 def _failed(run: Run, reason: str) -> Outcome:
-    return Outcome(run.seed, run.folder, error=" ".join(reason.split())[:_LONGEST_REASON])
+    return Outcome(run.seed, run.folder, error=" ".join(reason.split())[:_MAX_REASON])
 
 
-def _reason(code: int | str, log: Path) -> str:
-    """Why a run ended: the complaint in its log or, where it made none, the last line there."""
+def _failure(code: int | str, log: Path) -> str:
+    """Reason for the end of a run: the last error in its log, else the last line, else the exit code."""
     if isinstance(code, str):
         return code
     if code < 0:
-        return killed_by(code)
+        return describe_signal(code)
     try:
         lines = [line.strip() for line in log.read_text(encoding="utf-8", errors="replace").split("\n")]
     except OSError:
         lines = []
-    begun = max((number for number, line in enumerate(lines) if line.startswith(COMMAND_MARK)), default=-1)
-    own = [line for line in lines[begun + 1 :] if line]
-    # Not only the last line: a run whose grid was killed may still be adding to the same log.
-    complaints = [line.removeprefix(_COMPLAINT) for line in own if line.startswith(_COMPLAINT)]
-    return [f"exit code {code}", *own[-1:], *complaints[-1:]][-1]
+    start = max((number for number, line in enumerate(lines) if line.startswith(COMMAND_MARK)), default=-1)
+    lines = [line for line in lines[start + 1 :] if line]
+    # The last line may come from another process: a run of a killed grid may still write to the same log.
+    errors = [line.removeprefix(_ERROR_PREFIX) for line in lines if line.startswith(_ERROR_PREFIX)]
+    return [f"exit code {code}", *lines[-1:], *errors[-1:]][-1]
 
 
-# -- the results -----------------------------------------------------------------------------------
+# -- results -----------------------------------------------------------------------------------------
 
 
 def _rows(grid: Grid, runs: Sequence[Run], outcomes: Sequence[Outcome]) -> list[statistics.Row]:
-    of_row: dict[str, list[Outcome]] = {}
-    for run, one in zip(runs, outcomes, strict=True):
-        of_row.setdefault(run.row, []).append(one)
+    by_row: dict[str, list[Outcome]] = {}
+    for run, outcome in zip(runs, outcomes, strict=True):
+        by_row.setdefault(run.row, []).append(outcome)
     return [
-        statistics.Row(name, mode, variant, _by_key(grid.variants[variant]), of_row[name])
+        statistics.Row(name, mode, variant, _by_key(grid.variants[variant]), by_row[name])
         for name, mode, variant in grid.rows()
     ]
 
@@ -291,12 +299,12 @@ def _by_key(values: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _write(file: Path, text: str) -> None:
-    with atomic_path(file) as beside:
-        beside.write_bytes(text.encode("utf-8", "backslashreplace"))
+    with atomic_path(file) as temporary:
+        temporary.write_bytes(text.encode("utf-8", "backslashreplace"))
 
 
 def _draw(file: Path, summary: dict[str, Any]) -> None:
-    """A picture that fails costs a line on stderr, never the table."""
+    """Draw the plot. A failure is a warning on stderr: the tables matter more."""
     try:
         from mhng.experiment.plots.comparison import plot_quality
 

@@ -1,20 +1,21 @@
-"""A grid of runs: every variant in every mode with every seed, from flags or a TOML file, checked whole.
+"""Grid of runs: all combinations of variants, modes and seeds, from flags or a TOML file.
 
     [compare]
     modes = ["com", "gibbs"]
     seeds = ["0-9"]              # numbers, or ranges that include both ends
-    baseline = "com"             # a row: "MODE" or "MODE, VARIANT"; without it the first
+    baseline = "com"             # a row: "MODE" or "MODE, VARIANT"; default: the first row
 
-    [settings]                   # of all runs: keys as in the file of train's --config
+    [settings]                   # settings of all runs; keys as in the --config file of train
     dataset = "digits"
 
-    [variants.plain]             # without variants there is one, which has no name and changes nothing
+    [variants.plain]             # default: one variant without a name and without settings
 
     [variants.split]
     start = "split"
 
-Flags beat the file: --modes, --seeds and --baseline the key of that name, --variant all of [variants], and what stands
-after -- the keys of [settings]. A variant's own settings beat those of all runs.
+Flags take precedence over the file: --modes, --seeds and --baseline replace the key of the same name, --variant
+replaces all of [variants], and flags after -- replace keys of [settings]. Settings of a variant take precedence over
+settings of all runs.
 """
 
 from __future__ import annotations
@@ -35,28 +36,27 @@ from mhng.experiment.util.text import suggestion
 from mhng.inference import MODES
 
 SEEDS = "0-4"
-# Where no modes are named: what can be played whatever agents are made of.
-_COMPARED = [mode for mode in MODES if mode != "variational"]
+# Mode variational is not a default, because some mixtures do not support it.
+_DEFAULT_MODES = [mode for mode in MODES if mode != "variational"]
 
-# More runs than this are a mistyped range.
-MOST_RUNS = 10_000
-LONGEST_NAME = 60
+MAX_RUNS = 10_000  # a larger number is a mistyped range
+MAX_NAME_LENGTH = 60
 
-# What the grid itself says of each run: by field, or by train's flag, and what to do instead.
-_ELSEWHERE = {
-    "mode": "give --modes",
-    "seed": "give --seeds",
-    "run_dir": "they lie in --out",
-    "overwrite": "give the --overwrite of compare",
+# Settings and flags of train that the grid sets itself, and what to use instead.
+_GRID_FIELDS = {
+    "mode": "use --modes",
+    "seed": "use --seeds",
+    "run_dir": "the run folders are in --out",
+    "overwrite": "use the --overwrite of compare",
 }
-_NOT_SETTINGS = {
-    "--resume": "the same command again goes on with what was stopped",
-    "--config": "give the --config of compare",
+_GRID_FLAGS = {
+    "--resume": "run the same compare command again to resume its runs",
+    "--config": "use the --config of compare",
 }
 
 
 class Run(NamedTuple):
-    """One run: the row of the table that it belongs to, what it is made from, and the name of its folder."""
+    """A run of the grid: its row, mode, variant, seed, folder name and settings."""
 
     row: str
     mode: str
@@ -68,7 +68,7 @@ class Run(NamedTuple):
 
 @dataclass(frozen=True)
 class Grid:
-    """What is compared. Settings by field name, each checked; the variant "" has no name in the table."""
+    """Grid of runs. Settings are checked values by field name; the variant "" has no name in the table."""
 
     modes: tuple[str, ...]
     seeds: tuple[int, ...]
@@ -77,11 +77,11 @@ class Grid:
     baseline: str | None = None
 
     def rows(self) -> list[tuple[str, str, str]]:
-        """(name, mode, variant) of each row of the table, in its order."""
+        """Rows of the table in order, as (name, mode, variant)."""
         return [(row_name(mode, variant), mode, variant) for variant in self.variants for mode in self.modes]
 
     def runs(self) -> list[Run]:
-        """All runs, row by row. `UsageError` naming the row whose settings do not fit together."""
+        """All runs, row by row. Raises `UsageError`, with the row, for settings that contradict each other."""
         runs = []
         for row, mode, variant in self.rows():
             for seed in self.seeds:
@@ -90,23 +90,23 @@ class Grid:
                     config = settings.together(values)
                 except UsageError as error:
                     raise UsageError(f"row {row!r}: {error}") from None
-                runs.append(Run(row, mode, variant, seed, f"{_stem(mode, variant)}-seed{seed}", config))
+                runs.append(Run(row, mode, variant, seed, f"{_folder_prefix(mode, variant)}-seed{seed}", config))
         return runs
 
     def to_toml(self) -> str:
-        """The grid as a file for --config."""
-        lines = ["# What is compared in this folder. Use it again: python cli.py compare --config THIS_FILE --out DIR"]
+        """Format the grid as a --config file."""
+        lines = ["# Grid of this comparison. To reuse it: python cli.py compare --config THIS_FILE --out DIR"]
         lines += ["", "[compare]", f"modes = {toml_value(self.modes)}"]
         lines += [f"seeds = {toml_value(self.seeds)}"]
         if self.baseline is not None:
             lines += [f"baseline = {toml_value(self.baseline)}"]
         lines += ["", "[settings]", *_assignments(self.settings)]
-        for name, own in self.variants.items():
-            lines += ["", f"[variants.{toml_value(name)}]", *_assignments(own)]
+        for name, values in self.variants.items():
+            lines += ["", f"[variants.{toml_value(name)}]", *_assignments(values)]
         return "\n".join(lines) + "\n"
 
 
-def make(
+def build_grid(
     file: Path | None = None,
     *,
     modes: Sequence[str] | None = None,
@@ -116,9 +116,9 @@ def make(
     words: Sequence[str] = (),
     trust_plugins: bool = False,
 ) -> Grid:
-    """The grid of a file and of flags as typed, of which None is absent; `words` are the flags after --.
+    """Build the grid from a file and from flags as typed (None: not given). words: the flags after --.
 
-    Bad input is a `UsageError` that names the flag, or the file with the key.
+    Raises `UsageError` with the flag, or with the file and the key, for bad input.
     """
     table = {} if file is None else settings.read_toml(file)
     place = f"--config {file}"
@@ -129,67 +129,68 @@ def make(
     shared = _from_table(_table(table, "settings", place), f"{place}, [settings]", trust_plugins)
     shared |= _from_words(words, "after --")
     if variants is not None:
-        own = _from_flags(variants)
+        variant_settings = _from_flags(variants)
     else:
-        found = _table(table, "variants", place)
-        own = {
-            name: _from_table(_table(found, name, place), f"{place}, [variants.{name}]", trust_plugins)
-            for name in found
+        tables = _table(table, "variants", place)
+        variant_settings = {
+            name: _from_table(_table(tables, name, place), f"{place}, [variants.{name}]", trust_plugins)
+            for name in tables
         }
-    for name in own:
+    for name in variant_settings:
         _check_name(name, "--variant" if variants is not None else f"{place}, [variants]")
-    own = own or {"": {}}
-    if own.get(""):
-        raise UsageError(f"{place if variants is None else '--variant'}: a variant that has settings needs a name")
+    variant_settings = variant_settings or {"": {}}
+    if variant_settings.get(""):
+        raise UsageError(f"{place if variants is None else '--variant'}: a variant with settings requires a name")
 
-    where, given = ("--modes", modes) if modes is not None else (f"{place}: modes", head.get("modes", _COMPARED))
-    modes_found = [checked("mode", str(mode), where) for mode in _listed(given, where)]
-    _refuse_repeated(modes_found, where)
+    where, given = ("--modes", modes) if modes is not None else (f"{place}: modes", head.get("modes", _DEFAULT_MODES))
+    grid_modes = [checked("mode", str(mode), where) for mode in _as_list(given, where)]
+    _refuse_repeated(grid_modes, where)
     where, given = ("--seeds", seeds) if seeds is not None else (f"{place}: seeds", head.get("seeds", SEEDS))
-    seeds_found = [seed for part in _listed(given, where) for seed in seeds_of(part, where)]
-    _refuse_repeated(seeds_found, where)
-    if len(own) * len(modes_found) * len(seeds_found) > MOST_RUNS:
-        raise UsageError(f"{where} make more than {MOST_RUNS} runs")
+    grid_seeds = [seed for part in _as_list(given, where) for seed in parse_seeds(part, where)]
+    _refuse_repeated(grid_seeds, where)
+    count = len(variant_settings) * len(grid_modes) * len(grid_seeds)
+    if count > MAX_RUNS:
+        raise UsageError(f"{where}: the grid has {count} runs; expected at most {MAX_RUNS}")
 
     where, line = ("--baseline", baseline) if baseline is not None else (f"{place}: baseline", head.get("baseline"))
-    grid = Grid(tuple(modes_found), tuple(seeds_found), shared, own, line)
+    grid = Grid(tuple(grid_modes), tuple(grid_seeds), shared, variant_settings, line)
     names = [name for name, _, _ in grid.rows()]
     if line is not None and line not in names:
         near = suggestion(str(line), names)
-        raise UsageError(f"{where} must be a row of the table ({'; '.join(names)}); it is {line!r}{near}")
-    stems = [_stem(mode, variant).casefold() for _, mode, variant in grid.rows()]
-    for row, stem in zip(names, stems, strict=True):
-        if stems.count(stem) > 1:
-            raise UsageError(f"row {row!r} would share its folders, {stem}-seed..., with another: rename the variant")
+        raise UsageError(f"{where} is {line!r}; expected a row of the table ({'; '.join(names)}){near}")
+    prefixes = [_folder_prefix(mode, variant).casefold() for _, mode, variant in grid.rows()]
+    for row, prefix in zip(names, prefixes, strict=True):
+        if prefixes.count(prefix) > 1:
+            raise UsageError(f"row {row!r}: another row has the same folders {prefix}-seed...; rename the variant")
     return grid
 
 
 def row_name(mode: str, variant: str) -> str:
-    """ "com", or "com, split" with a variant."""
+    """Name of a row: "com", or "com, split" with a variant."""
     return f"{mode}, {variant}" if variant else mode
 
 
-def seeds_of(part: str | int, place: str) -> range:
-    """7, "7" or "0-4", which has five seeds."""
-    found = re.fullmatch(r"([0-9]{1,19})(?:-([0-9]{1,19}))?", str(part).strip())
-    if isinstance(part, bool) or found is None:
-        raise UsageError(f"{place} must be whole numbers or ranges such as 0-4; one is {part!r}")
-    first, last = int(found[1]), int(found[2] or found[1])
+def parse_seeds(part: str | int, place: str) -> range:
+    """Parse 7, "7" or "0-4" (five seeds)."""
+    match = re.fullmatch(r"([0-9]{1,19})(?:-([0-9]{1,19}))?", str(part).strip())
+    if isinstance(part, bool) or match is None:
+        raise UsageError(f"{place} is {part!r}; expected whole numbers or ranges such as 0-4")
+    first, last = int(match[1]), int(match[2] or match[1])
     if last < first:
-        raise UsageError(f"{place}: the range {part} ends before it begins")
-    if last - first >= MOST_RUNS:
-        raise UsageError(f"{place}: the range {part} has more than {MOST_RUNS} seeds")
+        raise UsageError(f"{place}: the end of the range {part} is before its start")
+    if last - first >= MAX_RUNS:
+        raise UsageError(f"{place}: the range {part} has {last - first + 1} seeds; expected at most {MAX_RUNS}")
     checked("seed", last, place)
     return range(first, last + 1)
 
 
-def _stem(mode: str, variant: str) -> str:
-    """What the names of a row's folders begin with."""
+def _folder_prefix(mode: str, variant: str) -> str:
+    """Common prefix of the folder names of a row."""
     words = re.sub(r"[^\w.+=]+", "-", variant).strip("-.")
     return f"{mode}-{words}" if variant else mode
 
 
-_AGENTS = ("agents", "agent")  # one table of a file holds both
+_AGENTS = ("agents", "agent")  # in a file, both are in the table `agents`
 
 
 def _assignments(values: Mapping[str, Any]) -> list[str]:
@@ -205,10 +206,10 @@ def _assignments(values: Mapping[str, Any]) -> list[str]:
 
 
 def _table(table: Mapping[str, Any], name: str, place: str) -> dict[str, Any]:
-    found = table.get(name, {})
-    if not isinstance(found, dict):
-        raise UsageError(f"{place}: {name} must be a table; it is {found!r}")
-    return found
+    value = table.get(name, {})
+    if not isinstance(value, dict):
+        raise UsageError(f"{place}: {name} is {value!r}; expected a table")
+    return value
 
 
 def _refuse_unknown(table: Mapping[str, Any], known: Sequence[str], place: str) -> None:
@@ -216,65 +217,65 @@ def _refuse_unknown(table: Mapping[str, Any], known: Sequence[str], place: str) 
         if name not in known:
             hint = suggestion(name, known)
             if name in map(key, FIELDS):
-                hint = "; settings of train stand under [settings]"
+                hint = "; settings of train belong in [settings]"
             raise UsageError(f"{place}: unknown key {name!r}{hint}")
 
 
 def _from_table(table: Mapping[str, Any], place: str, trust_plugins: bool) -> dict[str, Any]:
-    for name, instead in _ELSEWHERE.items():
+    for name, remedy in _GRID_FIELDS.items():
         if key(name) in table:
-            raise UsageError(f"{place}: {key(name)} is not for the runs of a grid: {instead}")
+            raise UsageError(f"{place}: {key(name)} cannot be set per run; {remedy}")
     return settings.from_table(table, place, trust_plugins=trust_plugins)
 
 
 def _from_words(words: Sequence[str], place: str) -> dict[str, Any]:
-    """The settings that flags of train make."""
+    """Parse flags of train into settings."""
     for word in words:
-        if (instead := _NOT_SETTINGS.get(word.split("=")[0])) is not None:
-            raise UsageError(f"{place}: {word} is not for the runs of a grid: {instead}")
+        if (remedy := _GRID_FLAGS.get(word.split("=")[0])) is not None:
+            raise UsageError(f"{place}: {word} cannot be set per run; {remedy}")
     try:
-        found = read_settings(words)
-        for name, instead in _ELSEWHERE.items():
-            if name in found:
-                raise UsageError(f"{flag(name)} is not for the runs of a grid: {instead}")
-        return settings.from_flags(found)
+        values = read_settings(words)
+        for name, remedy in _GRID_FIELDS.items():
+            if name in values:
+                raise UsageError(f"{flag(name)} cannot be set per run; {remedy}")
+        return settings.from_flags(values)
     except UsageError as error:
         raise UsageError(f"{place}: {error}") from None
 
 
 def _from_flags(variants: Sequence[str]) -> dict[str, dict[str, Any]]:
-    """The variants of --variant 'NAME: FLAGS'."""
-    found: dict[str, dict[str, Any]] = {}
+    """Parse --variant 'NAME: FLAGS' options."""
+    result: dict[str, dict[str, Any]] = {}
     for text in variants:
         name, colon, flags = text.partition(":")
         name = name.strip()
-        # Without the colon a forgotten one would make a variant that changes nothing.
+        # Without this check, a forgotten colon would give a variant without settings.
         if (not colon and name) or name.startswith("--"):
-            raise UsageError(f"--variant must be 'NAME: FLAGS', or '' for no change; it is {text!r}")
-        if name in found:
+            raise UsageError(f"--variant is {text!r}; expected 'NAME: FLAGS', or '' for no change")
+        if name in result:
             raise UsageError(f"--variant {name!r} is given twice")
         try:
             words = shlex.split(flags)
         except ValueError as error:
             raise UsageError(f"--variant {name!r}: {error}") from None
-        found[name] = _from_words(words, f"--variant {name!r}")
-    return found
+        result[name] = _from_words(words, f"--variant {name!r}")
+    return result
 
 
 def _check_name(name: str, place: str) -> None:
-    """A name is a cell of a table and a part of a folder's name."""
-    if name and (len(name) > LONGEST_NAME or not name.isprintable() or "|" in name or not re.search(r"\w", name)):
+    """Check the name of a variant: it becomes a cell of a table and part of a folder name."""
+    if name and (len(name) > MAX_NAME_LENGTH or not name.isprintable() or "|" in name or not re.search(r"\w", name)):
         raise UsageError(
-            f"{place}: a name has {LONGEST_NAME} printable letters at most, one of them a letter or digit, and no |; "
-            f"it is {name!r}"
+            f"{place}: the name is {name!r}; expected at most {MAX_NAME_LENGTH} printable characters with a letter or "
+            "digit, and no |"
         )
 
 
-def _listed(value: Any, place: str) -> list[Any]:
-    """A list of texts and whole numbers, of which one alone may stand for itself."""
+def _as_list(value: Any, place: str) -> list[Any]:
+    """Check a list of names and whole numbers; a single value becomes a list."""
     values = list(value) if isinstance(value, list | tuple) else [value]
-    if not values or not all(isinstance(one, str | int) and not isinstance(one, bool) for one in values):
-        raise UsageError(f"{place} must be a list of names or numbers; it is {value!r}")
+    if not values or not all(isinstance(item, str | int) and not isinstance(item, bool) for item in values):
+        raise UsageError(f"{place} is {value!r}; expected a list of names or numbers")
     return values
 
 

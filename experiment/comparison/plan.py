@@ -1,4 +1,4 @@
-"""What a run of a grid finds in its folder, and what is to be done about it."""
+"""Next action for each run of a grid, read from its run folder."""
 
 from __future__ import annotations
 
@@ -11,44 +11,46 @@ from mhng.experiment.runs.folder import RunFolder
 from mhng.experiment.settings.config import MOVABLE, changes
 from mhng.experiment.settings.schema import Config
 
-Step = Literal["train", "resume", "overwrite", "nothing"]
+Action = Literal["train", "resume", "overwrite", "skip"]
 
 
-def step(path: Path, config: Config, *, overwrite: bool) -> Step:
-    """How the run of `config` comes to be in the folder `path`.
+def next_action(path: Path, config: Config, *, overwrite: bool) -> Action:
+    """Decide what to do with the run of `config` in the folder `path`.
 
-    train: there is no run. resume: it is there and was stopped, or failed. nothing: it is done. overwrite: another
-    run is there and may go. `UsageError` if it may not, or if the folder holds something else.
+    train: the folder has no run. resume: the run was stopped or failed. skip: the run is complete. overwrite: the
+    folder has a run with other settings, which may be replaced.
+
+    Raises `UsageError` if that run may not be replaced, or if the folder holds something else.
     """
     if not (path / run_folder.MANIFEST).exists():
         if not run_folder.is_free(path):
-            raise UsageError(f"{path} is in the way: it is not a run of this program")
+            raise UsageError(f"{path} is not empty and not a run folder; remove it or give another --out")
         return "train"
     folder = RunFolder(path)
     manifest = folder.read_manifest()
-    made = manifest.get("settings")
-    if not isinstance(made, dict):
+    saved = manifest.get("settings")
+    if not isinstance(saved, dict):
         if manifest["status"] != "running":
-            raise UsageError(f"{folder.file(run_folder.MANIFEST)} is damaged: it holds no settings")
-        return "overwrite"  # it was killed while it replaced an earlier run, before it wrote anything
+            raise UsageError(f"{folder.file(run_folder.MANIFEST)} is damaged: it has no settings")
+        return "overwrite"  # killed while it replaced an earlier run, before it wrote its settings
     fitted = manifest.get("fitted")
-    # Keys that the run changed to fit its objects, so that what was asked for made no difference.
-    same = {*MOVABLE, *_fitted(config), *(fitted if isinstance(fitted, list) else ())}
-    for name, (wanted, found) in changes(config, made).items():
-        if name not in same:
+    # Settings that the run changed to fit its data. The requested value of such a setting had no effect.
+    ignored = {*MOVABLE, *_fitted(config), *(fitted if isinstance(fitted, list) else ())}
+    for name, (wanted, actual) in changes(config, saved).items():
+        if name not in ignored:
             if overwrite:
                 return "overwrite"
             raise UsageError(
-                f"{path} was made with {name} = {found}, this grid has {wanted}: give another --out, or --overwrite"
+                f"{path} has {name} = {actual}, but the grid has {wanted}; give another --out, or --overwrite"
             )
     if manifest["status"] == "done" and folder.file(run_folder.SUMMARY).exists():
-        return "nothing"
-    # Without its settings it cannot be resumed. They are written first of all, so nothing is lost.
+        return "skip"
+    # The settings file is written first. Without it the run cannot be resumed, and there is nothing to lose.
     return "resume" if folder.file(run_folder.CONFIG).exists() else "overwrite"
 
 
 def _fitted(config: Config) -> set[str]:
-    """Those of them that the settings tell: an older manifest does not, nor one of what happened to fit."""
+    """Fitted settings that follow from `config`; manifests of older versions do not list them."""
     fitted = set()
     if config.likelihood == "identity" and not config.agent:
         fitted.add("latent-dim")

@@ -1,4 +1,4 @@
-"""Programs side by side, so many at a time, each with its share of the threads; all of them end with this one."""
+"""Parallel subprocesses on this machine, with a limited number of threads each. All end with this process."""
 
 from __future__ import annotations
 
@@ -16,103 +16,102 @@ from typing import NamedTuple, Protocol, TypeVar
 
 from mhng.experiment.util.process import defer_interrupt, interrupt_on_termination, interruptible_children
 
-# Whichever of these libraries brings the threads: one number, and the user's own does not multiply by the jobs.
-_THREADS = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS")
+# All threading libraries get the same number, whatever the user's environment says.
+_THREAD_VARIABLES = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS")
 
-COMMAND_MARK = "$ "  # begins the line of a log that holds the command
+COMMAND_MARK = "$ "  # first characters of the log line with the command
 
-_PR_SET_PDEATHSIG = 1  # of Linux's prctl
+_PR_SET_PDEATHSIG = 1  # option of prctl(2) on Linux
 
-_PAUSE = 0.05  # seconds between two looks at what runs
-PATIENCE = 30.0  # seconds for a run to end tidily: it may be in the middle of writing a checkpoint
+_POLL_SECONDS = 0.05
+STOP_SECONDS = 30.0  # for a run to stop after an interrupt; it may be writing a checkpoint
 
 
 class Task(NamedTuple):
-    """A command to run, and the file that its output is added to."""
+    """A command, and the log file to which its output is appended."""
 
     command: Sequence[str]
     log: Path
 
 
-class Running(Protocol):
-    """A task that has been started."""
+class StartedTask(Protocol):
+    """A running task."""
 
     def poll(self) -> int | str | None:
-        """None while it runs; then its exit code, negative for a signal, or in words why it has none."""
+        """None while the task runs; then its exit code (negative: signal), or a text if it has none."""
 
 
-Started = TypeVar("Started", bound=Running)
+Started = TypeVar("Started", bound=StartedTask)
 
 
-def cores() -> int:
-    """How many cores this process may use."""
+def available_cores() -> int:
+    """Number of cores that this process may use."""
     if hasattr(os, "sched_getaffinity"):
         return len(os.sched_getaffinity(0))
     return os.cpu_count() or 1
 
 
-def killed_by(code: int) -> str:
-    """How a program ended whose exit code is negative."""
+def describe_signal(code: int) -> str:
+    """Describe the negative exit code of a killed process: "killed by SIGKILL"."""
     names = {int(number): number.name for number in signal.Signals}
     return f"killed by {names.get(-code, f'signal {-code}')}"
 
 
-def side_by_side(
+def run_tasks(
     tasks: Sequence[Task],
     *,
     jobs: int,
     threads: int,
-    ended: Callable[[int, int | str], None],
-    waiting: Callable[[], None] = lambda: None,
-    tied: bool = False,
+    on_end: Callable[[int, int | str], None],
+    on_poll: Callable[[], None] = lambda: None,
+    kill_with_parent: bool = False,
 ) -> None:
-    """Run all tasks on this machine, `jobs` at a time, with `threads` threads each. For the rest see `take_turns`.
+    """Run all tasks as subprocesses: `jobs` at a time, `threads` threads each. See `run_queue` for the callbacks.
 
-    tied: a program is killed where this one ends without a chance to stop it (SIGKILL; on Linux).
+    kill_with_parent: the kernel kills the subprocesses if this process is killed (SIGKILL; Linux only).
     """
 
     def start(_: int, task: Task) -> subprocess.Popen[bytes]:
-        return _start(task, threads, tied)
+        return _start(task, threads, kill_with_parent)
 
-    take_turns(tasks, jobs=jobs, start=start, stop=_stop, ended=ended, waiting=waiting)
+    run_queue(tasks, jobs=jobs, start=start, stop=_stop, on_end=on_end, on_poll=on_poll)
 
 
-def take_turns(
+def run_queue(
     tasks: Sequence[Task],
     *,
     jobs: int,
     start: Callable[[int, Task], Started],
     stop: Callable[[Sequence[Started]], None],
-    ended: Callable[[int, int | str], None],
-    waiting: Callable[[], None],
+    on_end: Callable[[int, int | str], None],
+    on_poll: Callable[[], None],
 ) -> None:
-    """Start all tasks by `start(index, task)`, `jobs` at a time, and see them end.
+    """Start all tasks by `start(index, task)`, `jobs` at a time, and wait for their end.
 
-    ended(index of the task, how it ended: see `Running.poll`) is called after each; waiting() several times a second.
-    Whatever ends this (Ctrl-C, SIGTERM, a terminal that was closed, an error) calls `stop` with those that run, which
-    ends them as Ctrl-C would.
+    on_end(index, code): called after each task; see `StartedTask.poll`. on_poll(): called several times a second. An
+    exception (Ctrl-C, SIGTERM, SIGHUP, an error) calls `stop` with the running tasks, which it must end.
     """
-    left = list(enumerate(tasks))[::-1]
+    waiting = list(enumerate(tasks))[::-1]
     running: dict[int, Started] = {}
     with interrupt_on_termination():
         try:
-            while left or running:
-                while left and len(running) < jobs:
-                    index, task = left.pop()
-                    # One that has been started must be known, to be stopped.
+            while waiting or running:
+                while waiting and len(running) < jobs:
+                    index, task = waiting.pop()
+                    # An interrupt between the start and its record would leave the task running.
                     with defer_interrupt(), interruptible_children():
                         running[index] = start(index, task)
                 for index, process in list(running.items()):
                     if (code := process.poll()) is not None:
                         del running[index]
-                        ended(index, code)
-                waiting()
-                time.sleep(_PAUSE)
+                        on_end(index, code)
+                on_poll()
+                time.sleep(_POLL_SECONDS)
         finally:
             stop(list(running.values()))
 
 
-def _start(task: Task, threads: int, tied: bool) -> subprocess.Popen[bytes]:
+def _start(task: Task, threads: int, kill_with_parent: bool) -> subprocess.Popen[bytes]:
     with task.log.open("ab") as log:
         log.write(f"{COMMAND_MARK}{shlex.join(task.command)}\n".encode("utf-8", "backslashreplace"))
         log.flush()
@@ -121,35 +120,36 @@ def _start(task: Task, threads: int, tied: bool) -> subprocess.Popen[bytes]:
             stdin=subprocess.DEVNULL,
             stdout=log,
             stderr=subprocess.STDOUT,
-            env=os.environ | dict.fromkeys(_THREADS, str(threads)),
-            # A terminal interrupts all of its group: these would be struck twice, and a second Ctrl-C breaks tidying.
+            env=os.environ | dict.fromkeys(_THREAD_VARIABLES, str(threads)),
+            # A terminal interrupts its whole process group. In that group a task would get a second interrupt from
+            # `_stop`, which breaks its cleanup.
             process_group=0,
-            preexec_fn=_tie() if tied else None,
+            preexec_fn=_parent_death_hook() if kill_with_parent else None,
         )
 
 
-def _tie() -> Callable[[], None]:
-    """What a program does before it begins, so that it is killed with its parent, and can be interrupted."""
-    # Loaded before the fork, after which it is best to do little.
+def _parent_death_hook() -> Callable[[], None]:
+    """Function that runs in the child before exec: the child dies with its parent and accepts SIGINT."""
+    # Load the library before the fork: little is safe between fork and exec.
     prctl = ctypes.CDLL(None).prctl if sys.platform == "linux" else None
 
-    def tie() -> None:
-        signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGINT})  # a worker of Ray has it blocked
+    def hook() -> None:
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGINT})  # Ray's workers block it
         if prctl is not None:
             prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
 
-    return tie
+    return hook
 
 
 def _stop(processes: Sequence[subprocess.Popen[bytes]]) -> None:
-    """Interrupt all and wait; kill those that take too long, or all at another Ctrl-C."""
+    """Interrupt all processes and wait. Kill those that take too long, or all after another Ctrl-C."""
     try:
         for process in processes:
             process.send_signal(signal.SIGINT)
-        until = time.monotonic() + PATIENCE
+        deadline = time.monotonic() + STOP_SECONDS
         with suppress(subprocess.TimeoutExpired, KeyboardInterrupt):
             for process in processes:
-                process.wait(max(0.0, until - time.monotonic()))
+                process.wait(max(0.0, deadline - time.monotonic()))
     finally:
         for process in processes:
             if process.poll() is None:

@@ -1,4 +1,4 @@
-"""How far a grid is, on stderr: one bar on a terminal, a line a run elsewhere."""
+"""Progress of a grid on stderr: a progress bar on a terminal, otherwise one line per run."""
 
 from __future__ import annotations
 
@@ -10,22 +10,22 @@ from typing import Any, Self
 
 
 class Progress:
-    """Counts runs, of which `done` are done already."""
+    """Progress of `total` runs, of which `done` are complete at the start."""
 
     def __init__(self, total: int, *, done: int = 0) -> None:
         self.total = total
         self.done = done
         self.failed = 0
         self._bar: Any = None
-        # Closed by the caller, stderr is None
+        # sys.stderr is None if the caller closed it.
         if done < total and sys.stderr is not None and sys.stderr.isatty():
             from tqdm import tqdm
 
-            # The mean pace, because runs that are side by side end in bursts.
+            # smoothing=0 averages over all runs, because parallel runs end in bursts.
             self._bar = tqdm(
                 total=total, initial=done, desc="runs", unit="run", leave=False, file=sys.stderr, smoothing=0
             )
-            self._shown = time.monotonic()
+            self._refreshed = time.monotonic()
 
     def __enter__(self) -> Self:
         return self
@@ -36,17 +36,17 @@ class Progress:
         if self._bar is not None:
             self._bar.close()
 
-    def resumed(self, runs: Sequence[tuple[str, str]]) -> None:
-        """Runs, by folder, that go on from where they were left, and how that came about."""
+    def resuming(self, runs: Sequence[tuple[str, str]]) -> None:
+        """Report runs that are resumed, as pairs of folder and status."""
         if runs:
-            self._say("going on with " + ", ".join(f"{folder} ({status})" for folder, status in runs))
+            self._print("resuming " + ", ".join(f"{folder} ({status})" for folder, status in runs))
 
-    def again(self, name: str, reason: str) -> None:
-        """A run ended for a reason that is not its own, and goes on elsewhere."""
-        self._say(f"{name}: {reason}; it is tried again")
+    def retrying(self, name: str, reason: str) -> None:
+        """Report a run that is restarted because its worker died."""
+        self._print(f"{name}: {reason}; retrying")
 
-    def ended(self, name: str, error: str | None) -> None:
-        """A run is over. A failed one gets a line at once also on a terminal."""
+    def finished(self, name: str, error: str | None) -> None:
+        """Count a run. On a terminal, only failed runs get a line."""
         self.done += 1
         if error is not None:
             self.failed += 1
@@ -54,21 +54,21 @@ class Progress:
             self._bar.set_postfix({"failed": self.failed} if self.failed else {}, refresh=False)
             self._bar.update()
             if error is not None:
-                self._say(f"{name}: failed: {error}")
+                self._print(f"{name}: failed: {error}")
         else:
-            self._say(f"[{self.done}/{self.total}] {name}: {'done' if error is None else f'failed: {error}'}")
+            self._print(f"[{self.done}/{self.total}] {name}: {'done' if error is None else f'failed: {error}'}")
 
-    def waiting(self) -> None:
-        """Time passes: the bar's clock goes on."""
-        if self._bar is not None and time.monotonic() - self._shown > 1:
+    def refresh(self) -> None:
+        """Update the clock of the progress bar, at most once a second."""
+        if self._bar is not None and time.monotonic() - self._refreshed > 1:
             self._bar.refresh()
-            self._shown = time.monotonic()
+            self._refreshed = time.monotonic()
 
-    def stopped(self) -> None:
-        """The grid was interrupted."""
-        self._say(f"{self.done} of {self.total} runs are done; the same command goes on from here")
+    def interrupted(self) -> None:
+        """Report that the grid was interrupted."""
+        self._print(f"{self.done} of {self.total} runs are done; run the same command again to continue")
 
-    def _say(self, text: str) -> None:
+    def _print(self, text: str) -> None:
         if self._bar is not None:
             self._bar.write(text, file=sys.stderr)
         elif sys.stderr is not None:

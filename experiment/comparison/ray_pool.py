@@ -1,8 +1,8 @@
-"""Programs side by side on the nodes of a Ray cluster, with their share of its CPUs; all of them end with this one.
+"""Parallel subprocesses on the nodes of a Ray cluster. All end with this process.
 
-Each is a task of Ray, which starts the same command as `pool` does, on the node that Ray picks. All nodes need the
-folder of the runs, this program and its Python at the same places: a file system that they share. Ray's workers hold
-nothing, so what is lost with one is what the run had not saved, and it goes on on another.
+A run is a Ray task, which starts the same command as `process_pool` on the node that Ray selects. All nodes must
+share a file system: the folder of the runs, this program and its Python have the same paths. Ray's workers hold no
+state. If a worker dies, its run is resumed on another worker, and only work since the last checkpoint is repeated.
 """
 
 from __future__ import annotations
@@ -14,113 +14,116 @@ from pathlib import Path
 from typing import Any
 
 from mhng.experiment.comparison import process_pool
-from mhng.experiment.comparison.process_pool import Task, killed_by, take_turns
+from mhng.experiment.comparison.process_pool import Task, describe_signal, run_queue
 from mhng.experiment.errors import RunError, UsageError
 
-RETRIES = 3  # how often a run goes on elsewhere before it counts as failed
+RETRIES = 3  # restarts of a run before it counts as failed
 
 _HOME = Path(__file__).resolve().parents[2]
-_TOKEN = ".cluster-"  # begins the name of the file by which nodes know the folder of the runs
-_SEEN_WITHIN = 5.0  # seconds: the file system of a network may show what is new a little later
-_GRACE = 5.0  # seconds beyond the patience of `pool`, which is that of the nodes
-_DEATHS = {"NodeDiedError": "its node was lost", "OutOfMemoryError": "its node had no memory left"}
+_TOKEN_PREFIX = ".cluster-"
+_VISIBLE_SECONDS = 5.0  # a network file system may show a new file with a delay
+_EXTRA_STOP_SECONDS = 5.0  # beyond STOP_SECONDS, which the nodes use
+_DEATHS = {"NodeDiedError": "its node was lost", "OutOfMemoryError": "its node ran out of memory"}
 
 
-def shares(ray: Any, runs: int, jobs: int | None, threads: int | None) -> tuple[int, int]:
-    """How many of so many `runs` at a time, and with how many threads each: as many as the cluster has CPUs for.
+def allocate(ray: Any, runs: int, jobs: int | None, threads: int | None) -> tuple[int, int]:
+    """Number of parallel runs and of threads per run, for `runs` runs on the CPUs of the cluster.
 
-    `UsageError` if no node has CPUs for the threads that are asked for: Ray would wait for one.
+    jobs, threads: the user's values, if any. Raises `UsageError` if no node has enough CPUs for the threads: Ray
+    would wait forever.
     """
     sizes = [int(node["Resources"].get("CPU", 0)) for node in ray.nodes() if node["Alive"]]
-    most = max(sizes, default=0)
-    if most < (threads or 1):
-        raise UsageError(f"--threads {threads or 1}: the largest node of the cluster has {most} CPUs")
+    largest = max(sizes, default=0)
+    if largest < (threads or 1):
+        raise UsageError(f"--threads is {threads or 1}; the largest node of the cluster has {largest} CPUs")
     jobs = jobs or min(sum(size // (threads or 1) for size in sizes), runs)
-    # The most with which all of them find a place; where there are too few places, they take turns.
-    fits = (each for each in range(most, 0, -1) if sum(size // each for size in sizes) >= jobs)
-    return jobs, threads or next(fits, 1)
+    # The largest number of threads with which all jobs fit at the same time. If none does, jobs wait for each other.
+    fitting = (number for number in range(largest, 0, -1) if sum(size // number for size in sizes) >= jobs)
+    return jobs, threads or next(fitting, 1)
 
 
-def side_by_side(
+def run_tasks(
     tasks: Sequence[Task],
     *,
     jobs: int,
     threads: int,
-    ended: Callable[[int, int | str], None],
-    waiting: Callable[[], None] = lambda: None,
-    again: Callable[[int, str], Task | None],
+    on_end: Callable[[int, int | str], None],
+    on_poll: Callable[[], None] = lambda: None,
+    retry: Callable[[int, str], Task | None],
 ) -> None:
-    """Run all tasks on the cluster that this process is connected to (`engines.cluster`); as `pool.side_by_side`.
+    """Run all tasks on the connected Ray cluster (`ray_cluster.cluster`), as `process_pool.run_tasks` does.
 
-    again(index of a task, why): the task as it is now, whose worker died (its node was lost, or it was killed, as
-    where memory is short), or None if it is done; asked for `RETRIES` times at most. `UsageError` if a node does not
-    see the folder of the logs, or the program, as this machine does.
+    retry(index, reason): called if the worker of a task died, at most `RETRIES` times per task; returns the task to
+    start instead, or None if the run is complete. Raises `UsageError` if a node does not see the folder of the logs
+    or the program.
     """
     import ray
 
-    with _token(tasks[0].log.parent) as token:
-        run = _remote(ray, threads, token)
-        take_turns(
+    with _token_file(tasks[0].log.parent) as token:
+        remote = _remote_function(ray, threads, token)
+        run_queue(
             tasks,
             jobs=jobs,
-            start=lambda index, task: _Started(ray, run, task, lambda reason: again(index, reason)),
+            start=lambda index, task: _RayTask(ray, remote, task, lambda reason: retry(index, reason)),
             stop=lambda started: _stop(ray, started),
-            ended=ended,
-            waiting=waiting,
+            on_end=on_end,
+            on_poll=on_poll,
         )
 
 
-def on_a_node(command: Sequence[str], log: str, threads: int) -> int:
-    """Run the task here, on a node, in a program that ends with this one; its exit code."""
+def run_on_node(command: Sequence[str], log: str, threads: int) -> int:
+    """Run a command in a subprocess of this Ray worker; returns its exit code."""
     codes: list[int | str] = []
-    # Otherwise the run of a worker that died would go on alone, and hold its folder.
     task = Task(command, Path(log))
-    process_pool.side_by_side([task], jobs=1, threads=threads, ended=lambda _, code: codes.append(code), tied=True)
+    # If the worker is killed, the run must end too. Otherwise it would keep the lock of its folder.
+    process_pool.run_tasks(
+        [task], jobs=1, threads=threads, on_end=lambda _, code: codes.append(code), kill_with_parent=True
+    )
     return int(codes[0])
 
 
-def _remote(ray: Any, threads: int, token: str) -> Any:
-    """What Ray runs on a node: gives the exit code or, in words, what the node lacks."""
-    home, place, patience = str(_HOME), str(Path.cwd()), _SEEN_WITHIN
+def _remote_function(ray: Any, threads: int, token: str) -> Any:
+    """The Ray remote function: returns the exit code, or a text that says what the node lacks."""
+    home, working_directory, patience = str(_HOME), str(Path.cwd()), _VISIBLE_SECONDS
 
-    # Being local it is sent whole, not by the name of a module: a node that lacks the program can say so.
+    # Ray sends a local function by value, so a node without this program can still report that.
     @ray.remote(num_cpus=threads, max_retries=0)
     def run(command: list[str], log: str) -> int | str:
         import os
         import sys
         import time
 
-        until = time.monotonic() + patience
+        deadline = time.monotonic() + patience
         while not os.path.exists(token):
-            if time.monotonic() > until:
-                return f"{os.path.dirname(token)} on {os.uname().nodename} is absent, or another folder"
+            if time.monotonic() > deadline:
+                return f"{os.path.dirname(token)} on {os.uname().nodename} is missing or another folder"
             time.sleep(0.1)
-        for path in (*command[:2], place):
+        for path in (*command[:2], working_directory):
             if not os.path.exists(path):
-                return f"{path} is absent on {os.uname().nodename}"
-        os.chdir(place)
+                return f"{path} is missing on {os.uname().nodename}"
+        os.chdir(working_directory)
         if home not in sys.path:
             sys.path.insert(0, home)
-        from mhng.experiment.comparison.ray_pool import on_a_node
+        from mhng.experiment.comparison.ray_pool import run_on_node
 
-        return on_a_node(command, log, threads)
+        return run_on_node(command, log, threads)
 
     return run
 
 
-class _Started:
-    """A task on the cluster, wherever it is now."""
+class _RayTask:
+    """A task on the cluster. It is sent again if its worker dies."""
 
-    def __init__(self, ray: Any, run: Any, task: Task, again: Callable[[str], Task | None]) -> None:
+    def __init__(self, ray: Any, remote: Any, task: Task, retry: Callable[[str], Task | None]) -> None:
         self._ray = ray
-        self._run = run
-        self._again = again
+        self._remote = remote
+        self._retry = retry
         self._deaths = 0
         self._send(task)
 
     def _send(self, task: Task) -> None:
         self.task = task
-        self.ref = self._run.remote(list(task.command), str(task.log))
+        self.ref = self._remote.remote(list(task.command), str(task.log))
 
     def poll(self) -> int | str | None:
         if not self._ray.wait([self.ref], timeout=0)[0]:
@@ -135,41 +138,42 @@ class _Started:
             return self._died(_DEATHS.get(type(error).__name__, "its worker died"))
         if isinstance(code, str):
             raise UsageError(f"--engine ray: {code}; all nodes must share a file system with this machine")
-        return code if code >= 0 else self._died(killed_by(code))
+        return code if code >= 0 else self._died(describe_signal(code))
 
     def _died(self, reason: str) -> int | str | None:
         self._deaths += 1
         if self._deaths > RETRIES:
-            return f"{reason}, the last of {self._deaths} times"
-        task = self._again(reason)
+            return f"{reason} (attempt {self._deaths}, the last)"
+        task = self._retry(reason)
         if task is None:
             return 0
         self._send(task)
         return None
 
 
-def _stop(ray: Any, started: Sequence[_Started]) -> None:
-    """Interrupt all and wait; kill those that take too long, or all at another Ctrl-C."""
-    left = [one.ref for one in started]
-    if not left:
+def _stop(ray: Any, tasks: Sequence[_RayTask]) -> None:
+    """Interrupt all tasks and wait. Kill those that take too long, or all after another Ctrl-C."""
+    running = [task.ref for task in tasks]
+    if not running:
         return
     try:
-        for ref in left:
+        for ref in running:
             ray.cancel(ref)
         with suppress(KeyboardInterrupt):
-            _, left = ray.wait(left, num_returns=len(left), timeout=process_pool.PATIENCE + _GRACE)
+            timeout = process_pool.STOP_SECONDS + _EXTRA_STOP_SECONDS
+            _, running = ray.wait(running, num_returns=len(running), timeout=timeout)
     finally:
-        for ref in left:
+        for ref in running:
             ray.cancel(ref, force=True)
 
 
 @contextmanager
-def _token(folder: Path) -> Iterator[str]:
-    """A file of a new name in the folder. A node that finds it there sees the same folder."""
-    token = folder.resolve() / f"{_TOKEN}{secrets.token_hex(8)}"
+def _token_file(folder: Path) -> Iterator[str]:
+    """A file with a new name in `folder`. A node that sees the file sees the same folder."""
+    token = folder.resolve() / f"{_TOKEN_PREFIX}{secrets.token_hex(8)}"
     try:
-        for old in token.parent.glob(f"{_TOKEN}*"):  # of a command that was killed
-            old.unlink(missing_ok=True)
+        for stale in token.parent.glob(f"{_TOKEN_PREFIX}*"):  # left by a command that was killed
+            stale.unlink(missing_ok=True)
         token.touch()
         yield str(token)
     finally:

@@ -1,5 +1,4 @@
-"""The tables of a grid, made from its summary (`mhng.experiment.comparison.statistics`): for readers, and for
-programs."""
+"""Tables of a grid as Markdown and CSV, from its summary (`mhng.experiment.comparison.statistics`)."""
 
 from __future__ import annotations
 
@@ -12,39 +11,39 @@ from mhng.experiment.comparison.statistics import METRICS
 from mhng.experiment.util.text import decimal
 
 _HEAD = (
-    "run", "ARI, final draw, each seed", "mean ± sd [95%]", "worst", "mean after burn-in", "accuracy", "kappa (worst)",
-    "kappa, matched", "acceptance", "seconds",
+    "row", "ARI per seed, final draw", "mean ± sd [95%]", "worst", "mean after burn-in", "accuracy", "kappa (worst)",
+    "matched kappa", "acceptance", "seconds",
 )  # fmt: skip
-_PAIRED_HEAD = ("run", "ARI: mean [95%]", "seeds won, lost", "kappa: mean [95%]", "seeds won, lost")
+_PAIRED_HEAD = ("row", "ARI: mean [95%]", "seeds above, below", "kappa: mean [95%]", "seeds above, below")
 
 
 def markdown(summary: Mapping[str, Any]) -> str:
-    """The table of rows, that of differences from the baseline, and the runs that failed."""
+    """Table of the rows, table of the differences from the baseline, and list of the failed runs."""
     rows = summary["rows"]
     seeds = " ".join(str(run["seed"]) for run in rows[0]["runs"])
     parts = [_table(_HEAD, [_line(row) for row in rows])]
-    parts += [f"Seeds: {seeds}. ± is the standard deviation over seeds, [ ] Student's 95% interval of the mean."]
-    others = [row for row in rows if row["paired"] is not None]
-    if others:
-        parts += [f"Differences from {summary['baseline']}, seed by seed:"]
-        parts += [_table(_PAIRED_HEAD, [_paired_line(row) for row in others])]
+    parts += [f"Seeds: {seeds}. ±: standard deviation over seeds. [ ]: Student's 95% interval of the mean."]
+    compared = [row for row in rows if row["paired"] is not None]
+    if compared:
+        parts += [f"Paired differences from {summary['baseline']} (same seeds):"]
+        parts += [_table(_PAIRED_HEAD, [_paired_line(row) for row in compared])]
     failed = [(row["row"], run) for row in rows for run in row["runs"] if run["status"] == "failed"]
     if failed:
-        parts += ["Failed:"]
+        parts += ["Failed runs:"]
         parts += ["\n".join(f"- {name}, seed {run['seed']} ({run['folder']}): {run['error']}" for name, run in failed)]
     return "\n\n".join(parts) + "\n"
 
 
 def comma_separated(summary: Mapping[str, Any]) -> str:
-    """A line a run, the failed ones too: what it is, how it ended, METRICS. What is not known is empty."""
+    """One line per run, failed runs included: its place in the grid, its status, METRICS. Missing values are empty."""
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
     writer.writerow(["row", "mode", "variant", "seed", "folder", "status", "error", *METRICS])
     for row in summary["rows"]:
         for run in row["runs"]:
-            found = run["numbers"] or {}
+            numbers = run["numbers"] or {}
             head = [row["row"], row["mode"], row["variant"], run["seed"], run["folder"], run["status"], run["error"]]
-            writer.writerow([*head, *(found.get(name) for name in METRICS)])
+            writer.writerow([*head, *(numbers.get(name) for name in METRICS)])
     return text.getvalue()
 
 
@@ -69,20 +68,20 @@ def _line(row: Mapping[str, Any]) -> list[str]:
 def _paired_line(row: Mapping[str, Any]) -> list[str]:
     cells = [row["row"]]
     for name in ("ari", "kappa"):
-        found = row["paired"][name]
-        cells += [_with_interval(found, sign="+"), f"{found['won']}, {found['lost']} of {found['of']}"]
+        paired = row["paired"][name]
+        cells += [_with_interval(paired, sign="+"), f"{paired['won']}, {paired['lost']} of {paired['of']}"]
     return cells
 
 
-def _with_interval(found: Mapping[str, Any], *, sd: bool = False, sign: str = "") -> str:
-    """ "0.849 ± 0.051 [0.785, 0.913]", or as much of it as is known."""
-    if found["mean"] is None:
+def _with_interval(statistics: Mapping[str, Any], *, sd: bool = False, sign: str = "") -> str:
+    """Format "0.849 ± 0.051 [0.785, 0.913]", without the missing parts."""
+    if statistics["mean"] is None:
         return "-"
-    text = f"{found['mean']:{sign}.3f}"
-    if found["low"] is None:
+    text = f"{statistics['mean']:{sign}.3f}"
+    if statistics["low"] is None:
         return text
-    spread = f" ± {found['sd']:.3f}" if sd else ""
-    return f"{text}{spread} [{found['low']:{sign}.3f}, {found['high']:{sign}.3f}]"
+    spread = f" ± {statistics['sd']:.3f}" if sd else ""
+    return f"{text}{spread} [{statistics['low']:{sign}.3f}, {statistics['high']:{sign}.3f}]"
 
 
 def _table(head: Sequence[str], lines: Sequence[Sequence[str]]) -> str:

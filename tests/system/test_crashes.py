@@ -225,17 +225,17 @@ def test_a_run_that_nobody_holds_was_killed(whole: Path, tmp_path: Path, capsys:
     assert cli.main(["diagnose", str(run), "--no-plots"]) == 0
     assert f"Run: {run} (status: killed)" in capsys.readouterr().out
     assert cli.main(["report", str(run)]) == 0
-    assert "status is killed" in (run / run_folder.REPORT).read_text()
+    assert "status of the run is &#39;killed&#39;" in (run / run_folder.REPORT).read_text()
     (run / run_folder.POSTERIOR).unlink()
     assert cli.main(["report", str(run)]) == 2
-    assert f"status 'killed'): go on with it by train --resume {run}" in capsys.readouterr().err
+    assert f"status 'killed'); run train --resume {run} first" in capsys.readouterr().err
 
 
 def test_a_comparison_says_what_it_goes_on_with(capsys: pytest.CaptureFixture[str]) -> None:
     with Progress(3, done=1) as progress:
-        progress.resumed([("com-seed0", "killed"), ("all-seed1", "interrupted")])
-        progress.resumed([])
-    assert capsys.readouterr().err == "going on with com-seed0 (killed), all-seed1 (interrupted)\n"
+        progress.resuming([("com-seed0", "killed"), ("all-seed1", "interrupted")])
+        progress.resuming([])
+    assert capsys.readouterr().err == "resuming com-seed0 (killed), all-seed1 (interrupted)\n"
 
 
 def test_a_look_does_not_keep_a_run_out(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

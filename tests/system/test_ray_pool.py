@@ -22,7 +22,7 @@ import pytest
 from mhng import cli
 from mhng.experiment.comparison import ray_pool
 from mhng.experiment.comparison.process_pool import Task
-from mhng.experiment.comparison.ray_pool import RETRIES, shares, side_by_side
+from mhng.experiment.comparison.ray_pool import RETRIES, allocate, run_tasks
 from mhng.experiment.errors import RunError, UsageError
 from mhng.experiment.runs import folder as run_folder
 from mhng.experiment.training import ray_cluster
@@ -117,12 +117,12 @@ def run_on(
     ends: dict[int, int | str] = {}
     asked: list[tuple[int, str]] = []
 
-    def again(index: int, reason: str) -> Task | None:
+    def retry(index: int, reason: str) -> Task | None:
         asked.append((index, reason))
         return Task(["resume", str(index)], folder / f"{index}.log") if goes_on else None
 
     tasks = [Task(["train", str(index)], folder / f"{index}.log") for index in range(count)]
-    side_by_side(tasks, jobs=2, threads=3, ended=ends.__setitem__, again=again)
+    run_tasks(tasks, jobs=2, threads=3, on_end=ends.__setitem__, retry=retry)
     assert list(folder.glob(".cluster-*")) == []
     return ends, asked
 
@@ -142,15 +142,15 @@ def run_on(
 def test_runs_share_what_the_cluster_has(
     sizes: tuple[float, ...], runs: int, jobs: int | None, threads: int | None, found: tuple[int, int]
 ) -> None:
-    assert shares(FakeRay(sizes=sizes), runs, jobs, threads) == found
+    assert allocate(FakeRay(sizes=sizes), runs, jobs, threads) == found
 
 
 @pytest.mark.parametrize(("sizes", "threads"), [((4, 8, -16), 9), ((), None)])
 def test_threads_for_which_no_node_has_room_are_refused(sizes: tuple[float, ...], threads: int | None) -> None:
     with pytest.raises(
-        UsageError, match=rf"^--threads {threads or 1}: the largest node of the cluster has [08] CPUs$"
+        UsageError, match=rf"^--threads is {threads or 1}; the largest node of the cluster has [08] CPUs$"
     ):
-        shares(FakeRay(sizes=sizes), 3, None, threads)
+        allocate(FakeRay(sizes=sizes), 3, None, threads)
 
 
 def test_a_run_whose_worker_died_goes_on_on_another(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -165,7 +165,7 @@ def test_a_run_whose_worker_died_goes_on_on_another(tmp_path: Path, monkeypatch:
 def test_a_run_that_dies_again_and_again_has_failed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     fake = FakeRay(*[WorkerCrashedError()] * 10)
     ends, asked = run_on(fake, tmp_path, monkeypatch)
-    assert ends == {0: f"its worker died, the last of {RETRIES + 1} times"} and len(asked) == RETRIES
+    assert ends == {0: f"its worker died (attempt {RETRIES + 1}, the last)"} and len(asked) == RETRIES
 
 
 def test_a_run_that_was_done_before_its_worker_died_is_done(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -176,7 +176,7 @@ def test_a_run_that_was_done_before_its_worker_died_is_done(tmp_path: Path, monk
 @pytest.mark.parametrize(
     ("result", "kind", "said"),
     [
-        ("/runs on n7 is absent", UsageError, "--engine ray: /runs on n7 is absent; all nodes must share"),
+        ("/runs on n7 is missing", UsageError, "--engine ray: /runs on n7 is missing; all nodes must share"),
         (RayTaskError(OSError(28, "No space left on device")), RunError, "0 could not be started: .*No space left"),
     ],
 )
@@ -194,18 +194,18 @@ def test_what_a_node_lacks_ends_the_grid_tidily(
 
 def test_a_node_says_what_it_lacks(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(ray_pool, "_SEEN_WITHIN", 0.2)
+    monkeypatch.setattr(ray_pool, "_VISIBLE_SECONDS", 0.2)
     started: list[tuple[object, ...]] = []
-    monkeypatch.setattr(ray_pool, "on_a_node", lambda *given: started.append(given) or 7)
+    monkeypatch.setattr(ray_pool, "run_on_node", lambda *given: started.append(given) or 7)
     fake = FakeRay(0)
     (tmp_path / ".cluster-0").touch()  # of a command that was killed
     run_on(fake, tmp_path, monkeypatch)
     said = fake.function([sys.executable, str(HOME / "cli.py"), "train"], "0.log")
-    assert said == f"{tmp_path} on {os.uname().nodename} is absent, or another folder"
-    with ray_pool._token(tmp_path) as token:
-        ray_pool._remote(fake, 3, token)
-        assert "/no/python is absent on" in fake.function(["/no/python", str(HOME / "cli.py")], "0.log")
-        assert "/no/cli.py is absent on" in fake.function([sys.executable, "/no/cli.py"], "0.log")
+    assert said == f"{tmp_path} on {os.uname().nodename} is missing or another folder"
+    with ray_pool._token_file(tmp_path) as token:
+        ray_pool._remote_function(fake, 3, token)
+        assert "/no/python is missing on" in fake.function(["/no/python", str(HOME / "cli.py")], "0.log")
+        assert "/no/cli.py is missing on" in fake.function([sys.executable, "/no/cli.py"], "0.log")
         assert started == []
         command = [sys.executable, str(HOME / "cli.py"), "train", "/no/flag"]
         assert fake.function(command, "0.log") == 7 and started == [(command, "0.log", 3)]
@@ -216,9 +216,9 @@ def test_a_run_ends_with_the_worker_that_was_killed(tmp_path: Path) -> None:
     """Else it would go on alone and hold its folder, and could not be tried again."""
     child = "import os, time; print(os.getpid(), flush=True); time.sleep(60)"
     worker = (
-        f"import sys; sys.path.insert(0, {str(HOME)!r})\nfrom mhng.experiment.comparison.ray_pool import on_a_node\n"
+        f"import sys; sys.path.insert(0, {str(HOME)!r})\nfrom mhng.experiment.comparison.ray_pool import run_on_node\n"
         f"import signal; signal.pthread_sigmask(signal.SIG_BLOCK, [2])\n"  # as Ray does
-        f"on_a_node([sys.executable, '-c', {child!r}], 'log', 1)"
+        f"run_on_node([sys.executable, '-c', {child!r}], 'log', 1)"
     )
     process = subprocess.Popen([sys.executable, "-c", worker], cwd=tmp_path)
     log = tmp_path / "log"
@@ -255,7 +255,7 @@ def test_an_address_at_which_there_is_no_cluster_is_refused(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.chdir(tmp_path)
-    assert "--address a:1 is of a Ray cluster: give --engine ray" in refused(["--address", "a:1"], capsys)
+    assert "--address a:1 requires --engine ray" in refused(["--address", "a:1"], capsys)
     monkeypatch.setitem(sys.modules, "ray", FakeRay())
     with socket.socket() as taken:  # it does not listen
         taken.bind(("127.0.0.1", 0))
@@ -371,7 +371,7 @@ def test_a_run_whose_node_is_lost_goes_on_on_another(nodes: tuple[str, Callable[
     process.send_signal(signal.SIGTERM)
     out, err = process.communicate(timeout=60)
     assert (process.returncode, out) == (130, "")
-    assert err.splitlines()[0] == "com, seed 0: its node was lost; it is tried again"
+    assert err.splitlines()[0] == "com, seed 0: its node was lost; retrying"
 
 
 @on_ray
@@ -391,8 +391,8 @@ def test_a_worker_that_was_killed_is_replaced_and_ctrl_c_ends_all(tmp_path: Path
     out, err = process.communicate(timeout=60)
     assert (process.returncode, out) == (130, "")
     assert err.splitlines() == [
-        "com, seed 0: its worker died; it is tried again",
-        "0 of 2 runs are done; the same command goes on from here",
+        "com, seed 0: its worker died; retrying",
+        "0 of 2 runs are done; run the same command again to continue",
         "cli.py compare: interrupted",
     ]
     assert json.loads((folder / "manifest.json").read_text())["status"] == "interrupted"

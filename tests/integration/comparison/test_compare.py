@@ -19,9 +19,9 @@ from mhng import cli
 from mhng.experiment.comparison import compare as command
 from mhng.experiment.comparison import process_pool
 from mhng.experiment.comparison.compare import compare
-from mhng.experiment.comparison.grid import make, seeds_of
-from mhng.experiment.comparison.plan import step
-from mhng.experiment.comparison.process_pool import Task, side_by_side
+from mhng.experiment.comparison.grid import build_grid, parse_seeds
+from mhng.experiment.comparison.plan import next_action
+from mhng.experiment.comparison.process_pool import Task, run_tasks
 from mhng.experiment.comparison.statistics import METRICS, Outcome, Row, numbers, paired, spread, summarise
 from mhng.experiment.comparison.table import comma_separated, markdown
 from mhng.experiment.errors import UsageError
@@ -95,7 +95,7 @@ def three_rows():
 
 
 def test_the_table_says_what_was_found(three_rows):
-    rows, differences = markdown(three_rows).split("Differences from com, seed by seed:")
+    rows, differences = markdown(three_rows).split("Paired differences from com (same seeds):")
     lines = rows.split("\n")
     cells = cells_of(rows)
     half = 4.302653 * 0.1 / 3**0.5
@@ -104,7 +104,7 @@ def test_the_table_says_what_was_found(three_rows):
     assert lines[2].split(" | ")[3:] == ["0.800", "0.250", "0.250", "0.500 (0.500)", "0.250", "0.250", "60 |"]
     # One that failed is neither dropped from the row nor from the count, and the reason is told.
     assert cells["com, split (2 of 3)"][0] == "0.900 - 1.000"
-    assert differences.endswith("Failed:\n\n- com, split, seed 1 (com-split-seed1): the loss is not finite\n")
+    assert differences.endswith("Failed runs:\n\n- com, split, seed 1 (com-split-seed1): the loss is not finite\n")
     # Without labels there is no ARI, and kappa remains.
     assert cells["gibbs"][:3] == ["-", "-", "-"] and cells["gibbs"][5] == "0.500 (0.500)"
     cells = cells_of(differences)
@@ -160,13 +160,13 @@ def test_a_row_without_a_run_has_its_place_in_the_reports_picture(tmp_path):
     ("part", "seeds"), [("0-4", [0, 1, 2, 3, 4]), ("7", [7]), (7, [7]), ("3-3", [3]), (" 1-2 ", [1, 2])]
 )
 def test_ranges_have_both_ends(part, seeds):
-    assert list(seeds_of(part, "--seeds")) == seeds
+    assert list(parse_seeds(part, "--seeds")) == seeds
 
 
 @pytest.mark.parametrize("part", ["4-0", "-1", "a", "", "1-", "1.5", "0-99999", True, str(2**63), "1-2-3", "٣-x"])
 def test_what_is_no_range_is_refused(part):
     with pytest.raises(UsageError, match="--seeds"):
-        seeds_of(part, "--seeds")
+        parse_seeds(part, "--seeds")
 
 
 FILE = """
@@ -190,11 +190,11 @@ epochs = 4
 
 def test_a_file_and_what_it_is_written_as_are_one_grid(tmp_path):
     (tmp_path / "grid.toml").write_text(FILE)
-    grid = make(tmp_path / "grid.toml")
+    grid = build_grid(tmp_path / "grid.toml")
     assert [name for name, _, _ in grid.rows()] == ["com", "gibbs", "all", "com, wide", "gibbs, wide", "all, wide"]
     assert grid.seeds == (0, 1, 5) and grid.baseline == "gibbs, wide"
     (tmp_path / "again.toml").write_text(grid.to_toml())
-    assert make(tmp_path / "again.toml") == grid
+    assert build_grid(tmp_path / "again.toml") == grid
     last = grid.runs()[-1]
     assert (last.folder, last.row, last.config.signs, last.config.seed) == ("all-wide-seed5", "all, wide", 20, 5)
     assert last.config.epochs == 4 and grid.runs()[0].config.epochs == 3 and last.config.views == (0.0, 90.0)
@@ -203,17 +203,17 @@ def test_a_file_and_what_it_is_written_as_are_one_grid(tmp_path):
 def test_flags_beat_the_file_and_a_variant_all_runs(tmp_path):
     (tmp_path / "grid.toml").write_text(FILE)
     words = ["--epochs", "9", "--lr=0.5"]
-    grid = make(
+    grid = build_grid(
         tmp_path / "grid.toml", modes=["no-com"], seeds=["8"], variants=["b c: --lr 0.1"], baseline="no-com, b c",
         words=words,
     )  # fmt: skip
     (run,) = grid.runs()
     assert (run.folder, run.config.epochs, run.config.lr, run.config.dataset) == ("no-com-b-c-seed8", 9, 0.1, "digits")
-    assert [run.config.epochs for run in make(tmp_path / "grid.toml", words=words).runs()[::9]] == [9, 4]
+    assert [run.config.epochs for run in build_grid(tmp_path / "grid.toml", words=words).runs()[::9]] == [9, 4]
 
 
 def test_the_default_is_every_mode_with_five_seeds():
-    runs = make().runs()
+    runs = build_grid().runs()
     assert len(runs) == 20 and [run.folder for run in runs[:6:5]] == ["com-seed0", "no-com-seed0"]
 
 
@@ -231,23 +231,23 @@ def test_settings_go_to_a_run_by_its_flags():
         ({"modes": ["con"]}, ["--modes", "did you mean com?"]),
         ({"modes": ["com", "-1"]}, ["--modes has com twice"]),
         ({"seeds": ["0-3", "2"]}, ["--seeds has 2 twice"]),
-        ({"seeds": ["0-9000"], "modes": ["com", "all"]}, ["--seeds", "10000 runs"]),
+        ({"seeds": ["0-9000"], "modes": ["com", "all"]}, ["--seeds", "at most 10000"]),
         ({"variants": ["a: --epochs 3", "b: --strat split"]}, ["--variant 'b'", "'--strat'", "did you mean --start?"]),
         ({"variants": ["a: --epochs 3", "b: --epochs x"]}, ["--variant 'b': --epochs must be a whole number"]),
         ({"variants": ["", "b: --sweeps 3"]}, ["row 'com, b'", "--burn-in must be less than --sweeps = 3"]),
         ({"variants": ["split --start split"]}, ["'NAME: FLAGS'"]),
         ({"variants": ["--start split"]}, ["'NAME: FLAGS'"]),
-        ({"variants": [": --start split"]}, ["--variant", "needs a name"]),
+        ({"variants": [": --start split"]}, ["--variant", "requires a name"]),
         ({"variants": ["a: --start 'split"]}, ["--variant 'a'", "quotation"]),
         ({"variants": ["a:", "a:"]}, ["--variant 'a' is given twice"]),
         ({"variants": ["a b:", "a-b:"]}, ["row 'com, a b'", "rename"]),
         ({"variants": ["a|b:"]}, ["--variant", "'a|b'"]),
-        ({"variants": ["a: --seed 3"]}, ["--variant 'a': --seed", "give --seeds"]),
+        ({"variants": ["a: --seed 3"]}, ["--variant 'a': --seed", "use --seeds"]),
         ({"variants": ["a: --resume x"]}, ["--variant 'a': --resume"]),
-        ({"words": ["--mode", "com"]}, ["after --: --mode", "give --modes"]),
+        ({"words": ["--mode", "com"]}, ["after --: --mode", "use --modes"]),
         ({"words": ["--run-dir", "x"]}, ["after --: --run-dir", "--out"]),
         ({"words": ["--overwrite"]}, ["after --: --overwrite"]),
-        ({"words": ["--config=x"]}, ["after --: --config=x", "give the --config of compare"]),
+        ({"words": ["--config=x"]}, ["after --: --config=x", "use the --config of compare"]),
         ({"words": ["--sweeps"]}, ["after --", "--sweeps"]),
         ({"words": ["extra"]}, ["after --", "'extra'"]),
         ({"words": ["--dataset", "synthetic"]}, ["row 'com'", "--likelihood bernoulli"]),
@@ -268,18 +268,18 @@ def test_what_is_wrong_is_one_line_before_anything_is_written(given, said, tmp_p
 @pytest.mark.parametrize(
     ("text", "said"),
     [
-        ("epochs = 3", "unknown key 'epochs'; settings of train stand under [settings]"),
+        ("epochs = 3", "unknown key 'epochs'; settings of train belong in [settings]"),
         ("[setings]", "unknown key 'setings'; did you mean settings?"),
         ("[compare]\nseed = 3", "[compare]: unknown key 'seed'"),
-        ("[compare]\nmodes = []", "modes must be a list"),
-        ("[compare]\nseeds = [0.5]", "seeds must be a list"),
-        ('[compare]\nbaseline = "x"', "baseline must be a row of the table"),
-        ("compare = 3", "compare must be a table"),
-        ("[variants]\na = 3", "a must be a table"),
+        ("[compare]\nmodes = []", "modes is []; expected a list"),
+        ("[compare]\nseeds = [0.5]", "seeds is [0.5]; expected a list"),
+        ('[compare]\nbaseline = "x"', "baseline is 'x'; expected a row of the table"),
+        ("compare = 3", "compare is 3; expected a table"),
+        ("[variants]\na = 3", "a is 3; expected a table"),
         ("[settings]\nepochs = 'x'", "[settings]: epochs must be a whole number"),
-        ("[settings]\nseed = 3", "[settings]: seed is not for the runs of a grid"),
+        ("[settings]\nseed = 3", "[settings]: seed cannot be set per run"),
         ("[variants.ok]\n[variants.a]\nstrat = 3", "[variants.a]: unknown key 'strat'; did you mean start?"),
-        ("[variants.'']\nepochs = 3", "needs a name"),
+        ("[variants.'']\nepochs = 3", "requires a name"),
         ("[variants.'+']\nepochs = 3", "'+'"),
         ("[", "not valid TOML"),
     ],
@@ -307,27 +307,27 @@ def test_what_a_folder_holds_decides_what_is_done(tmp_path, vectors_run):
         "lr": "3e-3",
     }  # fmt: skip
     same, folder = resolve(changed), tmp_path / "run"
-    assert step(folder, same, overwrite=False) == "train"
+    assert next_action(folder, same, overwrite=False) == "train"
     folder.mkdir()
     (folder / ".lock").touch()
     (folder / ".config.toml.7.tmp").touch()  # as a kill may leave it
-    assert step(folder, same, overwrite=False) == "train"
+    assert next_action(folder, same, overwrite=False) == "train"
     shutil.copytree(vectors_run, folder, dirs_exist_ok=True)
     # latent-dim and jitter are fitted to such objects, device may change: none makes another run
     for own in ({}, {"latent_dim": "9"}, {"jitter": "0.5"}, {"device": "auto"}):
-        assert step(folder, resolve(changed | own), overwrite=True) == "nothing"
+        assert next_action(folder, resolve(changed | own), overwrite=True) == "skip"
     other = resolve(changed | {"signs": "4"})
-    with pytest.raises(UsageError, match=r"run was made with signs = 3, this grid has 4: .*--overwrite"):
-        step(folder, other, overwrite=False)
-    assert step(folder, other, overwrite=True) == "overwrite"
+    with pytest.raises(UsageError, match=r"run has signs = 3, but the grid has 4; .*--overwrite"):
+        next_action(folder, other, overwrite=False)
+    assert next_action(folder, other, overwrite=True) == "overwrite"
     for status in ("running", "interrupted", "failed"):
         change_manifest(folder, status=status)
-        assert step(folder, same, overwrite=False) == "resume"
+        assert next_action(folder, same, overwrite=False) == "resume"
     (folder / "config.toml").unlink()
-    assert step(folder, same, overwrite=False) == "overwrite"
+    assert next_action(folder, same, overwrite=False) == "overwrite"
     (folder / "manifest.json").unlink()
-    with pytest.raises(UsageError, match="in the way"):
-        step(folder, same, overwrite=True)
+    with pytest.raises(UsageError, match="not a run folder"):
+        next_action(folder, same, overwrite=True)
 
 
 # -- side by side ----------------------------------------------------------------------------------
@@ -347,7 +347,7 @@ def test_programs_run_side_by_side_with_their_share_of_threads(tmp_path):
     alive.mkdir()
     tasks = [Task([sys.executable, "-c", text, str(n), str(alive)], tmp_path / f"{n}.log") for n in range(5)]
     codes = {}
-    side_by_side(tasks, jobs=2, threads=3, ended=lambda index, code: codes.__setitem__(index, code))
+    run_tasks(tasks, jobs=2, threads=3, on_end=lambda index, code: codes.__setitem__(index, code))
     assert codes == {0: 0, 1: 1, 2: 0, 3: 1, 4: 0}
     found = [task.log.read_text().splitlines()[-1].split() for task in tasks]
     assert {threads for threads, _ in found} == {"3"}
@@ -367,7 +367,7 @@ def test_what_stops_the_grid_stops_its_programs_tidily(stop, tmp_path):
 
     ended = []
     with pytest.raises(KeyboardInterrupt):
-        side_by_side(tasks, jobs=2, threads=1, ended=lambda *one: ended.append(one), waiting=waiting)
+        run_tasks(tasks, jobs=2, threads=1, on_end=lambda *one: ended.append(one), on_poll=waiting)
     assert [task.log.read_text().endswith("tidied\n") for task in tasks[:2]] == [True, True]
     assert not tasks[2].log.exists() and ended == []
     assert signal.getsignal(signal.SIGTERM) is signal.SIG_DFL
@@ -377,7 +377,7 @@ def test_programs_can_be_stopped_where_interrupts_are_ignored(tmp_path):
     text = "import signal; print(signal.getsignal(signal.SIGINT) is signal.default_int_handler)"
     before = signal.signal(signal.SIGINT, signal.SIG_IGN)  # as a shell starts a command with & behind it
     try:
-        side_by_side([script(tmp_path, 0, text)], jobs=1, threads=1, ended=lambda *_: None)
+        run_tasks([script(tmp_path, 0, text)], jobs=1, threads=1, on_end=lambda *_: None)
         assert signal.getsignal(signal.SIGINT) is signal.SIG_IGN
     finally:
         signal.signal(signal.SIGINT, before)
@@ -385,7 +385,7 @@ def test_programs_can_be_stopped_where_interrupts_are_ignored(tmp_path):
 
 
 def test_a_program_that_will_not_stop_is_killed(tmp_path, monkeypatch):
-    monkeypatch.setattr(process_pool, "PATIENCE", 0.2)
+    monkeypatch.setattr(process_pool, "STOP_SECONDS", 0.2)
     started = []
     start = process_pool._start
 
@@ -402,7 +402,7 @@ def test_a_program_that_will_not_stop_is_killed(tmp_path, monkeypatch):
             raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
-        side_by_side([task], jobs=1, threads=1, ended=lambda *_: None, waiting=waiting)
+        run_tasks([task], jobs=1, threads=1, on_end=lambda *_: None, on_poll=waiting)
     assert started[0].returncode == -signal.SIGKILL
 
 
@@ -414,14 +414,14 @@ def here(monkeypatch):
     """Runs are made in this process, which is quicker; the commands that would have been started are returned."""
     commands = []
 
-    def one_by_one(tasks, *, jobs, threads, ended, waiting):
+    def one_by_one(tasks, *, jobs, threads, on_end, on_poll):
         for index, task in enumerate(tasks):
             commands.append(list(task.command[2:]))
             with task.log.open("a") as log, contextlib.redirect_stdout(log), contextlib.redirect_stderr(log):
                 code = cli.main(commands[-1])
-            ended(index, code)
+            on_end(index, code)
 
-    monkeypatch.setattr(command, "side_by_side", one_by_one)
+    monkeypatch.setattr(command, "run_tasks", one_by_one)
     monkeypatch.setattr(loop.TrainingLoop, "_draw", lambda _: None)  # the runs' own pictures are tested elsewhere
     return commands
 
@@ -459,7 +459,7 @@ def test_a_grid_is_run_once_and_grows(here, tmp_path, capsys):
     before = (out / "table.md").read_text()
     capsys.readouterr()
     assert cli.main([*grown, "--signs", "4"]) == 2
-    assert "com-seed0 was made with signs = 3, this grid has 4" in capsys.readouterr().err
+    assert "com-seed0 has signs = 3, but the grid has 4" in capsys.readouterr().err
     assert len(here) == 6 and (out / "table.md").read_text() == before
     assert cli.main([*grown[:3], "--overwrite", "--seeds", "0", "--", *TINY, "--signs", "4"]) == 0
     assert json.loads((out / "com-seed0" / "summary.json").read_text())["signs"] == 4
@@ -507,7 +507,7 @@ def test_a_stopped_run_goes_on(here, tmp_path, capsys):
     # A summary that another program has written is a failed run and no traceback.
     (out / "com-seed0" / "summary.json").write_text("{}")
     assert cli.main(["compare", "--out", str(out)]) == 1
-    assert "summary.json is not as this program writes it" in capsys.readouterr().out
+    assert "summary.json has an unknown format" in capsys.readouterr().out
 
 
 @pytest.mark.parametrize("name", ["manifest.json", "summary.json", "table.md"])
@@ -539,7 +539,7 @@ def test_two_grids_cannot_have_one_folder(here, tmp_path, capsys):
 def test_the_reason_is_what_the_run_said_last(code, log, reason, tmp_path):
     if log is not None:
         (tmp_path / "log").write_text(log)
-    assert command._reason(code, tmp_path / "log") == reason
+    assert command._failure(code, tmp_path / "log") == reason
 
 
 def test_ctrl_c_ends_the_command_and_its_runs(tmp_path):
@@ -557,7 +557,7 @@ def test_ctrl_c_ends_the_command_and_its_runs(tmp_path):
     out, err = process.communicate(timeout=60)
     assert (process.returncode, out) == (130, "")
     assert err.splitlines() == [
-        "0 of 1 runs are done; the same command goes on from here",
+        "0 of 1 runs are done; run the same command again to continue",
         "cli.py compare: interrupted",
     ]
     assert json.loads((run / "manifest.json").read_text())["status"] == "interrupted"

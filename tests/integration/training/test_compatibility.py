@@ -14,7 +14,7 @@ import pytest
 import torch
 
 from mhng import cli, load_run
-from mhng.experiment.comparison.grid import make
+from mhng.experiment.comparison.grid import build_grid
 from mhng.experiment.errors import UntrustedError, UsageError
 from mhng.experiment.runs import folder as run_folder
 from mhng.experiment.settings.config import resolve
@@ -117,7 +117,7 @@ def test_a_grid_in_a_file_is_not_trusted_either(here: Path, capsys: pytest.Captu
         (here / "grid.toml").write_text(table)
         said = refused(["compare", "--config", "grid.toml", "--out", "out"], capsys)
         assert "plug_mine:Mine" in said and "--trust-plugins" in said
-        assert len(make(here / "grid.toml", trust_plugins=True).runs()) >= 5
+        assert len(build_grid(here / "grid.toml", trust_plugins=True).runs()) >= 5
     assert not (here / "was_imported").exists() and not (here / "out").exists()
 
 

@@ -1,4 +1,4 @@
-"""Games to measure: agents that perceive synthetic classes, each by itself, and begin at the true names."""
+"""Games for benchmarks: agents with fixed latents of synthetic classes, initialised at the true signs."""
 
 from __future__ import annotations
 
@@ -22,8 +22,8 @@ from mhng.models.rng import stream
 
 
 @dataclass
-class Setting:
-    """A game with its players, ready for a sweep."""
+class BenchGame:
+    """A game with its players and state."""
 
     game: Game
     players: list[Percepts]
@@ -32,16 +32,16 @@ class Setting:
     step: Callable[[State, int], tuple[State, Info]]
 
     def sweep(self, number: int = 0) -> None:
-        """Sweep `number`, and keep where it ended."""
+        """Play sweep `number` and update the state."""
         self.state, _ = self.step(self.state, number)
 
 
 def ring(M: int, synchronous: bool = False) -> Graph:
-    """Each agent and the next, as a run has it."""
+    """Ring graph of M agents."""
     return Graph(graph_edges("ring", M, 0), synchronous)
 
 
-def setting(
+def bench_game(
     N: int,
     K: int,
     L: int,
@@ -51,23 +51,23 @@ def setting(
     device: str = "cpu",
     graphs: bool = False,
     mode: str = "com",
-) -> Setting:
-    """N objects of K classes that M agents perceive in L dimensions, and C chains with K signs.
+) -> BenchGame:
+    """A game of M agents on N objects of K classes, with L latent dimensions, K signs and C chains.
 
-    graphs: sweeps are replayed as a CUDA graph, as those of long games are.
+    graphs: replay the sweeps as a CUDA graph, as in long games.
     """
     classes = torch.randint(K, (N,), generator=stream(0, "objects", device), device=device)
-    players = [Percepts(seen(classes, K, L, m), NormalWishart(L, device=device)) for m in range(M)]
+    players = [Percepts(sample_latents(classes, K, L, m), NormalWishart(L, device=device)) for m in range(M)]
     generators = [stream(0, f"play/{m}", device) for m in range(M)]
     log_prior = torch.zeros(K, dtype=torch.float64, device=device).log_softmax(0)
     game = Game(log_prior, mode, meetings=Together() if meetings is None else meetings)
     step: Callable[[State, int], tuple[State, Info]] = partial(sweep, game, players, generators, kind=kinds(players))
     state = init(players, generators, classes.expand(C, M, N).clone(), K, mode)
-    return Setting(game, players, generators, state, Chain(step, generators) if graphs else step)
+    return BenchGame(game, players, generators, state, Chain(step, generators) if graphs else step)
 
 
-def seen(classes: Tensor, K: int, L: int, m: int) -> Tensor:
-    """Agent m's percepts (N, L) of objects of `classes`: K centres of its own, 3 apart or so, and unit noise."""
+def sample_latents(classes: Tensor, K: int, L: int, m: int) -> Tensor:
+    """Sample latents (N, L) of agent m: K class centres with standard deviation 3, and unit noise."""
     generator = stream(0, f"percepts/{m}", classes.device)
     real: dict[str, Any] = {"generator": generator, "dtype": torch.float64, "device": classes.device}
     centres = 3 * torch.randn(K, L, **real)

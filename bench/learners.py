@@ -1,4 +1,4 @@
-"""Agents that learn, to measure: by Pyro, as they do, and by hand."""
+"""Training for benchmarks: an agent's SVI learner, and the same epoch in plain PyTorch."""
 
 from __future__ import annotations
 
@@ -13,24 +13,24 @@ BATCH = 128
 
 
 def images(N: int, device: str = "cpu") -> Tensor:
-    """(N, 1, 28, 28) uniform noise: what an image shows takes no time."""
+    """Uniform noise (N, 1, 28, 28); the content of the images does not affect the time."""
     return torch.rand(N, 1, 28, 28, generator=stream(0, "x", device), device=device)
 
 
 def learner(network: str, x: Tensor, device: str = "cpu", batch: int = BATCH, graphs: bool = True) -> Learner:
-    """An agent ready to learn from x."""
+    """A learner of one agent with the data x."""
     agent = Agent(
         tuple(x.shape[1:]), signs=10, latent=12, network=network, generator=stream(0, "init", device), device=device
     )
     return Learner(agent, x, stream(0, "learn", device), batch_size=batch, lr=1e-3, graphs=graphs)
 
 
-def bare_epoch(one: Learner) -> None:
-    """An epoch of the same bound by hand: N(0, I) prior, no Pyro."""
-    agent, optimiser = one.agent, one.optimiser
+def plain_epoch(learner: Learner) -> None:
+    """One epoch with the same bound in plain PyTorch: prior N(0, I), no Pyro."""
+    agent, optimiser = learner.agent, learner.optimiser
     assert optimiser is not None
-    for index in torch.randperm(len(one.x), device=one.x.device).split(one.batch_size):
-        x = one.x[index]
+    for index in torch.randperm(len(learner.x), device=learner.x.device).split(learner.batch_size):
+        x = learner.x[index]
         loc, scale = agent.encoder(x)
         output = agent.decoder(loc + scale * torch.randn_like(scale))
         reconstruction = nn.functional.binary_cross_entropy_with_logits(output, x, reduction="sum")

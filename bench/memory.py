@@ -1,10 +1,10 @@
-"""How much memory large runs take, beside what `mhng.experiment.training.memory_estimate` says beforehand: the table
-in docs/reliability.md.
+"""Peak memory of large runs beside the estimate of `mhng.experiment.training.memory_estimate`: the table in
+docs/reliability.md.
 
     python bench/memory.py [NAME ...] [--data-root DIR]
 
-Each run is a process of its own; what is told is the most that lay in memory at one time (ru_maxrss), less what the
-process holds once it is imported, the time of a processor, and the size of posterior.nc. Without names, all of RUNS.
+Runs are separate processes. The table has the peak resident memory (ru_maxrss) minus the memory after the imports, the
+estimate, the processor time, and the size of posterior.nc. Without names, all of RUNS are measured.
 """
 
 from __future__ import annotations
@@ -36,9 +36,9 @@ RUNS = {
 
 
 def child(words: list[str]) -> None:
-    """One run; prints a line of JSON."""
+    """Run one experiment and print the measurements as a line of JSON."""
     from mhng.experiment.runs import folder as run_folder
-    from mhng.experiment.runs import posterior  # noqa: F401 - so that it counts as imported
+    from mhng.experiment.runs import posterior  # noqa: F401 - to count it as imported
     from mhng.experiment.settings.config import resolve
     from mhng.experiment.settings.parsing import read_settings
     from mhng.experiment.training import memory_estimate
@@ -53,15 +53,15 @@ def child(words: list[str]) -> None:
         note = write
 
     config = resolve(read_settings(words))
-    begun, imported = time.process_time(), _peak()
+    start, imported = time.process_time(), _peak()
     train(config, printer=Quiet())
-    peak, seconds = _peak(), time.process_time() - begun
+    peak, seconds = _peak(), time.process_time() - start
     assert config.run_dir is not None
     size = (config.run_dir / run_folder.POSTERIOR).stat().st_size
     objects, config = load_objects(config)
-    foretold = memory_estimate.foretold(config, objects, latents_of(config, objects), pick_device(config.device))
+    estimate = memory_estimate.foretold(config, objects, latents_of(config, objects), pick_device(config.device))
     print(
-        json.dumps({"imported": imported, "peak": peak, "foretold": foretold, "seconds": seconds, "posterior": size})
+        json.dumps({"imported": imported, "peak": peak, "estimate": estimate, "seconds": seconds, "posterior": size})
     )
 
 
@@ -70,26 +70,26 @@ def _peak() -> int:
 
 
 def main() -> None:
-    """Print a row of a table for each run."""
+    """Print a table with one row per run."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("names", nargs="*", choices=[*RUNS, []], default=[])
-    parser.add_argument("--data-root", default="data")
+    parser.add_argument("names", nargs="*", choices=[*RUNS, []], default=[], help="runs to measure (default: all)")
+    parser.add_argument("--data-root", default="data", help="folder of the data sets (default: data)")
     parser.add_argument("--child", nargs=argparse.REMAINDER, help=argparse.SUPPRESS)
     options = parser.parse_args()
     if options.child:
         child(options.child)
         return
-    print("| run | measured GiB | foretold GiB | processor s | posterior.nc MB |\n| --- | --- | --- | --- | --- |")
+    print("| run | measured GiB | estimated GiB | processor s | posterior.nc MB |\n| --- | --- | --- | --- | --- |")
     for name in options.names or RUNS:
         with tempfile.TemporaryDirectory() as folder:
             words = [*RUNS[name].split(), "--data-root", options.data_root, "--run-dir", f"{folder}/run"]
-            done = subprocess.run(
+            process = subprocess.run(
                 [sys.executable, __file__, "--child", *words], stdout=subprocess.PIPE, text=True, check=True
             )
-        told = json.loads(done.stdout)
+        result = json.loads(process.stdout)
         print(
-            f"| {name} | {(told['peak'] - told['imported']) / GIB:.2f} | {told['foretold'] / GIB:.2f} "
-            f"| {told['seconds']:.0f} | {told['posterior'] / 1e6:.1f} |",
+            f"| {name} | {(result['peak'] - result['imported']) / GIB:.2f} | {result['estimate'] / GIB:.2f} "
+            f"| {result['seconds']:.0f} | {result['posterior'] / 1e6:.1f} |",
             flush=True,
         )
 

@@ -1,10 +1,11 @@
-"""The game as the public reference plays it, object by object, written anew from a description of it.
+"""The naming game as the public reference code plays it, object by object, for comparison with `mhng.inference.game`.
 
-Not a line of the public code (Symbol-Emergence-VAE-GMM) is in it, but the work is the same, done in the same way: for
-each sign the diagonal of an N x N product, for each object a multinomial draw and two densities by scipy, for each
-sign a Wishart draw by scipy. `check` holds its proposals, ratios and posteriors against ours.
+This is a new implementation, written from a description; it contains no line of the public code
+(Symbol-Emergence-VAE-GMM). It does the same work in the same way: the diagonal of an N x N product for every sign, a
+multinomial draw and two scipy densities for every object, a scipy Wishart draw for every sign. `check` compares its
+proposals, ratios and posteriors with ours.
 
-Priors are those of `mhng.models.mixtures.NormalWishart` by default: m0 = 0, W = WIDTH I, nu = L. Everything is
+The priors are the defaults of `mhng.models.mixtures.NormalWishart`: m0 = 0, W = WIDTH I, nu = L. All arrays are
 float64.
 """
 
@@ -18,7 +19,7 @@ import torch
 from numpy.typing import NDArray
 from scipy.stats import multivariate_normal, wishart
 
-from bench.games import Setting, setting
+from bench.games import BenchGame, bench_game
 from mhng.inference.proposals import offer, proposal_logits
 from mhng.models.mixtures.base import Conjugate
 
@@ -30,7 +31,7 @@ Array = NDArray[Any]
 
 @dataclass
 class Agent:
-    """What one agent holds: percepts z (N, L), signs (N,), and mu (K, L), Lambda (K, L, L)."""
+    """State of an agent: latents z (N, L), signs (N,), and components mu (K, L), Lambda (K, L, L)."""
 
     z: Array
     signs: Array
@@ -39,7 +40,7 @@ class Agent:
 
 
 class Posterior(NamedTuple):
-    """Normal-Wishart hyperparameters of one sign."""
+    """Normal-Wishart posterior hyperparameters of one sign."""
 
     mean: Array  # (L,)
     beta: float
@@ -47,8 +48,8 @@ class Posterior(NamedTuple):
     W: Array  # (L, L)
 
 
-def shares(speaker: Agent, log_pi: Array) -> Array:
-    """The probability of each sign to be proposed, (N, K): N numbers of an N x N product for each sign."""
+def proposal_probabilities(speaker: Agent, log_pi: Array) -> Array:
+    """Proposal probabilities (N, K), from the diagonal of an N x N product for every sign."""
     terms = np.empty((len(speaker.z), len(log_pi)))
     for k in range(len(log_pi)):
         d = speaker.z - speaker.mu[k]
@@ -58,33 +59,33 @@ def shares(speaker: Agent, log_pi: Array) -> Array:
     return terms / terms.sum(axis=1, keepdims=True)
 
 
-def propose(rng: np.random.RandomState, share: Array) -> Array:
-    """One sign for each object, (N,)."""
-    return np.array([rng.multinomial(1, own).argmax() for own in share])
+def propose(rng: np.random.RandomState, probabilities: Array) -> Array:
+    """Draw a sign for every object, (N,)."""
+    return np.array([rng.multinomial(1, row).argmax() for row in probabilities])
 
 
-def ratios(listener: Agent, proposed: Array) -> Array:
-    """N(z_n; proposed) / N(z_n; current) of each object, (N,), by two calls of scipy."""
+def acceptance_ratios(listener: Agent, proposed: Array) -> Array:
+    """N(z_n; proposed) / N(z_n; current) of every object, (N,), by two scipy calls."""
     covariance = np.linalg.inv(listener.Lambda)
-    found = np.empty(len(proposed))
+    ratios = np.empty(len(proposed))
     for n, (new, old) in enumerate(zip(proposed, listener.signs, strict=True)):
-        of_new = multivariate_normal.pdf(listener.z[n], mean=listener.mu[new], cov=covariance[new])
-        of_old = multivariate_normal.pdf(listener.z[n], mean=listener.mu[old], cov=covariance[old])
-        found[n] = of_new / of_old
-    return found
+        new_density = multivariate_normal.pdf(listener.z[n], mean=listener.mu[new], cov=covariance[new])
+        old_density = multivariate_normal.pdf(listener.z[n], mean=listener.mu[old], cov=covariance[old])
+        ratios[n] = new_density / old_density
+    return ratios
 
 
-def hear(rng: np.random.RandomState, listener: Agent, proposed: Array) -> Array:
-    """The listener's signs afterwards: each proposal accepted with probability min(1, r)."""
+def accept_or_reject(rng: np.random.RandomState, listener: Agent, proposed: Array) -> Array:
+    """The listener's new signs; a proposal is accepted with probability min(1, ratio)."""
     signs = listener.signs.copy()
-    for n, ratio in enumerate(ratios(listener, proposed)):
+    for n, ratio in enumerate(acceptance_ratios(listener, proposed)):
         if rng.rand() < min(1, ratio):
             signs[n] = proposed[n]
     return signs
 
 
 def posterior(z: Array) -> Posterior:
-    """Of one sign, given its objects' percepts (n, L)."""
+    """Posterior of one sign, given the latents (n, L) of its objects."""
     n, dimension = z.shape
     total = z.sum(axis=0)
     mean, beta = total / (BETA + n), BETA + n
@@ -93,23 +94,23 @@ def posterior(z: Array) -> Posterior:
 
 
 def redraw(rng: np.random.RandomState, agent: Agent) -> None:
-    """The agent's components given its signs, one by one."""
+    """Redraw the agent's components given its signs, one sign after the other."""
     for k in range(len(agent.mu)):
-        of = posterior(agent.z[agent.signs == k])
-        agent.Lambda[k] = wishart.rvs(df=of.nu, scale=of.W, random_state=rng)
-        agent.mu[k] = rng.multivariate_normal(of.mean, np.linalg.inv(of.beta * agent.Lambda[k]))
+        hyper = posterior(agent.z[agent.signs == k])
+        agent.Lambda[k] = wishart.rvs(df=hyper.nu, scale=hyper.W, random_state=rng)
+        agent.mu[k] = rng.multivariate_normal(hyper.mean, np.linalg.inv(hyper.beta * agent.Lambda[k]))
 
 
 def iteration(rng: np.random.RandomState, agents: list[Agent], log_pi: Array) -> None:
-    """A speaks and B listens, B speaks and A listens; each listener redraws its components."""
+    """One iteration: A speaks to B, then B to A. The listener redraws its components."""
     for speaker, listener in (agents, agents[::-1]):
-        listener.signs = hear(rng, listener, propose(rng, shares(speaker, log_pi)))
+        listener.signs = accept_or_reject(rng, listener, propose(rng, proposal_probabilities(speaker, log_pi)))
         redraw(rng, listener)
 
 
-def both(N: int) -> tuple[Setting, list[Agent]]:
-    """The same agents with the same components, as ours and as the reference has them."""
-    ours = setting(N, K, L)
+def matching_games(N: int) -> tuple[BenchGame, list[Agent]]:
+    """The same agents with the same components, in our form and in the form of the reference."""
+    ours = bench_game(N, K, L)
     agents = []
     for player, belief, signs in zip(ours.players, ours.state.beliefs, ours.state.signs[0], strict=True):
         mu, scale_tril = (part[0] for part in belief.parameters)
@@ -118,25 +119,25 @@ def both(N: int) -> tuple[Setting, list[Agent]]:
 
 
 def check(N: int = 300) -> None:
-    """Both ways judge every object alike: proposals, acceptance, and what a redraw is drawn from. AssertionError."""
-    ours, agents = both(N)
+    """Compare both implementations: proposals, acceptance ratios, posteriors. Raises AssertionError."""
+    ours, agents = matching_games(N)
     log_pi = ours.game.log_prior
     for m, agent in enumerate(agents):
         table = ours.state.beliefs[m].table[0]
         expected = proposal_logits(log_pi, table).softmax(-1).numpy()
-        np.testing.assert_allclose(shares(agent, log_pi.numpy()), expected, rtol=1e-6, atol=1e-12)
+        np.testing.assert_allclose(proposal_probabilities(agent, log_pi.numpy()), expected, rtol=1e-6, atol=1e-12)
         near = torch.tensor(agent.signs)
-        for step in range(K):  # every other sign as the one proposed
+        for step in range(K):  # all proposals relative to the current sign
             proposed = (near + step) % K
             expected = offer(table, proposed, near).log_ratio.exp().numpy()
-            np.testing.assert_allclose(ratios(agent, proposed.numpy()), expected, rtol=1e-6, atol=1e-300)
+            np.testing.assert_allclose(acceptance_ratios(agent, proposed.numpy()), expected, rtol=1e-6, atol=1e-300)
         player = ours.players[m]
         assert isinstance(player.mixture, Conjugate)
         sums = player.mixture.sufficient_statistics(player.mixture.features(player.z), near, K)
-        of_all = player.mixture.posterior(sums)
+        ours_posterior = player.mixture.posterior(sums)
         for k in range(K):
-            of = posterior(agent.z[agent.signs == k])
-            np.testing.assert_allclose(of.mean, of_all.mean[k].numpy(), rtol=1e-8, atol=1e-10)
-            assert (of.beta, of.nu) == (float(of_all.beta[k]), float(of_all.nu[k]))
-            scale = torch.cholesky_inverse(of_all.inverse_scale[k]).numpy()
-            np.testing.assert_allclose(of.W, scale, rtol=1e-6, atol=1e-12)
+            theirs = posterior(agent.z[agent.signs == k])
+            np.testing.assert_allclose(theirs.mean, ours_posterior.mean[k].numpy(), rtol=1e-8, atol=1e-10)
+            assert (theirs.beta, theirs.nu) == (float(ours_posterior.beta[k]), float(ours_posterior.nu[k]))
+            scale = torch.cholesky_inverse(ours_posterior.inverse_scale[k]).numpy()
+            np.testing.assert_allclose(theirs.W, scale, rtol=1e-6, atol=1e-12)

@@ -1,4 +1,4 @@
-"""What the measurements share: a clock that waits for the device, pairs timed in turn, and which machine it was."""
+"""Timing helpers: a clock that waits for the device, alternately timed pairs, and a description of the machine."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ PAIRED = "| a / b | ratio | a, ms | b, ms |\n| --- | --- | --- | --- |"
 
 
 def seconds(work: Work, device: str = "cpu") -> float:
-    """The time of one call, until the device has done all of it."""
+    """Seconds of one call, including the work on the device."""
     if device != "cpu":
         torch.cuda.synchronize()
     start = time.perf_counter()
@@ -31,20 +31,20 @@ def seconds(work: Work, device: str = "cpu") -> float:
 
 
 def median_seconds(work: Work, device: str = "cpu", repeats: int = 5) -> float:
-    """The median time of a call, after one that does not count."""
+    """Median seconds of a call, after one warm-up call."""
     seconds(work, device)
     return statistics.median(seconds(work, device) for _ in range(repeats))
 
 
-def in_turn(a: Work, b: Work, device: str = "cpu", pairs: int = 9) -> list[tuple[float, float]]:
-    """Seconds of a and of b, timed A B A B ..., after one of each that does not count."""
+def time_alternately(a: Work, b: Work, device: str = "cpu", pairs: int = 9) -> list[tuple[float, float]]:
+    """Seconds of a and b, timed in the order a b a b ..., after one warm-up call of both."""
     seconds(a, device), seconds(b, device)
     return [(seconds(a, device), seconds(b, device)) for _ in range(pairs)]
 
 
 def compare(name: str, a: Work, b: Work, device: str = "cpu", pairs: int = 9) -> dict[str, Any]:
-    """Time a and b in turn, print a row of the table `PAIRED`, and return it: the median of time(a) / time(b)."""
-    taken = in_turn(a, b, device, pairs)
+    """Time a and b alternately, and print a row of the table `PAIRED` with the median of time(a) / time(b)."""
+    taken = time_alternately(a, b, device, pairs)
     ratios = [x / y for x, y in taken]
     ratio, low = statistics.median(ratios), statistics.median(y for _, y in taken)
     print(f"| {name} | {ratio:.2f} | {low * ratio * 1e3:.1f} | {low * 1e3:.1f} |", flush=True)
@@ -52,8 +52,8 @@ def compare(name: str, a: Work, b: Work, device: str = "cpu", pairs: int = 9) ->
 
 
 def machine(device: str = "cpu") -> dict[str, Any]:
-    """What was measured on: versions, threads, other work (load) before we began, and the card with its clock."""
-    found: dict[str, Any] = {
+    """Description of the machine: versions, threads, load before the measurement, GPU and its clock."""
+    facts: dict[str, Any] = {
         "torch": torch.__version__,
         "python": platform.python_version(),
         "threads": torch.get_num_threads(),
@@ -61,24 +61,24 @@ def machine(device: str = "cpu") -> dict[str, Any]:
         "device": device if device == "cpu" else torch.cuda.get_device_name(),
     }
     if device != "cpu":
-        found["clock"] = _clock()
-    return found
+        facts["clock"] = _clock()
+    return facts
 
 
-def described(device: str = "cpu") -> str:
-    """`machine` in one line."""
+def machine_text(device: str = "cpu") -> str:
+    """The description of the machine in one line."""
     return ", ".join(f"{name} {value}" for name, value in machine(device).items() if value is not None)
 
 
 def write_json(path: Path | None, **numbers: Any) -> None:
-    """Write what was measured, where that was asked for."""
+    """Write the measurements as JSON, if a path is given."""
     if path is not None:
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text(json.dumps(numbers, indent=1) + "\n", encoding="utf-8")
 
 
 def _clock() -> str | None:
-    """What the card's multiprocessors run at now, and could at most; None where nobody can say."""
+    """Current and maximum clock of the GPU's multiprocessors; None if nvidia-smi does not report it."""
     query = ["nvidia-smi", "--query-gpu=clocks.sm,clocks.max.sm", "--format=csv,noheader"]
     try:
         done = subprocess.run(query, capture_output=True, text=True, timeout=10, check=True)

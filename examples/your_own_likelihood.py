@@ -1,8 +1,8 @@
-"""A likelihood of your own: what is seen lies around what is imagined with Laplace noise of a learned scale.
+"""Train with a custom likelihood: Laplace noise with a learned scale around the decoder's output.
 
     cd examples && python ../cli.py train --likelihood your_own_likelihood:Laplace
 
-`python cli.py recall RUN --trust-plugins`, from the same folder, shows what its agents mean.
+To decode the signs: `python ../cli.py recall RUN --trust-plugins`, in the same folder.
 """
 
 import pyro.distributions as dist
@@ -12,14 +12,14 @@ from mhng.models.likelihoods import Likelihood
 
 
 class Laplace(Likelihood):
-    """The absolute error, not the squared one, is what counts: a few pixels that are far off cost less."""
+    """p(x | z) = Laplace(output, scale). Outlier pixels cost less than with Gaussian noise."""
 
     def __init__(self):
         super().__init__()
         self.log_scale = torch.nn.Parameter(torch.tensor(-2.0))
 
-    def forward(self, output):  # of the decoder: (B, *shape) -> a law of B observations
+    def forward(self, output):  # decoder output (B, *shape) -> distribution of B observations
         return dist.Laplace(output, self.log_scale.clamp(-5, 2).exp()).to_event(output.dim() - 1)
 
-    def mean(self, output):  # what recall shows
+    def mean(self, output):  # expected observation, shown by recall
         return output

@@ -95,7 +95,7 @@ def test_the_counting_agents_evidence_is_what_its_density_integrates_to() -> Non
     generator = torch.Generator().manual_seed(1)
     counts = torch.randint(0, 5, (6, 3), generator=generator)
     signs = torch.tensor([[0, 1, 1, 0, 3, 1]])
-    belief = names["Counter"](counts).redraw(generator, signs, 4)
+    belief = names["WordCounter"](counts).redraw(generator, signs, 4)
     theta = belief.parameters
     alpha = torch.ones(4, 3, dtype=torch.float64).index_add(0, signs[0], counts.double())
     given = belief.table[0].gather(-1, signs[0, :, None]).sum()

@@ -226,7 +226,7 @@ def _runs(path: Path, file: Path, runs: Sequence[tuple[Row, Row]]) -> Section:
     note = (
         "Linked folders have a report page."
         if linked
-        else "To link a run, write its page with `report RUN`, then write this page again."
+        else "To link a run, create its page with the command report RUN, then create this page again."
     )
     return Section(
         "runs",

@@ -132,8 +132,8 @@ def cells(row: Iterable[Any]) -> list[Cell]:
 
 
 def as_text(value: Any) -> str:
-    """Format a setting or a fact: lists with commas, None as "–"."""
-    if value is None:
+    """Format a setting or a fact: lists with commas, missing and empty values as "–"."""
+    if value is None or value in ("", [], (), {}):
         return "–"
     if isinstance(value, bool):
         return "yes" if value else "no"

@@ -297,9 +297,9 @@ def _give_up_stdout() -> int:
 def _train(arguments: argparse.Namespace, argv: Sequence[str]) -> int:
     from mhng.experiment.errors import UsageError
     from mhng.experiment.settings.config import resolve
-    from mhng.experiment.settings.schema import FIELDS
+    from mhng.experiment.settings.schema import SETTINGS
 
-    given = {name: value for name, value in vars(arguments).items() if name in FIELDS}
+    given = {name: value for name, value in vars(arguments).items() if name in SETTINGS}
     if arguments.resume is not None:
         refused = sorted(set(given) - {"rounds", "tensorboard"})
         if refused or arguments.config:
@@ -419,11 +419,11 @@ def _path(typed: str | None) -> Path | None:
 
 
 def _models(arguments: argparse.Namespace, argv: Sequence[str]) -> int:
-    from mhng.experiment.settings.schema import FIELDS
+    from mhng.experiment.settings.schema import SETTINGS
     from mhng.models.registry import FAMILIES, WEIGHTS
 
     for family, variants in {**FAMILIES, "weights": WEIGHTS}.items():
-        print(f"--{family}: {FIELDS[family].metadata['help']} (default: {FIELDS[family].default})")
+        print(f"--{family}: {SETTINGS[family].help} (default: {SETTINGS[family].default})")
         for name, variant in variants.items():
             print(f"  {name:<22}{variant.description}")
             for line in filter(None, (variant.symbol, variant.source)):

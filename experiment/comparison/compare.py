@@ -37,8 +37,8 @@ from mhng.experiment.comparison.statistics import Outcome
 from mhng.experiment.errors import RunError, UsageError
 from mhng.experiment.runs import folder as run_folder
 from mhng.experiment.runs.folder import RunFolder
-from mhng.experiment.settings import per_agent
 from mhng.experiment.settings.config import to_flags
+from mhng.experiment.settings.parsing import plain_value
 from mhng.experiment.settings.schema import key
 from mhng.experiment.settings.validation import check_new
 from mhng.experiment.training import ray_cluster
@@ -235,7 +235,7 @@ def _command(path: Path, run: Run, action: Action) -> list[str]:
     train = [sys.executable, str(CLI), "train"]
     if action == "resume":
         # The settings in the folder equal those of the grid, so the user has already trusted its plugins.
-        agents = [agent_config for _, agent_config in per_agent.each(run.config)]
+        agents = list(run.config.per_agent.values())
         trusted = any(is_plugin(getattr(agent_config, name)) for agent_config in agents for name in FAMILIES)
         return [*train, f"--resume={path}", *["--trust-plugins"] * trusted]
     return [*train, *to_flags(replace(run.config, run_dir=path, overwrite=action == "overwrite"))]
@@ -295,7 +295,7 @@ def _baseline(grid: Grid) -> str | None:
 
 
 def _by_key(values: Mapping[str, Any]) -> dict[str, Any]:
-    return {key(name): to_plain(value) for name, value in values.items()}
+    return {key(name): to_plain(plain_value(value)) for name, value in values.items()}
 
 
 def _write(file: Path, text: str) -> None:

@@ -30,8 +30,8 @@ from typing import Any, NamedTuple
 from mhng.experiment.errors import UsageError
 from mhng.experiment.settings import config as settings
 from mhng.experiment.settings import per_agent
-from mhng.experiment.settings.parsing import checked, read_settings, toml_value
-from mhng.experiment.settings.schema import FIELDS, Config, flag, key
+from mhng.experiment.settings.parsing import from_value, read_settings, toml_value
+from mhng.experiment.settings.schema import SETTINGS, Config, flag, key
 from mhng.experiment.util.text import suggestion
 from mhng.inference import MODES
 
@@ -143,7 +143,7 @@ def build_grid(
         raise UsageError(f"{place if variants is None else '--variant'}: a variant with settings requires a name")
 
     where, given = ("--modes", modes) if modes is not None else (f"{place}: modes", head.get("modes", _DEFAULT_MODES))
-    grid_modes = [checked("mode", str(mode), where) for mode in _as_list(given, where)]
+    grid_modes = [from_value("mode", str(mode), where) for mode in _as_list(given, where)]
     _refuse_repeated(grid_modes, where)
     where, given = ("--seeds", seeds) if seeds is not None else (f"{place}: seeds", head.get("seeds", SEEDS))
     grid_seeds = [seed for part in _as_list(given, where) for seed in parse_seeds(part, where)]
@@ -180,7 +180,7 @@ def parse_seeds(part: str | int, place: str) -> range:
         raise UsageError(f"{place}: the end of the range {part} is before its start")
     if last - first >= MAX_RUNS:
         raise UsageError(f"{place}: the range {part} has {last - first + 1} seeds; expected at most {MAX_RUNS}")
-    checked("seed", last, place)
+    from_value("seed", last, place)
     return range(first, last + 1)
 
 
@@ -216,7 +216,7 @@ def _refuse_unknown(table: Mapping[str, Any], known: Sequence[str], place: str) 
     for name in table:
         if name not in known:
             hint = suggestion(name, known)
-            if name in map(key, FIELDS):
+            if name in map(key, SETTINGS):
                 hint = "; settings of train belong in [settings]"
             raise UsageError(f"{place}: unknown key {name!r}{hint}")
 

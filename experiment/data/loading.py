@@ -29,12 +29,11 @@ from mhng.experiment.data.modalities import (
     expand_views,
     is_present,
     number_titles,
-    split_view,
 )
 from mhng.experiment.data.objects import Objects
 from mhng.experiment.data.registry import DATASETS
 from mhng.experiment.data.turntable import indices_ahead
-from mhng.experiment.data.views import View, apply_views, format_view, parse_steps, places_ahead
+from mhng.experiment.data.views import View, apply_views, parse_view
 from mhng.experiment.errors import UsageError
 from mhng.experiment.util.agent_names import agent_names
 
@@ -55,7 +54,7 @@ def load(
     data_root: Path | None,
     download: bool,
     limit: int | None,
-    views: tuple[View, ...],
+    views: Sequence[View | float | str],
     seed: int,
     classes: int = 6,
     ambiguity: float = 1.0,
@@ -74,10 +73,10 @@ def load(
 
     Raises UsageError, one line that names the flag or the file.
     """
-    _check(name, limit, views)
+    parsed = _checked(name, limit, views)
     if name in custom_dataset.KINDS:
-        return _load_custom(name, files, limit, views, seed, missing)
-    flat, stream_names, counts = expand_views(views, agent_names(len(views)))
+        return _load_custom(name, files, limit, parsed, seed, missing)
+    flat, stream_names, counts = expand_views(parsed, agent_names(len(parsed)))
     if name == "synthetic":
         objects = _draw_synthetic(limit, len(flat), seed, classes, ambiguity, dimension)
         return _with_modalities(objects, ["features"] * len(flat), counts, missing, seed)
@@ -92,7 +91,7 @@ def load(
         class_names=source.class_names,
         indices=indices,
     )
-    return _with_modalities(objects, [format_view(view) for view in flat], counts, missing, seed)
+    return _with_modalities(objects, [str(view) for view in flat], counts, missing, seed)
 
 
 def held_out(
@@ -148,9 +147,9 @@ def describe(data_root: Path | None) -> list[dict[str, Any]]:
 
 def check_ahead(name: str, views: Sequence[View]) -> None:
     """Check that views with `ahead` are used with image folders only. Raises UsageError."""
-    for view in (part for entry in views for part in split_view(entry)):
-        if name != "folder" and places_ahead(view):
-            raise UsageError(f"--views {format_view(view)} requires --dataset folder; --dataset is {name}")
+    for view in (part for entry in views for part in entry.modalities):
+        if name != "folder" and view.places_ahead:
+            raise UsageError(f"--views {view} requires --dataset folder; --dataset is {name}")
 
 
 # -- built-in data sets ------------------------------------------------------------------------------
@@ -239,10 +238,8 @@ def _load_custom(
         observed = apply_views(arrays[0][:N], [view for _, view in flat], names=names, seed=seed, images_ahead=ahead)
     else:
         for agent, (index, view) in zip(names, flat, strict=True):
-            if arrays[index].ndim == 2 and (isinstance(view, str) or view % 360):
-                raise UsageError(
-                    f"--views {format_view(view)} of agent {agent} requires images; its data are features"
-                )
+            if arrays[index].ndim == 2 and not view.is_upright:
+                raise UsageError(f"--views {view} of agent {agent} requires images; its data are features")
         # Converted once: agents with the same features share one tensor.
         tensors = [torch.from_numpy(array[:N]) for array in arrays]
         observed = tuple(
@@ -272,7 +269,7 @@ def _pair_arrays_with_views(data: CustomData, views: tuple[View, ...]) -> list[l
     for m, (agent, entry) in enumerate(zip(agent_names(len(views)), views, strict=True)):
         group = m if len(data.groups) > 1 else 0
         indices = list(range(int(ends[group]) - data.groups[group], int(ends[group])))
-        parts = split_view(entry)
+        parts = entry.modalities
         if min(len(indices), len(parts)) > 1 and len(indices) != len(parts):
             raise UsageError(
                 f"--views has {len(parts)} modalities for agent {agent}, but --data has {len(indices)}; pass 1 view, "
@@ -286,7 +283,7 @@ def _pair_arrays_with_views(data: CustomData, views: tuple[View, ...]) -> list[l
 def _title(data: CustomData, index: int, view: View) -> str:
     if len(data.arrays) > 1:
         return data.titles[index]
-    return "features" if data.arrays[index].ndim == 2 else format_view(view)
+    return "features" if data.arrays[index].ndim == 2 else str(view)
 
 
 def _images_ahead(data: CustomData, index: int, objects: slice, files: custom_dataset.Files, J: int) -> np.ndarray:
@@ -306,8 +303,8 @@ def _apply_view(
 
     if array.dim() == 2:
         return array
-    if places_ahead(view):
-        array = torch.from_numpy(images_ahead(places_ahead(view)))
+    if view.places_ahead:
+        array = torch.from_numpy(images_ahead(view.places_ahead))
     absent = ~is_present(array)
     if not absent.any():
         return apply_views(array, (view,), names=(agent,), seed=seed, images_ahead=lambda _: array)[0]
@@ -338,7 +335,8 @@ def _with_modalities(
     return replace(objects, views=views, modalities=tuple(groups), checksum="" if changed else objects.checksum)
 
 
-def _check(name: str, limit: int | None, views: tuple[View, ...]) -> None:
+def _checked(name: str, limit: int | None, views: Sequence[View | float | str]) -> tuple[View, ...]:
+    """Check the name and the limit, and parse the views. Raises UsageError."""
     if name not in DATASETS:
         close = difflib.get_close_matches(name.lower(), DATASETS, n=1)
         hint = f"did you mean {close[0]}?" if close else f"expected one of {', '.join(DATASETS)}"
@@ -347,13 +345,12 @@ def _check(name: str, limit: int | None, views: tuple[View, ...]) -> None:
         raise UsageError(f"--limit is {limit}; expected 1 or more")
     if not views:
         raise UsageError("--views is empty; expected one entry per agent")
-    # Not `split_view`: an invalid part must be reported as such.
-    for part in (part for view in views for part in (view.split("&") if isinstance(view, str) else [view])):
-        try:
-            parse_steps(part)
-        except ValueError as error:
-            raise UsageError(f"--views: {error}") from None
-    check_ahead(name, views)
+    try:
+        parsed = tuple(map(parse_view, views))
+    except ValueError as error:
+        raise UsageError(f"--views: {error}") from None
+    check_ahead(name, parsed)
+    return parsed
 
 
 def _check_limit(name: str, limit: int | None, count: int) -> None:

@@ -12,7 +12,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, NamedTuple
 
-from mhng.experiment.data.views import View, parse_view
+from mhng.experiment.data.views import View
 from mhng.experiment.errors import UsageError
 
 if TYPE_CHECKING:
@@ -29,17 +29,12 @@ class Modality(NamedTuple):
     missing: int = 0
 
 
-def split_view(view: View) -> tuple[View, ...]:
-    """Split an entry of `--views` into the views of its modalities."""
-    return tuple(map(parse_view, view.split(SEPARATOR))) if isinstance(view, str) and SEPARATOR in view else (view,)
-
-
 def expand_views(views: Sequence[View], names: Sequence[str]) -> tuple[list[View], list[str], list[int]]:
     """Flatten entries of `--views`: the view and the stream name of every modality, and the count per agent.
 
     The name of a single modality is that of its agent, and A/1, A/2, ... otherwise. Random views depend on the name.
     """
-    split = [split_view(view) for view in views]
+    split = [view.modalities for view in views]
     stream_names = [
         f"{name}/{number}" if len(parts) > 1 else name
         for name, parts in zip(names, split, strict=True)

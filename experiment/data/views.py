@@ -26,6 +26,7 @@ import hashlib
 import math
 import re
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
@@ -35,7 +36,6 @@ if TYPE_CHECKING:
 
     Images = np.ndarray | torch.Tensor
 
-View = float | str
 LANGUAGE = "degrees, patch:R.C/G, crop:S, blur:S, noise:S, occlude:S, grey, invert, ahead:J, or these joined by +"
 
 _MAX_GRID = 31
@@ -54,6 +54,37 @@ class Step(NamedTuple):
     values: tuple[float, ...]
 
 
+@dataclass(frozen=True)
+class View:
+    """One entry of `--views`, parsed.
+
+    text: the entry as written; degrees are a number. steps: the steps in order. joined: the views of several
+    modalities (`&`); `steps` is then empty.
+    """
+
+    text: float | str
+    steps: tuple[Step, ...] = ()
+    joined: tuple[View, ...] = ()
+
+    def __str__(self) -> str:
+        return self.text if isinstance(self.text, str) else f"{self.text:g}"
+
+    @property
+    def modalities(self) -> tuple[View, ...]:
+        """One view for each modality of the agent."""
+        return self.joined or (self,)
+
+    @property
+    def is_upright(self) -> bool:
+        """Whether the view leaves images unchanged."""
+        return not self.joined and all(step.kind == "turn" and not step.values[0] % 360 for step in self.steps)
+
+    @property
+    def places_ahead(self) -> int:
+        """The total J of the `ahead` steps, or 0."""
+        return sum(int(step.values[0]) for step in self.steps if step.kind == "ahead")
+
+
 def parse_views(text: str) -> tuple[View, ...]:
     """Parse `--views`: one entry per agent; plain numbers become floats. Raises ValueError."""
     views: list[View] = []
@@ -65,45 +96,33 @@ def parse_views(text: str) -> tuple[View, ...]:
             if not (size.isdecimal() and size.isascii() and 1 <= int(size) <= _MAX_GRID):
                 raise ValueError(f"{part!r}: expected patches:G with G from 1 to {_MAX_GRID}")
             G = int(size)
-            views += [f"patch:{row}.{column}/{G}" for row in range(G) for column in range(G)]
+            views += [parse_view(f"patch:{row}.{column}/{G}") for row in range(G) for column in range(G)]
         else:
             views.append(parse_view(part))
     return tuple(views)
 
 
-def _parse_joined(entry: str, number: int) -> str:
-    """An entry with several modalities, checked and without blanks."""
+def _parse_joined(entry: str, number: int = 1) -> View:
+    """Parse an entry with several modalities; the text of the result has no blanks."""
     parts = [part.strip() for part in entry.split("&")]
     if "" in parts:
         raise ValueError(f"entry {number} is {entry!r}; modality {parts.index('') + 1} is empty")
-    return "&".join(format_view(parse_view(part)) for part in parts)
+    views = tuple(map(parse_view, parts))
+    return View("&".join(map(str, views)), joined=views)
 
 
-def parse_view(view: float | str) -> View:
-    """Parse one entry without `&`. Raises ValueError."""
-    steps = parse_steps(view)
-    if len(steps) == 1 and steps[0].kind == "turn":
-        return steps[0].values[0]
-    return str(view)
-
-
-def parse_steps(view: View) -> tuple[Step, ...]:
-    """Parse an entry into its steps. Raises ValueError."""
-    if not isinstance(view, str):
-        if not math.isfinite(view):
-            raise ValueError(f"{view} is no finite number of degrees")
-        return (Step("turn", (float(view),)),)
-    return tuple(_parse_step(part.strip(), view) for part in view.split("+"))
-
-
-def places_ahead(view: View) -> int:
-    """The total J of the view's `ahead` steps, or 0."""
-    return sum(int(step.values[0]) for step in parse_steps(view) if step.kind == "ahead")
-
-
-def format_view(view: View) -> str:
-    """The view as text."""
-    return view if isinstance(view, str) else f"{view:g}"
+def parse_view(entry: float | str | View) -> View:
+    """Parse one entry of `--views`; a `View` is returned unchanged. Raises ValueError."""
+    if isinstance(entry, View):
+        return entry
+    if not isinstance(entry, str):
+        if not math.isfinite(entry):
+            raise ValueError(f"{entry} is no finite number of degrees")
+        return View(float(entry), (Step("turn", (float(entry),)),))
+    if "&" in entry:
+        return _parse_joined(entry)
+    steps = tuple(_parse_step(part.strip(), entry) for part in entry.split("+"))
+    return View(steps[0].values[0] if len(steps) == 1 and steps[0].kind == "turn" else entry, steps)
 
 
 def _parse_step(part: str, view: str) -> Step:
@@ -144,7 +163,7 @@ def _number(text: str) -> float | None:
 
 def apply_views(
     images: Images,
-    views: Sequence[View],
+    views: Sequence[View | float | str],
     *,
     names: Sequence[str],
     seed: int,
@@ -158,14 +177,12 @@ def apply_views(
     upright = {0: _to_floats(images)}
     cache: dict[object, torch.Tensor] = {}
     observed = []
-    for view, name in zip(views, names, strict=True):
-        steps = tuple(
-            Step("turn", (step.values[0] % 360,)) if step.kind == "turn" else step for step in parse_steps(view)
-        )
+    for view, name in zip(map(parse_view, views), names, strict=True):
+        steps = tuple(Step("turn", (step.values[0] % 360,)) if step.kind == "turn" else step for step in view.steps)
         is_random = any(step.kind in ("noise", "occlude") for step in steps)
         key = (steps, name if is_random else None)
         if key not in cache:
-            J = places_ahead(view)
+            J = view.places_ahead
             if J not in upright:
                 assert images_ahead is not None, "views with `ahead` require images_ahead"
                 upright[J] = _to_floats(images_ahead(J))

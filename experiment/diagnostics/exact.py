@@ -132,8 +132,8 @@ def _check_exact(config: Config) -> None:
     """Raise UsageError unless the settings have a posterior that can be enumerated from the observations."""
     from mhng.experiment.training.compatibility import parts_of
 
-    for name, settings in per_agent.each(config):
-        agent = per_agent.who(config, name)
+    for name, settings in config.per_agent.items():
+        agent = per_agent.of_agent(config, name)
         if settings.likelihood != "identity":
             raise UsageError(
                 f"--exact requires --likelihood identity{agent}; with {settings.likelihood} the latents are sampled "

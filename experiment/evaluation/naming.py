@@ -32,7 +32,7 @@ from mhng.experiment.evaluation.new_objects import NewObjects, print_note
 from mhng.experiment.metrics import partitions
 from mhng.experiment.metrics.thresholds import KAPPA_PARTLY
 from mhng.experiment.runs import folder as run_folder
-from mhng.experiment.settings.parsing import entries_of
+from mhng.experiment.settings.parsing import parse_data
 from mhng.experiment.training.saved_run import SavedRun
 from mhng.experiment.util.jsonable import to_plain
 from mhng.experiment.util.output import check_out, write_out
@@ -84,7 +84,7 @@ def name(
         raise UsageError("--json requires --out FILE; without it stdout holds the rows")
     if out is not None:
         inputs = [path / file for file in (run_folder.MANIFEST, *run_folder.RUN_FILES)]
-        for entry in entries_of("data", new, "--new") if new else ():
+        for entry in parse_data(new, "--new") if new else ():
             inputs += custom_dataset.paths(entry)
         check_out(out, inputs + ([images] if images else []))
     run = SavedRun(path, data_root=data_root, data=data, trust_plugins=trust_plugins)

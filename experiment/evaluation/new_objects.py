@@ -28,9 +28,9 @@ from mhng.experiment.data.loading import held_out
 from mhng.experiment.data.modalities import expand_views, pack_views
 from mhng.experiment.data.objects import Objects
 from mhng.experiment.data.resize import RULE, resize_images
-from mhng.experiment.data.views import apply_views, places_ahead
+from mhng.experiment.data.views import apply_views
 from mhng.experiment.errors import UsageError
-from mhng.experiment.settings.parsing import entries_of
+from mhng.experiment.settings.parsing import parse_data
 from mhng.experiment.training.prepare import files_of, load_others
 from mhng.experiment.training.saved_run import SavedRun
 from mhng.experiment.util.output import print_note
@@ -86,7 +86,7 @@ def from_data(run: SavedRun, data: str, limit: int | None) -> NewObjects:
         raise UsageError(
             f"--new requires a run with data of its own; {run.path} uses {config.dataset}; pass --images or --split"
         )
-    files = files_of(config)._replace(data=entries_of("data", data, "--new"), flag="--new")
+    files = files_of(config)._replace(data=parse_data(data, "--new"), flag="--new")
     return _from_objects(run, load_others(config, files), 0, limit, f"--new {data}")
 
 
@@ -260,7 +260,7 @@ def _observed(run: SavedRun, chunks: Iterable[Tensor], further: Further) -> Iter
     """What each agent observes of images through its own views; no modality is missing."""
     config = run.config
     views, names, counts = expand_views(config.views, run.agents)
-    steps = sorted({places_ahead(view) for view in views} - {0})
+    steps = sorted({view.places_ahead for view in views} - {0})
     for chunk, *ahead in zip(chunks, *map(further, steps), strict=True):
         by_step = dict(zip(steps, ahead, strict=True))
         yield pack_views(

@@ -20,7 +20,7 @@ from mhng.experiment.plots.training import Curves, game_curves, plot_curves, tra
 from mhng.experiment.report.drawing import ChartRenderer
 from mhng.experiment.report.page import Answer, Cell, Picture, Section, Table, as_text, cells, count, number
 from mhng.experiment.settings.config import plain
-from mhng.experiment.settings.schema import FIELDS, Config, key
+from mhng.experiment.settings.schema import SETTINGS, Config, key
 from mhng.experiment.training.saved_run import SavedRun
 from mhng.experiment.util.jsonable import to_plain
 
@@ -243,7 +243,7 @@ def settings(resolved: Mapping[str, Any]) -> Section:
     """The settings in the manifest, by group. Settings that differ from the default are in bold."""
     default = to_plain(plain(Config()))
     groups: dict[str, list[tuple[str, str, bool]]] = {}
-    group_names = {key(name): field.metadata["group"] for name, field in FIELDS.items()}
+    group_names = {key(name): setting.group for name, setting in SETTINGS.items()}
     for name, value in resolved.items():
         changed = name not in default or to_plain(value) != default[name]
         groups.setdefault(group_names.get(name, "other").capitalize(), []).append((name, as_text(value), changed))

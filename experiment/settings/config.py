@@ -1,10 +1,10 @@
-"""Settings are read and written: flags, a TOML file, the plain values of a manifest.
+"""Settings of a run from flags, a TOML file or keyword arguments, and back to text.
 
-A default gives way to the file of --config, and that to a flag. A key of the file is the flag's name without
-its dashes (`latent-dim = 12`). Unknown names, wrong types and values out of range are `UsageError`s of one line
-that name the flag or the file's key. `mhng.experiment.settings.schema` has the settings,
-`mhng.experiment.settings.parsing` what each may be,
-`mhng.experiment.settings.validation` which go together.
+Flags override the file of --config, which overrides the defaults. A key of the file is the flag without its dashes
+(`latent-dim = 12`). Bad settings are a `UsageError` of one line that names the flag, or the file and the key.
+
+`schema` declares the settings, `parsing` reads one of them, `per_agent` those of single agents, `validation` checks
+constraints between them.
 """
 
 from __future__ import annotations
@@ -15,14 +15,11 @@ from pathlib import Path
 from typing import Any
 
 from mhng.experiment.data.custom import dataset as custom_dataset
+from mhng.experiment.data.views import parse_view
 from mhng.experiment.errors import UsageError
 from mhng.experiment.settings import parsing, per_agent, validation
-from mhng.experiment.settings.parsing import (
-    ABSOLUTE,
-    toml_value,
-    words_of,
-)
-from mhng.experiment.settings.schema import FIELDS, Config, key
+from mhng.experiment.settings.parsing import PARSERS, plain_value, toml_value
+from mhng.experiment.settings.schema import SETTINGS, Config, key
 from mhng.experiment.util.jsonable import to_plain
 
 # Keys that may change while a run remains the same run.
@@ -40,9 +37,9 @@ MOVABLE = (
 
 
 def resolve(flags: Mapping[str, Any], file: Path | None = None, *, trust_plugins: bool = False) -> Config:
-    """Defaults, then the file, then `flags` (field name -> text as typed, or a bool). Checks everything.
+    """Parse and check the settings of a run. flags: field name -> text as typed, or a bool.
 
-    trust_plugins: the file may name code of its own to run; without it that is an `UntrustedError`.
+    trust_plugins: the file may name code to import; without it that is an `UntrustedError`.
     """
     return together(({} if file is None else read_file(file, trust_plugins=trust_plugins)) | from_flags(flags))
 
@@ -54,46 +51,54 @@ def from_flags(flags: Mapping[str, Any]) -> dict[str, Any]:
     return parsing.from_flags(flags) | agent
 
 
+def from_keywords(keywords: Mapping[str, Any]) -> dict[str, Any]:
+    """Parse and check keyword arguments: field name -> Python value; `agent` maps names to such arguments."""
+    keywords = dict(keywords)
+    agent = keywords.pop("agent", None)
+    overrides = {} if agent is None else {"agent": per_agent.from_keywords(agent)}
+    return parsing.from_keywords(keywords) | overrides
+
+
 def from_table(table: Mapping[str, Any], place: str, *, trust_plugins: bool = False) -> dict[str, Any]:
     """Parse and check a TOML table, [agents] and [agents.NAME] included; see `parsing.from_table`."""
     table = dict(table)
     agents = table.pop("agents") if isinstance(table.get("agents"), dict) else {}
-    found = parsing.from_table(table, place, trust_plugins=trust_plugins)
+    values = parsing.from_table(table, place, trust_plugins=trust_plugins)
     if "count" in agents:
-        found |= parsing.from_table({"agents": agents.pop("count")}, f"{place}, [agents]")
-    return found | ({"agent": per_agent.from_tables(agents, place, trust_plugins=trust_plugins)} if agents else {})
+        values |= parsing.from_table({"agents": agents.pop("count")}, f"{place}, [agents]")
+    return values | ({"agent": per_agent.from_tables(agents, place, trust_plugins=trust_plugins)} if agents else {})
 
 
 def together(values: Mapping[str, Any]) -> Config:
-    """The settings, defaults where `values` (by field name, each checked) has none. Checks that they fit together."""
-    values = dict(values)
-    values.update(_as_many_as_the_data(values))
-    if values.get("agents", 2) != 2 and "views" not in values:
-        values["views"] = tuple(100 * m / values["agents"] for m in range(values["agents"]))
+    """A `Config` of parsed values by field name, defaults elsewhere. Checks constraints between settings."""
+    values = dict(values) | _from_data(dict(values))
+    M = values.get("agents", 2)
+    if M != 2 and "views" not in values:
+        values["views"] = tuple(parse_view(100 * m / M) for m in range(M))
     config = Config(**values)
     validation.check(config)
     return config
 
 
-def _as_many_as_the_data(values: dict[str, Any]) -> dict[str, Any]:
-    """As many agents as there are data of their own, and views as they are, where nothing else is said."""
+def _from_data(values: dict[str, Any]) -> dict[str, Any]:
+    """The number of agents and the views that `--data` implies, where they are not given."""
     kind, data = values.get("dataset"), values.get("data")
     if kind not in custom_dataset.KINDS or not data or {"agents", "views"} <= values.keys():
         return {}
     count = custom_dataset.agents_in(kind, data)
-    found: dict[str, Any] = {} if "agents" in values or count is None or count < 2 else {"agents": count}
+    implied: dict[str, Any] = {} if "agents" in values or count is None or count < 2 else {"agents": count}
     if "views" not in values and (count is not None or not custom_dataset.has_shared_images(kind, data)):
-        found["views"] = (0.0,) * (values | found).get("agents", 2)
-    return found
+        implied["views"] = (parse_view(0.0),) * (values | implied).get("agents", 2)
+    return implied
 
 
 def read_file(file: Path, *, trust_plugins: bool = False) -> dict[str, Any]:
-    """The settings in a TOML file, by field name, each checked. trust_plugins: as in `from_table`."""
+    """Parse and check the settings in a TOML file. Returns values by field name. trust_plugins: as in `resolve`."""
     return from_table(read_toml(file), f"--config {file}", trust_plugins=trust_plugins)
 
 
 def read_toml(file: Path) -> dict[str, Any]:
-    """The table in the TOML file of --config."""
+    """The table in the TOML file of --config. Raises UsageError."""
     try:
         return tomllib.loads(file.read_text(encoding="utf-8-sig"))
     except OSError as error:
@@ -103,15 +108,15 @@ def read_toml(file: Path) -> dict[str, Any]:
 
 
 def to_toml(config: Config) -> str:
-    """The settings as a file for --config; what is absent stands there as a comment."""
+    """The settings as a file for --config. Settings without a value are comments."""
     lines = ["# The settings of this run, resolved. Use it again: python cli.py train --config THIS_FILE", ""]
     group = None
-    for name, field in FIELDS.items():
-        if not field.metadata["saved"]:
+    for name, setting in SETTINGS.items():
+        if not setting.saved:
             continue
-        if field.metadata["group"] != group:
+        if setting.group != group:
             lines += [""] * (group is not None)
-            group = field.metadata["group"]
+            group = setting.group
             lines.append(f"# {group}")
         if name == "agent" or (name == "agents" and config.agent):
             continue
@@ -119,36 +124,35 @@ def to_toml(config: Config) -> str:
         lines.append(f"# {key(name)} =" if value is None else f"{key(name)} = {toml_value(value)}")
     if config.agent:
         lines += ["", "[agents]", f"count = {config.agents}"]
-        for name, own in per_agent.to_tables(config.agent).items():
-            lines += ["", f"[agents.{name}]", *(f"{field} = {toml_value(value)}" for field, value in own.items())]
+        for name, table in per_agent.to_tables(config.agent).items():
+            lines += ["", f"[agents.{name}]", *(f"{field} = {toml_value(value)}" for field, value in table.items())]
     return "\n".join(lines) + "\n"
 
 
 def plain(config: Config) -> dict[str, Any]:
-    """The settings by key, as JSON knows them."""
-    found = {key(name): _plain(getattr(config, name)) for name, field in FIELDS.items() if field.metadata["saved"]}
-    return found | {"agent": per_agent.to_tables(config.agent)}
-
-
-def _plain(value: Any) -> Any:
-    if isinstance(value, tuple):
-        return tuple(_plain(item) for item in value)
-    return str(value) if isinstance(value, Path) else value
+    """The settings by key, as plain values for JSON."""
+    values = {key(name): plain_value(getattr(config, name)) for name, setting in SETTINGS.items() if setting.saved}
+    return values | {"agent": per_agent.to_tables(config.agent)}
 
 
 def to_flags(config: Config) -> list[str]:
-    """The flags of `train` that make these settings: those that differ from the defaults."""
-    values = {name: getattr(config, name) for name in FIELDS if name != "agent"}
-    changed = {name: value for name, value in values.items() if value != FIELDS[name].default}
-    return words_of(changed) + per_agent.to_flags(config)
+    """The flags of `train` that give these settings: those that differ from the defaults."""
+    values = {name: getattr(config, name) for name in SETTINGS if name != "agent"}
+    changed = {name: value for name, value in values.items() if value != SETTINGS[name].default}
+    return parsing.to_flags(changed) + per_agent.to_flags(config.agent)
 
 
 def changes(config: Config, made: Mapping[str, Any]) -> dict[str, tuple[Any, Any]]:
-    """Where `config` differs from settings in a manifest, by key: (that of config, that of the manifest)."""
-    # A setting that the manifest's version did not know yet was what it is by default.
+    """Differences between `config` and the settings in a manifest, by key: (value in config, value in manifest)."""
+    # A manifest of an older version lacks newer settings, which had their defaults.
     made = dict(to_plain(plain(Config())) | made)
-    # Files of edges stood there as they were typed once.
-    for name, change in ABSOLUTE.items():
-        if isinstance(made[key(name)], str):
-            made[key(name)] = change(made[key(name)])
+    for name in ("meet", "meet_later"):  # older manifests hold paths of files as typed
+        made[key(name)] = _canonical(name, made[key(name)])
     return {name: (value, made[name]) for name, value in to_plain(plain(config)).items() if made[name] != value}
+
+
+def _canonical(name: str, text: Any) -> Any:
+    try:
+        return PARSERS[SETTINGS[name].type](text).text if isinstance(text, str) else text
+    except ValueError:  # the manifest is damaged
+        return text

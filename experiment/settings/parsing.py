@@ -1,6 +1,6 @@
-"""One setting: its value from what was typed or stands in a file, and whether the field may have it.
+"""Parsing of single settings: from a flag, a TOML value or a Python value to the value in `Config`, and back.
 
-Whatever is wrong is a `UsageError` of one line that names the flag, or the file's key.
+A bad value is a `UsageError` of one line, which begins with the flag or with the file and its key.
 """
 
 from __future__ import annotations
@@ -8,227 +8,313 @@ from __future__ import annotations
 import argparse
 import json
 import math
-from collections.abc import Mapping, Sequence
+import os
+from collections.abc import Callable, Mapping, Sequence
 from importlib import import_module
 from pathlib import Path
 from typing import Any, NoReturn
+
+import numpy as np
 
 from mhng.experiment.data.custom import dataset as custom_dataset
 from mhng.experiment.data.modalities import SEPARATOR
 from mhng.experiment.data.views import View, parse_view, parse_views
 from mhng.experiment.errors import UntrustedError, UsageError
-from mhng.experiment.settings.graph_spec import absolute, absolute_later
-from mhng.experiment.settings.schema import FIELDS, flag, key
+from mhng.experiment.settings.graph_spec import GraphSpec, LaterGraphs, parse_graph, parse_later
+from mhng.experiment.settings.schema import SETTINGS, Data, Overrides, Prior, Setting, Views, flag, key
 from mhng.experiment.util.text import short_number, short_repr, suggestion
+from mhng.models import hyperparameters
 from mhng.models.plugins import is_plugin, is_well_formed
 from mhng.models.registry import FAMILIES
 
-# The public reference's numbers for the modes.
+# The numbers that the public reference code uses for the modes.
 MODE_ALIASES = {"-1": "com", "0": "no-com", "1": "all"}
 
-# What reads a setting that is a small language of its own. ValueError says what it must be.
-_PARSERS = {
+# Settings with a syntax that inference or models read again; these functions check it (ValueError). They need torch.
+_SYNTAX = {
     "acceptance": "mhng.inference.proposals:acceptance_rule",
     "recursion": "mhng.inference.recursive:inner_length",
     "weights": "mhng.models.sign_prior:parse_sign_prior",
-    "prior": "mhng.models.hyperparameters:parse_prior",
 }
-# Settings that may name a file, which is kept by its absolute path
-ABSOLUTE = {"meet": absolute, "meet_later": absolute_later}
 
 
-def from_text(name: str, typed: Any) -> Any:
-    kind = FIELDS[name].metadata["kind"]
-    if kind == "bool":  # the flags --x and --no-x carry no text
+def parse_prior(text: str) -> Prior:
+    """Parse the value of `--prior`. Raises ValueError."""
+    return Prior(text, hyperparameters.parse_prior(text))
+
+
+# Parsers of values that have a syntax. A ValueError continues the sentence "--flag ...".
+PARSERS: Mapping[Any, Callable[[str], Any]] = {
+    Prior: parse_prior,
+    GraphSpec: parse_graph,
+    LaterGraphs: parse_later,
+}
+
+# What a value must be in a file, by type.
+_EXPECTED: Mapping[Any, str] = {
+    int: "a whole number",
+    float: "a number",
+    bool: "true or false",
+    Path: "a path in quotes",
+    Data: "a path in quotes, or a list of paths; a list inside the list holds the modalities of one agent",
+    Views: "a list of numbers or texts",
+}
+
+
+def from_flag(name: str, typed: Any) -> Any:
+    """Parse and check the text of a flag; flags of bool settings are True or False."""
+    setting, place = SETTINGS[name], flag(name)
+    if setting.type is bool:
         return typed
-    if kind == "path":
-        return _absolute(name, typed, flag(name))
-    if kind == "paths":
-        return entries_of(name, typed, flag(name))
-    if kind == "views":
-        return _views([typed], flag(name))
-    try:
-        if kind == "int":
-            return int(typed)
-        if kind == "float":
-            return float(typed)
-    except (ValueError, OverflowError):
-        what = {"int": "a whole number", "float": "a number"}[kind]
-        raise UsageError(f"{flag(name)} must be {what}; it is {short_repr(typed)}") from None
-    return typed
+    if setting.type in (int, float):
+        try:
+            typed = setting.type(typed)
+        except (ValueError, OverflowError):
+            raise UsageError(f"{place} is {short_repr(typed)}; expected {_EXPECTED[setting.type]}") from None
+    return _checked(setting, _parsed(setting, typed, place), place)
 
 
-def from_toml(name: str, value: Any, place: str) -> Any:
-    kind = FIELDS[name].metadata["kind"]
-    number = isinstance(value, int | float) and not isinstance(value, bool)
-    fits, what = {
-        "int": (number and isinstance(value, int), "a whole number"),
-        "float": (number, "a number"),
-        "bool": (isinstance(value, bool), "true or false"),
-        "text": (isinstance(value, str), "text in quotes"),
-        "path": (isinstance(value, str), "a path in quotes"),
-        "paths": (
-            isinstance(value, str) or (isinstance(value, list) and all(map(_is_entry, value))),
-            "a path in quotes, or a list of them, in which a list stands for the modalities of one agent",
-        ),
-        "views": (
-            isinstance(value, str)
-            or (
-                isinstance(value, list)
-                and all(isinstance(v, int | float | str) and not isinstance(v, bool) for v in value)
-            ),
-            "a list of numbers or texts",
-        ),
-    }[kind]
-    # The reference's -1, 0, 1 are numbers, also in a file.
-    if name == "mode" and number:
-        return str(value)
-    if not fits:
-        raise UsageError(f"{place} must be {what}; it is {short_repr(value)}")
+def from_value(name: str, value: Any, place: str) -> Any:
+    """Parse and check a value of a TOML file, or of a keyword argument."""
+    setting = SETTINGS[name]
+    # The aliases of the modes are numbers in a file too.
+    if name == "mode" and _is_number(value):
+        value = str(value)
+    if not _fits(setting, value):
+        expected = _EXPECTED.get(setting.type, "text in quotes")
+        raise UsageError(f"{place} is {short_repr(value)}; expected {expected}")
     try:
-        if kind == "float":
-            return float(value)
-        if kind == "views":
-            return _views([value] if isinstance(value, str) else value, place)
+        if setting.type is float:
+            value = float(value)
+        return _checked(setting, _parsed(setting, value, place), place)
     except OverflowError:
         raise UsageError(f"{place} is too large") from None
-    if kind == "paths":
-        return _all_absolute(name, [value] if isinstance(value, str) else value, place)
-    return _absolute(name, value, place) if kind == "path" else value
 
 
-def _views(given: list[float | str], place: str) -> tuple[View, ...]:
-    try:
-        found: list[View] = []
-        for one in given:
-            found += parse_views(one) if isinstance(one, str) else [parse_view(float(one))]
-        if not found:
-            raise ValueError("must have an entry for each agent; there is none")
-        return tuple(found)
-    except ValueError as error:
-        raise UsageError(f"{place}: {error}") from None
+def _is_number(value: Any) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool)
 
 
-def _is_entry(value: Any) -> bool:
-    return isinstance(value, str) or (isinstance(value, list) and all(isinstance(one, str) for one in value))
-
-
-def _joined(typed: str) -> str | list[str]:
-    """The modalities that an entry of --data joins; a file may have the sign in its own name."""
-    return typed.split(SEPARATOR) if SEPARATOR in typed and not _exists(typed) else typed
-
-
-def _exists(typed: str) -> bool:
-    try:
-        return Path(typed).exists()
-    except (OSError, ValueError):  # a name that no file can have
-        return False
-
-
-def entries_of(name: str, typed: str, place: str) -> tuple[custom_dataset.Entry, ...]:
-    """Paths as --data takes them, absolute. UsageError that begins with `place`."""
-    return _all_absolute(name, [_joined(one) for one in typed.split(",")], place)
-
-
-def _all_absolute(name: str, typed: Sequence[str | list[str]], place: str) -> tuple[custom_dataset.Entry, ...]:
-    found: list[custom_dataset.Entry] = []
-    for number, one in enumerate(typed, 1):
-        if isinstance(one, str) and one:
-            found.append(_absolute(name, one, place))
-        elif not one:
-            break
-        elif "" in one:
-            raise UsageError(
-                f"{place}: modality {one.index('') + 1} of entry {number} is empty; the entry is "
-                f"{short_repr(SEPARATOR.join(one))}"
-            )
-        else:
-            paths = tuple(_absolute(name, part.strip(), place) for part in one)
-            found.append(paths if len(paths) > 1 else paths[0])
-    if not typed or len(found) < len(typed):
-        raise UsageError(
-            f"{place} must be a path, or paths with commas between; it is {short_repr(','.join(map(str, typed)))}"
+def _fits(setting: Setting, value: Any) -> bool:
+    """Whether a value has the type that TOML must give to the setting."""
+    if setting.type is bool:
+        return isinstance(value, bool)
+    if setting.type is int:
+        return _is_number(value) and isinstance(value, int)
+    if setting.type is float:
+        return _is_number(value)
+    if setting.type == Views and isinstance(value, list):
+        return all(_is_number(item) or isinstance(item, str) for item in value)
+    if setting.type == Data and isinstance(value, list):
+        return all(
+            isinstance(item, str) or (isinstance(item, list) and all(isinstance(part, str) for part in item))
+            for item in value
         )
-    return tuple(found)
+    return isinstance(value, str)
 
 
-def _absolute(name: str, typed: str, place: str) -> Path:
-    """A path that is saved with a run must mean the same from every folder."""
-    if "\0" in typed:
-        raise UsageError(f"{place} must be a path without null bytes; it is {short_repr(typed)}")
-    return Path(typed).absolute() if FIELDS[name].metadata["saved"] else Path(typed)
-
-
-def checked(name: str, value: Any, place: str) -> Any:
-    """The value of a field, if it may have it; messages begin with `place`."""
-    rule = FIELDS[name].metadata
-    if name == "mode":
-        value = MODE_ALIASES.get(value, value)
-    if name in FAMILIES and is_plugin(value):
-        if not is_well_formed(value):
-            raise UsageError(f"{place} {value!r} must be MODULE:NAME, such as my_module:MyClass")
-    elif rule["choices"] is not None and value not in rule["choices"]:
-        own = ", or MODULE:NAME of your own" if name in FAMILIES else ""
-        raise UsageError(
-            f"{place} must be one of {', '.join(rule['choices'])}{own}; it is {short_repr(value)}"
-            f"{suggestion(value, rule['choices'])}"
-        )
-    if name in ABSOLUTE:
-        value = ABSOLUTE[name](value)
-    numbers = [value] if rule["kind"] in ("int", "float") else []
-    if rule["most"] is not None and value > rule["most"]:
-        raise UsageError(f"{place} must be {rule['most']} or less; it is {short_number(value)}")
-    if rule["least"] is not None and value < rule["least"]:
-        raise UsageError(f"{place} must be {rule['least']} or more; it is {short_number(value)}")
-    if not all(math.isfinite(number) for number in numbers):
-        raise UsageError(f"{place} must be finite; it is {value!r}")
-    if rule["below"] is not None and value >= rule["below"]:
-        raise UsageError(f"{place} must be less than {rule['below']}; it is {value}")
-    if rule["above"] is not None and value <= rule["above"]:
-        raise UsageError(f"{place} must be more than {rule['above']}; it is {value}")
-    if name in _PARSERS and value != FIELDS[name].default:  # a default need not wait for torch
-        module, _, parser = _PARSERS[name].partition(":")
+def _parsed(setting: Setting, value: Any, place: str) -> Any:
+    """The value as `Config` holds it."""
+    if setting.type is Path:
+        return _path(setting, value, place)
+    if setting.type == Data:
+        return parse_data(value, place) if isinstance(value, str) else _data(value, place)
+    if setting.type == Views:
+        return _views([value] if isinstance(value, str) else value, place)
+    if (parse := PARSERS.get(setting.type)) is not None:
         try:
-            getattr(import_module(module), parser)(value)
+            return parse(value)
+        except ValueError as error:
+            raise UsageError(f"{place} {error}") from None
+    return MODE_ALIASES.get(value, value) if setting.name == "mode" else value
+
+
+def _checked(setting: Setting, value: Any, place: str) -> Any:
+    """The value, if its name or number is allowed."""
+    plugs_in = setting.name in FAMILIES
+    if plugs_in and is_plugin(value):
+        if not is_well_formed(value):
+            raise UsageError(f"{place} is {value!r}; expected MODULE:NAME, such as my_module:MyClass")
+    elif setting.choices is not None and value not in setting.choices:
+        plugin = ", or MODULE:NAME" if plugs_in else ""
+        raise UsageError(
+            f"{place} is {short_repr(value)}; expected one of {', '.join(setting.choices)}{plugin}"
+            f"{suggestion(value, setting.choices)}"
+        )
+    if isinstance(value, float) and not math.isfinite(value):
+        raise UsageError(f"{place} is {value}; expected a finite number")
+    if setting.type in (int, float) and (expected := _limit_broken(setting, value)):
+        raise UsageError(f"{place} is {short_number(value)}; expected {expected}")
+    if setting.name in _SYNTAX and value != setting.default:  # the check imports torch, the default needs none
+        module, _, function = _SYNTAX[setting.name].partition(":")
+        try:
+            getattr(import_module(module), function)(value)
         except ValueError as error:
             raise UsageError(f"{place} {error}") from None
     return value
 
 
+def _limit_broken(setting: Setting, value: float) -> str | None:
+    """The limit that a number exceeds, in words."""
+    least, most, above, below = setting.limits
+    if most is not None and value > most:
+        return f"{most} or less"
+    if least is not None and value < least:
+        return f"{least} or more"
+    if below is not None and value >= below:
+        return f"less than {below}"
+    if above is not None and value <= above:
+        return f"more than {above}"
+    return None
+
+
+def _views(entries: Sequence[float | str], place: str) -> Views:
+    views: list[View] = []
+    try:
+        for entry in entries:
+            views += parse_views(entry) if isinstance(entry, str) else [parse_view(float(entry))]
+    except ValueError as error:
+        raise UsageError(f"{place}: {error}") from None
+    if not views:
+        raise UsageError(f"{place} is empty; expected one entry for each agent")
+    return tuple(views)
+
+
+def parse_data(text: str, place: str) -> Data:
+    """Parse paths in the syntax of `--data`. Raises UsageError, which begins with `place`."""
+    # A file name may contain the sign that joins modalities.
+    entries = [
+        entry.split(SEPARATOR) if SEPARATOR in entry and not _exists(entry) else entry for entry in text.split(",")
+    ]
+    return _data(entries, place)
+
+
+def _exists(path: str) -> bool:
+    try:
+        return Path(path).exists()
+    except (OSError, ValueError):  # not a valid file name
+        return False
+
+
+def _data(entries: Sequence[str | list[str]], place: str) -> Data:
+    data: list[custom_dataset.Entry] = []
+    setting = SETTINGS["data"]
+    for number, entry in enumerate(entries, 1):
+        if not entry:
+            break
+        if isinstance(entry, str):
+            data.append(_path(setting, entry, place))
+        elif "" in entry:
+            raise UsageError(
+                f"{place}: modality {entry.index('') + 1} of entry {number} is empty; the entry is "
+                f"{short_repr(SEPARATOR.join(entry))}"
+            )
+        else:
+            paths = tuple(_path(setting, part.strip(), place) for part in entry)
+            data.append(paths if len(paths) > 1 else paths[0])
+    if not entries or len(data) < len(entries):
+        raise UsageError(
+            f"{place} is {short_repr(','.join(map(str, entries)))}; expected a path, or paths with commas"
+        )
+    return tuple(data)
+
+
+def _path(setting: Setting, typed: str, place: str) -> Path:
+    """A path, absolute if it is saved with the run, so that it means the same from every folder."""
+    if "\0" in typed:
+        raise UsageError(f"{place} is {short_repr(typed)}; expected a path without null bytes")
+    return Path(typed).absolute() if setting.saved else Path(typed)
+
+
+# -- back to text ----------------------------------------------------------------------------------
+
+
+def plain_value(value: Any) -> Any:
+    """A value of `Config` as text, numbers and tuples of these."""
+    if isinstance(value, tuple):
+        return tuple(map(plain_value, value))
+    if isinstance(value, View | Prior | GraphSpec | LaterGraphs):
+        return value.text
+    return str(value) if isinstance(value, Path) else value
+
+
 def toml_value(value: Any) -> str:
-    """A setting as TOML writes it."""
+    """A value as TOML text."""
+    value = plain_value(value)
     if isinstance(value, bool):
         return "true" if value else "false"
     if isinstance(value, dict):
         return "{ " + ", ".join(f"{name} = {toml_value(item)}" for name, item in value.items()) + " }"
     if isinstance(value, tuple):
-        return "[" + ", ".join(toml_value(item) for item in value) + "]"
-    if isinstance(value, str | Path):
-        # A JSON string is a TOML string, but for DEL, which TOML wants escaped.
-        return json.dumps(str(value), ensure_ascii=False).replace("\x7f", "\\u007f")
+        return "[" + ", ".join(map(toml_value, value)) + "]"
+    if isinstance(value, str):
+        # JSON strings are TOML strings, except that TOML escapes DEL.
+        return json.dumps(value, ensure_ascii=False).replace("\x7f", "\\u007f")
     return repr(value)
 
 
-def add_settings(parser: argparse.ArgumentParser) -> None:
-    """A flag for every setting, in the settings' groups. Those that are not given are absent from the result."""
-    groups: dict[str, Any] = {}
-    for name, field in FIELDS.items():
-        rule = field.metadata
-        group = groups.get(rule["group"]) or parser.add_argument_group(rule["group"])
-        groups[rule["group"]] = group
-        options: dict[str, Any] = {"dest": name, "default": argparse.SUPPRESS}
-        default = "none" if field.default is None else field.default
-        if isinstance(default, tuple):
-            default = ",".join(f"{value:g}" for value in default)
-        options["help"] = f"{rule['help']} (default: {default})".replace("%", "%%")
-        if rule["kind"] == "bool":
-            options["action"] = argparse.BooleanOptionalAction
-        elif rule["kind"] == "own":
-            options |= {"action": "append", "metavar": "'NAME: FLAGS'", "help": rule["help"]}
+def to_flags(values: Mapping[str, Any]) -> list[str]:
+    """Flags that give these settings, by field name."""
+    words = []
+    for name, value in values.items():
+        if isinstance(value, bool):
+            words.append(flag(name) if value else "--no-" + key(name))
         else:
-            choices = rule["choices"]
-            options["metavar"] = "{" + ",".join(choices) + "}" if choices else rule["kind"].upper()
-        group.add_argument(flag(name), **options)
+            items = [
+                SEPARATOR.join(item) if isinstance(item, tuple) else str(item) for item in _items(plain_value(value))
+            ]
+            # One word, because a value may begin with a dash.
+            words.append(f"{flag(name)}={','.join(items)}")
+    return words
+
+
+def _items(value: Any) -> Sequence[Any]:
+    return value if isinstance(value, tuple) else (value,)
+
+
+# -- all flags, all keys of a table ----------------------------------------------------------------
+
+
+def add_settings(parser: argparse.ArgumentParser) -> None:
+    """Add a flag for each setting, in the groups of the settings. Flags that are not given are absent from the result.
+
+    Adds no parsing: the results are texts, and bools.
+    """
+    groups: dict[str, Any] = {}
+    for setting in SETTINGS.values():
+        if setting.group not in groups:
+            groups[setting.group] = parser.add_argument_group(setting.group)
+        options: dict[str, Any] = {"dest": setting.name, "default": argparse.SUPPRESS, "help": help_of(setting)}
+        if setting.type is bool:
+            options["action"] = argparse.BooleanOptionalAction
+        elif setting.type == Overrides:
+            options |= {"action": "append", "metavar": "'NAME: FLAGS'"}
+        else:
+            options["metavar"] = "{" + ",".join(setting.choices) + "}" if setting.choices else _metavar(setting)
+        groups[setting.group].add_argument(flag(setting.name), **options)
+
+
+def help_of(setting: Setting) -> str:
+    """The help text of a flag, with its default."""
+    default = setting.default_help or setting.default
+    if isinstance(default, bool):
+        default = "yes" if default else "no"
+    described = "; the command `models` describes the choices, MODULE:NAME is a class of your own"
+    return f"{setting.help}{described if setting.name in FAMILIES else ''} (default: {default})".replace("%", "%%")
+
+
+def _metavar(setting: Setting) -> str:
+    names: Mapping[Any, str] = {
+        int: "N",
+        float: "X",
+        Path: "PATH",
+        Data: "PATHS",
+        Views: "VIEWS",
+        Prior: "NAME=X,...",
+        GraphSpec: "GRAPH",
+        LaterGraphs: "R=GRAPH,...",
+    }
+    return names.get(setting.type, setting.name.upper().replace("_", "-"))
 
 
 class _Parser(argparse.ArgumentParser):
@@ -237,61 +323,65 @@ class _Parser(argparse.ArgumentParser):
 
 
 def read_settings(words: Sequence[str]) -> dict[str, Any]:
-    """Field name -> text as typed, or a bool, of flags of `train`. `UsageError` for what is none."""
+    """Field name -> text as typed, or a bool, from flags of `train`. Raises UsageError for unknown flags."""
     parser = _Parser(allow_abbrev=False, add_help=False)
     add_settings(parser)
-    found, unknown = parser.parse_known_args(words)
+    result, unknown = parser.parse_known_args(words)
     if unknown:
         near = suggestion(unknown[0].split("=")[0], parser._option_string_actions)
         raise UsageError(f"unknown argument {unknown[0]!r}{near}")
-    return vars(found)
+    return vars(result)
 
 
 def from_flags(flags: Mapping[str, Any]) -> dict[str, Any]:
-    """Settings by field name, each checked, of flags as typed: field name -> text, or a bool."""
-    return {name: checked(name, from_text(name, typed), flag(name)) for name, typed in flags.items()}
+    """Parse and check flags: field name -> text as typed, or a bool."""
+    return {name: from_flag(name, typed) for name, typed in flags.items()}
+
+
+def from_keywords(keywords: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
+    """Parse and check Python values by field name; messages begin with `prefix` and the name. None is the default."""
+    values = {}
+    for name, value in keywords.items():
+        if name not in SETTINGS:
+            raise UsageError(f"{prefix}unknown setting {short_repr(name)}{suggestion(name, SETTINGS)}")
+        if value is not None:
+            values[name] = from_value(name, _as_toml(value), f"{prefix}{name}")
+    return values
+
+
+def _as_toml(value: Any) -> Any:
+    """A Python value with the types of TOML: paths are texts, tuples and arrays lists, NumPy scalars numbers."""
+    if isinstance(value, os.PathLike):
+        return os.fspath(value)
+    if isinstance(value, np.ndarray | np.generic):
+        return value.tolist()
+    if isinstance(value, Mapping):
+        return ",".join(f"{name}={number}" for name, number in value.items())
+    return [_as_toml(item) for item in value] if isinstance(value, list | tuple) else value
 
 
 def from_table(table: Mapping[str, Any], place: str, *, trust_plugins: bool = False) -> dict[str, Any]:
-    """Settings by field name, each checked, of a TOML table by key; messages begin with `place`.
+    """Parse and check a TOML table by key; messages begin with `place`. Returns values by field name.
 
-    A name of code to be imported ("module:attribute") is refused unless `trust_plugins`: whoever wrote the file could
-    have anything run. On the command line the user has typed it.
+    trust_plugins: allow names of code to import ("module:attribute"). A file may come from somebody else, so they are
+    an `UntrustedError` by default.
     """
     values = {}
-    names = {key(name): name for name in FIELDS}
-    for found, value in table.items():
-        if found not in names or found == "agent":
-            raise UsageError(f"{place}: unknown key {short_repr(found)}{suggestion(found, names)}")
-        name = names[found]
-        where = f"{place}: {found}"
-        values[name] = checked(name, from_toml(name, value, where), where)
+    names = {key(name): name for name in SETTINGS}
+    for table_key, value in table.items():
+        if table_key not in names or table_key == "agent":
+            raise UsageError(f"{place}: unknown key {short_repr(table_key)}{suggestion(table_key, names)}")
+        name, where = names[table_key], f"{place}: {table_key}"
+        values[name] = from_value(name, value, where)
         if not trust_plugins:
             refuse_plugin(name, values[name], where)
     return values
 
 
 def refuse_plugin(name: str, value: Any, place: str) -> None:
-    """`UntrustedError` if the value of a field, from a file, names code to be imported."""
+    """Raise `UntrustedError` if the value of a setting, from a file, names code to import."""
     if name in FAMILIES and isinstance(value, str) and is_plugin(value):
         raise UntrustedError(
-            f"{place} = {value} runs code that is not of this program: give --trust-plugins if you trust that and the "
+            f"{place} is {value}, code from outside this program; pass --trust-plugins if you trust the code and the "
             "file"
         )
-
-
-def words_of(values: Mapping[str, Any]) -> list[str]:
-    """Flags that make these settings, by field name."""
-    words = []
-    for name, value in values.items():
-        if isinstance(value, bool):
-            words.append(flag(name) if value else "--no-" + key(name))
-        else:
-            # In one word, because a value may begin with a dash.
-            text = ",".join(map(_word, value)) if isinstance(value, tuple) else str(value)
-            words.append(f"{flag(name)}={text}")
-    return words
-
-
-def _word(item: Any) -> str:
-    return SEPARATOR.join(map(str, item)) if isinstance(item, tuple) else str(item)

@@ -1,382 +1,387 @@
-"""The settings of a run: one frozen dataclass, from which flags, keys of a file and their checks are all made."""
+"""The settings of a run: one frozen dataclass. Flags, keys of a file and checks of values are derived from it.
+
+A setting is parsed once. Values with a syntax (`--views`, `--prior`, `--meet`, `--meet-later`) are objects whose
+`text` is what config.toml holds.
+"""
 
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Iterable
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, replace
+from functools import cached_property
 from pathlib import Path
-from typing import Any
+from types import NoneType
+from typing import Annotated, Any, NamedTuple, get_args, get_origin, get_type_hints
 
 from mhng.experiment.data.custom import dataset as custom_dataset
 from mhng.experiment.data.custom.csv_table import HEADERS
-from mhng.experiment.data.modalities import split_view
 from mhng.experiment.data.registry import DATASETS
-from mhng.experiment.data.views import LANGUAGE, View
+from mhng.experiment.data.views import View, parse_view
 from mhng.experiment.runs.trace import KEPT
-from mhng.inference import INNER_STARTS, LISTENER_STATES, MODES, NEWCOMERS, PERCEPTS, RULES, STARTS
+from mhng.experiment.settings.graph_spec import TOGETHER, GraphSpec, LaterGraphs
+from mhng.experiment.util.agent_names import agent_names
+from mhng.inference import INNER_STARTS, LISTENER_STATES, MODES, NEWCOMERS, PERCEPTS, STARTS
 from mhng.models.registry import FUSIONS, GUIDES, LIKELIHOODS, MIXTURES, NETWORKS
-
-# Settings that agents have for themselves, see `mhng.experiment.settings.per_agent`: ((agent, ((field, value),
-# ...)), ...).
-Own = tuple[tuple[str, tuple[tuple[str, Any], ...]], ...]
 
 ENGINES = ("local", "ray")
 
-# No whole number is larger, if nothing smaller is said: beyond it lie mistypings and the limits of int64.
+
+@dataclass(frozen=True)
+class Prior:
+    """Hyperparameters of a mixture, parsed from text such as "W=0.5,beta=0.1"."""
+
+    text: str = ""
+    values: Mapping[str, float] = dataclasses.field(default_factory=dict, compare=False)
+
+    def __str__(self) -> str:
+        return self.text
+
+
+Views = tuple[View, ...]
+Data = tuple[custom_dataset.Entry, ...]
+# Settings of single agents: ((agent, ((field, value), ...)), ...), see `mhng.experiment.settings.per_agent`.
+Overrides = tuple[tuple[str, tuple[tuple[str, Any], ...]], ...]
+
+
+class Limits(NamedTuple):
+    """Limits of a number; `above` and `below` are excluded."""
+
+    least: float | None = None
+    most: float | None = None
+    above: float | None = None
+    below: float | None = None
+
+
+class Choices(tuple[str, ...]):
+    """The names that a setting may have."""
+
+
+# The largest whole number where no smaller limit is given: larger values are typing errors, or exceed int64.
 _MOST = 10**9
+# Whole numbers
+Natural = Annotated[int, Limits(0, _MOST)]
+Positive = Annotated[int, Limits(1, _MOST)]
 
 
-def _setting(
-    default: Any,
-    kind: str,
-    help: str,
-    *,
-    group: str,
-    choices: Iterable[str] | None = None,
-    least: float | None = None,
-    above: float | None = None,
-    most: float | None = None,
-    below: float | None = None,
-    saved: bool = True,
-) -> Any:
-    """A field. kind: int, float, bool, text, views, path, paths (a list), own; a default of None allows absence.
+def _setting(default: Any, group: str, help: str, *, default_help: str | None = None, saved: bool = True) -> Any:
+    """A field of `Config`.
 
-    Not `saved`: left out of the run's config.toml, which must be usable for another run.
+    default_help: the default in the help text, if it is not the value. saved: config.toml holds the setting; False for
+    settings that another run with the same file must not share.
     """
-    metadata = {
-        "kind": kind,
-        "help": help,
-        "group": group,
-        "choices": None if choices is None else tuple(choices),
-        "least": least,
-        "above": above,
-        "below": below,
-        "most": _MOST if most is None and kind == "int" else most,
-        "saved": saved,
-    }
+    metadata = {"group": group, "help": help, "default_help": default_help, "saved": saved}
     return dataclasses.field(default=default, metadata=metadata)
 
 
 @dataclass(frozen=True)
 class Config:
-    """What a run is made from. See the help text of each field; units stand there too."""
+    """The settings of a run, parsed and checked. `mhng train --help` describes them."""
 
-    mode: str = _setting(
+    mode: Annotated[str, Choices(MODES)] = _setting(
         "com",
-        "text",
-        "com: names are proposed and accepted by Metropolis-Hastings; no-com: nobody speaks; all: every proposal is "
-        "accepted; gibbs: the topline that sees all percepts; variational: agents tell how much they think of each "
-        "sign, and nothing is drawn. -1, 0, 1 stand for the first three",
-        group="game",
-        choices=MODES,
+        "game",
+        "exchange of signs between agents. com: Metropolis-Hastings naming game, the listener accepts or rejects each "
+        "proposal; no-com: no exchange; all: the listener accepts each proposal; gibbs: centralised sampler with "
+        "access to the latents of all agents, an upper bound; variational: agents exchange sign probabilities instead "
+        "of samples. Aliases: -1 is com, 0 is no-com, 1 is all",
     )
-    signs: int = _setting(10, "int", "how many signs there are (K)", group="game", least=1, most=10_000)
+    signs: Annotated[int, Limits(1, 10_000)] = _setting(10, "game", "number of signs K")
     weights: str = _setting(
         "uniform",
-        "text",
-        "pi, how often each sign is used: uniform, or learned: dirichlet:ALPHA, sticks:ALPHA",
-        group="game",
+        "game",
+        "prior of the sign frequencies pi. uniform: fixed at 1 / K; dirichlet:ALPHA: learned; sticks:ALPHA: learned "
+        "by stick-breaking, --signs is the largest number of signs",
     )
-    listener_state: str = _setting(
+    listener_state: Annotated[str, Choices(LISTENER_STATES)] = _setting(
         "chain",
-        "text",
-        "what a proposal is compared with: chain: the listener's own sign; shared: one sign for all agents; "
-        "speaker-sample: the reference code's rule",
-        group="game",
-        choices=LISTENER_STATES,
+        "game",
+        "sign that the listener compares with a proposal. chain: current sign of the listener; shared: one current "
+        "sign for all agents; speaker-sample: rule of the public reference code, which does not sample the posterior",
     )
-    acceptance: str = _setting("mh", "text", f"acceptance rule: {', '.join(RULES)}", group="game")
-    meet: str = _setting(
-        "together",
-        "text",
-        "who meets whom: together: everyone at once; in pairs: complete, ring, star, random-pairs, small-world:P, "
-        "bridges:B, or a file with two agents' names a line",
-        group="game",
+    acceptance: str = _setting(
+        "mh",
+        "game",
+        "acceptance probability of a proposal, r is its likelihood ratio to the current sign. mh: min(1, r); "
+        "tempered:T: min(1, r^(1/T)); constant:P: P; numerator: p(proposal); subtraction: (1 + p(proposal) - "
+        "p(current)) / 2, p is the likelihood normalised over signs; binary: 1 if r >= 1, else 0",
     )
-    meet_later: str | None = _setting(
+    meet: GraphSpec = _setting(
+        TOGETHER,
+        "game",
+        "graph of the agents that play with each other. together: one game of all agents; complete, ring, star: games "
+        "of pairs; random-pairs: new pairs in each sweep; small-world:P: ring rewired with probability P; bridges:B: "
+        "two complete groups joined by B edges; FILE: two agent names per line",
+    )
+    meet_later: LaterGraphs | None = _setting(
         None,
-        "text",
-        "who meets whom from a round on, R=GRAPH[,R=GRAPH...], after the graph of --meet: a newcomer joins, a bridge "
-        "opens",
-        group="game",
+        "game",
+        "later graphs R=GRAPH[,R=GRAPH...], GRAPH replaces the graph of --meet from round R on; requires --meet",
+        default_help="none",
     )
-    newcomers: str = _setting(
+    newcomers: Annotated[str, Choices(NEWCOMERS)] = _setting(
         "keep",
-        "text",
-        "what an agent that met nobody so far does when --meet-later lets it meet others: keep: compares their names "
-        "with its own; take: takes over the names that it hears first, as a child does that has none",
-        group="game",
-        choices=NEWCOMERS,
+        "game",
+        "first response of agents that --meet-later connects for the first time. keep: compare the proposal with the "
+        "current sign; take: accept the proposal",
     )
     recursion: str = _setting(
         "os",
-        "text",
-        "how three or more that meet together make a proposal: os: one sample that is passed on; ll:T: by inner games "
-        "of T proposals; exact: a fresh draw from what all of them know, which may take forever",
-        group="game",
+        "game",
+        "proposal in a game of three or more agents. os: one sample passed from agent to agent; ll:T: inner games of "
+        "T proposals; exact: sample of the joint posterior of the speakers by rejection, which may never end",
     )
-    inner_start: str = _setting(
+    inner_start: Annotated[str, Choices(INNER_STARTS)] = _setting(
         "listener",
-        "text",
-        "where inner games of os and ll:T begin: listener: at the sign that the listener holds, which keeps the "
-        "posterior; own: at each agent's own sign, which has a bias",
-        group="game",
-        choices=INNER_STARTS,
+        "game",
+        "initial sign of the inner games of --recursion os and ll:T. listener: current sign of the listener, which "
+        "preserves the posterior; own: current sign of each agent, which is biased",
     )
     synchronous: bool = _setting(
-        False,
-        "bool",
-        "all pairs of a sweep meet at the same time, and agents learn from what they heard when it is over",
-        group="game",
+        False, "game", "simultaneous games of all pairs in a sweep; agents update their parameters after the sweep"
     )
-    start: str = _setting(
+    start: Annotated[str, Choices(STARTS)] = _setting(
         "merge",
-        "text",
-        "where a chain begins: prior: a draw; kmeans: one agent's clusters; merge: too many clusters, "
-        "merged by evidence; split: clusters, then split-merge steps",
-        group="game",
-        choices=STARTS,
+        "game",
+        "initialisation of a chain. prior: sample from the prior; kmeans: clusters of one agent; merge: too many "
+        "clusters, merged by log evidence; split: clusters, changed by split-merge steps",
     )
-    starts: int = _setting(
-        6,
-        "int",
-        "starts that compete for each chain; the best log evidence is kept",
-        group="game",
-        least=1,
-        most=10_000,
+    starts: Annotated[int, Limits(1, 10_000)] = _setting(
+        6, "game", "initialisations per chain; the one with the highest log evidence is kept"
     )
-    split_merge: int = _setting(
+    split_merge: Annotated[int, Limits(0, 1_000)] = _setting(
         0,
-        "int",
-        "steps in a sweep by which each agent proposes to split one sign and to join two others; needs signs that "
-        "are shared (--listener-state shared or --mode gibbs)",
-        group="game",
-        least=0,
-        most=1_000,
+        "game",
+        "split-merge proposals per agent and sweep; requires --mode gibbs or --listener-state shared",
     )
-    sweeps: int = _setting(50, "int", "sweeps of the last round's game (T)", group="game", least=1, most=10**7)
-    burn_in: int = _setting(20, "int", "sweeps of the last game left out of its means", group="game", least=0)
-    chains: int = _setting(
-        1,
-        "int",
-        "chains of the game on the same percepts (C); agents learn from chain 0",
-        group="game",
-        least=1,
-        most=10_000,
+    sweeps: Annotated[int, Limits(1, 10**7)] = _setting(50, "game", "sweeps of the game in the last round, T")
+    burn_in: Natural = _setting(
+        20, "game", "first sweeps of the last round that means and posterior.nc leave out; less than --sweeps"
     )
-    thin: int = _setting(
-        1, "int", "every so manieth sweep after burn-in goes into posterior.nc", group="game", least=1, most=10**7
+    chains: Annotated[int, Limits(1, 10_000)] = _setting(
+        1, "game", "Markov chains on the same latents, C; agents learn from chain 0"
     )
-    keep: str = _setting(
+    thin: Annotated[int, Limits(1, 10**7)] = _setting(
+        1, "game", "thinning interval of posterior.nc, in sweeps after burn-in"
+    )
+    keep: Annotated[str, Choices(KEPT)] = _setting(
         "all",
-        "text",
-        "what is large in posterior.nc: signs: the sign of every object; components: the components' means; all: "
-        "both; none: neither",
-        group="game",
-        choices=KEPT,
+        "game",
+        "large arrays in posterior.nc. signs: sign of each object; components: component means; all: both; none: "
+        "neither",
     )
-    dataset: str = _setting(
-        "mnist5k", "text", "the objects; `cli.py data` describes them", group="objects", choices=DATASETS
+    dataset: Annotated[str, Choices(DATASETS)] = _setting(
+        "mnist5k", "objects", "data set; the command `data` describes them"
     )
-    data: tuple[custom_dataset.Entry, ...] | None = _setting(
+    data: Data | None = _setting(
         None,
-        "paths",
-        "data of your own, for --dataset npz, csv and folder: a file or folder, or with commas between one for each "
-        "agent, of the same objects; joined by & they are modalities of one agent, as in a1.csv&a2.csv,b.csv",
-        group="objects",
+        "objects",
+        "files or folders of --dataset npz, csv and folder: one for all agents, or one per agent, separated by "
+        "commas; & joins the modalities of an agent, as in a1.csv&a2.csv,b.csv",
+        default_help="none",
     )
     label_column: str | None = _setting(
         None,
-        "text",
-        "csv: the column of the labels, by its name or its number (1 the first, -1 the last), or none, if there is "
-        "none; if this is absent, the one called label, if there is one",
-        group="objects",
+        "objects",
+        "label column of --dataset csv: its name, its number (1 is the first, -1 the last), or none",
+        default_help="the column named label, if there is one",
     )
-    header: str = _setting(
+    header: Annotated[str, Choices(HEADERS)] = _setting(
         "auto",
-        "text",
-        "csv: whether the first row names the columns; auto: if none of it is a number, or it counts them",
-        group="objects",
-        choices=HEADERS,
+        "objects",
+        "header row of --dataset csv. yes; no; auto: yes if the first row has no numbers, or is 0, 1, 2, ...",
     )
-    image_size: int = _setting(
+    image_size: Annotated[int, Limits(4, 512)] = _setting(
         28,
-        "int",
-        "folder: images are made so many pixels wide and high; black is added to keep proportions",
-        group="objects",
-        least=4,
-        most=512,
+        "objects",
+        "width and height of the images of --dataset folder, in pixels; black borders preserve the proportions",
     )
-    channels: int = _setting(
-        1, "int", "folder: 1: images are made grey; 3: coloured", group="objects", least=1, most=3
+    channels: Annotated[int, Limits(1, 3)] = _setting(
+        1, "objects", "colour channels of the images of --dataset folder. 1: grey; 3: colour"
     )
-    reduce: int | None = _setting(
+    reduce: Annotated[int, Limits(1, 1_000)] | None = _setting(
         None,
-        "int",
-        "features: each agent keeps so many principal components of its own, whitened, if it has more features",
-        group="objects",
-        least=1,
-        most=1_000,
+        "objects",
+        "principal components that replace the features of each agent, whitened",
+        default_help="features as they are, standardised",
     )
-    data_root: Path | None = _setting(None, "path", "folder of data sets that no package ships", group="objects")
-    download: bool = _setting(False, "bool", "fetch a missing data set into --data-root", group="objects")
-    limit: int | None = _setting(None, "int", "use the first N objects", group="objects", least=1)
-    views: tuple[View, ...] = _setting(
-        (0.0, 45.0),
-        "views",
-        f"how each agent sees the images, one entry an agent: {LANGUAGE}; patches:G is G * G entries; joined by & "
-        "they are modalities that one agent sees at once, as in 0&90,45. Of M != 2 agents, if not given, degrees from "
-        "0 by steps of 100 / M",
-        group="objects",
+    data_root: Path | None = _setting(
+        None, "objects", "folder of the data sets that no Python package contains", default_help="./data"
     )
-    missing: float = _setting(
+    download: bool = _setting(False, "objects", "download of a missing data set into --data-root")
+    limit: Positive | None = _setting(
+        None, "objects", "number of objects, from the first on", default_help="all objects"
+    )
+    views: Views = _setting(
+        (parse_view(0.0), parse_view(45.0)),
+        "objects",
+        "image transformation of each agent, separated by commas: degrees of rotation; patch:R.C/G: cell in row R, "
+        "column C of a G x G grid; crop:S: central share S, enlarged; blur:S and noise:S: standard deviation S; "
+        "occlude:S: black square of share S; grey; invert; ahead:J: J-th next picture of the same thing (--dataset "
+        "folder). + applies one after another, patches:G gives each of G * G agents a cell, & joins the modalities "
+        "of an agent, as in 0&90,45",
+        default_help="0,45; for M > 2 agents rotations by multiples of 100 / M degrees",
+    )
+    missing: Annotated[float, Limits(0, below=1)] = _setting(
         0.0,
-        "float",
-        "of agents with several modalities: the chance that an object lacks one, for each object and modality; one of "
-        "them always stays",
-        group="objects",
-        least=0,
-        below=1,
+        "objects",
+        "probability that an object lacks a modality, for agents with several modalities; at least one remains",
     )
-    classes: int = _setting(6, "int", "synthetic objects: how many classes", group="objects", least=3)
-    ambiguity: float = _setting(
+    classes: Annotated[int, Limits(3, _MOST)] = _setting(6, "objects", "number of classes of --dataset synthetic")
+    ambiguity: Annotated[float, Limits(0)] = _setting(
         1.0,
-        "float",
-        "synthetic objects: 0: every view tells all classes apart; 1: each view confuses pairs of them",
-        group="objects",
-        least=0,
+        "objects",
+        "ambiguity of --dataset synthetic. 0: each view separates all classes; 1: each view confuses pairs of classes",
     )
-    dimension: int = _setting(
-        4, "int", "synthetic objects: how many features each has", group="objects", least=1, most=1_000
+    dimension: Annotated[int, Limits(1, 1_000)] = _setting(
+        4, "objects", "number of features per object and view of --dataset synthetic"
     )
-    agents: int = _setting(2, "int", "how many agents there are (M)", group="agents", least=2, most=1_000)
-    network: str = _setting("mlp", "text", "encoder and decoder, f", group="agents", choices=NETWORKS)
-    likelihood: str = _setting("bernoulli", "text", "p(x | z)", group="agents", choices=LIKELIHOODS)
-    noise: float = _setting(
+    agents: Annotated[int, Limits(2, 1_000)] = _setting(2, "agents", "number of agents M")
+    network: Annotated[str, Choices(NETWORKS)] = _setting("mlp", "agents", "encoder and decoder network f")
+    likelihood: Annotated[str, Choices(LIKELIHOODS)] = _setting(
+        "bernoulli", "agents", "likelihood p(x | z) of an observation x given its latent z"
+    )
+    noise: Annotated[float, Limits(above=0, most=1e3)] = _setting(
         0.2,
-        "float",
-        "--likelihood gaussian-fixed: standard deviation of what is seen around what is imagined; 0.2 of the range of "
-        "pixels is near what gaussian learns of digits, and of standardised features a fifth of their spread",
-        group="agents",
-        above=0,
-        most=1e3,
+        "agents",
+        "standard deviation of --likelihood gaussian-fixed; pixels range from 0 to 1, features have variance 1",
     )
-    guide: str = _setting("diagonal", "text", "q(z | x)", group="agents", choices=GUIDES)
-    fusion: str = _setting(
-        "product",
-        "text",
-        "q(z | x) of an agent with several modalities, from those of each",
-        group="agents",
-        choices=FUSIONS,
+    guide: Annotated[str, Choices(GUIDES)] = _setting(
+        "diagonal", "agents", "approximate posterior q(z | x) of a latent given its observation"
     )
-    percept: str = _setting(
+    fusion: Annotated[str, Choices(FUSIONS)] = _setting(
+        "product", "agents", "combination of the posteriors q(z | x) of several modalities"
+    )
+    percept: Annotated[str, Choices(PERCEPTS)] = _setting(
         "draw",
-        "text",
-        "what the game is played on: draw: a draw of q(z | x) in each round; mean: its mean, which leaves out how "
-        "sure an agent is of what it sees, so that the game's posterior is another one",
-        group="agents",
-        choices=PERCEPTS,
+        "agents",
+        "latents in the game. draw: one sample of q(z | x) per round; mean: the mean of q(z | x), which ignores its "
+        "uncertainty and changes the posterior of signs",
     )
-    mixture: str = _setting("normal-wishart", "text", "p(z | w)", group="agents", choices=MIXTURES)
-    prior: str = _setting(
-        "",
-        "text",
-        "hyperparameters of the mixture, as in W=0.5,beta=0.1: what each takes stands in docs/models.md; those that "
-        "are not given are its own defaults",
-        group="agents",
+    mixture: Annotated[str, Choices(MIXTURES)] = _setting(
+        "normal-wishart", "agents", "mixture component p(z | w) of a sign w"
     )
-    latent_dim: int = _setting(
-        12,
-        "int",
-        "dimensions of a percept (L); with --likelihood identity the number of features, the largest of all agents'",
-        group="agents",
-        least=1,
-        most=1_000,
+    prior: Prior = _setting(
+        Prior(),
+        "agents",
+        "hyperparameters of the mixture, as in W=0.5,beta=0.1; docs/models.md lists them",
+        default_help="those of the mixture",
     )
-    agent: Own = _setting(
+    latent_dim: Annotated[int, Limits(1, 1_000)] = _setting(
+        12, "agents", "number of latent dimensions L; --likelihood identity takes the number of features"
+    )
+    agent: Overrides = _setting(
         (),
-        "own",
-        "settings of one agent for itself, as in 'B: --network conv --latent-dim 8'; may be given many times",
-        group="agents",
+        "agents",
+        "settings of a single agent, as in 'B: --network conv --latent-dim 8'; may be repeated",
+        default_help="all agents alike",
     )
-    rounds: int = _setting(30, "int", "rounds of mutual learning after the first game (R)", group="learning", least=0)
-    epochs: int = _setting(80, "int", "epochs before the first game (E)", group="learning", least=0)
-    round_epochs: int = _setting(1, "int", "epochs at the beginning of each later round", group="learning", least=0)
-    round_sweeps: int = _setting(
-        5,
-        "int",
-        "sweeps of the game in each round before the last (never more than --sweeps)",
-        group="learning",
-        least=1,
-        most=10**7,
+    rounds: Natural = _setting(30, "learning", "number of rounds after round 0; a round is learning, then a game")
+    epochs: Natural = _setting(80, "learning", "epochs of learning in round 0, before the first game")
+    round_epochs: Natural = _setting(1, "learning", "epochs of learning in each later round")
+    round_sweeps: Annotated[int, Limits(1, 10**7)] = _setting(
+        5, "learning", "sweeps of the game in each round but the last, at most --sweeps"
     )
-    jitter: float = _setting(
+    jitter: Annotated[float, Limits(0, 10)] = _setting(
         1.0,
-        "float",
-        "images are moved at random while they are learned from, at strength 1 by up to 12 degrees, 10% of the size "
-        "and 1/14 of the width; 0: not at all",
-        group="learning",
-        least=0,
-        most=10,
+        "learning",
+        "strength of random image augmentation during learning. 0: none; 1: rotation up to 12 degrees, scale and "
+        "shear up to 10%, shift up to 1/14 of the width",
     )
-    batch_size: int = _setting(128, "int", "objects a step", group="learning", least=1)
-    lr: float = _setting(1e-3, "float", "step size of Adam", group="learning", above=0)
-    seed: int = _setting(0, "int", "the one seed of all random streams", group="running", least=0, most=2**63 - 1)
-    device: str = _setting("auto", "text", "auto, cpu, cuda or cuda:N", group="running")
-    engine: str = _setting(
+    batch_size: Positive = _setting(128, "learning", "objects per gradient step")
+    lr: Annotated[float, Limits(above=0)] = _setting(1e-3, "learning", "learning rate of Adam")
+    seed: Annotated[int, Limits(0, 2**63 - 1)] = _setting(0, "running", "seed of all random streams")
+    device: str = _setting(
+        "auto", "running", "device. auto: first CUDA device, if there is one, else cpu; cpu; cuda; cuda:N"
+    )
+    engine: Annotated[str, Choices(ENGINES)] = _setting(
         "local",
-        "text",
-        "local: all agents in this process; ray: each in one of its own, where they learn side by side, and which "
-        "only signs leave (needs the package ray)",
-        group="running",
-        choices=ENGINES,
+        "running",
+        "processes. local: all agents in one process; ray: one Ray process per agent, which exchange only signs "
+        "(requires the package ray)",
     )
     address: str | None = _setting(
         None,
-        "text",
-        "of --engine ray: the cluster to join, HOST:PORT or auto (default: RAY_ADDRESS, or one that is started here)",
-        group="running",
+        "running",
+        "Ray cluster of --engine ray, HOST:PORT or auto",
+        default_help="RAY_ADDRESS, or a new cluster on this machine",
     )
     cuda_graphs: bool = _setting(
-        True,
-        "bool",
-        "on a CUDA device, replay a step of learning as one graph of kernels (parts of your own are never captured)",
-        group="running",
+        True, "running", "CUDA graphs for the steps of learning on a CUDA device, not for MODULE:NAME parts"
     )
-    checkpoint_minutes: float = _setting(
-        10.0,
-        "float",
-        "save so often between epochs too, so that a run that is stopped in a long round repeats no more; 0: at the "
-        "end of each round only",
-        group="running",
-        least=0,
-        most=10**6,
+    checkpoint_minutes: Annotated[float, Limits(0, 10**6)] = _setting(
+        10.0, "running", "minutes between checkpoints during a round; 0: checkpoints at the end of rounds only"
     )
-    tensorboard: bool = _setting(
-        False, "bool", "write the metrics as scalars for TensorBoard too, to RUN/tensorboard", group="running"
-    )
-    run_dir: Path | None = _setting(
-        None, "path", "run folder; if none is given, a new one in runs/", group="running", saved=False
-    )
-    overwrite: bool = _setting(False, "bool", "replace the run that --run-dir holds", group="running", saved=False)
+    tensorboard: bool = _setting(False, "running", "metrics as TensorBoard scalars in RUN/tensorboard")
+    run_dir: Path | None = _setting(None, "running", "run folder", default_help="a new folder in runs/", saved=False)
+    overwrite: bool = _setting(False, "running", "replacement of the run in --run-dir", saved=False)
+
+    @cached_property
+    def per_agent(self) -> Mapping[str, Config]:
+        """The settings of each agent by name: those of the run, with the overrides of `agent`."""
+        overrides = dict(self.agent)
+        return {name: replace(self, agent=(), **dict(overrides.get(name, ()))) for name in agent_names(self.agents)}
+
+    @property
+    def graphs(self) -> tuple[tuple[int, GraphSpec], ...]:
+        """The graphs of the run, each with the first round that uses it."""
+        return ((0, self.meet), *(self.meet_later.stages if self.meet_later else ()))
 
 
-FIELDS = {field.name: field for field in dataclasses.fields(Config)}
+@dataclass(frozen=True)
+class Setting:
+    """One setting: a field of `Config`, with what its annotation and its metadata say.
+
+    type: the type without None and annotations. choices: the allowed names, if limited.
+    """
+
+    name: str
+    type: Any
+    default: Any
+    group: str
+    help: str
+    choices: tuple[str, ...] | None
+    limits: Limits
+    default_help: str | None
+    saved: bool
+
+
+def _settings() -> Iterable[Setting]:
+    hints = get_type_hints(Config, include_extras=True)
+    for field in dataclasses.fields(Config):
+        hint: Any = hints[field.name]
+        notes: list[Any] = []
+        if NoneType in get_args(hint):
+            (hint,) = (part for part in get_args(hint) if part is not NoneType)
+        if get_origin(hint) is Annotated:
+            hint, *notes = get_args(hint)
+        limits = [note for note in notes if isinstance(note, Limits)]
+        choices = [note for note in notes if isinstance(note, Choices)]
+        yield Setting(
+            field.name,
+            hint,
+            field.default,
+            choices=choices[0] if choices else None,
+            limits=limits[0] if limits else Limits(),
+            **field.metadata,
+        )
+
+
+SETTINGS = {setting.name: setting for setting in _settings()}
 
 
 def flag(name: str) -> str:
-    """The flag of a field: latent_dim -> --latent-dim."""
+    """The flag of a setting: latent_dim -> --latent-dim."""
     return "--" + key(name)
 
 
 def key(name: str) -> str:
-    """The key of a field in a file: latent_dim -> latent-dim."""
+    """The key of a setting in a file: latent_dim -> latent-dim."""
     return name.replace("_", "-")
 
 
-def modalities_of(config: Config, agent: int) -> int:
-    """How many modalities the agent of that number has."""
+def modality_count(config: Config, agent: int) -> int:
+    """The number of modalities of an agent, given by its index."""
     data = config.data or ()
     files = len(custom_dataset.paths(data[agent if len(data) > 1 else 0])) if len(data) in (1, config.agents) else 1
-    return max(files, len(split_view(config.views[agent])))
+    return max(files, len(config.views[agent].modalities))

@@ -1,121 +1,187 @@
-"""Which settings go together: what excludes what, as `UsageError`s of one line that name the flags."""
+"""Constraints between settings. A violation is a `UsageError` of one line that names the flags."""
 
 from __future__ import annotations
+
+from collections.abc import Collection
 
 from mhng.experiment.data.custom import dataset as custom_dataset
 from mhng.experiment.data.loading import check_ahead
 from mhng.experiment.errors import UsageError
-from mhng.experiment.settings import per_agent
-from mhng.experiment.settings.graph_spec import later
-from mhng.experiment.settings.schema import FIELDS, Config, flag
+from mhng.experiment.settings.per_agent import of_agent
+from mhng.experiment.settings.schema import SETTINGS, Config, flag, modality_count
 from mhng.experiment.util.text import short_number
+from mhng.models.registry import NETWORKS
 
-# Names that one proposal of the recursive game may take: more are hours for a sweep of a thousand objects.
+# Signs drawn for one proposal of the recursive game: more take hours for a sweep over a thousand objects.
 _MOST_NAMES = 10**5
+
+_NEEDS_GRAPH = "requires --meet with a graph of pairs, such as complete"
 
 
 def check(config: Config) -> None:
-    """UsageError if the settings, each of which may be as it is, do not fit together."""
+    """Check constraints between settings. Raises UsageError."""
     if len(config.views) != config.agents:
-        raise UsageError(f"--views must have one entry per agent, {config.agents}; it has {len(config.views)}")
-    per_agent.check(config)
-    _check_community(config)
+        raise UsageError(f"--views has {len(config.views)} entries; expected one for each agent, {config.agents}")
+    _check_agents(config)
+    _check_game(config)
+    _check_graphs(config)
+    _check_recursion(config)
     _check_engine(config)
     _check_data(config)
-    if config.mode == "variational" and config.weights != "uniform":
-        raise UsageError(f"--mode variational is for --weights uniform; it is {config.weights}")
-    if config.burn_in >= config.sweeps:
-        raise UsageError(
-            f"--burn-in must be less than --sweeps = {config.sweeps}, so that draws are left; it is {config.burn_in}"
-        )
-    if config.split_merge:
-        if config.mode != "gibbs" and (config.mode, config.listener_state) != ("com", "shared"):
-            raise UsageError(
-                f"--split-merge {config.split_merge} needs one sign for all agents: --mode gibbs, or --mode com with "
-                f"--listener-state shared; the mode is {config.mode}, the state {config.listener_state}"
-            )
-        if config.signs < 3:
-            raise UsageError(f"--split-merge {config.split_merge} needs --signs 3 or more; there are {config.signs}")
-
-
-def _check_data(config: Config) -> None:
-    """Flags that belong to other data sets than the one that is given."""
-    if (config.dataset in custom_dataset.KINDS) != bool(config.data):
-        raise UsageError(
-            f"--data goes with --dataset {', '.join(custom_dataset.KINDS)}, and they with it; "
-            f"--dataset is {config.dataset}, "
-            f"--data is {'not given' if not config.data else custom_dataset.as_typed(config.data)}"
-        )
-    for kind, names in (("csv", ("label_column", "header")), ("folder", ("image_size", "channels"))):
-        for name in names:
-            if config.dataset != kind and getattr(config, name) != FIELDS[name].default:
-                raise UsageError(f"{flag(name)} is for --dataset {kind}; --dataset is {config.dataset}")
-    check_ahead(config.dataset, config.views)
-    if config.channels == 2:
-        raise UsageError("--channels must be 1 or 3; it is 2")
 
 
 def check_new(config: Config) -> None:
-    """UsageError for what a new run never comes to; one that is stopped may be ended before."""
-    if config.meet_later is not None and (last := later(config.meet_later)[-1][0]) > config.rounds:
-        raise UsageError(f"--meet-later {config.meet_later}: round {last} is after the last one, {config.rounds}")
+    """Check what a new run requires, and a resumed run with fewer rounds does not. Raises UsageError."""
+    if config.meet_later is not None and (last := config.meet_later.stages[-1][0]) > config.rounds:
+        raise UsageError(f"--meet-later has round {last}; expected at most --rounds, {config.rounds}")
 
 
-def _check_community(config: Config) -> None:
-    """What many agents can play, and what would take them forever."""
-    default = {name: FIELDS[name].default for name in ("meet", "recursion")}
-    all_at_once = config.meet == default["meet"]
-    if config.synchronous and all_at_once:
-        raise UsageError("--synchronous is for agents that meet in pairs: give --meet too")
+def _is_default(config: Config, name: str) -> bool:
+    return bool(getattr(config, name) == SETTINGS[name].default)
+
+
+def _check_agents(config: Config) -> None:
+    names = list(config.per_agent)
+    for name, _ in config.agent:
+        if name not in names:
+            raise UsageError(f"--agent names {name!r}; expected one of the agents {names[0]} to {names[-1]}")
+    if config.reduce is not None and all(own.likelihood == "multinomial" for own in config.per_agent.values()):
+        raise UsageError(
+            f"--reduce {config.reduce} does not support --likelihood multinomial: principal components are not counts"
+        )
+    counts = {name: modality_count(config, m) for m, name in enumerate(names)}
+    if max(counts.values()) == 1:
+        for field in ("missing", "fusion"):
+            if not _is_default(config, field):
+                raise UsageError(
+                    f"{flag(field)} {getattr(config, field)} requires an agent with several modalities, joined by & "
+                    "in --views or --data"
+                )
+    overrides = dict(config.agent)
+    for name, settings in config.per_agent.items():
+        overridden = dict(overrides.get(name, ())).keys()
+        # Where agents differ, a setting of the run may be meant for other agents.
+        given = overridden if config.agent else SETTINGS.keys()
+        _check_parts(settings, {field for field in given if not _is_default(settings, field)}, of_agent(config, name))
+        if counts[name] > 1 and settings.likelihood == "identity":
+            raise UsageError(
+                f"--likelihood identity{of_agent(config, name)} does not support several modalities; agent {name} "
+                f"has {counts[name]}"
+            )
+        if counts[name] == 1 and "fusion" in overridden:
+            raise UsageError(f"--agent {name!r}: --fusion requires several modalities; the agent has one")
+
+
+def _check_parts(settings: Config, given: Collection[str], suffix: str) -> None:
+    """Check the parts of one agent. given: settings that the user changed for it; suffix: names the agent."""
+    if settings.likelihood == "identity":
+        for field in ("network", "guide", "percept"):
+            if field in given:
+                raise UsageError(
+                    f"--likelihood identity{suffix} does not support {flag(field)} {getattr(settings, field)}: the "
+                    "latent is the observation, without a network"
+                )
+    if settings.likelihood != "gaussian-fixed" and "noise" in given:
+        raise UsageError(
+            f"--noise requires --likelihood gaussian-fixed; --likelihood{suffix} is {settings.likelihood}"
+        )
+    if settings.likelihood == "multinomial" and "network" in given and settings.network in NETWORKS:
+        raise UsageError(
+            f"--likelihood multinomial{suffix} does not support --network {settings.network}: counts are not images"
+        )
+
+
+def _check_game(config: Config) -> None:
+    if config.mode == "variational" and config.weights != "uniform":
+        raise UsageError(f"--mode variational requires --weights uniform; --weights is {config.weights}")
+    if config.burn_in >= config.sweeps:
+        raise UsageError(f"--burn-in is {config.burn_in}; expected less than --sweeps, {config.sweeps}")
+    if config.split_merge:
+        if config.mode != "gibbs" and (config.mode, config.listener_state) != ("com", "shared"):
+            raise UsageError(
+                f"--split-merge {config.split_merge} requires --mode gibbs, or --mode com with --listener-state "
+                f"shared; --mode is {config.mode}, --listener-state is {config.listener_state}"
+            )
+        if config.signs < 3:
+            raise UsageError(
+                f"--split-merge {config.split_merge} requires --signs 3 or more; --signs is {config.signs}"
+            )
+
+
+def _check_graphs(config: Config) -> None:
+    together = config.meet.kind == "together"
+    if config.synchronous and together:
+        raise UsageError(f"--synchronous {_NEEDS_GRAPH}")
     if config.meet_later is not None:
-        if all_at_once:
-            raise UsageError("--meet-later is for agents that meet in pairs: give --meet too")
-        if config.mode == "gibbs" or (config.mode in ("com", "all") and config.listener_state == "shared"):
-            shared = "--mode gibbs" if config.mode == "gibbs" else "--listener-state shared"
-            raise UsageError(f"--meet-later is not for {shared}, where all hold one sign")
+        if together:
+            raise UsageError(f"--meet-later {_NEEDS_GRAPH}")
+        if config.mode == "gibbs":
+            raise UsageError("--meet-later does not support --mode gibbs: all agents share one sign")
+        if config.mode in ("com", "all") and config.listener_state == "shared":
+            raise UsageError("--meet-later does not support --listener-state shared: all agents share one sign")
         if config.weights.partition(":")[0] == "sticks":
-            raise UsageError("--meet-later is not for --weights sticks, whose mergers all agents would make together")
-    if config.newcomers != FIELDS["newcomers"].default:
+            raise UsageError("--meet-later does not support --weights sticks: its mergers involve all agents")
+    if not _is_default(config, "newcomers"):
         if config.meet_later is None:
-            raise UsageError(f"--newcomers {config.newcomers} is for agents that meet others later: give --meet-later")
+            raise UsageError(f"--newcomers {config.newcomers} requires --meet-later")
         if config.mode not in ("com", "all"):
-            raise UsageError(f"--newcomers {config.newcomers} is for --mode com; --mode is {config.mode}")
-    if config.recursion != default["recursion"] and not all_at_once:
-        raise UsageError(f"--recursion {config.recursion} is for agents that meet together; --meet is {config.meet}")
-    rules = {own.acceptance for _, own in per_agent.each(config)}
+            raise UsageError(f"--newcomers {config.newcomers} requires --mode com or all; --mode is {config.mode}")
+
+
+def _check_recursion(config: Config) -> None:
+    together = config.meet.kind == "together"
+    if not together and not _is_default(config, "recursion"):
+        raise UsageError(f"--recursion {config.recursion} requires --meet together; --meet is {config.meet}")
+    rules = {settings.acceptance for settings in config.per_agent.values()}
     if config.recursion == "exact" and rules != {"mh"} and config.mode == "com":
-        raise UsageError("--recursion exact needs --acceptance mh of every agent, by which all between accept")
-    if config.agents == 2 or not all_at_once or config.mode in ("no-com", "gibbs", "variational"):
+        raise UsageError("--recursion exact requires --acceptance mh for all agents")
+    if config.agents == 2 or not together or config.mode in ("no-com", "gibbs", "variational"):
         return
     if config.listener_state == "speaker-sample":
-        raise UsageError("--listener-state speaker-sample is a rule for two, or for pairs: give --meet too")
+        raise UsageError(f"--listener-state speaker-sample with {config.agents} agents {_NEEDS_GRAPH}")
     if config.recursion.startswith("ll:"):
         names = int(config.recursion[3:]) ** (config.agents - 2)
         if names > _MOST_NAMES:
             raise UsageError(
-                f"--recursion {config.recursion} of {config.agents} agents takes {short_number(names)} names of the "
-                f"first speaker for each proposal, more than {_MOST_NAMES}; give a smaller T, or os"
+                f"--recursion {config.recursion} with {config.agents} agents draws {short_number(names)} signs for "
+                f"each proposal; expected at most {_MOST_NAMES}; pass a smaller T, or os"
             )
 
 
 def _check_engine(config: Config) -> None:
-    """What agents that are in processes of their own cannot play."""
+    """Check what agents in separate processes support. Raises UsageError."""
     if config.engine == "local":
         if config.address is not None:
-            raise UsageError("--address is of a Ray cluster: give --engine ray too")
+            raise UsageError("--address requires --engine ray")
         return
     refused = {
         "mode": {
-            "gibbs": "who draws for all agents would need their likelihoods",
-            "variational": "its agents are played in one process",
+            "gibbs": "its sampler needs the likelihoods of all agents",
+            "variational": "its agents need one process",
         },
-        "start": {"split": "its steps need all agents in one process"},
-        "recursion": {"exact": "who ends it would need all agents' tables"},
+        "start": {"split": "its split-merge steps need one process"},
+        "recursion": {"exact": "its rejection step needs the likelihoods of all agents"},
     }
     for name, values in refused.items():
         if (value := getattr(config, name)) in values:
-            raise UsageError(f"--engine ray is not for {flag(name)} {value}: {values[value]}")
+            raise UsageError(f"--engine ray does not support {flag(name)} {value}: {values[value]}")
     if config.split_merge:
-        raise UsageError(f"--engine ray is not for --split-merge {config.split_merge}: its steps need one process")
+        raise UsageError(f"--engine ray does not support --split-merge {config.split_merge}: it needs one process")
     if config.weights != "uniform":
-        raise UsageError(f"--engine ray is not for --weights {config.weights}: they are drawn in one process")
+        raise UsageError(f"--engine ray does not support --weights {config.weights}: it needs one process")
+
+
+def _check_data(config: Config) -> None:
+    """Check that settings of a data set belong to the one that is used. Raises UsageError."""
+    kinds = ", ".join(custom_dataset.KINDS)
+    if config.data and config.dataset not in custom_dataset.KINDS:
+        raise UsageError(f"--data requires --dataset {kinds}; --dataset is {config.dataset}")
+    if config.dataset in custom_dataset.KINDS and not config.data:
+        raise UsageError(f"--dataset {config.dataset} requires --data")
+    for kind, names in (("csv", ("label_column", "header")), ("folder", ("image_size", "channels"))):
+        for name in names:
+            if config.dataset != kind and not _is_default(config, name):
+                raise UsageError(f"{flag(name)} requires --dataset {kind}; --dataset is {config.dataset}")
+    check_ahead(config.dataset, config.views)
+    if config.channels == 2:
+        raise UsageError("--channels is 2; expected 1 or 3")

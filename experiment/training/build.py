@@ -9,14 +9,12 @@ from typing import Any
 import torch
 
 from mhng.experiment.data.objects import Objects
-from mhng.experiment.settings import per_agent
 from mhng.experiment.settings.schema import Config
 from mhng.experiment.training.graphs import Edges, meetings_of
 from mhng.inference.initialization import Start
 from mhng.inference.rounds import Member, Schedule, member, streams_of
 from mhng.inference.spec import Game
 from mhng.models.agent import Agent
-from mhng.models.hyperparameters import parse_prior
 from mhng.models.multimodal import Multimodal
 from mhng.models.plugins import is_plugin
 from mhng.models.registry import FAMILIES
@@ -57,15 +55,14 @@ def game_of(config: Config, device: torch.device, known: Sequence[Edges | None] 
     known: the edges of each graph, as in `graphs.meetings_of`.
     """
     meetings = meetings_of(
-        config.meet,
+        config.graphs,
         config.agents,
         config.seed,
         synchronous=config.synchronous,
-        meet_later=config.meet_later,
         round_sweeps=schedule_of(config).sweeps_between(),
         known=known,
     )
-    rules = tuple(own.acceptance for _, own in per_agent.each(config))
+    rules = tuple(own.acceptance for own in config.per_agent.values())
     log_prior = torch.full((config.signs,), 1 / config.signs, dtype=torch.float64, device=device).log()
     return Game(
         log_prior,
@@ -83,7 +80,7 @@ def game_of(config: Config, device: torch.device, known: Sequence[Edges | None] 
 
 def build_members(config: Config, objects: Objects, device: torch.device) -> list[Member]:
     """The agents A, B, ... with fresh weights. Each sees its own view of the objects and nothing else."""
-    each = zip(per_agent.each(config), objects.views, strict=True)
+    each = zip(config.per_agent.items(), objects.views, strict=True)
     return [build_member(own, name, view, objects.shapes(m), device) for m, ((name, own), view) in enumerate(each)]
 
 
@@ -109,7 +106,7 @@ def build_agent(
         "mixture": own.mixture,
         "guide": own.guide,
         "weights": own.weights,
-        "prior": parse_prior(own.prior),
+        "prior": dict(own.prior.values),
         "noise": own.noise,
         "generator": generator,
         "device": device,

@@ -13,8 +13,8 @@ import torch
 from mhng.experiment.data.modalities import is_present
 from mhng.experiment.errors import UsageError
 from mhng.experiment.settings import per_agent
-from mhng.experiment.settings.schema import FIELDS, Config, flag, modalities_of
-from mhng.models.hyperparameters import hyperparameter_names, parse_prior
+from mhng.experiment.settings.schema import SETTINGS, Config, flag, modality_count
+from mhng.models.hyperparameters import hyperparameter_names
 from mhng.models.mixtures.base import Conjugate
 from mhng.models.plugins import PluginError, is_plugin
 from mhng.models.registry import FAMILIES, NETWORKS, resolve
@@ -39,17 +39,17 @@ def parts_of(own: Config, who: str = "") -> dict[str, Any]:
 
 def check_parts(config: Config) -> None:
     """UsageError for an agent's parts that exclude each other, whatever the objects are."""
-    for m, (name, own) in enumerate(per_agent.each(config)):
-        who = per_agent.who(config, name)
+    for m, (name, own) in enumerate(config.per_agent.items()):
+        who = per_agent.of_agent(config, name)
         parts = parts_of(own, who)
         mixture = parts["mixture"]
-        if modalities_of(config, m) > 1:
+        if modality_count(config, m) > 1:
             try:
                 parts["fusion"](parts["guide"])
             except ValueError as error:
                 raise UsageError(f"--fusion {own.fusion}{who}, --guide {own.guide}: {error}") from None
         takes = hyperparameter_names(mixture)
-        for one in parse_prior(own.prior):
+        for one in own.prior.values:
             if one not in takes:
                 raise UsageError(
                     f"--prior {own.prior}{who}: --mixture {own.mixture} has no {one}; it has {', '.join(takes)}"
@@ -97,14 +97,15 @@ def check_sight(own: Config, view: torch.Tensor, name: str, who: str, dataset: s
 
 def fits(own: Config, latent: int, name: str, who: str) -> None:
     """UsageError if percepts of `latent` dimensions are too many, or the mixture's hyperparameters unfit for them."""
-    most = FIELDS["latent_dim"].metadata["most"]
+    most = SETTINGS["latent_dim"].limits.most
+    assert most is not None
     if own.likelihood == "identity" and latent > most:
         raise UsageError(
             f"--likelihood identity takes {most} features at most, and agent {name} has {latent}: give --reduce, or "
             "--likelihood gaussian"
         )
     try:
-        parts_of(own)["mixture"](latent, **parse_prior(own.prior))
+        parts_of(own)["mixture"](latent, **own.prior.values)
     except ValueError as error:
         raise UsageError(f"--prior {own.prior}{who}: {error}") from None
 

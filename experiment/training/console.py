@@ -7,7 +7,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from mhng.experiment.data import modalities
-from mhng.experiment.data.views import View, format_view
+from mhng.experiment.data.views import View
 from mhng.experiment.util.agent_names import agent_names
 from mhng.experiment.util.text import decimal
 
@@ -68,10 +68,8 @@ class Printer:
             )
             self.write(f"Views: separate data for each agent: {views_text}")
         elif objects.views[0].dim() == 4:
-            views_text = ", ".join(
-                f"{name} {format_view(view)}" for name, view in zip(agent_names(len(views)), views, strict=True)
-            )
-            how = "seen as" if any(isinstance(view, str) for view in views) else "turned by degrees"
+            views_text = ", ".join(f"{name} {view}" for name, view in zip(agent_names(len(views)), views, strict=True))
+            how = "seen as" if any(isinstance(view.text, str) for view in views) else "turned by degrees"
             self.write(f"Views: {shape}, {how}: {views_text}")
         else:
             self.write(f"Views: {shape} features each")

@@ -21,7 +21,7 @@ from pathlib import Path
 from typing import Any
 
 from mhng.experiment.errors import UsageError
-from mhng.experiment.settings.graph_spec import GRAPHS, later
+from mhng.experiment.settings.graph_spec import GRAPHS, GraphSpec
 from mhng.experiment.util.agent_names import agent_names
 from mhng.inference.topology import Graph, Meetings, RandomPairs, Stages, Together, of_sweep
 
@@ -32,26 +32,24 @@ _MOST_BYTES = 10**7
 
 
 def meetings_of(
-    meet: str,
+    graphs: Sequence[tuple[int, GraphSpec]],
     M: int,
     seed: int,
     *,
     synchronous: bool = False,
-    meet_later: str | None = None,
     round_sweeps: int = 1,
     known: Sequence[Edges | None] = (),
 ) -> Meetings:
     """The meetings of M agents. UsageError naming the flag, or the file and its line.
 
-    meet_later: as `later` reads it, with round_sweeps sweeps in a round. known: the edges of each graph, where they
+    graphs: each with its first round, of round_sweeps sweeps. known: the edges of each graph, where they
     are, as for a run that goes on: a file of them may have changed.
     """
-    stages = [(0, meet), *(() if meet_later is None else later(meet_later))]
-    given = [*known, *[None] * (len(stages) - len(known))]
+    given = [*known, *[None] * (len(graphs) - len(known))]
     found = []
-    for (round, name), pairs in zip(stages, given, strict=True):
-        place = "--meet" if round == 0 else f"--meet-later {round}="
-        found.append((round * round_sweeps, _one(name, M, seed, synchronous, pairs, place)))
+    for (round, graph), pairs in zip(graphs, given, strict=True):
+        place = "--meet" if round == 0 else f"--meet-later {round}={graph}"
+        found.append((round * round_sweeps, _meetings(graph, M, seed, synchronous, pairs, place)))
     return found[0][1] if len(found) == 1 else Stages(tuple(found), synchronous)
 
 
@@ -67,48 +65,43 @@ def edges_at(meetings: Meetings, sweep: int) -> Edges | None:
     return now.edges if isinstance(now, Graph) else None
 
 
-def _one(
-    meet: str, M: int, seed: int, synchronous: bool, pairs: Edges | None, place: str
+def _meetings(
+    graph: GraphSpec, M: int, seed: int, synchronous: bool, pairs: Edges | None, place: str
 ) -> Together | Graph | RandomPairs:
-    if meet == "together":
+    if graph.kind == "together":
         return Together()
-    if meet == "random-pairs":
+    if graph.kind == "random-pairs":
         return RandomPairs(seed, synchronous)
     if pairs is None:
         try:
-            pairs = graph_edges(meet, M, seed)
+            pairs = graph_edges(graph, M, seed)
         except UsageError as error:
             said = str(error)
             if place != "--meet" and said.startswith("--meet "):
-                said = f"{place}{meet}: {said}"
+                said = f"{place}: {said}"
             raise UsageError(said) from error
     return Graph(tuple(pairs), synchronous)
 
 
-def graph_edges(meet: str, M: int, seed: int) -> Edges:
+def graph_edges(spec: GraphSpec, M: int, seed: int) -> Edges:
     """The pairs a < b of M agents that meet, in the order of their game; none of `together` and `random-pairs`."""
     import networkx as nx
 
-    kind, _, value = meet.partition(":")
-    if meet == "complete":
+    if spec.kind == "complete":
         graph = nx.complete_graph(M)
-    elif meet == "ring":
+    elif spec.kind == "ring":
         graph = nx.cycle_graph(M) if M > 2 else nx.path_graph(M)
-    elif meet == "star":
+    elif spec.kind == "star":
         graph = nx.star_graph(M - 1)
-    elif kind == "small-world" and (p := _number(value, "0.1")) is not None and 0 <= p <= 1:
+    elif spec.kind == "small-world":
         if M < 6:
-            raise UsageError(f"--meet {meet} needs --agents 6 or more; there are {M}")
+            raise UsageError(f"--meet {spec} needs --agents 6 or more; there are {M}")
         # Of numpy's seeds no more than 32 bits are taken.
-        graph = nx.connected_watts_strogatz_graph(M, 4, p, seed=seed % 2**32)
-    elif kind == "bridges" and (count := _number(value, "1")) is not None and count.is_integer() and count >= 0:
-        graph = _bridged(M, int(count), meet)
-    elif kind in ("small-world", "bridges"):
-        raise UsageError(
-            f"--meet must be small-world:P with P from 0 to 1, or bridges:B with B from 0; it is {meet!r}"
-        )
+        graph = nx.connected_watts_strogatz_graph(M, 4, spec.number, seed=seed % 2**32)
+    elif spec.kind == "bridges":
+        graph = _bridged(M, int(spec.number), spec.text)
     else:
-        graph = _from_file(Path(meet), M)
+        graph = _from_file(Path(spec.text), M)
     return _in_rows((min(a, b), max(a, b)) for a, b in graph.edges)
 
 
@@ -186,10 +179,3 @@ def _from_file(path: Path, M: int) -> Any:
     if not graph.edges:
         raise UsageError(f"{path} holds no edge")
     return graph
-
-
-def _number(text: str, default: str) -> float | None:
-    try:
-        return float(text or default)
-    except ValueError:
-        return None

@@ -14,10 +14,8 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, NamedTuple
 
 from mhng.experiment.errors import UsageError
-from mhng.experiment.settings import per_agent
 from mhng.experiment.settings.schema import Config
 from mhng.experiment.util.memory import GIB, available_memory
-from mhng.models.hyperparameters import parse_prior
 
 if TYPE_CHECKING:
     import torch
@@ -81,9 +79,9 @@ def _widths(config: Config, latents: Sequence[int]) -> list[int]:
     from mhng.experiment.training.compatibility import parts_of
 
     widths = []
-    for (_, own), latent in zip(per_agent.each(config), latents, strict=False):  # fewer where no L is known yet
+    for own, latent in zip(config.per_agent.values(), latents, strict=False):  # fewer where no L is known yet
         try:
-            widths.append(parts_of(own)["mixture"](latent, **parse_prior(own.prior)).feature_dim)
+            widths.append(parts_of(own)["mixture"](latent, **own.prior.values).feature_dim)
         except ValueError:  # of hyperparameters, which are complained of elsewhere
             widths.append(latent)
     return widths

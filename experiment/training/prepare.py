@@ -45,11 +45,11 @@ def load_objects(config: Config) -> tuple[Objects, Config]:
         objects = _scaled(config, objects)[0]
     if all(vectors):
         config = replace(config, jitter=0.0)
-    if all(own.likelihood == "identity" for _, own in per_agent.each(config)):
+    if all(own.likelihood == "identity" for _, own in config.per_agent.items()):
         config = replace(config, latent_dim=max(view.shape[1] for view in objects.views))
     objects = objects.packed()
-    for m, ((name, own), view) in enumerate(zip(per_agent.each(config), objects.views, strict=True)):
-        fits(own, _latent(own, tuple(view.shape[1:])), name, per_agent.who(config, name))
+    for m, ((name, own), view) in enumerate(zip(config.per_agent.items(), objects.views, strict=True)):
+        fits(own, _latent(own, tuple(view.shape[1:])), name, per_agent.of_agent(config, name))
         _rehearse(own, view, objects.shapes(m))
     return objects, config
 
@@ -88,10 +88,10 @@ def load_others(config: Config, files: Files) -> Objects:
 
 def _check_sights(config: Config, objects: Objects) -> None:
     """UsageError where an agent cannot look at what it would see."""
-    agents = list(per_agent.each(config))
+    agents = list(config.per_agent.items())
     for m, view in zip(objects.view_agents, objects.views, strict=True):
         name, own = agents[m]
-        check_sight(own, view, name, per_agent.who(config, name), config.dataset)
+        check_sight(own, view, name, per_agent.of_agent(config, name), config.dataset)
 
 
 def _senses(objects: Objects) -> list[Modality]:
@@ -119,7 +119,7 @@ def _scaled(
     config: Config, objects: Objects
 ) -> tuple[Objects, Callable[[Sequence[torch.Tensor]], tuple[torch.Tensor, ...]]]:
     """The objects with features as agents perceive them, and what makes them so of the views of others."""
-    agents = list(per_agent.each(config))
+    agents = list(config.per_agent.items())
     counts = [perceives_counts(agents[m][1]) for m in objects.view_agents]
     views, changes = transform_features(fit_standardisation, objects.views, counts)
     # Of the standardised features: principal components may differ in the last digit from machine to machine.
@@ -169,7 +169,7 @@ def files_of(config: Config) -> Files:
 
 def latents_of(config: Config, objects: Objects) -> tuple[int, ...]:
     """L of each agent: the number of its features where z is the observation, else the same for all."""
-    each = zip(per_agent.each(config), objects.views, strict=True)
+    each = zip(config.per_agent.items(), objects.views, strict=True)
     return tuple(_latent(own, tuple(view.shape[1:])) for (_, own), view in each)
 
 

@@ -24,7 +24,6 @@ from torch import Tensor
 
 from mhng.experiment.data.objects import Objects
 from mhng.experiment.errors import RunError
-from mhng.experiment.settings import per_agent
 from mhng.experiment.settings.schema import Config
 from mhng.experiment.training import ray_cluster
 from mhng.experiment.training.build import build_member, build_members
@@ -69,7 +68,7 @@ class AgentActor:
         self, config: Config, number: int, view: Array, shapes: tuple[tuple[int, ...], ...], threads: int
     ) -> None:
         torch.set_num_threads(threads)
-        name, own = list(per_agent.each(config))[number]
+        name, own = list(config.per_agent.items())[number]
         self._member = build_member(own, name, torch.from_numpy(view.copy()), shapes, pick_device(own.device))
         self._aside: torch.Generator | None = None
         self._belief: Belief
@@ -430,7 +429,7 @@ def place_agents(config: Config, objects: Objects, device: torch.device) -> Iter
             share = min(threads, ray.cluster_resources().get("CPU", 1) / config.agents)
             mind = ray.remote(num_cpus=share)(AgentActor)
             found = []
-            for number, (name, _) in enumerate(per_agent.each(config)):
+            for number, name in enumerate(config.per_agent):
                 view = objects.views[number].numpy()
                 actors.append(mind.remote(config, number, view, objects.shapes(number), threads))
                 found.append(RemoteMember(ActorHandle(ray, actors[-1], name, traffic), len(view)))

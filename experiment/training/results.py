@@ -12,7 +12,6 @@ from numpy.typing import NDArray
 from mhng.experiment.data.objects import Objects
 from mhng.experiment.metrics import partitions
 from mhng.experiment.runs.trace import RoundTrace
-from mhng.experiment.settings import per_agent
 from mhng.experiment.settings.schema import Config
 from mhng.experiment.training.graphs import Edges, pairs_by_distance
 from mhng.experiment.util.agent_names import agent_names
@@ -205,7 +204,7 @@ def warnings_of(config: Config, trace: RoundTrace, bounds: Mapping[str, Loss | N
         share = np.bincount(trace.signs[0, -1, m]).max() / trace.signs.shape[-1]
         if config.signs > 1 and share > MAX_SHARE:
             warnings.append(f"agent {name} gives one sign to {share:.0%} of the objects")
-        loss, L = bounds[name], per_agent.of(config, name).latent_dim
+        loss, L = bounds[name], config.per_agent[name].latent_dim
         if loss is not None and loss.kl / L < MIN_KL:
             warnings.append(f"the latents of agent {name} have collapsed (KL {loss.kl / L:.4f} nats per dimension)")
     return warnings

@@ -9,7 +9,6 @@ from mhng.experiment.errors import UsageError
 from mhng.experiment.runs import folder as run_folder
 from mhng.experiment.runs.folder import RunFolder
 from mhng.experiment.settings import config as settings
-from mhng.experiment.settings.graph_spec import later
 from mhng.experiment.settings.schema import Config
 from mhng.experiment.training.build import schedule_of
 from mhng.experiment.training.console import Printer
@@ -42,10 +41,9 @@ def edges_of(manifest: dict[str, Any], config: Config, folder: RunFolder) -> lis
             if not all(a in agents and b in agents and a != b for a, b in pairs or ()):
                 raise ValueError
             found.append(pairs)
-        names = [config.meet, *(name for _, name in ([] if config.meet_later is None else later(config.meet_later)))]
-        untold = [name == "random-pairs" for name in names]
+        untold = [graph.kind == "random-pairs" for _, graph in config.graphs]
         # For a graph that is missing a file of edges would be read again, which may have changed since.
-        if len(found) > len(names) or (len(names) > 1 and [one is None for one in found] != untold):
+        if len(found) > len(untold) or (len(untold) > 1 and [one is None for one in found] != untold):
             raise ValueError
     except (TypeError, ValueError, LookupError, OverflowError) as error:
         raise UsageError(

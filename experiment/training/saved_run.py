@@ -24,7 +24,6 @@ from mhng.experiment.errors import UsageError
 from mhng.experiment.runs import folder as run_folder
 from mhng.experiment.runs.folder import RunFolder
 from mhng.experiment.runs.signs import FinalSigns, read_signs
-from mhng.experiment.settings import per_agent
 from mhng.experiment.settings.config import plain, resolve
 from mhng.experiment.util.agent_names import agent_names
 
@@ -166,7 +165,7 @@ class SavedRun:
         state = self.folder.load_checkpoint()
         models = {
             name: build_agent(config, objects.shapes(m), stream(config.seed, f"{name}/init"), torch.device("cpu"))
-            for m, (name, config) in enumerate(per_agent.each(self.config))
+            for m, (name, config) in enumerate(self.config.per_agent.items())
         }
         parameters = load_agents(models, state, str(file))
         for agent in models.values():

@@ -205,7 +205,7 @@ def test_a_damaged_run_says_which_file(digits_run: Path, tmp_path: Path) -> None
         ("metrics.jsonl", b"{}\nx\n", "metrics.jsonl, line 2"),
         ("posterior.nc", b"CDF", "posterior.nc cannot be read"),
         ("checkpoint.pt", b"x", "checkpoint.pt cannot be read"),
-        ("config.toml", b"signs = 'ten'", "signs must be a whole number"),
+        ("config.toml", b"signs = 'ten'", "signs is 'ten'; expected a whole number"),
         ("config.toml", b"signs = 2", "signs_A must hold 200 signs from 0 to 1"),
     ):
         copy = tmp_path / "run"

@@ -75,40 +75,54 @@ def toml(name: str, text: str | bytes, *said: str) -> None:
     CASES[f"config: {name}"] = (make, ["run.toml", *said])
 
 
-flags("no sign", "--signs", "0", said="--signs must be 1 or more; it is 0")
-flags("signs in words", "--signs", "ten", said="--signs must be a whole number; it is 'ten'")
-flags("half a sign", "--signs", "2.5", said="--signs must be a whole number; it is '2.5'")
-flags("signs of 5,000 digits", "--signs", "9" * 5000, said="--signs must be")
-flags("a negative seed", "--seed=-1", said="--seed must be 0 or more; it is -1")
-flags("a large seed", "--seed", "9223372036854775808", said="--seed must be 9223372036854775807 or less")
-flags("no step", "--lr", "0", said="--lr must be more than 0; it is 0.0")
-flags("a step that is none", "--lr", "nan", said="--lr must be finite; it is nan")
-flags("an endless step", "--lr", "inf", said="--lr must be finite; it is inf")
-flags("a negative jitter", "--jitter=-0.1", said="--jitter must be 0 or more")
-flags("no batch", "--batch-size", "0", said="--batch-size must be 1 or more; it is 0")
-flags("no dimension", "--latent-dim", "0", said="--latent-dim must be 1 or more; it is 0")
-flags("one agent", "--agents", "1", said="--agents must be 2 or more; it is 1")
-flags("no chain", "--chains", "0", said="--chains must be 1 or more; it is 0")
-flags("no draw left", "--sweeps", "5", "--burn-in", "5", said="--burn-in must be less than --sweeps = 5")
-flags("no object", "--limit", "0", said="--limit must be 1 or more; it is 0")
+flags("no sign", "--signs", "0", said="--signs is 0; expected 1 or more")
+flags("signs in words", "--signs", "ten", said="--signs is 'ten'; expected a whole number")
+flags("half a sign", "--signs", "2.5", said="--signs is '2.5'; expected a whole number")
+flags("signs of 5,000 digits", "--signs", "9" * 5000, said="--signs is ")
+flags("a negative seed", "--seed=-1", said="--seed is -1; expected 0 or more")
+flags(
+    "a large seed",
+    "--seed",
+    "9223372036854775808",
+    said="--seed is 9223372036854775808; expected 9223372036854775807 or less",
+)
+flags("no step", "--lr", "0", said="--lr is 0.0; expected more than 0")
+flags("a step that is none", "--lr", "nan", said="--lr is nan; expected a finite number")
+flags("an endless step", "--lr", "inf", said="--lr is inf; expected a finite number")
+flags("a negative jitter", "--jitter=-0.1", said="--jitter is -0.1; expected 0 or more")
+flags("no batch", "--batch-size", "0", said="--batch-size is 0; expected 1 or more")
+flags("no dimension", "--latent-dim", "0", said="--latent-dim is 0; expected 1 or more")
+flags("one agent", "--agents", "1", said="--agents is 1; expected 2 or more")
+flags("no chain", "--chains", "0", said="--chains is 0; expected 1 or more")
+flags("no draw left", "--sweeps", "5", "--burn-in", "5", said="--burn-in is 5; expected less than --sweeps, 5")
+flags("no object", "--limit", "0", said="--limit is 0; expected 1 or more")
 flags("objects that are not there", "--limit", "2000", said="--limit 2000: digits has 1797 objects")
 flags("a mode that is none", "--mode", "gibs", said="did you mean gibbs?")
-flags("an empty mode", "--mode", "", said="--mode must be one of com")
+flags("an empty mode", "--mode", "", said="--mode is ''; expected one of com")
 flags("a rule beyond one", "--acceptance", "constant:2", said="--acceptance")
 flags("a rule without its number", "--acceptance", "constant:", said="--acceptance")
 flags("an inner game of nothing", "--recursion", "ll:0", said="--recursion")
 flags("a graph that is none", "--meet", "rnig", said="--meet")
-flags("a view too many", "--views", "0,45,90", said="--views must have one entry per agent, 2; it has 3")
+flags("a view too many", "--views", "0,45,90", said="--views has 3 entries; expected one for each agent, 2")
 flags("no view", "--views", "", said="--views")
 flags("a view that is none", "--views", "0,spin:3", said="'spin:3'")
 flags("an endless turn", "--views", "0,inf", said="--views")
 flags("no picture further on", "--views", "0,ahead:0", said="expected ahead:J with a whole number J from 1 to 999999")
 flags("a digit that turns", "--views", "0,ahead:30", said="--views ahead:30 requires --dataset folder")
 flags("a patch outside", "--views", "0,patch:3.0/3", said="patch:R.C/G needs R and C from 0 to G - 1")
-flags("steps nobody shares", "--split-merge", "1", said="--split-merge 1 needs one sign for all agents")
-flags("a topline in many processes", "--engine", "ray", "--mode", "gibbs", said="--engine ray is not for --mode gibbs")
-flags("a start for one process", "--engine", "ray", "--start", "split", said="not for --start split")
-flags("weights for one process", "--engine", "ray", "--weights", "sticks:1", said="not for --weights sticks:1")
+flags("steps nobody shares", "--split-merge", "1", said="--split-merge 1 requires --mode gibbs")
+flags(
+    "a topline in many processes",
+    "--engine",
+    "ray",
+    "--mode",
+    "gibbs",
+    said="--engine ray does not support --mode gibbs",
+)
+flags("a start for one process", "--engine", "ray", "--start", "split", said="does not support --start split")
+flags(
+    "weights for one process", "--engine", "ray", "--weights", "sticks:1", said="does not support --weights sticks:1"
+)
 flags(
     "who ends it, afar", "--engine=ray", "--agents=3", "--views=0,1,2", "--recursion=exact", said="--recursion exact"
 )
@@ -119,7 +133,7 @@ flags(
     "ray",
     "--mode",
     "variational",
-    said="--engine ray is not for --mode variational: its agents are played in one process",
+    said="--engine ray does not support --mode variational: its agents need one process",
 )
 flags(
     "a variational game of weights",
@@ -127,7 +141,7 @@ flags(
     "variational",
     "--weights",
     "dirichlet:1",
-    said="--mode variational is for --weights uniform; it is dirichlet:1",
+    said="--mode variational requires --weights uniform; --weights is dirichlet:1",
 )
 flags(
     "a variational game without closed forms",
@@ -137,38 +151,38 @@ flags(
     "B: --mixture student-t",
     said="--mode variational needs what is expected of signs, which --mixture student-t of agent B has not",
 )
-flags("a cluster for one process", "--address", "auto", said="--address is of a Ray cluster: give --engine ray too")
+flags("a cluster for one process", "--address", "auto", said="--address requires --engine ray")
 flags("a device that is none", "--device", "cuda:-1", said="--device must be auto, cpu, cuda or cuda:N")
 flags("a device that is not there", "--device", "cuda:99", said="--device cuda:99")
 flags("false for no", "--download", "False", said="'False'")
 flags("nought for no", "--tensorboard=0", said="--tensorboard")
 flags("a flag's beginning", "--epoch", "3", said="did you mean --epochs?")
-flags("data of one's own for a known set", "--data", "x.npz", said="--data goes with --dataset")
+flags("data of one's own for a known set", "--data", "x.npz", said="--data requires --dataset")
 flags("a folder with a null byte", "--run-dir", "a\0b", said="--run-dir")
 flags("settings with a null byte", "--config", "a\0b", said="--config")
 flags("a root with a null byte", "--dataset", "mnist", "--data-root", "a\0b", said="--data-root")
 flags("more than there is memory", "--chains", "9999", "--sweeps", "9999999", said="--chains 9999 and --sweeps")
-flags("a checkpoint every no time", "--checkpoint-minutes=-1", said="--checkpoint-minutes must be 0 or more")
+flags("a checkpoint every no time", "--checkpoint-minutes=-1", said="--checkpoint-minutes is -1.0; expected 0 or more")
 
 toml("a misspelt key", "epoch = 5\n", "unknown key 'epoch'; did you mean epochs?")
 toml("a key in a section", "[learning]\nepochs = 5\n", "unknown key 'learning'")
-toml("a number in words", 'epochs = "three"\n', "epochs must be a whole number; it is 'three'")
-toml("half an epoch", "epochs = 3.5\n", "epochs must be a whole number; it is 3.5")
-toml("a step as text", 'lr = "1e-3"\n', "lr must be a number; it is '1e-3'")
-toml("a truth as a number", "agents = true\n", "agents must be a whole number; it is True")
-toml("a number as a truth", "download = 1\n", "download must be true or false; it is 1")
-toml("a date", "seed = 1979-05-27\n", "seed must be a whole number")
+toml("a number in words", 'epochs = "three"\n', "epochs is 'three'; expected a whole number")
+toml("half an epoch", "epochs = 3.5\n", "epochs is 3.5; expected a whole number")
+toml("a step as text", 'lr = "1e-3"\n', "lr is '1e-3'; expected a number")
+toml("a truth as a number", "agents = true\n", "agents is True; expected a whole number")
+toml("a number as a truth", "download = 1\n", "download is 1; expected true or false")
+toml("a date", "seed = 1979-05-27\n", "seed is datetime.date(1979, 5, 27); expected a whole number")
 toml("a key twice", "epochs = 5\nepochs = 6\n", "not valid TOML")
 toml("a key of two lines", '"a\\nb" = 1\n', "unknown key 'a\\nb'")
 toml("no TOML", "epochs: 5\n", "not valid TOML")
-toml("a NaN", "lr = nan\n", "lr must be finite; it is nan")
+toml("a NaN", "lr = nan\n", "lr is nan; expected a finite number")
 toml("a number of 400 digits", f"ambiguity = {'9' * 400}\n", "ambiguity is too large")
 toml("a number of 5,000 digits", f"seed = {'9' * 5000}\n", "not valid TOML")
-toml("no views", "views = []\n", "views: must have an entry for each agent")
-toml("a truth as a view", "views = [true, 0]\n", "views must be a list of numbers or texts")
-toml("a number as data", 'dataset = "npz"\ndata = [1]\n', "data must be a path in quotes")
-toml("no data in a list", 'dataset = "npz"\ndata = []\n', "data must be a path")
-toml("a path with a null byte", 'dataset = "npz"\ndata = "a\\u0000b"\n', "data must be a path without null bytes")
+toml("no views", "views = []\n", "views is empty; expected one entry for each agent")
+toml("a truth as a view", "views = [true, 0]\n", "views is [True, 0]; expected a list of numbers or texts")
+toml("a number as data", 'dataset = "npz"\ndata = [1]\n', "data is [1]; expected a path in quotes")
+toml("no data in a list", 'dataset = "npz"\ndata = []\n', "data is ''; expected a path")
+toml("a path with a null byte", 'dataset = "npz"\ndata = "a\\u0000b"\n', "expected a path without null bytes")
 toml("bytes that are no text", b"epochs = 5 # \xff\n", "not valid TOML")
 toml("nested without end", "a = " + "[" * 5000, "not valid TOML")
 CASES["config: a folder"] = (lambda folder: ["train", "--config", str(folder)], ["--config", "Is a directory"])

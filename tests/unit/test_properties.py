@@ -20,14 +20,16 @@ from hypothesis.extra import numpy as arrays
 from numpy.typing import NDArray
 
 from mhng.experiment.data.labels import encode_labels
+from mhng.experiment.data.views import parse_views
 from mhng.experiment.errors import UsageError
 from mhng.experiment.metrics import partitions
 from mhng.experiment.runs.folder import RunFolder
 from mhng.experiment.settings import config as configs
 from mhng.experiment.settings import schema
 from mhng.experiment.settings.config import resolve, to_flags, to_toml
-from mhng.experiment.settings.parsing import read_settings
-from mhng.experiment.settings.schema import FIELDS, Config
+from mhng.experiment.settings.graph_spec import parse_graph, parse_later
+from mhng.experiment.settings.parsing import parse_prior, read_settings
+from mhng.experiment.settings.schema import SETTINGS, Config
 from mhng.experiment.util.jsonable import to_plain
 from mhng.inference.metropolis import draw
 from mhng.inference.proposals import acceptance_rule, offer, proposal_logits
@@ -142,40 +144,45 @@ TEXT = st.text(st.characters(exclude_characters="\0,", exclude_categories=["Cs"]
 
 def value_of(name: str) -> st.SearchStrategy[Any]:
     """Values that a setting may have, as far as it can be said without the others."""
-    rule = FIELDS[name].metadata
-    kind = rule["kind"]
-    if rule["choices"] is not None:
-        return st.sampled_from(rule["choices"])
-    if kind == "int":
-        return st.integers(int(rule["least"]), int(rule["most"]))
-    if kind == "float":
-        bounds = [limit for limit in (rule["most"], rule["below"]) if limit is not None]
+    setting = SETTINGS[name]
+    least, most, above, below = setting.limits
+    if setting.choices is not None:
+        return st.sampled_from(setting.choices)
+    if setting.type is int:
+        assert least is not None and most is not None
+        return st.integers(int(least), int(most))
+    if setting.type is float:
+        bounds = [limit for limit in (most, below) if limit is not None]
         return st.floats(
-            0 if rule["least"] is None else rule["least"],
+            0 if least is None else least,
             min(bounds, default=1e300),
-            exclude_min=rule["above"] is not None,
-            exclude_max=rule["below"] is not None,
+            exclude_min=above is not None,
+            exclude_max=below is not None,
         )
-    if kind == "bool":
+    if setting.type is bool:
         return st.booleans()
-    if kind == "path":
+    if setting.type is Path:
         return TEXT.map(lambda text: Path("/") / text)
-    return st.sampled_from([FIELDS[name].default, *SOME.get(name, ())])
+    return st.sampled_from([SETTINGS[name].default, *SOME.get(name, ())])
 
 
 # Of settings that are small languages of their own.
 SOME: dict[str, list[Any]] = {
     "weights": ["dirichlet:0.5", "sticks:2"],
-    "prior": ["W=0.5", "beta=0.1,nu=20"],
-    "agent": [(("B", (("network", "conv"),)),), (("A", (("lr", 0.1), ("prior", "W=3"))), ("B", (("jitter", 0.0),)))],
+    "prior": [parse_prior("W=0.5"), parse_prior("beta=0.1,nu=20")],
+    "agent": [
+        (("B", (("network", "conv"),)),),
+        (("A", (("lr", 0.1), ("prior", parse_prior("W=3")))), ("B", (("jitter", 0.0),))),
+    ],
     "acceptance": ["tempered:2"],
     "recursion": ["ll:3"],
-    "meet": ["bridges:2"],
-    "views": [(0.0, "0&blur:1")],
+    "meet": [parse_graph("bridges:2")],
+    "meet_later": [parse_later("1=ring,2=small-world:0.5")],
+    "views": [parse_views("0,0&blur:1")],
 }
 CONFIGS = st.builds(
     lambda chosen: dataclasses.replace(Config(), **chosen),
-    st.fixed_dictionaries({}, optional={name: value_of(name) for name in FIELDS}),
+    st.fixed_dictionaries({}, optional={name: value_of(name) for name in SETTINGS}),
 )
 
 
@@ -183,7 +190,7 @@ CONFIGS = st.builds(
 def test_settings_come_back_from_toml_and_from_flags(tmp_path: Path, config: Config) -> None:
     file = tmp_path / "run.toml"
     file.write_bytes(to_toml(config).encode())
-    given_names = {name for name, field in FIELDS.items() if field.metadata["saved"]}
+    given_names = {name for name, setting in SETTINGS.items() if setting.saved}
     read = configs.read_file(file)
     assert read.keys() <= given_names
     back = dataclasses.replace(Config(), **read)
@@ -194,7 +201,7 @@ def test_settings_come_back_from_toml_and_from_flags(tmp_path: Path, config: Con
 
 
 LEAVES = st.none() | st.booleans() | st.integers() | st.floats() | TEXT
-KEYS = st.sampled_from([schema.key(name) for name in FIELDS]) | TEXT
+KEYS = st.sampled_from([schema.key(name) for name in SETTINGS]) | TEXT
 
 
 @given(
@@ -204,7 +211,7 @@ def test_any_table_is_settings_or_one_line(table: dict[str, Any]) -> None:
     assert len(complaint(lambda: configs.together(configs.from_table(table, "place")))) < 2000
 
 
-@given(st.lists(TEXT | st.sampled_from([schema.flag(name) for name in FIELDS]), max_size=4))
+@given(st.lists(TEXT | st.sampled_from([schema.flag(name) for name in SETTINGS]), max_size=4))
 def test_any_words_are_flags_or_one_line(words: list[str]) -> None:
     assert len(complaint(lambda: resolve(read_settings(words)))) < 2000
 

@@ -26,7 +26,7 @@ from mhng.experiment.comparison.statistics import METRICS, Outcome, Row, numbers
 from mhng.experiment.comparison.table import comma_separated, markdown
 from mhng.experiment.errors import UsageError
 from mhng.experiment.plots.comparison import Dots, plot_dots, plot_quality
-from mhng.experiment.settings.config import resolve, to_flags
+from mhng.experiment.settings.config import plain, resolve, to_flags
 from mhng.experiment.training import loop
 from mhng.experiment.util.locks import locked
 
@@ -197,7 +197,7 @@ def test_a_file_and_what_it_is_written_as_are_one_grid(tmp_path):
     assert build_grid(tmp_path / "again.toml") == grid
     last = grid.runs()[-1]
     assert (last.folder, last.row, last.config.signs, last.config.seed) == ("all-wide-seed5", "all, wide", 20, 5)
-    assert last.config.epochs == 4 and grid.runs()[0].config.epochs == 3 and last.config.views == (0.0, 90.0)
+    assert last.config.epochs == 4 and grid.runs()[0].config.epochs == 3 and plain(last.config)["views"] == (0.0, 90.0)
 
 
 def test_flags_beat_the_file_and_a_variant_all_runs(tmp_path):
@@ -233,8 +233,11 @@ def test_settings_go_to_a_run_by_its_flags():
         ({"seeds": ["0-3", "2"]}, ["--seeds has 2 twice"]),
         ({"seeds": ["0-9000"], "modes": ["com", "all"]}, ["--seeds", "at most 10000"]),
         ({"variants": ["a: --epochs 3", "b: --strat split"]}, ["--variant 'b'", "'--strat'", "did you mean --start?"]),
-        ({"variants": ["a: --epochs 3", "b: --epochs x"]}, ["--variant 'b': --epochs must be a whole number"]),
-        ({"variants": ["", "b: --sweeps 3"]}, ["row 'com, b'", "--burn-in must be less than --sweeps = 3"]),
+        (
+            {"variants": ["a: --epochs 3", "b: --epochs x"]},
+            ["--variant 'b': --epochs is 'x'; expected a whole number"],
+        ),
+        ({"variants": ["", "b: --sweeps 3"]}, ["row 'com, b'", "--burn-in is 20; expected less than --sweeps, 3"]),
         ({"variants": ["split --start split"]}, ["'NAME: FLAGS'"]),
         ({"variants": ["--start split"]}, ["'NAME: FLAGS'"]),
         ({"variants": [": --start split"]}, ["--variant", "requires a name"]),
@@ -276,7 +279,7 @@ def test_what_is_wrong_is_one_line_before_anything_is_written(given, said, tmp_p
         ('[compare]\nbaseline = "x"', "baseline is 'x'; expected a row of the table"),
         ("compare = 3", "compare is 3; expected a table"),
         ("[variants]\na = 3", "a is 3; expected a table"),
-        ("[settings]\nepochs = 'x'", "[settings]: epochs must be a whole number"),
+        ("[settings]\nepochs = 'x'", "[settings]: epochs is 'x'; expected a whole number"),
         ("[settings]\nseed = 3", "[settings]: seed cannot be set per run"),
         ("[variants.ok]\n[variants.a]\nstrat = 3", "[variants.a]: unknown key 'strat'; did you mean start?"),
         ("[variants.'']\nepochs = 3", "requires a name"),

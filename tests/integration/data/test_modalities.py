@@ -19,7 +19,6 @@ from mhng.experiment.data.objects import Objects
 from mhng.experiment.data.views import apply_views, parse_views
 from mhng.experiment.errors import UsageError
 from mhng.experiment.runs import folder as run_folder
-from mhng.experiment.settings import per_agent
 from mhng.experiment.settings.config import changes, plain, resolve, to_flags, to_toml
 from mhng.experiment.settings.parsing import read_settings
 from mhng.experiment.training.build import build_members
@@ -44,14 +43,14 @@ def digits(views: str, **changes: str) -> Objects:
 
 
 def test_entries_are_joined_and_saved_as_they_were_typed(tmp_path: Path) -> None:
-    assert parse_views(" 0 & 90+blur:1 ,45") == ("0&90+blur:1", 45.0)
+    assert [view.text for view in parse_views(" 0 & 90+blur:1 ,45")] == ["0&90+blur:1", 45.0]
     config = resolve({"views": "0&90,45,10&20&30", "agents": "3", "missing": "0.25", "fusion": "mixture"})
     file = tmp_path / "run.toml"
     file.write_text(to_toml(config))
     assert plain(resolve({}, file)) == plain(config) == plain(resolve(read_settings(to_flags(config))))
     file.write_text('views = ["0&90", 45]\n[agents.A]\nfusion = "mixture"\n[agents]\ncount = 2\n')
     config = resolve({}, file)
-    assert config.views == ("0&90", 45.0) and per_agent.of(config, "A").fusion == "mixture"
+    assert plain(config)["views"] == ("0&90", 45.0) and config.per_agent["A"].fusion == "mixture"
 
 
 def test_files_are_joined_and_a_name_may_have_the_sign_itself(tmp_path: Path) -> None:
@@ -60,7 +59,9 @@ def test_files_are_joined_and_a_name_may_have_the_sign_itself(tmp_path: Path) ->
     typed = f"{tmp_path}/a1.csv&{tmp_path}/a2.csv,{tmp_path}/R&D.csv"
     config = resolve({"dataset": "csv", "data": typed, "likelihood": "gaussian"})
     assert config.data == ((tmp_path / "a1.csv", tmp_path / "a2.csv"), tmp_path / "R&D.csv")
-    assert config.agents == 2 and config.views == (0.0, 0.0) and custom_dataset.as_typed(config.data) == typed
+    assert (
+        config.agents == 2 and plain(config)["views"] == (0.0, 0.0) and custom_dataset.as_typed(config.data) == typed
+    )
     file = tmp_path / "run.toml"
     file.write_text(to_toml(config))
     again = resolve({}, file)
@@ -75,17 +76,20 @@ def test_files_are_joined_and_a_name_may_have_the_sign_itself(tmp_path: Path) ->
         (["--views", "0&,45"], ["--views", "entry 1 is '0&'", "modality 2 is empty"]),
         (["--views", "45,&0"], ["--views", "entry 2 is '&0'", "modality 1 is empty"]),
         (["--views", "0&patches:2,45"], ["--views", "'patches:2'"]),
-        (["--views", "0&90"], ["--views", "2; it has 1"]),
-        (["--missing", "0.3"], ["--missing 0.3", "there is none"]),
-        (["--fusion", "mixture"], ["--fusion mixture", "there is none"]),
-        (["--agent", "B: --fusion mixture", "--views", "0&90,45"], ["--agent 'B'", "--fusion mixture", "has one"]),
-        (["--missing", "1", "--views", "0&90,45"], ["--missing must be less than 1", "1.0"]),
-        (["--missing", "-0.1", "--views", "0&90,45"], ["--missing must be 0 or more"]),
-        (["--missing", "nan", "--views", "0&90,45"], ["--missing must be finite"]),
-        (["--fusion", "sum", "--views", "0&90,45"], ["--fusion must be one of product, mixture", "'sum'"]),
+        (["--views", "0&90"], ["--views has 1 entries", "one for each agent, 2"]),
+        (["--missing", "0.3"], ["--missing 0.3 requires an agent with several modalities"]),
+        (["--fusion", "mixture"], ["--fusion mixture requires an agent with several modalities"]),
+        (
+            ["--agent", "B: --fusion mixture", "--views", "0&90,45"],
+            ["--agent 'B'", "--fusion requires several modalities", "has one"],
+        ),
+        (["--missing", "1", "--views", "0&90,45"], ["--missing is 1.0; expected less than 1", "1.0"]),
+        (["--missing", "-0.1", "--views", "0&90,45"], ["--missing is -0.1; expected 0 or more"]),
+        (["--missing", "nan", "--views", "0&90,45"], ["--missing is nan; expected a finite number"]),
+        (["--fusion", "sum", "--views", "0&90,45"], ["--fusion is 'sum'; expected one of product, mixture"]),
         (
             ["--views", "0&90,45", "--dataset", "synthetic", "--likelihood", "identity"],
-            ["--likelihood identity", "2 modalities of agent A"],
+            ["--likelihood identity does not support several modalities; agent A has 2"],
         ),
         (
             ["--dataset", "csv", "--data", "a.csv&,b.csv", "--likelihood", "gaussian"],

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -16,7 +16,7 @@ from mhng.experiment.data.custom import dataset as custom_dataset
 from mhng.experiment.data.loading import load
 from mhng.experiment.data.objects import Objects
 from mhng.experiment.data.turntable import indices_ahead
-from mhng.experiment.data.views import View, apply_views, parse_views, places_ahead
+from mhng.experiment.data.views import View, apply_views, parse_view, parse_views
 from mhng.experiment.errors import UsageError
 from mhng.experiment.evaluation import naming
 from mhng.experiment.runs import folder as run_folder
@@ -60,7 +60,7 @@ def ahead(stem: str, J: int) -> str:
 
 
 def read(
-    *data: custom_dataset.Entry, views: tuple[View, ...], limit: int | None = None, missing: float = 0.0
+    *data: custom_dataset.Entry, views: Sequence[View | float | str], limit: int | None = None, missing: float = 0.0
 ) -> Objects:
     return load(
         "folder", data_root=None, download=False, limit=limit, views=views, seed=0, missing=missing,
@@ -119,7 +119,8 @@ def test_it_is_a_step_among_others(tmp_path: Path) -> None:
     for n in range(5):
         (tmp_path / "thing").mkdir(exist_ok=True)
         Image.fromarray(rng.integers(0, 256, (6, 6), dtype=np.uint8)).save(tmp_path / "thing" / f"{n}_100.png")
-    assert parse_views("0, ahead:3+90") == (0.0, "ahead:3+90") and places_ahead("ahead:3+90+ahead:1") == 4
+    assert parse_views("0, ahead:3+90")[1].text == "ahead:3+90"
+    assert parse_view("ahead:3+90+ahead:1").places_ahead == 4
     views = ("ahead:1", "ahead:1+90", "90+ahead:1", "ahead:3+ahead:3+90", "noise:0.1+ahead:1", "ahead:1+noise:0.1")
     objects = read(tmp_path, views=(0.0, *views))
     own, further, turned, *same, first, last = objects.views
@@ -200,7 +201,7 @@ def test_a_run_of_things_that_turn_goes_on_recalls_reports_and_names(
     assert cli.main(["train", "--resume", str(run), "--rounds", "1"]) == 0
     assert cli.main([*arguments(data, *limit), "--rounds", "1", "--run-dir", str(whole)]) == 0
     assert contents(run) == contents(whole) and all_of(run)[4:] == all_of(whole)[4:]
-    assert resolve({}, run / run_folder.CONFIG).views == (0.0, "ahead:2+grey")
+    assert [view.text for view in resolve({}, run / run_folder.CONFIG).views] == [0.0, "ahead:2+grey"]
     for command in (["recall"], ["report"]):
         assert cli.main([*command, str(run)]) == 0
     assert greys(load_run(run).objects.views[1]) == [GREYS[ahead(stem, 2)] for stem in stems(load_run(run).objects)]

@@ -6,7 +6,6 @@ import pytest
 
 from cli import main
 from mhng.experiment.errors import UsageError
-from mhng.experiment.settings import per_agent
 from mhng.experiment.settings.config import plain, resolve, to_flags, to_toml
 from mhng.experiment.settings.parsing import read_settings
 from tests.runs import contents, made
@@ -22,10 +21,10 @@ def write(folder, text):
 
 def test_an_agent_has_its_own_settings_and_else_those_of_the_run():
     config = resolve({"agent": OWN, "latent_dim": "5"})
-    a, b = (per_agent.of(config, name) for name in "AB")
+    a, b = (config.per_agent[name] for name in "AB")
     assert (a.network, a.latent_dim, a.mixture, a.lr) == ("mlp", 5, "tied", 0.002)
     assert (b.network, b.latent_dim, b.mixture, b.lr) == ("conv", 3, "normal-wishart", 0.001)
-    assert [name for name, _ in per_agent.each(config)] == ["A", "B"]
+    assert list(config.per_agent) == ["A", "B"]
 
 
 def test_file_and_flags_give_the_same_settings_again(tmp_path):
@@ -38,8 +37,8 @@ def test_file_and_flags_give_the_same_settings_again(tmp_path):
 def test_tables_of_a_file(tmp_path):
     file = write(tmp_path, '[agents]\ncount = 3\n[agents.C]\nlikelihood = "gaussian"\njitter = 0\n')
     config = resolve({}, file)
-    assert config.agents == 3 and per_agent.of(config, "C").likelihood == "gaussian"
-    assert per_agent.of(config, "C").jitter == 0.0 and per_agent.of(config, "A").jitter == 1.0
+    assert config.agents == 3 and config.per_agent["C"].likelihood == "gaussian"
+    assert config.per_agent["C"].jitter == 0.0 and config.per_agent["A"].jitter == 1.0
     flags = resolve({"agent": ["A: --network conv"]}, file)
     assert dict(flags.agent).keys() == {"A"}, "a flag beats the file"
 
@@ -47,15 +46,15 @@ def test_tables_of_a_file(tmp_path):
 @pytest.mark.parametrize(
     ("own", "said"),
     [
-        (["B --network conv"], ["--agent must be 'NAME: FLAGS'", "B --network conv"]),
-        (["B:"], ["--agent must be 'NAME: FLAGS'", "it is 'B:'"]),
+        (["B --network conv"], ["expected 'NAME: FLAGS'", "--agent is 'B --network conv'"]),
+        (["B:"], ["--agent is 'B:'; expected 'NAME: FLAGS'"]),
         (["B: --network conw"], ["--agent 'B'", "--network", "did you mean conv?"]),
         (["B: --netwrok conv"], ["--agent 'B'", "did you mean --network?"]),
-        (["B: --epochs 3"], ["--agent 'B'", "--epochs is one for all agents", "latent-dim"]),
-        (["B: --agents 3"], ["--agent 'B'", "--agents is one for all"]),
-        (["B: --agent 'C: --lr 1'"], ["--agent 'B'", "--agent is one for all"]),
+        (["B: --epochs 3"], ["--agent 'B'", "--epochs applies to all agents", "latent-dim"]),
+        (["B: --agents 3"], ["--agent 'B'", "--agents applies to all agents"]),
+        (["B: --agent 'C: --lr 1'"], ["--agent 'B'", "--agent applies to all agents"]),
         (["B: --lr 1", "B: --lr 2"], ["--agent 'B' is given twice"]),
-        (["C: --lr 1"], ["--agent 'C' is none of the 2 agents, A to B"]),
+        (["C: --lr 1"], ["--agent names 'C'; expected one of the agents A to B"]),
         (["B: --lr '1"], ["--agent 'B'", "quotation"]),
     ],
 )
@@ -69,9 +68,9 @@ def test_what_is_wrong_is_said_in_one_line(own, said):
     ("text", "said"),
     [
         ("[agents]\ncount = 1\n", ["[agents]: agents", "2 or more"]),
-        ("[agents]\nB = 3\n", ["agents.B must be a table"]),
-        ("[agents.B]\nepochs = 3\n", ["[agents.B]: epochs is one for all agents"]),
-        ("[agents.B]\nlr = 'x'\n", ["[agents.B]: lr must be a number"]),
+        ("[agents]\nB = 3\n", ["agents.B is no table"]),
+        ("[agents.B]\nepochs = 3\n", ["[agents.B]: epochs applies to all agents"]),
+        ("[agents.B]\nlr = 'x'\n", ["[agents.B]: lr is 'x'; expected a number"]),
         ("agent = 3\n", ["unknown key 'agent'"]),
     ],
 )
@@ -167,5 +166,5 @@ def test_an_agent_may_listen_by_a_rule_of_its_own(tmp_path):
 
 def test_an_exact_proposal_needs_everybodys_rule():
     flags = {"agents": "3", "recursion": "exact", "agent": ["B: --acceptance numerator"]}
-    with pytest.raises(UsageError, match="--recursion exact needs --acceptance mh of every agent"):
+    with pytest.raises(UsageError, match="--recursion exact requires --acceptance mh for all agents"):
         resolve(flags)

@@ -149,7 +149,7 @@ def test_a_run_may_be_ended_before_its_graph_changes(tmp_path, monkeypatch):
         with pytest.raises(KeyboardInterrupt):
             made(tmp_path / "run", **settings | {"rounds": "3"})
     assert resume(tmp_path / "run", rounds=1, printer=Quiet())["rounds"] == 1
-    with pytest.raises(UsageError, match="round 3 is after the last one, 1"):
+    with pytest.raises(UsageError, match="--meet-later has round 3; expected at most --rounds, 1"):
         train(resolve(settings | {"rounds": "1", "burn_in": "1", "run_dir": str(tmp_path / "new")}), printer=Quiet())
     assert not (tmp_path / "new").exists()
 
@@ -171,7 +171,7 @@ def test_files_of_edges_are_found_from_every_folder(tmp_path, monkeypatch):
     (tmp_path / "elsewhere").mkdir()
     monkeypatch.chdir(tmp_path / "elsewhere")
     again = resolve({"run_dir": str(tmp_path / "again")}, folder / run_folder.CONFIG)
-    assert again.meet == str(tmp_path / "one") and again.meet_later == f"1={tmp_path / 'two'}"
+    assert str(again.meet) == str(tmp_path / "one") and str(again.meet_later) == f"1={tmp_path / 'two'}"
     train(again, printer=Quiet())
     assert contents(tmp_path / "again") == contents(folder)
 
@@ -181,7 +181,7 @@ def test_a_path_that_commas_would_cut_stays_as_it_was(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path / "a,b")
     Path("one").write_text("A B\n")
     config = resolve({"agents": "3", "meet": "one", "meet_later": "1=one"})
-    assert config.meet == str(Path("one").absolute()) and config.meet_later == "1=one"
+    assert str(config.meet) == str(Path("one").absolute()) and str(config.meet_later) == "1=one"
 
 
 def test_a_run_that_told_its_file_as_it_was_typed_goes_on(tmp_path, monkeypatch):
@@ -231,20 +231,26 @@ def test_when_agents_agreed(tmp_path):
 @pytest.mark.parametrize(
     ("changes", "said"),
     [
-        ({"meet_later": "1=ring"}, "--meet-later is for agents that meet in pairs: give --meet too"),
-        ({"meet": "ring", "meet_later": "ring"}, "--meet-later must be R=GRAPH"),
-        ({"meet": "ring", "meet_later": "0=star"}, "--meet-later must be R=GRAPH"),
-        ({"meet": "ring", "meet_later": "1=star,1=complete"}, "its rounds must rise"),
+        ({"meet_later": "1=ring"}, "--meet-later requires --meet with a graph of pairs"),
+        ({"meet": "ring", "meet_later": "ring"}, "--meet-later is 'ring'; expected R=GRAPH"),
+        ({"meet": "ring", "meet_later": "0=star"}, "--meet-later is '0=star'; expected R=GRAPH"),
+        ({"meet": "ring", "meet_later": "1=star,1=complete"}, "expected increasing rounds"),
         (
             {"meet": "ring", "newcomers": "take"},
-            "--newcomers take is for agents that meet others later: give --meet-l",
+            "--newcomers take requires --meet-later",
         ),
-        ({"meet": "ring", "meet_later": "1=star", "newcomers": "take", "mode": "variational"}, "is for --mode com"),
-        ({"newcomers": "child"}, "--newcomers must be one of keep, take"),
-        ({"meet": "ring", "meet_later": "1=together"}, "meet in pairs"),
+        (
+            {"meet": "ring", "meet_later": "1=star", "newcomers": "take", "mode": "variational"},
+            "requires --mode com or all",
+        ),
+        ({"newcomers": "child"}, "--newcomers is 'child'; expected one of keep, take"),
+        ({"meet": "ring", "meet_later": "1=together"}, "expected graphs of pairs"),
         ({"meet": "ring", "meet_later": "1=rnig"}, "--meet-later 1=rnig: --meet must be one of"),
-        ({"meet": "ring", "meet_later": "1=star", "listener_state": "shared"}, "not for --listener-state shared"),
-        ({"meet": "ring", "meet_later": "1=star", "weights": "sticks:1"}, "not for --weights sticks"),
+        (
+            {"meet": "ring", "meet_later": "1=star", "listener_state": "shared"},
+            "does not support --listener-state shared",
+        ),
+        ({"meet": "ring", "meet_later": "1=star", "weights": "sticks:1"}, "does not support --weights sticks"),
     ],
 )
 def test_a_change_that_cannot_be(tmp_path, changes, said):

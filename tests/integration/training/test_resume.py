@@ -21,7 +21,7 @@ from mhng.experiment.runs import folder as run_folder
 from mhng.experiment.settings.config import resolve
 from mhng.experiment.settings.graph_spec import GRAPHS
 from mhng.experiment.settings.parsing import read_settings
-from mhng.experiment.settings.schema import FIELDS, flag
+from mhng.experiment.settings.schema import SETTINGS, flag
 from mhng.experiment.training import loop
 from mhng.experiment.training.compatibility import check_parts
 from mhng.experiment.training.train import resume, train
@@ -99,20 +99,20 @@ def values(field: str) -> list[str]:
     """All values of a setting that are tried."""
     if field in OPEN:
         return [re.sub(r"(?<=:)[A-Z]+$", lambda letter: NUMBERS[letter.group()], name) for name in OPEN[field]]
-    choices = FIELDS[field].metadata["choices"]
+    choices = SETTINGS[field].choices
     return SAMPLES[field] if choices is None else list(choices)
 
 
 def words(field: str, value: str) -> list[str]:
     beside = BESIDE.get((field, value), BESIDE.get(field, []))
-    return [*beside, flag(field) if FIELDS[field].metadata["kind"] == "bool" else f"{flag(field)}={value}"]
+    return [*beside, flag(field) if SETTINGS[field].type is bool else f"{flag(field)}={value}"]
 
 
 Choice = tuple[str, str]
 EVERY: list[Choice] = [
     (field, value)
-    for field in FIELDS
-    if field not in ELSEWHERE and (field in OPEN or field in SAMPLES or FIELDS[field].metadata["choices"])
+    for field in SETTINGS
+    if field not in ELSEWHERE and (field in OPEN or field in SAMPLES or SETTINGS[field].choices)
     for value in values(field)
 ]
 # Images first, of which something is learned
@@ -163,7 +163,7 @@ ROWS, LEFT = cover([], [choice for choice in EVERY if choice not in LARGE])
 
 def test_no_setting_is_forgotten() -> None:
     tried = {field for field, _ in EVERY}
-    assert tried | ELSEWHERE.keys() == FIELDS.keys() and not tried & ELSEWHERE.keys()
+    assert tried | ELSEWHERE.keys() == SETTINGS.keys() and not tried & ELSEWHERE.keys()
     assert LEFT == [] and {choice for row in ROWS for choice in row} == set(EVERY) - set(LARGE)
     for family, variants in FAMILIES.items():
         assert {value for field, value in EVERY if field == family} == variants.keys()

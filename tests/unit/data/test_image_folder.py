@@ -144,7 +144,7 @@ FAULTS: dict[str, tuple[Callable[[Path], str], list[str], list[str]]] = {
     "a loop": (loop, [], ["1/again", "a folder that it lies in"]),
     "a link to nothing": (dangling, [], ["1/b.png", "a link to none"]),
     "a pipe": (pipe, [], ["1/b.png is no file"]),
-    "two channels": (whole, ["--channels", "2"], ["--channels must be 1 or 3"]),
+    "two channels": (whole, ["--channels", "2"], ["--channels is 2; expected 1 or 3"]),
     "tiny": (whole, ["--image-size", "3"], ["--image-size", "4 or more"]),
     "three agents": (lambda root: f"{whole(root)},{root}", ["--agents", "3"], ["2 agents", "--agents is 3"]),
     "too many": (whole, ["--limit", "6"], ["--limit is 6", "5 objects"]),

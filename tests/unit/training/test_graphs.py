@@ -4,9 +4,16 @@ import networkx as nx
 import pytest
 
 from mhng.experiment.errors import UsageError
-from mhng.experiment.training.graphs import graph_edges, meetings_of, pairs_by_distance
+from mhng.experiment.settings.config import resolve
+from mhng.experiment.settings.graph_spec import parse_graph
+from mhng.experiment.training import graphs
+from mhng.experiment.training.graphs import meetings_of, pairs_by_distance
 from mhng.experiment.util.agent_names import agent_names
 from mhng.inference.topology import RandomPairs, Together
+
+
+def graph_edges(meet, M, seed):
+    return graphs.graph_edges(parse_graph(meet), M, seed)
 
 
 def test_agents_are_named_past_the_alphabet():
@@ -85,10 +92,10 @@ def test_a_file_that_is_none_is_refused_by_its_line(tmp_path, text, said):
         ("small-world:2", "P from 0 to 1"),
         ("small-world:x", "P from 0 to 1"),
         ("small-world", "--agents 6"),
-        ("bridges:-1", "B from 0"),
-        ("bridges:1.5", "B from 0"),
-        ("bridges:inf", "B from 0"),
-        ("bridges:nan", "B from 0"),
+        ("bridges:-1", "number B from 0"),
+        ("bridges:1.5", "number B from 0"),
+        ("bridges:inf", "number B from 0"),
+        ("bridges:nan", "number B from 0"),
         ("bridges:5", "no more bridges than pairs"),
         (".", "must be a file"),
         ("", "must be"),
@@ -96,7 +103,7 @@ def test_a_file_that_is_none_is_refused_by_its_line(tmp_path, text, said):
 )
 def test_what_is_no_graph_is_refused(meet, said):
     with pytest.raises(UsageError, match="--meet") as caught:
-        meetings_of(meet, 4, 0)
+        meetings_of(resolve({"meet": meet, "agents": "4"}).graphs, 4, 0)
     assert said in str(caught.value)
 
 
@@ -107,8 +114,8 @@ def test_a_binary_file_is_refused(tmp_path):
 
 
 def test_meetings_that_are_no_graph():
-    assert meetings_of("together", 4, 0) == Together()
-    assert meetings_of("random-pairs", 4, 3, synchronous=True) == RandomPairs(3, True)
+    assert meetings_of([(0, parse_graph("together"))], 4, 0) == Together()
+    assert meetings_of([(0, parse_graph("random-pairs"))], 4, 3, synchronous=True) == RandomPairs(3, True)
 
 
 def test_distances_are_edges_between_and_what_no_path_joins_is_left_out():

@@ -168,4 +168,6 @@ def test_a_folder_that_may_not_be_read(tmp_path: Path, monkeypatch: pytest.Monke
 
 
 def test_size_goes_with_folders_only(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    refused(["train", "--dataset", "digits", "--channels", "3"], tmp_path, ["--channels requires --dataset folder"], capsys)
+    refused(
+        ["train", "--dataset", "digits", "--channels", "3"], tmp_path, ["--channels requires --dataset folder"], capsys
+    )

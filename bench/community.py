@@ -59,7 +59,7 @@ def batched_encounters() -> None:
     for synchronous in (False, True):
         for N in (100, 300, 1000):
             fast = seconds(64, N, ring(64, synchronous))
-            with mock.patch.dict(batched._FEW, {"cpu": 0}):
+            with mock.patch.dict(batched._BATCH_LIMIT, {"cpu": 0}):
                 slow = seconds(64, N, ring(64, synchronous))
             print(f"| {N:,} | {synchronous} | {fast:.4f} | {slow / fast:.2f} |", flush=True)
 

@@ -10,9 +10,9 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from bench.replayed_sweeps import ReplayedChain
 from mhng.experiment.training.graphs import graph_edges
-from mhng.inference.batched import kinds
-from mhng.inference.cuda_graphs import Chain
+from mhng.inference.batched import batch_groups
 from mhng.inference.game import Game, init, sweep
 from mhng.inference.topology import Graph, Meetings, Together
 from mhng.inference.types import Info, State
@@ -54,16 +54,17 @@ def bench_game(
 ) -> BenchGame:
     """A game of M agents on N objects of K classes, with L latent dimensions, K signs and C chains.
 
-    graphs: replay the sweeps as a CUDA graph, as in long games.
+    graphs: replay the sweeps as a CUDA graph (`bench.replayed_sweeps`); runs do not.
     """
     classes = torch.randint(K, (N,), generator=stream(0, "objects", device), device=device)
     players = [Percepts(sample_latents(classes, K, L, m), NormalWishart(L, device=device)) for m in range(M)]
     generators = [stream(0, f"play/{m}", device) for m in range(M)]
     log_prior = torch.zeros(K, dtype=torch.float64, device=device).log_softmax(0)
     game = Game(log_prior, mode, meetings=Together() if meetings is None else meetings)
-    step: Callable[[State, int], tuple[State, Info]] = partial(sweep, game, players, generators, kind=kinds(players))
+    groups = batch_groups(players)
+    step: Callable[[State, int], tuple[State, Info]] = partial(sweep, game, players, generators, groups=groups)
     state = init(players, generators, classes.expand(C, M, N).clone(), K, mode)
-    return BenchGame(game, players, generators, state, Chain(step, generators) if graphs else step)
+    return BenchGame(game, players, generators, state, ReplayedChain(step, generators) if graphs else step)
 
 
 def sample_latents(classes: Tensor, K: int, L: int, m: int) -> Tensor:

@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 from scipy.stats import multivariate_normal, wishart
 
 from bench.games import BenchGame, bench_game
-from mhng.inference.proposals import offer, proposal_logits
+from mhng.models.belief import offer, proposal_logits
 from mhng.models.mixtures.base import Conjugate
 
 K, L = 10, 12

@@ -4,7 +4,7 @@
 
 One size is varied at a time, from a base of N = 5,000 objects, K = 10 signs, L = 12 dimensions, C = 1 chain and M = 2
 agents on a ring. A ring of M agents has M pairs; a ring of 2 has one pair. Parameters are redrawn after an encounter.
-On a CUDA device, sweeps are replayed as a graph, as in long games. A time is the median of several sweeps after
+On a CUDA device, sweeps are replayed as a graph, as runs do not. A time is the median of several sweeps after
 warm-up sweeps. An exponent is the slope of log time over log size, by least squares over the last decade of sizes: 1
 is a linear cost.
 

@@ -45,7 +45,7 @@ from bench.timing import (
     write_json,
 )
 from mhng.inference import STARTS
-from mhng.inference.initialization import Start, begin, merge, signs_of
+from mhng.inference.initialization import Start, initial_signs, merge, most_signs
 from mhng.models.distributions import BartlettWishart
 from mhng.models.mixtures.gaussians import Components, gaussian_log_prob, quadratic_features
 
@@ -90,7 +90,7 @@ def games(device: str) -> Rows:
         warnings.filterwarnings("ignore", "Singular sample")  # torch redraws singular samples
         rows += [compare("2,000 Wishart draws by torch / by Bartlett", theirs.sample, ours.sample, device)]
 
-    candidates = signs_of(Start("merge"), K)
+    candidates = most_signs(Start("merge"), K)
     signs = torch.randint(candidates, (1, 2, N), device=device)
     name = f"merging {candidates} signs to {K} / one sweep"
     rows += [compare(name, lambda: merge(one_chain.players, signs, candidates, K), one_chain.sweep, device)]
@@ -99,7 +99,7 @@ def games(device: str) -> Rows:
         name = f"initialisation {kind}, {start.tries} tries of {start.after} sweeps / one sweep"
 
         def initialise(start: Start = start) -> None:
-            begin(start, one_chain.game, one_chain.players, one_chain.generators, 1)
+            initial_signs(start, one_chain.game, one_chain.players, one_chain.generators, 1)
 
         rows += [compare(name, initialise, one_chain.sweep, device, 3)]
     return rows

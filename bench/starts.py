@@ -25,7 +25,7 @@ from mhng.experiment.training.build import build_members, game_of
 from mhng.experiment.training.prepare import load_objects
 from mhng.inference import STARTS
 from mhng.inference.game import init, play
-from mhng.inference.initialization import Start, begin
+from mhng.inference.initialization import Start, initial_signs
 
 TOLERANCE = 5.0
 AFTER = 30
@@ -58,7 +58,7 @@ def main() -> None:
             generators = [member.streams["play"] for member in members]
             start_time = time.perf_counter()
             # Starts are chains with one try, because all of them are evaluated, not only the best.
-            signs, _ = begin(Start(kind, tries=1), game, players, generators, options.starts)
+            signs, _ = initial_signs(Start(kind, tries=1), game, players, generators, options.starts)
             signs = signs[:, :1].expand(-1, len(players), -1)  # `prior` draws separate signs for the agents
             state = init(players, generators, signs, game.K)
             state, trace = play(game, players, generators, state, AFTER, keep_means=False)

@@ -8,28 +8,17 @@ The agent that sees points confuses classes 2 and 3, the agent that counts words
 are exchanged; together the agents distinguish all four classes.
 """
 
-from typing import NamedTuple
-
 import torch
 from sklearn.metrics import adjusted_rand_score, cohen_kappa_score
 from torch import Tensor
 from torch.distributions import Dirichlet
 
-from mhng import Game, NormalWishart, Percepts, init, play
+from mhng import Belief, Game, NormalWishart, Percepts, init, play
 
 # Per class: centre of its points, and expected number of occurrences of five words.
 CENTRES = torch.tensor([[3.0, 0], [0, 3], [-2, -2], [-2, -2]])
 WORDS = torch.tensor([[4.0, 4, 1, 1, 1], [4, 4, 1, 1, 1], [1, 1, 8, 1, 1], [1, 1, 1, 1, 8]])
 N, K, CHAINS = 200, 4, 16
-
-
-class Belief(NamedTuple):
-    """Result of `redraw` for C chains, N objects and K signs."""
-
-    table: Tensor  # (C, N, K) log p(x_n | w_n = k, theta)
-    parameters: Tensor  # theta
-    log_density: Tensor  # (C,) log p(theta)
-    evidence: Tensor  # (C,) log p(x | signs), theta integrated out
 
 
 class WordCounter:
@@ -38,7 +27,7 @@ class WordCounter:
     def __init__(self, counts: Tensor) -> None:
         self.counts = counts.double()
 
-    def redraw(self, generator: torch.Generator, signs: Tensor, K: int, before: object = None) -> Belief:
+    def redraw(self, generator: torch.Generator, signs: Tensor, K: int, previous: object = None) -> Belief:
         """Draw theta given signs (C, N)."""
         members = torch.nn.functional.one_hot(signs, K).double()  # (C, N, K)
         prior = torch.ones(K, self.counts.shape[1], dtype=torch.float64)
@@ -46,10 +35,10 @@ class WordCounter:
         gamma = torch._standard_gamma(alpha, generator=generator)
         theta = gamma / gamma.sum(-1, keepdim=True)
         return Belief(
-            table=self.counts @ theta.log().mT,
+            table=self.counts @ theta.log().mT,  # (C, N, K) log p(x_n | w_n = k, theta)
             parameters=theta,
-            log_density=Dirichlet(prior).log_prob(theta).sum(-1),
-            evidence=(log_beta(alpha) - log_beta(prior)).sum(-1),
+            log_density=Dirichlet(prior).log_prob(theta).sum(-1),  # (C,) log p(theta)
+            evidence=(log_beta(alpha) - log_beta(prior)).sum(-1),  # (C,) log p(x | signs), theta integrated out
         )
 
 

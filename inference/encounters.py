@@ -1,83 +1,101 @@
-"""An encounter: speakers make a proposal, a listener answers; one by one, or many pairs of agents at once."""
+"""Encounters of a sweep: one after the other, or several pairs of agents in one computation."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import cast
 
 import torch
+from torch import Tensor
 
-from mhng.inference.log_joint import log_pi_of
-from mhng.inference.metropolis import Turn
+from mhng.inference.log_joint import agent_log_pi
+from mhng.inference.metropolis import step
 from mhng.inference.proposals import Rule
 from mhng.inference.recursive import Speaker, propose
-from mhng.inference.remote import Stream, answer, speak
-from mhng.inference.spec import Game, shares
+from mhng.inference.spec import Game
 from mhng.inference.topology import Encounter
-from mhng.inference.types import Info, State
-from mhng.models.rng import Choir
+from mhng.inference.types import Info, State, Stream
+from mhng.models.belief import Belief, Response
+from mhng.models.rng import GeneratorStack
 
 
-def meet(
+def play_encounter(
     game: Game,
     rules: Sequence[Rule],
     length: int | None,
     generators: Sequence[Stream],
     state: State,
     encounter: Encounter,
-    told: Info,
+    info: Info,
 ) -> Info:
-    """One encounter: its proposal and the listener's answer, which are written into the signs of `state`."""
+    """Play one encounter; the result is written into the signs of `state`. length: T, see `recursive.propose`."""
     *speakers, listener = encounter
-    current = state.private if game.listener_state == "speaker-sample" else state.signs
-    starts = [current[:, m] if game.inner_start == "own" else None for m in speakers]
+    compared = _compared_signs(game, state)
+    log_pi = agent_log_pi(game, state, speakers[0])
+    belief, current, rule = state.beliefs[listener], compared[:, listener], rules[listener]
+    if len(speakers) == 1:
+        (speaker,) = speakers
+        response = step(
+            state.beliefs[speaker], belief, generators[speaker], generators[listener], log_pi, current, rule
+        )
+        return _record(game, state, encounter, response, info, messages=current.shape[-1])
     row = [
-        Speaker(generators[m], state.beliefs[m].table, rules[m], start)
-        for m, start in zip(speakers, starts, strict=True)
+        Speaker(generators[m], state.beliefs[m], rules[m], compared[:, m] if game.inner_start == "own" else None)
+        for m in speakers
     ]
-    proposal = propose(log_pi_of(game, state, speakers[0]), row, length, current[:, listener])
-    turn = answer(
-        generators[listener], state.beliefs[listener].table, proposal.signs, current[:, listener], rules[listener]
-    )
-    return _took_place(game, state, encounter, turn, told._replace(messages=told.messages + proposal.messages))
+    proposal = propose(log_pi, row, length, current)
+    response = belief.respond(generators[listener], proposal.signs, current, rule)
+    return _record(game, state, encounter, response, info, proposal.messages)
 
 
-def meet_at_once(
-    game: Game, rule: Rule, generators: Sequence[Stream], state: State, pairs: Sequence[Encounter], told: Info
+def play_pairs(
+    game: Game, rule: Rule, generators: Sequence[Stream], state: State, pairs: Sequence[Encounter], info: Info
 ) -> Info:
-    """`meet` for G pairs of agents, none of them in two, as one computation."""
+    """`play_encounter` for G disjoint pairs of agents with stackable beliefs, in one computation."""
     speakers, listeners = zip(*pairs, strict=True)
-    current = state.private if game.listener_state == "speaker-sample" else state.signs
+    compared = _compared_signs(game, state)
     log_pi = game.log_prior
     if state.log_pi is not None:
-        log_pi = torch.stack([log_pi_of(game, state, m) for m in speakers])
-    said = speak(
-        Choir([generators[m] for m in speakers]), log_pi, torch.stack([state.beliefs[m].table for m in speakers])
-    )
-    turns = answer(
-        Choir([generators[m] for m in listeners]),
-        torch.stack([state.beliefs[m].table for m in listeners]),
-        said,
-        torch.stack([current[:, m] for m in listeners]),
+        log_pi = torch.stack([agent_log_pi(game, state, m) for m in speakers])
+    beliefs = cast(Sequence[Belief], state.beliefs)
+    stacked = step(
+        Belief.stack([beliefs[m] for m in speakers]),
+        Belief.stack([beliefs[m] for m in listeners]),
+        GeneratorStack([generators[m] for m in speakers]),
+        GeneratorStack([generators[m] for m in listeners]),
+        log_pi,
+        torch.stack([compared[:, m] for m in listeners]),
         rule,
     )
-    told = told._replace(messages=told.messages + len(pairs) * said.shape[-1])
-    for encounter, *turn in zip(pairs, *(part.unbind(0) for part in turns), strict=True):
-        told = _took_place(game, state, encounter, Turn(*turn), told)
-    return told
+    for encounter, *response in zip(pairs, *(part.unbind(0) for part in stacked), strict=True):
+        info = _record(game, state, encounter, Response(*response), info, messages=stacked.signs.shape[-1])
+    return info
 
 
-def hearers(game: Game, encounter: Encounter, M: int) -> Sequence[int]:
-    """Who, of M agents, holds the listener's sign."""
-    return range(M) if shares(game) else encounter[-1:]
+def sign_holders(game: Game, encounter: Encounter, M: int) -> Sequence[int]:
+    """The agents, out of M, whose sign an encounter changes: the listener, or all if signs are shared."""
+    return range(M) if game.shares_signs else encounter[-1:]
 
 
-def _took_place(game: Game, state: State, encounter: Encounter, turn: Turn, told: Info) -> Info:
-    """What an encounter changes: the listener's signs, the speaker's last sample, and what is told of it."""
+def _compared_signs(game: Game, state: State) -> Tensor:
+    """(C, M, N) the signs with which listeners compare proposals."""
+    return state.private if game.listener_state == "speaker-sample" else state.signs
+
+
+def _record(
+    game: Game, state: State, encounter: Encounter, response: Response, info: Info, messages: int | Tensor
+) -> Info:
+    """Write the response into the signs of `state`, and count it."""
     *speakers, listener = encounter
-    told.accepted[:, listener] += turn.accepted.sum(-1)
-    heard = list(told.heard)
-    heard[listener] += 1
-    for m in hearers(game, encounter, state.signs.shape[1]):  # one by one: a list as an index is copied to the device
-        state.signs[:, m] = turn.signs
-    state.private[:, speakers[0]] = turn.proposed
-    return told._replace(heard=heard, not_a_number=told.not_a_number + turn.not_a_number.sum(-1))
+    info.accepted[:, listener] += response.accepted.sum(-1)
+    encounters = list(info.encounters)
+    encounters[listener] += 1
+    # One agent at a time: an index with a list is copied to the device.
+    for m in sign_holders(game, encounter, state.signs.shape[1]):
+        state.signs[:, m] = response.signs
+    state.private[:, speakers[0]] = response.proposed
+    return info._replace(
+        encounters=encounters,
+        messages=info.messages + messages,
+        not_a_number=info.not_a_number + response.not_a_number.sum(-1),
+    )

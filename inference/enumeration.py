@@ -1,7 +1,7 @@
-"""Enumeration: the exact answer for problems small enough to list, for tests and small diagnoses.
+"""Exact laws of small games by enumeration: posteriors, transition matrices, stationary laws.
 
-Nothing here draws a random number. Kernels are built from the functions of `mhng.inference.proposals` that the game
-uses, so that a fault there is a fault here; the laws they are held against are computed without them.
+No random numbers. Transition matrices use the functions of the game (`mhng.models.belief`, acceptance rules), so a
+fault there shows here; the posteriors do not use them.
 """
 
 from __future__ import annotations
@@ -12,20 +12,21 @@ from typing import Protocol
 import torch
 from torch import Tensor
 
-from mhng.inference.proposals import Rule, offer, proposal_logits
+from mhng.inference.proposals import Rule
+from mhng.models.belief import offer, proposal_logits
 
 _CHUNK = 2**14
 
 
-class Judge(Protocol):
-    """A player that can integrate its parameters out."""
+class EvidencePlayer(Protocol):
+    """A player with a log evidence."""
 
     def evidence(self, signs: Tensor, K: int) -> Tensor:
         """(C,) log p(z | signs)."""
 
 
 def sign_posterior(log_prior: Tensor, tables: Sequence[Tensor]) -> Tensor:
-    """P(w_n | z^1_n, ..., z^M_n, phi), parameters fixed: log_prior (K,), tables M of (N, K) -> (N, K)."""
+    """P(w_n | z^1_n, ..., z^M_n, phi) with fixed parameters: log_prior (K,), M tables (N, K) -> (N, K)."""
     logits = log_prior.clone()
     for table in tables:
         logits = logits + table
@@ -72,7 +73,7 @@ def _with_acceptance(proposal: Tensor, listener: Tensor, rule: Rule) -> Tensor:
 
 
 def stationary(matrix: Tensor) -> Tensor:
-    """The law that an irreducible matrix (K, K) leaves unchanged: (K,)."""
+    """The stationary law (K,) of an irreducible transition matrix (K, K)."""
     K = len(matrix)
     equations = torch.cat([(matrix.T - torch.eye(K, dtype=matrix.dtype)), torch.ones(1, K, dtype=matrix.dtype)])
     right = torch.cat([torch.zeros(K, dtype=matrix.dtype), torch.ones(1, dtype=matrix.dtype)])
@@ -80,23 +81,23 @@ def stationary(matrix: Tensor) -> Tensor:
 
 
 def detailed_balance_gap(matrix: Tensor, law: Tensor) -> float:
-    """The largest |law_i P_ij - law_j P_ji|: 0 if the chain is reversible with respect to `law`."""
+    """The largest |law_i P_ij - law_j P_ji|; 0 if the matrix is reversible with respect to `law`."""
     flow = law.unsqueeze(1) * matrix
     return float((flow - flow.T).abs().max())
 
 
 def all_signs(N: int, K: int) -> Tensor:
-    """Every assignment of K signs to N objects: (K^N, N)."""
+    """All assignments of K signs to N objects: (K^N, N)."""
     return torch.cartesian_prod(*[torch.arange(K)] * N).view(-1, N)
 
 
-def joint_posterior(judges: Sequence[Judge], log_prior: Tensor, N: int) -> Tensor:
-    """P(w_1..w_N | all percepts), parameters integrated out, for every row of `all_signs`: (K^N,)."""
+def joint_posterior(players: Sequence[EvidencePlayer], log_prior: Tensor, N: int) -> Tensor:
+    """P(w_1..w_N | z^1, ..., z^M), parameters integrated out, for each row of `all_signs`: (K^N,)."""
     K = len(log_prior)
     logits = []
-    for signs in all_signs(N, K).split(_CHUNK):  # a million assignments at once would want gigabytes
+    for signs in all_signs(N, K).split(_CHUNK):  # a million assignments at once would take gigabytes
         total = log_prior[signs].sum(1)
-        for judge in judges:
-            total = total + judge.evidence(signs, K)
+        for player in players:
+            total = total + player.evidence(signs, K)
         logits.append(total)
     return torch.cat(logits).softmax(0)

@@ -1,19 +1,18 @@
-"""What signs and parameters of all agents are worth together, and what each agent alone would say."""
+"""Densities of a state: log joint, log evidence of the signs, and each agent's most probable signs."""
 
 from __future__ import annotations
 
 import torch
 from torch import Tensor
 
-from mhng.inference.remote import best, log_likelihood
-from mhng.inference.spec import Game, shares
+from mhng.inference.spec import Game
 from mhng.inference.types import State
 from mhng.models.sign_prior import SignPrior
 
 
 def log_joint(game: Game, state: State) -> Tensor:
-    """log p(w, phi, z) of all agents: (C,). Signs that are not shared count once for each agent, p(w^m) too."""
-    owners = slice(0, 1) if shares(game) else slice(None)
+    """log p(w, phi, z) for all agents: (C,). Unshared signs have a factor p(w^m) for each agent."""
+    owners = _sign_owners(game)
     if state.log_pi is None:
         total = game.log_prior[state.signs[:, owners]].sum((-2, -1))
     else:
@@ -21,35 +20,40 @@ def log_joint(game: Game, state: State) -> Tensor:
         log_pi = state.log_pi[:, owners]
         total = (log_pi.gather(-1, state.signs[:, owners]).sum(-1) + game.weights.log_density(log_pi)).sum(-1)
     for m, belief in enumerate(state.beliefs):
-        total = total + belief.log_density + log_likelihood(belief.table, state.signs[:, m])
+        total = total + belief.log_density + belief.log_likelihood(state.signs[:, m])
     return total
 
 
-def evidence(game: Game, state: State) -> Tensor:
+def log_evidence(game: Game, state: State) -> Tensor:
+    """Sum of log p(z | w) over agents, phi integrated out: (C,). If pi is drawn, log p(w) is added."""
     total = torch.stack([belief.evidence for belief in state.beliefs]).sum(0)
     if game.weights is None:
         return total
-    return total + evidence_of_signs(game, game.weights, state.signs)
+    return total + sign_log_evidence(game, game.weights, state.signs)
 
 
-def evidence_of_signs(game: Game, weights: SignPrior, signs: Tensor) -> Tensor:
-    """log p(w), pi integrated out: signs (C, M, N) -> (C,). Signs that are not shared count once for each agent."""
-    owners = slice(0, 1) if shares(game) else slice(None)
-    return weights.log_evidence(counts_of(signs[:, owners], game.K)).sum(-1)
+def sign_log_evidence(game: Game, weights: SignPrior, signs: Tensor) -> Tensor:
+    """log p(w), pi integrated out: signs (C, M, N) -> (C,). Unshared signs have a factor for each agent."""
+    return weights.log_evidence(sign_counts(signs[:, _sign_owners(game)], game.K)).sum(-1)
 
 
-def counts_of(signs: Tensor, K: int) -> Tensor:
-    """How many objects each sign has: (..., N) -> (..., K)."""
+def sign_counts(signs: Tensor, K: int) -> Tensor:
+    """Objects of each sign: (..., N) -> (..., K)."""
     counts = torch.zeros(*signs.shape[:-1], K, dtype=torch.int64, device=signs.device)
     return counts.scatter_add_(-1, signs, torch.ones_like(signs))
 
 
-def alone(game: Game, state: State) -> Tensor:
-    """What each agent would say by itself: the best sign of its own posterior, (C, M, N)."""
-    own = [best(log_pi_of(game, state, m), belief.table) for m, belief in enumerate(state.beliefs)]
-    return torch.stack(own, dim=1)
+def best_signs(game: Game, state: State) -> Tensor:
+    """The most probable signs of each agent alone, under its own posterior: (C, M, N)."""
+    signs = [belief.best(agent_log_pi(game, state, m)) for m, belief in enumerate(state.beliefs)]
+    return torch.stack(signs, dim=1)
 
 
-def log_pi_of(game: Game, state: State, m: int) -> Tensor:
-    """log pi of agent m, as it is added to a table (C, N, K)."""
+def agent_log_pi(game: Game, state: State, m: int) -> Tensor:
+    """log pi of agent m: (K,), or (C, 1, K) if pi is drawn."""
     return game.log_prior if state.log_pi is None else state.log_pi[:, m].unsqueeze(1)
+
+
+def _sign_owners(game: Game) -> slice:
+    """The agents whose signs count: the first one if signs are shared, else all."""
+    return slice(0, 1) if game.shares_signs else slice(None)

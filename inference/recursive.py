@@ -37,15 +37,16 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
-from typing import NamedTuple
+from typing import NamedTuple, cast
 
 import torch
 from torch import Tensor
 
 from mhng.inference import RECURSIONS
-from mhng.inference.metropolis import draw
-from mhng.inference.proposals import Rule, proposal_logits
-from mhng.inference.remote import Stream, Table, answer, speak
+from mhng.inference.proposals import Rule
+from mhng.inference.types import Belief, Stream, TableBelief
+from mhng.models.belief import proposal_logits
+from mhng.models.rng import categorical
 
 # Most draws per object in `exact`: beyond it, a proposal takes minutes on a CPU.
 MOST_DRAWS = 10**6
@@ -61,7 +62,7 @@ class Speaker(NamedTuple):
     """One agent of the row."""
 
     generator: Stream
-    table: Table  # (C, N, K)
+    belief: Belief
     rule: Rule  # its acceptance rule; not used for the first agent
     start: Tensor | None = None  # (C, N) start of its inner games; None: the sign of the agent above
 
@@ -127,21 +128,22 @@ def _outcome(log_prior: Tensor, speakers: Sequence[Speaker], length: int, above:
     """The outcome (C, N) of an inner game of `os` or `ll:T`; `above` (C, N) is the current sign of the agent above."""
     *before, last = speakers
     if not before:
-        return speak(last.generator, log_prior, last.table)
+        return last.belief.propose(last.generator, log_prior)
     signs = above if last.start is None else last.start
     for _ in range(length):
         proposed = _outcome(log_prior, before, length, signs)
-        signs = answer(last.generator, last.table, proposed, signs, last.rule).signs
+        signs = last.belief.respond(last.generator, proposed, signs, last.rule).signs
     return signs
 
 
 def _unanimous(log_prior: Tensor, first: Speaker, between: Sequence[Speaker]) -> Proposal:
     """Draws of the first agent, for each object and chain until all agents between accept one."""
-    # Needs the tables themselves, to know how many draws to make.
-    logits = proposal_logits(log_prior, first.table)
-    C, N, K = first.table.shape
-    _refuse_endless(logits, between)
-    tables = [_relative_to_best(speaker.table).reshape(C * N, K) for speaker in between]
+    # The number of draws depends on the tables, so all agents must be in this process.
+    log_p, *others = [cast(TableBelief, speaker.belief).table for speaker in (first, *between)]
+    logits = proposal_logits(log_prior, log_p)
+    C, N, K = log_p.shape
+    _refuse_endless(logits, others)
+    tables = [_relative_to_best(table).reshape(C * N, K) for table in others]
     logits = logits.expand(C, N, K).reshape(C * N, K)
     signs = torch.zeros(C * N, dtype=torch.int64, device=logits.device)
     messages = torch.zeros(C * N, dtype=torch.int64, device=logits.device)
@@ -149,13 +151,12 @@ def _unanimous(log_prior: Tensor, first: Speaker, between: Sequence[Speaker]) ->
     while len(left):
         # Many draws at once when few objects are left; draws after the first success are discarded.
         tries = min(_BLOCK, max(1, C * N // len(left)))
-        names = draw(first.generator, logits[left].unsqueeze(1).expand(-1, tries, -1))
+        names = categorical(first.generator, logits[left].unsqueeze(1).expand(-1, tries, -1))
         accepted = torch.ones_like(names, dtype=torch.bool)
         sent = torch.ones_like(names)  # by the first agent, and by each agent that accepted
         for speaker, table in zip(between, tables, strict=True):
-            log_p = table[left].gather(1, names)
             u = torch.rand(names.shape, generator=speaker.generator, dtype=torch.float64, device=names.device)
-            accepted &= u.log() < log_p
+            accepted &= u.log() < table[left].gather(1, names)
             sent += accepted
         done = accepted.any(1)
         success = accepted.to(torch.int8).argmax(1)
@@ -166,8 +167,8 @@ def _unanimous(log_prior: Tensor, first: Speaker, between: Sequence[Speaker]) ->
     return Proposal(signs.view(C, N), messages.view(C, N).sum(1))
 
 
-def _refuse_endless(logits: Tensor, between: Sequence[Speaker]) -> None:
-    draws = expected_draws(torch.zeros_like(logits[0, 0]), logits, [speaker.table for speaker in between]).amax(0)
+def _refuse_endless(logits: Tensor, tables: Sequence[Tensor]) -> None:
+    draws = expected_draws(torch.zeros_like(logits[0, 0]), logits, tables).amax(0)
     worst = float(draws.max())
     if worst > MOST_DRAWS:
         raise EndlessGameError(

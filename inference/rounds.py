@@ -1,22 +1,20 @@
-"""Mutual learning: rounds of learn, perceive, play.
+"""Mutual learning: rounds of learning, perceiving and playing (Taniguchi et al. 2023, algorithm 2).
 
-    round 0   learn with the prior N(0, I), perceive, find a start, play
-    round r   learn with every object's prior given by the agent's own sign for it, perceive, play on from the
-              signs of round r - 1
+    round 0   learn with the prior N(0, I) of z; perceive; find initial signs; play
+    round r   learn with the prior p(z_n | w_n, phi) given by the agent's own signs from round r - 1; perceive; play,
+              from the signs of round r - 1
 
-(Taniguchi et al. 2023, algorithm 2.) That return of the signs into the prior of z is what makes the agents' eyes
-change with their language. All chains play on the same percepts; chain 0 is the one that the agents learn from.
+The signs return into the prior of z, so that the networks change with the language. All chains play on the same
+latents; the agents learn from chain 0.
 
-A round begins with learning so that the last thing a run does is play: the signs at the end belong to the networks
-at the end. Games between rounds are short, because percepts and beliefs teach each other most where they take turns
-often; the last round's is played on, for draws of one posterior to look at. Those further sweeps draw from copies of
-the random streams and the next round does not start from them, so that R rounds are the beginning of R + 1.
+A round ends with play, so that the last signs belong to the last networks. Games between rounds are short: learning
+and play alternate often. Only the game of the last round is continued, for draws from one posterior. The continuation
+draws from copies of the generators, and the next round does not start from it; so R rounds are the first R of R + 1.
 
-What is played on is a draw of q(z | x) for each object and round (`percept` = "draw"), so that an agent that is unsure
-of what it sees is unsure of its names too. On the means ("mean") the game samples p(w | means): another posterior, in
-which nothing of q's spread is left.
+The game is played on one draw of q(z | x) for each object and round (`percept` = "draw"). With the means ("mean"), its
+posterior is p(w | means), without the spread of q.
 
-`Progress` is all that the next round needs; `Played` is only for looking at.
+`RoundProgress` is what the next round needs; `Played` is for reports only.
 """
 
 from __future__ import annotations
@@ -29,25 +27,35 @@ import torch
 from torch import Tensor
 
 from mhng.inference.game import init, play
-from mhng.inference.initialization import Start, begin, tidied
+from mhng.inference.initialization import Start, initial_signs, merge_if_sparse
 from mhng.inference.recursive import EndlessGameError
-from mhng.inference.remote import Stream, copy_of, read
 from mhng.inference.spec import Game
-from mhng.inference.svi import Learner, Loss, NotFiniteError, bound
-from mhng.inference.trace import Trace, joined
-from mhng.inference.types import Starter, State
+from mhng.inference.svi import Learner, Loss, NotFiniteError, elbo
+from mhng.inference.trace import Trace, concatenate
+from mhng.inference.types import StartPlayer, State, Stream
 from mhng.models.agent import Agent
 from mhng.models.percepts import Percepts
-from mhng.models.rng import stream
+from mhng.models.rng import copy_generator, stream
 
 STREAMS = ("init", "learn", "perceive", "play")
 
 
 @dataclass(frozen=True)
 class Schedule:
-    """How long everything takes. `epochs` is for round 0, `round_epochs` for each of the `rounds` after it.
+    """Lengths and sizes of the rounds.
 
-    The last round plays `sweeps` sweeps, every other one `round_sweeps`, or `sweeps` if those are fewer.
+    Args:
+        epochs: epochs of round 0.
+        round_epochs: epochs of every later round.
+        rounds: rounds after round 0.
+        sweeps: sweeps of the last round.
+        round_sweeps: sweeps of every other round; `sweeps`, if that is less.
+        chains: C.
+        start: settings of the initialisation.
+        batch_size, lr, jitter: settings of the learner (`mhng.inference.svi.Learner`).
+        keep_means: whether traces store component means.
+        graphs: whether learning steps are captured as CUDA graphs (`mhng.inference.cuda_graphs`).
+        percept: "draw" or "mean" of q(z | x).
     """
 
     epochs: int
@@ -60,39 +68,44 @@ class Schedule:
     batch_size: int
     lr: float
     jitter: float = 0.0
-    keep_means: bool = True  # in the traces
-    graphs: bool = True  # steps of learning are captured, on a CUDA device (`mhng.inference.cuda_graphs`)
-    percept: str = "draw"  # or "mean": the game's target is then that of the means, whatever the guide's spread
+    keep_means: bool = True
+    graphs: bool = True
+    percept: str = "draw"
 
     def sweeps_between(self) -> int:
-        """Sweeps of a round that is not the last."""
+        """Sweeps of a round before the last."""
         return min(self.round_sweeps, self.sweeps)
 
 
 class Participant(Protocol):
-    """One agent of the community, here or in a process of its own."""
+    """One agent of the community, in this process or another."""
 
     @property
     def name(self) -> str:
-        """What it is called."""
+        """The agent's name."""
 
     @property
     def play_stream(self) -> Stream:
-        """What it draws from in the game."""
+        """The generator of its draws in the game."""
 
-    def learning(self, epochs: int, signs: Tensor | None, components: Any, done: int) -> Iterator[tuple[int, Loss]]:
-        """As `Learner.learning`; an agent in a process of its own begins at once, whoever is listened to first."""
+    def copy_play_stream(self) -> Stream:
+        """A copy of `play_stream` in its current state."""
 
-    def perceive(self) -> Starter:
-        """It as a player of the next game, with fresh percepts."""
+    def train_epochs(
+        self, epochs: int, signs: Tensor | None, components: Any, done: int
+    ) -> Iterator[tuple[int, Loss]]:
+        """As `Learner.train_epochs`. An agent in another process starts at once."""
 
-    def believe(self, log_pi: Tensor) -> None:
-        """Take over the signs' weights (K,) that the game drew for it."""
+    def perceive(self) -> StartPlayer:
+        """A player of the next game, with new latents."""
+
+    def set_log_pi(self, log_pi: Tensor) -> None:
+        """Store log pi (K,), as the game drew it for this agent."""
 
 
 @dataclass
 class Member:
-    """An agent here, with what is its own: observations, learner, random streams."""
+    """An agent in this process, with its observations, learner and generators."""
 
     name: str
     agent: Agent
@@ -108,38 +121,44 @@ class Member:
 
     @property
     def device(self) -> torch.device:
-        """Where it lives, and its signs."""
+        """The device of the agent and its signs."""
         return self.x.device
 
     @property
     def play_stream(self) -> torch.Generator:
-        """What it draws from in the game."""
+        """The generator of its draws in the game."""
         return self.streams["play"]
 
-    def learning(self, epochs: int, signs: Tensor | None, components: Any, done: int) -> Iterator[tuple[int, Loss]]:
-        """As `Learner.learning`."""
-        return self.learner.learning(epochs, signs, components, done)
+    def copy_play_stream(self) -> torch.Generator:
+        """A copy of `play_stream` in its current state."""
+        return copy_generator(self.play_stream)
+
+    def train_epochs(
+        self, epochs: int, signs: Tensor | None, components: Any, done: int
+    ) -> Iterator[tuple[int, Loss]]:
+        """As `Learner.train_epochs`."""
+        return self.learner.train_epochs(epochs, signs, components, done)
 
     def perceive(self) -> Percepts:
-        """Its percepts for the next game."""
+        """The latents for the next game."""
         return self.agent.perceive(self.x, self.streams["perceive"] if self.percept == "draw" else None)
 
-    def believe(self, log_pi: Tensor) -> None:
-        """Take over the signs' weights (K,) that the game drew for it."""
+    def set_log_pi(self, log_pi: Tensor) -> None:
+        """Store log pi (K,), as the game drew it for this agent."""
         self.agent.log_pi.copy_(log_pi)
 
-    def bound(self, seed: int, round: int, signs: Tensor, components: Any) -> Loss | None:
-        """The ELBO after `round`, given its signs (N,); None if it has nothing to learn.
+    def elbo(self, seed: int, round: int, signs: Tensor, components: Any) -> Loss | None:
+        """The ELBO after `round`, given the agent's signs (N,); None without networks.
 
-        By a stream of its own: scoring must not shift what is drawn later.
+        It has a separate generator, so that later draws do not depend on it.
         """
         if self.learner.optimiser is None:
             return None
         generator = stream(seed, f"{self.name}/score/{round}", self.x.device)
-        return bound(self.agent, self.x, generator, signs, components)
+        return elbo(self.agent, self.x, generator, signs, components)
 
     def state(self) -> dict[str, Any]:
-        """All that going on needs of it, as tensors and plain values. The streams are read last."""
+        """The agent's part of a checkpoint, as tensors and plain values."""
         return {
             "agent": self.agent.state_dict(),
             "optimiser": self.learner.optimiser.state_dict() if self.learner.optimiser else None,
@@ -148,13 +167,13 @@ class Member:
         }
 
     def restore(self, state: Mapping[str, Any], parts: Sequence[Tensor] | None) -> Any:
-        """Put it where it was when `state` was taken; returns its components, made from their tensors `parts`.
+        """Restore a `state`; returns the components, made from their tensors `parts`.
 
-        What does not fit raises one of many errors.
+        Raises various errors if the state does not fit the agent.
         """
         components = self.agent.restore(state["agent"], parts)
         if state["device"] != self.x.device.type:
-            raise ForeignStreamError(state["device"], self.x.device.type)
+            raise StreamDeviceError(state["device"], self.x.device.type)
         if self.learner.optimiser is not None:
             self.learner.optimiser.load_state_dict(state["optimiser"])
         for kind, generator in self.streams.items():
@@ -162,47 +181,47 @@ class Member:
         return components
 
 
-class ForeignStreamError(Exception):
-    """Random streams cannot move between kinds of devices: from the first to the second."""
+class StreamDeviceError(Exception):
+    """A generator's state was saved on another type of device. Arguments: that type, and the agent's."""
 
 
 @dataclass
-class Progress:
-    """What goes on needs beside the members themselves, between rounds and between the epochs of one."""
+class RoundProgress:
+    """The state between rounds, and between the epochs of a round, besides that of the members."""
 
-    done: int  # rounds that are complete, round 0 counted: 0 at the beginning
+    done: int  # completed rounds, round 0 included
     signs: Tensor | None = None  # (C, M, N)
-    components: tuple[Any, ...] = ()  # of chain 0, one per agent
-    learned: dict[str, int] = field(default_factory=dict)  # by member: epochs of the round that has begun
+    components: tuple[Any, ...] = ()  # parameters in chain 0, one per agent
+    learned: dict[str, int] = field(default_factory=dict)  # completed epochs of the current round, by member
 
 
 @dataclass(frozen=True)
 class Played:
-    """What a finished round shows."""
+    """The results of a completed round."""
 
     round: int
     trace: Trace
-    signs: Tensor  # (C, M, N) after the last sweep of the trace
-    components: tuple[Any, ...]  # of chain 0, one per agent, after the same sweep
-    start_evidence: Tensor | None  # (C, groups, tries) in round 0, see `starts.begin`
+    signs: Tensor  # (C, M, N) after the last sweep
+    components: tuple[Any, ...]  # parameters in chain 0, one per agent, after the last sweep
+    start_evidence: Tensor | None  # (C, groups, tries) in round 0, see `initial_signs`
 
 
 class Watcher(Protocol):
-    """Told what happens while it happens."""
+    """Callbacks of a run."""
 
     def epoch(self, round: int, member: str, epoch: int, epochs: int, loss: Loss) -> None:
-        """An epoch of one member is over, and `progress` and the members are as the next epoch needs them."""
+        """Called after each epoch of a member; a checkpoint may be taken now."""
 
     def progress(self, steps: Iterable[int], title: str) -> Iterable[int]:
-        """`steps`, shown as they pass."""
+        """Wrap an iterable, to show a progress bar."""
 
 
 class RoundError(ArithmeticError):
-    """A round cannot be finished: something is not finite, or a game has no end. Says which round, and where."""
+    """A round failed: values that are not finite, or an endless game. The message names the round and the agent."""
 
 
-def member(name: str, agent: Agent, x: Tensor, streams: dict[str, torch.Generator], schedule: Schedule) -> Member:
-    """An agent made ready to learn from its observations x (N, *shape)."""
+def make_member(name: str, agent: Agent, x: Tensor, streams: dict[str, torch.Generator], schedule: Schedule) -> Member:
+    """A member with a learner for its observations x (N, *shape)."""
     learner = Learner(
         agent,
         x,
@@ -215,40 +234,40 @@ def member(name: str, agent: Agent, x: Tensor, streams: dict[str, torch.Generato
     return Member(name, agent, x, learner, streams, schedule.percept)
 
 
-def streams_of(seed: int, name: str, device: torch.device | str) -> dict[str, torch.Generator]:
-    """The random streams of the agent called `name`."""
+def agent_streams(seed: int, name: str, device: torch.device | str) -> dict[str, torch.Generator]:
+    """The generators of an agent, by the names in STREAMS."""
     return {kind: stream(seed, f"{name}/{kind}", device) for kind in STREAMS}
 
 
 def run_rounds(
-    game: Game, schedule: Schedule, members: Sequence[Participant], progress: Progress, watcher: Watcher
+    game: Game, schedule: Schedule, members: Sequence[Participant], progress: RoundProgress, watcher: Watcher
 ) -> Iterator[Played]:
-    """Play what is left of the rounds; `progress` is up to date whenever a round is yielded."""
+    """Run the remaining rounds; `progress` is up to date at each yield. Raises RoundError."""
     while progress.done <= schedule.rounds:
         yield _round(game, schedule, members, progress, watcher)
 
 
 def _round(
-    game: Game, schedule: Schedule, members: Sequence[Participant], progress: Progress, watcher: Watcher
+    game: Game, schedule: Schedule, members: Sequence[Participant], progress: RoundProgress, watcher: Watcher
 ) -> Played:
     number = progress.done
     _learn(members, number, schedule, progress, watcher)
-    players = [one.perceive() for one in members]
-    for one, player in zip(members, players, strict=True):
-        # The last step of learning may have done what no loss has told of.
+    players = [member.perceive() for member in members]
+    for member, player in zip(members, players, strict=True):
+        # No loss was computed after the last learning step.
         if not player.is_finite():
-            raise RoundError(f"round {number}, agent {one.name}: percepts are not finite; a smaller --lr may help")
+            raise RoundError(f"round {number}, agent {member.name}: the latents are not finite; try a smaller --lr")
 
     try:
         played = _play(game, schedule, members, players, progress, watcher)
     except EndlessGameError as error:
         raise RoundError(f"round {number}: {error}") from error
     if not played.trace.log_joint.isfinite().all():
-        lost = [one.name for one, own in zip(members, played.components, strict=True) if not _finite(own)]
-        who = f", agent {', '.join(lost)}" if lost else ""
+        failed = [m.name for m, phi in zip(members, played.components, strict=True) if not _finite(phi)]
+        agents = f", agent {', '.join(failed)}" if failed else ""
         raise RoundError(
-            f"round {number}{who}: the log joint of the game is not finite, so its percepts are too large or too "
-            "near each other; a smaller --lr may help"
+            f"round {number}{agents}: the log joint of the game is not finite; the latents are too large or too close "
+            "to each other; try a smaller --lr"
         )
     return played
 
@@ -257,17 +276,17 @@ def _play(
     game: Game,
     schedule: Schedule,
     members: Sequence[Participant],
-    players: Sequence[Starter],
-    progress: Progress,
+    players: Sequence[StartPlayer],
+    progress: RoundProgress,
     watcher: Watcher,
 ) -> Played:
-    number, generators = progress.done, [one.play_stream for one in members]
+    number, generators = progress.done, [member.play_stream for member in members]
     signs, evidence = progress.signs, None
     if signs is None:
-        signs, evidence = begin(schedule.start, game, players, generators, schedule.chains)
+        signs, evidence = initial_signs(schedule.start, game, players, generators, schedule.chains)
     else:
-        # What the percepts of this round do not tell apart. The games are of different posteriors anyway.
-        signs = tidied(game, players, signs)
+        # The posterior differs from that of the last round, so mergers between the games change no law.
+        signs = merge_if_sparse(game, players, signs)
     between = schedule.sweeps_between()
     state = init(players, generators, signs, game.K, game.mode)
     state, trace = play(
@@ -283,52 +302,50 @@ def _play(
     progress.done = number + 1
     progress.learned = {}
     progress.signs = state.signs
-    progress.components = first_chain(state)
+    progress.components = chain_parameters(state)
     if state.log_pi is not None:
-        for m, one in enumerate(members):
-            one.believe(state.log_pi[0, m])
+        for m, member in enumerate(members):
+            member.set_log_pi(state.log_pi[0, m])
     if number == schedule.rounds and schedule.sweeps > between:
-        state, more = play(
+        state, rest = play(
             game,
             players,
-            [copy_of(generator) for generator in generators],
+            [member.copy_play_stream() for member in members],
             state,
             schedule.sweeps - between,
-            lambda steps: watcher.progress(steps, f"round {number}: game, played on"),
+            lambda steps: watcher.progress(steps, f"round {number}: game, continued"),
             first=number * between + between,
             keep_means=schedule.keep_means,
         )
-        trace = joined(trace, more)
-    return Played(number, trace, state.signs, first_chain(state), evidence)
+        trace = concatenate(trace, rest)
+    return Played(number, trace, state.signs, chain_parameters(state), evidence)
 
 
 def _learn(
-    members: Sequence[Participant], number: int, schedule: Schedule, progress: Progress, watcher: Watcher
+    members: Sequence[Participant], number: int, schedule: Schedule, progress: RoundProgress, watcher: Watcher
 ) -> None:
     epochs = schedule.epochs if number == 0 else schedule.round_epochs
-    begun = []
-    for m, one in enumerate(members):
+    iterators = []
+    for m, member in enumerate(members):
         signs = None if progress.signs is None else progress.signs[0, m]
         components = progress.components[m] if progress.components else None
-        begun.append(one.learning(epochs, signs, components, progress.learned.get(one.name, 0)))
-    for one, losses in zip(members, begun, strict=True):
-        left = range(progress.learned.get(one.name, 0), epochs)
+        iterators.append(member.train_epochs(epochs, signs, components, progress.learned.get(member.name, 0)))
+    for member, losses in zip(members, iterators, strict=True):
+        left = range(progress.learned.get(member.name, 0), epochs)
         try:
-            steps = watcher.progress(left, f"round {number}: agent {one.name} learns")
-            for _, told in zip(steps, losses, strict=False):  # an agent without networks has no losses
-                epoch, loss = told
-                progress.learned[one.name] = epoch
-                watcher.epoch(number, one.name, epoch, epochs, loss)
+            steps = watcher.progress(left, f"round {number}: agent {member.name} learns")
+            for _, (epoch, loss) in zip(steps, losses, strict=False):  # an agent without networks has no losses
+                progress.learned[member.name] = epoch
+                watcher.epoch(number, member.name, epoch, epochs, loss)
         except NotFiniteError as error:
-            raise RoundError(f"round {number}, agent {one.name}: {error}; a smaller --lr may help") from error
+            raise RoundError(f"round {number}, agent {member.name}: {error}; try a smaller --lr") from error
 
 
 def _finite(components: Any) -> bool:
     return all(bool(part.isfinite().all()) for part in components)
 
 
-def first_chain(state: State) -> tuple[Any, ...]:
-    """The parameters of chain 0, one NamedTuple per agent."""
-    return tuple(
-        type(phi)(*(part[0] for part in phi)) for phi in (read(belief.parameters) for belief in state.beliefs)
-    )
+def chain_parameters(state: State) -> tuple[Any, ...]:
+    """The parameters of all agents in chain 0."""
+    parameters = [belief.parameters for belief in state.beliefs]
+    return tuple(type(phi)(*(part[0] for part in phi)) for phi in parameters)

@@ -1,4 +1,4 @@
-"""The rules of a naming game: what is played, who may know what, and by whose rule a sign is accepted."""
+"""The specification of a naming game: mode, listener state, acceptance rules, topology, sign prior."""
 
 from __future__ import annotations
 
@@ -14,20 +14,22 @@ from mhng.models.sign_prior import SignPrior
 
 @dataclass(frozen=True)
 class Game:
-    """The rules of one game. `log_prior` (K,) is log pi, where it is known.
+    """The specification of one game.
 
-    weights: the prior of pi, where it is not: each agent draws its own given its signs, all one where signs are
-    shared. split_merge: steps of `mhng.inference.split_merge` that each agent proposes in a sweep; more than 0 only
-    where one
-    sign is shared (ValueError otherwise).
-    acceptance: the rule of every listener, or one for each agent (Okumura et al. 2023 find people to differ so).
-    graphs: many sweeps on a CUDA device are captured and replayed (`mhng.inference.cuda_graphs`). No run does so
-    yet: on a
-    card that other programs used too, replayed sweeps were not always those made kernel by kernel
-    (docs/performance.md).
-    meetings: who meets whom. recursion, inner_start: how three or more in an encounter make a proposal.
-    newcomers: what an agent that met nobody so far does with the first names that it hears: `keep`: it answers them by
-    its rule, with names of its own; `take`: it takes them over.
+    Args:
+        log_prior: (K,) log pi.
+        mode, listener_state: see `mhng.inference.game`.
+        acceptance: the acceptance rule of all agents, or one for each agent (Okumura et al. 2023).
+        split_merge: split-merge steps that each agent proposes in a sweep; requires shared signs.
+        meetings: who meets whom (`mhng.inference.topology`).
+        recursion, inner_start: the proposal of several speakers (`mhng.inference.recursive`).
+        weights: the prior of pi if pi is drawn: each agent draws its own pi given its signs, or one pi if signs are
+            shared. None: pi is known.
+        newcomers: what an agent does at its first encounter: `keep` responds by its rule, with its own signs; `take`
+            accepts every proposal.
+
+    Raises:
+        ValueError: split_merge without shared signs, weights with mode variational, or an unknown recursion.
     """
 
     log_prior: Tensor
@@ -39,31 +41,29 @@ class Game:
     recursion: str = "os"
     inner_start: str = "listener"
     weights: SignPrior | None = None
-    graphs: bool = False
     newcomers: str = "keep"
 
     def __post_init__(self) -> None:
-        if self.split_merge and not shares(self):
-            raise ValueError("split-merge steps need signs that agents share: mode gibbs, or listener state shared")
+        if self.split_merge and not self.shares_signs:
+            raise ValueError("split-merge steps require shared signs: mode gibbs, or listener state shared")
         if self.weights is not None and self.mode == "variational":
-            raise ValueError("the variational game is for weights of signs that are known")
+            raise ValueError("mode variational requires a known sign prior; weights must be None")
         inner_length(self.recursion)
 
     @property
     def K(self) -> int:  # noqa: N802 - the letter of the mathematics
-        """How many signs there are."""
+        """The number of signs."""
         return len(self.log_prior)
 
+    @property
+    def shares_signs(self) -> bool:
+        """Whether all agents hold the same sign for an object."""
+        return self.mode == "gibbs" or (self.mode in ("com", "all") and self.listener_state == "shared")
 
-def shares(game: Game) -> bool:
-    """Whether all agents hold one and the same sign for an object."""
-    return game.mode == "gibbs" or (game.mode in ("com", "all") and game.listener_state == "shared")
-
-
-def rules_of(game: Game, M: int) -> list[Rule]:
-    """The acceptance rule of each agent."""
-    if game.mode == "all":
-        return [acceptance_rule("constant:1")] * M
-    if isinstance(game.acceptance, str):
-        return [acceptance_rule(game.acceptance)] * M
-    return [acceptance_rule(name) for name in game.acceptance]
+    def acceptance_rules(self, M: int) -> list[Rule]:
+        """The acceptance rule of each of M agents."""
+        if self.mode == "all":
+            return [acceptance_rule("constant:1")] * M
+        if isinstance(self.acceptance, str):
+            return [acceptance_rule(self.acceptance)] * M
+        return [acceptance_rule(name) for name in self.acceptance]

@@ -1,12 +1,11 @@
-"""Learning: stochastic variational inference of one agent's networks, its signs and components held fixed.
+"""Stochastic variational inference: an agent learns its networks, with its signs and components fixed.
 
-The bound is Pyro's TraceMeanField_ELBO of `Agent.model` and `Agent.guide`,
+The objective is Pyro's TraceMeanField_ELBO of `Agent.model` and `Agent.guide`,
 
-    log p(x) >= E_q[log p(x | z)] - KL(q(z | x) || N(mu_w, Lambda_w^-1)),
+    log p(x_n) >= E_q[log p(x_n | z_n)] - KL(q(z_n | x_n) || N(mu_w, Lambda_w^-1)),   w = w_n the agent's sign,
 
-with w the agent's own sign for the object, by dataset index. The KL of a Gaussian, diagonal or full, from a full one
-is in closed form; that of a mixture of Gaussians is estimated by the draw of z that the reconstruction is of. The
-scale is the same in every round: nats per object, whatever the batch size.
+in nats per object, in every round and for every batch size. The KL between Gaussians, diagonal or full, is in closed
+form. For other mixtures it is estimated with the draw of z that the reconstruction uses.
 """
 
 from __future__ import annotations
@@ -22,14 +21,14 @@ from pyro.infer import TraceMeanField_ELBO
 from torch import Tensor
 from torch.distributions import kl_divergence
 
-from mhng.inference.augmentation import moved
-from mhng.inference.cuda_graphs import Steps
+from mhng.inference.augmentation import jitter_modalities
+from mhng.inference.cuda_graphs import ReplayedStep
 from mhng.models.agent import Agent
 from mhng.models.rng import seeded_global_rng
 
 
 class Loss(NamedTuple):
-    """Nats per object, averaged over an epoch: loss = -ELBO = kl - reconstruction."""
+    """The two terms of the ELBO, in nats per object, averaged over an epoch: -ELBO = kl - reconstruction."""
 
     reconstruction: float
     kl: float
@@ -41,20 +40,19 @@ class Loss(NamedTuple):
 
 
 class NotFiniteError(ArithmeticError):
-    """A loss was NaN or infinite; says in which epoch (from 1) and batch (from 1)."""
+    """A loss is NaN or infinite; the message has the epoch and the batch, both from 1."""
 
 
 class PartsELBO(TraceMeanField_ELBO):
-    """The mean-field ELBO that also keeps its reconstruction term: `reconstruction` of the last evaluation.
+    """The mean-field ELBO with access to its reconstruction term.
 
-    That is the log density of all that is observed: of every modality that an object has. The value of the loss is
-    never asked for, which would make a GPU wait for the host at every step: who learns looks at it when an epoch ends.
+    The loss stays on the device: reading its value at every step would make the host wait for a GPU.
     """
 
-    reconstruction: Tensor
+    reconstruction: Tensor  # of the last evaluation: log p(x | z), summed over the observed modalities
 
     def differentiable_loss(self, model: Any, guide: Any, *args: Any, **kwargs: Any) -> Tensor:
-        """-ELBO, of one draw."""
+        """-ELBO, with one draw of z."""
         ((model_trace, guide_trace),) = self._get_traces(model, guide, args, kwargs)
         return self._differentiable_loss_particle(model_trace, guide_trace)[1]
 
@@ -70,7 +68,7 @@ class PartsELBO(TraceMeanField_ELBO):
             try:
                 divergence = kl_divergence(q["fn"], site["fn"])
                 kl.append(scale_and_mask(divergence, scale=q["scale"], mask=q["mask"]).sum())
-            except NotImplementedError:  # by the draw that the reconstruction is of
+            except NotImplementedError:  # estimated with the draw of z
                 kl.append(q["score_parts"].entropy_term.sum() - site["log_prob_sum"])
         reconstruction = torch.stack(observed).sum()
         self.reconstruction = reconstruction.detach()
@@ -79,17 +77,16 @@ class PartsELBO(TraceMeanField_ELBO):
 
 
 class Learner:
-    """SVI of one agent on its own observations; the optimiser lives from round to round.
+    """SVI for one agent and its observations. The optimiser's state is kept between rounds.
 
     Args:
-        agent: whose networks learn.
-        x: (N, *shape) its observations, on the agent's device; of several modalities as in `mhng.models.multimodal`.
-        generator: the order of objects and the noise of q come from it, and nothing else does.
-        batch_size: objects a step; the last batch of an epoch may be smaller.
-        lr: Adam's step size.
-        jitter: strength of the random movements of images while learning (`mhng.inference.augmentation`); 0 for
-        vectors.
-        graphs: on a CUDA device, steps are captured and replayed (`mhng.inference.cuda_graphs`).
+        agent: the agent whose networks learn.
+        x: (N, *shape) observations, on the agent's device; for several modalities see `mhng.models.multimodal`.
+        generator: source of the order of objects and of the noise of q; nothing else draws from it.
+        batch_size: objects per step; the last batch of an epoch may be smaller.
+        lr: step size of Adam.
+        jitter: strength of the random movements of images (`mhng.inference.augmentation`); 0 for vectors.
+        graphs: on a CUDA device, whether steps are captured and replayed (`mhng.inference.cuda_graphs`).
     """
 
     def __init__(
@@ -112,29 +109,34 @@ class Learner:
         on_cuda = x.device.type == "cuda"
         self.optimiser = torch.optim.Adam(parameters, lr=lr, fused=True, capturable=on_cuda) if parameters else None
         self._parts = PartsELBO()
-        self._bound = self._parts(agent.model, agent.guide)
-        self._given: tuple[Tensor, Any] | None = None  # signs and components, where every step finds them
-        self._steps = Steps(self._step, generator) if on_cuda and graphs else None
+        self._objective = self._parts(agent.model, agent.guide)
+        self._given: tuple[Tensor, Any] | None = None  # signs and components, at fixed addresses
+        self._steps = ReplayedStep(self._step, generator) if on_cuda and graphs else None
 
     def learn(
         self,
         epochs: int,
         signs: Tensor | None = None,
         components: Any = None,
-        each: Callable[[int, Loss], None] = lambda epoch, loss: None,
+        on_epoch: Callable[[int, Loss], None] = lambda epoch, loss: None,
         done: int = 0,
     ) -> None:
-        """All of `learning`; `each` is told epoch and loss at the end of every epoch."""
-        for epoch, loss in self.learning(epochs, signs, components, done):
-            each(epoch, loss)
+        """Run all of `train_epochs`, with a callback after each epoch."""
+        for epoch, loss in self.train_epochs(epochs, signs, components, done):
+            on_epoch(epoch, loss)
 
-    def learning(
+    def train_epochs(
         self, epochs: int, signs: Tensor | None = None, components: Any = None, done: int = 0
     ) -> Iterator[tuple[int, Loss]]:
-        """`epochs` epochs given signs (N,) and components; without them z has the mixture's standard prior, N(0, I).
+        """Train for `epochs` epochs given signs (N,) and components; yields each epoch, from 1, with its loss.
 
-        done: how many of them are over already. An epoch is made when it is asked for: its number, from 1, and its
-        loss. Raises NotFiniteError.
+        Without signs, z has the mixture's standard prior, N(0, I).
+
+        Args:
+            done: epochs that are already completed.
+
+        Raises:
+            NotFiniteError: a loss is NaN or infinite.
         """
         if self.optimiser is None:
             return
@@ -146,7 +148,7 @@ class Learner:
             yield epoch, self._epoch(epoch)
 
     def _hold(self, signs: Tensor, components: Any) -> None:
-        """Keep signs and components at the place where a captured step looks for them."""
+        """Copy signs and components to the addresses that a captured step reads."""
         components = self.agent.mixture.precompute(components)
         new = (signs, *components)
         old = () if self._given is None else (self._given[0], *self._given[1])
@@ -159,12 +161,12 @@ class Learner:
             self._steps.forget()
 
     def _step(self, index: Tensor) -> Tensor:
-        """Learn from the objects in `index` (B,); loss and reconstruction, (2,), of the whole data set."""
+        """Learn from the objects in `index` (B,); returns loss and reconstruction per object, (2,)."""
         assert self.optimiser is not None and self._given is not None
         N = len(self.x)
         signs, components = self._given
-        x = moved(self.x[index], self.agent.shapes, self.generator, self.jitter)
-        loss = self._bound(x, objects=N, index=index, signs=signs, components=components) / N
+        x = jitter_modalities(self.x[index], self.agent.shapes, self.generator, self.jitter)
+        loss = self._objective(x, objects=N, index=index, signs=signs, components=components) / N
         self.optimiser.zero_grad()
         loss.backward()
         self.optimiser.step()
@@ -174,34 +176,34 @@ class Learner:
         N = len(self.x)
         order = torch.randperm(N, generator=self.generator, device=self.generator.device)
         step = self._step if self._steps is None else self._steps
-        told: list[Tensor] = []
+        results: list[Tensor] = []
         with seeded_global_rng(self.generator):
             first, *others = order.split(self.batch_size)
             with warnings.catch_warnings():
-                # Of a NaN Pyro warns, or a distribution refuses it; both mean one thing here, and it is said once.
+                # Pyro warns of NaN, or a distribution raises ValueError; both become a NotFiniteError.
                 warnings.filterwarnings("ignore", "Encountered NaN", UserWarning)
                 try:
-                    told.append(self._step(first))
+                    results.append(self._step(first))
                 except ValueError as error:
                     if self.agent.is_finite(self.x[first]):
                         raise
                     raise NotFiniteError(f"the loss was not finite in epoch {epoch}, batch 1") from error
-            # What Pyro and the distributions check is the same for every batch, and a GPU would wait for each check.
+            # The first batch was validated; each check would make the host wait for a GPU.
             with pyro.validation_enabled(False):
-                told.extend(step(index) for index in others)
-        found = torch.stack(told)
-        good = found.isfinite().all(1)
-        if not good.all():
-            batch = 1 + int((~good).nonzero()[0])
+                results.extend(step(index) for index in others)
+        losses = torch.stack(results)
+        finite = losses.isfinite().all(1)
+        if not finite.all():
+            batch = 1 + int((~finite).nonzero()[0])
             raise NotFiniteError(f"the loss was not finite in epoch {epoch}, batch {batch}")
-        # A batch counts by its share of the objects.
-        sizes = torch.tensor([len(index) for index in (first, *others)], dtype=found.dtype, device=found.device)
-        loss, reconstruction = (sizes @ found / N).tolist()
+        # Batches are weighted by their number of objects.
+        sizes = torch.tensor([len(index) for index in (first, *others)], dtype=losses.dtype, device=losses.device)
+        loss, reconstruction = (sizes @ losses / N).tolist()
         return Loss(reconstruction=reconstruction, kl=loss + reconstruction)
 
 
 @torch.no_grad()
-def bound(
+def elbo(
     agent: Agent,
     x: Tensor,
     generator: torch.Generator,
@@ -209,7 +211,7 @@ def bound(
     components: Any,
     chunk: int = 1024,
 ) -> Loss:
-    """The ELBO's parts per object over all of x (N, *shape), one draw of z each; nothing is learned."""
+    """The terms of the ELBO per object over all of x (N, *shape), with one draw of z each."""
     N = len(x)
     parts = PartsELBO()
     module = parts(agent.model, agent.guide)

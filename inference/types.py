@@ -1,4 +1,4 @@
-"""What the game needs of an agent, and what one sweep carries on or only shows.
+"""Protocols that the game requires of agents, and the state of a game between two sweeps.
 
 Shapes: C chains, M agents, N objects, K signs.
 """
@@ -10,19 +10,21 @@ from typing import Any, NamedTuple, Protocol
 
 from torch import Tensor
 
-from mhng.inference.remote import Table
+from mhng.models.belief import Response, Rule
+
+# A torch.Generator; for an agent in another process, a handle of its generator there.
+Stream = Any
 
 
 class Belief(Protocol):
-    """What an agent holds about the K signs after a redraw."""
+    """What an agent holds about the K signs after a redraw, and its answers (`mhng.models.belief`).
 
-    @property
-    def table(self) -> Table:
-        """(C, N, K) log p(z_n | w_n = k, phi), or who keeps it."""
+    The agent may run in another process, which then answers.
+    """
 
     @property
     def parameters(self) -> Any:
-        """phi. The game does not look into it; its trace keeps `phi.mu` (C, K, L) if there is such a thing."""
+        """phi. A trace stores `phi.mu` (C, K, L), if phi has it."""
 
     @property
     def log_density(self) -> Tensor:
@@ -32,67 +34,90 @@ class Belief(Protocol):
     def evidence(self) -> Tensor:
         """(C,) log p(z | signs), phi integrated out."""
 
+    @property
+    def stackable(self) -> bool:
+        """Whether `stack` can join it with the beliefs of other agents."""
+
+    def propose(self, generator: Any, log_prior: Tensor) -> Tensor:
+        """Draw a sign for every object from pi_w p(z | w, phi): (C, N)."""
+
+    def respond(self, generator: Any, proposed: Tensor, current: Tensor, rule: Rule) -> Response:
+        """Accept signs `proposed` (C, N) by the acceptance rule, or keep `current` (C, N)."""
+
+    def log_likelihood(self, signs: Tensor) -> Tensor:
+        """log p(z | signs, phi), summed over objects: signs (C, N) -> (C,)."""
+
+    def best(self, log_prior: Tensor) -> Tensor:
+        """The most probable sign of every object, (C, N)."""
+
+
+class TableBelief(Belief, Protocol):
+    """A belief whose table the game may read: for `gibbs`, `exact` recursion and the variational game."""
+
+    @property
+    def table(self) -> Tensor:
+        """(C, N, K) log p(z_n | w_n = k, phi)."""
+
 
 class Player(Protocol):
-    """An agent in the game: it judges signs by its own percepts, which nobody else sees.
+    """An agent in the game. `mhng.models.percepts.Percepts` is one.
 
-    Its `generator` is a Stream of `mhng.inference.remote`: of its own kind, here or afar.
+    Players with a `batch_key` and a `redraw_batch` (see `Percepts`) may be redrawn together.
     """
 
-    def redraw(self, generator: Any, signs: Tensor, K: int, before: Any = None) -> Belief:
-        """Draw the parameters of K signs given its signs (C, N).
+    def redraw(self, generator: Any, signs: Tensor, K: int, previous: Any = None) -> Belief:
+        """Draw the parameters of K signs given the agent's signs (C, N).
 
-        before: the `parameters` of its last belief, None at the beginning. A player whose draws are independent
-        ignores it.
+        previous: the agent's last belief; None at the beginning. Independent draws ignore it.
         """
 
 
-class Divider(Player, Protocol):
-    """A player that can also propose and judge a step of `mhng.inference.split_merge`."""
+class SplitMergePlayer(Player, Protocol):
+    """A player that can also propose and evaluate split-merge steps (`mhng.inference.split_merge`)."""
 
     def bipartition_logits(self, group: Tensor, seeds: Tensor) -> Tensor:
-        """Log odds (C, N) that an object of `group` (C, N) is of the kind of seed 1, not of seed 0; seeds (C, 2)."""
+        """Log odds (C, N) that an object of `group` (C, N) belongs with seed 1 rather than seed 0; seeds (C, 2)."""
 
     def evidence(self, signs: Tensor, K: int) -> Tensor:
         """(C,) log p(z | signs), phi integrated out."""
 
 
-class Starter(Divider, Protocol):
-    """A player that can also begin a chain (`mhng.inference.initialization`)."""
+class StartPlayer(SplitMergePlayer, Protocol):
+    """A player that can also find initial signs (`mhng.inference.initialization`)."""
 
     @property
     def count(self) -> int:
         """N."""
 
     def is_finite(self) -> bool:
-        """Whether all its percepts are numbers."""
+        """Whether all its latents are finite."""
 
     def clusters(self, generator: Any, chains: int, K: int) -> Tensor:
-        """(C, N) signs by clusters of its own percepts, found anew for each chain."""
+        """(C, N) cluster the latents by k-means, once for each chain."""
 
     def from_prior(self, generator: Any, chains: int, K: int) -> Belief:
-        """A belief before any sign was heard."""
+        """A belief with parameters from the prior."""
 
-    def merge_gain(self, signs: Tensor, K: int, one: Tensor) -> Tensor:
-        """(C, K) change of log evidence if sign `one` (C,) of each chain became one with each other sign."""
+    def merge_gain(self, signs: Tensor, K: int, sign: Tensor) -> Tensor:
+        """(C, K) change of log evidence if `sign` (C,) were merged with each other sign."""
 
 
 class State(NamedTuple):
     """What a chain carries from one sweep to the next."""
 
     signs: Tensor  # (C, M, N) each agent's sign for each object
-    private: Tensor  # (C, M, N) the last sample of each agent as a speaker; read by `speaker-sample` only
+    private: Tensor  # (C, M, N) each agent's last proposal as a speaker; read by `speaker-sample` only
     beliefs: tuple[Belief, ...]  # one per agent
-    log_pi: Tensor | None = None  # (C, M, K) each agent's weights of the signs, where they are drawn
+    log_pi: Tensor | None = None  # (C, M, K) each agent's log pi, if pi is drawn
 
 
 class Info(NamedTuple):
-    """What one sweep shows; nothing of it is needed by the next."""
+    """Statistics of one sweep; the next sweep does not need them."""
 
-    accepted: Tensor  # (C, M) proposals accepted with agent m as listener, of N * heard (no-com and gibbs: 0)
-    heard: Sequence[int]  # (M) encounters in which agent m was the listener
-    messages: Tensor  # (C,) names said by one agent to another, of all objects
+    accepted: Tensor  # (C, M) accepted proposals with agent m as listener, out of N * encounters (no-com, gibbs: 0)
+    encounters: Sequence[int]  # (M) encounters with agent m as listener
+    messages: Tensor  # (C,) signs sent from agent to agent, all objects together
     not_a_number: Tensor  # (C,) ratios that were NaN, and therefore rejections
-    splits: Tensor  # (C,) steps of `mhng.inference.split_merge` that were accepted
-    log_joint: Tensor  # (C,) log p(w, phi, z) of all agents, see `game.log_joint`
-    evidence: Tensor  # (C,) sum over agents of log p(z | w), phi integrated out; and log p(w) where pi is drawn
+    splits: Tensor  # (C,) accepted split-merge steps
+    log_joint: Tensor  # (C,) log p(w, phi, z) for all agents
+    evidence: Tensor  # (C,) sum of log p(z | w) over agents, phi integrated out, and log p(w) if pi is drawn

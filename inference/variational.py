@@ -1,24 +1,22 @@
-"""The variational naming game: agents tell each other how much they think of every sign, instead of proposing one.
+"""The variational naming game: agents exchange expected log densities of all signs instead of single signs.
 
-The integrative model of the game (docs/correctness.md) with a posterior that falls apart,
+The integrative model with a mean-field posterior
 
-    q(w, phi^A, phi^B, ...) = prod_n q(w_n)  q(phi^A) q(phi^B) ...
+    q(w, phi^1, ..., phi^M) = prod_n q(w_n)  prod_m q(phi^m)
 
-whose factors are made best in turn (variational Bayes: Attias 1999; Bishop 2006, section 10.2). A variational
-Bayesian naming game is what Nagano et al. (2025) speak of; only their abstract could be read, and this is our own. Of
-an object n agent m says
+optimised by coordinate ascent (variational Bayes: Attias 1999; Bishop 2006, section 10.2). For object n, speaker m
+sends K numbers, the natural parameters of a categorical:
 
-    lambda^m_nk = E_q(phi^m)[log p(z^m_n | w_n = k, phi^m)]    K numbers, the natural parameters of a categorical
+    lambda^m_nk = E_q(phi^m)[log p(z^m_n | w_n = k, phi^m)]
 
-and who listens adds what it heard to its own, q(w_n = k) proportional to pi_k exp(sum_m lambda^m_nk), and makes its
-q(phi) the best for that. No percept and no parameter crosses; more than a name does. Nothing is drawn, nothing is
-refused: the game climbs to the nearest maximum of a bound of the log evidence and stands there.
+The listener sets q(w_n = k) proportional to pi_k exp(sum_m lambda^m_nk), its own lambda included, and then its q(phi)
+to the optimum for these responsibilities. Latents and parameters are not exchanged. The game is deterministic and ends
+at a local maximum of the lower bound. An agent's sign is the mode of its q(w_n).
 
-An agent's sign is the one that its q(w_n) thinks most of. Who meets whom is as in every game:
-`mhng.inference.topology`.
+With `Together`, sequential, the lower bound never decreases. Pairs, and synchronous meetings, ascend no bound.
 
-The bound never falls where all meet together, one after another. In pairs each agent knows what one other said, and
-where they are `synchronous` all change at once; neither is the ascent of any bound.
+Nagano et al. (2025) name a variational Bayesian naming game; only their abstract was available, and this game is not
+taken from it.
 
 Shapes: C chains, M agents, N objects, K signs.
 """
@@ -32,60 +30,62 @@ import torch
 from torch import Tensor
 
 from mhng.inference.proposals import joint_logits
-from mhng.inference.remote import Table
-from mhng.inference.topology import Meetings, lonely
-from mhng.inference.types import Belief, Player, State
+from mhng.inference.topology import Meetings, isolated_agents
+from mhng.inference.types import Belief, Player, State, TableBelief
 
 
-class Expecting(Player, Protocol):
-    """A player that can also believe an object to be of several signs."""
+class VariationalPlayer(Player, Protocol):
+    """A player with a variational posterior of its parameters."""
 
-    def expect(self, shares: Tensor) -> Belief:
-        """Its belief if object n belongs to sign k by its share: shares (C, N, K), which are 1 summed over signs.
+    def variational_belief(self, responsibilities: Tensor) -> TableBelief:
+        """The optimal q(phi) given responsibilities (C, N, K), which sum to 1 over signs.
 
-        The belief's table is what it says, E_q[log p(z_n | k, phi)], and its `log_density` is -KL(q(phi) || p(phi)).
+        In the belief, `table` is E_q[log p(z_n | k, phi)] and `log_density` is -KL(q(phi) || p(phi)).
         """
 
 
-def begin(players: Sequence[Player], signs: Tensor, K: int) -> State:
-    """Begin from signs (C, M, N), of which every agent is sure."""
-    own = [torch.nn.functional.one_hot(signs[:, m], K).double() for m in range(len(players))]
-    beliefs = tuple(cast(Expecting, player).expect(shares) for player, shares in zip(players, own, strict=True))
+def init(players: Sequence[Player], signs: Tensor, K: int) -> State:
+    """The state with q(w) concentrated on signs (C, M, N)."""
+    responsibilities = [torch.nn.functional.one_hot(signs[:, m], K).double() for m in range(len(players))]
+    beliefs = tuple(
+        cast(VariationalPlayer, player).variational_belief(own)
+        for player, own in zip(players, responsibilities, strict=True)
+    )
     return State(signs, signs, beliefs)
 
 
 def sweep(
     log_prior: Tensor, meetings: Meetings, players: Sequence[Player], state: State, number: int
 ) -> tuple[State, int]:
-    """Every encounter of sweep `number`; also how many messages of K numbers were said."""
+    """Play every encounter of sweep `number`; also returns the number of messages of K numbers."""
     M, N = len(players), state.signs.shape[-1]
-    listens = [(*speakers, listener) for *speakers, listener in meetings.encounters(M, number)]
-    messages = N * sum(len(encounter) - 1 for encounter in listens)
-    listens += [(m,) for m in lonely(meetings, M, number)]
+    encounters = [(*speakers, listener) for *speakers, listener in meetings.encounters(M, number)]
+    messages = N * sum(len(encounter) - 1 for encounter in encounters)
+    encounters += [(m,) for m in isolated_agents(meetings, M, number)]
     if meetings.synchronous:
-        heard: dict[int, list[int]] = {}
-        for *speakers, listener in listens:
-            heard.setdefault(listener, []).extend(speakers)
-        listens = [(*speakers, listener) for listener, speakers in heard.items()]
-    signs, beliefs, before = state.signs.clone(), list(state.beliefs), state.beliefs
-    for encounter in listens:
-        said = before if meetings.synchronous else beliefs
-        logits = joint_logits(log_prior, [_said(said[m].table) for m in encounter])
+        speakers_of: dict[int, list[int]] = {}
+        for *speakers, listener in encounters:
+            speakers_of.setdefault(listener, []).extend(speakers)
+        encounters = [(*speakers, listener) for listener, speakers in speakers_of.items()]
+    signs, beliefs = state.signs.clone(), list(state.beliefs)
+    for encounter in encounters:
+        sent = state.beliefs if meetings.synchronous else beliefs
+        logits = joint_logits(log_prior, [_table(sent[m]) for m in encounter])
         listener = encounter[-1]
-        beliefs[listener] = cast(Expecting, players[listener]).expect(logits.softmax(-1))
+        player = cast(VariationalPlayer, players[listener])
+        beliefs[listener] = player.variational_belief(logits.softmax(-1))
         signs[:, listener] = logits.argmax(-1)
     return State(signs, signs, tuple(beliefs)), messages
 
 
-def bound(log_prior: Tensor, state: State) -> Tensor:
-    """The lower bound of log p(all percepts), with the best q(w) for what all agents believe: (C,).
+def lower_bound(log_prior: Tensor, state: State) -> Tensor:
+    """The lower bound of log p(z^1, ..., z^M), with the optimal q(w) for the agents' q(phi): (C,).
 
-    log sum_k pi_k exp(sum_m lambda^m_nk) over objects, less each agent's KL(q(phi^m) || p(phi^m)).
+    Sum over objects of log sum_k pi_k exp(sum_m lambda^m_nk), minus sum_m KL(q(phi^m) || p(phi^m)).
     """
-    logits = joint_logits(log_prior, [_said(belief.table) for belief in state.beliefs])
+    logits = joint_logits(log_prior, [_table(belief) for belief in state.beliefs])
     return logits.logsumexp(-1).sum(-1) + torch.stack([belief.log_density for belief in state.beliefs]).sum(0)
 
 
-def _said(table: Table) -> Tensor:
-    assert isinstance(table, Tensor), "agents in other processes do not play the variational game"
-    return table
+def _table(belief: Belief) -> Tensor:
+    return cast(TableBelief, belief).table

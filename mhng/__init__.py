@@ -6,6 +6,7 @@ Public interface:
     Game            rules of the game
     init, play      start a game; play sweeps of it
     Percepts        an agent whose observations are fixed latents
+    Belief          what an agent knows of the signs; a custom agent returns it
     NormalWishart   conjugate mixture: a full covariance for each sign
 
 Names are imported on first use, so `import mhng` stays quick.
@@ -20,6 +21,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from mhng.experiment.api import load_run
     from mhng.inference.game import Game, init, play
+    from mhng.models.belief import Belief
     from mhng.models.mixtures.normal_wishart import NormalWishart
     from mhng.models.percepts import Percepts
 
@@ -30,10 +32,11 @@ _PLACES = {
     "Game": "mhng.inference.game",
     "init": "mhng.inference.game",
     "play": "mhng.inference.game",
+    "Belief": "mhng.models.belief",
     "Percepts": "mhng.models.percepts",
     "NormalWishart": "mhng.models.mixtures.normal_wishart",
 }
-__all__ = ["Game", "NormalWishart", "Percepts", "__version__", "init", "load_run", "play"]
+__all__ = ["Belief", "Game", "NormalWishart", "Percepts", "__version__", "init", "load_run", "play"]
 
 # A checkout keeps models/, inference/ and experiment/ beside this folder. A plain installation has them inside it.
 _HERE = Path(__file__).resolve().parent

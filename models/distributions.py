@@ -25,7 +25,7 @@ from pyro.distributions import constraints
 from pyro.distributions.torch_distribution import TorchDistribution
 from torch import Tensor
 
-from mhng.models.rng import Streams, gamma, normal
+from mhng.models.rng import gamma, normal
 
 # Below this |t| differences such as 1 / t cancel, and series are used. Their next term is below 1e-8.
 _SMALL = 1.0
@@ -134,7 +134,7 @@ class BartlettWishart(dist.Wishart):
         return half @ half.mT
 
 
-def bartlett(nu: Tensor, L: int, like: Tensor, generator: Streams | None) -> Tensor:
+def bartlett(nu: Tensor, L: int, like: Tensor, generator: torch.Generator | None) -> Tensor:
     """Sample an upper triangular B with B B^T ~ Wishart(nu, I): nu (...,) -> (..., L, L).
 
     B_ii^2 ~ chi^2(nu - L + i) for i = 1..L, and N(0, 1) above the diagonal.
@@ -145,7 +145,7 @@ def bartlett(nu: Tensor, L: int, like: Tensor, generator: Streams | None) -> Ten
     return noise.triu(1) + chi_square.clamp_min(torch.finfo(like.dtype).tiny).sqrt().diag_embed()
 
 
-def sample_scale_tril(generator: Streams, nu: Tensor, inverse_scale: Tensor) -> Tensor:
+def sample_scale_tril(generator: torch.Generator, nu: Tensor, inverse_scale: Tensor) -> Tensor:
     """Sample the lower Cholesky factor of Lambda^-1, Lambda ~ Wishart(nu, W): (..., L, L).
 
     nu (...,); inverse_scale (..., L, L) is the lower Cholesky factor U of W^-1. Then Lambda = (U^-T B)(U^-T B)^T, and

@@ -28,50 +28,60 @@ def random_integer(generator: torch.Generator, below: int = 2**31 - 1) -> int:
     return int(torch.randint(below, (), generator=generator, device=generator.device))
 
 
-class Choir:
-    """Streams of several agents, who draw at the same time: the first dimension of a draw is theirs.
+class GeneratorStack:
+    """The generators of several agents that draw in one call.
 
-    Each draws from its own what it would have drawn alone.
+    The first dimension of a draw is the agent; each agent's numbers are those that its generator gives alone.
     """
 
-    def __init__(self, streams: Sequence[torch.Generator]) -> None:
-        self.streams = streams
+    def __init__(self, generators: Sequence[torch.Generator]) -> None:
+        self.generators = generators
 
 
-Streams = torch.Generator | Choir
+Generators = torch.Generator | GeneratorStack
 
 
-def uniform(streams: Streams | None, like: torch.Tensor) -> torch.Tensor:
-    """Numbers in [0, 1) of the shape of `like`; from torch's global generator if there is no stream."""
-    return _each(streams, like, lambda generator, own: torch.rand(own.shape, generator=generator, **_real(own)))
+def uniform(generator: Generators | None, like: torch.Tensor) -> torch.Tensor:
+    """Uniform draws in [0, 1) with the shape of `like`; None is torch's global generator."""
+    return _draw(generator, like, lambda g, part: torch.rand(part.shape, generator=g, **_real(part)))
 
 
-def normal(streams: Streams | None, like: torch.Tensor) -> torch.Tensor:
-    """Standard normal numbers of the shape of `like`."""
-    return _each(streams, like, lambda generator, own: torch.randn(own.shape, generator=generator, **_real(own)))
+def normal(generator: Generators | None, like: torch.Tensor) -> torch.Tensor:
+    """Standard normal draws with the shape of `like`."""
+    return _draw(generator, like, lambda g, part: torch.randn(part.shape, generator=g, **_real(part)))
 
 
-def gamma(streams: Streams | None, shape: torch.Tensor) -> torch.Tensor:
-    """Draws of Gamma(shape, 1), one for each entry of `shape`."""
-    # torch offers gamma draws from a given generator under this name only.
-    return _each(streams, shape, lambda generator, own: torch._standard_gamma(own, generator=generator))
+def gamma(generator: Generators | None, shape: torch.Tensor) -> torch.Tensor:
+    """Draws from Gamma(shape, 1), one for each entry of `shape`."""
+    # Only this private function of torch takes a generator.
+    return _draw(generator, shape, lambda g, part: torch._standard_gamma(part, generator=g))
+
+
+def categorical(generator: Generators, logits: torch.Tensor) -> torch.Tensor:
+    """Categorical draws by inversion: unnormalised logits (..., K) -> (...,). One uniform number per row."""
+    cumulated = (logits - logits.amax(-1, keepdim=True)).exp().cumsum(-1)
+    total = cumulated[..., -1]
+    u = uniform(generator, total)
+    # Strictly below the total, even if u * total is rounded up: an index with probability 0 is never drawn.
+    level = torch.minimum(u * total, torch.nextafter(total, torch.zeros_like(total)))
+    return (cumulated <= level.unsqueeze(-1)).sum(-1)
 
 
 def _real(like: torch.Tensor) -> dict[str, Any]:
     return {"dtype": like.dtype, "device": like.device}
 
 
-def _each(
-    streams: Streams | None,
+def _draw(
+    generator: Generators | None,
     like: torch.Tensor,
-    one: Callable[[torch.Generator | None, torch.Tensor], torch.Tensor],
+    draw: Callable[[torch.Generator | None, torch.Tensor], torch.Tensor],
 ) -> torch.Tensor:
-    if isinstance(streams, Choir):
-        return torch.stack([one(generator, own) for generator, own in zip(streams.streams, like, strict=True)])
-    return one(streams, like)
+    if isinstance(generator, GeneratorStack):
+        return torch.stack([draw(g, part) for g, part in zip(generator.generators, like, strict=True)])
+    return draw(generator, like)
 
 
-def log_dirichlet(generator: Streams, alpha: torch.Tensor) -> torch.Tensor:
+def log_dirichlet(generator: Generators, alpha: torch.Tensor) -> torch.Tensor:
     """Log of a draw from Dirichlet(alpha), (..., K); finite for any alpha > 0."""
     drawn = gamma(generator, alpha)
     return drawn.clamp_min(torch.finfo(drawn.dtype).tiny).log().log_softmax(-1)

@@ -158,15 +158,15 @@ def infer_signs(run: SavedRun, views: Sequence[Tensor]) -> InferredSigns:
 def _log_likelihood(agent: Agent, parameters: Any, view: Tensor) -> Tensor:
     """log p(z | w, phi) of each object and sign: (B, K)."""
     percepts = agent.perceive(view, None)
-    table: Tensor = percepts.judge(parameters)
+    table: Tensor = percepts.log_prob_table(parameters)
     # Densities are computed around the mean latent. A far outlier shifts that mean, and the others lose precision.
     deviation = (percepts.z - percepts.z.nanmedian(0).values).abs()
     inlier = (deviation <= _OUTLIER * (1 + deviation.nanmedian(0).values)).all(1)  # False for NaN
     if not inlier.all():
         if inlier.any():
-            table[inlier] = Percepts(percepts.z[inlier], percepts.mixture).judge(parameters)
+            table[inlier] = Percepts(percepts.z[inlier], percepts.mixture).log_prob_table(parameters)
         for n in (~inlier).nonzero().flatten().tolist():
-            table[n] = Percepts(percepts.z[n : n + 1], percepts.mixture).judge(parameters)[0]
+            table[n] = Percepts(percepts.z[n : n + 1], percepts.mixture).log_prob_table(parameters)[0]
     return table
 
 

@@ -12,7 +12,7 @@ from mhng.experiment.data.objects import Objects
 from mhng.experiment.settings.schema import Config
 from mhng.experiment.training.graphs import Edges, meetings_of
 from mhng.inference.initialization import Start
-from mhng.inference.rounds import Member, Schedule, member, streams_of
+from mhng.inference.rounds import Member, Schedule, agent_streams, make_member
 from mhng.inference.spec import Game
 from mhng.models.agent import Agent
 from mhng.models.multimodal import Multimodal
@@ -88,10 +88,10 @@ def build_member(
     own: Config, name: str, view: torch.Tensor, shapes: tuple[tuple[int, ...], ...], device: torch.device
 ) -> Member:
     """The agent called `name`, with its own settings and its own view; shapes: of each modality."""
-    streams = streams_of(own.seed, name, device)
+    streams = agent_streams(own.seed, name, device)
     agent = build_agent(own, shapes, streams["init"], device)
     schedule = schedule_of(own if any(len(shape) == 3 for shape in shapes) else replace(own, jitter=0.0))
-    return member(name, agent, view.to(device), streams, schedule)
+    return make_member(name, agent, view.to(device), streams, schedule)
 
 
 def build_agent(

@@ -10,7 +10,7 @@ import torch
 
 from mhng.experiment.errors import UsageError
 from mhng.experiment.settings.schema import Config
-from mhng.inference.rounds import ForeignStreamError, Progress
+from mhng.inference.rounds import RoundProgress, StreamDeviceError
 from mhng.models.agent import Agent
 
 CHECKPOINT_FORMAT = 1
@@ -29,7 +29,7 @@ class CheckpointMember(Protocol):
     def restore(self, state: Mapping[str, Any], parts: Sequence[torch.Tensor] | None) -> Any: ...
 
 
-def to_checkpoint(members: Sequence[CheckpointMember], progress: Progress, seconds: float) -> dict[str, Any]:
+def to_checkpoint(members: Sequence[CheckpointMember], progress: RoundProgress, seconds: float) -> dict[str, Any]:
     """State for the next round or epoch, as tensors and plain values. Random streams are read last."""
     return {
         "format": CHECKPOINT_FORMAT,
@@ -44,7 +44,7 @@ def to_checkpoint(members: Sequence[CheckpointMember], progress: Progress, secon
 
 def from_checkpoint(
     members: Sequence[CheckpointMember], state: Mapping[str, Any], file: str, config: Config
-) -> tuple[Progress, float]:
+) -> tuple[RoundProgress, float]:
     """Restore the members; return the progress and the seconds spent. Raises UsageError naming `file`."""
     device = members[0].device
     _check_format(state, file)
@@ -54,7 +54,7 @@ def from_checkpoint(
             try:
                 with _errors_name_agent(member.name):
                     restored.append(member.restore(state["members"][member.name], parts))
-            except ForeignStreamError as error:
+            except StreamDeviceError as error:
                 raise UsageError(
                     f"{file} was made on {error.args[0]}, but the device is {error.args[1]}; random streams cannot "
                     f"move, so resume on {error.args[0]}"
@@ -68,7 +68,7 @@ def from_checkpoint(
         if done:
             _check_signs(signs, (config.chains, len(members), members[0].count), config.signs)
             signs = signs.to(device)
-        return Progress(done, signs if done else None, components, learned), float(state["seconds"])
+        return RoundProgress(done, signs if done else None, components, learned), float(state["seconds"])
 
 
 def _learned(learned: Any, names: list[str], limit: int) -> dict[str, int]:

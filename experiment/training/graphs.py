@@ -23,7 +23,7 @@ from typing import Any
 from mhng.experiment.errors import UsageError
 from mhng.experiment.settings.graph_spec import GRAPHS, GraphSpec
 from mhng.experiment.util.agent_names import agent_names
-from mhng.inference.topology import Graph, Meetings, RandomPairs, Stages, Together, of_sweep
+from mhng.inference.topology import Graph, Meetings, RandomPairs, Stages, Together, meetings_at
 
 Edges = tuple[tuple[int, int], ...]
 
@@ -61,7 +61,7 @@ def recorded_edges(meetings: Meetings) -> list[list[tuple[int, int]] | None]:
 
 def edges_at(meetings: Meetings, sweep: int) -> Edges | None:
     """Who meets whom in sweep number `sweep` of the run, where that is a graph."""
-    now = of_sweep(meetings, sweep)
+    now = meetings_at(meetings, sweep)
     return now.edges if isinstance(now, Graph) else None
 
 

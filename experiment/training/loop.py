@@ -28,10 +28,10 @@ from mhng.experiment.training.ray_agents import BYTES_PER_SIGN, AgentLostError, 
 from mhng.experiment.training.results import summarise, sweep_rows, to_round_trace
 from mhng.experiment.util.process import ignore_interrupt
 from mhng.inference.cuda_graphs import CannotCaptureError
-from mhng.inference.rounds import Member, Played, Progress, RoundError, run_rounds
+from mhng.inference.rounds import Member, Played, RoundError, RoundProgress, run_rounds
 from mhng.inference.spec import Game
 from mhng.inference.svi import Loss
-from mhng.inference.topology import groups
+from mhng.inference.topology import connected_components
 
 # Mean kappa from which on a community counts as agreed.
 AGREEMENT_KAPPA = 0.9
@@ -49,7 +49,7 @@ class TrainingLoop:
         game: Game,
         placement: AgentPlacement,
         members: list[Member | RemoteMember],
-        progress: Progress,
+        progress: RoundProgress,
         folder: RunFolder,
         printer: Printer,
         scalars: Scalars | None,
@@ -111,7 +111,7 @@ class TrainingLoop:
     def _restart_agents(self) -> None:
         """Start new processes for all agents, in the state after the last saved round."""
         self.members = self.placement.make()
-        self.state = Progress(0)
+        self.state = RoundProgress(0)
         if self.saved_rounds:
             name, state = run_folder.CHECKPOINT, self.folder.load_checkpoint()
             if state.get("done") != self.saved_rounds:  # a complete run whose last round is repeated for its results
@@ -152,7 +152,7 @@ class TrainingLoop:
             trace,
             played,
             self.objects.labels,
-            groups(self.game.meetings, len(self.members)),
+            connected_components(self.game.meetings, len(self.members)),
             self._edges(played.round),
         )
         if played.start_evidence is not None:
@@ -238,7 +238,7 @@ class TrainingLoop:
     def _bounds(self, played: Played) -> dict[str, Loss | None]:
         """ELBO of each agent given its signs."""
         return {
-            member.name: member.bound(self.config.seed, played.round, played.signs[0, m], played.components[m])
+            member.name: member.elbo(self.config.seed, played.round, played.signs[0, m], played.components[m])
             for m, member in enumerate(self.members)
         }
 
@@ -293,7 +293,7 @@ def record_status(folder: RunFolder) -> Iterator[None]:
     folder.update_manifest(status="done", error=None)
 
 
-def precedes(row: Mapping[str, Any], progress: Progress) -> bool:
+def precedes(row: Mapping[str, Any], progress: RoundProgress) -> bool:
     """Whether a row of metrics precedes `progress`. A resumed run repeats the other rows."""
     if row["round"] == progress.done and row["kind"] == "epoch":
         return bool(row.get("epoch", 0) <= progress.learned.get(str(row.get("agent")), 0))

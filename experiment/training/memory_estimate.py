@@ -89,14 +89,14 @@ def _widths(config: Config, latents: Sequence[int]) -> list[int]:
 
 def _start(config: Config, N: int) -> int:
     """Tables, working tables and trace of the starts that are played together (`mhng.inference.initialization`)."""
-    from mhng.inference.initialization import Start, signs_of, tries_together
+    from mhng.inference.initialization import Start, most_signs, tries_per_batch
 
     start = Start(config.start, tries=config.starts)
-    candidates = config.chains * tries_together(start, N, config.signs, config.chains)
+    candidates = config.chains * tries_per_batch(start, N, config.signs, config.chains)
     # In mode no-com each agent starts alone.
     M = 1 if config.mode == "no-com" else config.agents
     traces = 2 * candidates * M * N * max(start.before, start.after)
-    return (2 * M + _WORKING) * 8 * candidates * N * signs_of(start, config.signs) + traces
+    return (2 * M + _WORKING) * 8 * candidates * N * most_signs(start, config.signs) + traces
 
 
 def foretold(config: Config, objects: Objects, latents: Sequence[int], device: torch.device) -> int:

@@ -21,8 +21,8 @@ from mhng.experiment.settings.schema import Config, flag
 from mhng.experiment.training.build import _latent, build_agent
 from mhng.experiment.training.compatibility import check_parts, check_sight, fits, perceives_counts
 from mhng.experiment.util.agent_names import agent_names
-from mhng.inference.svi import bound
-from mhng.inference.variational import begin
+from mhng.inference import variational
+from mhng.inference.svi import elbo
 from mhng.models.plugins import is_plugin
 from mhng.models.registry import FAMILIES
 from mhng.models.rng import stream
@@ -147,11 +147,11 @@ def _rehearse(own: Config, view: torch.Tensor, shapes: tuple[tuple[int, ...], ..
         agent = build_agent(own, shapes, generator, x.device)
         signs = torch.zeros(len(x), dtype=torch.int64)
         learns = any(True for _ in agent.parameters())
-        loss = bound(agent, x, generator, signs, agent.mixture.standard_normal_prior(x.device)) if learns else None
+        loss = elbo(agent, x, generator, signs, agent.mixture.standard_normal_prior(x.device)) if learns else None
         player = agent.perceive(x, generator)
         player.redraw(generator, signs.unsqueeze(0), own.signs)
         if own.mode == "variational":
-            begin([player], signs.view(1, 1, -1), own.signs)
+            variational.init([player], signs.view(1, 1, -1), own.signs)
         shapes = tuple(player.z.shape), tuple(agent.decode(player.z).shape)
     except Exception as error:  # whatever code of others may raise
         told = " ".join(f"{type(error).__name__}: {error}".split())[:300]

@@ -28,12 +28,9 @@ from mhng.experiment.settings.schema import Config
 from mhng.experiment.training import ray_cluster
 from mhng.experiment.training.build import build_member, build_members
 from mhng.experiment.training.prepare import pick_device
-from mhng.inference.metropolis import Turn, answer
-from mhng.inference.proposals import Rule
-from mhng.inference.remote import AfarParameters, AfarStream, AfarTable, best, copy_of, log_likelihood, speak
 from mhng.inference.rounds import Member
 from mhng.inference.svi import Loss
-from mhng.models.percepts import Belief
+from mhng.models.belief import Belief, Response, Rule
 
 Array = NDArray[Any]
 
@@ -78,13 +75,13 @@ class AgentActor:
         """Where it lives."""
         return str(self._member.device)
 
-    def learning(
+    def train_epochs(
         self, epochs: int, signs: Array | None, components: Any, done: int
     ) -> Iterator[tuple[int, tuple[float, ...]]]:
-        """As `Learner.learning`, a loss as it is told."""
+        """As `Learner.train_epochs`, a loss as it is told."""
         heard = None if signs is None else self._told(signs)
         held = None if components is None else type(components)(*(part.to(self._device) for part in components))
-        for epoch, loss in self._member.learning(epochs, heard, held, done):
+        for epoch, loss in self._member.train_epochs(epochs, heard, held, done):
             yield epoch, tuple(loss)
 
     def perceive(self) -> bool:
@@ -98,8 +95,8 @@ class AgentActor:
 
     def redraw(self, serial: int, stream: str, signs: Array, K: int, anew: bool) -> tuple[Array, Array]:
         """New parameters, number `serial`; their log density and the evidence, (C,) each."""
-        before = None if anew else self._belief.parameters
-        self._belief = self._player.redraw(self._stream(stream), self._told(signs), K, before)
+        previous = None if anew else self._belief
+        self._belief = self._player.redraw(self._stream(stream), self._told(signs), K, previous)
         return self._numbered(serial)
 
     def from_prior(self, serial: int, stream: str, chains: int, K: int) -> tuple[Array, Array]:
@@ -107,23 +104,24 @@ class AgentActor:
         self._belief = self._player.from_prior(self._stream(stream), chains, K)
         return self._numbered(serial)
 
-    def speak(self, serial: int, stream: str, log_prior: Array) -> Array:
+    def propose(self, serial: int, stream: str, log_prior: Array) -> Array:
         """A sign for every object."""
-        return encode_signs(speak(self._stream(stream), self._told(log_prior), self._table(serial)))
+        belief, generator = self._numbered_belief(serial), self._stream(stream)
+        return encode_signs(belief.propose(generator, self._told(log_prior)))
 
-    def answer(self, serial: int, stream: str, proposed: Array, current: Array, rule: Rule) -> tuple[Array, Array]:
-        """Which proposals are accepted, and which ratios were not a number; each as bits."""
+    def respond(self, serial: int, stream: str, proposed: Array, current: Array, rule: Rule) -> tuple[Array, Array]:
+        """Which proposals are accepted, and which ratios were NaN; both as bits."""
         signs = self._told(proposed), self._told(current)
-        turn = answer(self._stream(stream), self._table(serial), *signs, rule)
-        return np.packbits(turn.accepted.cpu().numpy()), np.packbits(turn.not_a_number.cpu().numpy())
+        response = self._numbered_belief(serial).respond(self._stream(stream), *signs, rule)
+        return np.packbits(response.accepted.cpu().numpy()), np.packbits(response.not_a_number.cpu().numpy())
 
     def log_likelihood(self, serial: int, signs: Array) -> Array:
-        """Of all objects together, (C,)."""
-        return _array(log_likelihood(self._table(serial), self._told(signs)))
+        """(C,) summed over objects."""
+        return _array(self._numbered_belief(serial).log_likelihood(self._told(signs)))
 
     def best(self, serial: int, log_prior: Array) -> Array:
-        """What it would say by itself."""
-        return encode_signs(best(self._told(log_prior), self._table(serial)))
+        """The most probable signs of the agent alone."""
+        return encode_signs(self._numbered_belief(serial).best(self._told(log_prior)))
 
     def parameters(self, serial: int) -> Any:
         """Of the agent itself, for the record."""
@@ -141,12 +139,12 @@ class AgentActor:
 
     def copy_stream(self) -> None:
         """Make the stream "aside" go on as "play" would."""
-        self._aside = copy_of(self._member.play_stream)
+        self._aside = self._member.copy_play_stream()
 
-    def bound(self, seed: int, round: int, signs: Array, components: Any) -> tuple[float, ...] | None:
-        """The ELBO's parts, as `Member.bound`."""
+    def elbo(self, seed: int, round: int, signs: Array, components: Any) -> tuple[float, ...] | None:
+        """The ELBO's parts, as `Member.elbo`."""
         held = type(components)(*(part.to(self._device) for part in components))
-        loss = self._member.bound(seed, round, self._told(signs), held)
+        loss = self._member.elbo(seed, round, self._told(signs), held)
         return None if loss is None else tuple(loss)
 
     def state(self) -> dict[str, Any]:
@@ -168,10 +166,10 @@ class AgentActor:
         assert self._aside is not None
         return self._aside
 
-    def _table(self, serial: int) -> Tensor:
-        # Of parameters that are gone nobody can ask.
+    def _numbered_belief(self, serial: int) -> Belief:
+        # Earlier beliefs are not kept.
         assert serial == self._serial
-        return self._belief.table
+        return self._belief
 
     def _told(self, array: Array) -> Tensor:
         return decode_array(array).to(self._device)
@@ -250,32 +248,47 @@ def _bytes(what: Any) -> int:
     return sum(_bytes(part) for part in what) if isinstance(what, tuple | list) else 0
 
 
-class _Stream(AfarStream):
-    def __init__(self, line: ActorHandle, name: str) -> None:
-        self.line = line
+class _Stream:
+    """A handle of a generator in the agent's process: "play", or "aside", a copy of it."""
+
+    def __init__(self, name: str) -> None:
         self.name = name
 
-    def copied(self) -> _Stream:
-        assert self.name == "play"
-        self.line.ask("copy_stream")
-        return _Stream(self.line, "aside")
 
+class _Belief:
+    """The agent's current belief; the agent's process answers. Implements `mhng.inference.types.Belief`."""
 
-class _Table(AfarTable):
-    def __init__(self, line: ActorHandle, serial: int) -> None:
-        self.line = line
-        self.serial = serial
+    stackable = False
 
-    def speak(self, stream: AfarStream, log_prior: Tensor) -> Tensor:
-        return decode_array(self._ask("speak", _name(stream), _array(log_prior)))
+    def __init__(self, line: ActorHandle, serial: int, drawn: Any) -> None:
+        self._line = line
+        self._serial = serial
+        self._drawn = drawn
+        self._numbers: tuple[Tensor, Tensor] | None = None
 
-    def answer(self, stream: AfarStream, proposed: Tensor, current: Tensor, rule: Rule) -> Turn:
-        told = self._ask("answer", _name(stream), encode_signs(proposed), encode_signs(current), rule)
+    @property
+    def parameters(self) -> Any:
+        """phi, for the record of the run."""
+        return self._ask("parameters")
+
+    @property
+    def log_density(self) -> Tensor:
+        return self._received()[0]
+
+    @property
+    def evidence(self) -> Tensor:
+        return self._received()[1]
+
+    def propose(self, generator: _Stream, log_prior: Tensor) -> Tensor:
+        return decode_array(self._ask("propose", generator.name, _array(log_prior)))
+
+    def respond(self, generator: _Stream, proposed: Tensor, current: Tensor, rule: Rule) -> Response:
+        packed = self._ask("respond", generator.name, encode_signs(proposed), encode_signs(current), rule)
         accepted, not_a_number = (
             torch.from_numpy(np.unpackbits(bits, count=proposed.numel()).astype(bool)).view(proposed.shape)
-            for bits in told
+            for bits in packed
         )
-        return Turn(torch.where(accepted, proposed, current), proposed, accepted, not_a_number)
+        return Response(torch.where(accepted, proposed, current), proposed, accepted, not_a_number)
 
     def log_likelihood(self, signs: Tensor) -> Tensor:
         return decode_array(self._ask("log_likelihood", encode_signs(signs)))
@@ -284,46 +297,14 @@ class _Table(AfarTable):
         return decode_array(self._ask("best", _array(log_prior)))
 
     def _ask(self, what: str, *arguments: Any) -> Any:
-        return self.line.ask(what, self.serial, *arguments)
+        return self._line.ask(what, self._serial, *arguments)
 
-
-def _name(stream: AfarStream) -> str:
-    assert isinstance(stream, _Stream)
-    return stream.name
-
-
-class _Parameters(AfarParameters):
-    def __init__(self, line: ActorHandle, serial: int) -> None:
-        self.line = line
-        self.serial = serial
-
-    def read(self) -> Any:
-        return self.line.ask("parameters", self.serial)
-
-
-class _Belief:
-    """What an agent has drawn; its numbers are waited for when they are looked at."""
-
-    def __init__(self, line: ActorHandle, serial: int, drawn: Any) -> None:
-        self.table = _Table(line, serial)
-        self.parameters = _Parameters(line, serial)
-        self._line = line
-        self._drawn = drawn
-        self._told: tuple[Tensor, Tensor] | None = None
-
-    @property
-    def log_density(self) -> Tensor:
-        return self._numbers()[0]
-
-    @property
-    def evidence(self) -> Tensor:
-        return self._numbers()[1]
-
-    def _numbers(self) -> tuple[Tensor, Tensor]:
-        if self._told is None:
+    def _received(self) -> tuple[Tensor, Tensor]:
+        """Log density and evidence, which arrive while the game goes on."""
+        if self._numbers is None:
             density, evidence = self._line.get(self._drawn)
-            self._told = decode_array(density), decode_array(evidence)
-        return self._told
+            self._numbers = decode_array(density), decode_array(evidence)
+        return self._numbers
 
 
 class _Player:
@@ -337,17 +318,17 @@ class _Player:
     def is_finite(self) -> bool:
         return bool(self._line.get(self._finite))
 
-    def clusters(self, generator: Any, chains: int, K: int) -> Tensor:
-        return decode_array(self._line.ask("clusters", _name(generator), chains, K))
+    def clusters(self, generator: _Stream, chains: int, K: int) -> Tensor:
+        return decode_array(self._line.ask("clusters", generator.name, chains, K))
 
-    def redraw(self, generator: Any, signs: Tensor, K: int, before: Any = None) -> _Belief:
+    def redraw(self, generator: _Stream, signs: Tensor, K: int, previous: Any = None) -> _Belief:
         serial = self._line.next_serial()
-        drawn = self._line.begin("redraw", serial, _name(generator), encode_signs(signs), K, before is None)
+        drawn = self._line.begin("redraw", serial, generator.name, encode_signs(signs), K, previous is None)
         return _Belief(self._line, serial, drawn)
 
-    def from_prior(self, generator: Any, chains: int, K: int) -> _Belief:
+    def from_prior(self, generator: _Stream, chains: int, K: int) -> _Belief:
         serial = self._line.next_serial()
-        return _Belief(self._line, serial, self._line.begin("from_prior", serial, _name(generator), chains, K))
+        return _Belief(self._line, serial, self._line.begin("from_prior", serial, generator.name, chains, K))
 
     def evidence(self, signs: Tensor, K: int) -> Tensor:
         return decode_array(self._line.ask("evidence", encode_signs(signs), K))
@@ -368,12 +349,19 @@ class RemoteMember:
         self.line = line
         self.name = line.name
         self.count = count
-        self.play_stream = _Stream(line, "play")
+        self.play_stream = _Stream("play")
 
-    def learning(self, epochs: int, signs: Tensor | None, components: Any, done: int) -> Iterator[tuple[int, Loss]]:
-        """It begins now; the losses are those of `Learner.learning`."""
+    def copy_play_stream(self) -> _Stream:
+        """Copy the generator in the agent's process."""
+        self.line.ask("copy_stream")
+        return _Stream("aside")
+
+    def train_epochs(
+        self, epochs: int, signs: Tensor | None, components: Any, done: int
+    ) -> Iterator[tuple[int, Loss]]:
+        """It begins now; the losses are those of `Learner.train_epochs`."""
         heard = None if signs is None else encode_signs(signs)
-        begun = self.line.begin("learning", epochs, heard, components, done, num_returns="streaming")
+        begun = self.line.begin("train_epochs", epochs, heard, components, done, num_returns="streaming")
         return self._losses(begun)
 
     def _losses(self, begun: Any) -> Iterator[tuple[int, Loss]]:
@@ -385,13 +373,13 @@ class RemoteMember:
         """It as a player of the next game."""
         return _Player(self.line, self.count, self.line.begin("perceive"))
 
-    def believe(self, log_pi: Tensor) -> None:
+    def set_log_pi(self, log_pi: Tensor) -> None:
         """Weights of signs are drawn where the agent is, so there is no such game yet."""
         raise NotImplementedError("weights of signs are for agents in one process")
 
-    def bound(self, seed: int, round: int, signs: Tensor, components: Any) -> Loss | None:
-        """As `Member.bound`."""
-        told = self.line.ask("bound", seed, round, encode_signs(signs), components)
+    def elbo(self, seed: int, round: int, signs: Tensor, components: Any) -> Loss | None:
+        """As `Member.elbo`."""
+        told = self.line.ask("elbo", seed, round, encode_signs(signs), components)
         return None if told is None else Loss(*told)
 
     def state(self) -> dict[str, Any]:

@@ -28,7 +28,7 @@ def to_round_trace(played: Played, names: Sequence[str], config: Config) -> Roun
     trace = played.trace
     return RoundTrace(
         signs=trace.signs.cpu().numpy(),
-        alone=None if trace.alone is None else trace.alone.cpu().numpy(),
+        alone=None if trace.best_signs is None else trace.best_signs.cpu().numpy(),
         accepted=trace.accepted.cpu().numpy(),
         log_joint=trace.log_joint.cpu().numpy(),
         log_evidence=trace.evidence.cpu().numpy(),
@@ -36,7 +36,7 @@ def to_round_trace(played: Played, names: Sequence[str], config: Config) -> Roun
         signs_count=config.signs,
         mode=config.mode,
         means=None if trace.means is None else trace.means.cpu().numpy(),
-        heard=trace.heard.numpy() if config.mode in ("com", "all") else None,
+        heard=trace.encounters.numpy() if config.mode in ("com", "all") else None,
     )
 
 

@@ -13,7 +13,7 @@ from mhng.experiment.settings.schema import Config
 from mhng.experiment.training.build import schedule_of
 from mhng.experiment.training.console import Printer
 from mhng.experiment.training.graphs import Edges
-from mhng.inference.rounds import Progress
+from mhng.inference.rounds import RoundProgress
 
 
 def refuse_changes(config: Config, manifest: dict[str, Any], folder: RunFolder) -> None:
@@ -52,7 +52,7 @@ def edges_of(manifest: dict[str, Any], config: Config, folder: RunFolder) -> lis
     return found
 
 
-def check_metrics(folder: RunFolder, config: Config, progress: Progress, printer: Printer) -> None:
+def check_metrics(folder: RunFolder, config: Config, progress: RoundProgress, printer: Printer) -> None:
     """UsageError for rows that are not ours; a line for rows that are lost, which no one can bring back."""
     sweeps = 0
     for number, row in enumerate(folder.read_metrics(), 1):

@@ -32,7 +32,7 @@ from mhng.experiment.training.ray_agents import place_agents
 from mhng.experiment.training.ray_cluster import check_ray
 from mhng.experiment.training.resume import check_metrics, edges_of, is_of_round, refuse_changes, results_are_whole
 from mhng.experiment.util.jsonable import to_plain
-from mhng.inference.rounds import Progress
+from mhng.inference.rounds import RoundProgress
 
 RUNS = Path("runs")
 
@@ -63,7 +63,7 @@ def train(config: Config, *, command_line: Sequence[str] = (), printer: Printer 
         with record_status(folder), open_scalars(folder, config.tensorboard) as scalars:
             members = places.make()
             return TrainingLoop(
-                config, objects, game, places, members, Progress(0), folder, printer, scalars, spent=0.0
+                config, objects, game, places, members, RoundProgress(0), folder, printer, scalars, spent=0.0
             ).run()
 
 
@@ -100,14 +100,14 @@ def resume(
         game = game_of(config, device, edges_of(manifest, config, folder))
         places = stack.enter_context(place_agents(config, objects, device))
         members = places.make()
-        progress, spent = Progress(0), 0.0
+        progress, spent = RoundProgress(0), 0.0
         if folder.file(run_folder.CHECKPOINT).exists() or folder.file(run_folder.PREVIOUS).exists():
             file = str(folder.file(run_folder.CHECKPOINT))
             progress, spent = from_checkpoint(members, folder.load_checkpoint(), file, config)
             if progress.done == config.rounds + 1 and not results_are_whole(folder, config.rounds):
                 # The last round is played again, exactly, for what it leaves as the last one.
                 printer.note(f"{path} lacks whole results of round {config.rounds}; it is played again")
-                progress, spent = Progress(0), 0.0
+                progress, spent = RoundProgress(0), 0.0
                 if config.rounds:
                     file = str(folder.file(run_folder.PREVIOUS))
                     before = folder.load_checkpoint(previous=True)

@@ -14,13 +14,11 @@ Notation: N objects, K signs, L latent dimensions, C chains, F features. All ten
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import Any, ClassVar, NamedTuple
 
 import torch
 from torch import Tensor
-
-from mhng.models.rng import Streams
 
 # Chunk size on a CPU: one product over ten times as many objects takes thirty times as long.
 _CPU_CHUNK = 2**14
@@ -48,18 +46,6 @@ class VariationalPosterior(NamedTuple):
     evidence: Tensor  # (C,) log of the integral of p(phi) prod p(z_n | k, phi)^responsibility
 
 
-class Features(NamedTuple):
-    """What a family needs to know of N percepts, made once. `centre` is near them: no digits are lost far from 0.
-
-    Of G agents at once, values are G such tensors, one by one, because a product of many matrices is not rounded as
-    each by itself; centres are (G, 1, 1, L), chains stand in the second dimension of all that belongs to them, and
-    draws are made by a `Choir`.
-    """
-
-    values: Any  # (N, F), or a tuple of them
-    centre: Tensor  # (L,)
-
-
 class SufficientStatistics(NamedTuple):
     """Sum of `Features.values` over the objects of each sign, and the centre that the features are measured from.
 
@@ -71,13 +57,66 @@ class SufficientStatistics(NamedTuple):
     number: Tensor | None = None  # (...,)
 
 
+class Features(NamedTuple):
+    """Features of N latents, computed once, measured from a centre near them, which keeps digits far from 0."""
+
+    values: Any  # (N, F)
+    centre: Tensor  # (L,)
+
+    def linear(self, coefficients: Tensor) -> Tensor:
+        """A linear form of the features for each object and sign: coefficients (..., K, F) -> (..., N, K)."""
+        product: Tensor = self.values @ coefficients.mT
+        return product
+
+    def sums(self, signs: Tensor, K: int) -> SufficientStatistics:
+        """Sum the features over the objects of each sign: signs (..., N) -> (..., K, F)."""
+        values, size = self.values, _chunk_size(self.values)
+        chunks = zip(signs.split(size, dim=-1), values.split(size, dim=-2), strict=True)
+        return _total((one_hot(sign, K, values.dtype).mT @ value for sign, value in chunks), self.centre)
+
+
+class StackedFeatures(Features):
+    """Features of G agents: `values` has G tensors (N, F), centres (G, 1, 1, L); results have a first dimension G.
+
+    Products are computed agent by agent, because a batched product is rounded differently.
+    """
+
+    @staticmethod
+    def stack(features: Sequence[Features]) -> StackedFeatures:
+        """Stack the features of agents with equal N and F."""
+        centres = torch.stack([agent.centre for agent in features])[:, None, None]
+        return StackedFeatures(tuple(agent.values for agent in features), centres)
+
+    def linear(self, coefficients: Tensor) -> Tensor:
+        """(G, ..., K, F) -> (G, ..., N, K)."""
+        pairs = zip(self.values, coefficients, strict=True)
+        # The memory layout decides the rounding: a clone has the layout of a single agent's coefficients.
+        return torch.stack([values @ agent.clone().mT for values, agent in pairs])
+
+    def sums(self, signs: Tensor, K: int) -> SufficientStatistics:
+        """(G, ..., N) -> (G, ..., K, F)."""
+        pairs = zip(self.values, signs, strict=True)
+        totals = [Features(values, self.centre).sums(agent, K).values for values, agent in pairs]
+        return SufficientStatistics(torch.stack(totals), self.centre)
+
+
 class Family(ABC):
-    """Interface of a mixture over L latent dimensions (`latent`)."""
+    """Interface of a mixture over L latent dimensions (`latent`).
+
+    batched: `class Mine(Conjugate, batched=True)` declares that one call may update several agents. Such a class draws
+    by the functions of `mhng.models.rng` only, and reads features by `Features.linear` and `Features.sums` only. A
+    subclass does not inherit the declaration.
+    """
 
     latent: int
+    batched: ClassVar[bool] = False
     Parameters: ClassVar[type[Any]]  # the NamedTuple of phi
     exact_evidence: ClassVar[bool] = True  # False if `log_evidence` is an approximation
     needs_counts: ClassVar[bool] = False  # whether the mixture is for observed counts
+
+    def __init_subclass__(cls, *, batched: bool = False, **options: Any) -> None:
+        super().__init_subclass__(**options)
+        cls.batched = batched
 
     # -- for the game ----------------------------------------------------------------------------------
 
@@ -202,7 +241,7 @@ class Conjugate(Family):
         """Log evidence of the latents of each sign, phi integrated out: (..., K)."""
 
     @abstractmethod
-    def draw(self, generator: Streams, posterior: Any) -> Any:
+    def draw(self, generator: torch.Generator, posterior: Any) -> Any:
         """Draw phi from the posterior."""
 
     @abstractmethod
@@ -213,17 +252,11 @@ class Conjugate(Family):
 
     def sufficient_statistics(self, features: Features, signs: Tensor, K: int) -> SufficientStatistics:
         """Sum the features over the objects of each sign: signs (..., N) -> (..., K, F)."""
-        if isinstance(features.values, tuple):
-            each = zip(features.values, signs, strict=True)
-            alone = [
-                self.sufficient_statistics(Features(own, features.centre), theirs, K).values for own, theirs in each
-            ]
-            return SufficientStatistics(torch.stack(alone), features.centre)
-        values, together = features.values, _chunk_size(features.values)
-        parts = zip(signs.split(together, dim=-1), values.split(together, dim=-2), strict=True)
-        return _total((one_hot(own, K, values.dtype).mT @ seen for own, seen in parts), features.centre)
+        return features.sums(signs, K)
 
-    def redraw(self, generator: Streams, features: Features, signs: Tensor, K: int, previous: Any) -> ParameterDraw:
+    def redraw(
+        self, generator: torch.Generator, features: Features, signs: Tensor, K: int, previous: Any
+    ) -> ParameterDraw:
         """Draw phi from its posterior, independently of `previous`."""
         posterior = self.posterior(self.sufficient_statistics(features, signs, K))
         return ParameterDraw(self.draw(generator, posterior), self.evidence(posterior).sum(-1))
@@ -283,15 +316,6 @@ class Conjugate(Family):
     def bipartition_start(self, features: Features, members: Tensor, seeds: Tensor) -> Any:
         """Two initial components for `bipartition_logits`: the posterior mean given one seed (C, 2) each."""
         return self.posterior_mean(self.posterior(SufficientStatistics(features.values[seeds], features.centre)))
-
-
-def products(features: Features, coefficients: Tensor) -> Tensor:
-    """A number for each object and sign, linear in its features: coefficients (..., K, F) -> (..., N, K)."""
-    if isinstance(features.values, tuple):
-        each = zip(features.values, coefficients, strict=True)
-        # Where a number lies in memory decides how it is rounded: as it would lie for one agent.
-        return torch.stack([own @ theirs.clone().mT for own, theirs in each])
-    return features.values @ coefficients.mT
 
 
 def one_hot(signs: Tensor, K: int, dtype: torch.dtype) -> Tensor:

@@ -18,8 +18,8 @@ import torch
 from torch import Tensor
 
 from mhng.models.distributions import SIMULATED_TOTAL, Counts
-from mhng.models.mixtures.base import Conjugate, Features, SufficientStatistics, products
-from mhng.models.rng import Streams, log_dirichlet
+from mhng.models.mixtures.base import Conjugate, Features, SufficientStatistics
+from mhng.models.rng import log_dirichlet
 
 
 class Proportions(NamedTuple):
@@ -41,7 +41,7 @@ class DirichletPosterior(NamedTuple):
     coefficient: Tensor  # (...,) sum of the log multinomial coefficients
 
 
-class DirichletMultinomial(Conjugate):
+class DirichletMultinomial(Conjugate, batched=True):
     """Conjugate mixture of multinomials.
 
     Args:
@@ -77,7 +77,7 @@ class DirichletMultinomial(Conjugate):
     def log_prob_table(self, features: Features, phi: Proportions) -> Tensor:
         """log Multinomial(z_n; theta_k): (..., N, K)."""
         ones = torch.ones_like(phi.log_theta[..., :1])
-        return products(features, torch.cat([torch.zeros_like(ones), ones, phi.log_theta], dim=-1))
+        return features.linear(torch.cat([torch.zeros_like(ones), ones, phi.log_theta], dim=-1))
 
     def empty_statistics(self, *shape: int) -> SufficientStatistics:
         """Sufficient statistics of zero objects."""
@@ -92,7 +92,7 @@ class DirichletMultinomial(Conjugate):
         """Log evidence of the counts of one sign, theta integrated out: (...,)."""
         return posterior.coefficient + _log_beta(posterior.alpha) - _log_beta(self.alpha)
 
-    def draw(self, generator: Streams, posterior: DirichletPosterior) -> Proportions:
+    def draw(self, generator: torch.Generator, posterior: DirichletPosterior) -> Proportions:
         """Draw theta ~ Dirichlet(alpha_n)."""
         return Proportions(log_dirichlet(generator, posterior.alpha))
 

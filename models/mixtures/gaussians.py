@@ -15,8 +15,8 @@ import pyro.distributions as dist
 import torch
 from torch import Tensor
 
-from mhng.models.mixtures.base import Conjugate, Features, SufficientStatistics, products
-from mhng.models.rng import Streams, normal
+from mhng.models.mixtures.base import Conjugate, Features, SufficientStatistics
+from mhng.models.rng import normal
 
 LOG_2PI = math.log(2 * math.pi)
 
@@ -124,7 +124,7 @@ def gaussian_log_prob(features: Features, components: Components) -> Tensor:
     # An off-diagonal feature appears once and stands for two equal entries of the quadratic form.
     quadratic = -precision[..., i, j] * torch.where(i == j, 0.5, 1.0).to(mu.dtype)
     coefficients = torch.cat([constant.unsqueeze(-1), linear, quadratic], dim=-1)
-    return products(features, coefficients)
+    return features.linear(coefficients)
 
 
 def outer(vector: Tensor) -> Tensor:
@@ -166,7 +166,7 @@ def covariance_factor(precision: Tensor) -> Tensor:
     return torch.linalg.solve_triangular(flipped.mT, eye.expand_as(flipped), upper=True).flip(-2, -1)
 
 
-def sample_means(generator: Streams, mean: Tensor, beta: Tensor, scale_tril: Tensor) -> Components:
+def sample_means(generator: torch.Generator, mean: Tensor, beta: Tensor, scale_tril: Tensor) -> Components:
     """Components with mu ~ Normal(mean, Lambda^-1 / beta) and the given Lambda: mean (..., K, L), beta (..., K)."""
     noise = normal(generator, mean)
     step = (scale_tril @ noise.unsqueeze(-1)).squeeze(-1)

@@ -19,9 +19,9 @@ import pyro.distributions as dist
 import torch
 from torch import Tensor
 
-from mhng.models.mixtures.base import Features, SufficientStatistics, products
+from mhng.models.mixtures.base import Features, SufficientStatistics
 from mhng.models.mixtures.gaussians import LOG_2PI, Components, Gaussian, check_beta, sample_means
-from mhng.models.rng import Streams, gamma
+from mhng.models.rng import gamma
 
 
 class GammaPosterior(NamedTuple):
@@ -34,7 +34,7 @@ class GammaPosterior(NamedTuple):
     rate: Tensor  # (..., V)
 
 
-class NormalGamma(Gaussian):
+class NormalGamma(Gaussian, batched=True):
     """Conjugate mixture with a diagonal covariance for each sign.
 
     Args:
@@ -117,7 +117,7 @@ class NormalGamma(Gaussian):
 
     # -- draws and densities ---------------------------------------------------------------------------
 
-    def draw(self, generator: Streams, posterior: GammaPosterior) -> Components:
+    def draw(self, generator: torch.Generator, posterior: GammaPosterior) -> Components:
         """Draw lambda ~ Gamma, then mu ~ Normal given lambda."""
         shape = posterior.shape.expand_as(posterior.rate)
         precision = gamma(generator, shape) / posterior.rate
@@ -139,7 +139,7 @@ class NormalGamma(Gaussian):
         offset = phi.mu - features.centre
         constant = -(scale.log() + (LOG_2PI + precision * offset.square()) / 2).sum(-1, keepdim=True)
         quadratic = -precision[..., : len(self.rate)] / 2
-        return products(features, torch.cat([constant, precision * offset, quadratic], dim=-1))
+        return features.linear(torch.cat([constant, precision * offset, quadratic], dim=-1))
 
     def log_density(self, phi: Components) -> Tensor:
         """log p(mu_k, lambda_k) under the prior, summed over signs: (...,)."""
@@ -163,7 +163,7 @@ class NormalGamma(Gaussian):
         return Components(mu, self._scale_tril(scale))
 
 
-class Spherical(NormalGamma):
+class Spherical(NormalGamma, batched=True):
     """Conjugate mixture with one variance for each sign; arguments as in `NormalGamma`."""
 
     shared = True

@@ -31,7 +31,6 @@ from mhng.models.mixtures.gaussians import (
     sample_means,
     symmetric,
 )
-from mhng.models.rng import Streams
 
 
 class Posterior(NamedTuple):
@@ -131,7 +130,7 @@ class WishartPrior:
         return (L * (math.log(self.beta) - LOG_2PI) - self.beta * distance) / 2 - half_log_det(scale_tril)
 
 
-class NormalWishart(WishartPrior, Gaussian):
+class NormalWishart(WishartPrior, Gaussian, batched=True):
     """Conjugate mixture with a full covariance for each sign; hyperparameters as in `WishartPrior`."""
 
     def posterior(self, statistics: SufficientStatistics) -> Posterior:
@@ -157,7 +156,7 @@ class NormalWishart(WishartPrior, Gaussian):
             - posterior.number * L / 2 * math.log(math.pi)
         )
 
-    def draw(self, generator: Streams, posterior: Posterior) -> Components:
+    def draw(self, generator: torch.Generator, posterior: Posterior) -> Components:
         """Draw mu, Lambda ~ Normal-Wishart(posterior)."""
         scale_tril = sample_scale_tril(generator, posterior.nu, posterior.inverse_scale)
         return sample_means(generator, posterior.mean, posterior.beta, scale_tril)

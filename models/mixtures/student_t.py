@@ -31,7 +31,7 @@ from mhng.models.mixtures.gaussians import (
     half_log_det,
 )
 from mhng.models.mixtures.normal_wishart import NormalWishart
-from mhng.models.rng import Streams, gamma
+from mhng.models.rng import gamma
 
 # Coordinate-ascent iterations over q(u) and q(mu, Lambda). The bound is valid after any number.
 _ITERATIONS = 4
@@ -76,7 +76,9 @@ class StudentT(NormalWishart):
         tail = (freedom + L) / 2 * torch.log1p(distance / freedom)
         return constant - half_log_det(phi.scale_tril).unsqueeze(-2) - tail
 
-    def redraw(self, generator: Streams, features: Features, signs: Tensor, K: int, previous: Any) -> ParameterDraw:
+    def redraw(
+        self, generator: torch.Generator, features: Features, signs: Tensor, K: int, previous: Any
+    ) -> ParameterDraw:
         """Gibbs step: draw u given the previous components, then the components given u.
 
         Without previous components u is its expectation under the variational bound.

@@ -30,7 +30,6 @@ from mhng.models.mixtures.gaussians import (
     sample_means,
 )
 from mhng.models.mixtures.normal_wishart import WishartPrior
-from mhng.models.rng import Streams
 
 
 class TiedPosterior(NamedTuple):
@@ -43,7 +42,7 @@ class TiedPosterior(NamedTuple):
     inverse_scale: Tensor  # (..., L, L) lower Cholesky factor of W_n^-1
 
 
-class Tied(WishartPrior, Gaussian):
+class Tied(WishartPrior, Gaussian, batched=True):
     """Conjugate mixture with one full covariance; hyperparameters as in `WishartPrior`."""
 
     def posterior(self, statistics: SufficientStatistics) -> TiedPosterior:
@@ -89,7 +88,7 @@ class Tied(WishartPrior, Gaussian):
         before = self._precision_term(objects, half_log_det(lower_factor(whole)))
         return means + self._precision_term(objects, half_log_det(lower_factor(after))) - before
 
-    def draw(self, generator: Streams, posterior: TiedPosterior) -> Components:
+    def draw(self, generator: torch.Generator, posterior: TiedPosterior) -> Components:
         """Draw Lambda ~ Wishart, then the means given Lambda."""
         scale_tril = sample_scale_tril(generator, posterior.nu, posterior.inverse_scale)
         K, L = posterior.mean.shape[-2:]

@@ -8,7 +8,7 @@ import torch
 
 from mhng.experiment.settings.schema import Config
 from mhng.experiment.training.train import resume, train
-from mhng.inference.cuda_graphs import waits_refused
+from mhng.inference.cuda_graphs import forbid_host_waits
 from mhng.models.mixtures import NormalWishart
 from mhng.models.percepts import Percepts
 from mhng.models.registry import LIKELIHOODS, MIXTURES, load_variant
@@ -54,7 +54,7 @@ def test_every_family_is_at_home_there(name):
     torch.testing.assert_close(a.evidence(signs, 4), b.evidence(signs.cuda(), 4).cpu())
     phi = here.from_prior(stream(0, "phi"), 2, 4)
     moved = type(phi)(*(part.cuda() for part in phi))
-    torch.testing.assert_close(a.judge(phi), b.judge(moved).cpu())
+    torch.testing.assert_close(a.log_prob_table(phi), b.log_prob_table(moved).cpu())
     again = b.redraw(stream(0, "redraw", "cuda"), signs.cuda(), 4, moved)
     assert again.table.is_cuda and again.table.isfinite().all()
 
@@ -71,7 +71,7 @@ def test_a_sweep_waits_for_nothing(name, weights):
     game = Game(torch.zeros(4, dtype=torch.float64, device="cuda").log_softmax(0), weights=weights)
     state = init(players, generators, torch.randint(4, (2, 2, 500), device="cuda"), 4)
     play(game, players, generators, state, 2)
-    with waits_refused():
+    with forbid_host_waits():
         play(game, players, generators, state, 5)
 
 
@@ -79,27 +79,29 @@ def test_a_sweep_waits_for_nothing(name, weights):
 @pytest.mark.parametrize("name", MIXTURES)
 @pytest.mark.parametrize("mode", ["com", "gibbs", "no-com"])
 def test_sweeps_by_a_graph_are_the_sweeps(mode, name, weights):
-    from mhng.inference.batched import kinds
-    from mhng.inference.game import _WORTH_A_GRAPH, Game, init, play, sweep
+    from bench.replayed_sweeps import ReplayedChain
+    from mhng.inference.batched import batch_groups
+    from mhng.inference.game import Game, init, sweep
 
     z = torch.randint(0, 5, (2, 200, 3), device="cuda").double()
     players = [Percepts(own, load_variant(MIXTURES[name])(3, device="cuda")) for own in z]
-    game = Game(torch.zeros(4, dtype=torch.float64, device="cuda").log_softmax(0), mode, weights=weights, graphs=True)
+    game = Game(torch.zeros(4, dtype=torch.float64, device="cuda").log_softmax(0), mode, weights=weights)
     signs = torch.randint(4, (2, 2, 200), device="cuda")
     found = []
     for by_graph in (True, False, False):
         generators = [stream(0, who, "cuda") for who in "AB"]
         state = init(players, generators, signs, 4)
-        if by_graph:
-            made = play(game, players, generators, state, _WORTH_A_GRAPH)[1].signs
-        else:
-            each = []
-            for number in range(_WORTH_A_GRAPH):
-                state, _ = sweep(game, players, generators, state, number, kinds(players))
-                each.append(state.signs)
-            made = torch.stack(each, dim=1).short()
+
+        def step(state, number, generators=generators):
+            return sweep(game, players, generators, state, number, batch_groups(players))
+
+        go, each = ReplayedChain(step, generators) if by_graph else step, []
+        for number in range(40):
+            state, _ = go(state, number)
+            each.append(state.signs.clone())
         # The streams are where they would have been.
-        found.append((made.cpu(), torch.rand(3, generator=generators[1], device="cuda").cpu()))
+        signs_drawn = torch.stack(each, dim=1).short()
+        found.append((signs_drawn.cpu(), torch.rand(3, generator=generators[1], device="cuda").cpu()))
     graph, one, again = found
     first = (one[0] != again[0]).flatten(2).any(2).any(0).nonzero()[:1].tolist()
     assert torch.equal(one[0], again[0]), f"not even kernel by kernel: from sweep {first} on"
@@ -133,11 +135,11 @@ def test_steps_by_a_graph_are_the_steps(likelihood, guide):
     for by_graph in (True, False):
         one = _learner(likelihood, guide, by_graph)
         losses = []
-        one.learn(20, each=lambda _, loss, losses=losses: losses.append(loss))
+        one.learn(20, on_epoch=lambda _, loss, losses=losses: losses.append(loss))
         phi = one.agent.mixture.from_prior(stream(0, "phi", "cuda"), 1, 4)
         for own in signs:
             given = type(phi)(*(part[0] for part in phi))
-            one.learn(20, own, given, each=lambda _, loss, losses=losses: losses.append(loss))
+            one.learn(20, own, given, on_epoch=lambda _, loss, losses=losses: losses.append(loss))
         found.append((losses, [parameter.detach() for parameter in one.agent.parameters()]))
         # Multinomial's constructor brings a number to the device.
         assert not by_graph or one._steps.possible == (likelihood != "multinomial")
@@ -152,7 +154,7 @@ def test_a_step_waits_for_nothing():
     one.learn(2)
     assert one._steps.possible
     index = torch.arange(16, device="cuda")
-    with waits_refused(), pyro.validation_enabled(False):
+    with forbid_host_waits(), pyro.validation_enabled(False):
         one._steps(index)
         one._step(index)
 
@@ -167,7 +169,7 @@ def test_both_devices_learn_alike():
         x = torch.rand(1000, 1, 8, 8, generator=stream(0, "x")).round().to(device)
         agent = Agent((1, 8, 8), signs=4, latent=3, generator=stream(0, "init"), device=device)
         one = Learner(agent, x, stream(0, "learn", device), batch_size=50, lr=1e-3)
-        one.learn(20, each=lambda _, loss, device=device: losses.__setitem__(device, loss.total))
+        one.learn(20, on_epoch=lambda _, loss, device=device: losses.__setitem__(device, loss.total))
     assert losses["cuda"] == pytest.approx(losses["cpu"], rel=0.01)
 
 
@@ -188,10 +190,10 @@ def test_many_agents_at_once_wait_for_nothing_and_draw_from_the_same_law(name):
     found = []
     for few in (10**6, 0):
         with pytest.MonkeyPatch.context() as patched:
-            patched.setitem(batched._FEW, "cuda", few)
+            patched.setitem(batched._BATCH_LIMIT, "cuda", few)
             generators = [stream(0, who, "cuda") for who in "ABCDEF"]
             state = init(players, generators, signs, 4)
-            with waits_refused():
+            with forbid_host_waits():
                 found.append(play(game, players, generators, state, 1)[0].signs)
     assert (found[0] == found[1]).double().mean() > 0.99
 
@@ -206,5 +208,5 @@ def test_a_variational_sweep_waits_for_nothing():
     game = Game(torch.zeros(4, dtype=torch.float64, device="cuda").log_softmax(0), "variational")
     state = init(players, [], torch.randint(4, (2, 2, 500), device="cuda"), 4, "variational")
     play(game, players, [], state, 2)
-    with waits_refused():
+    with forbid_host_waits():
         play(game, players, [], state, 5)

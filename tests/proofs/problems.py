@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-from typing import NamedTuple
-
 import torch
-from torch import Tensor
 
+from mhng.models.belief import Belief
 from mhng.models.mixtures import NormalWishart
 from mhng.models.percepts import Percepts
 from mhng.models.rng import stream
@@ -26,22 +24,15 @@ TABLE_C = torch.tensor(
 )
 
 
-class Fixed(NamedTuple):
-    table: Tensor
-    parameters: None
-    log_density: Tensor
-    evidence: Tensor
-
-
 class TableAgent:
     """A player whose parameters never change: the game needs no more of an agent than this."""
 
     def __init__(self, table):
         self.table = table
 
-    def redraw(self, generator, signs, K, before=None):
+    def redraw(self, generator, signs, K, previous=None):
         nothing = torch.zeros(len(signs), dtype=torch.float64)
-        return Fixed(self.table.expand(len(signs), *self.table.shape), None, nothing, nothing)
+        return Belief(self.table.expand(len(signs), *self.table.shape), None, nothing, nothing)
 
 
 def tables():

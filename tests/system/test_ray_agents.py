@@ -91,16 +91,16 @@ class FakeActor:
                 self._ray.dies.discard(len(self._ray.asked))
                 self._gone = True
             if self._gone:
-                return iter([RayError("gone")]) if what == "learning" else RayError("gone")
+                return iter([RayError("gone")]) if what == "train_epochs" else RayError("gone")
             try:
                 answer = getattr(self._mind, what)(*arguments)
-                if what == "learning":
+                if what == "train_epochs":
                     answer = list(answer)  # it learns now, whoever is listened to first
             except Exception as error:
                 failed = RayTaskError(error)
-                return iter([failed]) if what == "learning" else failed
+                return iter([failed]) if what == "train_epochs" else failed
             self._ray.asked.append((self._number, what, arguments, answer))
-            return iter(answer) if what == "learning" else answer
+            return iter(answer) if what == "train_epochs" else answer
 
         return types.SimpleNamespace(options=lambda **_: types.SimpleNamespace(remote=remote))
 
@@ -182,10 +182,10 @@ def test_only_signs_and_the_prior_go_to_an_agent_in_the_game(ray, tmp_path):
         for argument in arguments:
             if isinstance(argument, np.ndarray):
                 # The prior that everybody knows, of three signs, or of nine where a start begins.
-                prior = what in ("speak", "best") and argument.size in (3, 9) and np.ptp(argument) == 0
+                prior = what in ("propose", "best") and argument.size in (3, 9) and np.ptp(argument) == 0
                 assert argument.dtype == np.int16 or prior
             elif hasattr(argument, "mu"):
-                assert what in ("learning", "bound")
+                assert what in ("train_epochs", "elbo")
                 assert any(torch.equal(argument.mu, one.mu[0]) for one in own[number])
                 assert not any(torch.equal(argument.mu, one.mu[0]) for one in own[1 - number])
             else:
@@ -193,7 +193,7 @@ def test_only_signs_and_the_prior_go_to_an_agent_in_the_game(ray, tmp_path):
     # And what it answers is not what it sees: nothing of the size of its percepts but signs.
     for _, what, _, answer in ray.asked:
         parts = answer if isinstance(answer, tuple) else (answer,)
-        if what in ("speak", "answer", "best", "clusters", "redraw", "from_prior", "log_likelihood", "merge_gain"):
+        if what in ("propose", "respond", "best", "clusters", "redraw", "from_prior", "log_likelihood", "merge_gain"):
             assert all(part.dtype.kind in "iu" or part.size <= 4 * 9 for part in parts), what
 
 
@@ -314,7 +314,7 @@ def test_parameters_that_are_gone_cannot_be_asked_about(ray):
     mind = object.__new__(ray_agents.AgentActor)
     mind._serial = 3
     with pytest.raises(AssertionError):
-        mind._table(2)
+        mind._numbered_belief(2)
 
 
 # -- processes -----------------------------------------------------------------------------------------
@@ -353,7 +353,7 @@ def test_a_process_that_is_killed(tmp_path):
     )
     try:
         wait_for(lambda: rounds_of(tmp_path / "run") >= 2, process)
-        os.kill(minds_below(process.pid)[0], signal.SIGKILL)
+        os.kill(actor_processes(process.pid)[0], signal.SIGKILL)
         reached = rounds_of(tmp_path / "run")
         wait_for(lambda: rounds_of(tmp_path / "run") >= reached + 3, process)
         process.send_signal(signal.SIGINT)
@@ -386,12 +386,12 @@ def rounds_of(folder):
     return max((row["round"] for row in rows if row["kind"] == "sweep"), default=-1)
 
 
-def minds_below(pid):
+def actor_processes(pid):
     """The processes of agents that the run's cluster holds."""
     found = []
     for entry in Path("/proc").iterdir():
         with contextlib.suppress(OSError, ValueError):
-            if (entry / "cmdline").read_bytes().startswith(b"ray::Mind") and pid in ancestors(int(entry.name)):
+            if (entry / "cmdline").read_bytes().startswith(b"ray::AgentActor") and pid in ancestors(int(entry.name)):
                 found.append(int(entry.name))
     return sorted(found)
 

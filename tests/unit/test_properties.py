@@ -31,8 +31,9 @@ from mhng.experiment.settings.graph_spec import parse_graph, parse_later
 from mhng.experiment.settings.parsing import parse_prior, read_settings
 from mhng.experiment.settings.schema import SETTINGS, Config
 from mhng.experiment.util.jsonable import to_plain
-from mhng.inference.metropolis import draw
-from mhng.inference.proposals import acceptance_rule, offer, proposal_logits
+from mhng.inference.proposals import acceptance_rule
+from mhng.models.belief import offer, proposal_logits
+from mhng.models.rng import categorical
 
 settings.register_profile(
     "fixed", derandomize=True, deadline=None, database=None, max_examples=60,
@@ -133,7 +134,7 @@ def test_mh_balances_every_pair_of_signs(tables: NDArray[np.float64], prior: NDA
 @given(arrays.arrays(np.float64, (20, 4), elements=LOGS), st.integers(0, 2**31))
 def test_a_sign_of_probability_nought_is_never_drawn(table: NDArray[np.float64], seed: int) -> None:
     table[:, 2] = np.where(np.isinf(table).all(1), 0, table[:, 2])  # at least one sign is possible
-    drawn = draw(torch.Generator().manual_seed(seed), torch.from_numpy(table))
+    drawn = categorical(torch.Generator().manual_seed(seed), torch.from_numpy(table))
     assert not np.isinf(table[np.arange(20), drawn.numpy()]).any()
 
 

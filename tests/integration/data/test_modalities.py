@@ -375,7 +375,7 @@ def test_new_images_are_looked_at_by_every_view(pair: Path, capsys: pytest.Captu
     there = ~np.isnan(run.objects.views[0][:30].numpy()).any(1)
     assert 5 < there.sum() < 25
     agent, mind = run.models["A"], run.parameters["A"]
-    alone = (agent.perceive(run.objects.views[0], None).judge(mind) + agent.log_pi).argmax(-1)[:30].numpy()
+    alone = (agent.perceive(run.objects.views[0], None).log_prob_table(mind) + agent.log_pi).argmax(-1)[:30].numpy()
     np.testing.assert_array_equal(named.signs["A"][there], alone[there])
 
 

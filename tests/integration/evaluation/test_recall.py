@@ -57,7 +57,7 @@ def test_accuracy_is_what_the_judge_says_of_imagined_images(digits_run: Path) ->
     a, b = run.models.values()
     classifier = train_classifier(run.objects.views[1], labels, stream(0, "B/recall/judge"))
     assert classifier is not None
-    spoken = a.perceive(run.objects.views[0], None).judge(run.parameters["A"]).argmax(-1)
+    spoken = a.perceive(run.objects.views[0], None).log_prob_table(run.parameters["A"]).argmax(-1)
     images = b.decode(run.parameters["B"].mu)[spoken]
     assert report["cross"]["A->B"]["accuracy_means"] == pytest.approx((classifier.predict(images) == labels).mean())
     # In the picture: the first objects that A calls so, and at T = 0 B's mean of the sign.

@@ -13,12 +13,11 @@ import pytest
 import torch
 
 from mhng.inference.game import Game, init, sweep
-from mhng.inference.metropolis import draw
 from mhng.models.mixtures import Features, NormalWishart
 from mhng.models.mixtures.gaussians import gaussian_log_prob
 from mhng.models.mixtures.normal_wishart import Posterior
 from mhng.models.percepts import Percepts
-from mhng.models.rng import stream
+from mhng.models.rng import categorical, stream
 from tests.checks import ALPHA, chi_square
 from tests.proofs.problems import LOG_PRIOR, K, generators
 
@@ -46,7 +45,7 @@ class OnItsOwn(Percepts):
 def simulate(seed=0):
     """Signs (C, N), and of each agent the family, parameters (C, K, ...) and percepts (C, N, 2)."""
     generator = stream(seed, "simulate")
-    signs = draw(generator, LOG_PRIOR.expand(DATA_SETS, N, K))
+    signs = categorical(generator, LOG_PRIOR.expand(DATA_SETS, N, K))
     agents = []
     for family in FAMILIES:
         phi = family.draw(generator, family.posterior(family.empty_statistics(DATA_SETS, K)))
@@ -155,7 +154,7 @@ def test_the_whole_game_is_calibrated(game):
 class Deaf(OnItsOwn):
     """Keeps its parameters at a draw from the prior."""
 
-    def redraw(self, generator, signs, K, before=None):
+    def redraw(self, generator, signs, K, previous=None):
         return self.from_prior(generator, len(signs), K)
 
 

@@ -9,11 +9,12 @@ import torch
 
 from mhng.inference.enumeration import joint_posterior, sign_posterior, transition_matrix
 from mhng.inference.game import Game, init, play, sweep
-from mhng.inference.metropolis import draw, step
+from mhng.inference.metropolis import step
 from mhng.inference.proposals import acceptance_rule
+from mhng.models.belief import TableAnswers
 from mhng.models.mixtures.gaussians import Components
 from mhng.models.percepts import Percepts
-from mhng.models.rng import stream
+from mhng.models.rng import categorical, stream
 from tests.checks import ALPHA, chi_square, total_variation
 from tests.proofs.problems import (
     LOG_PRIOR,
@@ -40,11 +41,11 @@ def counts(signs):
 @pytest.mark.parametrize("current", range(K))
 def test_the_sampled_kernel_is_the_exact_matrix(current):
     turn = step(
+        TableAnswers(TABLE_A[:1].expand(C, 1, K)),
+        TableAnswers(TABLE_B[:1].expand(C, 1, K)),
         stream(1, "speaker"),
         stream(1, "listener"),
         LOG_PRIOR,
-        TABLE_A[:1].expand(C, 1, K),
-        TABLE_B[:1].expand(C, 1, K),
         torch.full((C, 1), current),
         acceptance_rule("mh"),
     )
@@ -60,8 +61,8 @@ def test_two_impossible_signs_are_a_rejection_and_counted():
     listener = torch.tensor([[[-math.inf, -math.inf, 0.0]]], dtype=torch.float64).expand(50, 1, K)
     speaker = torch.tensor([[[0.0, -math.inf, -math.inf]]], dtype=torch.float64).expand(50, 1, K)
     turn = step(
-        stream(0, "speaker"), stream(0, "listener"), LOG_PRIOR, speaker, listener, torch.ones(50, 1).long(),
-        acceptance_rule("mh"),
+        TableAnswers(speaker), TableAnswers(listener), stream(0, "speaker"), stream(0, "listener"), LOG_PRIOR,
+        torch.ones(50, 1).long(), acceptance_rule("mh"),
     )  # fmt: skip
     assert not turn.accepted.any() and turn.not_a_number.all() and (turn.signs == 1).all()
 
@@ -71,8 +72,8 @@ def test_sharp_rows_are_drawn_without_complaint():
     logits = 80 * torch.randn(5000, 12, generator=stream(0, "logits"), dtype=torch.float64)
     logits[0] = -1e300
     logits[0, 3] = 0
-    assert draw(stream(0, "draw"), logits)[0] == 3
-    assert (draw(stream(0, "draw"), torch.zeros(7, 1, dtype=torch.float64)) == 0).all()
+    assert categorical(stream(0, "draw"), logits)[0] == 3
+    assert (categorical(stream(0, "draw"), torch.zeros(7, 1, dtype=torch.float64)) == 0).all()
 
 
 @pytest.mark.parametrize("rule", ["mh", "numerator", ("mh", "numerator")])
@@ -163,7 +164,7 @@ def test_wrong_whole_games_are_rejected(kind):
     elif kind == "parameters from the prior":
 
         class Forgetful(Percepts):
-            def redraw(self, generator, signs, K, before=None):
+            def redraw(self, generator, signs, K, previous=None):
                 return self.from_prior(generator, len(signs), K)
 
         players = [Forgetful(one.z, one.mixture) for one in players]
@@ -172,7 +173,7 @@ def test_wrong_whole_games_are_rejected(kind):
         class Stubborn(Percepts):
             kept = None
 
-            def redraw(self, generator, signs, K, before=None):
+            def redraw(self, generator, signs, K, previous=None):
                 self.kept = self.kept or super().redraw(generator, signs, K)
                 return self.kept
 
@@ -251,7 +252,7 @@ def test_successive_draws_keep_the_joint_law_of_everything_at_length():
 def simulate(seed, N=5):
     """An exact draw: signs, then each agent's parameters and percepts. (players, signs (N,), phi per agent)."""
     generator = stream(seed, "simulate")
-    signs = draw(generator, LOG_PRIOR.expand(N, K))
+    signs = categorical(generator, LOG_PRIOR.expand(N, K))
     players, beliefs = [], []
     for model in mixtures():
         family = model.mixture
@@ -350,7 +351,9 @@ def test_by_every_rule_two_impossible_signs_are_a_rejection(rule):
     listener = torch.tensor([[[-math.inf, -math.inf, 0.0]]], dtype=torch.float64).expand(50, 1, K)
     speaker = torch.tensor([[[0.0, -math.inf, -math.inf]]], dtype=torch.float64).expand(50, 1, K)
     current = torch.ones(50, 1).long()
-    turn = step(generators(0)[0], generators(0)[1], LOG_PRIOR, speaker, listener, current, acceptance_rule(rule))
+    turn = step(
+        TableAnswers(speaker), TableAnswers(listener), *generators(0), LOG_PRIOR, current, acceptance_rule(rule)
+    )
     assert not turn.accepted.any() and turn.not_a_number.all()
 
 
@@ -372,7 +375,7 @@ def test_beliefs_are_in_step_with_signs(mode, listener_state):
 
 def test_signs_are_drawn_by_their_probabilities():
     logits = torch.tensor([[2.0, -1.0, 0.3]], dtype=torch.float64)
-    found = draw(stream(0, "draw"), logits.expand(C, 3))
+    found = categorical(stream(0, "draw"), logits.expand(C, 3))
     assert chi_square(counts(found), logits[0].softmax(0).numpy()) > ALPHA
 
 
@@ -390,7 +393,7 @@ def test_the_trace_holds_what_happened():
     assert ((trace.accepted >= 0) & (trace.accepted <= 4)).all()
     evidence = sum(player.evidence(final.signs[:, m], K) for m, player in enumerate(players))
     torch.testing.assert_close(trace.evidence[:, -1], evidence)
-    assert trace.alone is None and (trace.not_a_number == 0).all()
+    assert trace.best_signs is None and (trace.not_a_number == 0).all()
 
 
 def test_the_log_joint_counts_a_shared_sign_once():
@@ -413,7 +416,7 @@ def test_shared_signs_are_one_and_kappa_is_taken_of_what_each_would_say():
     final, trace = play(game, players, own, init(players, own, random_signs(9), K), 4)
     assert torch.equal(trace.signs[:, :, 0], trace.signs[:, :, 1])
     expected = torch.stack([(LOG_PRIOR + belief.table).argmax(-1) for belief in final.beliefs], 1)
-    assert torch.equal(trace.alone[:, -1].long(), expected)
+    assert torch.equal(trace.best_signs[:, -1].long(), expected)
 
 
 def test_accepting_all_accepts_all_and_nothing_crosses_without_communication():

@@ -19,6 +19,7 @@ from mhng.inference.game import Game, init, play
 from mhng.inference.proposals import acceptance_rule
 from mhng.inference.recursive import EndlessGameError, Speaker, expected_draws, inner_length, propose
 from mhng.inference.topology import Graph, RandomPairs, Together
+from mhng.models.belief import TableAnswers
 from tests.checks import ALPHA, chi_square, total_variation
 from tests.proofs.problems import (
     LOG_PRIOR,
@@ -42,7 +43,7 @@ C = 20_000
 def row_of(some, chains=C, seed=0, rule=MH):
     """Speakers with fixed tables; inner games start at the sign of the agent above."""
     return [
-        Speaker(generator, table.expand(chains, *table.shape), rule)
+        Speaker(generator, TableAnswers(table.expand(chains, *table.shape)), rule)
         for generator, table in zip(generators(seed, len(some)), some, strict=True)
     ]
 
@@ -393,7 +394,8 @@ def test_sweeps_are_numbered_on():
     whole, all_of_it = play(game, players, own, start, 6)
     assert torch.equal(parts.signs, whole.signs)
     assert torch.equal(
-        torch.cat([play(game, players, generators(1, 3), start, 3)[1].heard, trace.heard]), all_of_it.heard
+        torch.cat([play(game, players, generators(1, 3), start, 3)[1].encounters, trace.encounters]),
+        all_of_it.encounters,
     )
 
 
@@ -401,9 +403,9 @@ def test_what_was_heard_and_said_is_told():
     players = mixtures(M=3)
     star = Game(LOG_PRIOR, meetings=Graph(((0, 1), (0, 2))))
     _, trace = play(star, players, generators(0, 3), init(players, generators(0, 3), random_signs(5, M=3), K), 2)
-    assert trace.heard.tolist() == [[2, 1, 1]] * 2
+    assert trace.encounters.tolist() == [[2, 1, 1]] * 2
     assert (trace.messages == 4 * 4).all() and (trace.accepted[..., 0] > 4).any()
     _, quiet = play(
         Game(LOG_PRIOR, "gibbs"), tables(), generators(0), init(tables(), generators(0), random_signs(5), K), 2
     )
-    assert (quiet.messages == 0).all() and (quiet.heard == 0).all()
+    assert (quiet.messages == 0).all() and (quiet.encounters == 0).all()

@@ -8,7 +8,7 @@ import torch
 
 from mhng.inference.enumeration import all_signs, joint_posterior
 from mhng.inference.game import Game, init, play, sweep
-from mhng.inference.initialization import Start, begin, merge, tidied
+from mhng.inference.initialization import Start, initial_signs, merge, merge_if_sparse
 from mhng.inference.log_joint import log_joint
 from mhng.models.mixtures import NormalWishart
 from mhng.models.percepts import Percepts
@@ -125,11 +125,11 @@ def groups(seed=0, each=40):
 def test_agents_find_how_many_signs_they_need(mode):
     kind, players = groups()
     game = Game(torch.zeros(12, dtype=torch.float64).log_softmax(0), mode, weights=Sticks(1.0))
-    signs, evidence = begin(Start("merge", tries=2, before=10, after=5), game, players, generators(1), 2)
+    signs, evidence = initial_signs(Start("merge", tries=2, before=10, after=5), game, players, generators(1), 2)
     assert signs.shape == (2, 2, 120) and evidence.isfinite().all()
     state, _ = play(game, players, generators(1), init(players, generators(1), signs, 12), 20)
     for agent in range(2):
-        best = tidied(game, players, state.signs)[0, agent]
+        best = merge_if_sparse(game, players, state.signs)[0, agent]
         assert best.unique().tolist() == [0, 1, 2], "numbered from the largest, none left between"
         assert len(torch.stack([kind, best], 1).unique(dim=0)) == 3
 
@@ -140,9 +140,9 @@ def test_merging_stops_where_the_evidence_is_best():
     game = Game(torch.zeros(12, dtype=torch.float64).log_softmax(0), weights=Sticks(1.0))
     truth = kind.expand(1, 2, -1)
     halves = (2 * kind + torch.arange(120) // 60).expand(1, 2, -1)
-    assert torch.equal(tidied(game, players, truth).unique(), torch.arange(3))
-    assert torch.equal(tidied(game, players, halves), tidied(game, players, truth))
-    assert torch.equal(tidied(replace(game, weights=Dirichlet(1.0)), players, halves), halves)
+    assert torch.equal(merge_if_sparse(game, players, truth).unique(), torch.arange(3))
+    assert torch.equal(merge_if_sparse(game, players, halves), merge_if_sparse(game, players, truth))
+    assert torch.equal(merge_if_sparse(replace(game, weights=Dirichlet(1.0)), players, halves), halves)
 
 
 def test_the_evidence_of_signs_counts_in_mergers():

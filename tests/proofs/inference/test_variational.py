@@ -12,6 +12,7 @@ from mhng.inference import variational
 from mhng.inference.enumeration import all_signs, joint_posterior, sign_posterior
 from mhng.inference.game import Game, init, play, sweep
 from mhng.inference.topology import Graph, Together
+from mhng.models.belief import Belief
 from mhng.models.mixtures import NormalWishart
 from mhng.models.percepts import Percepts
 from mhng.models.sign_prior import Dirichlet
@@ -20,7 +21,6 @@ from tests.proofs.problems import (
     TABLE_A,
     TABLE_B,
     TABLE_C,
-    Fixed,
     K,
     TableAgent,
     generators,
@@ -35,9 +35,9 @@ M = 3
 class Sure(TableAgent):
     """A table agent, whose table is what it expects too."""
 
-    def expect(self, shares):
+    def variational_belief(self, shares):
         nothing = torch.zeros(len(shares), dtype=torch.float64)
-        return Fixed(self.table.expand(len(shares), *self.table.shape), None, nothing, nothing)
+        return Belief(self.table.expand(len(shares), *self.table.shape), None, nothing, nothing)
 
 
 def begun(players, chains=40, seed=0):
@@ -49,7 +49,7 @@ def bounds(game, players, sweeps=30, chains=40):
     state, found = begun(players, chains), []
     for number in range(sweeps):
         state, _ = sweep(game, players, generators(0, len(players)), state, number)
-        found.append(variational.bound(LOG_PRIOR, state))
+        found.append(variational.lower_bound(LOG_PRIOR, state))
     return torch.stack(found, dim=1)
 
 
@@ -66,7 +66,7 @@ def test_with_known_parameters_one_sweep_finds_the_posterior():
     assert (state.signs == law.argmax(-1)).all()
     truth = (LOG_PRIOR + TABLE_A + TABLE_B + TABLE_C).logsumexp(-1).sum()
     torch.testing.assert_close(info.evidence, truth.expand(40))
-    assert (info.messages == M * (M - 1) * 4).all() and list(info.heard) == [0] * M
+    assert (info.messages == M * (M - 1) * 4).all() and list(info.encounters) == [0] * M
     # Somebody who does not say all it knows, or who forgets how common signs are, is found out.
     for wrong in (sign_posterior(LOG_PRIOR, [TABLE_A, TABLE_B]), sign_posterior(0 * LOG_PRIOR, [TABLE_A, TABLE_B])):
         assert (wrong.argmax(-1) != law.argmax(-1)).any()
@@ -88,14 +88,15 @@ class Wrong(Percepts):
 
     fault = ""
 
-    def expect(self, shares):
+    def variational_belief(self, shares):
         if self.fault == "the hard sign alone":  # which climbs too, in a smaller family of q
             shares = torch.nn.functional.one_hot(shares.argmax(-1), K).double()
         if self.fault == "the middle of q":
-            return (belief := super().expect(shares))._replace(table=self.judge(belief.parameters))
+            belief = super().variational_belief(shares)
+            return replace(belief, table=self.log_prob_table(belief.parameters))
         if self.fault == "counted twice":
             shares = 2 * shares
-        return super().expect(shares)
+        return super().variational_belief(shares)
 
 
 @pytest.mark.parametrize("fault", ["the middle of q", "counted twice", "the prior forgotten"])
@@ -112,11 +113,11 @@ def test_it_comes_to_rest_where_all_believe_the_same_of_objects():
     players = mixtures(M=M)
     state, trace = play(GAME, players, generators(0, M), begun(players), 400)
     after, _ = sweep(GAME, players, generators(0, M), state, 400)
-    torch.testing.assert_close(trace.log_joint[:, -1], variational.bound(LOG_PRIOR, after), rtol=0, atol=1e-10)
+    torch.testing.assert_close(trace.log_joint[:, -1], variational.lower_bound(LOG_PRIOR, after), rtol=0, atol=1e-10)
     assert (state.signs == state.signs[:, :1]).all()
     for one, other in zip(state.beliefs, after.beliefs, strict=True):
         torch.testing.assert_close(one.table, other.table, rtol=0, atol=1e-6)
-    assert trace.signs.shape == (40, 400, M, 4) and trace.alone is None and trace.means.shape[2:] == (M, K, 2)
+    assert trace.signs.shape == (40, 400, M, 4) and trace.best_signs is None and trace.means.shape[2:] == (M, K, 2)
 
 
 def test_its_signs_are_near_the_posteriors():
@@ -124,7 +125,7 @@ def test_its_signs_are_near_the_posteriors():
     players = mixtures(M=M)
     state, _ = play(GAME, players, generators(0, M), begun(players), 200)
     law = joint_posterior(players, LOG_PRIOR, 4)
-    best = state.signs[variational.bound(LOG_PRIOR, state).argmax(), 0]
+    best = state.signs[variational.lower_bound(LOG_PRIOR, state).argmax(), 0]
     assert torch.equal(best, all_signs(4, K)[law.argmax()])
 
 
@@ -195,7 +196,7 @@ def test_at_one_time_the_order_of_edges_is_nothing():
         torch.testing.assert_close(one.table, other.table)
     before = begun(mixtures(M=M))
     middle = (LOG_PRIOR + sum(belief.table for belief in before.beliefs)).softmax(-1)
-    torch.testing.assert_close(found[0].beliefs[1].table, mixtures(M=M)[1].expect(middle).table)
+    torch.testing.assert_close(found[0].beliefs[1].table, mixtures(M=M)[1].variational_belief(middle).table)
 
 
 def test_who_meets_nobody_goes_on_alone():

@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from mhng.inference import augmentation as module
-from mhng.inference.augmentation import jitter, moved
+from mhng.inference.augmentation import jitter, jitter_modalities
 from mhng.inference.svi import Learner
 from mhng.models.agent import Agent
 from mhng.models.rng import stream
@@ -78,7 +78,7 @@ def test_of_several_modalities_each_image_moves_by_itself_and_what_is_missing_st
     shapes = ((1, 14, 14), (3,), (1, 14, 14))
     one = images()
     x = torch.cat([one.flatten(1), torch.rand(6, 3, generator=stream(1, "x")), one.flatten(1)], dim=1)
-    whole = moved(x, shapes, stream(0, "jitter"), 1.0)
+    whole = jitter_modalities(x, shapes, stream(0, "jitter"), 1.0)
     first, vector, last = whole.split([196, 3, 196], dim=1)
     assert torch.equal(vector, x[:, 196:199])
     assert torch.equal(first, jitter(one, stream(0, "jitter"), 1.0).flatten(1))
@@ -86,7 +86,7 @@ def test_of_several_modalities_each_image_moves_by_itself_and_what_is_missing_st
     lacking = x.clone()
     lacking[2, :196] = float("nan")
     lacking[4, 196:199] = float("nan")
-    seen = moved(lacking, shapes, stream(0, "jitter"), 1.0)
+    seen = jitter_modalities(lacking, shapes, stream(0, "jitter"), 1.0)
     assert torch.equal(seen.isnan(), lacking.isnan())
     assert torch.equal(seen[~seen.isnan()], whole[~seen.isnan()])
-    assert moved(lacking, shapes, stream(0, "jitter"), 0.0) is lacking
+    assert jitter_modalities(lacking, shapes, stream(0, "jitter"), 0.0) is lacking

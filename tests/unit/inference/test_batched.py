@@ -9,7 +9,7 @@ from mhng.inference.topology import Graph, RandomPairs, Stages, Together
 from mhng.models.mixtures import NormalWishart
 from mhng.models.percepts import Percepts
 from mhng.models.registry import MIXTURES, load_variant
-from mhng.models.rng import Choir, gamma, normal, stream, uniform
+from mhng.models.rng import GeneratorStack, gamma, normal, stream, uniform
 from mhng.models.sign_prior import Dirichlet, Sticks
 from tests.proofs.models.test_mixture_contract import EXACT, PRIORS
 from tests.proofs.problems import LOG_PRIOR, K, TableAgent, generators
@@ -51,7 +51,7 @@ def parts(state, trace, streams):
 def one_by_one(monkeypatch, game, players, **more):
     with monkeypatch.context() as patched:
         patched.setattr(batched, "layers", lambda encounters: [[one] for one in encounters])
-        patched.setattr(batched, "kinds", lambda players: None)
+        patched.setattr(batched, "batch_groups", lambda players: None)
         return parts(*played(game, players, **more))
 
 
@@ -89,7 +89,9 @@ def test_at_once_is_one_after_the_other(game, monkeypatch):
 def test_of_every_family(name, monkeypatch):
     game = GAMES["chords"]
     assert_same(parts(*played(game, agents(name))), one_by_one(monkeypatch, game, agents(name)))
-    assert batched.kinds(agents(name)) == ([0] * M if name in EXACT and name != "head-to-head" else list(range(M)))
+    assert batched.batch_groups(agents(name)) == (
+        [0] * M if name in EXACT and name != "head-to-head" else list(range(M))
+    )
 
 
 # Sizes at which products of many matrices were seen to be rounded otherwise than each by itself.
@@ -119,7 +121,7 @@ def test_agents_who_differ_play_beside_each_other(monkeypatch):
         table = TableAgent(percepts(5).from_prior(stream(9, "t"), 1, K).table[0])
         return [percepts(0), percepts(1, "tied"), other, percepts(3), percepts(4, "tied"), table]
 
-    assert batched.kinds(mixed()) == [0, 1, 2, 0, 1, 5]
+    assert batched.batch_groups(mixed()) == [0, 1, 2, 0, 1, 5]
     game = GAMES["chords"]
     assert_same(parts(*played(game, mixed())), one_by_one(monkeypatch, game, mixed()))
 
@@ -138,18 +140,18 @@ def test_who_redraws_in_a_way_of_its_own_is_left_alone():
     fewer = Percepts(percepts(0).z[:-1], percepts(0).mixture)
     own = Own(percepts(0).z, percepts(0).mixture)
     theirs = [Percepts(percepts(0).z, Theirs()) for _ in range(2)]
-    assert batched.kinds([percepts(0), own, own, fewer, percepts(1), *theirs]) == [0, 1, 2, 3, 0, 5, 6]
+    assert batched.batch_groups([percepts(0), own, own, fewer, percepts(1), *theirs]) == [0, 1, 2, 3, 0, 5, 6]
 
 
 def test_many_objects_are_played_singly(monkeypatch):
     """Which is faster then."""
     calls = []
-    original = Percepts.redraw_all
-    monkeypatch.setattr(Percepts, "redraw_all", lambda *a: calls.append(len(a[0])) or original(*a))
+    original = Percepts.redraw_batch
+    monkeypatch.setattr(Percepts, "redraw_batch", lambda *a: calls.append(len(a[0])) or original(*a))
     played(GAMES["chords"], agents(), sweeps=1)
     assert calls and max(calls) == 3
     calls.clear()
-    monkeypatch.setitem(batched._FEW, "cpu", C * N - 1)
+    monkeypatch.setitem(batched._BATCH_LIMIT, "cpu", C * N - 1)
     played(GAMES["chords"], agents(), sweeps=1)
     assert calls == []
 
@@ -171,7 +173,7 @@ def test_layers_meet_nobody_twice_and_keep_everybodys_order():
 def test_a_choir_draws_what_each_draws_alone():
     like = torch.full((3, 4, 5), 0.7, dtype=torch.float64)
     for draw in (uniform, normal, gamma):
-        together = draw(Choir([stream(m, "x") for m in range(3)]), like)
+        together = draw(GeneratorStack([stream(m, "x") for m in range(3)]), like)
         assert torch.equal(together, torch.stack([draw(stream(m, "x"), like[m]) for m in range(3)]))
         with pytest.raises(ValueError, match="zip"):
-            draw(Choir([stream(0, "x")]), like)
+            draw(GeneratorStack([stream(0, "x")]), like)

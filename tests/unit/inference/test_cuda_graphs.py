@@ -5,8 +5,9 @@ from contextlib import contextmanager, nullcontext
 import pytest
 import torch
 
+from bench.replayed_sweeps import ReplayedChain, clone_tree, tensors
 from mhng.inference import cuda_graphs
-from mhng.inference.cuda_graphs import CannotCaptureError, Chain, Steps, kept, tensors
+from mhng.inference.cuda_graphs import CannotCaptureError, ReplayedStep
 from mhng.inference.game import Game, init, sweep
 from mhng.models.mixtures import NormalWishart
 from mhng.models.percepts import Percepts
@@ -24,7 +25,7 @@ def replays(monkeypatch):
         draws = [generator.get_state() for generator in generators]
         places = [place for cell in work.__closure__ for place in tensors(cell.cell_contents)]
         there = [place.clone() for place in places]
-        result = kept(work())
+        result = clone_tree(work())
         for generator, state in zip(generators, draws, strict=True):
             generator.set_state(state)
         for place, tensor in zip(places, there, strict=True):
@@ -37,8 +38,8 @@ def replays(monkeypatch):
 
         return replay, result
 
-    monkeypatch.setattr(cuda_graphs, "captured", capture)
-    monkeypatch.setattr(cuda_graphs, "waits_refused", nullcontext)
+    monkeypatch.setattr(cuda_graphs, "capture", capture)
+    monkeypatch.setattr(cuda_graphs, "forbid_host_waits", nullcontext)
     return count
 
 
@@ -57,14 +58,14 @@ def test_a_chain_goes_the_same_way(mode, weights, replays):
         def step(state, number, generators=generators):
             return sweep(game, players, generators, state, number)
 
-        go = Chain(step, generators) if chain else step
+        go = ReplayedChain(step, generators) if chain else step
         seen = []
         for number in range(8):
             state, info = go(state, number)
             seen.append((state.signs.clone(), info.log_joint.clone(), info.accepted.clone()))
         found.append([torch.stack(parts) for parts in zip(*seen, strict=True)])
     assert all(torch.equal(a, b) for a, b in zip(*found, strict=True))
-    assert len(replays) == 8 - cuda_graphs._FIRST
+    assert len(replays) == 8 - cuda_graphs.WARM_UP
 
 
 def test_steps_see_each_index_and_keep_their_results(replays):
@@ -74,12 +75,12 @@ def test_steps_see_each_index_and_keep_their_results(replays):
         seen.append(index.tolist())
         return index.sum().float()
 
-    steps = Steps(step, stream(0, "x"))
+    steps = ReplayedStep(step, stream(0, "x"))
     rows = [torch.tensor([n, n + 1]) for n in range(6)]
     told = [steps(row) for row in rows]
     assert [float(one) for one in told] == [1, 3, 5, 7, 9, 11]
-    assert len(replays) == 6 - cuda_graphs._FIRST
-    assert float(steps(torch.tensor([7]))) == 7 and len(replays) == 6 - cuda_graphs._FIRST  # another size: by itself
+    assert len(replays) == 6 - cuda_graphs.WARM_UP
+    assert float(steps(torch.tensor([7]))) == 7 and len(replays) == 6 - cuda_graphs.WARM_UP  # another size: by itself
     assert float(steps(rows[0])) == 1
     steps.forget()
     replays.clear()
@@ -95,8 +96,8 @@ def test_a_step_that_waits_is_never_captured(replays, monkeypatch):
         yield
         raise RuntimeError("called a synchronizing CUDA operation")
 
-    monkeypatch.setattr(cuda_graphs, "waits_refused", refusing)
-    steps = Steps(lambda index: index.sum(), stream(0, "x"))
+    monkeypatch.setattr(cuda_graphs, "forbid_host_waits", refusing)
+    steps = ReplayedStep(lambda index: index.sum(), stream(0, "x"))
     assert [int(steps(torch.tensor([n, 1]))) for n in range(8)] == list(range(1, 9))
     assert len(refused) == 1 and not steps.possible and not replays
 
@@ -110,5 +111,5 @@ def test_what_cannot_be_captured_says_what_to_do(monkeypatch):
 
     monkeypatch.setattr(torch.cuda, "CUDAGraph", Graph)
     monkeypatch.setattr(torch.cuda, "graph", graph)
-    with pytest.raises(CannotCaptureError, match=r"not permitted when stream is capturing\); --no-cuda-graphs"):
-        cuda_graphs.captured(lambda: None, [])
+    with pytest.raises(CannotCaptureError, match=r"not permitted when stream is capturing\); use --no-cuda-graphs"):
+        cuda_graphs.capture(lambda: None, [])

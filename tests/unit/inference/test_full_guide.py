@@ -4,7 +4,7 @@ import pytest
 import torch
 from torch import nn
 
-from mhng.inference.svi import Learner, bound
+from mhng.inference.svi import Learner, elbo
 from mhng.models.agent import Agent
 from mhng.models.likelihoods import FixedGaussian
 from mhng.models.mixtures.gaussians import Components
@@ -61,7 +61,7 @@ def learned(guide, A, phi, x):
     told = []
     signs = torch.zeros(N, dtype=torch.int64)
     Learner(one, x, stream(0, "A/learn"), batch_size=N, lr=0.05).learn(
-        300, signs, phi, each=lambda epoch, loss: told.append(-loss.total)
+        300, signs, phi, on_epoch=lambda epoch, loss: told.append(-loss.total)
     )
     return sum(told[-20:]) / 20, one
 
@@ -91,7 +91,7 @@ def test_the_kl_of_a_full_guide_is_what_draws_of_it_say():
     nn.init.normal_(one.encoder.head.weight, std=0.3, generator=stream(0, "weight"))
     x = torch.randn(1, 4, generator=stream(0, "x"))
     phi = one.mixture.draw(stream(0, "phi"), one.mixture.posterior(one.mixture.empty_statistics(2)))
-    found = bound(one, x, stream(0, "bound"), torch.tensor([1]), phi).kl
+    found = elbo(one, x, stream(0, "bound"), torch.tensor([1]), phi).kl
     loc, factor = (part.double().detach() for part in one.encode(x))
     assert (factor.tril(-1) != 0).sum() == L * (L - 1) / 2
     q = torch.distributions.MultivariateNormal(loc[0], scale_tril=factor[0])

@@ -5,7 +5,7 @@ import torch
 
 from mhng.inference import MODES, STARTS, initialization
 from mhng.inference.game import Game
-from mhng.inference.initialization import Start, begin, merge
+from mhng.inference.initialization import Start, initial_signs, merge
 from mhng.models.mixtures import NormalWishart
 from mhng.models.percepts import Percepts
 from mhng.models.rng import stream
@@ -82,7 +82,7 @@ def test_merging_judges_by_all_agents():
 def test_every_start_gives_signs_for_every_chain_and_agent(kind, mode):
     both = players()
     start = Start(kind, tries=2, before=3, after=4, tail=2)
-    signs, evidence = begin(start, game(mode), both, generators(0), chains=3)
+    signs, evidence = initial_signs(start, game(mode), both, generators(0), chains=3)
     assert signs.shape == (3, 2, 120) and evidence.shape == (3, 2 if mode == "no-com" else 1, 2)
     assert signs.min() >= 0 and signs.max() < 4 and evidence.isfinite().all()
 
@@ -95,9 +95,9 @@ def test_the_start_with_the_largest_evidence_is_kept(monkeypatch):
         rows = [poor, good, good, poor, 3 - good, 3 - good]
         return torch.stack(rows).unsqueeze(1).expand(6, 2, 120)
 
-    monkeypatch.setattr("mhng.inference.initialization._cluster", six)
+    monkeypatch.setattr("mhng.inference.initialization._kmeans_signs", six)
     start = Start("kmeans", tries=2, after=1, tail=1)
-    signs, evidence = begin(start, game(), both, generators(0), chains=3)
+    signs, evidence = initial_signs(start, game(), both, generators(0), chains=3)
     assert evidence[:2, 0].argmax(1).tolist() == [1, 0]
     for chain, expected in enumerate((good, good, 3 - good)):
         assert (signs[chain] == expected).double().mean() > 0.9
@@ -109,11 +109,11 @@ def test_of_many_another_one_names_first_in_each_start():
     three = [blind, *players()]
     assert initialization._namers(range(4, 7), 2, three) == [1, 2, 0, 1, 2, 0]
     assert initialization._namers(range(6), 2, players()) == [0] * 12  # of two the first
-    own = initialization._cluster(three, generators(0, 3), [2, 0, 2], 4)
+    own = initialization._kmeans_signs(three, generators(0, 3), [2, 0, 2], 4)
     assert (own == own[:, :1]).all()
     groups = [[len(set(one[k == TRUTH].tolist())) for k in (0, 1)] for one in own[:, 0]]
     assert groups[1] == [4, 4] and max(*groups[0], *groups[2]) < 3
-    _, evidence = begin(Start("kmeans", tries=6), game(), three, generators(0, 3), chains=8)
+    _, evidence = initial_signs(Start("kmeans", tries=6), game(), three, generators(0, 3), chains=8)
     each = evidence.view(16, 3).mean(0)  # a column a namer
     assert each[0] < each[1:].min() - 10
 
@@ -122,29 +122,29 @@ def test_without_communication_a_partner_changes_nothing():
     start = Start("merge", tries=2, before=3, after=3, tail=2)
     results = []
     for partner in (players(0)[0], players(1)[0]):
-        signs, _ = begin(start, game("no-com"), [partner, players(0)[1]], generators(0), chains=2)
+        signs, _ = initial_signs(start, game("no-com"), [partner, players(0)[1]], generators(0), chains=2)
         results.append(signs[:, 1])
     assert torch.equal(*results)
 
 
 def test_more_signs_than_objects():
     few = [Percepts(player.z[:3], player.mixture) for player in players()]
-    signs, _ = begin(Start("merge", tries=1, before=2), game(K=5), few, generators(0), chains=1)
+    signs, _ = initial_signs(Start("merge", tries=1, before=2), game(K=5), few, generators(0), chains=1)
     assert signs.shape == (1, 2, 3)
 
 
 def test_an_unknown_start_is_refused():
     with pytest.raises(ValueError, match="merge"):
-        begin(Start("best"), game(), players(), generators(0), chains=1)
+        initial_signs(Start("best"), game(), players(), generators(0), chains=1)
 
 
 @pytest.mark.parametrize("mode", ["com", "no-com", "gibbs"])
 def test_starts_that_would_not_fit_together_are_made_one_by_one(mode, monkeypatch):
     """The best of all of them is kept, for each chain its own, as where they are made at the same time."""
     both, start, chains = players(), Start("kmeans", tries=5, after=12, tail=10), 2
-    assert initialization.tries_together(start, 120, 4, chains) == 5
-    monkeypatch.setattr(initialization, "_MOST_TOGETHER", 2 * 8 * chains * 120 * 4 + 1)
-    assert initialization.tries_together(start, 120, 4, chains) == 2
+    assert initialization.tries_per_batch(start, 120, 4, chains) == 5
+    monkeypatch.setattr(initialization, "_TABLE_BYTES", 2 * 8 * chains * 120 * 4 + 1)
+    assert initialization.tries_per_batch(start, 120, 4, chains) == 2
     made = []
     play = initialization.play
 
@@ -154,7 +154,7 @@ def test_starts_that_would_not_fit_together_are_made_one_by_one(mode, monkeypatc
         return state, trace
 
     monkeypatch.setattr(initialization, "play", watched)
-    signs, evidence = begin(start, game(mode), both, generators(0, 2), chains)
+    signs, evidence = initial_signs(start, game(mode), both, generators(0, 2), chains)
     owners = 2 if mode == "no-com" else 1
     assert signs.shape == (2, 2, 120) and evidence.shape == (2, owners, 5)
     assert [len(own) for own, _ in made] == [4, 4, 2] * owners
@@ -170,5 +170,5 @@ def test_starts_that_would_not_fit_together_are_made_one_by_one(mode, monkeypatc
 
 def test_all_starts_fit_together_up_to_many_objects():
     """What is kept of a run of usual size does not depend on how large a table may be."""
-    assert initialization.tries_together(Start(), 60_000, 10, 1) == 6
-    assert initialization.tries_together(Start(), 1_000_000, 20, 1) == 1
+    assert initialization.tries_per_batch(Start(), 60_000, 10, 1) == 6
+    assert initialization.tries_per_batch(Start(), 1_000_000, 20, 1) == 1

@@ -7,7 +7,8 @@ import torch
 
 from mhng.inference import RULES
 from mhng.inference.enumeration import detailed_balance_gap, sign_posterior, stationary, transition_matrix
-from mhng.inference.proposals import acceptance_rule, joint_logits, offer, proposal_logits
+from mhng.inference.proposals import acceptance_rule, joint_logits
+from mhng.models.belief import offer, proposal_logits
 from tests.proofs.problems import LOG_PRIOR, TABLE_A, TABLE_B, K
 
 MH = acceptance_rule("mh")
@@ -25,8 +26,8 @@ def test_a_ratio_by_hand():
     down = offer(table, torch.tensor([[1]]), torch.tensor([[0]]))
     assert float(up.log_ratio) == pytest.approx(math.log(4))
     assert float(MH(up).exp()) == 1 and float(MH(down).exp()) == pytest.approx(0.25)
-    assert float(up.log_share(up.proposed).exp()) == pytest.approx(0.2 / 0.75)
-    assert float(up.log_share(up.current).exp()) == pytest.approx(0.05 / 0.75)
+    assert float(up.log_normalised(up.proposed).exp()) == pytest.approx(0.2 / 0.75)
+    assert float(up.log_normalised(up.current).exp()) == pytest.approx(0.05 / 0.75)
 
 
 def test_proposals_and_the_toplines_draw_by_hand():

@@ -5,7 +5,7 @@ import torch
 
 from mhng.inference.game import Game
 from mhng.inference.initialization import Start
-from mhng.inference.rounds import Progress, RoundError, Schedule, member, run_rounds, streams_of
+from mhng.inference.rounds import RoundError, RoundProgress, Schedule, agent_streams, make_member, run_rounds
 from mhng.models.agent import Agent
 from mhng.models.rng import stream
 
@@ -43,15 +43,15 @@ def community(names="AB", plan=None, seed=0):
     members = []
     for name, x in pictures().items():
         if name in names:
-            streams = streams_of(seed, name, "cpu")
+            streams = agent_streams(seed, name, "cpu")
             agent = Agent((1, 8, 8), signs=K, latent=2, generator=streams["init"])
-            members.append(member(name, agent, x, streams, plan or schedule()))
+            members.append(make_member(name, agent, x, streams, plan or schedule()))
     return members
 
 
 def run(mode="com", names="AB", plan=None, seed=0, state="chain"):
     plan = plan or schedule()
-    watch, progress = Watch(), Progress(0)
+    watch, progress = Watch(), RoundProgress(0)
     game = Game(torch.zeros(K, dtype=torch.float64).log_softmax(0), mode, state)
     rounds = list(run_rounds(game, plan, community(names, plan, seed), progress, watch))
     return rounds, watch.losses, progress
@@ -109,14 +109,14 @@ def test_the_signs_of_chain_0_are_what_the_agents_learn_from(monkeypatch):
     from mhng.inference.svi import Learner
 
     seen, after = [], []
-    learning = Learner.learning
+    train_epochs = Learner.train_epochs
 
     def spy(self, epochs, signs=None, components=None, done=0):
         seen.append((signs, components))
-        return learning(self, epochs, signs, components, done)
+        return train_epochs(self, epochs, signs, components, done)
 
-    monkeypatch.setattr(Learner, "learning", spy)
-    progress, plan = Progress(0), schedule()
+    monkeypatch.setattr(Learner, "train_epochs", spy)
+    progress, plan = RoundProgress(0), schedule()
     game = Game(torch.zeros(K, dtype=torch.float64).log_softmax(0))
     for played in run_rounds(game, plan, community(plan=plan), progress, Watch()):
         after.append((played.trace.signs[:, -1], progress.components))
@@ -163,7 +163,7 @@ def test_what_is_played_on_are_draws_of_the_percepts_by_the_networks_as_they_are
     members = community(plan=plan)
     before = [one.streams["perceive"].get_state() for one in members]
     game = Game(torch.zeros(K, dtype=torch.float64).log_softmax(0))
-    list(run_rounds(game, plan, members, Progress(0), Watch()))
+    list(run_rounds(game, plan, members, RoundProgress(0), Watch()))
     for one, state, z in zip(members, before, seen[-1], strict=True):
         again = torch.Generator()
         again.set_state(state)
@@ -184,7 +184,9 @@ def test_the_game_on_means_plays_on_the_means_and_draws_nothing_for_it(monkeypat
     plan = schedule(rounds=0, percept="mean")
     members = community(plan=plan)
     before = [one.streams["perceive"].get_state() for one in members]
-    list(run_rounds(Game(torch.zeros(K, dtype=torch.float64).log_softmax(0)), plan, members, Progress(0), Watch()))
+    list(
+        run_rounds(Game(torch.zeros(K, dtype=torch.float64).log_softmax(0)), plan, members, RoundProgress(0), Watch())
+    )
     for one, state, z in zip(members, before, seen[-1], strict=True):
         assert torch.equal(one.agent.perceive(one.x, None).z, z)
         assert torch.equal(one.streams["perceive"].get_state(), state)
@@ -198,5 +200,5 @@ def test_a_loss_that_is_not_finite_names_round_agent_epoch_and_batch():
 
 def test_percepts_that_are_not_finite_name_round_and_agent():
     """The last step of learning spoils the weights, and no loss has told of it."""
-    with pytest.raises(RoundError, match=r"round 0, agent A: percepts are not finite.*--lr"):
+    with pytest.raises(RoundError, match=r"round 0, agent A: the latents are not finite.*--lr"):
         run(plan=schedule(epochs=1, rounds=0, batch_size=60, lr=1e30))

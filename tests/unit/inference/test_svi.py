@@ -4,7 +4,7 @@ import pytest
 import torch
 from torch import nn
 
-from mhng.inference.svi import Learner, NotFiniteError, bound
+from mhng.inference.svi import Learner, NotFiniteError, elbo
 from mhng.models import likelihoods
 from mhng.models.agent import Agent
 from mhng.models.mixtures.gaussians import Components
@@ -79,7 +79,7 @@ def test_the_bound_reaches_the_evidence_of_a_linear_gaussian_model():
 
     # The exact posterior, written into the encoder: precision of z is A^T A / noise^2 + scale^-2, diagonal here.
     precision = (A.T @ A).diagonal().double() / 0.25 + phi.scale_tril.diagonal(dim1=-2, dim2=-1) ** -2
-    before = bound(one, seen, stream(0, "bound"), signs, phi)
+    before = elbo(one, seen, stream(0, "bound"), signs, phi)
     with torch.no_grad():
         shift = phi.mu * phi.scale_tril.diagonal(dim1=-2, dim2=-1) ** -2 / precision
         one.encoder.loc.weight.zero_()
@@ -93,7 +93,7 @@ def test_the_bound_reaches_the_evidence_of_a_linear_gaussian_model():
         with torch.no_grad():
             one.encoder.loc.weight[:, :D] = (A.T.double() / 0.25 / precision[k].unsqueeze(1)).float()
             one.encoder.loc.bias.copy_(shift[k])
-        loss = bound(one, seen[chosen], stream(k, "bound"), signs[chosen], phi)
+        loss = elbo(one, seen[chosen], stream(k, "bound"), signs[chosen], phi)
         total += -loss.total * int(chosen.sum()) / N
     assert -before.total < float(evidence) - 0.5
     # The reconstruction is one draw per object; its spread around the expectation is all that is left.
@@ -115,7 +115,7 @@ def test_learning_reaches_the_evidence_of_a_linear_gaussian_model():
     evidence = float(law.log_prob(x.double()).mean())
     told = []
     student = Learner(one, seen, stream(0, "A/learn"), batch_size=50, lr=0.03)
-    student.learn(60, signs, phi, each=lambda epoch, loss: told.append(-loss.total))
+    student.learn(60, signs, phi, on_epoch=lambda epoch, loss: told.append(-loss.total))
     assert told[0] < evidence - 0.5
     # 400 objects, one draw each: the last ten epochs' mean has a standard error below 0.02.
     assert sum(told[-10:]) / 10 == pytest.approx(evidence, abs=0.08)
@@ -126,7 +126,7 @@ def test_the_kl_is_the_closed_form_with_a_full_precision():
     x = torch.randn(20, 4, generator=stream(0, "x"))
     phi = one.mixture.draw(stream(0, "phi"), one.mixture.posterior(one.mixture.empty_statistics(K)))
     signs = torch.randint(K, (20,), generator=stream(0, "signs"))
-    found = bound(one, x, stream(0, "bound"), signs, phi).kl
+    found = elbo(one, x, stream(0, "bound"), signs, phi).kl
     loc, scale = (part.double() for part in one.encoder(x))
     q = torch.distributions.MultivariateNormal(loc, scale_tril=scale.diag_embed())
     p = torch.distributions.MultivariateNormal(phi.mu[signs], scale_tril=phi.scale_tril[signs])
@@ -171,11 +171,11 @@ def test_losses_are_per_object_whatever_the_batch_size(batch_size):
     """Public cases 28 and r4: with a step of almost nothing every batch size reports the same loss."""
     x = torch.rand(60, 1, 4, 4, generator=stream(0, "x"))
     told = []
-    learner("A", x, batch_size=batch_size, lr=1e-12).learn(1, each=lambda epoch, loss: told.append(loss))
+    learner("A", x, batch_size=batch_size, lr=1e-12).learn(1, on_epoch=lambda epoch, loss: told.append(loss))
     one = learner("A", x)
     signs = torch.zeros(60, dtype=torch.int64)
     phi = Components(torch.zeros(1, 2).double(), torch.eye(2).double().unsqueeze(0))
-    expected = bound(one.agent, x, stream(1, "bound"), signs, phi)
+    expected = elbo(one.agent, x, stream(1, "bound"), signs, phi)
     assert told[0].total == pytest.approx(expected.total, abs=0.05)
     assert told[0].kl == pytest.approx(expected.kl, abs=1e-4)
 

@@ -4,13 +4,20 @@ import pytest
 import torch
 
 from mhng.inference.game import Game, init, play, sweep
-from mhng.inference.initialization import Start, begin
-from mhng.inference.metropolis import draw
-from mhng.inference.remote import copy_of
-from mhng.inference.topology import Graph, RandomPairs, Stages, Together, among, groups, lonely, newcomers
+from mhng.inference.initialization import Start, initial_signs
+from mhng.inference.topology import (
+    Graph,
+    RandomPairs,
+    Stages,
+    Together,
+    connected_components,
+    isolated_agents,
+    newcomers,
+    restrict,
+)
 from mhng.models.mixtures import NormalWishart
 from mhng.models.percepts import Percepts
-from mhng.models.rng import stream
+from mhng.models.rng import categorical, copy_generator, stream
 
 LOG_PRIOR = torch.tensor([0.6, 0.3, 0.1], dtype=torch.float64).log()
 TWO = Graph(((0, 2), (1, 3)))
@@ -34,16 +41,19 @@ def test_each_stage_begins_at_its_sweep():
 
 
 def test_groups_are_those_that_a_path_joins():
-    assert groups(Graph(((3, 1), (0, 2), (2, 4))), 6) == [[0, 2, 4], [1, 3], [5]]
-    assert groups(Graph(((4, 3), (3, 2), (2, 1), (1, 0))), 5) == [[0, 1, 2, 3, 4]]
-    assert groups(Together(), 3) == groups(RandomPairs(0), 3) == [[0, 1, 2]]
-    assert groups(Stages(((0, TWO), (2, Graph(((0, 1), (0, 2), (1, 3)))))), 4) == [[0, 2], [1, 3]]
-    assert among(TWO, [1, 3]) == Graph(((0, 1),)) and among(Together(), [0, 1]) == Together()
+    assert connected_components(Graph(((3, 1), (0, 2), (2, 4))), 6) == [[0, 2, 4], [1, 3], [5]]
+    assert connected_components(Graph(((4, 3), (3, 2), (2, 1), (1, 0))), 5) == [[0, 1, 2, 3, 4]]
+    assert connected_components(Together(), 3) == connected_components(RandomPairs(0), 3) == [[0, 1, 2]]
+    assert connected_components(Stages(((0, TWO), (2, Graph(((0, 1), (0, 2), (1, 3)))))), 4) == [[0, 2], [1, 3]]
+    assert restrict(TWO, [1, 3]) == Graph(((0, 1),)) and restrict(Together(), [0, 1]) == Together()
 
 
 def test_who_is_in_no_edge_is_lonely():
-    assert lonely(TWO, 5, 0) == [4] and lonely(Together(), 5, 0) == lonely(RandomPairs(0), 5, 0) == []
-    assert [lonely(Stages(((0, Graph(((0, 1),))), (2, TWO))), 4, sweep) for sweep in (1, 2)] == [[2, 3], []]
+    assert (
+        isolated_agents(TWO, 5, 0) == [4]
+        and isolated_agents(Together(), 5, 0) == isolated_agents(RandomPairs(0), 5, 0) == []
+    )
+    assert [isolated_agents(Stages(((0, Graph(((0, 1),))), (2, TWO))), 4, sweep) for sweep in (1, 2)] == [[2, 3], []]
 
 
 def test_a_lonely_agent_plays_no_com():
@@ -61,38 +71,38 @@ def test_a_lonely_agent_plays_no_com():
     alone = play(Game(LOG_PRIOR, mode="no-com"), three[2:], mine, init(three[2:], mine, signs[:, 2:], 3), 6)[1]
     assert torch.equal(together.signs[:, :, 2:], alone.signs)
     assert together.signs[:, :, 2].diff(dim=1).any()
-    assert together.heard[:, 2].tolist() == [0] * 6
+    assert together.encounters[:, 2].tolist() == [0] * 6
 
 
 def test_of_an_agent_alone_no_meeting_is_left():
     """In mode no-com each begins alone, whomever the graph would have it meet."""
     for m in range(3):
-        assert among(Graph(((0, 1), (1, 2), (2, 0))), [m]) == Graph(())
+        assert restrict(Graph(((0, 1), (1, 2), (2, 0))), [m]) == Graph(())
 
 
 def test_groups_begin_by_themselves():
     four, start = players(4), Start("merge", tries=2, before=4, after=4, tail=2)
     pair = Game(LOG_PRIOR, meetings=Graph(((0, 1),)))
-    signs, evidence = begin(start, Game(LOG_PRIOR, meetings=TWO), four, generators(*"ABCD"), 2)
+    signs, evidence = initial_signs(start, Game(LOG_PRIOR, meetings=TWO), four, generators(*"ABCD"), 2)
     for number, members in enumerate(([0, 2], [1, 3])):
         names = ["ABCD"[m] for m in members]
-        own = begin(start, pair, [four[m] for m in members], generators(*names), 2)
+        own = initial_signs(start, pair, [four[m] for m in members], generators(*names), 2)
         assert torch.equal(signs[:, members], own[0]) and torch.equal(evidence[:, number], own[1][:, 0])
-    lone = begin(start, pair, four[:3], generators(*"ABC"), 2)
-    by_itself = begin(start, Game(LOG_PRIOR, mode="no-com"), four[2:3], generators("C"), 2)
+    lone = initial_signs(start, pair, four[:3], generators(*"ABC"), 2)
+    by_itself = initial_signs(start, Game(LOG_PRIOR, mode="no-com"), four[2:3], generators("C"), 2)
     assert torch.equal(lone[0][:, 2], by_itself[0][:, 0])
 
 
 def test_groups_merge_signs_by_themselves():
     """Of weights that are sparse; what a sign is called in one group says nothing of the other's."""
-    from mhng.inference.initialization import tidied
+    from mhng.inference.initialization import merge_if_sparse
     from mhng.models.sign_prior import Sticks
 
     four, signs = players(4), torch.randint(3, (2, 4, 80), generator=stream(1, "signs"))
-    found = tidied(Game(LOG_PRIOR, meetings=TWO, weights=Sticks(1.0)), four, signs)
+    found = merge_if_sparse(Game(LOG_PRIOR, meetings=TWO, weights=Sticks(1.0)), four, signs)
     for members in ([0, 2], [1, 3]):
         pair = Game(LOG_PRIOR, meetings=Graph(((0, 1),)), weights=Sticks(1.0))
-        assert torch.equal(found[:, members], tidied(pair, [four[m] for m in members], signs[:, members]))
+        assert torch.equal(found[:, members], merge_if_sparse(pair, [four[m] for m in members], signs[:, members]))
     assert not torch.equal(found, signs)
 
 
@@ -140,7 +150,7 @@ def test_who_takes_over_the_first_names_it_hears_does_so_once(synchronous):
     assert info.accepted.sum() == 0 and torch.equal(state.signs, before.signs)
     before, state, info = found["take"]
     # By the rule of 0 nothing else is accepted: of B, who speaks to C after A did, not a name.
-    assert info.accepted.tolist() == [[0, 0, 80]] * 2 and info.heard == [2, 2, 2]
+    assert info.accepted.tolist() == [[0, 0, 80]] * 2 and info.encounters == [2, 2, 2]
     assert torch.equal(state.signs[:, :2], before.signs[:, :2])
     assert (state.signs[:, 2] != before.signs[:, 2]).any()
 
@@ -151,7 +161,7 @@ def test_a_newcomer_hears_what_the_first_speaker_says():
     mine = generators(*"AB")
     game = Game(LOG_PRIOR, acceptance=("mh", "constant:0"), meetings=stages, newcomers="take")
     state, _ = play(game, pair, mine, init(pair, mine, signs, 3), 1)
-    said = draw(copy_of(mine[0]), LOG_PRIOR + state.beliefs[0].table)
+    said = categorical(copy_generator(mine[0]), LOG_PRIOR + state.beliefs[0].table)
     state, info = sweep(game, pair, mine, state, 1)
     # Both met nobody before: B takes what A says, and A then takes what B says, out of what it has just learned.
     assert info.accepted.tolist() == [[80, 80]] * 2

@@ -9,7 +9,7 @@ import torch
 from pyro import poutine
 from torch import nn
 
-from mhng.inference.svi import Learner, PartsELBO, bound
+from mhng.inference.svi import Learner, PartsELBO, elbo
 from mhng.models.fusion import Experts, MixtureOfExperts, ProductOfExperts, UniformMixture
 from mhng.models.guides import Diagonal, Full
 from mhng.models.mixtures.gaussians import gaussian_log_prob, quadratic_features
@@ -120,7 +120,7 @@ def test_the_bound_of_exact_experts_is_the_evidence(guide):
     many = x.repeat(20, 1)
     signs = torch.zeros(len(many), dtype=torch.int64)
     prior = one.mixture.standard_normal_prior("cpu")
-    found = np.array([[-bound(one, many, stream(seed, "bound"), signs, prior).total] for seed in range(100)])
+    found = np.array([[-elbo(one, many, stream(seed, "bound"), signs, prior).total] for seed in range(100)])
     expected = float(evidence(x, A).mean())
     assert z_test(found, np.array([expected])) > ALPHA
     # As if both were always there.
@@ -194,7 +194,7 @@ def test_the_kl_is_the_closed_form_of_what_is_there(guide):
     x = pixels()
     phi = one.mixture.draw(stream(0, "phi"), one.mixture.posterior(one.mixture.empty_statistics(3)))
     signs = torch.randint(3, (N,), generator=stream(0, "signs"))
-    found = bound(one, x, stream(0, "bound"), signs, phi).kl
+    found = elbo(one, x, stream(0, "bound"), signs, phi).kl
     loc, spread = one.fusion.combine(one.experts(x))
     spread = spread if guide == "full" else spread.diag_embed()
     q = torch.distributions.MultivariateNormal(loc, scale_tril=spread)
@@ -331,8 +331,8 @@ def test_the_table_of_the_game_is_the_density_of_the_model(fusion):
     model = poutine.condition(pyro.infer.config_enumerate(one.model), data={"z": player.z})
     trace = poutine.trace(poutine.enum(model, first_available_dim=-2)).get_trace(x, objects=N, components=phi)
     trace.compute_log_prob()
-    torch.testing.assert_close(trace.nodes["z"]["log_prob"].T, player.judge(phi), rtol=1e-10, atol=1e-10)
-    torch.testing.assert_close(player.judge(phi), gaussian_log_prob(quadratic_features(player.z), phi))
+    torch.testing.assert_close(trace.nodes["z"]["log_prob"].T, player.log_prob_table(phi), rtol=1e-10, atol=1e-10)
+    torch.testing.assert_close(player.log_prob_table(phi), gaussian_log_prob(quadratic_features(player.z), phi))
 
 
 @pytest.mark.parametrize("guide", GUIDES)
@@ -365,7 +365,7 @@ def test_it_learns_from_what_is_there_and_every_tensor_moves(fusion, likelihood)
     before = {name: value.clone() for name, value in one.named_parameters()}
     told = []
     Learner(one, pixels(60), stream(0, "A/learn"), batch_size=20, lr=3e-3, jitter=1.0).learn(
-        8, each=lambda epoch, loss: told.append(loss)
+        8, on_epoch=lambda epoch, loss: told.append(loss)
     )
     assert all(not torch.equal(before[name], value) for name, value in one.named_parameters())
     assert told[-1].total < told[0].total and all(math.isfinite(loss.total) for loss in told)
@@ -400,7 +400,7 @@ def test_imagining_is_of_every_modality_side_by_side():
 def test_counts_and_vectors_of_unequal_length():
     one = Multimodal(((4,), (6,)), signs=2, latent=2, likelihood="multinomial", generator=stream(0, "A/init"))
     x = lacking(torch.randint(9, (6, 10), generator=stream(0, "counts")).float(), (4, 6))
-    loss = bound(
+    loss = elbo(
         one, x, stream(0, "bound"), torch.zeros(6, dtype=torch.int64), one.mixture.standard_normal_prior("cpu")
     )
     assert math.isfinite(loss.total) and loss.reconstruction < 0

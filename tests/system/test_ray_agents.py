@@ -216,7 +216,7 @@ def test_a_process_that_ends_is_begun_again_from_its_last_round(question, ray, t
     assert not ray.dies and len(ray.killed) == 2 + 2  # those before, and all at the end
     assert contents(tmp_path / "apart") == contents(tmp_path / "here")
     told = capsys.readouterr().err
-    assert "the process of agent" in told and told.count("begins again") == 1
+    assert "the process of agent" in told and told.count("restarting the round") == 1
     assert json.loads((tmp_path / "apart" / "manifest.json").read_text())["status"] == "done"
 
 
@@ -363,7 +363,7 @@ def test_a_process_that_is_killed(tmp_path):
             process.kill()
             process.communicate()
     assert process.returncode == 130, told
-    assert told.count("begins again") == 1 and "the process of agent" in told
+    assert told.count("restarting the round") == 1 and "the process of agent" in told
     assert json.loads((tmp_path / "run" / "manifest.json").read_text())["status"] == "interrupted"
     rows = [row for row in RunFolder(tmp_path / "run").read_metrics() if row["round"] < 3]
     train(replace(SMALL, engine="local", rounds=3, run_dir=tmp_path / "here"))

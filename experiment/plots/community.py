@@ -10,7 +10,17 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from mhng.experiment.plots.style import COLOURS, GREY, LINES, MaxNLocator, bare, colormaps, legend, name_ticks, picture
+from mhng.experiment.plots.style import (
+    COLOURS,
+    GREY,
+    LINES,
+    MaxNLocator,
+    colormaps,
+    hide_frame,
+    label_ticks,
+    legend,
+    picture,
+)
 
 _MAX_NUMBERS = 16  # agents; larger matrices show colours without numbers
 _MAX_MARKERS = 30  # sweeps; longer lines have no markers
@@ -40,7 +50,7 @@ def plot_community(path: Path, kappa: NDArray[np.float64], agent_names: Sequence
         branches.set_xlim(max(0.05, 1.05 * distances.max()), 0)
         branches.set_xlabel("1 − kappa")
         branches.spines["left"].set_visible(False)
-        name_ticks(branches.yaxis, np.arange(M), names, side / M)
+        label_ticks(branches.yaxis, np.arange(M), names, side / M)
         branches.yaxis.tick_right()
         branches.tick_params(axis="y", length=0)
         branches.grid(False, axis="y")
@@ -52,9 +62,9 @@ def plot_community(path: Path, kappa: NDArray[np.float64], agent_names: Sequence
             for (i, j), value in np.ndenumerate(kappa[np.ix_(order, order)]):
                 colour = "black" if value > 0.6 else "white"
                 matrix.text(j, i, f"{value:.2f}", ha="center", va="center", color=colour, fontsize=7)
-        name_ticks(matrix.xaxis, np.arange(M), names, side / M)
+        label_ticks(matrix.xaxis, np.arange(M), names, side / M)
         matrix.set_yticks([])
-        bare(matrix)
+        hide_frame(matrix)
         figure.colorbar(image, ax=matrix, shrink=0.8, pad=0.02).set_label("kappa")
 
 

@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from mhng.experiment.plots.style import COLOURS, GREY, Axes, MaxNLocator, picture, shortened
+from mhng.experiment.plots.style import COLOURS, GREY, Axes, MaxNLocator, picture, truncate
 
 _PANELS = {
     "ari": ("ARI, final draw", "no ARI: the objects have no labels"),
@@ -50,12 +50,12 @@ def plot_quality(path: Path, summary: Mapping[str, Any]) -> None:
                 text = no_values if done else "no finished runs"
                 panel.text(0.5, 0.5, text, transform=panel.transAxes, ha="center", va="center", color="0.4")
                 panel.set_xticks([])
-        names = shortened([_row_label(row) for row in rows], 40)
+        names = truncate([_row_label(row) for row in rows], 40)
         axes[0].set_yticks(range(len(rows)), names, parse_math=False)
         axes[0].set_ylim(len(rows) - 0.5, -0.5)
         axes[0].set_title("dot: seed; diamond: mean with 95% interval", loc="left")
         if summary["baseline"] is not None:
-            (short,) = shortened([summary["baseline"]], 40)
+            (short,) = truncate([summary["baseline"]], 40)
             axes[1].set_title(f"vertical line: mean of {short}", loc="left", parse_math=False)
 
 
@@ -95,7 +95,7 @@ def plot_dots(path: Path, rows: Sequence[Dots], label: str, base: float | None) 
             axes.plot([row.mean], [place + 0.22], "D", color="black", markersize=4)
             if row.low is not None and row.high is not None:
                 axes.plot([row.low, row.high], [place + 0.22] * 2, color="black", linewidth=1.2)
-        axes.set_yticks(range(len(rows)), shortened([row.name for row in rows], 24), parse_math=False)
+        axes.set_yticks(range(len(rows)), truncate([row.name for row in rows], 24), parse_math=False)
         axes.set_ylim(len(rows) - 0.5, -0.5)
         axes.grid(axis="y", visible=False)
         axes.xaxis.set_major_locator(MaxNLocator(nbins=5))

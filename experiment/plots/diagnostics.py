@@ -23,10 +23,10 @@ from mhng.experiment.plots.style import (
     Axes,
     MaxNLocator,
     ScalarFormatter,
-    bare,
     colormaps,
+    hide_frame,
+    label_ticks,
     legend,
-    name_ticks,
     picture,
 )
 
@@ -136,7 +136,7 @@ def plot_co_assignment(
             panel.set_xlabel(objects_label)
             panel.set_xticks([])
             panel.set_yticks([])
-            bare(panel)
+            hide_frame(panel)
         bar = figure.colorbar(image, ax=axes.tolist(), shrink=0.8, pad=0.02)
         bar.set_label("share of draws with the same sign")
 
@@ -154,11 +154,11 @@ def plot_agreement(path: Path, agreement: NDArray[Any], chains: Sequence[int], n
                     colour = "black" if value > 0.6 else "white"
                     panel.text(j, i, f"{value:.2f}", ha="center", va="center", color=colour, fontsize=8)
             labels = [str(chain) for chain in chains]
-            name_ticks(panel.xaxis, np.arange(C), labels, side / C)
-            name_ticks(panel.yaxis, np.arange(C), labels, side / C)
+            label_ticks(panel.xaxis, np.arange(C), labels, side / C)
+            label_ticks(panel.yaxis, np.arange(C), labels, side / C)
             panel.set_title(f"agent {name}", parse_math=False)
             panel.set_xlabel("chain")
-            bare(panel)
+            hide_frame(panel)
         axes[0].set_ylabel("chain")
         bar = figure.colorbar(image, ax=axes.tolist(), shrink=0.8, pad=0.02)
         bar.set_label("mean ARI between draws")

@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from mhng.experiment.plots.style import colormaps, halo, picture, shortened
+from mhng.experiment.plots.style import colormaps, halo, picture, truncate
 
 # With more groups, names would cover the map.
 _MAX_NAMES = 30
@@ -41,7 +41,7 @@ def plot_map(
             rasterized=True,
         )
         if len(names) <= _MAX_NAMES:
-            for group, name in enumerate(shortened(names, 14)):
+            for group, name in enumerate(truncate(names, 14)):
                 members = points[groups == group]
                 if len(members):
                     x, y = np.median(members, axis=0)

@@ -9,7 +9,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from mhng.experiment.plots.style import name_ticks, picture, shortened
+from mhng.experiment.plots.style import label_ticks, picture, truncate
 from mhng.experiment.plots.training import mosaic, show_mosaic
 
 _CELL = 0.5  # inches
@@ -44,7 +44,7 @@ def plot_cross(path: Path, directions: Sequence[Direction]) -> None:
     across = min(len(directions), 2)
     down = -(-len(directions) // across)
     cell = min(_CELL, _MAX_SIDE / max(S * down, 2 * P * across))
-    beside = 0.4 + 0.085 * max(len(name) for direction in directions for name in shortened(direction.rows, 26))
+    beside = 0.4 + 0.085 * max(len(name) for direction in directions for name in truncate(direction.rows, 26))
     width, height = across * (2 * P * cell + beside), down * (S * cell * H / W + 0.8)
     with picture(path, max(width, 4.0), height) as figure:
         panels = figure.subplots(down, across, squeeze=False).ravel()
@@ -54,8 +54,8 @@ def plot_cross(path: Path, directions: Sequence[Direction]) -> None:
             tiles = mosaic(paired, gap, group=2, group_gap=3 * gap)
             show_mosaic(axes, tiles.grid)
             headings = ["seen", "decoded"] * P
-            name_ticks(axes.xaxis, tiles.columns, headings, cell if cell > 0.42 else 0.05)
-            name_ticks(axes.yaxis, tiles.rows, shortened(direction.rows, 26), cell * H / W)
+            label_ticks(axes.xaxis, tiles.columns, headings, cell if cell > 0.42 else 0.05)
+            label_ticks(axes.yaxis, tiles.rows, truncate(direction.rows, 26), cell * H / W)
             axes.xaxis.tick_top()
             axes.tick_params(axis="x", labelsize=6.5)
             axes.set_title(

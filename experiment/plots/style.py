@@ -37,13 +37,13 @@ __all__ = [
     "Figure",
     "MaxNLocator",
     "ScalarFormatter",
-    "bare",
     "colormaps",
     "halo",
+    "hide_frame",
+    "label_ticks",
     "legend",
-    "name_ticks",
     "picture",
-    "shortened",
+    "truncate",
 ]
 
 COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")
@@ -87,7 +87,7 @@ def picture(path: Path, width: float, height: float) -> Iterator[Figure]:
             figure.savefig(beside, format=form, **extra)
 
 
-def shortened(names: Sequence[str], longest: int = _MAX_NAME) -> list[str]:
+def truncate(names: Sequence[str], longest: int = _MAX_NAME) -> list[str]:
     """Cut names to at most `longest` characters."""
     return [name if len(name) <= longest else name[: longest - 1] + "…" for name in map(str, names)]
 
@@ -97,7 +97,7 @@ def halo(width: float) -> list[Any]:
     return [withStroke(linewidth=width, foreground="white")]
 
 
-def bare(axes: Axes) -> None:
+def hide_frame(axes: Axes) -> None:
     """Remove grid, frame and tick marks from axes with an image."""
     axes.grid(False)
     axes.tick_params(length=0)
@@ -105,7 +105,7 @@ def bare(axes: Axes) -> None:
         spine.set_visible(False)
 
 
-def name_ticks(
+def label_ticks(
     axis: Any,
     places: Sequence[float] | NDArray[Any],
     names: Sequence[str],

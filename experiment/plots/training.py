@@ -21,12 +21,12 @@ from mhng.experiment.plots.style import (
     Axes,
     MaxNLocator,
     ScalarFormatter,
-    bare,
     colormaps,
+    hide_frame,
+    label_ticks,
     legend,
-    name_ticks,
     picture,
-    shortened,
+    truncate,
 )
 
 Row = Mapping[str, Any]
@@ -178,7 +178,7 @@ def plot_confusion(
             table = np.zeros((classes, K), dtype=np.intp)
             np.add.at(table, (labels, agent_signs), 1)
             first_column = panel.get_subplotspec().is_first_col()
-            names = shortened(class_names) if first_column else [""] * classes
+            names = truncate(class_names) if first_column else [""] * classes
             image = _draw_confusion(panel, table, names)
             matched = table[partitions.match(table)].sum() / max(table.sum(), 1)
             panel.set_title(f"agent {name}: {matched:.0%} matched", parse_math=False)
@@ -201,7 +201,7 @@ def plot_images(path: Path, images: ArrayLike, row_names: Sequence[str], column_
         )
     R, C, H, W = images.shape
     tiles = mosaic(images, max(1, H // 14))
-    rows, columns = shortened(row_names, 26), shortened(column_names)
+    rows, columns = truncate(row_names, 26), truncate(column_names)
     cell = float(np.clip(12 / max(R, C), 0.2, 1.2))  # inches
     sideways = max(map(len, columns)) * 0.085 > cell
     beside = 0.3 + 0.085 * max(map(len, rows))
@@ -210,8 +210,8 @@ def plot_images(path: Path, images: ArrayLike, row_names: Sequence[str], column_
         axes = figure.subplots()
         axes.set_anchor("E")  # leaves free space to the row names
         show_mosaic(axes, tiles.grid)
-        name_ticks(axes.xaxis, tiles.columns, columns, cell, sideways=sideways)
-        name_ticks(axes.yaxis, tiles.rows, rows, cell * H / W)
+        label_ticks(axes.xaxis, tiles.columns, columns, cell, sideways=sideways)
+        label_ticks(axes.yaxis, tiles.rows, rows, cell * H / W)
         axes.xaxis.tick_top()
 
 
@@ -241,7 +241,7 @@ def show_mosaic(axes: Axes, grid: NDArray[np.float64]) -> None:
     """Draw a mosaic in grey; NaN is pale blue."""
     colours = colormaps["gray"].with_extremes(bad="#DCE6F0")
     axes.imshow(grid, cmap=colours, vmin=0, vmax=1, interpolation="nearest")
-    bare(axes)
+    hide_frame(axes)
 
 
 def _summarise(lines: Lines) -> Lines:
@@ -343,7 +343,7 @@ def _draw_confusion(axes: Axes, table: NDArray[np.intp], class_names: Sequence[s
                 axes.text(j, i, f"{value:.0f}", ha="center", va="center", color=colour, fontsize=7)
     if len(matched) < K:
         axes.axvline(len(matched) - 0.5, color="0.3", linewidth=1)
-    name_ticks(axes.xaxis, np.arange(K), [str(k) for k in order], _cell(classes, K))
-    name_ticks(axes.yaxis, np.arange(classes), class_names, _cell(classes, K))
-    bare(axes)
+    label_ticks(axes.xaxis, np.arange(K), [str(k) for k in order], _cell(classes, K))
+    label_ticks(axes.yaxis, np.arange(classes), class_names, _cell(classes, K))
+    hide_frame(axes)
     return image

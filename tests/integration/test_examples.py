@@ -19,7 +19,18 @@ EXAMPLES = Path(__file__).resolve().parents[2] / "examples"
 
 
 def test_every_example_is_tested() -> None:
-    assert {file.stem for file in EXAMPLES.glob("*.py")} == {"look_at_a_run", "your_own_agent", "your_own_likelihood"}
+    assert {file.stem for file in EXAMPLES.glob("*.py")} == {
+        "game_only",
+        "look_at_a_run",
+        "your_own_agent",
+        "your_own_likelihood",
+    }
+
+
+def test_the_game_without_a_run(capsys: pytest.CaptureFixture[str]) -> None:
+    runpy.run_path(str(EXAMPLES / "game_only.py"), run_name="__main__")
+    rates = re.findall(r"[AB] (\d\.\d\d)", capsys.readouterr().out)
+    assert [float(rate) > 0.9 for rate in rates] == [True, True]
 
 
 def test_looking_at_a_run(

@@ -161,16 +161,6 @@ def test_what_is_no_python_is_installed_too():
     assert found == {package: set(patterns) for package, patterns in listed.items()}
 
 
-def test_the_readmes_example_runs(capsys):
-    """An example that is left out of the tests is an example that fails."""
-    text = (HOME / "README.md").read_text(encoding="utf-8")
-    blocks = [block.split("```")[0] for block in text.split("```python\n")[1:]]
-    assert len(blocks) == 2
-    (game,) = [block for block in blocks if "load_run" not in block]  # that one needs a run: test_api.py
-    exec(compile(game, "README.md", "exec"), {})
-    assert "tensor(" in capsys.readouterr().out
-
-
 def test_the_readmes_commands_name_files_that_are_there():
     text = (HOME / "README.md").read_text(encoding="utf-8")
     assert ".venv/bin/python cli.py train --mode com" in text

@@ -19,6 +19,7 @@ MOST_WORKERS = 8  # each needs about 600 MB of memory
 FEW_FILES = 3
 
 
+@pytest.hookimpl(optionalhook=True)  # without pytest-xdist the suite runs in one process
 def pytest_xdist_auto_num_workers(config: pytest.Config) -> int | None:
     """Number of test processes: the cores, at most MOST_WORKERS; none for a few files, as each imports torch first."""
     if "PYTEST_XDIST_AUTO_NUM_WORKERS" in os.environ:

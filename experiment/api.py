@@ -16,7 +16,8 @@ missing. `LoadedRun.modalities` separates them.
 from __future__ import annotations
 
 import operator
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from dataclasses import replace
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -60,6 +61,37 @@ def load_run(
     Raises UsageError if the folder is not a run.
     """
     return LoadedRun(path, data_root=data_root, data=data, trust_plugins=trust_plugins)
+
+
+def train(
+    *, callbacks: Sequence[Callable[[dict[str, Any]], object]] = (), verbose: bool = False, **settings: Any
+) -> LoadedRun:
+    """Train one run, as `python cli.py train` does, and load it.
+
+        run = train(mode="com", dataset="digits", epochs=20, rounds=2, callbacks=[print])
+
+    Args:
+        callbacks: functions that receive each row of metrics.jsonl, as a dictionary, when it is written. The
+            "kind" of a row is epoch (losses in parts), start (log evidence) or sweep (ARI, kappa, acceptance, log
+            joint). An exception of a callback ends the run; `python cli.py train --resume RUN` continues it.
+        verbose: print what the command line prints.
+        settings: the settings of the command line, with underscores: `latent_dim=8` is `--latent-dim 8`. `agent`
+            maps names to such settings: `agent={"B": {"network": "conv"}}`.
+
+    Raises:
+        UsageError: a setting is unknown or bad; nothing has been written.
+        RunError: the run failed.
+    """
+    from mhng.experiment.settings.config import from_keywords, together
+    from mhng.experiment.training.console import Printer, Silent
+    from mhng.experiment.training.train import free_folder
+    from mhng.experiment.training.train import train as run_training
+
+    printer = Printer() if verbose else Silent()
+    config = together(from_keywords(settings))
+    path = config.run_dir or free_folder(config)
+    run_training(replace(config, run_dir=path), printer=printer, callbacks=callbacks)
+    return load_run(path)
 
 
 class LoadedRun(SavedRun):

@@ -2,7 +2,10 @@
 
 Public interface:
 
-    load_run        read a finished run folder
+    train           train one run, with the settings of the command line by keyword
+    load_run        read a run folder
+    UsageError      a bad setting, file or argument, in one line
+    RunError        a run that failed
     Game            rules of the game
     init, play      start a game; play sweeps of it
     Percepts        an agent whose observations are fixed latents
@@ -19,7 +22,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from mhng.experiment.api import load_run
+    from mhng.experiment.api import load_run, train
+    from mhng.experiment.errors import RunError, UsageError
     from mhng.inference.game import Game, init, play
     from mhng.models.belief import Belief
     from mhng.models.mixtures.normal_wishart import NormalWishart
@@ -29,6 +33,9 @@ __version__ = "0.1.0"
 
 _PLACES = {
     "load_run": "mhng.experiment.api",
+    "train": "mhng.experiment.api",
+    "RunError": "mhng.experiment.errors",
+    "UsageError": "mhng.experiment.errors",
     "Game": "mhng.inference.game",
     "init": "mhng.inference.game",
     "play": "mhng.inference.game",
@@ -36,7 +43,19 @@ _PLACES = {
     "Percepts": "mhng.models.percepts",
     "NormalWishart": "mhng.models.mixtures.normal_wishart",
 }
-__all__ = ["Belief", "Game", "NormalWishart", "Percepts", "__version__", "init", "load_run", "play"]
+__all__ = [
+    "Belief",
+    "Game",
+    "NormalWishart",
+    "Percepts",
+    "RunError",
+    "UsageError",
+    "__version__",
+    "init",
+    "load_run",
+    "play",
+    "train",
+]
 
 # A checkout keeps models/, inference/ and experiment/ beside this folder. A plain installation has them inside it.
 _HERE = Path(__file__).resolve().parent

@@ -129,3 +129,16 @@ class Printer:
         for text in summary["warnings"]:
             self.note(f"warning: {text}")
         self.write(f"Run folder: {folder} ({summary['seconds']:.0f} s)")
+
+
+class Silent(Printer):
+    """Prints nothing: for runs from Python."""
+
+    def __init__(self) -> None:
+        self.bars = False
+
+    def write(self, text: str) -> None:
+        """Drop the line."""
+
+    def note(self, text: str) -> None:
+        """Drop the note."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from typing import Any
 
@@ -38,6 +38,9 @@ AGREEMENT_KAPPA = 0.9
 # A run fails if processes of agents end more often than this in one round.
 MAX_RESTARTS = 3
 
+# Receives a row of metrics.jsonl when it is written; its "kind" is epoch, start or sweep.
+Callback = Callable[[dict[str, Any]], object]
+
 
 class TrainingLoop:
     """The loop over the rounds of a run, which writes the run folder. It is the `Watcher` of the rounds."""
@@ -54,6 +57,7 @@ class TrainingLoop:
         printer: Printer,
         scalars: Scalars | None,
         spent: float,
+        callbacks: Sequence[Callback] = (),
     ) -> None:
         self.config = config
         self.objects = objects
@@ -67,6 +71,7 @@ class TrainingLoop:
         self.printer = printer
         self.scalars = scalars
         self.spent = spent
+        self.callbacks = callbacks
         self.started = time.monotonic()
         self.device = members[0].device
         self._announced = -1
@@ -196,6 +201,9 @@ class TrainingLoop:
         self.folder.append_metrics(rows)
         if self.scalars is not None:
             self.scalars.add(rows)
+        for callback in self.callbacks:
+            for row in rows:
+                callback(dict(row))
 
     def _write_results(
         self,

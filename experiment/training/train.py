@@ -25,7 +25,7 @@ from mhng.experiment.training.build import game_of
 from mhng.experiment.training.checkpoint import from_checkpoint
 from mhng.experiment.training.compatibility import check_parts
 from mhng.experiment.training.console import Printer
-from mhng.experiment.training.loop import TrainingLoop, precedes, record_status
+from mhng.experiment.training.loop import Callback, TrainingLoop, precedes, record_status
 from mhng.experiment.training.manifest import manifest_of
 from mhng.experiment.training.prepare import latents_of, load_objects, pick_device
 from mhng.experiment.training.ray_agents import place_agents
@@ -37,8 +37,17 @@ from mhng.inference.rounds import RoundProgress
 RUNS = Path("runs")
 
 
-def train(config: Config, *, command_line: Sequence[str] = (), printer: Printer | None = None) -> dict[str, Any]:
-    """Run one experiment; returns its summary. Bad input is a `UsageError` before anything is written."""
+def train(
+    config: Config,
+    *,
+    command_line: Sequence[str] = (),
+    printer: Printer | None = None,
+    callbacks: Sequence[Callback] = (),
+) -> dict[str, Any]:
+    """Run one experiment; returns its summary. Bad input is a `UsageError` before anything is written.
+
+    callbacks: functions that receive each row of metrics.jsonl, as a dictionary, when it is written.
+    """
     printer = printer or Printer()
     if config.tensorboard:
         check_tensorboard()
@@ -54,7 +63,7 @@ def train(config: Config, *, command_line: Sequence[str] = (), printer: Printer 
     objects, config = load_objects(config)
     memory_estimate.check(config, objects.count, latents_of(config, objects), device)
     game = game_of(config, device)
-    path = config.run_dir or _free_folder(config)
+    path = config.run_dir or free_folder(config)
     # First of all Ray, which may not be had, and takes its time.
     with place_agents(config, objects, device) as places, RunFolder.create(path, overwrite=config.overwrite) as folder:
         fitted = sorted(settings.changes(config, to_plain(asked)))
@@ -63,7 +72,17 @@ def train(config: Config, *, command_line: Sequence[str] = (), printer: Printer 
         with record_status(folder), open_scalars(folder, config.tensorboard) as scalars:
             members = places.make()
             return TrainingLoop(
-                config, objects, game, places, members, RoundProgress(0), folder, printer, scalars, spent=0.0
+                config,
+                objects,
+                game,
+                places,
+                members,
+                RoundProgress(0),
+                folder,
+                printer,
+                scalars,
+                spent=0.0,
+                callbacks=callbacks,
             ).run()
 
 
@@ -140,7 +159,7 @@ def resume(
             ).run()
 
 
-def _free_folder(config: Config) -> Path:
+def free_folder(config: Config) -> Path:
     """A new folder in runs/: named by what tells runs apart, numbered if it was run before."""
     name = f"{config.mode}-{config.dataset}-seed{config.seed}"
     path, number = RUNS / name, 1

@@ -234,12 +234,73 @@ def test_an_unfinished_run_shows_its_history_and_says_what_it_lacks(digits_run: 
 # -- the README --------------------------------------------------------------------------------------
 
 
-def test_the_readmes_lines_work(digits_run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    blocks = (HOME / "README.md").read_text(encoding="utf-8").split("```python\n")[1:]
-    (code,) = [block.split("```")[0] for block in blocks if "load_run" in block]
-    (tmp_path / "runs").mkdir()
-    (tmp_path / "runs" / "com-mnist5k-seed0").symlink_to(digits_run)
+def test_the_readmes_lines_work(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (block,) = (HOME / "README.md").read_text(encoding="utf-8").split("```python\n")[1:]
+    code = block.split("```")[0]
+    assert "epochs=15, rounds=5" in code
     monkeypatch.chdir(tmp_path)
-    names: dict[str, object] = {"images": builtin_registry.digits().images[200:212, 0]}
-    exec(compile(code, "README.md", "exec"), names)
+    names: dict[str, object] = {}
+    exec(compile(code.replace("epochs=15, rounds=5", "epochs=1, rounds=1"), "README.md", "exec"), names)
     assert isinstance(names["run"], LoadedRun)
+
+
+# -- train -------------------------------------------------------------------------------------------
+
+SMALL = {
+    "dataset": "digits", "limit": 60, "signs": 3, "latent_dim": 2, "epochs": 2, "rounds": 1, "sweeps": 4,
+    "burn_in": 1, "starts": 1, "device": "cpu",
+}  # fmt: skip
+
+
+def test_train_by_keyword_is_train_by_flags(
+    undrawn: None, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    rows: list[dict[str, object]] = []
+    agent = {"B": {"likelihood": "gaussian"}}
+    run = mhng.train(**SMALL, run_dir=tmp_path / "a", agent=agent, prior={"W": 0.5}, callbacks=[rows.append])
+    assert capsys.readouterr() == ("", "")
+    assert isinstance(run, LoadedRun) and run.scores["rounds"] == 1
+    flags = [f"--{name.replace('_', '-')}={value}" for name, value in SMALL.items()]
+    flags += ["--agent", "B: --likelihood gaussian", "--prior", "W=0.5", "--run-dir", str(tmp_path / "b")]
+    assert cli.main(["train", *flags]) == 0
+    for name in ("metrics.jsonl", "config.toml"):
+        assert (tmp_path / "a" / name).read_text() == (tmp_path / "b" / name).read_text()
+    assert rows == [json.loads(line) for line in (tmp_path / "a" / "metrics.jsonl").read_text().splitlines()]
+    monkeypatch.chdir(tmp_path)
+    folders = [mhng.train(**SMALL | {"epochs": 0, "rounds": 0}).path for _ in range(2)]
+    assert [folder.name for folder in folders] == ["com-digits-seed0", "com-digits-seed0-2"]
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({"mode": "comm"}, "mode is 'comm'; expected one of com, no-com, all, gibbs, variational; did you mean com?"),
+        ({"signs": 0}, "signs is 0; expected 1 or more"),
+        ({"latent_dims": 3}, "unknown setting 'latent_dims'; did you mean latent_dim?"),
+        ({"seed": "x"}, "seed is 'x'; expected a whole number"),
+        ({"agent": {"B": {"network": "convv"}}}, "agent['B']: network is 'convv'"),
+        ({"burn_in": 9, "sweeps": 9}, "--burn-in"),
+    ],
+)
+def test_a_bad_keyword_is_one_line_and_writes_nothing(
+    settings: dict[str, object], message: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(mhng.UsageError) as caught:
+        mhng.train(**SMALL | settings)
+    assert message in str(caught.value) and "\n" not in str(caught.value)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_run_that_a_callback_ends_can_be_resumed(undrawn: None, tmp_path: Path) -> None:
+    class StopError(Exception):
+        pass
+
+    def stop(row: dict[str, object]) -> None:
+        if row["kind"] == "epoch" and row["round"] == 1:
+            raise StopError
+
+    with pytest.raises(StopError):
+        mhng.train(**SMALL, run_dir=tmp_path / "run", callbacks=[stop])
+    assert cli.main(["train", "--resume", str(tmp_path / "run")]) == 0
+    assert mhng.load_run(tmp_path / "run").status == "done"

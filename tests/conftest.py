@@ -11,9 +11,10 @@ import signal
 import pytest
 import torch
 
-from tests.runs import digits_page, digits_run, drawn, undrawn, vectors_run
+from tests.runs import _no_pictures, digits_page, digits_run, drawn, pictures, vectors_run
 
-__all__ = ["digits_page", "digits_run", "drawn", "undrawn", "vectors_run"]  # fixtures of the whole suite
+# fixtures of the whole suite
+__all__ = ["_no_pictures", "digits_page", "digits_run", "drawn", "pictures", "vectors_run"]
 
 MOST_WORKERS = 8  # each needs about 600 MB of memory
 FEW_FILES = 3

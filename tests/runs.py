@@ -53,17 +53,34 @@ def made(folder: Path, **changes: str) -> Path:
     return folder
 
 
-@pytest.fixture(scope="module")
-def undrawn() -> Iterator[None]:
-    """Runs of the module leave no pictures, which take longer than they do. Not together with runs of the session."""
+_draw = loop.TrainingLoop._draw
+
+
+@contextmanager
+def pictures_drawn(drawn: bool) -> Iterator[None]:
+    """Draw the pictures of runs in this process, or leave them out: they take longer than a small run."""
     with pytest.MonkeyPatch.context() as patched:
-        patched.setattr(loop.TrainingLoop, "_draw", lambda self: None)
+        patched.setattr(loop.TrainingLoop, "_draw", _draw if drawn else lambda self: None)
+        yield
+
+
+@pytest.fixture(autouse=True, scope="session")
+def _no_pictures() -> Iterator[None]:
+    with pictures_drawn(False):
+        yield
+
+
+@pytest.fixture
+def pictures() -> Iterator[None]:
+    """For a test that looks at the pictures of a run."""
+    with pictures_drawn(True):
         yield
 
 
 @pytest.fixture(scope="session")
 def digits_run(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return made(tmp_path_factory.mktemp("runs") / "digits")
+    with pictures_drawn(True):
+        return made(tmp_path_factory.mktemp("runs") / "digits")
 
 
 @pytest.fixture(scope="session")

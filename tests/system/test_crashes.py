@@ -33,7 +33,6 @@ from mhng.experiment.util import locks
 from mhng.inference.svi import Learner
 from tests.runs import Quiet, contents, files_no_larger_than
 
-pytestmark = pytest.mark.usefixtures("undrawn")
 HOME = Path(__file__).resolve().parents[2]
 TINY = [
     "--dataset", "digits", "--limit", "60", "--signs", "3", "--latent-dim", "2", "--epochs", "3",

@@ -27,7 +27,6 @@ from mhng.experiment.comparison.table import comma_separated, markdown
 from mhng.experiment.errors import UsageError
 from mhng.experiment.plots.comparison import Dots, plot_dots, plot_quality
 from mhng.experiment.settings.config import plain, resolve, to_flags
-from mhng.experiment.training import loop
 from mhng.experiment.util.locks import locked
 
 HOME = Path(__file__).resolve().parents[3]
@@ -425,7 +424,6 @@ def here(monkeypatch):
             on_end(index, code)
 
     monkeypatch.setattr(command, "run_tasks", one_by_one)
-    monkeypatch.setattr(loop.TrainingLoop, "_draw", lambda _: None)  # the runs' own pictures are tested elsewhere
     return commands
 
 

@@ -26,8 +26,6 @@ from tests.custom_data import QUICK, image, refused
 from tests.runs import contents
 from tests.system.test_crashes import all_of
 
-pytestmark = pytest.mark.usefixtures("undrawn")
-
 # What each picture shows: every file has a grey of its own.
 BRAEBURN = {f"{n}_100": 2 * n for n in (0, 1, 2, 3, 9, 10, 11, 100, 101, 327)} | {
     f"r_{n}_100": 100 + n for n in (0, 2, 19, 20)

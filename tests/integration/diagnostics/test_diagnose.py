@@ -56,7 +56,7 @@ def test_words_and_pictures(small: Path, tmp_path: Path, capsys: pytest.CaptureF
     for word in ("R-hat", "ESS bulk", "constant chains", "Converged?", "Agreed?", "Right?", "8 chains of 20 draws"):
         assert word in out
     drawn = {file.name for file in (run / "plots").iterdir()}
-    assert {"monitors.png", "components.png", "acceptance.png", "co_assignment.png", "chains.png", "game.png"} <= drawn
+    assert {"monitors.png", "components.png", "acceptance.png", "co_assignment.png", "chains.png"} <= drawn
     assert all((run / "plots" / name).read_bytes().startswith(b"\x89PNG") for name in drawn)
 
 

@@ -23,13 +23,6 @@ TINY = [
 ]  # fmt: skip
 
 
-@pytest.fixture(autouse=True)
-def _no_pictures(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(
-        "mhng.experiment.training.loop.TrainingLoop._draw", lambda _: None
-    )  # most of the time of runs so small
-
-
 class Recorder:
     """Stands for torch's SummaryWriter, and for a folder of its event files."""
 

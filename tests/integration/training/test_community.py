@@ -20,7 +20,7 @@ from tests.runs import Quiet, contents, made
 TINY = {"limit": "40", "signs": "3", "epochs": "2", "sweeps": "4", "round_sweeps": "3", "chains": "2"}
 
 
-def test_three_agents_that_meet_together(tmp_path):
+def test_three_agents_that_meet_together(tmp_path, pictures):
     folder = made(tmp_path / "run", **TINY, agents="3", recursion="ll:2")
     summary, signs, metrics = contents(folder)
     assert list(summary["agents"]) == ["A", "B", "C"] and {"signs_A", "signs_B", "signs_C"} <= set(signs)
@@ -80,7 +80,7 @@ def test_a_run_from_before_graphs_could_change_goes_on(tmp_path):
     assert contents(stopped) == contents(whole)
 
 
-def test_a_bridge_that_opens(tmp_path):
+def test_a_bridge_that_opens(tmp_path, pictures):
     """Two communities begin by themselves; the graph of the bridge takes over in round 2, also after a stop."""
     later = tmp_path / "later.txt"
     later.write_text("A B\nC D\nB C\n")

@@ -18,7 +18,6 @@ from mhng.experiment.training.prepare import load_objects
 from mhng.experiment.training.train import resume, train
 from tests.runs import Quiet
 
-pytestmark = pytest.mark.usefixtures("undrawn")
 RNG = np.random.default_rng(0)
 IMAGES = RNG.random((12, 6, 5)).astype(np.float32)
 CLASSES = np.tile([0, 1, 2], 70)

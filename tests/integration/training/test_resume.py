@@ -30,8 +30,6 @@ from mhng.models.registry import FAMILIES, WEIGHTS
 from tests.runs import Quiet
 from tests.system.test_crashes import all_of
 
-pytestmark = pytest.mark.usefixtures("undrawn")
-
 BASE = [
     "--dataset", "digits", "--limit", "24", "--signs", "3", "--latent-dim", "2", "--epochs", "1", "--rounds", "2",
     "--sweeps", "3", "--burn-in", "1", "--round-sweeps", "2", "--start", "prior", "--starts", "2", "--device", "cpu",

@@ -20,7 +20,6 @@ from tests.draws import trace
 from tests.runs import Quiet, contents, made
 from tests.unit.diagnostics.test_verdict import SETTINGS
 
-pytestmark = pytest.mark.usefixtures("undrawn")
 FEATURES = {"dataset": "synthetic", "likelihood": "identity", "latent_dim": "12", "jitter": "0.05", "rounds": "0"}
 
 

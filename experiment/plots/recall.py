@@ -26,7 +26,7 @@ class Direction(NamedTuple):
     imagined: NDArray[np.float32]
 
 
-def _side_by_side(direction: Direction) -> tuple[NDArray[np.float32], int]:
+def _pair_columns(direction: Direction) -> tuple[NDArray[np.float32], int]:
     """Interleave seen and decoded images (S, 2 P, H, W), padded to a common size; also returns W."""
     S, P = direction.saw.shape[:2]
     H, W = (max(sizes) for sizes in zip(direction.saw.shape[2:], direction.imagined.shape[2:], strict=True))
@@ -49,7 +49,7 @@ def plot_cross(path: Path, directions: Sequence[Direction]) -> None:
     with picture(path, max(width, 4.0), height) as figure:
         panels = figure.subplots(down, across, squeeze=False).ravel()
         for axes, direction in zip(panels, directions, strict=False):
-            paired, W = _side_by_side(direction)
+            paired, W = _pair_columns(direction)
             gap = max(1, W // 14)
             tiles = mosaic(paired, gap, group=2, group_gap=3 * gap)
             show_mosaic(axes, tiles.grid)

@@ -36,7 +36,7 @@ def locked(path: Path) -> Iterator[None]:
     try:
         yield
     finally:
-        os.close(lock)
+        release_lock(lock)
 
 
 def take_lock(path: Path) -> int:

@@ -419,16 +419,19 @@ def _path(typed: str | None) -> Path | None:
 
 
 def _models(arguments: argparse.Namespace, argv: Sequence[str]) -> int:
+    import textwrap
+
     from mhng.experiment.settings.schema import SETTINGS
     from mhng.models.registry import FAMILIES, WEIGHTS
 
     for family, variants in {**FAMILIES, "weights": WEIGHTS}.items():
-        print(f"--{family}: {SETTINGS[family].help} (default: {SETTINGS[family].default})")
+        heading = f"--{family}: {SETTINGS[family].help} (default: {SETTINGS[family].default})"
+        print(textwrap.fill(heading, 119, subsequent_indent="  "))
         for name, variant in variants.items():
             print(f"  {name:<22}{variant.description}")
             for line in filter(None, (variant.symbol, variant.source)):
                 print(f"  {'':<22}  {line}")
-    print(f"\nOf your own: --{', --'.join(FAMILIES)} MODULE:NAME, from this folder or Python's path.")
+    print(f"\nPlug-ins: --{', --'.join(FAMILIES)} MODULE:NAME, a module in this folder or on Python's path.")
     return 0
 
 

@@ -221,7 +221,7 @@ REQUIRED_ATTRIBUTES: Mapping[str, tuple[str, ...]] = {
         "to_mean_scale",
         "covariance",
         "shapes",
-        "needs_counts",
+        "input_support",
         "exact_evidence",
     ),
 }

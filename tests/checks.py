@@ -7,8 +7,16 @@ are kept as specimens to show that the checks reject.
 
 from __future__ import annotations
 
+import importlib
+import inspect
+import pkgutil
+from collections.abc import Mapping
+
 import numpy as np
 from scipy import stats
+
+from mhng import models
+from mhng.models.registry import Variant, load_variant
 
 ALPHA = 1e-4
 
@@ -36,3 +44,23 @@ def z_test(draws: np.ndarray, mean: np.ndarray) -> float:
 def total_variation(a: np.ndarray, b: np.ndarray) -> float:
     """Half the summed difference of two laws."""
     return float(np.abs(a - b).sum() / 2)
+
+
+def registered(variants: Mapping[str, Variant]) -> set[type]:
+    """The classes in a table of the registry."""
+    return {load_variant(variant) for variant in variants.values()}
+
+
+def defined(base: type) -> set[type]:
+    """The concrete subclasses of `base` that are defined anywhere in `mhng.models`."""
+    for module in pkgutil.walk_packages(models.__path__, "mhng.models."):
+        importlib.import_module(module.name)
+    found: set[type] = set()
+    pending = [base]
+    while pending:
+        subclasses = pending.pop().__subclasses__()
+        pending += subclasses
+        found |= {
+            kind for kind in subclasses if kind.__module__.startswith("mhng.models.") and not inspect.isabstract(kind)
+        }
+    return found

@@ -6,6 +6,7 @@ Every complaint is a `UsageError` that names the flag, and the agent where agent
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import torch
@@ -15,12 +16,19 @@ from mhng.experiment.errors import UsageError
 from mhng.experiment.settings import per_agent
 from mhng.experiment.settings.schema import SETTINGS, Config, flag, modality_count
 from mhng.models.hyperparameters import hyperparameter_names
-from mhng.models.mixtures.base import Conjugate
+from mhng.models.mixtures.base import INPUT_SUPPORTS, Conjugate, InputSupport
 from mhng.models.plugins import PluginError, is_plugin
 from mhng.models.registry import FAMILIES, NETWORKS, resolve
 
-# A count beyond it is a mistake; up to it float32 is exact.
-MOST_COUNTS = 2**24
+# The largest count; float32 is exact up to it.
+MAX_COUNT = 2**24
+# Largest deviation of a simplex row's sum from 1: rounded input files.
+_SUM_TOLERANCE = 1e-4
+_REQUIREMENTS = {
+    "counts": f"counts, whole numbers from 0 to {MAX_COUNT}",
+    "angles": "angles that all lie in [-pi, pi] or all in [0, 2 pi)",
+    "simplex": "non-negative features that sum to 1 for each object",
+}
 
 
 def parts_of(own: Config, who: str = "") -> dict[str, Any]:
@@ -54,10 +62,15 @@ def check_parts(config: Config) -> None:
                 raise UsageError(
                     f"--prior {own.prior}{who}: --mixture {own.mixture} has no {one}; it has {', '.join(takes)}"
                 )
-        if mixture.needs_counts and own.likelihood != "identity":
+        if mixture.input_support not in INPUT_SUPPORTS:
             raise UsageError(
-                f"--mixture {own.mixture}{who} is for observed counts and needs --likelihood identity; it is "
-                f"{own.likelihood}"
+                f"--mixture {own.mixture}{who}: input_support is {mixture.input_support!r}; expected one of "
+                f"{', '.join(INPUT_SUPPORTS)}"
+            )
+        if mixture.input_support != "real" and own.likelihood != "identity":
+            raise UsageError(
+                f"--mixture {own.mixture}{who} is for observed {mixture.input_support} and requires --likelihood "
+                f"identity; it is {own.likelihood}"
             )
         if config.mode == "variational" and not (mixture.exact_evidence and issubclass(mixture, Conjugate)):
             raise UsageError(
@@ -71,17 +84,19 @@ def check_parts(config: Config) -> None:
             )
 
 
-def perceives_counts(own: Config) -> bool:
-    """Whether observations must be counts, which nothing standardises or reduces."""
+def input_support(own: Config) -> InputSupport:
+    """The values that an agent's observations must have; only real ones are standardised and reduced."""
     parts = parts_of(own)
-    return bool(parts["likelihood"].needs_counts or parts["mixture"].needs_counts)
+    support: InputSupport = "counts" if parts["likelihood"].needs_counts else parts["mixture"].input_support
+    return support
 
 
 def check_sight(own: Config, view: torch.Tensor, name: str, who: str, dataset: str) -> None:
     """UsageError where the agent called `name` cannot look at such observations."""
     likelihood = parts_of(own)["likelihood"]
-    if perceives_counts(own):
-        _check_counts(own, view, name, who, dataset)
+    support = input_support(own)
+    if support != "real":
+        _check_support(support, own, view, name, who, dataset)
     if view.dim() != 2:
         if own.likelihood == "identity":
             raise UsageError(f"--likelihood identity{who} needs feature vectors; the objects of {dataset} are images")
@@ -110,17 +125,37 @@ def fits(own: Config, latent: int, name: str, who: str) -> None:
         raise UsageError(f"--prior {own.prior}{who}: {error}") from None
 
 
-def _check_counts(own: Config, view: torch.Tensor, name: str, who: str, dataset: str) -> None:
-    """UsageError naming the first number that is no count."""
+def _check_support(support: InputSupport, own: Config, view: torch.Tensor, name: str, who: str, dataset: str) -> None:
+    """Raise UsageError naming the first feature outside the support."""
     part = "likelihood" if parts_of(own)["likelihood"].needs_counts else "mixture"
-    place = f"{flag(part)} {getattr(own, part)}{who} needs counts, whole numbers from 0 to {MOST_COUNTS}"
+    requirement = f"{flag(part)} {getattr(own, part)}{who} requires {_REQUIREMENTS[support]}"
     if view.dim() != 2:
-        raise UsageError(f"{place}; the objects of {dataset} are images")
-    wrong = ((view < 0) | (view != view.round()) | (view > MOST_COUNTS)) & is_present(view).unsqueeze(1)
-    wrong = wrong.nonzero()
-    if len(wrong):
-        n, d = wrong[0].tolist()
-        raise UsageError(f"{place}; agent {name}'s [{n}, {d}] of {dataset} is {float(view[n, d]):g}")
+        raise UsageError(f"{requirement}; the objects of {dataset} are images")
+    present = is_present(view).unsqueeze(1)
+    outside = (_outside(support, view) & present).nonzero()
+    if len(outside):
+        n, d = outside[0].tolist()
+        raise UsageError(
+            f"{requirement}; object {n}, column {d} of agent {name} in {dataset} is {float(view[n, d]):g}"
+        )
+    if support == "simplex":
+        total = view.double().sum(1, keepdim=True)
+        wrong = (((total - 1).abs() > _SUM_TOLERANCE) & present).nonzero()
+        if len(wrong):
+            n = int(wrong[0, 0])
+            raise UsageError(f"{requirement}; object {n} of agent {name} in {dataset} sums to {float(total[n]):g}")
+
+
+def _outside(support: InputSupport, view: torch.Tensor) -> torch.Tensor:
+    """Mask (N, D) of the features outside the support. All angles of an agent must lie in the same interval."""
+    if support == "counts":
+        return (view < 0) | (view != view.round()) | (view > MAX_COUNT)
+    if support == "simplex":
+        return view < 0
+    # Limits in the precision of the features, where pi is rounded as the angles are.
+    half, full = (float(torch.tensor(limit, dtype=view.dtype)) for limit in (math.pi, 2 * math.pi))
+    signed = (view < 0).any()
+    return (view < -half) | (view > (half if signed else full))
 
 
 def _check_likelihood(kind: Any, place: str) -> None:

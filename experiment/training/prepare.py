@@ -19,7 +19,7 @@ from mhng.experiment.errors import UsageError
 from mhng.experiment.settings import per_agent
 from mhng.experiment.settings.schema import Config, flag
 from mhng.experiment.training.build import _latent, build_agent
-from mhng.experiment.training.compatibility import check_parts, check_sight, fits, perceives_counts
+from mhng.experiment.training.compatibility import check_parts, check_sight, fits, input_support
 from mhng.experiment.util.agent_names import agent_names
 from mhng.inference import variational
 from mhng.inference.svi import elbo
@@ -32,8 +32,8 @@ def load_objects(config: Config) -> tuple[Objects, Config]:
     """The objects, and the settings made to fit them (L is the number of features where z is the observation).
 
     Features are standardised, each by its own mean and spread over an agent's objects: the mixture's prior expects
-    percepts around zero. Then --reduce makes them fewer. Counts stay as they are. Raises `UsageError` where
-    network or likelihood cannot take such objects.
+    percepts around zero. Then --reduce makes them fewer. Counts, angles and simplex rows stay as they are. Raises
+    `UsageError` where network or likelihood cannot take such objects.
     """
     check_parts(config)
     objects = _as_they_are(config)
@@ -120,12 +120,12 @@ def _scaled(
 ) -> tuple[Objects, Callable[[Sequence[torch.Tensor]], tuple[torch.Tensor, ...]]]:
     """The objects with features as agents perceive them, and what makes them so of the views of others."""
     agents = list(config.per_agent.items())
-    counts = [perceives_counts(agents[m][1]) for m in objects.view_agents]
-    views, changes = transform_features(fit_standardisation, objects.views, counts)
+    as_given = [input_support(agents[m][1]) != "real" for m in objects.view_agents]
+    views, changes = transform_features(fit_standardisation, objects.views, as_given)
     # Of the standardised features: principal components may differ in the last digit from machine to machine.
     objects, steps = replace(objects, views=views, checksum=""), [changes]
     if config.reduce is not None:
-        views, changes = transform_features(partial(fit_pca, dimensions=config.reduce), objects.views, counts)
+        views, changes = transform_features(partial(fit_pca, dimensions=config.reduce), objects.views, as_given)
         objects, steps = replace(objects, views=views, checksum=objects.checksum), [*steps, changes]
 
     def as_scaled(others: Sequence[torch.Tensor]) -> tuple[torch.Tensor, ...]:

@@ -15,10 +15,14 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Sequence
-from typing import Any, ClassVar, NamedTuple
+from typing import Any, ClassVar, Literal, NamedTuple, get_args
 
 import torch
 from torch import Tensor
+
+# Values that a mixture takes: real numbers, whole numbers >= 0, angles in radians, or rows >= 0 that sum to 1.
+InputSupport = Literal["real", "counts", "angles", "simplex"]
+INPUT_SUPPORTS: tuple[InputSupport, ...] = get_args(InputSupport)
 
 # Chunk size on a CPU: one product over ten times as many objects takes thirty times as long.
 _CPU_CHUNK = 2**14
@@ -112,7 +116,7 @@ class Family(ABC):
     batched: ClassVar[bool] = False
     Parameters: ClassVar[type[Any]]  # the NamedTuple of phi
     exact_evidence: ClassVar[bool] = True  # False if `log_evidence` is an approximation
-    needs_counts: ClassVar[bool] = False  # whether the mixture is for observed counts
+    input_support: ClassVar[InputSupport] = "real"  # other than "real": observed features, used as they are
 
     def __init_subclass__(cls, *, batched: bool = False, **options: Any) -> None:
         super().__init_subclass__(**options)

@@ -54,7 +54,7 @@ class DirichletMultinomial(Conjugate, batched=True):
     """
 
     Parameters = Proportions
-    needs_counts = True
+    input_support = "counts"
 
     def __init__(self, latent: int, alpha: float | Tensor = 1.0, device: torch.device | str = "cpu") -> None:
         if latent < 1:

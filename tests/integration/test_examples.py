@@ -24,6 +24,7 @@ def test_every_example_is_tested() -> None:
         "look_at_a_run",
         "your_own_agent",
         "your_own_likelihood",
+        "your_own_mixture",
     }
 
 

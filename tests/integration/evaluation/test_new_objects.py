@@ -383,5 +383,5 @@ def test_counts_of_others_must_be_counts(tmp_path: Path) -> None:
     files = custom_dataset.Files((tmp_path / "counts.csv",), flag="--new")
     assert (load_others(config, files).views[0].numpy() == numbers).all(), "counts stay counts"
     np.savetxt(tmp_path / "others.csv", numbers + 0.5, delimiter=",", fmt="%g")
-    with pytest.raises(UsageError, match=r"--new .*others\.csv: .* needs counts"):
+    with pytest.raises(UsageError, match=r"--new .*others\.csv: .* requires counts"):
         load_others(config, custom_dataset.Files((tmp_path / "others.csv",), flag="--new"))

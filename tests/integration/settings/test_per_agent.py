@@ -83,7 +83,7 @@ def test_a_file_that_is_wrong_is_named(text, said, tmp_path):
 @pytest.mark.parametrize(
     ("flags", "said"),
     [
-        (["--mixture", "dirichlet"], "--mixture dirichlet is for observed counts and needs --likelihood identity"),
+        (["--mixture", "dirichlet"], "--mixture dirichlet is for observed counts and requires --likelihood identity"),
         (["--agent", "B: --mixture dirichlet"], "--mixture dirichlet of agent B is for observed counts"),
         (
             ["--prior", "W=1,nu=3"],
@@ -155,7 +155,7 @@ def test_an_agent_that_counts_plays_with_one_that_sees(tmp_path, capsys):
     wrong = [*flags[:3], f"{tmp_path / 'places.csv'},{tmp_path / 'places.csv'}", *flags[4:-1], str(tmp_path / "no")]
     capsys.readouterr()
     assert main(["train", *wrong]) == 2
-    assert "needs counts" in capsys.readouterr().err and not (tmp_path / "no").exists()
+    assert "requires counts" in capsys.readouterr().err and not (tmp_path / "no").exists()
 
 
 def test_an_agent_may_listen_by_a_rule_of_its_own(tmp_path):

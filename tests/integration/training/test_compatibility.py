@@ -82,7 +82,7 @@ def test_a_likelihood_typed_on_the_command_line_is_used_and_its_run_is_not_read_
     forget("plug_mine", here)
     for arguments in reading:
         said = refused(arguments, capsys)
-        assert "likelihood = plug_mine:Mine" in said and "--trust-plugins" in said, arguments
+        assert "likelihood is plug_mine:Mine" in said and "--trust-plugins" in said, arguments
     with pytest.raises(UntrustedError, match="plug_mine:Mine"):
         load_run("run")
     assert "plug_mine" not in sys.modules and not (here / "was_imported").exists()
@@ -158,7 +158,7 @@ def test_networks_guides_and_mixtures_of_ones_own(here: Path) -> None:
         flags += [f"--{family}", f"{module(here, f'plug_{family}', text)}:{name}"]
     assert cli.main(flags) == 0
     run = load_run(here / "run", trust_plugins=True)
-    agent = run._trained.agents["A"]
+    agent = run.models["A"]
     assert agent.encoder.head.in_features == 8 and agent.mixture.beta == 3.0
     assert type(agent.encoder.head).__name__ == "Half"
 
@@ -260,18 +260,104 @@ def test_counts_are_neither_standardised_nor_moved(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("value", "told"), [(-1, "-1"), (2.5, "2.5"), (2.0**24 + 2, "16777216; agent A's [3, 1] of npz is 1.67772e+07")]
+    ("value", "told"),
+    [(-1, "-1"), (2.5, "2.5"), (2.0**24 + 2, "16777216; object 3, column 1 of agent A in npz is 1.67772e+07")],
 )
 def test_what_is_no_count_is_named_by_its_place(value: float, told: str, tmp_path: Path) -> None:
     array = np.full((12, 5), 2.0)
     array[3, 1] = value
-    with pytest.raises(UsageError, match=r"--likelihood multinomial needs counts.*agent A's \[3, 1\] of npz is") as e:
+    with pytest.raises(
+        UsageError, match=r"--likelihood multinomial requires counts.*object 3, column 1 of agent A in npz is"
+    ) as e:
         load_objects(resolve(counts(tmp_path, array)))
     assert told in str(e.value)
 
 
+# -- angles and simplex rows ---------------------------------------------------------------------------
+
+VON_MISES = "your_own_mixture:VonMises"
+ON_SIMPLEX = """
+from mhng.models.mixtures import NormalWishart
+class Simplex(NormalWishart):
+    input_support = "{support}"
+"""
+
+
+@pytest.fixture
+def examples(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    monkeypatch.chdir(Path(__file__).resolve().parents[3] / "examples")
+    yield
+    sys.modules.pop("your_own_mixture", None)
+
+
+def angles(folder: Path, seed: int = 0) -> tuple[Path, dict[str, Any]]:
+    """Four kinds of objects; three kinds lie across the cut at pi."""
+    rng = np.random.default_rng(seed)
+    centres = np.array([[np.pi, 0.2], [np.pi - 0.1, np.pi], [0.3, 0.05 - np.pi], [0.2, 0.1]])
+    kind = rng.integers(4, size=160)
+    views = {f"view_{m}": centres[kind] + rng.vonmises(0, 60, (160, 2)) for m in "AB"}
+    views = {name: np.arctan2(np.sin(view), np.cos(view)) for name, view in views.items()}
+    np.savez(folder / "angles.npz", labels=kind, **views)
+    settings = {"dataset": "npz", "data": str(folder / "angles.npz"), "likelihood": "identity"}
+    return folder / "angles.npz", settings | {"mixture": VON_MISES, "prior": "concentration=20"}
+
+
+@pytest.mark.parametrize("shift", [0.0, 2 * np.pi])
+@pytest.mark.usefixtures("examples")
+def test_angles_reach_a_mixture_of_ones_own_as_they_are(shift: float, tmp_path: Path) -> None:
+    """Case L8: standardised angles gave an ARI of 0.2."""
+    file, settings = angles(tmp_path)
+    arrays = dict(np.load(file).items())
+    arrays |= {name: array % shift for name, array in arrays.items() if shift and name != "labels"}
+    np.savez(file, **arrays)
+    objects, _ = load_objects(resolve(settings | {"reduce": "1"}))
+    np.testing.assert_array_equal(objects.views[1], arrays["view_B"].astype(np.float32))
+    game = ["--signs", "4", "--rounds", "0", "--sweeps", "15", "--burn-in", "5", "--starts", "4"]
+    flags = [f"--{name}={value}" for name, value in settings.items()]
+    assert cli.main(["train", *flags, *game, "--run-dir", str(tmp_path / "run")]) == 0
+    scores = load_run(tmp_path / "run", trust_plugins=True).scores
+    assert [scores["agents"][name]["ari"] for name in "AB"] == [1.0, 1.0] and scores["kappa"] == 1.0
+
+
+@pytest.mark.parametrize(("value", "others"), [(45.0, 0.1), (3.3, -0.1), (-3.2, 0.1), (6.4, 0.1)])
+@pytest.mark.usefixtures("examples")
+def test_an_angle_outside_its_interval_is_named(value: float, others: float, tmp_path: Path) -> None:
+    file, settings = angles(tmp_path)
+    wrong = np.full((12, 2), others)
+    wrong[3, 1] = value
+    np.savez(file, view_A=np.zeros((12, 2)), view_B=wrong)
+    told = r"requires angles that all lie in \[-pi, pi\] or all in \[0, 2 pi\); object 3, column 1 of agent B in npz is"
+    with pytest.raises(UsageError, match=rf"--mixture {VON_MISES} {told} {value:g}$"):
+        load_objects(resolve(settings))
+    with pytest.raises(UsageError, match="is for observed angles and requires --likelihood identity; it is gaussian"):
+        load_objects(resolve(settings | {"likelihood": "gaussian"}))
+
+
+@pytest.mark.parametrize(
+    ("row", "told"),
+    [([0.5, 0.5], ""), ([0.7, 0.4], r"object 3 of agent A in npz sums to 1\.1"), ([1.1, -0.1], "object 3, column 1")],
+)
+def test_simplex_rows_are_checked_and_kept(row: list[float], told: str, tmp_path: Path, here: Path) -> None:
+    array = np.full((12, 2), [0.3, 0.7])
+    array[3] = row
+    name = f"{module(here, 'plug_simplex', ON_SIMPLEX.format(support='simplex'))}:Simplex"
+    settings = counts(tmp_path, array) | {"likelihood": "identity", "mixture": name}
+    if told:
+        with pytest.raises(UsageError, match=rf"--mixture {name} requires non-negative features .*; {told}"):
+            load_objects(resolve(settings))
+    else:
+        np.testing.assert_array_equal(load_objects(resolve(settings))[0].views[0], array.astype(np.float32))
+
+
+def test_an_unknown_support_is_refused(tmp_path: Path, here: Path) -> None:
+    name = f"{module(here, 'plug_unknown', ON_SIMPLEX.format(support='degrees'))}:Simplex"
+    settings = counts(tmp_path, np.ones((12, 2))) | {"likelihood": "identity", "mixture": name}
+    with pytest.raises(UsageError, match="input_support is 'degrees'; expected one of real, counts, angles, simplex"):
+        load_objects(resolve(settings))
+
+
 def test_images_are_no_counts_and_features_no_pixels(tmp_path: Path) -> None:
-    with pytest.raises(UsageError, match=r"--likelihood multinomial needs counts.*digits are images"):
+    with pytest.raises(UsageError, match=r"--likelihood multinomial requires counts.*digits are images"):
         load_objects(resolve({"dataset": "digits", "likelihood": "multinomial"}))
     for name in ("bernoulli", "continuous-bernoulli"):
         with pytest.raises(UsageError, match=rf"--likelihood {name} needs pixels in \[0, 1\].*synthetic"):
@@ -318,7 +404,7 @@ def test_every_variant_plays_and_is_loaded_again(changes: dict[str, str], tmp_pa
     assert np.isfinite(run.scores["agents"]["B"]["elbo"]) and run.latents("B").shape == (60, 2)
     assert run.recall(0, draws=2)["A"].draws.shape == (2, 1, 8, 8)
     if "noise" in changes:
-        assert run._trained.agents["A"].likelihood.noise == pytest.approx(0.37)
+        assert run.models["A"].likelihood.noise == pytest.approx(0.37)
 
 
 def test_the_parts_of_the_defaults_are_those_of_the_registry() -> None:

@@ -15,12 +15,13 @@ from tests.proofs.problems import LOG_PRIOR, K, generators, mixtures, random_sig
 EXACT = [name for name in sorted(MIXTURES) if load_variant(MIXTURES[name]).exact_evidence]
 PLACES = torch.tensor([[0.5, 1.1], [-0.7, -0.9], [0.6, 0.8], [-0.9, -1.2]], dtype=torch.float64)
 COUNTS = torch.tensor([[4.0, 1.0], [0.0, 3.0], [5.0, 2.0], [1.0, 2.0]], dtype=torch.float64)
+DATA = {"real": PLACES, "counts": COUNTS, "angles": PLACES, "simplex": PLACES.softmax(1)}
 
 
 def players(name):
     """One agent of the family, and one with a full covariance that sees something else."""
     family = load_variant(MIXTURES[name])(2, **PRIORS[name])
-    return [Percepts(COUNTS if family.needs_counts else PLACES, family), mixtures()[0]]
+    return [Percepts(DATA[family.input_support], family), mixtures()[0]]
 
 
 def found(name, game, sweeps=25, chains=2500):

@@ -11,7 +11,7 @@ from mhng.models.percepts import Percepts
 from mhng.models.registry import MIXTURES, load_variant
 from mhng.models.rng import GeneratorStack, gamma, normal, stream, uniform
 from mhng.models.sign_prior import Dirichlet, Sticks
-from tests.proofs.models.test_mixture_contract import EXACT, PRIORS
+from tests.proofs.models.test_mixture_contract import EXACT, PRIORS, in_support
 from tests.proofs.problems import LOG_PRIOR, K, TableAgent, generators
 
 M, N, C = 6, 40, 3
@@ -23,7 +23,7 @@ def percepts(m, name="normal-wishart"):
     """Agent m's, of its own place."""
     family = load_variant(MIXTURES[name])(2, **PRIORS[name])
     z = torch.randn(N, 2, generator=stream(m, "z"), dtype=torch.float64) * (1 + m / 3) + m
-    return Percepts(z.abs().mul(3).round() if family.needs_counts else z, family)
+    return Percepts(in_support(z, family.input_support), family)
 
 
 def agents(name="normal-wishart"):
@@ -107,7 +107,7 @@ def test_of_every_size(name, objects, latent, signs, chains, monkeypatch):
     def eight():
         family = load_variant(MIXTURES[name])(latent)
         each = [torch.randn(objects, latent, generator=stream(m, "z"), dtype=torch.float64) + m for m in range(8)]
-        return [Percepts(z.abs().mul(3).round() if family.needs_counts else z, family) for z in each]
+        return [Percepts(in_support(z, family.input_support), family) for z in each]
 
     pairs = [(m, (m + 1) % 8) for m in (0, 2, 4, 6, 1, 3, 5, 7)]
     game = Game(torch.zeros(signs, dtype=torch.float64).log_softmax(0), meetings=Graph(tuple(pairs)))

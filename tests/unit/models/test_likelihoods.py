@@ -8,14 +8,15 @@ from scipy import integrate, stats
 from mhng.models.distributions import ContinuousBernoulli
 from mhng.models.likelihoods import (
     SIMULATED_TOTAL,
-    Bernoulli,
     ContinuousPixels,
     FixedGaussian,
     Gaussian,
+    Likelihood,
     Multinomial,
 )
+from mhng.models.registry import LIKELIHOODS, load_variant
 from mhng.models.rng import seeded_global_rng, stream
-from tests.checks import ALPHA, z_test
+from tests.checks import ALPHA, defined, registered, z_test
 
 # Logits on both sides of where the series ends, of where float32 ends (exp overflows at 89), and around 0.
 LOGITS = [0.0, 1e-6, 0.0041, 0.37, 0.9999, 1.0001, 4.7, 16.3, 31.9, 95.3, 2.1e3]
@@ -124,27 +125,78 @@ def test_the_multinomials_encoder_sees_logarithms_and_its_mean_is_shares():
     assert drawn.shape == (1, 3) and float(drawn.sum()) == SIMULATED_TOTAL
 
 
-KINDS = [Bernoulli, ContinuousPixels, Gaussian, lambda: FixedGaussian(0.23), Multinomial]
+# -- the contract: every likelihood of the registry ---------------------------------------------------
+
+NAMES = [name for name in LIKELIHOODS if load_variant(LIKELIHOODS[name]).has_network]
+OUTPUT = torch.tensor([[1.7, -0.9, 0.21, -3.3], [0.4, 0.0, -1.1, 2.3]])
 
 
-@pytest.mark.parametrize("kind", KINDS)
-def test_a_mean_is_the_mean_of_draws(kind):
-    one, output = kind(), torch.tensor([[1.7, -0.9, 0.21, -3.3]])
+def likelihood(name):
+    kind = load_variant(LIKELIHOODS[name])
+    return kind(**{"noise": 0.23} if "noise" in kind.options else {})
+
+
+def observations(one):
+    """Two observations (2, 4) that the likelihood accepts."""
+    if one.needs_counts:
+        return torch.tensor([[5.0, 0.0, 2.0, 1.0], [0.0, 3.0, 40.0, 1.0]])
+    return torch.tensor([[0.0, 1.0, 0.3, 0.6], [0.9, 0.2, 0.5, 0.0]])
+
+
+def test_every_likelihood_is_in_the_registry():
+    """A likelihood without a line in the registry would be tested by nothing."""
+    assert registered(LIKELIHOODS) == defined(Likelihood)
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_a_mean_is_the_mean_of_draws(name):
+    one, output = likelihood(name), OUTPUT[:1]
     with torch.no_grad(), seeded_global_rng(stream(0, "draws")):
-        draws = one(output).sample((20_000,)).squeeze(1).double().numpy()
+        law = one(output)
+        draws = law.sample((20_000,)).squeeze(1).double().numpy()
         mean = one.mean(output)[0].double().numpy()
-    total = SIMULATED_TOTAL if one.needs_counts else 1
+    # The mean of counts with a given total is the relative frequencies.
+    total = getattr(law, "total_count", 1)
     assert z_test(draws, total * mean) > ALPHA
     assert z_test(draws, total * mean * 1.03) < ALPHA, "the check would not see 3%"
 
 
-@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("name", NAMES)
 @pytest.mark.parametrize("size", [0.0, 1e-12, 1.0, 60.0, 1e4])
-def test_densities_and_gradients_are_finite_where_outputs_are_extreme(kind, size):
-    one = kind()
+def test_densities_and_gradients_are_finite_where_outputs_are_extreme(name, size):
+    one = likelihood(name)
     output = (size * torch.tensor([[1.0, -1.0, 0.5, -0.25]])).requires_grad_()
-    x = torch.tensor([[5.0, 0.0, 2.0, 1.0]] if one.needs_counts else [[0.0, 1.0, 0.3, 0.6]])
-    found = one(output).log_prob(x)
+    found = one(output).log_prob(observations(one)[:1])
     (gradient,) = torch.autograd.grad(found.sum(), output)
     assert found.isfinite().all() and gradient.isfinite().all() and one.mean(output).isfinite().all()
     assert found.shape == (1,), "one observation is one event"
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_objects_are_independent(name):
+    """The plate over objects is the only batch dimension, and no object's density depends on another's."""
+    one, x = likelihood(name), observations(likelihood(name))
+    with torch.no_grad():
+        law = one(OUTPUT)
+        assert law.batch_shape == (2,) and law.event_shape == (4,)
+        alone = torch.cat([one(OUTPUT[n : n + 1]).log_prob(x[n : n + 1]) for n in range(2)])
+        torch.testing.assert_close(law.log_prob(x), alone)
+        assert one.mean(OUTPUT).shape == x.shape
+        encoded = one.encoder_input(x)
+        assert encoded.shape == x.shape and encoded.isfinite().all()
+        torch.testing.assert_close(one.encoder_input(x[:1]), encoded[:1])
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_the_density_belongs_to_the_draws(name):
+    """The mean of the score d log p / d output over draws is 0; over draws of another output it is not."""
+    one = likelihood(name)
+
+    def scores(difference):
+        with torch.no_grad(), seeded_global_rng(stream(1, "draws")):
+            x = one((OUTPUT[:1] + difference).expand(20_000, -1)).sample()
+        output = OUTPUT[:1].expand(20_000, -1).clone().requires_grad_()
+        return torch.autograd.grad(one(output).log_prob(x).sum(), output)[0].double().numpy()
+
+    assert z_test(scores(torch.zeros(4)), np.zeros(4)) > ALPHA
+    assert z_test(scores(torch.tensor([0.2, 0.0, 0.0, 0.0])), np.zeros(4)) < ALPHA

@@ -326,7 +326,9 @@ def test_an_angle_outside_its_interval_is_named(value: float, others: float, tmp
     wrong = np.full((12, 2), others)
     wrong[3, 1] = value
     np.savez(file, view_A=np.zeros((12, 2)), view_B=wrong)
-    told = r"requires angles that all lie in \[-pi, pi\] or all in \[0, 2 pi\); object 3, column 1 of agent B in npz is"
+    told = (
+        r"requires angles that all lie in \[-pi, pi\] or all in \[0, 2 pi\); object 3, column 1 of agent B in npz is"
+    )
     with pytest.raises(UsageError, match=rf"--mixture {VON_MISES} {told} {value:g}$"):
         load_objects(resolve(settings))
     with pytest.raises(UsageError, match="is for observed angles and requires --likelihood identity; it is gaussian"):

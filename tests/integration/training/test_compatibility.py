@@ -107,7 +107,7 @@ def test_settings_that_were_changed_behind_an_innocent_manifest_are_refused(
     for name, value in (("likelihood", "bernoulli"), ("guide", "diagonal"), ("mixture", "normal-wishart")):
         assert f'{name} = "{value}"' in text
         file.write_text(text.replace(f'{name} = "{value}"', f'{name} = "plug_mine:Mine"'), encoding="utf-8")
-        assert f"{name} = plug_mine:Mine" in refused([*command, "run"], capsys)
+        assert f"{name} is plug_mine:Mine" in refused([*command, "run"], capsys)
     assert not (here / "was_imported").exists()
 
 

@@ -431,7 +431,7 @@ def _models(arguments: argparse.Namespace, argv: Sequence[str]) -> int:
             print(f"  {name:<22}{variant.description}")
             for line in filter(None, (variant.symbol, variant.source)):
                 print(f"  {'':<22}  {line}")
-    print(f"\nPlug-ins: --{', --'.join(FAMILIES)} MODULE:NAME, a module in this folder or on Python's path.")
+    print(f"\nPlug-ins: --{', --'.join(FAMILIES)} MODULE:NAME, from this folder or Python's path.")
     return 0
 
 

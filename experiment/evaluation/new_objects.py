@@ -61,7 +61,7 @@ def from_split(run: SavedRun, split: str, limit: int | None) -> NewObjects:
     if split == "rest" and config.dataset in custom_dataset.KINDS and not has_single_image(run):
         objects = load_others(config, files_of(config))
         if objects.count == used:
-            raise UsageError(f"--split rest: the run used all {used} objects of {config.dataset}; none are left")
+            raise UsageError(f"--split rest: the run used all {used} objects of {config.dataset}")
         return _from_objects(run, objects, used, limit, "--split rest")
     require_single_image(run, _cannot_name(run))
     source, indices = held_out(config.dataset, split, data_root=config.data_root, used=used, files=files_of(config))

@@ -188,7 +188,7 @@ def test_the_rest_of_mnist5k_is_in_its_fixed_order() -> None:
     source, indices = loading.held_out("mnist5k", "rest", data_root=None, used=4990)
     assert len(source.images) == len(indices) == 10
     assert sorted([*used.indices, *indices]) == list(range(5000))
-    with pytest.raises(UsageError, match="none are left"):
+    with pytest.raises(UsageError, match="the run used all 5000 objects"):
         loading.held_out("mnist5k", "rest", data_root=None, used=5000)
 
 
@@ -293,8 +293,8 @@ def test_runs_that_cannot_name(
     assert "feature vectors" in refused(vectors_run, capsys, "--split", "rest")
     assert "no test split" in refused(digits_run, capsys, "--split", "test")
     assert "--json requires --out" in refused(digits_run, capsys, "--split", "rest", "--json")
-    assert "no file" in refused(digits_run, capsys, "--split", "rest", "--out", str(tmp_path))
-    assert "would replace" in refused(digits_run, capsys, "--split", "rest", "--out", str(digits_run / "signs.npz"))
+    assert "exists and is not a file" in refused(digits_run, capsys, "--split", "rest", "--out", str(tmp_path))
+    assert "is an input file" in refused(digits_run, capsys, "--split", "rest", "--out", str(digits_run / "signs.npz"))
     assert "no such folder" in refused(tmp_path / "nowhere", capsys, "--split", "rest")
     for file, said in (
         ("checkpoint.pt", "no checkpoint"), ("signs.npz", "the last round writes it"), ("config.toml", "config.toml"),

@@ -1,6 +1,6 @@
-"""How signs are agreed on and parameters learned: proposals, the MH game, starts, SVI and the rounds of both.
+"""Inference: the naming game, its initialisation, SVI of the networks, and the rounds that alternate them.
 
-Here are only the names that a user may choose from, so that reading them does not import torch.
+This file has only the values of settings, so that `--help` does not import torch.
 """
 
 MODES = ("com", "no-com", "all", "gibbs", "variational")

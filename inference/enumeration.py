@@ -47,9 +47,9 @@ def recursive_kernel(log_prior: Tensor, tables: Sequence[Tensor], length: int, r
     tables: M of (K,), the listener's last. length: T. Inner games start at the sign of the agent above. With the rule
     "mh" the kernel is reversible with respect to `sign_posterior` of all tables.
     """
-    first, *others = tables
+    first, *rest = tables
     kernel = _draw_kernel(log_prior, first)
-    for place, table in enumerate(others, start=2):
+    for place, table in enumerate(rest, start=2):
         kernel = _with_acceptance(kernel, table, rule)
         if place < len(tables):
             kernel = torch.linalg.matrix_power(kernel, length)

@@ -96,8 +96,8 @@ def _group_signs(
 ) -> tuple[Tensor, Tensor]:
     """Initial signs (C, M, N) of one group, and the evidences (C, 1, tries)."""
     if start.tries == 1:
-        namers = _namers(range(1), chains, players)
-        signs = merge_if_sparse(game, players, _candidates(start, game, players, generators, namers))
+        clusterers = _clusterers(range(1), chains, players)
+        signs = merge_if_sparse(game, players, _candidates(start, game, players, generators, clusterers))
         evidence = torch.stack([p.evidence(signs[:, m], game.K) for m, p in enumerate(players)]).sum(0)
         if game.weights is not None:
             evidence = evidence + sign_log_evidence(game, game.weights, signs)
@@ -106,8 +106,8 @@ def _group_signs(
     results, evidences = [], []
     for first in range(0, start.tries, batch):
         tries = min(batch, start.tries - first)
-        namers = _namers(range(first, first + tries), chains, players)
-        signs = merge_if_sparse(game, players, _candidates(start, game, players, generators, namers))
+        clusterers = _clusterers(range(first, first + tries), chains, players)
+        signs = merge_if_sparse(game, players, _candidates(start, game, players, generators, clusterers))
         state, trace = play(
             game,
             players,
@@ -132,24 +132,24 @@ def most_signs(start: Start, K: int) -> int:
     return max(K, round(start.excess * K)) if start.kind == "merge" else K
 
 
-def _namers(tries: range, chains: int, players: Sequence[StartPlayer]) -> list[int]:
+def _clusterers(tries: range, chains: int, players: Sequence[StartPlayer]) -> list[int]:
     """The agent that clusters, for each try of each chain."""
     M = len(players)
     return [number % M if M > 2 else 0 for _ in range(chains) for number in tries]
 
 
 def _candidates(
-    start: Start, game: Game, players: Sequence[StartPlayer], generators: Sequence[Stream], namers: Sequence[int]
+    start: Start, game: Game, players: Sequence[StartPlayer], generators: Sequence[Stream], clusterers: Sequence[int]
 ) -> Tensor:
-    """The signs (candidates, M, N) of all starts. namers: the agent that clusters in each."""
+    """The signs (candidates, M, N) of all starts. clusterers: the agent that clusters in each."""
     if start.kind == "prior":
-        return _prior_signs(game, players, generators, len(namers))
+        return _prior_signs(game, players, generators, len(clusterers))
     if start.kind == "kmeans":
-        return _kmeans_signs(players, generators, namers, game.K)
+        return _kmeans_signs(players, generators, clusterers, game.K)
     if start.kind == "merge":
-        return _merge_signs(start, game, players, generators, namers)
+        return _merge_signs(start, game, players, generators, clusterers)
     if start.kind == "split":
-        return _split_signs(start, game, players, generators, namers)
+        return _split_signs(start, game, players, generators, clusterers)
     raise ValueError(f"start is {start.kind!r}; expected one of {', '.join(STARTS)}")
 
 
@@ -162,30 +162,30 @@ def _prior_signs(game: Game, players: Sequence[StartPlayer], generators: Sequenc
 
 
 def _kmeans_signs(
-    players: Sequence[StartPlayer], generators: Sequence[Stream], namers: Sequence[int], K: int
+    players: Sequence[StartPlayer], generators: Sequence[Stream], clusterers: Sequence[int], K: int
 ) -> Tensor:
-    """The clusters of each candidate's namer, as the signs of all agents: (candidates, M, N)."""
-    clusters = {m: iter(players[m].clusters(generators[m], namers.count(m), K)) for m in sorted(set(namers))}
-    return torch.stack([next(clusters[m]) for m in namers]).unsqueeze(1).repeat(1, len(players), 1)
+    """The clusters of each candidate's clusterer, as the signs of all agents: (candidates, M, N)."""
+    clusters = {m: iter(players[m].clusters(generators[m], clusterers.count(m), K)) for m in sorted(set(clusterers))}
+    return torch.stack([next(clusters[m]) for m in clusterers]).unsqueeze(1).repeat(1, len(players), 1)
 
 
 def _merge_signs(
-    start: Start, game: Game, players: Sequence[StartPlayer], generators: Sequence[Stream], namers: Sequence[int]
+    start: Start, game: Game, players: Sequence[StartPlayer], generators: Sequence[Stream], clusterers: Sequence[int]
 ) -> Tensor:
     more = most_signs(start, game.K)
     # The additional signs exist in the start only; their prior is uniform.
     uniform = torch.zeros(more, dtype=torch.float64, device=game.log_prior.device).log_softmax(0)
     overcomplete = replace(game, log_prior=uniform, weights=None)
-    signs = _kmeans_signs(players, generators, namers, more)
+    signs = _kmeans_signs(players, generators, clusterers, more)
     state = init(players, generators, signs, more, game.mode)
     state, _ = play(overcomplete, players, generators, state, start.before, keep_means=False)
     return merge(players, state.signs, more, game.K, game)
 
 
 def _split_signs(
-    start: Start, game: Game, players: Sequence[StartPlayer], generators: Sequence[Stream], namers: Sequence[int]
+    start: Start, game: Game, players: Sequence[StartPlayer], generators: Sequence[Stream], clusterers: Sequence[int]
 ) -> Tensor:
-    signs = _kmeans_signs(players, generators, namers, game.K)
+    signs = _kmeans_signs(players, generators, clusterers, game.K)
     if game.K < 3:
         return signs
     # A single agent cannot play com; with one agent, gibbs is a draw from its own posterior.

@@ -100,21 +100,21 @@ def propose(log_prior: Tensor, speakers: Sequence[Speaker], length: int | None, 
     if length is None and between:
         return _unanimous(log_prior, first, between)
     signs = _outcome(log_prior, speakers, length or 1, current)
-    messages = names_said(len(speakers), length or 1)
+    messages = proposals_sent(len(speakers), length or 1)
     if all(speaker.start is None for speaker in between):
-        messages += starts_told(len(speakers), length or 1)
+        messages += starts_sent(len(speakers), length or 1)
     C, N = signs.shape
     return Proposal(signs, torch.full((C,), N * messages, device=signs.device))
 
 
-def names_said(speakers: int, length: int) -> int:
+def proposals_sent(speakers: int, length: int) -> int:
     """Proposals for one object, by all agents of a row with T = `length`: sum of T^j, j = 0 for the last agent."""
     return sum(length**place for place in range(speakers))
 
 
-def starts_told(speakers: int, length: int) -> int:
+def starts_sent(speakers: int, length: int) -> int:
     """Start signs for one object: one from the agent above for each inner game of two agents or more."""
-    return names_said(speakers - 1, length)
+    return proposals_sent(speakers - 1, length)
 
 
 def expected_draws(log_prior: Tensor, first: Tensor, between: Sequence[Tensor]) -> Tensor:
@@ -139,11 +139,11 @@ def _outcome(log_prior: Tensor, speakers: Sequence[Speaker], length: int, above:
 def _unanimous(log_prior: Tensor, first: Speaker, between: Sequence[Speaker]) -> Proposal:
     """Draws of the first agent, for each object and chain until all agents between accept one."""
     # The number of draws depends on the tables, so all agents must be in this process.
-    log_p, *others = [cast(TableBelief, speaker.belief).table for speaker in (first, *between)]
+    log_p, *tables = [cast(TableBelief, speaker.belief).table for speaker in (first, *between)]
     logits = proposal_logits(log_prior, log_p)
     C, N, K = log_p.shape
-    _refuse_endless(logits, others)
-    tables = [_relative_to_best(table).reshape(C * N, K) for table in others]
+    _refuse_endless(logits, tables)
+    tables = [_relative_to_best(table).reshape(C * N, K) for table in tables]
     logits = logits.expand(C, N, K).reshape(C * N, K)
     signs = torch.zeros(C * N, dtype=torch.int64, device=logits.device)
     messages = torch.zeros(C * N, dtype=torch.int64, device=logits.device)
@@ -151,18 +151,18 @@ def _unanimous(log_prior: Tensor, first: Speaker, between: Sequence[Speaker]) ->
     while len(left):
         # Many draws at once when few objects are left; draws after the first success are discarded.
         tries = min(_BLOCK, max(1, C * N // len(left)))
-        names = categorical(first.generator, logits[left].unsqueeze(1).expand(-1, tries, -1))
-        accepted = torch.ones_like(names, dtype=torch.bool)
-        sent = torch.ones_like(names)  # by the first agent, and by each agent that accepted
+        draws = categorical(first.generator, logits[left].unsqueeze(1).expand(-1, tries, -1))
+        accepted = torch.ones_like(draws, dtype=torch.bool)
+        sent = torch.ones_like(draws)  # by the first agent, and by each agent that accepted
         for speaker, table in zip(between, tables, strict=True):
-            u = torch.rand(names.shape, generator=speaker.generator, dtype=torch.float64, device=names.device)
-            accepted &= u.log() < table[left].gather(1, names)
+            u = torch.rand(draws.shape, generator=speaker.generator, dtype=torch.float64, device=draws.device)
+            accepted &= u.log() < table[left].gather(1, draws)
             sent += accepted
         done = accepted.any(1)
         success = accepted.to(torch.int8).argmax(1)
-        used = torch.arange(tries, device=names.device) <= torch.where(done, success, tries).unsqueeze(1)
+        used = torch.arange(tries, device=draws.device) <= torch.where(done, success, tries).unsqueeze(1)
         messages[left] += (sent * used).sum(1)
-        signs[left[done]] = names[done].gather(1, success[done].unsqueeze(1)).squeeze(1)
+        signs[left[done]] = draws[done].gather(1, success[done].unsqueeze(1)).squeeze(1)
         left = left[~done]
     return Proposal(signs.view(C, N), messages.view(C, N).sum(1))
 

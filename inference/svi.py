@@ -178,7 +178,7 @@ class Learner:
         step = self._step if self._steps is None else self._steps
         results: list[Tensor] = []
         with seeded_global_rng(self.generator):
-            first, *others = order.split(self.batch_size)
+            first, *rest = order.split(self.batch_size)
             with warnings.catch_warnings():
                 # Pyro warns of NaN, or a distribution raises ValueError; both become a NotFiniteError.
                 warnings.filterwarnings("ignore", "Encountered NaN", UserWarning)
@@ -190,14 +190,14 @@ class Learner:
                     raise NotFiniteError(f"the loss was not finite in epoch {epoch}, batch 1") from error
             # The first batch was validated; each check would make the host wait for a GPU.
             with pyro.validation_enabled(False):
-                results.extend(step(index) for index in others)
+                results.extend(step(index) for index in rest)
         losses = torch.stack(results)
         finite = losses.isfinite().all(1)
         if not finite.all():
             batch = 1 + int((~finite).nonzero()[0])
             raise NotFiniteError(f"the loss was not finite in epoch {epoch}, batch {batch}")
         # Batches are weighted by their number of objects.
-        sizes = torch.tensor([len(index) for index in (first, *others)], dtype=losses.dtype, device=losses.device)
+        sizes = torch.tensor([len(index) for index in (first, *rest)], dtype=losses.dtype, device=losses.device)
         loss, reconstruction = (sizes @ losses / N).tolist()
         return Loss(reconstruction=reconstruction, kl=loss + reconstruction)
 

@@ -113,7 +113,7 @@ def other(**changes):
     ],
     ids=["scale", "strength", "one too many degrees of freedom", "mean too loose", "another data set's"],
 )
-def test_wrong_parameters_are_not(wrong):
+def test_wrong_parameters_are_not_calibrated(wrong):
     assert conjugate(**wrong) < ALPHA
 
 
@@ -168,5 +168,5 @@ class Deaf(OnItsOwn):
     ],
     ids=["all", "prior ignored", "one agent never learns", "speaker-sample"],
 )
-def test_games_that_are_no_samplers_are_not_calibrated(game, players_of):
+def test_games_that_do_not_sample_the_posterior_are_not_calibrated(game, players_of):
     assert whole_game(game, players_of) < ALPHA

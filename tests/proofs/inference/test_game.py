@@ -67,7 +67,7 @@ def test_two_impossible_signs_are_a_rejection_and_counted():
     assert not turn.accepted.any() and turn.not_a_number.all() and (turn.signs == 1).all()
 
 
-def test_sharp_rows_are_drawn_without_complaint():
+def test_draws_from_sharp_and_single_rows():
     """Public case 24: probabilities from logits, in float64, whatever their spread."""
     logits = 80 * torch.randn(5000, 12, generator=stream(0, "logits"), dtype=torch.float64)
     logits[0] = -1e300
@@ -110,7 +110,7 @@ def test_without_communication_each_agent_has_its_own_posterior():
     ],
     ids=lambda game: f"{game.mode} {game.listener_state} {game.acceptance}",
 )
-def test_games_that_are_no_samplers_of_the_posterior_are_told_apart(game):
+def test_games_that_do_not_sample_the_posterior_are_rejected(game):
     final, _ = play(game, tables(), generators(3), init(tables(), generators(3), random_signs(C), K), 12)
     law = sign_posterior(LOG_PRIOR, [TABLE_A, TABLE_B])
     assert min(chi_square(counts(final.signs[:, 1, n]), law[n].numpy()) for n in range(4)) < ALPHA
@@ -184,7 +184,7 @@ def test_wrong_whole_games_are_rejected(kind):
     assert chi_square(found, law) < ALPHA
 
 
-def test_the_trace_keeps_the_means_of_the_components_and_draws_the_same_without():
+def test_the_trace_stores_component_means_and_the_draws_do_not_depend_on_it():
     kept, bare = (
         play(COM, mixtures(), generators(3), init(mixtures(), generators(2), random_signs(5), K), 4, keep_means=keep)
         for keep in (True, False)
@@ -197,7 +197,7 @@ def test_the_trace_keeps_the_means_of_the_components_and_draws_the_same_without(
     assert torch.equal(bare[1].log_joint, kept[1].log_joint)
 
 
-def test_agents_without_means_leave_none():
+def test_without_mu_the_trace_has_no_means():
     _, trace = play(COM, tables(), generators(3), init(tables(), generators(3), random_signs(5), K), 2)
     assert trace.means is None
 
@@ -312,14 +312,14 @@ def played_by(players, game, signs):
     return sweep(game, players, generators(0), init(players, generators(0), signs, K))
 
 
-def test_each_listener_compares_with_its_own_sign_and_nobody_elses():
+def test_each_listener_compares_with_its_own_sign():
     """A is sure of 0 and B of 1: each rejects what the other says, and each keeps what it had."""
     signs = torch.stack([torch.zeros(1, 4), torch.ones(1, 4)], dim=1).long()
     state, info = played_by([sure(0), sure(1)], COM, signs)
     assert torch.equal(state.signs, signs) and (info.accepted == 0).all()
 
 
-def test_acceptance_is_the_listeners():
+def test_the_acceptance_depends_on_the_listener_only():
     """B does not care and A is sure: B takes all that A says, and A what B then repeats of 2 from a start of 2."""
     careless = TableAgent(torch.zeros(4, K, dtype=torch.float64))
     signs = torch.tensor([0, 2]).view(1, 2, 1).expand(1, 2, 4)
@@ -333,21 +333,21 @@ def test_acceptance_is_the_listeners():
     assert (state.signs[:, 0] == 0).all()
 
 
-def test_each_agent_listens_by_its_own_rule():
+def test_each_agent_has_its_acceptance_rule():
     signs = random_signs(1)
     game = Game(LOG_PRIOR, acceptance=("constant:0", "constant:1"))
     state, info = sweep(game, tables(), generators(0), init(tables(), generators(0), signs, K))
     assert info.accepted.tolist() == [[0, 4]] and torch.equal(state.signs[:, 0], signs[:, 0])
 
 
-def test_what_a_speaker_said_is_its_own_private_sample():
+def test_the_private_sample_is_the_last_proposal():
     signs = torch.full((1, 2, 4), 2)
     state, _ = played_by([sure(0), sure(1)], Game(LOG_PRIOR, "com", "speaker-sample"), signs)
     assert (state.private[:, 0] == 0).all() and (state.private[:, 1] == 1).all()
 
 
 @pytest.mark.parametrize("rule", ["mh", "constant:1", "subtraction"])
-def test_by_every_rule_two_impossible_signs_are_a_rejection(rule):
+def test_two_impossible_signs_are_a_rejection_by_every_rule(rule):
     listener = torch.tensor([[[-math.inf, -math.inf, 0.0]]], dtype=torch.float64).expand(50, 1, K)
     speaker = torch.tensor([[[0.0, -math.inf, -math.inf]]], dtype=torch.float64).expand(50, 1, K)
     current = torch.ones(50, 1).long()
@@ -359,7 +359,7 @@ def test_by_every_rule_two_impossible_signs_are_a_rejection(rule):
 
 @pytest.mark.parametrize("mode", ["com", "no-com", "all", "gibbs"])
 @pytest.mark.parametrize("listener_state", ["chain", "shared", "speaker-sample"])
-def test_beliefs_are_in_step_with_signs(mode, listener_state):
+def test_beliefs_follow_the_signs(mode, listener_state):
     players, own = mixtures(), generators(2)
     game = Game(LOG_PRIOR, mode, listener_state)
     state = init(players, own, random_signs(5), K)
@@ -373,7 +373,7 @@ def test_beliefs_are_in_step_with_signs(mode, listener_state):
         assert torch.equal(state.signs[:, 0], state.signs[:, 1]) == one
 
 
-def test_signs_are_drawn_by_their_probabilities():
+def test_draws_have_their_probabilities():
     logits = torch.tensor([[2.0, -1.0, 0.3]], dtype=torch.float64)
     found = categorical(stream(0, "draw"), logits.expand(C, 3))
     assert chi_square(counts(found), logits[0].softmax(0).numpy()) > ALPHA
@@ -384,7 +384,7 @@ def test_chains_are_different_draws():
     assert len(torch.unique(assignment(final[:, 0]))) > 10
 
 
-def test_the_trace_holds_what_happened():
+def test_the_trace_counts_acceptances_and_messages():
     players, own = mixtures(), generators(2)
     start = init(players, own, random_signs(3), K)
     final, trace = play(COM, players, own, start, 7)
@@ -410,7 +410,7 @@ def test_the_log_joint_counts_a_shared_sign_once():
         torch.testing.assert_close(trace.log_joint[:, -1], expected)
 
 
-def test_shared_signs_are_one_and_kappa_is_taken_of_what_each_would_say():
+def test_with_shared_signs_the_trace_stores_the_best_signs_of_each_agent():
     players, own = mixtures(), generators(2)
     game = Game(LOG_PRIOR, "com", "shared")
     final, trace = play(game, players, own, init(players, own, random_signs(9), K), 4)
@@ -419,7 +419,7 @@ def test_shared_signs_are_one_and_kappa_is_taken_of_what_each_would_say():
     assert torch.equal(trace.best_signs[:, -1].long(), expected)
 
 
-def test_accepting_all_accepts_all_and_nothing_crosses_without_communication():
+def test_mode_all_accepts_all_and_mode_no_com_sends_nothing():
     players, own = mixtures(), generators(2)
     start = init(players, own, random_signs(3), K)
     _, trace = play(Game(LOG_PRIOR, "all"), players, own, start, 5)
@@ -443,7 +443,7 @@ def test_split_merge_needs_shared_signs_and_is_counted():
     assert 0 < trace.splits.sum() < 50 * 10 * 2 * 2 and trace.splits.shape == (50, 10)
 
 
-def test_one_sign_is_a_game_too():
+def test_a_game_with_one_sign():
     players, own = mixtures(), generators(0)
     one = torch.zeros(1, dtype=torch.float64)
     _, trace = play(Game(one), players, own, init(players, own, torch.zeros(1, 2, 4).long(), 1), 3)

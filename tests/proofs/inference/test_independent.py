@@ -55,7 +55,7 @@ def exact_marginals(log_prior, agents):
     return torch.stack([(law[:, None] * (signs == k)).sum(0) for k in range(K)], dim=1).numpy()
 
 
-def test_another_program_finds_the_same_posterior_and_not_that_of_another_prior():
+def test_nuts_has_the_same_posterior_and_not_that_of_another_prior():
     found, error = marginals_by_nuts(LOG_PRIOR, mixtures(), samples=10_000, seed=0)
     # Five standard errors: 12 numbers, four chains of NUTS whose error is itself an estimate.
     away = np.abs(found - exact_marginals(LOG_PRIOR, mixtures())) / error

@@ -39,14 +39,14 @@ def test_the_whole_game_has_the_enumerated_joint_posterior(name, game):
 
 
 @pytest.mark.parametrize("name", EXACT)
-def test_accepting_everything_does_not(name):
+def test_accepting_everything_is_rejected(name):
     law = joint_posterior(players(name), LOG_PRIOR, 4).numpy()
     assert chi_square(found(name, Game(LOG_PRIOR, "all", "shared")), law) < ALPHA
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("name", sorted(set(MIXTURES) - set(EXACT)))
-def test_without_exact_evidence_importance_sampling_says_the_same(name):
+def test_approximate_evidence_agrees_with_importance_sampling(name):
     """p(z | w) of the 81 assignments by a million draws from the prior, which few percepts allow."""
     agents = players(name)
     own = agents[0]

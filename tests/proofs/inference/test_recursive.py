@@ -1,4 +1,4 @@
-"""Three agents and more: what a row of agents proposes, the games that are made of it, and their laws."""
+"""The recursive game of three agents and more: proposals, kernels and laws."""
 
 import math
 
@@ -60,7 +60,7 @@ def worst_p(signs, law):
 
 @pytest.mark.parametrize("length", [None, 30], ids=["exact", "ll:30"])
 @pytest.mark.parametrize("count", [1, 2, 3])
-def test_a_row_of_agents_proposes_as_if_it_were_one_that_knows_what_all_know(count, length):
+def test_the_proposal_of_several_speakers_has_their_joint_posterior(count, length):
     if length and count == 3:
         length = 12  # 144 draws for one
     found = proposed(THREE[:count], length).signs
@@ -77,7 +77,7 @@ def test_one_sample_depends_on_the_listeners_sign_and_exact_does_not():
     assert worst_p(proposed(THREE, None, current=current).signs, law) > ALPHA
 
 
-def test_the_price_of_exactness_is_known_beforehand():
+def test_the_expected_draws_of_exact_are_right():
     found = proposed(THREE, None)
     price = expected_draws(LOG_PRIOR, TABLE_A, [TABLE_B, TABLE_C])
     # Of one name, what each agent in turn hears of it: the first's draws, and those that the second accepts.
@@ -88,7 +88,7 @@ def test_the_price_of_exactness_is_known_beforehand():
     assert (price > second).all() and (second > 1).all()
 
 
-def test_an_exact_proposal_that_would_not_end_is_refused_with_its_price():
+def test_an_endless_exact_proposal_is_refused_with_its_cost():
     opposed = TABLE_B.clone()
     opposed[2] = torch.tensor([-60.0, 0.0, -60.0])
     stubborn = TABLE_A.clone()
@@ -99,7 +99,7 @@ def test_an_exact_proposal_that_would_not_end_is_refused_with_its_price():
 
 
 @pytest.mark.parametrize("length", [None, 1, 4])
-def test_percepts_that_every_sign_finds_impossible_say_nothing(length):
+def test_a_table_of_impossible_signs_has_no_effect(length):
     nothing = torch.full_like(TABLE_B, -math.inf)
     found = proposed([nothing, TABLE_B], length, current=torch.zeros(C, 4).long()).signs
     assert ((found >= 0) & (found < K)).all()
@@ -184,7 +184,7 @@ def test_the_recursive_kernel_is_reversible_for_every_number_of_agents_and_tries
 
 
 @pytest.mark.parametrize(("speakers", "length"), [(2, 2), (3, 2), (3, 4), (4, 2)])
-def test_proposals_are_those_of_the_closed_form(speakers, length):
+def test_proposals_follow_the_closed_form_kernel(speakers, length):
     agents, chains = FOUR[:speakers], 10_000
     fits = {"kernel": [], "stale": []}
     for start in range(K):
@@ -200,7 +200,7 @@ def test_proposals_are_those_of_the_closed_form(speakers, length):
 
 
 @pytest.mark.parametrize("name", ["OS", "ll", "ll:0", "ll:-1", "ll:1.5", "ll:1e3", "exact:2", ""])
-def test_what_is_no_recursion_is_refused(name):
+def test_an_unknown_recursion_is_refused(name):
     with pytest.raises(ValueError, match="must be one of exact, os, ll:T"):
         inner_length(name)
     with pytest.raises(ValueError, match="must be one of exact, os, ll:T"):
@@ -215,7 +215,7 @@ def final_signs(game, players, sweeps, chains=C, seed=3):
 
 @pytest.mark.parametrize("recursion", ["exact", "os", "ll:7"])
 @pytest.mark.parametrize("meetings", [Together(), Graph(((0, 1),))], ids=["together", "graph"])
-def test_of_two_agents_all_are_the_two_agent_game_bit_for_bit(recursion, meetings):
+def test_with_two_agents_every_recursion_is_the_two_agent_game(recursion, meetings):
     plain = final_signs(Game(LOG_PRIOR), mixtures(), 5, chains=50)
     assert torch.equal(final_signs(Game(LOG_PRIOR, meetings=meetings, recursion=recursion), mixtures(), 5, 50), plain)
 
@@ -285,7 +285,7 @@ def test_four_agents_are_within_a_hundredth(recursion):
         "prior ignored",
     ],
 )
-def test_other_games_of_three_are_told_apart_from_the_posterior(game):
+def test_other_games_of_three_are_rejected(game):
     final = final_signs(game, three_tables(), 12)
     law = sign_posterior(LOG_PRIOR, THREE)
     assert min(worst_p(final[:, m], law) for m in range(3)) < ALPHA
@@ -308,7 +308,7 @@ def test_the_whole_game_of_three_has_the_enumerated_joint_posterior(recursion):
     assert chi_square(joint_counts(game, mixtures(M=3), 25, 3_000)[0], law) > ALPHA
 
 
-def test_a_game_of_three_in_which_one_is_deaf_has_not():
+def test_a_game_of_three_with_a_deaf_agent_is_rejected():
     law = joint_posterior(mixtures(M=3), LOG_PRIOR, 4).numpy()
     game = Game(LOG_PRIOR, "com", "shared")
     deaf = [*mixtures(), TableAgent(torch.zeros(4, K, dtype=torch.float64))]
@@ -316,7 +316,7 @@ def test_a_game_of_three_in_which_one_is_deaf_has_not():
 
 
 @pytest.mark.slow
-def test_recursion_is_within_a_hundredth_and_the_bias_from_own_signs_falls_with_their_length():
+def test_recursion_is_within_a_hundredth_and_the_bias_from_own_signs_falls_with_T():
     """The table of docs/correctness.md: the farthest of three agents and four objects, in total variation."""
     law = sign_posterior(LOG_PRIOR, THREE)
     games = {"exact": Game(LOG_PRIOR, recursion="exact")}
@@ -351,7 +351,7 @@ def test_exact_recursion_with_parameters_redrawn_is_within_a_hundredth(monkeypat
     assert max(distances["shared", "exact"], distances["shared", "os"]) < 0.01
 
 
-def test_three_agents_that_agree_in_parts_find_what_all_of_them_know():
+def test_three_agents_combine_what_each_knows():
     """Nobody knows the answer: each agent rules out one sign, and together they leave one."""
     ruled_out = []
     for sign in (0, 1):
@@ -365,14 +365,14 @@ def test_three_agents_that_agree_in_parts_find_what_all_of_them_know():
 
 
 @pytest.mark.parametrize("M", [2, 3, 4, 7])
-def test_together_everyone_listens_once_to_all_the_others(M):
+def test_together_each_agent_listens_once(M):
     encounters = Together().encounters(M, 3)
     assert sorted(row[-1] for row in encounters) == list(range(M))
     assert all(sorted(row) == list(range(M)) for row in encounters)
 
 
 @pytest.mark.parametrize("M", [2, 5, 8])
-def test_random_pairs_are_dealt_anew_in_every_sweep_and_the_same_again(M):
+def test_random_pairs_differ_between_sweeps_and_are_repeatable(M):
     deals = [RandomPairs(7).encounters(M, sweep) for sweep in range(60)]
     for pairs in deals:
         speakers = [row[0] for row in pairs]
@@ -383,7 +383,7 @@ def test_random_pairs_are_dealt_anew_in_every_sweep_and_the_same_again(M):
     assert deals == [RandomPairs(7).encounters(M, sweep) for sweep in range(60)]
 
 
-def test_sweeps_are_numbered_on():
+def test_a_game_in_two_parts_is_the_game_in_one():
     """Two games of three sweeps are one of six, whoever meets whom."""
     game, players = Game(LOG_PRIOR, meetings=RandomPairs(1)), mixtures(M=3)
     start = init(players, generators(0, 3), random_signs(8, M=3), K)
@@ -399,7 +399,7 @@ def test_sweeps_are_numbered_on():
     )
 
 
-def test_what_was_heard_and_said_is_told():
+def test_encounters_and_messages_are_counted():
     players = mixtures(M=3)
     star = Game(LOG_PRIOR, meetings=Graph(((0, 1), (0, 2))))
     _, trace = play(star, players, generators(0, 3), init(players, generators(0, 3), random_signs(5, M=3), K), 2)

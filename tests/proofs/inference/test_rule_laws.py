@@ -1,4 +1,4 @@
-"""The stationary law of each acceptance rule, where it has one, written down; and the sampled game held against it."""
+"""The stationary law of each acceptance rule, for the kernel and the sampled game."""
 
 import numpy as np
 import pytest
@@ -32,7 +32,7 @@ def law(rule, speaker, listener):
 
 
 @pytest.mark.parametrize("rule", RULES)
-def test_a_kernel_leaves_its_law_as_it_is(rule):
+def test_the_stationary_law_of_each_kernel(rule):
     for n in range(4):
         kernel = transition_matrix(LOG_PRIOR, TABLE_A[n], TABLE_B[n], acceptance_rule(rule))
         own = law(rule, TABLE_A, TABLE_B)[n]
@@ -43,7 +43,7 @@ def test_a_kernel_leaves_its_law_as_it_is(rule):
         )
 
 
-def test_subtraction_goes_round_in_circles():
+def test_subtraction_is_not_reversible():
     """With three signs or more no law makes it reversible (Kolmogorov's criterion); with two the joint one does."""
     kernel = transition_matrix(LOG_PRIOR, TABLE_A[0], TABLE_B[0], acceptance_rule("subtraction"))
     one_way = kernel[0, 1] * kernel[1, 2] * kernel[2, 0]
@@ -56,7 +56,7 @@ def test_subtraction_goes_round_in_circles():
 @pytest.mark.parametrize(
     "rules", [*((rule, rule) for rule in RULES[2:-1]), ("tempered:2.5", "constant:0.7"), ("mh", "subtraction")]
 )
-def test_each_agents_sign_has_the_law_of_its_own_rule(rules):
+def test_each_agents_sign_has_the_law_of_its_rule(rules):
     game = Game(LOG_PRIOR, "com", "chain", rules)
     final, _ = play(game, tables(), generators(3), init(tables(), generators(3), random_signs(C), K), 60)
     sees = (TABLE_A, TABLE_B)
@@ -69,7 +69,7 @@ def test_each_agents_sign_has_the_law_of_its_own_rule(rules):
             assert min(chi_square(counts, other[n]) for n, counts in enumerate(found)) < ALPHA
 
 
-def test_who_only_goes_up_ends_at_its_own_best():
+def test_binary_ends_at_the_listeners_best_sign():
     """Rule binary: what the speaker knows decides when, and nothing else."""
     game = Game(LOG_PRIOR, "com", "chain", ("mh", "binary"))
     final, _ = play(game, tables(), generators(3), init(tables(), generators(3), random_signs(200), K), 600)

@@ -1,4 +1,4 @@
-"""Games whose weights of signs are drawn: the posterior with pi integrated out, and signs that are merged."""
+"""Games with a drawn pi: the posterior with pi integrated out, and mergers."""
 
 from dataclasses import replace
 
@@ -56,12 +56,12 @@ def final(game, sweeps=30, chains=3000):
 
 
 @pytest.mark.parametrize("game", GAMES, ids=lambda game: f"{game.mode} {game.weights} {game.split_merge}")
-def test_the_whole_game_has_the_posterior_with_weights_integrated_out(game):
+def test_the_whole_game_has_the_posterior_with_pi_integrated_out(game):
     found = np.bincount(rows(final(game, 10 if game.split_merge else 60)[:, 0]), minlength=81)
     assert chi_square(found, enumerated(game.weights)) > ALPHA
 
 
-def test_weights_that_are_shared_are_drawn_once_for_each_who_listens(monkeypatch):
+def test_shared_pi_is_drawn_once_per_encounter(monkeypatch):
     drawn, redraw = [], Dirichlet.redraw
     monkeypatch.setattr(Dirichlet, "redraw", lambda self, *told: drawn.append(1) or redraw(self, *told))
     game = Game(FLAT, "com", "shared", weights=Dirichlet(0.4))
@@ -84,14 +84,14 @@ def test_other_games_are_rejected(wrong):
     assert chi_square(found, enumerated(GAMES[0].weights)) < ALPHA
 
 
-def test_alone_each_agent_has_the_posterior_of_its_own_percepts():
+def test_in_no_com_each_agent_has_its_own_posterior():
     signs = final(Game(FLAT, "no-com", weights=Dirichlet(0.4)))
     for m, player in enumerate(mixtures()):
         law = (joint_posterior([player], FLAT, 4).log() + law_of_signs(Dirichlet(0.4), all_signs(4, K))).softmax(0)
         assert chi_square(np.bincount(rows(signs[:, m]), minlength=81), law.numpy()) > ALPHA
 
 
-def test_shared_signs_have_one_law_and_chains_of_their_own_one_each():
+def test_shared_signs_have_one_pi_and_separate_chains_one_each():
     for state, one in (("shared", True), ("chain", False)):
         game = Game(FLAT, "com", state, weights=Dirichlet(0.4))
         start = init(mixtures(), generators(5), random_signs(8, seed=5), K)
@@ -134,7 +134,7 @@ def test_agents_find_how_many_signs_they_need(mode):
         assert len(torch.stack([kind, best], 1).unique(dim=0)) == 3
 
 
-def test_merging_stops_where_the_evidence_is_best():
+def test_mergers_stop_at_the_largest_evidence():
     """From the truth nothing is merged, and halves of it are put together."""
     kind, players = groups()
     game = Game(torch.zeros(12, dtype=torch.float64).log_softmax(0), weights=Sticks(1.0))

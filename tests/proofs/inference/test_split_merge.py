@@ -51,7 +51,7 @@ class Deaf(Percepts):
 @pytest.mark.parametrize(
     "wrong", ["no way back", "no way there", "ways exchanged", "prior left out", "one agent deaf"]
 )
-def test_a_step_with_a_term_left_out_does_not(wrong, monkeypatch):
+def test_a_step_without_a_term_is_rejected(wrong, monkeypatch):
     real, calls = splits._log_probability, []
 
     def ways(log_odds, taken, group):
@@ -70,7 +70,7 @@ def test_a_step_with_a_term_left_out_does_not(wrong, monkeypatch):
     assert after_steps(players=players, log_prior=prior) < ALPHA
 
 
-def test_division_depends_on_the_group_and_the_seeds_alone():
+def test_the_bipartition_depends_on_group_and_seeds_only():
     """Otherwise the way back has another probability than it is given."""
     z = torch.randn(30, 2, dtype=torch.float64, generator=stream(0, "z"))
     player = Percepts(z, NormalWishart(2))
@@ -81,14 +81,14 @@ def test_division_depends_on_the_group_and_the_seeds_alone():
     torch.testing.assert_close(player.bipartition_logits(group, seeds.flip(1)), -odds)
 
 
-def test_two_clear_kinds_are_told_apart():
+def test_the_bipartition_separates_two_clear_clusters():
     z = torch.cat([torch.randn(20, 2, dtype=torch.float64, generator=stream(0, "z")) + 6 * side for side in (-1, 1)])
     player = Percepts(z, NormalWishart(2))
     odds = player.bipartition_logits(torch.ones(1, 40, dtype=torch.bool), torch.tensor([[0, 39]]))[0]
     assert (odds[:20] < -3).all() and (odds[20:] > 3).all()
 
 
-def test_it_leaves_what_single_names_cannot():
+def test_split_merge_leaves_a_local_optimum_of_single_signs():
     """Two far kinds under one sign, one kind under two: sweeps stay there, and a step or two lead out."""
     places = torch.tensor([[0.0, 0.0], [12.0, 0.0], [0.0, 12.0]], dtype=torch.float64)
     truth = torch.arange(60) % 3
@@ -114,6 +114,6 @@ def test_it_leaves_what_single_names_cannot():
     assert all(len(set(row[:3].tolist())) == 3 for row in signs)
 
 
-def test_two_signs_are_too_few():
+def test_two_signs_are_refused():
     with pytest.raises(ValueError, match="three signs or more"):
         split_merge(stream(0, "split"), LOG_PRIOR[:2], mixtures(), 0, torch.zeros(1, N, dtype=torch.int64))

@@ -1,4 +1,4 @@
-"""The variational game against enumeration, a bound that may not fall, and the textbook's equations in NumPy."""
+"""The variational game: enumeration, the lower bound, and the textbook equations in NumPy."""
 
 import math
 from dataclasses import replace
@@ -100,7 +100,7 @@ class Wrong(Percepts):
 
 
 @pytest.mark.parametrize("fault", ["the middle of q", "counted twice", "the prior forgotten"])
-def test_wrong_games_fall_or_pass_the_evidence(fault):
+def test_wrong_games_decrease_or_exceed_the_evidence(fault):
     players = [Wrong(one.z, one.mixture) for one in mixtures(M=M)]
     for one in players:
         one.fault = fault
@@ -109,7 +109,7 @@ def test_wrong_games_fall_or_pass_the_evidence(fault):
     assert (found.diff(dim=1) < -1e-6).any() or (found > log_evidence(players)).any()
 
 
-def test_it_comes_to_rest_where_all_believe_the_same_of_objects():
+def test_at_convergence_all_agents_have_one_q_of_signs():
     players = mixtures(M=M)
     state, trace = play(GAME, players, generators(0, M), begun(players), 400)
     after, _ = sweep(GAME, players, generators(0, M), state, 400)
@@ -120,7 +120,7 @@ def test_it_comes_to_rest_where_all_believe_the_same_of_objects():
     assert trace.signs.shape == (40, 400, M, 4) and trace.best_signs is None and trace.means.shape[2:] == (M, K, 2)
 
 
-def test_its_signs_are_near_the_posteriors():
+def test_the_signs_are_near_the_posterior_mode():
     """The best of its maxima names objects as the most probable of all 81 assignments does."""
     players = mixtures(M=M)
     state, _ = play(GAME, players, generators(0, M), begun(players), 200)
@@ -129,7 +129,7 @@ def test_its_signs_are_near_the_posteriors():
     assert torch.equal(best, all_signs(4, K)[law.argmax()])
 
 
-def test_a_sweep_is_the_textbooks():
+def test_a_sweep_equals_the_textbook_equations():
     """Bishop 2006, equations 10.46 to 10.65, with a factor for each agent, in loops."""
     z = [one.z.numpy() for one in mixtures(M=M)]
     priors = [
@@ -169,7 +169,7 @@ def learned(z, shares, m0, beta0, nu0, W0):
     return found
 
 
-def test_two_together_are_a_pair():
+def test_two_agents_together_are_a_pair():
     signs = random_signs(5)
     states = [
         play(
@@ -185,7 +185,7 @@ def test_two_together_are_a_pair():
     assert torch.equal(states[0][1].log_joint, states[1][1].log_joint)
 
 
-def test_at_one_time_the_order_of_edges_is_nothing():
+def test_synchronous_sweeps_do_not_depend_on_the_order_of_edges():
     """And who has two neighbours hears both."""
     found = []
     for edges in (((0, 1), (1, 2)), ((2, 1), (1, 0))):
@@ -199,7 +199,7 @@ def test_at_one_time_the_order_of_edges_is_nothing():
     torch.testing.assert_close(found[0].beliefs[1].table, mixtures(M=M)[1].variational_belief(middle).table)
 
 
-def test_who_meets_nobody_goes_on_alone():
+def test_an_isolated_agent_is_a_game_of_one():
     players = mixtures(M=M)
     game = replace(GAME, meetings=Graph(((0, 1),)))
     state, trace = play(game, players, generators(0, M), begun(players), 6)
@@ -212,14 +212,14 @@ def test_who_meets_nobody_goes_on_alone():
     assert (trace.messages == 2 * 4).all()
 
 
-def test_nothing_is_drawn():
+def test_the_game_is_deterministic():
     own = generators(0, M)
     before = [one.get_state() for one in own]
     play(GAME, mixtures(M=M), own, begun(mixtures(M=M)), 3)
     assert all(torch.equal(one.get_state(), was) for one, was in zip(own, before, strict=True))
 
 
-def test_far_percepts_and_many_objects_keep_their_digits():
+def test_far_latents_and_many_objects_keep_their_digits():
     """More objects than are added up at once, far from 0: the bound still never falls."""
     z = torch.randn(20_000, 2, generator=torch.Generator().manual_seed(0), dtype=torch.float64) + 1e3
     z[:9000] += 5
@@ -229,6 +229,6 @@ def test_far_percepts_and_many_objects_keep_their_digits():
     assert (trace.log_joint.diff(dim=1) > -1e-6 * abs(float(trace.log_joint[0, 0])) / 1e3).all()
 
 
-def test_weights_that_are_drawn_are_refused():
+def test_drawn_weights_are_refused():
     with pytest.raises(ValueError, match="weights"):
         Game(LOG_PRIOR, "variational", weights=Dirichlet(1.0))

@@ -1,4 +1,4 @@
-"""Movements of images: what they do to a picture, and that they come from the agent's own stream."""
+"""Augmentation: the movements of images, and their generator."""
 
 import pytest
 import torch
@@ -14,7 +14,7 @@ def images(count=6):
     return torch.rand(count, 1, 14, 14, generator=stream(0, "x"))
 
 
-def test_strength_0_is_no_movement_and_draws_nothing():
+def test_strength_0_returns_the_images_and_draws_nothing():
     generator = stream(0, "jitter")
     before = generator.get_state()
     x = images()
@@ -42,7 +42,7 @@ def test_a_shift_moves_by_pixels(axis, row, monkeypatch):
     torch.testing.assert_close(moved, x.roll(2, axis), atol=1e-4, rtol=0)
 
 
-def test_a_turn_is_the_rotation_of_torchvision(monkeypatch):
+def test_a_rotation_is_that_of_torchvision(monkeypatch):
     from torchvision.transforms.v2 import InterpolationMode
     from torchvision.transforms.v2.functional import rotate
 
@@ -55,7 +55,7 @@ def test_a_turn_is_the_rotation_of_torchvision(monkeypatch):
     torch.testing.assert_close(jitter(x, stream(0, "jitter"), 1.0), expected, atol=1e-3, rtol=0)
 
 
-def test_learning_sees_other_pictures_every_time_and_leaves_the_view_alone(monkeypatch):
+def test_every_step_has_new_movements_and_the_view_is_unchanged(monkeypatch):
     seen = []
     real = module.jitter
 
@@ -74,7 +74,7 @@ def test_learning_sees_other_pictures_every_time_and_leaves_the_view_alone(monke
     assert totals[0] != totals[1]
 
 
-def test_of_several_modalities_each_image_moves_by_itself_and_what_is_missing_stays_so():
+def test_each_modality_moves_independently_and_missing_ones_stay_missing():
     shapes = ((1, 14, 14), (3,), (1, 14, 14))
     one = images()
     x = torch.cat([one.flatten(1), torch.rand(6, 3, generator=stream(1, "x")), one.flatten(1)], dim=1)

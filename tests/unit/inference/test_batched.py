@@ -1,4 +1,4 @@
-"""Encounters that share no agent, played at once: to the last bit what they are one after the other."""
+"""Batched encounters and redraws are those of single calls, bit for bit."""
 
 import pytest
 import torch
@@ -81,12 +81,12 @@ GAMES = {
 
 
 @pytest.mark.parametrize("game", GAMES.values(), ids=GAMES)
-def test_at_once_is_one_after_the_other(game, monkeypatch):
+def test_batched_games_are_the_sequential_games(game, monkeypatch):
     assert_same(parts(*played(game, agents())), one_by_one(monkeypatch, game, agents()))
 
 
 @pytest.mark.parametrize("name", sorted(MIXTURES))
-def test_of_every_family(name, monkeypatch):
+def test_every_mixture_batched(name, monkeypatch):
     game = GAMES["chords"]
     assert_same(parts(*played(game, agents(name))), one_by_one(monkeypatch, game, agents(name)))
     assert batched.batch_groups(agents(name)) == (
@@ -103,7 +103,7 @@ ODD = [
 
 
 @pytest.mark.parametrize(("name", "objects", "latent", "signs", "chains"), ODD)
-def test_of_every_size(name, objects, latent, signs, chains, monkeypatch):
+def test_every_size_batched(name, objects, latent, signs, chains, monkeypatch):
     def eight():
         family = load_variant(MIXTURES[name])(latent)
         each = [torch.randn(objects, latent, generator=stream(m, "z"), dtype=torch.float64) + m for m in range(8)]
@@ -115,7 +115,7 @@ def test_of_every_size(name, objects, latent, signs, chains, monkeypatch):
     assert_same(parts(*played(game, eight(), **more)), one_by_one(monkeypatch, game, eight(), **more))
 
 
-def test_agents_who_differ_play_beside_each_other(monkeypatch):
+def test_agents_that_differ_are_batched_in_groups(monkeypatch):
     def mixed():
         other = Percepts(percepts(2).z, NormalWishart(2, m0=0.4))
         table = TableAgent(percepts(5).from_prior(stream(9, "t"), 1, K).table[0])
@@ -126,7 +126,7 @@ def test_agents_who_differ_play_beside_each_other(monkeypatch):
     assert_same(parts(*played(game, mixed())), one_by_one(monkeypatch, game, mixed()))
 
 
-def test_who_redraws_in_a_way_of_its_own_is_left_alone():
+def test_subclasses_are_not_batched():
     class Own(Percepts):
         pass
 
@@ -143,7 +143,7 @@ def test_who_redraws_in_a_way_of_its_own_is_left_alone():
     assert batched.batch_groups([percepts(0), own, own, fewer, percepts(1), *theirs]) == [0, 1, 2, 3, 0, 5, 6]
 
 
-def test_many_objects_are_played_singly(monkeypatch):
+def test_large_games_are_not_batched(monkeypatch):
     """Which is faster then."""
     calls = []
     original = Percepts.redraw_batch
@@ -156,7 +156,7 @@ def test_many_objects_are_played_singly(monkeypatch):
     assert calls == []
 
 
-def test_layers_meet_nobody_twice_and_keep_everybodys_order():
+def test_layers_are_disjoint_and_keep_each_agents_order():
     encounters = [*CHORDS.encounters(M, 0), (0, 1, 2), (3, 4), (2, 0)]
     found = batched.layers(encounters)
     assert sorted(one for layer in found for one in layer) == sorted(encounters)
@@ -170,7 +170,7 @@ def test_layers_meet_nobody_twice_and_keep_everybodys_order():
     assert batched.layers([]) == []
 
 
-def test_a_choir_draws_what_each_draws_alone():
+def test_a_generator_stack_draws_what_each_generator_draws():
     like = torch.full((3, 4, 5), 0.7, dtype=torch.float64)
     for draw in (uniform, normal, gamma):
         together = draw(GeneratorStack([stream(m, "x") for m in range(3)]), like)

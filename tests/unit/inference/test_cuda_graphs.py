@@ -1,4 +1,4 @@
-"""What is done by a graph is what would be done without one: here with a graph that runs its work again."""
+"""Replayed steps are the plain steps; a fake graph here runs the work again."""
 
 from contextlib import contextmanager, nullcontext
 
@@ -45,7 +45,7 @@ def replays(monkeypatch):
 
 @pytest.mark.parametrize("weights", [None, Sticks(1.0)])
 @pytest.mark.parametrize("mode", ["com", "all", "no-com", "gibbs"])
-def test_a_chain_goes_the_same_way(mode, weights, replays):
+def test_replayed_sweeps_are_the_sweeps(mode, weights, replays):
     z = torch.randn(2, 60, 2, dtype=torch.float64, generator=stream(0, "z"))
     players = [Percepts(own, NormalWishart(2)) for own in z]
     game = Game(torch.zeros(3, dtype=torch.float64).log_softmax(0), mode=mode, weights=weights)
@@ -68,7 +68,7 @@ def test_a_chain_goes_the_same_way(mode, weights, replays):
     assert len(replays) == 8 - cuda_graphs.WARM_UP
 
 
-def test_steps_see_each_index_and_keep_their_results(replays):
+def test_replayed_steps_use_each_index_and_keep_their_results(replays):
     seen = []
 
     def step(index):
@@ -102,7 +102,7 @@ def test_a_step_that_waits_is_never_captured(replays, monkeypatch):
     assert len(refused) == 1 and not steps.possible and not replays
 
 
-def test_what_cannot_be_captured_says_what_to_do(monkeypatch):
+def test_a_failed_capture_names_the_flag(monkeypatch):
     class Graph:
         def register_generator_state(self, generator): ...
 

@@ -1,4 +1,4 @@
-"""The full guide where percepts are uncertain together: it reaches the evidence, and the diagonal one cannot."""
+"""With a correlated posterior of z, the full guide reaches the evidence and the diagonal guide does not."""
 
 import pytest
 import torch
@@ -86,7 +86,7 @@ def test_the_full_guide_reaches_the_evidence_and_the_diagonal_one_stops_at_its_g
     torch.testing.assert_close(factor @ factor.T, torch.linalg.inv(precision), rtol=0.1, atol=0.01)
 
 
-def test_the_kl_of_a_full_guide_is_what_draws_of_it_say():
+def test_the_kl_of_a_full_guide_agrees_with_draws():
     one = Agent((4,), signs=2, latent=L, likelihood="gaussian", guide="full", generator=stream(0, "A/init"))
     nn.init.normal_(one.encoder.head.weight, std=0.3, generator=stream(0, "weight"))
     x = torch.randn(1, 4, generator=stream(0, "x"))

@@ -1,4 +1,4 @@
-"""Starts: what merging does, that evidence chooses, and that nothing crosses where nobody communicates."""
+"""Initialisation: mergers, the choice by evidence, and separate starts without communication."""
 
 import pytest
 import torch
@@ -31,7 +31,7 @@ def game(mode="com", K=4):
     return Game(torch.zeros(K, dtype=torch.float64).log_softmax(0), mode)
 
 
-def test_merging_halves_brings_the_clumps_back():
+def test_merging_halves_restores_the_clusters():
     both = players()
     halves = TRUTH * 2 + torch.arange(120) % 2
     signs = halves.expand(3, 2, 120)
@@ -42,7 +42,7 @@ def test_merging_halves_brings_the_clumps_back():
     assert torch.equal(signs, halves.expand(3, 2, 120)), "the signs that were given have changed"
 
 
-def test_every_merger_is_the_best_one_at_its_time():
+def test_every_merger_is_the_best_one():
     """Against the plain way: all pairs tried anew before each merger."""
     both = players()
     signs = torch.randint(7, (2, 2, 120), generator=stream(3, "signs"))
@@ -62,7 +62,7 @@ def test_every_merger_is_the_best_one_at_its_time():
             assert len(plain[found == k].unique()) == 1
 
 
-def test_merging_judges_by_all_agents():
+def test_mergers_use_the_evidence_of_all_agents():
     """One agent alone would join the two clumps that it cannot tell apart before any other pair."""
     both = players()
     signs = TRUTH.expand(1, 1, 120)
@@ -103,18 +103,18 @@ def test_the_start_with_the_largest_evidence_is_kept(monkeypatch):
         assert (signs[chain] == expected).double().mean() > 0.9
 
 
-def test_of_many_another_one_names_first_in_each_start():
+def test_with_three_agents_each_start_has_another_clusterer():
     """The first agent sees nothing; what it names is worse on average than what the others name."""
     blind = Percepts(torch.randn(120, 2, generator=stream(9, "z"), dtype=torch.float64), NormalWishart(2))
     three = [blind, *players()]
-    assert initialization._namers(range(4, 7), 2, three) == [1, 2, 0, 1, 2, 0]
-    assert initialization._namers(range(6), 2, players()) == [0] * 12  # of two the first
+    assert initialization._clusterers(range(4, 7), 2, three) == [1, 2, 0, 1, 2, 0]
+    assert initialization._clusterers(range(6), 2, players()) == [0] * 12  # of two the first
     own = initialization._kmeans_signs(three, generators(0, 3), [2, 0, 2], 4)
     assert (own == own[:, :1]).all()
     groups = [[len(set(one[k == TRUTH].tolist())) for k in (0, 1)] for one in own[:, 0]]
     assert groups[1] == [4, 4] and max(*groups[0], *groups[2]) < 3
     _, evidence = initial_signs(Start("kmeans", tries=6), game(), three, generators(0, 3), chains=8)
-    each = evidence.view(16, 3).mean(0)  # a column a namer
+    each = evidence.view(16, 3).mean(0)  # a column per clusterer
     assert each[0] < each[1:].min() - 10
 
 
@@ -139,7 +139,7 @@ def test_an_unknown_start_is_refused():
 
 
 @pytest.mark.parametrize("mode", ["com", "no-com", "gibbs"])
-def test_starts_that_would_not_fit_together_are_made_one_by_one(mode, monkeypatch):
+def test_starts_beyond_the_memory_limit_are_made_in_batches(mode, monkeypatch):
     """The best of all of them is kept, for each chain its own, as where they are made at the same time."""
     both, start, chains = players(), Start("kmeans", tries=5, after=12, tail=10), 2
     assert initialization.tries_per_batch(start, 120, 4, chains) == 5
@@ -168,7 +168,7 @@ def test_starts_that_would_not_fit_together_are_made_one_by_one(mode, monkeypatc
             assert torch.equal(signs[c, m : m + 1] if owners == 2 else signs[c], best)
 
 
-def test_all_starts_fit_together_up_to_many_objects():
+def test_all_starts_are_one_batch_up_to_many_objects():
     """What is kept of a run of usual size does not depend on how large a table may be."""
     assert initialization.tries_per_batch(Start(), 60_000, 10, 1) == 6
     assert initialization.tries_per_batch(Start(), 1_000_000, 20, 1) == 1

@@ -30,7 +30,7 @@ def test_a_ratio_by_hand():
     assert float(up.log_normalised(up.current).exp()) == pytest.approx(0.05 / 0.75)
 
 
-def test_proposals_and_the_toplines_draw_by_hand():
+def test_proposal_and_joint_logits_by_hand():
     prior = torch.tensor([0.5, 0.3, 0.2], dtype=torch.float64)
     a = torch.tensor([[0.1, 0.4, 0.2]], dtype=torch.float64)
     b = torch.tensor([[0.3, 0.3, 0.6]], dtype=torch.float64)
@@ -40,7 +40,7 @@ def test_proposals_and_the_toplines_draw_by_hand():
     torch.testing.assert_close(joint, prior * a * b / (prior * a * b).sum())
 
 
-def test_a_percept_that_no_sign_explains_is_named_by_the_prior():
+def test_with_impossible_signs_the_proposal_is_the_prior():
     impossible = torch.full((1, K), -math.inf, dtype=torch.float64)
     torch.testing.assert_close(proposal_logits(LOG_PRIOR, impossible)[0], LOG_PRIOR)
 
@@ -109,7 +109,7 @@ def test_the_fixture_matters():
 
 
 @pytest.mark.parametrize("rule", ["tempered:2", "constant:0.7", "subtraction", "binary"])
-def test_other_rules_are_kernels_but_not_of_the_posterior(rule):
+def test_other_rules_do_not_keep_the_posterior(rule):
     matrix = transition_matrix(LOG_PRIOR, SPEAKER, LISTENER, acceptance_rule(rule))
     assert (matrix >= 0).all()
     torch.testing.assert_close(matrix.sum(1), torch.ones(K, dtype=torch.float64))

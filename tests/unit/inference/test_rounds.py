@@ -1,4 +1,4 @@
-"""Rounds of mutual learning: what is carried from one to the next, by whom, and that it can be repeated exactly."""
+"""Rounds of mutual learning: the state between rounds, and exact repetition."""
 
 import pytest
 import torch
@@ -69,7 +69,7 @@ def test_rounds_come_in_order_and_every_one_learns_and_plays():
     assert torch.equal(rounds[-1].trace.signs[:, -1].long(), rounds[-1].signs)
 
 
-def test_the_last_game_is_played_on_and_changes_nothing_for_a_round_after_it():
+def test_the_last_game_is_continued_without_effect_on_a_later_round():
     """R rounds with a long last game are the beginning of R + 1 rounds, to the bit."""
     short, long = run(plan=schedule(rounds=1)), run(plan=schedule(rounds=2))
     assert [len(played.trace.log_joint[0]) for played in short[0]] == [3, 4]
@@ -129,7 +129,7 @@ def test_the_signs_of_chain_0_are_what_the_agents_learn_from(monkeypatch):
             assert torch.equal(components.scale_tril, after[r][1][m].scale_tril)
 
 
-def test_the_components_that_are_carried_on_are_chain_0s_and_the_agents_own(monkeypatch):
+def test_the_components_of_chain_0_are_carried_over(monkeypatch):
     from mhng.inference import rounds as module
 
     states = []
@@ -148,7 +148,7 @@ def test_the_components_that_are_carried_on_are_chain_0s_and_the_agents_own(monk
             assert not torch.equal(components.mu, state.beliefs[m].parameters.mu[1])
 
 
-def test_what_is_played_on_are_draws_of_the_percepts_by_the_networks_as_they_are(monkeypatch):
+def test_the_game_is_played_on_draws_of_the_current_networks(monkeypatch):
     from mhng.inference import rounds as module
 
     seen = []
@@ -170,7 +170,7 @@ def test_what_is_played_on_are_draws_of_the_percepts_by_the_networks_as_they_are
         assert torch.equal(one.agent.perceive(one.x, again).z, z)
 
 
-def test_the_game_on_means_plays_on_the_means_and_draws_nothing_for_it(monkeypatch):
+def test_the_game_on_means_draws_no_latents(monkeypatch):
     import mhng.inference.rounds as module
 
     seen = []
@@ -198,7 +198,7 @@ def test_a_loss_that_is_not_finite_names_round_agent_epoch_and_batch():
         run(plan=plan)
 
 
-def test_percepts_that_are_not_finite_name_round_and_agent():
+def test_latents_that_are_not_finite_name_round_and_agent():
     """The last step of learning spoils the weights, and no loss has told of it."""
     with pytest.raises(RoundError, match=r"round 0, agent A: the latents are not finite.*--lr"):
         run(plan=schedule(epochs=1, rounds=0, batch_size=60, lr=1e30))

@@ -1,4 +1,4 @@
-"""Learning against a model whose evidence is known, and that every tensor of every agent takes part."""
+"""SVI on a model with known evidence; every tensor of every agent is trained."""
 
 import pytest
 import torch

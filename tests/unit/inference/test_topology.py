@@ -1,4 +1,4 @@
-"""Who meets whom, where that changes, and what agents do whom nobody meets."""
+"""Topologies: stages, components, isolated agents and newcomers."""
 
 import pytest
 import torch
@@ -32,7 +32,7 @@ def generators(*names):
     return [stream(0, name) for name in names]
 
 
-def test_each_stage_begins_at_its_sweep():
+def test_each_stage_starts_at_its_sweep():
     pairs = RandomPairs(3)
     stages = Stages(((0, TWO), (4, pairs), (7, Graph(((0, 1),)))))
     for number in range(10):
@@ -40,7 +40,7 @@ def test_each_stage_begins_at_its_sweep():
         assert stages.encounters(4, number) == now.encounters(4, number)
 
 
-def test_groups_are_those_that_a_path_joins():
+def test_connected_components():
     assert connected_components(Graph(((3, 1), (0, 2), (2, 4))), 6) == [[0, 2, 4], [1, 3], [5]]
     assert connected_components(Graph(((4, 3), (3, 2), (2, 1), (1, 0))), 5) == [[0, 1, 2, 3, 4]]
     assert connected_components(Together(), 3) == connected_components(RandomPairs(0), 3) == [[0, 1, 2]]
@@ -48,7 +48,7 @@ def test_groups_are_those_that_a_path_joins():
     assert restrict(TWO, [1, 3]) == Graph(((0, 1),)) and restrict(Together(), [0, 1]) == Together()
 
 
-def test_who_is_in_no_edge_is_lonely():
+def test_isolated_agents():
     assert (
         isolated_agents(TWO, 5, 0) == [4]
         and isolated_agents(Together(), 5, 0) == isolated_agents(RandomPairs(0), 5, 0) == []
@@ -56,7 +56,7 @@ def test_who_is_in_no_edge_is_lonely():
     assert [isolated_agents(Stages(((0, Graph(((0, 1),))), (2, TWO))), 4, sweep) for sweep in (1, 2)] == [[2, 3], []]
 
 
-def test_a_lonely_agent_plays_no_com():
+def test_an_isolated_agent_plays_no_com():
     """Sign by sign, for the same numbers at random; and those who meet are not disturbed."""
     three, signs = players(3), torch.randint(3, (2, 3, 80), generator=stream(0, "signs"))
 
@@ -74,13 +74,13 @@ def test_a_lonely_agent_plays_no_com():
     assert together.encounters[:, 2].tolist() == [0] * 6
 
 
-def test_of_an_agent_alone_no_meeting_is_left():
+def test_the_graph_of_a_single_agent_has_no_edges():
     """In mode no-com each begins alone, whomever the graph would have it meet."""
     for m in range(3):
         assert restrict(Graph(((0, 1), (1, 2), (2, 0))), [m]) == Graph(())
 
 
-def test_groups_begin_by_themselves():
+def test_components_start_separately():
     four, start = players(4), Start("merge", tries=2, before=4, after=4, tail=2)
     pair = Game(LOG_PRIOR, meetings=Graph(((0, 1),)))
     signs, evidence = initial_signs(start, Game(LOG_PRIOR, meetings=TWO), four, generators(*"ABCD"), 2)
@@ -93,7 +93,7 @@ def test_groups_begin_by_themselves():
     assert torch.equal(lone[0][:, 2], by_itself[0][:, 0])
 
 
-def test_groups_merge_signs_by_themselves():
+def test_components_merge_signs_separately():
     """Of weights that are sparse; what a sign is called in one group says nothing of the other's."""
     from mhng.inference.initialization import merge_if_sparse
     from mhng.models.sign_prior import Sticks
@@ -109,7 +109,7 @@ def test_groups_merge_signs_by_themselves():
 LATER = Stages(((0, Graph(((0, 1),))), (3, Graph(((0, 1), (0, 2), (1, 2))))))
 
 
-def test_newcomers_met_nobody_before():
+def test_newcomers_have_their_first_encounter():
     found = [newcomers(LATER, 4, number) for number in range(6)]
     assert found == [[], [], [], [2], [], []]
     assert newcomers(Graph(((0, 1),)), 3, 0) == newcomers(Together(), 3, 5) == newcomers(RandomPairs(1), 5, 5) == []
@@ -119,7 +119,7 @@ def test_newcomers_met_nobody_before():
     assert not any(newcomers(away, 3, number) for number in range(5))
 
 
-def test_a_newcomer_that_is_not_dealt_anybody_is_one_until_it_is():
+def test_a_newcomer_without_a_pair_stays_a_newcomer():
     for seed in range(8):
         pairs = RandomPairs(seed)
         stages = Stages(((0, Graph(((0, 1),))), (2, pairs), (6, Graph(((0, 1), (1, 2))))))
@@ -130,7 +130,7 @@ def test_a_newcomer_that_is_not_dealt_anybody_is_one_until_it_is():
 
 
 @pytest.mark.parametrize("synchronous", [False, True])
-def test_who_takes_over_the_first_names_it_hears_does_so_once(synchronous):
+def test_newcomers_take_accepts_all_proposals_once(synchronous):
     """And answers all others by its rule, in that sweep and after it; who met before is not concerned."""
     stages = Stages(
         tuple((begins, Graph(graph.edges, synchronous)) for begins, graph in LATER.stages), synchronous=synchronous
@@ -155,7 +155,7 @@ def test_who_takes_over_the_first_names_it_hears_does_so_once(synchronous):
     assert (state.signs[:, 2] != before.signs[:, 2]).any()
 
 
-def test_a_newcomer_hears_what_the_first_speaker_says():
+def test_a_newcomer_takes_the_first_speakers_proposals():
     stages = Stages(((0, Graph(())), (1, Graph(((0, 1),)))))
     pair, signs = players(2), torch.randint(3, (2, 2, 80), generator=stream(0, "signs"))
     mine = generators(*"AB")

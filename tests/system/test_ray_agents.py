@@ -138,6 +138,7 @@ def flat(tree):
 
 
 THREE = resolve({"agents": "3", "views": "0,45,90"}).views
+RING = resolve({"agents": "3", "views": "0,45,90", "meet": "ring"}).meet
 VARIANTS = {
     "com": {},
     "com, shared": {"listener_state": "shared"},
@@ -147,7 +148,7 @@ VARIANTS = {
     "started by prior": {"start": "prior"},
     "one start of kmeans": {"start": "kmeans", "starts": 1, "percept": "mean"},
     "three, os": {"agents": 3, "views": THREE},
-    "three in a ring": {"agents": 3, "views": THREE, "meet": "ring", "synchronous": True},
+    "three in a ring": {"agents": 3, "views": THREE, "meet": RING, "synchronous": True},
     "vectors": {"dataset": "synthetic", "likelihood": "identity", "dimension": 2, "limit": None},
     "a mixture with a step of its own": {"mixture": "student-t"},
 }

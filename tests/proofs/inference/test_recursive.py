@@ -316,7 +316,7 @@ def test_a_game_of_three_with_a_deaf_agent_is_rejected():
 
 
 @pytest.mark.slow
-def test_recursion_is_within_a_hundredth_and_the_bias_from_own_signs_falls_with_T():
+def test_recursion_is_within_a_hundredth_and_the_bias_from_own_signs_falls_with_length():
     """The table of docs/correctness.md: the farthest of three agents and four objects, in total variation."""
     law = sign_posterior(LOG_PRIOR, THREE)
     games = {"exact": Game(LOG_PRIOR, recursion="exact")}

@@ -115,5 +115,5 @@ def test_split_merge_leaves_a_local_optimum_of_single_signs():
 
 
 def test_two_signs_are_refused():
-    with pytest.raises(ValueError, match="three signs or more"):
+    with pytest.raises(ValueError, match="require 3 signs or more"):
         split_merge(stream(0, "split"), LOG_PRIOR[:2], mixtures(), 0, torch.zeros(1, N, dtype=torch.int64))

@@ -22,7 +22,7 @@ def learner(network: str, x: Tensor, device: str = "cpu", batch: int = BATCH, gr
     agent = Agent(
         tuple(x.shape[1:]), signs=10, latent=12, network=network, generator=stream(0, "init", device), device=device
     )
-    return Learner(agent, x, stream(0, "learn", device), batch_size=batch, lr=1e-3, graphs=graphs)
+    return Learner(agent, x, stream(0, "learn", device), batch_size=batch, lr=1e-3, cuda_graphs=graphs)
 
 
 def plain_epoch(learner: Learner) -> None:

@@ -54,7 +54,7 @@ class Schedule:
         start: settings of the initialisation.
         batch_size, lr, jitter: settings of the learner (`mhng.inference.svi.Learner`).
         keep_means: whether traces store component means.
-        graphs: whether learning steps are captured as CUDA graphs (`mhng.inference.cuda_graphs`).
+        cuda_graphs: whether learning steps are captured as CUDA graphs (`mhng.inference.cuda_graphs`).
         percept: "draw" or "mean" of q(z | x).
     """
 
@@ -69,7 +69,7 @@ class Schedule:
     lr: float
     jitter: float = 0.0
     keep_means: bool = True
-    graphs: bool = True
+    cuda_graphs: bool = True
     percept: str = "draw"
 
     def sweeps_between(self) -> int:
@@ -229,7 +229,7 @@ def make_member(name: str, agent: Agent, x: Tensor, streams: dict[str, torch.Gen
         batch_size=schedule.batch_size,
         lr=schedule.lr,
         jitter=schedule.jitter,
-        graphs=schedule.graphs,
+        cuda_graphs=schedule.cuda_graphs,
     )
     return Member(name, agent, x, learner, streams, schedule.percept)
 

@@ -86,7 +86,7 @@ class Learner:
         batch_size: objects per step; the last batch of an epoch may be smaller.
         lr: step size of Adam.
         jitter: strength of the random movements of images (`mhng.inference.augmentation`); 0 for vectors.
-        graphs: on a CUDA device, whether steps are captured and replayed (`mhng.inference.cuda_graphs`).
+        cuda_graphs: on a CUDA device, whether steps are captured and replayed (`mhng.inference.cuda_graphs`).
     """
 
     def __init__(
@@ -98,7 +98,7 @@ class Learner:
         batch_size: int,
         lr: float,
         jitter: float = 0.0,
-        graphs: bool = True,
+        cuda_graphs: bool = True,
     ) -> None:
         self.agent = agent
         self.x = x
@@ -111,7 +111,7 @@ class Learner:
         self._parts = PartsELBO()
         self._objective = self._parts(agent.model, agent.guide)
         self._given: tuple[Tensor, Any] | None = None  # signs and components, at fixed addresses
-        self._steps = ReplayedStep(self._step, generator) if on_cuda and graphs else None
+        self._steps = ReplayedStep(self._step, generator) if on_cuda and cuda_graphs else None
 
     def learn(
         self,

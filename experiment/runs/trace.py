@@ -40,14 +40,14 @@ class RoundTrace:
     agent_names: tuple[str, ...]
     signs_count: int  # K
     mode: str
-    alone: NDArray[Any] | None = None  # (C, T, M, N) best sign of each agent alone, if signs are shared
+    best_signs: NDArray[Any] | None = None  # (C, T, M, N) best sign of each agent alone, if signs are shared
     means: NDArray[Any] | None = None  # (C, T, M, K, L) component means, if kept
-    heard: NDArray[Any] | None = None  # (T, M) encounters with agent m as the listener; None: one per sweep
+    encounters: NDArray[Any] | None = None  # (T, M) encounters with agent m as the listener; None: one per sweep
 
     @property
-    def spoken(self) -> NDArray[Any]:
-        """(C, T, M, N) signs for kappa: `signs`, or `alone` if all agents share their signs."""
-        return self.signs if self.alone is None else self.alone
+    def kappa_signs(self) -> NDArray[Any]:
+        """(C, T, M, N) signs for kappa: `signs`, or `best_signs` if all agents share their signs."""
+        return self.signs if self.best_signs is None else self.best_signs
 
     def accepted_by_direction(self, chain: int, sweep: int) -> dict[str, int]:
         """Accepted proposals in one sweep, by direction ("A->B")."""
@@ -59,8 +59,9 @@ class RoundTrace:
         """(C, T, directions) share of accepted proposals; NaN without proposals."""
         listeners, _ = _directions(self.agent_names)
         N = self.signs.shape[-1]
-        heard = np.ones_like(self.accepted[0]) if self.heard is None else np.where(self.heard > 0, self.heard, np.nan)
-        shares: NDArray[np.float64] = self.accepted[..., listeners] / (N * heard[:, listeners])
+        encounters = np.ones_like(self.accepted[0]) if self.encounters is None else self.encounters
+        encounters = np.where(encounters > 0, encounters, np.nan)
+        shares: NDArray[np.float64] = self.accepted[..., listeners] / (N * encounters[:, listeners])
         return shares
 
     def __post_init__(self) -> None:
@@ -71,8 +72,8 @@ class RoundTrace:
         for field, shape in expected.items():
             if getattr(self, field).shape != shape:
                 raise ValueError(f"{field} must have the shape {shape}; it is {getattr(self, field).shape}")
-        if self.heard is not None and self.heard.shape != (T, M):
-            raise ValueError(f"heard must have the shape {(T, M)}; it is {self.heard.shape}")
+        if self.encounters is not None and self.encounters.shape != (T, M):
+            raise ValueError(f"encounters must have the shape {(T, M)}; it is {self.encounters.shape}")
         if len(set(self.agent_names)) != M or len(self.agent_names) != M:
             raise ValueError(f"agent_names must be {M} different names; they are {self.agent_names}")
         if self.signs.size and not 0 <= self.signs.min() <= self.signs.max() < self.signs_count:
@@ -109,7 +110,7 @@ def to_variables(trace: RoundTrace, burn_in: int, *, thin: int = 1, pairs: int =
 
     Group sample_stats:
       acceptance (direction)           share of accepted proposals
-      kappa                            mean over pairs of agents, raw signs (`RoundTrace.spoken`); absent if M = 1
+      kappa                            mean over pairs of agents, raw signs (`RoundTrace.kappa_signs`); absent if M = 1
       successive_ari (agent)           ARI against the sweep before, also if that sweep is thinned out; NaN at sweep 0
 
     The coordinate `draw` is the number of the sweep, from 0.
@@ -122,7 +123,7 @@ def to_variables(trace: RoundTrace, burn_in: int, *, thin: int = 1, pairs: int =
         raise UsageError(f"--thin is {thin}; expected 1 or more")
     sweeps = np.arange(T)[burn_in::thin]
     kept = trace.signs[:, sweeps]
-    spoken = trace.spoken[:, sweeps]
+    kappa_signs = trace.kappa_signs[:, sweeps]
     _, directions = _directions(trace.agent_names)
     first, second = object_pairs(N, pairs)
 
@@ -157,7 +158,7 @@ def to_variables(trace: RoundTrace, burn_in: int, *, thin: int = 1, pairs: int =
     dims |= {"acceptance": ["direction"], "successive_ari": ["agent"]}
     if M > 1:
         sample_stats["kappa"] = np.array(
-            [[partitions.mean_pairwise_kappa(draw) for draw in chain] for chain in spoken]
+            [[partitions.mean_pairwise_kappa(draw) for draw in chain] for chain in kappa_signs]
         )
     coords: dict[str, list[Any]] = {
         "chain": list(range(C)),

@@ -40,7 +40,7 @@ def schedule_of(config: Config) -> Schedule:
         jitter=config.jitter,
         keep_means=config.keep in ("all", "components"),
         percept=config.percept,
-        graphs=_captured(config),
+        cuda_graphs=_captured(config),
     )
 
 

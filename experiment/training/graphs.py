@@ -1,17 +1,17 @@
-"""Who meets whom, by name: the graphs of `--meet` and the lists of edges that users bring.
+"""Encounter graphs: which agents meet, by the names of `--meet` or from a file of edges.
 
-    together        everyone at once: the recursive game (of two agents, the two-agent game)
+    together        all agents at once: the recursive game; with two agents, the two-agent game
     complete        every pair
-    ring            each agent and the next, the last and the first
-    star            the first agent and each other one
-    random-pairs    other pairs in every sweep
-    small-world:P   a ring on which each knows its two neighbours on either side, every edge rewired with probability P
+    ring            neighbours on a ring
+    star            the first agent and every other agent
+    random-pairs    new random pairs in every sweep
+    small-world:P   a ring with two neighbours on either side; every edge is rewired with probability P
                     (Watts and Strogatz 1998; connected)
-    bridges:B       two complete communities of half the agents each, joined by B edges, or none
-    FILE            a text file: two names of agents a line, `#` begins a remark
+    bridges:B       two complete groups, each with half of the agents, connected by B edges (B may be 0)
+    FILE            a text file with two names of agents per line; `#` starts a comment
 
-All but `together` are games in pairs. What is drawn here follows from the seed alone. `--meet-later R=GRAPH` lets
-another graph take over at the beginning of the game of round R.
+All except `together` are games in pairs. Random graphs depend on the seed only. With `--meet-later R=GRAPH`, another
+graph is used from the game of round R on.
 """
 
 from __future__ import annotations
@@ -27,8 +27,7 @@ from mhng.inference.topology import Graph, Meetings, RandomPairs, Stages, Togeth
 
 Edges = tuple[tuple[int, int], ...]
 
-# A file of edges is read whole.
-_MOST_BYTES = 10**7
+_MAX_FILE_BYTES = 10**7  # a file of edges is read at once
 
 
 def meetings_of(
@@ -40,51 +39,53 @@ def meetings_of(
     round_sweeps: int = 1,
     known: Sequence[Edges | None] = (),
 ) -> Meetings:
-    """The meetings of M agents. UsageError naming the flag, or the file and its line.
+    """Meetings of M agents. Raises UsageError naming the flag, or the file and its line.
 
-    graphs: each with its first round, of round_sweeps sweeps. known: the edges of each graph, where they
-    are, as for a run that goes on: a file of them may have changed.
+    graphs: graphs with their first rounds. round_sweeps: sweeps per round. known: recorded edges by graph, for a
+    resumed run, because a file of edges may have changed.
     """
-    given = [*known, *[None] * (len(graphs) - len(known))]
-    found = []
-    for (round, graph), pairs in zip(graphs, given, strict=True):
+    recorded = [*known, *[None] * (len(graphs) - len(known))]
+    stages = []
+    for (round, graph), edges in zip(graphs, recorded, strict=True):
         place = "--meet" if round == 0 else f"--meet-later {round}={graph}"
-        found.append((round * round_sweeps, _meetings(graph, M, seed, synchronous, pairs, place)))
-    return found[0][1] if len(found) == 1 else Stages(tuple(found), synchronous)
+        stages.append((round * round_sweeps, _meetings(graph, M, seed, synchronous, edges, place)))
+    return stages[0][1] if len(stages) == 1 else Stages(tuple(stages), synchronous)
 
 
 def recorded_edges(meetings: Meetings) -> list[list[tuple[int, int]] | None]:
-    """The edges of each stage, for the record; None of random pairs, and nothing where all meet together."""
-    each = [stage for _, stage in meetings.stages] if isinstance(meetings, Stages) else [meetings]
-    return [list(one.edges) if isinstance(one, Graph) else None for one in each if not isinstance(one, Together)]
+    """Edges by graph, for the manifest: None for random pairs; no entry for `together`."""
+    stages = [stage for _, stage in meetings.stages] if isinstance(meetings, Stages) else [meetings]
+    return [
+        list(stage.edges) if isinstance(stage, Graph) else None for stage in stages if not isinstance(stage, Together)
+    ]
 
 
 def edges_at(meetings: Meetings, sweep: int) -> Edges | None:
-    """Who meets whom in sweep number `sweep` of the run, where that is a graph."""
-    now = meetings_at(meetings, sweep)
-    return now.edges if isinstance(now, Graph) else None
+    """Edges of the graph in sweep `sweep` of the run; None without a graph."""
+    current = meetings_at(meetings, sweep)
+    return current.edges if isinstance(current, Graph) else None
 
 
 def _meetings(
-    graph: GraphSpec, M: int, seed: int, synchronous: bool, pairs: Edges | None, place: str
+    graph: GraphSpec, M: int, seed: int, synchronous: bool, edges: Edges | None, place: str
 ) -> Together | Graph | RandomPairs:
     if graph.kind == "together":
         return Together()
     if graph.kind == "random-pairs":
         return RandomPairs(seed, synchronous)
-    if pairs is None:
+    if edges is None:
         try:
-            pairs = graph_edges(graph, M, seed)
+            edges = graph_edges(graph, M, seed)
         except UsageError as error:
-            said = str(error)
-            if place != "--meet" and said.startswith("--meet "):
-                said = f"{place}: {said}"
-            raise UsageError(said) from error
-    return Graph(tuple(pairs), synchronous)
+            message = str(error)
+            if place != "--meet" and message.startswith("--meet "):
+                message = f"{place}: {message}"
+            raise UsageError(message) from error
+    return Graph(tuple(edges), synchronous)
 
 
 def graph_edges(spec: GraphSpec, M: int, seed: int) -> Edges:
-    """The pairs a < b of M agents that meet, in the order of their game; none of `together` and `random-pairs`."""
+    """Edges a < b of a graph of M agents, in the order of their games. Not for `together` and `random-pairs`."""
     import networkx as nx
 
     if spec.kind == "complete":
@@ -95,39 +96,39 @@ def graph_edges(spec: GraphSpec, M: int, seed: int) -> Edges:
         graph = nx.star_graph(M - 1)
     elif spec.kind == "small-world":
         if M < 6:
-            raise UsageError(f"--meet {spec} needs --agents 6 or more; there are {M}")
-        # Of numpy's seeds no more than 32 bits are taken.
+            raise UsageError(f"--meet {spec} requires --agents 6 or more; --agents is {M}")
+        # networkx accepts seeds of 32 bits.
         graph = nx.connected_watts_strogatz_graph(M, 4, spec.number, seed=seed % 2**32)
     elif spec.kind == "bridges":
         graph = _bridged(M, int(spec.number), spec.text)
     else:
         graph = _from_file(Path(spec.text), M)
-    return _in_rows((min(a, b), max(a, b)) for a, b in graph.edges)
+    return _colouring_order((min(a, b), max(a, b)) for a, b in graph.edges)
 
 
-def _in_rows(pairs: Iterable[tuple[int, int]]) -> Edges:
-    """Edges so that those which share no agent follow one another, as they can be played at once (a colouring)."""
-    rows: list[tuple[int, int, int]] = []
-    taken: dict[int, int] = {}  # by agent: a bit for each row that it is in
-    for a, b in sorted(pairs):
-        free = ~(taken.get(a, 0) | taken.get(b, 0))
-        bit = free & -free  # the first row that neither is in
-        taken[a], taken[b] = taken.get(a, 0) | bit, taken.get(b, 0) | bit
-        rows.append((bit.bit_length(), a, b))
-    return tuple((a, b) for _, a, b in sorted(rows))
+def _colouring_order(edges: Iterable[tuple[int, int]]) -> Edges:
+    """Sort edges by a greedy edge colouring. Edges of one colour share no agent, so their games can be batched."""
+    coloured: list[tuple[int, int, int]] = []
+    used: dict[int, int] = {}  # by agent: bits of the colours of its edges
+    for a, b in sorted(edges):
+        free = ~(used.get(a, 0) | used.get(b, 0))
+        bit = free & -free  # the first colour free at both agents
+        used[a], used[b] = used.get(a, 0) | bit, used.get(b, 0) | bit
+        coloured.append((bit.bit_length(), a, b))
+    return tuple((a, b) for _, a, b in sorted(coloured))
 
 
-def pairs_by_distance(pairs: Edges, M: int) -> dict[int, list[tuple[int, int]]]:
-    """Pairs of agents by the edges between them, the nearest first; those that no path joins are left out."""
+def pairs_by_distance(edges: Edges, M: int) -> dict[int, list[tuple[int, int]]]:
+    """Pairs of agents by their distance in the graph, in ascending order. Unconnected pairs are left out."""
     import networkx as nx
 
-    graph = nx.Graph(pairs)
-    found: dict[int, list[tuple[int, int]]] = {}
+    graph = nx.Graph(edges)
+    pairs: dict[int, list[tuple[int, int]]] = {}
     for a, lengths in nx.all_pairs_shortest_path_length(graph):
         for b, length in lengths.items():
             if a < b:
-                found.setdefault(length, []).append((a, b))
-    return dict(sorted(found.items()))
+                pairs.setdefault(length, []).append((a, b))
+    return dict(sorted(pairs.items()))
 
 
 def _bridged(M: int, count: int, meet: str) -> Any:
@@ -136,11 +137,11 @@ def _bridged(M: int, count: int, meet: str) -> Any:
     half = M // 2
     if M < 4 or count > half * (M - half):
         raise UsageError(
-            f"--meet {meet} needs --agents 4 or more, and no more bridges than pairs between the halves; "
-            f"there are {M} agents"
+            f"--meet {meet} requires --agents 4 or more, and at most one bridge for each pair between the groups; "
+            f"--agents is {M}"
         )
     graph = nx.disjoint_union(nx.complete_graph(half), nx.complete_graph(M - half))
-    # Each bridge between two that have none yet, as long as there are such.
+    # Every bridge connects agents without a bridge, as long as there are any.
     graph.add_edges_from(
         [(b % half, half + (b + b // half) % (M - half)) for b in range(count)]
         if count <= half
@@ -155,12 +156,12 @@ def _from_file(path: Path, M: int) -> Any:
     numbers = {name: m for m, name in enumerate(agent_names(M))}
     try:
         size = path.stat().st_size
-        if not path.is_file() or size > _MOST_BYTES:
-            raise UsageError(f"--meet {path}: a file of edges must be a file of at most {_MOST_BYTES} bytes")
+        if not path.is_file() or size > _MAX_FILE_BYTES:
+            raise UsageError(f"--meet {path}: expected a file of edges with at most {_MAX_FILE_BYTES} bytes")
         text = path.read_text(encoding="utf-8-sig")
     except FileNotFoundError:
         raise UsageError(
-            f"--meet must be one of {', '.join(GRAPHS)}, or a file of edges; there is no file {str(path)!r}"
+            f"--meet is {str(path)!r}, but there is no such file; expected {', '.join(GRAPHS)}, or a file of edges"
         ) from None
     except (OSError, ValueError) as error:
         raise UsageError(f"--meet {path}: the file of edges cannot be read: {error}") from error
@@ -172,10 +173,10 @@ def _from_file(path: Path, M: int) -> Any:
         unknown = [name for name in names if name not in numbers]
         if len(names) != 2 or unknown or names[0] == names[1]:
             raise UsageError(
-                f"{path}, line {number}: an edge is two different names of agents, of "
-                f"{next(iter(numbers))} to {list(numbers)[-1]}; it is {line.strip()[:60]!r}"
+                f"{path}, line {number} is {line.strip()[:60]!r}; expected two different agents from "
+                f"{next(iter(numbers))} to {list(numbers)[-1]}"
             )
         graph.add_edge(*(numbers[name] for name in names))
     if not graph.edges:
-        raise UsageError(f"{path} holds no edge")
+        raise UsageError(f"{path} holds no edges")
     return graph

@@ -1,14 +1,13 @@
-"""Agents in processes of their own, on this machine or others, by Ray: `--engine ray`.
+"""Remote agents: one Ray actor per agent, on this machine or others (`--engine ray`).
 
-Each agent is made from its own view of the objects in a process of its own (a Ray actor), which keeps its networks,
-its percepts, its parameters and its random streams. They learn at the same time. In the game an agent is sent signs,
-and answers with signs, with yes or no, and with sums over all objects (log densities, the gains of mergers): that is
-all that there is to say in the paper's game. Signs pass through the process that holds the run folder, which keeps the
-record; it also collects checkpoints and the traces that were asked for. No agent is sent anything of another but
-signs.
+Each actor builds its agent from its view of the objects. The actor holds the networks, latents, parameters and random
+streams. Agents learn in parallel. In the game an agent receives signs. It answers with signs, with acceptance (yes or
+no) and with sums over all objects (log densities, gains of merging signs). All messages pass through the main process,
+which records the run. The main process also collects checkpoints and the requested traces. Agents receive nothing but
+signs from each other.
 
-What an agent draws comes from its own streams, as it does without Ray: the same seed gives the same signs, if both
-calculate with as many threads.
+An agent draws from its own random streams, so the same seed gives the same signs as without Ray, if both use the same
+number of threads.
 """
 
 from __future__ import annotations
@@ -36,10 +35,10 @@ Array = NDArray[Any]
 
 
 class AgentLostError(RunError):
-    """The process of the agent of that name has ended, or cannot be reached."""
+    """The process of an agent has ended, or cannot be reached."""
 
-    def __init__(self, name: str, why: str = "") -> None:
-        super().__init__(f"the process of agent {name} has ended{why and f' ({why})'}")
+    def __init__(self, name: str, reason: str = "") -> None:
+        super().__init__(f"the process of agent {name} has ended{reason and f' ({reason})'}")
 
 
 # Size of one sign between agents. There are at most 10,000 signs.
@@ -47,132 +46,129 @@ BYTES_PER_SIGN = 2
 
 
 class Traffic:
-    """Bytes that went to and fro between the agents and who keeps the record, since the last look."""
+    """Counter of the bytes between the main process and all agents."""
 
     def __init__(self) -> None:
-        self.moved = 0
+        self.bytes = 0
 
     def taken(self) -> int:
-        """They begin at 0 again."""
-        found, self.moved = self.moved, 0
-        return found
+        """Return the count and reset it to 0."""
+        count, self.bytes = self.bytes, 0
+        return count
 
 
 class AgentActor:
-    """What runs in the process of one agent. Signs come and go as arrays (C, N)."""
+    """The process of one agent. Receives and returns signs as arrays (C, N)."""
 
     def __init__(
         self, config: Config, number: int, view: Array, shapes: tuple[tuple[int, ...], ...], threads: int
     ) -> None:
         torch.set_num_threads(threads)
-        name, own = list(config.per_agent.items())[number]
-        self._member = build_member(own, name, torch.from_numpy(view.copy()), shapes, pick_device(own.device))
-        self._aside: torch.Generator | None = None
+        name, settings = list(config.per_agent.items())[number]
+        device = pick_device(settings.device)
+        self._member = build_member(settings, name, torch.from_numpy(view.copy()), shapes, device)
+        self._copied_stream: torch.Generator | None = None
         self._belief: Belief
         self._serial = 0
 
     def device(self) -> str:
-        """Where it lives."""
+        """Device of the agent."""
         return str(self._member.device)
 
     def train_epochs(
         self, epochs: int, signs: Array | None, components: Any, done: int
     ) -> Iterator[tuple[int, tuple[float, ...]]]:
-        """As `Learner.train_epochs`, a loss as it is told."""
-        heard = None if signs is None else self._told(signs)
-        held = None if components is None else type(components)(*(part.to(self._device) for part in components))
-        for epoch, loss in self._member.train_epochs(epochs, heard, held, done):
+        """Train as `Learner.train_epochs` does; yield the loss of every epoch as a tuple."""
+        on_device = None if components is None else self._on_device(components)
+        targets = None if signs is None else self._decode(signs)
+        for epoch, loss in self._member.train_epochs(epochs, targets, on_device, done):
             yield epoch, tuple(loss)
 
     def perceive(self) -> bool:
-        """Percepts for the next game; whether they are numbers."""
+        """Compute latents for the next game; return whether they are finite."""
         self._player = self._member.perceive()
         return self._player.is_finite()
 
     def clusters(self, stream: str, chains: int, K: int) -> Array:
-        """Signs by clusters of its percepts."""
+        """Initial signs from clusters of the latents."""
         return encode_signs(self._player.clusters(self._stream(stream), chains, K))
 
-    def redraw(self, serial: int, stream: str, signs: Array, K: int, anew: bool) -> tuple[Array, Array]:
-        """New parameters, number `serial`; their log density and the evidence, (C,) each."""
-        previous = None if anew else self._belief
-        self._belief = self._player.redraw(self._stream(stream), self._told(signs), K, previous)
+    def redraw(self, serial: int, stream: str, signs: Array, K: int, first: bool) -> tuple[Array, Array]:
+        """Redraw the parameters as belief number `serial`; return log density and evidence, both (C,)."""
+        previous = None if first else self._belief
+        self._belief = self._player.redraw(self._stream(stream), self._decode(signs), K, previous)
         return self._numbered(serial)
 
     def from_prior(self, serial: int, stream: str, chains: int, K: int) -> tuple[Array, Array]:
-        """The same, before any sign was heard."""
+        """Draw the parameters from the prior as belief number `serial`; return as `redraw` does."""
         self._belief = self._player.from_prior(self._stream(stream), chains, K)
         return self._numbered(serial)
 
     def propose(self, serial: int, stream: str, log_prior: Array) -> Array:
-        """A sign for every object."""
+        """Propose a sign for every object."""
         belief, generator = self._numbered_belief(serial), self._stream(stream)
-        return encode_signs(belief.propose(generator, self._told(log_prior)))
+        return encode_signs(belief.propose(generator, self._decode(log_prior)))
 
     def respond(self, serial: int, stream: str, proposed: Array, current: Array, rule: Rule) -> tuple[Array, Array]:
-        """Which proposals are accepted, and which ratios were NaN; both as bits."""
-        signs = self._told(proposed), self._told(current)
+        """Accept or reject proposals; return the accepted ones and those with ratio NaN, both as packed bits."""
+        signs = self._decode(proposed), self._decode(current)
         response = self._numbered_belief(serial).respond(self._stream(stream), *signs, rule)
         return np.packbits(response.accepted.cpu().numpy()), np.packbits(response.not_a_number.cpu().numpy())
 
     def log_likelihood(self, serial: int, signs: Array) -> Array:
-        """(C,) summed over objects."""
-        return _array(self._numbered_belief(serial).log_likelihood(self._told(signs)))
+        """Log likelihood of signs, summed over objects: (C,)."""
+        return _array(self._numbered_belief(serial).log_likelihood(self._decode(signs)))
 
     def best(self, serial: int, log_prior: Array) -> Array:
-        """The most probable signs of the agent alone."""
-        return encode_signs(self._numbered_belief(serial).best(self._told(log_prior)))
+        """Most probable signs for the agent alone."""
+        return encode_signs(self._numbered_belief(serial).best(self._decode(log_prior)))
 
     def parameters(self, serial: int) -> Any:
-        """Of the agent itself, for the record."""
-        assert serial == self._serial
-        own = self._belief.parameters
-        return type(own)(*(part.cpu() for part in own))
+        """Parameters of the belief, for the record of the run."""
+        return _on_cpu(self._numbered_belief(serial).parameters)
 
     def evidence(self, signs: Array, K: int) -> Array:
-        """(C,) log p(z | signs)."""
-        return _array(self._player.evidence(self._told(signs), K))
+        """Log evidence log p(z | signs): (C,)."""
+        return _array(self._player.evidence(self._decode(signs), K))
 
-    def merge_gain(self, signs: Array, K: int, one: Array) -> Array:
-        """(C, K) what mergers with sign `one` (C,) would change."""
-        return _array(self._player.merge_gain(self._told(signs), K, self._told(one)))
+    def merge_gain(self, signs: Array, K: int, sign: Array) -> Array:
+        """Change of the log evidence by merging `sign` (C,) with every other sign: (C, K)."""
+        return _array(self._player.merge_gain(self._decode(signs), K, self._decode(sign)))
 
     def copy_stream(self) -> None:
-        """Make the stream "aside" go on as "play" would."""
-        self._aside = self._member.copy_play_stream()
+        """Copy the stream "play" to "aside"."""
+        self._copied_stream = self._member.copy_play_stream()
 
     def elbo(self, seed: int, round: int, signs: Array, components: Any) -> tuple[float, ...] | None:
-        """The ELBO's parts, as `Member.elbo`."""
-        held = type(components)(*(part.to(self._device) for part in components))
-        loss = self._member.elbo(seed, round, self._told(signs), held)
+        """Parts of the ELBO, as in `Member.elbo`."""
+        loss = self._member.elbo(seed, round, self._decode(signs), self._on_device(components))
         return None if loss is None else tuple(loss)
 
     def state(self) -> dict[str, Any]:
-        """As `Member.state`, for the checkpoint."""
+        """State for a checkpoint, as in `Member.state`."""
         return self._member.state()
 
     def restore(self, state: Mapping[str, Any], parts: Sequence[Tensor] | None) -> Any:
-        """As `Member.restore`."""
-        own = self._member.restore(state, parts)
-        return None if own is None else type(own)(*(part.cpu() for part in own))
+        """Restore the agent as `Member.restore` does."""
+        components = self._member.restore(state, parts)
+        return None if components is None else _on_cpu(components)
 
-    @property
-    def _device(self) -> torch.device:
-        return self._member.device
+    def _on_device(self, components: Any) -> Any:
+        return type(components)(*(part.to(self._member.device) for part in components))
 
     def _stream(self, name: str) -> torch.Generator:
         if name == "play":
             return self._member.play_stream
-        assert self._aside is not None
-        return self._aside
+        assert self._copied_stream is not None
+        return self._copied_stream
 
     def _numbered_belief(self, serial: int) -> Belief:
-        # Earlier beliefs are not kept.
+        # The actor keeps the latest belief only.
         assert serial == self._serial
         return self._belief
 
-    def _told(self, array: Array) -> Tensor:
-        return decode_array(array).to(self._device)
+    def _decode(self, array: Array) -> Tensor:
+        return decode_array(array).to(self._member.device)
 
     def _numbered(self, serial: int) -> tuple[Array, Array]:
         self._serial = serial
@@ -180,24 +176,28 @@ class AgentActor:
 
 
 def encode_signs(signs: Tensor) -> Array:
-    """Signs as they travel: two bytes each, or four."""
+    """Convert signs to an array for transfer, with two or four bytes per sign."""
     array: Array = signs.cpu().numpy()
     small = array.size == 0 or array.max() <= np.iinfo(np.int16).max
     return array.astype(np.int16 if small else np.int32)
 
 
 def decode_array(array: Array) -> Tensor:
-    """What travelled, as the game has it: signs of 64 bits, other numbers as they are."""
+    """Convert a transferred array to a tensor; integers become int64."""
     return torch.from_numpy(array.astype(np.int64 if array.dtype.kind == "i" else array.dtype))
 
 
 def _array(tensor: Tensor) -> Array:
-    found: Array = tensor.cpu().numpy()
-    return found
+    array: Array = tensor.cpu().numpy()
+    return array
+
+
+def _on_cpu(components: Any) -> Any:
+    return type(components)(*(part.cpu() for part in components))
 
 
 class ActorHandle:
-    """How one agent's process is asked."""
+    """Sends calls to the process of one agent and receives the results."""
 
     def __init__(self, ray: Any, actor: Any, name: str, traffic: Traffic) -> None:
         self.ray = ray
@@ -206,70 +206,69 @@ class ActorHandle:
         self.traffic = traffic
         self.serial = 0
 
-    def begin(self, what: str, *arguments: Any, **options: Any) -> Any:
-        """Send a question; `get` waits for the answer. Questions are answered in their order."""
-        self.traffic.moved += _bytes(arguments)
-        return getattr(self.actor, what).options(**options).remote(*arguments)
+    def send(self, method: str, *arguments: Any, **options: Any) -> Any:
+        """Send a call; return a reference for `get`. The process handles calls in order."""
+        self.traffic.bytes += _bytes(arguments)
+        return getattr(self.actor, method).options(**options).remote(*arguments)
 
     def get(self, reference: Any) -> Any:
-        """The answer. AgentLostError; whatever the agent raised."""
+        """Wait for a result. Raises AgentLostError, or the error that the agent raised."""
         try:
-            found = self.ray.get(reference)
+            result = self.ray.get(reference)
         except self.ray.exceptions.RayTaskError as error:
             raise error.cause from None
         except self.ray.exceptions.RayError as error:
-            raise AgentLostError(self.name, _why(error)) from error
-        self.traffic.moved += _bytes(found)
-        return found
+            raise AgentLostError(self.name, _start_error(error)) from error
+        self.traffic.bytes += _bytes(result)
+        return result
 
-    def ask(self, what: str, *arguments: Any) -> Any:
-        """Send a question and wait for the answer."""
-        return self.get(self.begin(what, *arguments))
+    def call(self, method: str, *arguments: Any) -> Any:
+        """Send a call and wait for its result."""
+        return self.get(self.send(method, *arguments))
 
     def next_serial(self) -> int:
-        """A number for the parameters that are drawn next."""
+        """Number of the next belief."""
         self.serial += 1
         return self.serial
 
 
-def _why(error: Exception) -> str:
-    """What an agent raised when it was made: Ray tells of it by a text alone, whose last line names it."""
+def _start_error(error: Exception) -> str:
+    """Error that an actor raised in its constructor; empty for other errors. Ray reports it in the last line."""
     lines = str(error).strip().splitlines() if getattr(error, "actor_init_failed", False) else []
     return " ".join(lines[-1].split())[:200] if lines else ""
 
 
-def _bytes(what: Any) -> int:
-    if isinstance(what, np.ndarray):
-        return what.nbytes
-    if isinstance(what, Tensor):
-        return what.nbytes
-    if isinstance(what, Mapping):
-        return sum(_bytes(part) for part in what.values())
-    return sum(_bytes(part) for part in what) if isinstance(what, tuple | list) else 0
+def _bytes(message: Any) -> int:
+    """Size of the arrays and tensors in a message."""
+    if isinstance(message, np.ndarray | Tensor):
+        return message.nbytes
+    if isinstance(message, Mapping):
+        return sum(_bytes(part) for part in message.values())
+    return sum(_bytes(part) for part in message) if isinstance(message, tuple | list) else 0
 
 
 class _Stream:
-    """A handle of a generator in the agent's process: "play", or "aside", a copy of it."""
+    """Name of a random stream in the process of the agent: "play", or "aside", a copy of it."""
 
     def __init__(self, name: str) -> None:
         self.name = name
 
 
 class _Belief:
-    """The agent's current belief; the agent's process answers. Implements `mhng.inference.types.Belief`."""
+    """Current belief of a remote agent. Implements `mhng.inference.types.Belief`."""
 
     stackable = False
 
-    def __init__(self, line: ActorHandle, serial: int, drawn: Any) -> None:
-        self._line = line
+    def __init__(self, actor: ActorHandle, serial: int, pending: Any) -> None:
+        self._actor = actor
         self._serial = serial
-        self._drawn = drawn
+        self._pending = pending
         self._numbers: tuple[Tensor, Tensor] | None = None
 
     @property
     def parameters(self) -> Any:
-        """phi, for the record of the run."""
-        return self._ask("parameters")
+        """Parameters phi, for the record of the run."""
+        return self._call("parameters")
 
     @property
     def log_density(self) -> Tensor:
@@ -280,10 +279,10 @@ class _Belief:
         return self._received()[1]
 
     def propose(self, generator: _Stream, log_prior: Tensor) -> Tensor:
-        return decode_array(self._ask("propose", generator.name, _array(log_prior)))
+        return decode_array(self._call("propose", generator.name, _array(log_prior)))
 
     def respond(self, generator: _Stream, proposed: Tensor, current: Tensor, rule: Rule) -> Response:
-        packed = self._ask("respond", generator.name, encode_signs(proposed), encode_signs(current), rule)
+        packed = self._call("respond", generator.name, encode_signs(proposed), encode_signs(current), rule)
         accepted, not_a_number = (
             torch.from_numpy(np.unpackbits(bits, count=proposed.numel()).astype(bool)).view(proposed.shape)
             for bits in packed
@@ -291,117 +290,117 @@ class _Belief:
         return Response(torch.where(accepted, proposed, current), proposed, accepted, not_a_number)
 
     def log_likelihood(self, signs: Tensor) -> Tensor:
-        return decode_array(self._ask("log_likelihood", encode_signs(signs)))
+        return decode_array(self._call("log_likelihood", encode_signs(signs)))
 
     def best(self, log_prior: Tensor) -> Tensor:
-        return decode_array(self._ask("best", _array(log_prior)))
+        return decode_array(self._call("best", _array(log_prior)))
 
-    def _ask(self, what: str, *arguments: Any) -> Any:
-        return self._line.ask(what, self._serial, *arguments)
+    def _call(self, method: str, *arguments: Any) -> Any:
+        return self._actor.call(method, self._serial, *arguments)
 
     def _received(self) -> tuple[Tensor, Tensor]:
-        """Log density and evidence, which arrive while the game goes on."""
+        """Log density and evidence. The process computes them while the game continues."""
         if self._numbers is None:
-            density, evidence = self._line.get(self._drawn)
+            density, evidence = self._actor.get(self._pending)
             self._numbers = decode_array(density), decode_array(evidence)
         return self._numbers
 
 
 class _Player:
-    """An agent in the game."""
+    """Remote agent in the game. Implements `mhng.inference.types.StartPlayer`."""
 
-    def __init__(self, line: ActorHandle, count: int, finite: Any) -> None:
-        self._line = line
+    def __init__(self, actor: ActorHandle, count: int, finite: Any) -> None:
+        self._actor = actor
         self._finite = finite
         self.count = count
 
     def is_finite(self) -> bool:
-        return bool(self._line.get(self._finite))
+        return bool(self._actor.get(self._finite))
 
     def clusters(self, generator: _Stream, chains: int, K: int) -> Tensor:
-        return decode_array(self._line.ask("clusters", generator.name, chains, K))
+        return decode_array(self._actor.call("clusters", generator.name, chains, K))
 
     def redraw(self, generator: _Stream, signs: Tensor, K: int, previous: Any = None) -> _Belief:
-        serial = self._line.next_serial()
-        drawn = self._line.begin("redraw", serial, generator.name, encode_signs(signs), K, previous is None)
-        return _Belief(self._line, serial, drawn)
+        serial = self._actor.next_serial()
+        pending = self._actor.send("redraw", serial, generator.name, encode_signs(signs), K, previous is None)
+        return _Belief(self._actor, serial, pending)
 
     def from_prior(self, generator: _Stream, chains: int, K: int) -> _Belief:
-        serial = self._line.next_serial()
-        return _Belief(self._line, serial, self._line.begin("from_prior", serial, generator.name, chains, K))
+        serial = self._actor.next_serial()
+        return _Belief(self._actor, serial, self._actor.send("from_prior", serial, generator.name, chains, K))
 
     def evidence(self, signs: Tensor, K: int) -> Tensor:
-        return decode_array(self._line.ask("evidence", encode_signs(signs), K))
+        return decode_array(self._actor.call("evidence", encode_signs(signs), K))
 
-    def merge_gain(self, signs: Tensor, K: int, one: Tensor) -> Tensor:
-        return decode_array(self._line.ask("merge_gain", encode_signs(signs), K, encode_signs(one)))
+    def merge_gain(self, signs: Tensor, K: int, sign: Tensor) -> Tensor:
+        return decode_array(self._actor.call("merge_gain", encode_signs(signs), K, encode_signs(sign)))
 
     def bipartition_logits(self, group: Tensor, seeds: Tensor) -> Tensor:
-        raise NotImplementedError("split-merge steps are for agents in one process")
+        raise NotImplementedError("split-merge steps require local agents")
 
 
 class RemoteMember:
-    """A member of the community whose agent is in another process; its signs are kept here."""
+    """Agent in another process, as a participant of the rounds. Its signs are stored in the main process."""
 
     device = torch.device("cpu")
 
-    def __init__(self, line: ActorHandle, count: int) -> None:
-        self.line = line
-        self.name = line.name
+    def __init__(self, actor: ActorHandle, count: int) -> None:
+        self.actor = actor
+        self.name = actor.name
         self.count = count
         self.play_stream = _Stream("play")
 
     def copy_play_stream(self) -> _Stream:
-        """Copy the generator in the agent's process."""
-        self.line.ask("copy_stream")
+        """Copy the random stream "play" in the process of the agent."""
+        self.actor.call("copy_stream")
         return _Stream("aside")
 
     def train_epochs(
         self, epochs: int, signs: Tensor | None, components: Any, done: int
     ) -> Iterator[tuple[int, Loss]]:
-        """It begins now; the losses are those of `Learner.train_epochs`."""
-        heard = None if signs is None else encode_signs(signs)
-        begun = self.line.begin("train_epochs", epochs, heard, components, done, num_returns="streaming")
-        return self._losses(begun)
+        """Start training at once; yield the losses as `Learner.train_epochs` does."""
+        targets = None if signs is None else encode_signs(signs)
+        references = self.actor.send("train_epochs", epochs, targets, components, done, num_returns="streaming")
+        return self._losses(references)
 
-    def _losses(self, begun: Any) -> Iterator[tuple[int, Loss]]:
-        for told in begun:
-            epoch, loss = self.line.get(told)
+    def _losses(self, references: Any) -> Iterator[tuple[int, Loss]]:
+        for reference in references:
+            epoch, loss = self.actor.get(reference)
             yield epoch, Loss(*loss)
 
     def perceive(self) -> _Player:
-        """It as a player of the next game."""
-        return _Player(self.line, self.count, self.line.begin("perceive"))
+        """Start computing latents; return a player for the next game."""
+        return _Player(self.actor, self.count, self.actor.send("perceive"))
 
     def set_log_pi(self, log_pi: Tensor) -> None:
-        """Weights of signs are drawn where the agent is, so there is no such game yet."""
-        raise NotImplementedError("weights of signs are for agents in one process")
+        """Not supported: with Ray, the prior of signs is fixed."""
+        raise NotImplementedError("a learned prior of signs requires local agents")
 
     def elbo(self, seed: int, round: int, signs: Tensor, components: Any) -> Loss | None:
-        """As `Member.elbo`."""
-        told = self.line.ask("elbo", seed, round, encode_signs(signs), components)
-        return None if told is None else Loss(*told)
+        """ELBO given signs, as in `Member.elbo`."""
+        parts = self.actor.call("elbo", seed, round, encode_signs(signs), components)
+        return None if parts is None else Loss(*parts)
 
     def state(self) -> dict[str, Any]:
-        """As `Member.state`."""
-        found: dict[str, Any] = self.line.ask("state")
-        return found
+        """State for a checkpoint, as in `Member.state`."""
+        state: dict[str, Any] = self.actor.call("state")
+        return state
 
     def restore(self, state: Mapping[str, Any], parts: Sequence[Tensor] | None) -> Any:
-        """As `Member.restore`."""
-        return self.line.ask("restore", dict(state), parts)
+        """Restore the agent as `Member.restore` does."""
+        return self.actor.call("restore", dict(state), parts)
 
 
 class AgentPlacement(NamedTuple):
-    """Where the agents of a run are."""
+    """Location of the agents of a run: this process, or Ray actors."""
 
-    make: Callable[[], list[Member | RemoteMember]]  # all of them, new; those that were made before are gone
-    traffic: Traffic | None  # None where all are in this process
+    make: Callable[[], list[Member | RemoteMember]]  # creates all agents and ends those created before
+    traffic: Traffic | None  # None for agents in this process
 
 
 @contextmanager
 def place_agents(config: Config, objects: Objects, device: torch.device) -> Iterator[AgentPlacement]:
-    """Places for the agents of a run, by `config.engine`. UsageError where Ray cannot be had."""
+    """Yield the placement of the agents by `config.engine`. Raises UsageError if Ray cannot be used."""
     if config.engine == "local":
         yield AgentPlacement(lambda: list(build_members(config, objects, device)), None)
         return
@@ -415,20 +414,20 @@ def place_agents(config: Config, objects: Objects, device: torch.device) -> Iter
                 ray.kill(actor)
             actors.clear()
             share = min(threads, ray.cluster_resources().get("CPU", 1) / config.agents)
-            mind = ray.remote(num_cpus=share)(AgentActor)
-            found = []
+            remote_class = ray.remote(num_cpus=share)(AgentActor)
+            members = []
             for number, name in enumerate(config.per_agent):
                 view = objects.views[number].numpy()
-                actors.append(mind.remote(config, number, view, objects.shapes(number), threads))
-                found.append(RemoteMember(ActorHandle(ray, actors[-1], name, traffic), len(view)))
-            for one in found:
-                one.line.ask("device")  # what goes wrong when it is made is said here
+                actors.append(remote_class.remote(config, number, view, objects.shapes(number), threads))
+                members.append(RemoteMember(ActorHandle(ray, actors[-1], name, traffic), len(view)))
+            for member in members:
+                member.actor.call("device")  # raises the errors of the constructor
             traffic.taken()
-            return list(found)
+            return list(members)
 
         try:
             yield AgentPlacement(make, traffic)
         finally:
-            # A connection that was there before goes on, and the agents would with it.
+            # An existing connection to Ray continues, and so would the actors.
             for actor in actors:
                 ray.kill(actor)

@@ -28,7 +28,7 @@ def to_round_trace(played: Played, names: Sequence[str], config: Config) -> Roun
     trace = played.trace
     return RoundTrace(
         signs=trace.signs.cpu().numpy(),
-        alone=None if trace.best_signs is None else trace.best_signs.cpu().numpy(),
+        best_signs=None if trace.best_signs is None else trace.best_signs.cpu().numpy(),
         accepted=trace.accepted.cpu().numpy(),
         log_joint=trace.log_joint.cpu().numpy(),
         log_evidence=trace.evidence.cpu().numpy(),
@@ -36,7 +36,7 @@ def to_round_trace(played: Played, names: Sequence[str], config: Config) -> Roun
         signs_count=config.signs,
         mode=config.mode,
         means=None if trace.means is None else trace.means.cpu().numpy(),
-        heard=trace.encounters.numpy() if config.mode in ("com", "all") else None,
+        encounters=trace.encounters.numpy() if config.mode in ("com", "all") else None,
     )
 
 
@@ -54,13 +54,13 @@ def sweep_rows(
     """
     rows = []
     pairs = _pairs_by_distance(edges, len(trace.agent_names))
-    spoken = trace.spoken[0]
+    kappa_signs = trace.kappa_signs[0]
     communicates = trace.mode in ("com", "all")
     acceptance = trace.acceptance()[0]
     not_a_number, splits = played.trace.not_a_number[0].tolist(), played.trace.splits[0].tolist()
     messages = played.trace.messages[0].tolist()
     for t, signs in enumerate(trace.signs[0]):
-        kappas = partitions.kappa_matrix(spoken[t])
+        kappas = partitions.kappa_matrix(kappa_signs[t])
         rows.append(
             {
                 "kind": "sweep",
@@ -115,8 +115,8 @@ def summarise(
     """
     kept = rows[config.burn_in :]
     last = rows[-1]
-    signs, spoken = trace.signs[0, -1], trace.spoken[0, -1]
-    kappas = partitions.kappa_matrix(spoken)
+    signs, kappa_signs = trace.signs[0, -1], trace.kappa_signs[0, -1]
+    kappas = partitions.kappa_matrix(kappa_signs)
     agents = {}
     for m, name in enumerate(trace.agent_names):
         loss = bounds[name]
@@ -144,10 +144,10 @@ def summarise(
         "perceives": modality_records(objects),
         "kappa": last["kappa"],
         "kappa_mean": _mean([row["kappa"] for row in kept]),
-        "kappa_of": "what each agent would say alone" if trace.alone is not None else "signs",
-        "kappa_matched": float(np.mean([partitions.matched_kappa(a, b) for a, b in combinations(spoken, 2)])),
+        "kappa_of": "what each agent would say alone" if trace.best_signs is not None else "signs",
+        "kappa_matched": float(np.mean([partitions.matched_kappa(a, b) for a, b in combinations(kappa_signs, 2)])),
         "kappa_matrix": kappas.tolist(),
-        "kappa_fleiss": partitions.fleiss_kappa(spoken),
+        "kappa_fleiss": partitions.fleiss_kappa(kappa_signs),
         "kappa_by_distance": _by_distance(kappas, _pairs_by_distance(edges, config.agents)).get("kappa_by_distance"),
         "sweeps_to_agreement": agreement,
         "messages": _mean([row["messages"] for row in kept]),

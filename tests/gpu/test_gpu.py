@@ -123,7 +123,7 @@ def _learner(likelihood, guide="diagonal", graphs=True):
         device="cuda",
     )  # fmt: skip
     jitter = 1.0 if len(shape) == 3 else 0.0
-    return Learner(agent, x, stream(0, "learn", "cuda"), batch_size=16, lr=1e-3, jitter=jitter, graphs=graphs)
+    return Learner(agent, x, stream(0, "learn", "cuda"), batch_size=16, lr=1e-3, jitter=jitter, cuda_graphs=graphs)
 
 
 @pytest.mark.parametrize("guide", ["diagonal", "full"])

@@ -56,7 +56,7 @@ def test_a_run_that_would_not_fit_names_its_flags_and_both_sizes(monkeypatch: py
 
 def test_views_that_would_not_fit_are_found_before_they_are_made(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(host_memory, "available_memory", lambda: 299 * 64 * 4)
-    with pytest.raises(UsageError, match=r"--limit: 100 images in 2 views need .* and 7\.13e-05 GiB are available"):
+    with pytest.raises(UsageError, match=r"--limit: 100 images in 2 views need .* but 7\.13e-05 GiB are available"):
         load_objects(replace(SMALL, dataset="digits", likelihood="bernoulli", limit=100, views=parse_views("0,30")))
     load_objects(replace(SMALL, dataset="digits", likelihood="bernoulli", limit=100, views=parse_views("0,0")))
 

@@ -75,7 +75,7 @@ def test_values_are_those_of_the_trace() -> None:
 def test_shared_signs_are_compared_by_what_each_would_say_alone() -> None:
     shared = np.zeros((1, 5, 2, 12), dtype=int)
     alone = trace(C=1, T=5).signs
-    played = trace(C=1, T=5, signs=shared, alone=alone)
+    played = trace(C=1, T=5, signs=shared, best_signs=alone)
     kappa = to_arviz(played, burn_in=0, settings={})["sample_stats"]["kappa"].values
     assert kappa[0, 2] == partitions.kappa(*alone[0, 2]) != 1
 

@@ -68,10 +68,10 @@ def test_a_file_of_edges(tmp_path):
 @pytest.mark.parametrize(
     ("text", "said"),
     [
-        ("A B\nA E\n", ["line 2", "of A to D", "'A E'"]),
+        ("A B\nA E\n", ["line 2", "from A to D", "'A E'"]),
         ("A B C\n", ["line 1"]),
         ("A\n", ["line 1"]),
-        ("A A\n", ["two different names"]),
+        ("A A\n", ["two different agents"]),
         ("a b\n", ["'a b'"]),
         ("# nobody\n", ["holds no edge"]),
     ],
@@ -88,7 +88,7 @@ def test_a_file_that_is_none_is_refused_by_its_line(tmp_path, text, said):
 @pytest.mark.parametrize(
     ("meet", "said"),
     [
-        ("rong", "one of together, complete, ring"),
+        ("rong", "expected together, complete, ring"),
         ("small-world:2", "P from 0 to 1"),
         ("small-world:x", "P from 0 to 1"),
         ("small-world", "--agents 6"),
@@ -96,9 +96,9 @@ def test_a_file_that_is_none_is_refused_by_its_line(tmp_path, text, said):
         ("bridges:1.5", "number B from 0"),
         ("bridges:inf", "number B from 0"),
         ("bridges:nan", "number B from 0"),
-        ("bridges:5", "no more bridges than pairs"),
-        (".", "must be a file"),
-        ("", "must be"),
+        ("bridges:5", "at most one bridge for each pair"),
+        (".", "expected a file of edges"),
+        ("", "expected a file of edges"),
     ],
 )
 def test_what_is_no_graph_is_refused(meet, said):

@@ -1,11 +1,16 @@
-"""Ctrl-C held back: raised at the end of the block, and not at all where it is ignored."""
+"""Signal handlers: deferred Ctrl-C, ignored signals, and handlers restored at the end of a block."""
 
 import os
 import signal
 
 import pytest
 
-from mhng.experiment.util.process import defer_interrupt
+from mhng.experiment.util.process import (
+    defer_interrupt,
+    interrupt_on_termination,
+    interruptible_children,
+    keep_termination_handlers,
+)
 
 
 def test_an_interrupt_waits_for_the_end_of_the_block():
@@ -36,3 +41,26 @@ def test_nothing_is_left_behind():
     with defer_interrupt():
         pass
     assert signal.getsignal(signal.SIGINT) is before
+
+
+def test_sigterm_interrupts_the_block():
+    with pytest.raises(KeyboardInterrupt), interrupt_on_termination():
+        os.kill(os.getpid(), signal.SIGTERM)
+    assert signal.getsignal(signal.SIGTERM) is signal.SIG_DFL
+
+
+def test_handlers_that_a_library_sets_in_the_block_are_replaced_at_its_end():
+    with keep_termination_handlers():
+        signal.signal(signal.SIGTERM, lambda *_: None)
+        assert signal.getsignal(signal.SIGHUP) is signal.SIG_IGN
+    assert signal.getsignal(signal.SIGTERM) is signal.getsignal(signal.SIGHUP) is signal.SIG_DFL
+
+
+def test_children_of_a_process_that_ignores_interrupts_do_not():
+    before = signal.signal(signal.SIGINT, signal.SIG_IGN)
+    try:
+        with interruptible_children():
+            assert signal.getsignal(signal.SIGINT) is not signal.SIG_IGN
+        assert signal.getsignal(signal.SIGINT) is signal.SIG_IGN
+    finally:
+        signal.signal(signal.SIGINT, before)

@@ -1,5 +1,6 @@
-"""What tests share: one small run of images, made once (tests that write to it copy it), and figures caught."""
+"""Shared by tests: small runs, made once (a test that writes to one copies it), their contents, and caught figures."""
 
+import hashlib
 import json
 import resource
 import signal
@@ -10,6 +11,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+import torch
 from matplotlib.figure import Figure
 
 from mhng.experiment.plots import community as community_plots
@@ -18,10 +20,16 @@ from mhng.experiment.plots import diagnostics as diagnostic_plots
 from mhng.experiment.plots import training as training_plots
 from mhng.experiment.report.report import report
 from mhng.experiment.runs import folder as run_folder
+from mhng.experiment.runs.posterior import load_posterior
 from mhng.experiment.settings.config import resolve
 from mhng.experiment.training import loop
 from mhng.experiment.training.console import Printer
 from mhng.experiment.training.train import train
+
+SMALL_FLAGS = [
+    "--dataset", "digits", "--limit", "60", "--signs", "3", "--latent-dim", "2", "--epochs", "2",
+    "--round-epochs", "1", "--rounds", "1", "--sweeps", "4", "--burn-in", "1", "--starts", "1",
+]  # fmt: skip
 
 
 class Quiet(Printer):
@@ -34,12 +42,37 @@ class Quiet(Printer):
 
 
 def contents(folder: Path) -> tuple[dict[str, Any], dict[str, Any], str]:
-    """What must be equal after a stop and a resume: everything but times."""
+    """Summary, signs and metrics of a run without times: equal after a stop and a resume."""
     summary = json.loads((folder / run_folder.SUMMARY).read_text())
     summary.pop("seconds")
     with np.load(folder / run_folder.SIGNS) as arrays:
         signs = {name: arrays[name].tolist() for name in arrays.files}
     return summary, signs, (folder / run_folder.METRICS).read_text()
+
+
+def tensors(value: Any, place: str = "") -> dict[str, Any]:
+    """A flat checkpoint: hashes of tensors and plain values by path, without times."""
+    if isinstance(value, dict):
+        pairs = [(str(key), item) for key, item in value.items() if key != "seconds"]
+    elif isinstance(value, list | tuple):
+        pairs = [(str(index), item) for index, item in enumerate(value)]
+    else:
+        if not isinstance(value, torch.Tensor):
+            return {place: value}
+        return {place: (value.shape, value.dtype, hashlib.sha256(value.numpy().tobytes()).hexdigest())}
+    return {inner: leaf for key, item in pairs for inner, leaf in tensors(item, f"{place}/{key}").items()}
+
+
+def all_outputs(folder: Path) -> tuple[Any, ...]:
+    """Everything that a run leaves but times and pictures, to compare two runs."""
+    posterior = load_posterior(folder / run_folder.POSTERIOR)
+    draws = {
+        f"{group}/{name}": values.values.tobytes()
+        for group in ("posterior", "sample_stats")
+        for name, values in posterior[group].items()
+    }
+    state = tensors(torch.load(folder / run_folder.CHECKPOINT, weights_only=True))
+    return *contents(folder), (folder / run_folder.CONFIG).read_bytes(), state, draws
 
 
 def made(folder: Path, **changes: str) -> Path:

@@ -253,7 +253,7 @@ SMALL = {
 
 
 def test_train_by_keyword_is_train_by_flags(
-    undrawn: None, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     rows: list[dict[str, object]] = []
     agent = {"B": {"likelihood": "gaussian"}}
@@ -292,7 +292,7 @@ def test_a_bad_keyword_is_one_line_and_writes_nothing(
     assert list(tmp_path.iterdir()) == []
 
 
-def test_a_run_that_a_callback_ends_can_be_resumed(undrawn: None, tmp_path: Path) -> None:
+def test_a_run_that_a_callback_ends_can_be_resumed(tmp_path: Path) -> None:
     class StopError(Exception):
         pass
 

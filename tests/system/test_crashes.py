@@ -4,7 +4,6 @@ ends with the bytes of one that was never stopped.
 
 from __future__ import annotations
 
-import hashlib
 import json
 import os
 import random
@@ -25,13 +24,12 @@ from mhng.experiment.comparison.progress import Progress
 from mhng.experiment.errors import RunError, UsageError
 from mhng.experiment.runs import folder as run_folder
 from mhng.experiment.runs.folder import RunFolder
-from mhng.experiment.runs.posterior import load_posterior
 from mhng.experiment.settings.config import resolve
 from mhng.experiment.training import loop as running
 from mhng.experiment.training.train import resume, train
 from mhng.experiment.util import locks
 from mhng.inference.svi import Learner
-from tests.runs import Quiet, contents, files_no_larger_than
+from tests.runs import Quiet, all_outputs, files_no_larger_than
 
 HOME = Path(__file__).resolve().parents[2]
 TINY = [
@@ -49,33 +47,8 @@ def tiny(folder: Path, *words: str) -> None:
     train(resolve(read_settings([*TINY, *words, "--run-dir", str(folder)])), printer=Quiet())
 
 
-def tensors(value: Any, place: str = "") -> dict[str, Any]:
-    """A checkpoint flat, by place, without the seconds that it took."""
-    if isinstance(value, dict):
-        pairs = [(str(key), item) for key, item in value.items() if key != "seconds"]
-    elif isinstance(value, list | tuple):
-        pairs = [(str(index), item) for index, item in enumerate(value)]
-    else:
-        if not isinstance(value, torch.Tensor):
-            return {place: value}
-        return {place: (value.shape, value.dtype, hashlib.sha256(value.numpy().tobytes()).hexdigest())}
-    return {inner: leaf for key, item in pairs for inner, leaf in tensors(item, f"{place}/{key}").items()}
-
-
-def all_of(folder: Path) -> tuple[Any, ...]:
-    """All that a run leaves, but for times and pictures."""
-    posterior = load_posterior(folder / run_folder.POSTERIOR)
-    draws = {
-        f"{group}/{name}": values.values.tobytes()
-        for group in ("posterior", "sample_stats")
-        for name, values in posterior[group].items()
-    }
-    state = tensors(torch.load(folder / run_folder.CHECKPOINT, weights_only=True))
-    return *contents(folder), (folder / run_folder.CONFIG).read_bytes(), state, draws
-
-
 @pytest.fixture(scope="module")
-def whole(tmp_path_factory: pytest.TempPathFactory, undrawn: None) -> Path:
+def whole(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("crashes") / "whole"
     tiny(folder, *ALWAYS)
     assert not (folder / run_folder.EPOCHS).exists()
@@ -84,11 +57,11 @@ def whole(tmp_path_factory: pytest.TempPathFactory, undrawn: None) -> Path:
 
 @pytest.fixture(scope="module")
 def expected(whole: Path) -> tuple[Any, ...]:
-    return all_of(whole)
+    return all_outputs(whole)
 
 
 @pytest.fixture(scope="module")
-def halted(tmp_path_factory: pytest.TempPathFactory, undrawn: None) -> Path:
+def halted(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The same run, stopped in the midst of round 1. Copied by those that change it."""
     folder = tmp_path_factory.mktemp("crashes") / "halted"
     stopped(folder, (1, "B", 1))
@@ -132,7 +105,7 @@ def test_a_run_goes_on_from_the_last_epoch_bit_for_bit(
     monkeypatch.setattr(Learner, "_epoch", lambda self, *own: epochs.append(own[0]) or epoch(self, *own))
     resume(tmp_path / "run", printer=Quiet())
     assert len(epochs) == left  # of 3 + 3 in the first round and 2 + 2 in the others
-    assert all_of(tmp_path / "run") == expected
+    assert all_outputs(tmp_path / "run") == expected
     assert not (tmp_path / "run" / run_folder.EPOCHS).exists()
 
 
@@ -157,7 +130,7 @@ def test_without_the_last_epoch_it_goes_on_from_the_round(
     else:
         torch.save(torch.load(file, weights_only=True) | {"done": 0}, file)
     resume(folder, printer=Quiet())
-    assert all_of(folder) == expected
+    assert all_outputs(folder) == expected
     assert (str(file) in caplog.text) == (damage != "of an older round")
 
 
@@ -263,13 +236,13 @@ def killed(place: Path, kills: int, seed: int) -> None:
     assert done.returncode == 0, done.stderr
     told = json.loads(done.stdout)
     assert told["kills"] >= kills
-    wanted = all_of(place / "whole")
+    wanted = all_outputs(place / "whole")
     for number, deaths in enumerate(told["runs"]):
         folder = place / f"killed-{number}"
         progress = [death["progress"] for death in deaths]
         assert progress == sorted(progress)  # nothing that was saved is ever lost
         assert {death["status"] for death in deaths} <= {"killed", None, "done"}
-        assert all_of(folder) == wanted
+        assert all_outputs(folder) == wanted
         assert RunFolder(folder).status == "done"
 
 
@@ -313,7 +286,7 @@ def test_ctrl_c_twice_and_a_second_run_on_the_same_folder(tmp_path: Path) -> Non
     done = torch.load(folder / run_folder.CHECKPOINT, weights_only=True)["done"]
     tiny(tmp_path / "wanted", *ALWAYS, "--rounds", str(done + 1))
     resume(folder, rounds=str(done + 1), printer=Quiet())
-    assert all_of(folder) == all_of(tmp_path / "wanted")
+    assert all_outputs(folder) == all_outputs(tmp_path / "wanted")
 
 
 def full(folder: Path, size: int, expected: Any) -> None:
@@ -331,7 +304,7 @@ def full(folder: Path, size: int, expected: Any) -> None:
         resume(folder, printer=Quiet())
     else:
         tiny(folder, *ALWAYS, "--overwrite")
-    assert all_of(folder) == expected
+    assert all_outputs(folder) == expected
 
 
 def test_a_disk_that_fills_up_costs_nothing_that_was_saved(whole: Path, expected: Any, tmp_path: Path) -> None:
@@ -386,4 +359,4 @@ def test_a_checkpoint_that_cannot_be_written_leaves_the_one_before(
     monkeypatch.undo()
     assert RunFolder(tmp_path / "run").status == "failed"
     resume(tmp_path / "run", printer=Quiet())
-    assert all_of(tmp_path / "run") == expected
+    assert all_outputs(tmp_path / "run") == expected

@@ -23,8 +23,7 @@ from mhng.experiment.runs import folder as run_folder
 from mhng.experiment.settings.config import resolve
 from mhng.experiment.training.saved_run import SavedRun
 from tests.custom_data import QUICK, image, refused
-from tests.runs import contents
-from tests.system.test_crashes import all_of
+from tests.runs import all_outputs, contents
 
 # What each picture shows: every file has a grey of its own.
 BRAEBURN = {f"{n}_100": 2 * n for n in (0, 1, 2, 3, 9, 10, 11, 100, 101, 327)} | {
@@ -198,7 +197,7 @@ def test_a_run_of_things_that_turn_goes_on_recalls_reports_and_names(
     assert "Views: 1x6x6, seen as: A 0, B ahead:2+grey" in capsys.readouterr().out
     assert cli.main(["train", "--resume", str(run), "--rounds", "1"]) == 0
     assert cli.main([*arguments(data, *limit), "--rounds", "1", "--run-dir", str(whole)]) == 0
-    assert contents(run) == contents(whole) and all_of(run)[4:] == all_of(whole)[4:]
+    assert contents(run) == contents(whole) and all_outputs(run)[4:] == all_outputs(whole)[4:]
     assert [view.text for view in resolve({}, run / run_folder.CONFIG).views] == [0.0, "ahead:2+grey"]
     for command in (["recall"], ["report"]):
         assert cli.main([*command, str(run)]) == 0

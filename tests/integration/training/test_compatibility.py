@@ -20,7 +20,7 @@ from mhng.experiment.runs import folder as run_folder
 from mhng.experiment.settings.config import resolve
 from mhng.experiment.training.compatibility import parts_of
 from mhng.experiment.training.prepare import load_objects
-from tests.system.test_cli import SMALL
+from tests.runs import SMALL_FLAGS
 
 MINE = """
 import pathlib
@@ -68,7 +68,7 @@ def test_a_likelihood_typed_on_the_command_line_is_used_and_its_run_is_not_read_
     here: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     module(here, "plug_mine", MINE)
-    flags = ["train", *SMALL, "--likelihood", "plug_mine:Mine", "--run-dir", "run"]
+    flags = ["train", *SMALL_FLAGS, "--likelihood", "plug_mine:Mine", "--run-dir", "run"]
     assert cli.main(flags) == 0
     summary = json.loads((here / "run" / run_folder.SUMMARY).read_text())
     assert np.isfinite(summary["agents"]["A"]["elbo"])
@@ -126,7 +126,7 @@ def test_a_grid_of_ones_own_runs_and_its_folder_is_not_trusted_either(
     here: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     module(here, "plug_mine", MINE)
-    words = ["--modes", "com", "--seeds", "0", "--", *SMALL, "--likelihood", "plug_mine:Mine"]
+    words = ["--modes", "com", "--seeds", "0", "--", *SMALL_FLAGS, "--likelihood", "plug_mine:Mine"]
     assert cli.main(["compare", "--out", "out", *words]) == 0
     assert "plug_mine:Mine" in refused(["compare", "--out", "out"], capsys)
     assert cli.main(["compare", "--out", "out", "--trust-plugins"]) == 0
@@ -153,7 +153,7 @@ class Tight(NormalWishart):
 
 
 def test_networks_guides_and_mixtures_of_ones_own(here: Path) -> None:
-    flags = ["train", *SMALL, "--run-dir", "run"]
+    flags = ["train", *SMALL_FLAGS, "--run-dir", "run"]
     for family, text, name in (("network", NETWORK, "small"), ("guide", GUIDE, "Half"), ("mixture", MIXTURE, "Tight")):
         flags += [f"--{family}", f"{module(here, f'plug_{family}', text)}:{name}"]
     assert cli.main(flags) == 0
@@ -220,14 +220,14 @@ def test_what_is_wrong_with_ones_own_is_one_line_and_nothing_is_written(
     text: str, attribute: str, said: str, here: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     module(here, "plug_wrong", text)
-    found = refused(["train", *SMALL, "--likelihood", f"plug_wrong:{attribute}", "--run-dir", "run"], capsys)
+    found = refused(["train", *SMALL_FLAGS, "--likelihood", f"plug_wrong:{attribute}", "--run-dir", "run"], capsys)
     assert f"--likelihood plug_wrong:{attribute}" in found and said in found
     assert not (here / "run").exists()
 
 
 def test_a_module_that_is_not_there_is_named(here: Path, capsys: pytest.CaptureFixture[str]) -> None:
     for name, absent in (("plug_absent:A", "plug_absent"), ("plug_pack.sub:A", "plug_pack"), ("json.no:A", "json.no")):
-        said = refused(["train", *SMALL, "--network", name, "--run-dir", "run"], capsys)
+        said = refused(["train", *SMALL_FLAGS, "--network", name, "--run-dir", "run"], capsys)
         assert f"--network {name}: there is no module '{absent}'" in said
 
 
@@ -401,7 +401,7 @@ def test_agents_that_count_words_agree_on_topics(tmp_path: Path, capsys: pytest.
 )
 def test_every_variant_plays_and_is_loaded_again(changes: dict[str, str], tmp_path: Path) -> None:
     flags = [f"--{name}={value}" for name, value in changes.items()]
-    assert cli.main(["train", *SMALL, *flags, "--run-dir", str(tmp_path / "run")]) == 0
+    assert cli.main(["train", *SMALL_FLAGS, *flags, "--run-dir", str(tmp_path / "run")]) == 0
     run = load_run(tmp_path / "run")
     assert np.isfinite(run.scores["agents"]["B"]["elbo"]) and run.latents("B").shape == (60, 2)
     assert run.recall(0, draws=2)["A"].draws.shape == (2, 1, 8, 8)

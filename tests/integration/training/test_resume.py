@@ -27,8 +27,7 @@ from mhng.experiment.training.compatibility import check_parts
 from mhng.experiment.training.train import resume, train
 from mhng.inference import MODES, RECURSIONS, RULES
 from mhng.models.registry import FAMILIES, WEIGHTS
-from tests.runs import Quiet
-from tests.system.test_crashes import all_of
+from tests.runs import Quiet, all_outputs
 
 BASE = [
     "--dataset", "digits", "--limit", "24", "--signs", "3", "--latent-dim", "2", "--epochs", "1", "--rounds", "2",
@@ -228,7 +227,7 @@ def goes_on(given: list[str], folder: Path, files: Path) -> None:
         resume(broken, printer=Quiet())
     else:
         assert not learns
-    assert all_of(broken) == all_of(folder / "whole")
+    assert all_outputs(broken) == all_outputs(folder / "whole")
 
 
 @pytest.mark.parametrize("row", ROWS, ids=told)

@@ -43,7 +43,7 @@ def child(words: list[str]) -> None:
     from mhng.experiment.settings.parsing import read_settings
     from mhng.experiment.training import memory_estimate
     from mhng.experiment.training.console import Printer
-    from mhng.experiment.training.prepare import latents_of, load_objects, pick_device
+    from mhng.experiment.training.prepare import load_objects, pick_device
     from mhng.experiment.training.train import train
 
     class Quiet(Printer):
@@ -58,8 +58,8 @@ def child(words: list[str]) -> None:
     peak, seconds = _peak(), time.process_time() - start
     assert config.run_dir is not None
     size = (config.run_dir / run_folder.POSTERIOR).stat().st_size
-    objects, config = load_objects(config)
-    estimate = memory_estimate.foretold(config, objects, latents_of(config, objects), pick_device(config.device))
+    objects, agents, _ = load_objects(config)
+    estimate = memory_estimate.host_bytes(config, agents, objects, pick_device(config.device))
     print(
         json.dumps({"imported": imported, "peak": peak, "estimate": estimate, "seconds": seconds, "posterior": size})
     )

@@ -49,8 +49,8 @@ def main() -> None:
                 "signs": str(options.signs), "limit": str(options.objects), "dimension": str(options.dimension),
             }
         )  # fmt: skip
-        objects, config = load_objects(config)
-        members = build_members(config, objects, torch.device("cpu"))
+        objects, agents, _ = load_objects(config)
+        members = build_members(agents, objects, torch.device("cpu"))
         players = [member.agent.perceive(member.x, None) for member in members]
         game = game_of(config, torch.device("cpu"))
         results = {}

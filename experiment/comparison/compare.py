@@ -143,17 +143,17 @@ def _check_variants(runs: Sequence[Run]) -> None:
         return
     from mhng.experiment.training import memory_estimate
     from mhng.experiment.training.build import game_of
-    from mhng.experiment.training.prepare import latents_of, load_objects, pick_device
+    from mhng.experiment.training.prepare import load_objects, pick_device
 
     for run in first_runs.values():
         try:
             check_new(run.config)
             device = pick_device(run.config.device)
-            objects, config = load_objects(run.config)
+            prepared = load_objects(run.config)
             # On CUDA the check itself would occupy memory that the runs need.
             if device.type == "cpu":
-                memory_estimate.check(config, objects.count, latents_of(config, objects), device)
-            game_of(config, device)
+                memory_estimate.check(run.config, prepared.agents, prepared.objects.count, device)
+            game_of(run.config, device)
         except UsageError as error:
             raise UsageError(f"row {run.row!r}: {error}") from None
 

@@ -21,7 +21,6 @@ from numpy.typing import NDArray
 from scipy import stats
 
 from mhng.experiment.errors import UsageError
-from mhng.experiment.settings import per_agent
 from mhng.experiment.settings.schema import Config
 from mhng.experiment.training.saved_run import SavedRun
 
@@ -110,7 +109,7 @@ def compare_with_exact(run: SavedRun, signs: NDArray[Any]) -> dict[str, Any]:
     from mhng.inference.enumeration import all_signs, joint_posterior
 
     objects, cpu = run.objects, torch.device("cpu")
-    beliefs = [member.agent.perceive(member.x, None) for member in build_members(config, objects, cpu)]
+    beliefs = [member.agent.perceive(member.x, None) for member in build_members(run.specs, objects, cpu)]
     log_prior = game_of(config, cpu).log_prior
     assignments = all_signs(objects.count, K).numpy()
     private = config.mode == "no-com"
@@ -130,16 +129,16 @@ def compare_with_exact(run: SavedRun, signs: NDArray[Any]) -> dict[str, Any]:
 
 def _check_exact(config: Config) -> None:
     """Raise UsageError unless the settings have a posterior that can be enumerated from the observations."""
-    from mhng.experiment.training.compatibility import parts_of
+    from mhng.experiment.training.agent_spec import agent_specs
 
-    for name, settings in config.per_agent.items():
-        agent = per_agent.of_agent(config, name)
+    for spec in agent_specs(config):
+        settings, agent = spec.settings, spec.suffix
         if settings.likelihood != "identity":
             raise UsageError(
                 f"--exact requires --likelihood identity{agent}; with {settings.likelihood} the latents are sampled "
                 "and not stored"
             )
-        if not parts_of(settings, agent)["mixture"].exact_evidence:
+        if not spec.parts.mixture.exact_evidence:
             raise UsageError(f"--exact does not support --mixture {settings.mixture}{agent} (no closed-form evidence)")
     if config.mode == "variational":
         raise UsageError("--exact does not support --mode variational, which draws no samples")

@@ -12,6 +12,7 @@ from __future__ import annotations
 import tomllib
 from collections.abc import Mapping
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 from mhng.experiment.data.custom import dataset as custom_dataset
@@ -107,8 +108,11 @@ def read_toml(file: Path) -> dict[str, Any]:
         raise UsageError(f"--config {file}: not valid TOML: {error}") from error
 
 
-def to_toml(config: Config) -> str:
-    """The settings as a file for --config. Settings without a value are comments."""
+def to_toml(config: Config, derived: Mapping[str, Any] = MappingProxyType({})) -> str:
+    """The settings as a file for --config. Settings without a value are comments.
+
+    derived: settings by field name whose values the objects decide, instead of those in `config`.
+    """
     lines = ["# The settings of this run, resolved. Use it again: python cli.py train --config THIS_FILE", ""]
     group = None
     for name, setting in SETTINGS.items():
@@ -120,7 +124,7 @@ def to_toml(config: Config) -> str:
             lines.append(f"# {group}")
         if name == "agent" or (name == "agents" and config.agent):
             continue
-        value = getattr(config, name)
+        value = derived.get(name, getattr(config, name))
         lines.append(f"# {key(name)} =" if value is None else f"{key(name)} = {toml_value(value)}")
     if config.agent:
         lines += ["", "[agents]", f"count = {config.agents}"]
@@ -129,9 +133,10 @@ def to_toml(config: Config) -> str:
     return "\n".join(lines) + "\n"
 
 
-def plain(config: Config) -> dict[str, Any]:
-    """The settings by key, as plain values for JSON."""
-    values = {key(name): plain_value(getattr(config, name)) for name, setting in SETTINGS.items() if setting.saved}
+def plain(config: Config, derived: Mapping[str, Any] = MappingProxyType({})) -> dict[str, Any]:
+    """The settings by key, as plain values for JSON. derived: as in `to_toml`."""
+    saved = [name for name, setting in SETTINGS.items() if setting.saved]
+    values = {key(name): plain_value(derived.get(name, getattr(config, name))) for name in saved}
     return values | {"agent": per_agent.to_tables(config.agent)}
 
 

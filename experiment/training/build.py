@@ -1,15 +1,15 @@
-"""The agents, the game and the schedule that the settings describe."""
+"""Build the agents, the game and the schedule of a run from its settings."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import replace
 from typing import Any
 
 import torch
 
 from mhng.experiment.data.objects import Objects
 from mhng.experiment.settings.schema import Config
+from mhng.experiment.training.agent_spec import AgentSpec
 from mhng.experiment.training.graphs import Edges, meetings_of
 from mhng.inference.initialization import Start
 from mhng.inference.rounds import Member, Schedule, agent_streams, make_member
@@ -21,12 +21,8 @@ from mhng.models.registry import FAMILIES
 from mhng.models.sign_prior import parse_sign_prior
 
 
-def _latent(config: Config, shape: tuple[int, ...]) -> int:
-    return shape[0] if config.likelihood == "identity" else config.latent_dim
-
-
-def schedule_of(config: Config) -> Schedule:
-    """How long everything takes, from the settings."""
+def schedule_of(config: Config, *, jitter: float = 0.0) -> Schedule:
+    """The numbers of epochs, rounds and sweeps, and the options of learning. jitter: see `AgentSpec.jitter`."""
     return Schedule(
         epochs=config.epochs,
         round_epochs=config.round_epochs,
@@ -37,22 +33,18 @@ def schedule_of(config: Config) -> Schedule:
         start=Start(config.start, tries=config.starts),
         batch_size=config.batch_size,
         lr=config.lr,
-        jitter=config.jitter,
+        jitter=jitter,
         keep_means=config.keep in ("all", "components"),
         percept=config.percept,
-        cuda_graphs=_captured(config),
+        # Parts of the user may do what cannot be captured.
+        cuda_graphs=config.cuda_graphs and not any(is_plugin(getattr(config, name)) for name in FAMILIES),
     )
 
 
-def _captured(config: Config) -> bool:
-    """Whether work on a GPU may be captured: what parts of the user's own ask of it is unknown."""
-    return config.cuda_graphs and not any(is_plugin(getattr(config, name)) for name in FAMILIES)
-
-
 def game_of(config: Config, device: torch.device, known: Sequence[Edges | None] = ()) -> Game:
-    """The rules of the game, with a uniform prior of signs. UsageError from `graphs.meetings_of`.
+    """The rules of the game. Raises UsageError for graphs.
 
-    known: the edges of each graph, as in `graphs.meetings_of`.
+    known: the edges of each graph in a resumed run, as in `graphs.meetings_of`.
     """
     meetings = meetings_of(
         config.graphs,
@@ -62,7 +54,7 @@ def game_of(config: Config, device: torch.device, known: Sequence[Edges | None] 
         round_sweeps=schedule_of(config).sweeps_between(),
         known=known,
     )
-    rules = tuple(own.acceptance for own in config.per_agent.values())
+    rules = tuple(settings.acceptance for settings in config.per_agent.values())
     log_prior = torch.full((config.signs,), 1 / config.signs, dtype=torch.float64, device=device).log()
     return Game(
         log_prior,
@@ -78,37 +70,34 @@ def game_of(config: Config, device: torch.device, known: Sequence[Edges | None] 
     )
 
 
-def build_members(config: Config, objects: Objects, device: torch.device) -> list[Member]:
-    """The agents A, B, ... with fresh weights. Each sees its own view of the objects and nothing else."""
-    each = zip(config.per_agent.items(), objects.views, strict=True)
-    return [build_member(own, name, view, objects.shapes(m), device) for m, ((name, own), view) in enumerate(each)]
+def build_members(agents: Sequence[AgentSpec], objects: Objects, device: torch.device) -> list[Member]:
+    """The agents with fresh weights, each with its view of the objects."""
+    return [build_member(spec, view, device) for spec, view in zip(agents, objects.views, strict=True)]
 
 
-def build_member(
-    own: Config, name: str, view: torch.Tensor, shapes: tuple[tuple[int, ...], ...], device: torch.device
-) -> Member:
-    """The agent called `name`, with its own settings and its own view; shapes: of each modality."""
-    streams = agent_streams(own.seed, name, device)
-    agent = build_agent(own, shapes, streams["init"], device)
-    schedule = schedule_of(own if any(len(shape) == 3 for shape in shapes) else replace(own, jitter=0.0))
-    return make_member(name, agent, view.to(device), streams, schedule)
+def build_member(spec: AgentSpec, view: torch.Tensor, device: torch.device) -> Member:
+    """One agent with fresh weights and its view (N, *shape) of the objects."""
+    streams = agent_streams(spec.settings.seed, spec.name, device)
+    agent = build_agent(spec, streams["init"], device)
+    return make_member(spec.name, agent, view.to(device), streams, schedule_of(spec.settings, jitter=spec.jitter))
 
 
-def build_agent(
-    own: Config, shapes: tuple[tuple[int, ...], ...], generator: torch.Generator, device: torch.device
-) -> Agent:
-    """One agent with its own settings, fresh weights drawn from `generator`; shapes: of each modality."""
-    made: dict[str, Any] = {
-        "signs": own.signs,
-        "latent": _latent(own, shapes[0]),
-        "network": own.network,
-        "likelihood": own.likelihood,
-        "mixture": own.mixture,
-        "guide": own.guide,
-        "weights": own.weights,
-        "prior": dict(own.prior.values),
-        "noise": own.noise,
+def build_agent(spec: AgentSpec, generator: torch.Generator, device: torch.device) -> Agent:
+    """The model of one agent, with weights drawn from `generator`."""
+    settings = spec.settings
+    options: dict[str, Any] = {
+        "signs": settings.signs,
+        "latent": spec.latent_dim,
+        "network": settings.network,
+        "likelihood": settings.likelihood,
+        "mixture": settings.mixture,
+        "guide": settings.guide,
+        "weights": settings.weights,
+        "prior": dict(settings.prior.values),
+        "noise": settings.noise,
         "generator": generator,
         "device": device,
     }
-    return Agent(shapes[0], **made) if len(shapes) == 1 else Multimodal(shapes, fusion=own.fusion, **made)
+    if len(spec.shapes) == 1:
+        return Agent(spec.shapes[0], **options)
+    return Multimodal(spec.shapes, fusion=settings.fusion, **options)

@@ -10,7 +10,6 @@ from typing import Any
 import numpy as np
 import torch
 
-from mhng.experiment.data.objects import Objects
 from mhng.experiment.errors import RunError
 from mhng.experiment.runs import folder as run_folder
 from mhng.experiment.runs.folder import RunFolder
@@ -23,7 +22,7 @@ from mhng.experiment.training.build import schedule_of
 from mhng.experiment.training.checkpoint import from_checkpoint, to_checkpoint
 from mhng.experiment.training.console import Printer
 from mhng.experiment.training.graphs import Edges, edges_at
-from mhng.experiment.training.prepare import latents_of
+from mhng.experiment.training.prepare import Prepared
 from mhng.experiment.training.ray_agents import BYTES_PER_SIGN, AgentLostError, AgentPlacement, RemoteMember
 from mhng.experiment.training.results import summarise, sweep_rows, to_round_trace
 from mhng.experiment.util.process import ignore_interrupt
@@ -48,7 +47,7 @@ class TrainingLoop:
     def __init__(
         self,
         config: Config,
-        objects: Objects,
+        prepared: Prepared,
         game: Game,
         placement: AgentPlacement,
         members: list[Member | RemoteMember],
@@ -60,7 +59,9 @@ class TrainingLoop:
         callbacks: Sequence[Callback] = (),
     ) -> None:
         self.config = config
-        self.objects = objects
+        self.objects = prepared.objects
+        self.agents = prepared.agents
+        self.settings = settings.plain(config, prepared.derived)
         self.game = game
         self.placement = placement
         self.members = members
@@ -80,7 +81,7 @@ class TrainingLoop:
     def run(self) -> dict[str, Any]:
         """Run the remaining rounds, draw the plots and return the summary."""
         self.printer.objects(self.objects, self.config.views, self.config.signs)
-        if len(set(latents_of(self.config, self.objects))) > 1 and schedule_of(self.config).keep_means:
+        if len({spec.latent_dim for spec in self.agents}) > 1 and schedule_of(self.config).keep_means:
             self.printer.note(
                 "note: posterior.nc will hold no component means, because the latent dimensions of the agents differ"
             )
@@ -222,7 +223,7 @@ class TrainingLoop:
             folder.file(run_folder.POSTERIOR),
             trace,
             burn_in=config.burn_in,
-            settings=settings.plain(config),
+            settings=self.settings,
             thin=config.thin,
             keep=config.keep,
         )

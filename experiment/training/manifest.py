@@ -11,10 +11,10 @@ from typing import Any
 
 import torch
 
-from mhng.experiment.data.objects import Objects
 from mhng.experiment.settings import config as settings
-from mhng.experiment.settings.schema import Config
+from mhng.experiment.settings.schema import Config, key
 from mhng.experiment.training.graphs import recorded_edges
+from mhng.experiment.training.prepare import Prepared
 from mhng.experiment.training.results import modality_records
 from mhng.inference.spec import Game
 
@@ -22,13 +22,18 @@ PACKAGES = ("torch", "torchvision", "pyro-ppl", "arviz", "numpy", "scipy", "scik
 
 
 def manifest_of(
-    config: Config, objects: Objects, game: Game, device: torch.device, command_line: Sequence[str]
+    config: Config, prepared: Prepared, game: Game, device: torch.device, command_line: Sequence[str]
 ) -> dict[str, Any]:
-    """Fields of the manifest at the start of a run, as plain values."""
+    """Fields of the manifest at the start of a run, as plain values.
+
+    fitted: the keys of settings that the objects decide, with another value than the user's.
+    """
+    objects, derived = prepared.objects, prepared.derived
     return {
         "edges": recorded_edges(game.meetings),
         "command_line": list(command_line),
-        "settings": settings.plain(config),
+        "settings": settings.plain(config, derived),
+        "fitted": sorted(key(name) for name, value in derived.items() if value != getattr(config, name)),
         "seed": config.seed,
         "device": torch.cuda.get_device_name(device) if device.type == "cuda" else "cpu",
         "threads": torch.get_num_threads(),

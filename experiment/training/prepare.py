@@ -1,4 +1,4 @@
-"""The objects of a run, loaded, scaled and checked against its settings."""
+"""Load the objects of a run, scale them, and check that its agents can observe them."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ import re
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from functools import partial
+from typing import Any, NamedTuple
 
 import torch
 
@@ -16,10 +17,10 @@ from mhng.experiment.data.modalities import Modality
 from mhng.experiment.data.objects import Objects
 from mhng.experiment.data.scaling import apply_transforms, fit_pca, fit_standardisation, transform_features
 from mhng.experiment.errors import UsageError
-from mhng.experiment.settings import per_agent
 from mhng.experiment.settings.schema import Config, flag
-from mhng.experiment.training.build import _latent, build_agent
-from mhng.experiment.training.compatibility import check_parts, check_sight, fits, input_support
+from mhng.experiment.training.agent_spec import AgentSpec
+from mhng.experiment.training.build import build_agent
+from mhng.experiment.training.compatibility import check_dimensions, check_observations, check_parts
 from mhng.experiment.util.agent_names import agent_names
 from mhng.inference import variational
 from mhng.inference.svi import elbo
@@ -28,82 +29,96 @@ from mhng.models.registry import FAMILIES
 from mhng.models.rng import stream
 
 
-def load_objects(config: Config) -> tuple[Objects, Config]:
-    """The objects, and the settings made to fit them (L is the number of features where z is the observation).
+class Prepared(NamedTuple):
+    """The objects of a run and its agents.
 
-    Features are standardised, each by its own mean and spread over an agent's objects: the mixture's prior expects
-    percepts around zero. Then --reduce makes them fewer. Counts, angles and simplex rows stay as they are. Raises
-    `UsageError` where network or likelihood cannot take such objects.
+    derived: settings that the objects decide, by field name: the jitter without images, and the number of latent
+    dimensions where latents are observations. config.toml and the manifest hold these values.
     """
-    check_parts(config)
-    objects = _as_they_are(config)
-    vectors = [view.dim() == 2 for view in objects.views]
-    if config.reduce is not None and not any(vectors):
-        raise UsageError(f"--reduce is for features; the objects of {config.dataset} are images")
-    _check_sights(config, objects)
-    if any(vectors):
-        objects = _scaled(config, objects)[0]
-    if all(vectors):
-        config = replace(config, jitter=0.0)
-    if all(own.likelihood == "identity" for _, own in config.per_agent.items()):
-        config = replace(config, latent_dim=max(view.shape[1] for view in objects.views))
+
+    objects: Objects
+    agents: tuple[AgentSpec, ...]
+    derived: dict[str, Any]
+
+
+def load_objects(
+    config: Config, specs: Sequence[AgentSpec] | None = None, *, download: bool | None = None
+) -> Prepared:
+    """Load the objects of a run as its agents observe them. Raises UsageError if an agent does not support them.
+
+    Each feature is standardised with its mean and standard deviation over the objects, because the mixture's prior
+    expects latents around zero. --reduce then projects them on principal components. Counts, angles and simplex rows
+    stay as they are.
+
+    specs: the result of `check_parts(config)`. download: instead of the setting.
+    """
+    specs = check_parts(config) if specs is None else specs
+    objects = _load(config, download=config.download if download is None else download)
+    are_features = [view.dim() == 2 for view in objects.views]
+    if config.reduce is not None and not any(are_features):
+        raise UsageError(f"--reduce requires features; the objects of {config.dataset} are images")
+    _check_observations(specs, objects)
+    if any(are_features):
+        objects = _scale(config.reduce, specs, objects)[0]
     objects = objects.packed()
-    for m, ((name, own), view) in enumerate(zip(config.per_agent.items(), objects.views, strict=True)):
-        fits(own, _latent(own, tuple(view.shape[1:])), name, per_agent.of_agent(config, name))
-        _rehearse(own, view, objects.shapes(m))
-    return objects, config
+    agents = tuple(spec.with_shapes(objects.shapes(m)) for m, spec in enumerate(specs))
+    for spec, view in zip(agents, objects.views, strict=True):
+        check_dimensions(spec)
+        _rehearse(spec, view)
+    derived: dict[str, Any] = {}
+    if all(are_features):
+        derived["jitter"] = 0.0
+    if all(spec.settings.likelihood == "identity" for spec in agents):
+        derived["latent_dim"] = max(spec.latent_dim for spec in agents)
+    return Prepared(objects, agents, derived)
 
 
 def load_others(config: Config, files: Files) -> Objects:
-    """All objects in `files`, as the agents of a run see them: scaled by what the objects of the run were.
+    """Load all objects in `files` as the agents of a run observe them, with the scaling of the run's objects.
 
-    Files are those of a run with data of its own, or others of the same layout; `UsageError` naming what differs. An
-    object may lack all but one of an agent's modalities, also where every other does.
+    files: data of the user, with the layout of --data. An object may lack all but one modality of an agent.
+    Raises UsageError with the difference to the run.
     """
-    of_run = _as_they_are(config)
+    specs, run_objects = check_parts(config), _load(config)
     place = f"{files.flag} {as_typed(files.data)}"
-    others = _as_they_are(config, match_layout(config.dataset, files_of(config), files))
-    if of_run.paired != others.paired:
-        raise UsageError(f"{place} must be laid out as the run's own --data, {as_typed(config.data or ())}")
-    for m, then, now in zip(of_run.view_agents, _senses(of_run), _senses(others), strict=True):
+    others = _load(config, match_layout(config.dataset, files_of(config), files))
+    if run_objects.paired != others.paired:
+        raise UsageError(f"{place} differs in layout from --data of the run, {as_typed(config.data or ())}")
+    for m, then, now in zip(run_objects.view_agents, _modalities(run_objects), _modalities(others), strict=True):
         if then.shape != now.shape:
-            there, seen = ("x".join(map(str, sense.shape)) for sense in (now, then))
-            raise UsageError(
-                f"{place}: agent {agent_names(m + 1)[m]} would see {there} numbers, and in the run {seen}"
-            )
+            given, expected = ("x".join(map(str, modality.shape)) for modality in (now, then))
+            raise UsageError(f"{place}: agent {agent_names(m + 1)[m]} has {given} features; expected {expected}")
     try:
-        _check_sights(config, others)
+        _check_observations(specs, others)
     except UsageError as error:
         raise UsageError(f"{place}: {error}") from None
-    views = _scaled(config, of_run)[1](others.views)
+    views = _scale(config.reduce, specs, run_objects)[1](others.views)
     for m, view in zip(others.view_agents, views, strict=True):
         lost = view.flatten(1).isinf().any(1).nonzero()
         if len(lost):
             raise UsageError(
-                f"{place}: what agent {agent_names(m + 1)[m]} would see of object {int(lost[0])} lies too far from "
-                "all that the run saw"
+                f"{place}: object {int(lost[0])} of agent {agent_names(m + 1)[m]} is too far from the objects of the "
+                "run to be scaled"
             )
     return replace(others, views=views, checksum=others.checksum).packed()
 
 
-def _check_sights(config: Config, objects: Objects) -> None:
-    """UsageError where an agent cannot look at what it would see."""
-    agents = list(config.per_agent.items())
+def _check_observations(specs: Sequence[AgentSpec], objects: Objects) -> None:
+    """Check that each agent can observe its views. Raises UsageError."""
     for m, view in zip(objects.view_agents, objects.views, strict=True):
-        name, own = agents[m]
-        check_sight(own, view, name, per_agent.of_agent(config, name), config.dataset)
+        check_observations(specs[m], view, objects.name)
 
 
-def _senses(objects: Objects) -> list[Modality]:
-    return [sense for senses in objects.modalities for sense in senses]
+def _modalities(objects: Objects) -> list[Modality]:
+    return [modality for group in objects.modalities for modality in group]
 
 
-def _as_they_are(config: Config, others: Files | None = None) -> Objects:
-    """The objects that the settings name, or all that other files hold; features as they were given."""
+def _load(config: Config, others: Files | None = None, *, download: bool = False) -> Objects:
+    """Load the objects of the settings, or all objects in other files, unscaled."""
     return load(
         config.dataset,
         data_root=config.data_root,
-        download=config.download,
+        download=download,
         limit=config.limit if others is None else None,
         views=config.views,
         seed=config.seed,
@@ -115,74 +130,69 @@ def _as_they_are(config: Config, others: Files | None = None) -> Objects:
     )
 
 
-def _scaled(
-    config: Config, objects: Objects
+def _scale(
+    reduce: int | None, specs: Sequence[AgentSpec], objects: Objects
 ) -> tuple[Objects, Callable[[Sequence[torch.Tensor]], tuple[torch.Tensor, ...]]]:
-    """The objects with features as agents perceive them, and what makes them so of the views of others."""
-    agents = list(config.per_agent.items())
-    as_given = [input_support(agents[m][1]) != "real" for m in objects.view_agents]
-    views, changes = transform_features(fit_standardisation, objects.views, as_given)
-    # Of the standardised features: principal components may differ in the last digit from machine to machine.
-    objects, steps = replace(objects, views=views, checksum=""), [changes]
-    if config.reduce is not None:
-        views, changes = transform_features(partial(fit_pca, dimensions=config.reduce), objects.views, as_given)
-        objects, steps = replace(objects, views=views, checksum=objects.checksum), [*steps, changes]
+    """Standardise and reduce features. Returns the objects, and a function that scales views of others equally."""
+    unscaled = [specs[m].input_support != "real" for m in objects.view_agents]
+    views, transforms = transform_features(fit_standardisation, objects.views, unscaled)
+    # The checksum is that of standardised features: the last digits of principal components depend on the machine.
+    objects, steps = replace(objects, views=views, checksum=""), [transforms]
+    if reduce is not None:
+        views, transforms = transform_features(partial(fit_pca, dimensions=reduce), objects.views, unscaled)
+        objects, steps = replace(objects, views=views, checksum=objects.checksum), [*steps, transforms]
 
-    def as_scaled(others: Sequence[torch.Tensor]) -> tuple[torch.Tensor, ...]:
+    def scale_others(others: Sequence[torch.Tensor]) -> tuple[torch.Tensor, ...]:
         for step in steps:
             others = apply_transforms(step, others)
         return tuple(others)
 
-    return objects, as_scaled
+    return objects, scale_others
 
 
-def _rehearse(own: Config, view: torch.Tensor, shapes: tuple[tuple[int, ...], ...]) -> None:
-    """UsageError if parts of the user's own cannot do with two objects what a run will do with all of them."""
-    parts = [f"{flag(name)} {getattr(own, name)}" for name in FAMILIES if is_plugin(getattr(own, name))]
-    if not parts:
+def _rehearse(spec: AgentSpec, view: torch.Tensor) -> None:
+    """Try parts of the user on two objects, with everything that a run will do. Raises UsageError."""
+    settings = spec.settings
+    plugins = [f"{flag(name)} {getattr(settings, name)}" for name in FAMILIES if is_plugin(getattr(settings, name))]
+    if not plugins:
         return
-    place = f"{', '.join(parts)}: a rehearsal with two objects failed"
-    x, generator = view[:2], stream(own.seed, "rehearsal")
+    place = f"{', '.join(plugins)}: a rehearsal with two objects failed"
+    x, generator = view[:2], stream(settings.seed, "rehearsal")
     try:
-        agent = build_agent(own, shapes, generator, x.device)
+        agent = build_agent(spec, generator, x.device)
         signs = torch.zeros(len(x), dtype=torch.int64)
         learns = any(True for _ in agent.parameters())
         loss = elbo(agent, x, generator, signs, agent.mixture.standard_normal_prior(x.device)) if learns else None
         player = agent.perceive(x, generator)
-        player.redraw(generator, signs.unsqueeze(0), own.signs)
-        if own.mode == "variational":
-            variational.init([player], signs.view(1, 1, -1), own.signs)
+        player.redraw(generator, signs.unsqueeze(0), settings.signs)
+        if settings.mode == "variational":
+            variational.init([player], signs.view(1, 1, -1), settings.signs)
         shapes = tuple(player.z.shape), tuple(agent.decode(player.z).shape)
-    except Exception as error:  # whatever code of others may raise
-        told = " ".join(f"{type(error).__name__}: {error}".split())[:300]
-        raise UsageError(f"{place}: {told}") from error
-    if shapes != ((len(x), agent.latent), tuple(x.shape)):
-        raise UsageError(f"{place}: percepts and images of {tuple(x.shape)} have the shapes {shapes}")
+    except Exception as error:  # code of the user may raise anything
+        reason = " ".join(f"{type(error).__name__}: {error}".split())[:300]
+        raise UsageError(f"{place}: {reason}") from error
+    expected = (len(x), agent.latent), tuple(x.shape)
+    if shapes != expected:
+        raise UsageError(f"{place}: latents and decoded observations have the shapes {shapes}; expected {expected}")
     if loss is not None and not math.isfinite(loss.total):
         raise UsageError(f"{place}: the loss is {loss.total}")
 
 
 def files_of(config: Config) -> Files:
-    """Where the objects are, if they are the user's own."""
+    """The files of --data, with how to read them."""
     return Files(config.data or (), config.label_column, config.header, config.image_size, config.channels)
 
 
-def latents_of(config: Config, objects: Objects) -> tuple[int, ...]:
-    """L of each agent: the number of its features where z is the observation, else the same for all."""
-    each = zip(config.per_agent.items(), objects.views, strict=True)
-    return tuple(_latent(own, tuple(view.shape[1:])) for (_, own), view in each)
-
-
 def pick_device(name: str) -> torch.device:
-    """The device called `name`; auto is the first CUDA device if there is one. UsageError if it is not there."""
+    """The device called `name`; auto is the first CUDA device if there is one, else cpu. Raises UsageError."""
     if name == "auto":
         return torch.device("cuda" if torch.cuda.is_available() else "cpu")
     if name == "cpu":
         return torch.device("cpu")
     if not re.fullmatch(r"cuda(:[0-9]{1,3})?", name):
-        raise UsageError(f"--device must be auto, cpu, cuda or cuda:N; it is {name[:40]!r}")
-    number = name.partition(":")[2]
+        raise UsageError(f"--device is {name[:40]!r}; expected auto, cpu, cuda or cuda:N")
+    number = int(name.partition(":")[2] or 0)
     count = torch.cuda.device_count() if torch.cuda.is_available() else 0
-    if int(number or 0) >= count:
-        raise UsageError(f"--device {name}: there are {count} CUDA devices")
-    return torch.device("cuda", int(number or 0))
+    if number >= count:
+        raise UsageError(f"--device is {name}, but the number of CUDA devices is {count}")
+    return torch.device("cuda", number)

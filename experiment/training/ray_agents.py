@@ -21,12 +21,12 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from mhng.experiment.data.objects import Objects
 from mhng.experiment.errors import RunError
 from mhng.experiment.settings.schema import Config
 from mhng.experiment.training import ray_cluster
+from mhng.experiment.training.agent_spec import AgentSpec
 from mhng.experiment.training.build import build_member, build_members
-from mhng.experiment.training.prepare import pick_device
+from mhng.experiment.training.prepare import Prepared, pick_device
 from mhng.inference.rounds import Member
 from mhng.inference.svi import Loss
 from mhng.models.belief import Belief, Response, Rule
@@ -60,13 +60,9 @@ class Traffic:
 class AgentActor:
     """The process of one agent. Receives and returns signs as arrays (C, N)."""
 
-    def __init__(
-        self, config: Config, number: int, view: Array, shapes: tuple[tuple[int, ...], ...], threads: int
-    ) -> None:
+    def __init__(self, spec: AgentSpec, view: Array, threads: int) -> None:
         torch.set_num_threads(threads)
-        name, settings = list(config.per_agent.items())[number]
-        device = pick_device(settings.device)
-        self._member = build_member(settings, name, torch.from_numpy(view.copy()), shapes, device)
+        self._member = build_member(spec, torch.from_numpy(view.copy()), pick_device(spec.settings.device))
         self._copied_stream: torch.Generator | None = None
         self._belief: Belief
         self._serial = 0
@@ -399,10 +395,10 @@ class AgentPlacement(NamedTuple):
 
 
 @contextmanager
-def place_agents(config: Config, objects: Objects, device: torch.device) -> Iterator[AgentPlacement]:
+def place_agents(config: Config, prepared: Prepared, device: torch.device) -> Iterator[AgentPlacement]:
     """Yield the placement of the agents by `config.engine`. Raises UsageError if Ray cannot be used."""
     if config.engine == "local":
-        yield AgentPlacement(lambda: list(build_members(config, objects, device)), None)
+        yield AgentPlacement(lambda: list(build_members(prepared.agents, prepared.objects, device)), None)
         return
     threads = max(1, torch.get_num_threads() // config.agents)
     traffic = Traffic()
@@ -416,10 +412,9 @@ def place_agents(config: Config, objects: Objects, device: torch.device) -> Iter
             share = min(threads, ray.cluster_resources().get("CPU", 1) / config.agents)
             remote_class = ray.remote(num_cpus=share)(AgentActor)
             members = []
-            for number, name in enumerate(config.per_agent):
-                view = objects.views[number].numpy()
-                actors.append(remote_class.remote(config, number, view, objects.shapes(number), threads))
-                members.append(RemoteMember(ActorHandle(ray, actors[-1], name, traffic), len(view)))
+            for spec, view in zip(prepared.agents, prepared.objects.views, strict=True):
+                actors.append(remote_class.remote(spec, view.numpy(), threads))
+                members.append(RemoteMember(ActorHandle(ray, actors[-1], spec.name, traffic), len(view)))
             for member in members:
                 member.actor.call("device")  # raises the errors of the constructor
             traffic.taken()

@@ -12,7 +12,7 @@ Notation: M agents, N objects, K signs, L latent dimensions.
 
 from __future__ import annotations
 
-from dataclasses import replace
+from collections.abc import Sequence
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -29,6 +29,8 @@ from mhng.experiment.util.agent_names import agent_names
 
 if TYPE_CHECKING:
     from mhng.experiment.data.objects import Objects
+    from mhng.experiment.training.agent_spec import AgentSpec
+    from mhng.experiment.training.prepare import Prepared
     from mhng.models.agent import Agent
 
 Ints = NDArray[np.int64]
@@ -121,16 +123,26 @@ class SavedRun:
 
         Raises UsageError if the run has no results, the data set is missing, or its checksum has changed.
         """
+        return self._prepared.objects
+
+    @cached_property
+    def _prepared(self) -> Prepared:
         from mhng.experiment.training.prepare import load_objects
 
         count = len(self.index)
-        objects, _ = load_objects(replace(self.config, download=False))
+        prepared = load_objects(self.config, download=False)
+        objects = prepared.objects
         if objects.checksum != self.manifest.get("checksum"):
             raise UsageError(f"the objects of {self.config.dataset} are not those of the run in {self.path}")
         if count != objects.count:
             file = self.folder.file(run_folder.SIGNS)
             raise UsageError(f"{file} is damaged: it holds signs for {count} objects; the run has {objects.count}")
-        return objects
+        return prepared
+
+    @property
+    def specs(self) -> Sequence[AgentSpec]:
+        """The specification of each agent."""
+        return self._prepared.agents
 
     @property
     def models(self) -> dict[str, Agent]:
@@ -161,11 +173,11 @@ class SavedRun:
         from mhng.experiment.training.checkpoint import load_agents
         from mhng.models.rng import stream
 
-        objects, file = self.objects, self.folder.file(run_folder.CHECKPOINT)
+        agents, file = self._prepared.agents, self.folder.file(run_folder.CHECKPOINT)
         state = self.folder.load_checkpoint()
         models = {
-            name: build_agent(config, objects.shapes(m), stream(config.seed, f"{name}/init"), torch.device("cpu"))
-            for m, (name, config) in enumerate(self.config.per_agent.items())
+            spec.name: build_agent(spec, stream(self.config.seed, f"{spec.name}/init"), torch.device("cpu"))
+            for spec in agents
         }
         parameters = load_agents(models, state, str(file))
         for agent in models.values():

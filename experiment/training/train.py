@@ -27,11 +27,10 @@ from mhng.experiment.training.compatibility import check_parts
 from mhng.experiment.training.console import Printer
 from mhng.experiment.training.loop import Callback, TrainingLoop, precedes, record_status
 from mhng.experiment.training.manifest import manifest_of
-from mhng.experiment.training.prepare import latents_of, load_objects, pick_device
+from mhng.experiment.training.prepare import load_objects, pick_device
 from mhng.experiment.training.ray_agents import place_agents
 from mhng.experiment.training.ray_cluster import check_ray
 from mhng.experiment.training.resume import check_metrics, edges_of, is_of_round, refuse_changes, results_are_whole
-from mhng.experiment.util.jsonable import to_plain
 from mhng.inference.rounds import RoundProgress
 
 RUNS = Path("runs")
@@ -55,25 +54,24 @@ def train(
         check_ray("--engine ray")
     device = pick_device(config.device)
     check_new(config)
-    check_parts(config)
-    memory_estimate.check(
-        config, 1, (1,), device
-    )  # what is hopeless however few objects there are need not wait for them
-    asked = settings.plain(config)
-    objects, config = load_objects(config)
-    memory_estimate.check(config, objects.count, latents_of(config, objects), device)
+    specs = check_parts(config)
+    memory_estimate.check(config, specs, 1, device)  # before the objects are loaded, which may take long
+    prepared = load_objects(config, specs)
+    memory_estimate.check(config, prepared.agents, prepared.objects.count, device)
     game = game_of(config, device)
     path = config.run_dir or free_folder(config)
     # First of all Ray, which may not be had, and takes its time.
-    with place_agents(config, objects, device) as places, RunFolder.create(path, overwrite=config.overwrite) as folder:
-        fitted = sorted(settings.changes(config, to_plain(asked)))
-        folder.start_manifest({**manifest_of(config, objects, game, device, command_line), "fitted": fitted})
-        folder.write_text(run_folder.CONFIG, settings.to_toml(config))
+    with (
+        place_agents(config, prepared, device) as places,
+        RunFolder.create(path, overwrite=config.overwrite) as folder,
+    ):
+        folder.start_manifest(manifest_of(config, prepared, game, device, command_line))
+        folder.write_text(run_folder.CONFIG, settings.to_toml(config, prepared.derived))
         with record_status(folder), open_scalars(folder, config.tensorboard) as scalars:
             members = places.make()
             return TrainingLoop(
                 config,
-                objects,
+                prepared,
                 game,
                 places,
                 members,
@@ -112,12 +110,12 @@ def resume(
         if config.engine == "ray":
             check_ray("--engine ray")
         device = pick_device(config.device)
-        objects, config = load_objects(config)
-        if manifest.get("checksum") != objects.checksum:
+        prepared = load_objects(config)
+        if manifest.get("checksum") != prepared.objects.checksum:
             raise UsageError(f"--resume {path}: the objects of {config.dataset} are not those of the run")
-        memory_estimate.check(config, objects.count, latents_of(config, objects), device)
+        memory_estimate.check(config, prepared.agents, prepared.objects.count, device)
         game = game_of(config, device, edges_of(manifest, config, folder))
-        places = stack.enter_context(place_agents(config, objects, device))
+        places = stack.enter_context(place_agents(config, prepared, device))
         members = places.make()
         progress, spent = RoundProgress(0), 0.0
         if folder.file(run_folder.CHECKPOINT).exists() or folder.file(run_folder.PREVIOUS).exists():
@@ -143,7 +141,7 @@ def resume(
         if progress.done == config.rounds + 1 and manifest["status"] == "done":
             raise UsageError(f"--resume {path}: the run is complete; --rounds R with R > {config.rounds} would go on")
         check_metrics(folder, config, progress, printer)
-        folder.write_text(run_folder.CONFIG, settings.to_toml(config))
+        folder.write_text(run_folder.CONFIG, settings.to_toml(config, prepared.derived))
         if not goes_on:  # its rows go too
             folder.file(run_folder.EPOCHS).unlink(missing_ok=True)
         whole = progress.done == config.rounds + 1
@@ -151,11 +149,11 @@ def resume(
         resumed = manifest.get("resumed")
         history = resumed if isinstance(resumed, list) else []
         folder.update_manifest(
-            status="running", settings=settings.plain(config), resumed=[*history, list(command_line)]
+            status="running", settings=settings.plain(config, prepared.derived), resumed=[*history, list(command_line)]
         )
         with record_status(folder), open_scalars(folder, config.tensorboard) as scalars:
             return TrainingLoop(
-                config, objects, game, places, members, progress, folder, printer, scalars, spent
+                config, prepared, game, places, members, progress, folder, printer, scalars, spent
             ).run()
 
 

@@ -149,10 +149,10 @@ flags(
     "variational",
     "--agent",
     "B: --mixture student-t",
-    said="--mode variational needs what is expected of signs, which --mixture student-t of agent B has not",
+    said="--mode variational does not support --mixture student-t of agent B (no closed-form expectations)",
 )
 flags("a cluster for one process", "--address", "auto", said="--address requires --engine ray")
-flags("a device that is none", "--device", "cuda:-1", said="--device must be auto, cpu, cuda or cuda:N")
+flags("a device that is none", "--device", "cuda:-1", said="--device is 'cuda:-1'; expected auto, cpu, cuda or cuda:N")
 flags("a device that is not there", "--device", "cuda:99", said="--device cuda:99")
 flags("false for no", "--download", "False", said="'False'")
 flags("nought for no", "--tensorboard=0", said="--tensorboard")
@@ -303,7 +303,7 @@ npz("a negative label of half", "labels[0] must be a whole number", images=BYTES
 npz("a label short", "labels must be 12", images=BYTES, labels=np.zeros(11, int))
 npz("labels of one-hot", "labels must be 12", images=BYTES, labels=np.eye(12))
 npz("conv of features", features=NUMBERS, words=["--likelihood", "gaussian", "--network", "conv"])
-CASES["npz: conv of features"][1][:] = ["--network conv needs images; the objects of npz are vectors"]
+CASES["npz: conv of features"][1][:] = ["--network conv requires images; the objects of npz are features"]
 CASES["npz: one .npy"] = (
     lambda folder: (
         [(folder / "own.npz").write_bytes(npy(BYTES)), "train"][1:]

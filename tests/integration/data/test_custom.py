@@ -22,9 +22,10 @@ from mhng.experiment.runs import folder as run_folder
 from mhng.experiment.runs.posterior import load_posterior
 from mhng.experiment.settings.config import plain, resolve, to_toml
 from mhng.experiment.settings.schema import Config
+from mhng.experiment.training.agent_spec import agent_specs
 from mhng.experiment.training.build import build_members
 from mhng.experiment.training.memory_estimate import check
-from mhng.experiment.training.prepare import latents_of, load_objects
+from mhng.experiment.training.prepare import load_objects
 from mhng.experiment.training.saved_run import SavedRun
 from tests.custom_data import BYTES, FLOATS, NUMBERS, QUICK, image, image_folder, npz, refused, text
 
@@ -133,21 +134,21 @@ def test_as_many_agents_as_files_and_no_view_is_turned(tmp_path: Path) -> None:
 
 def test_latent_dimensions_may_differ_between_agents(tmp_path: Path) -> None:
     file = npz(tmp_path, view_A=NUMBERS, view_B=NUMBERS[:, :2])
-    objects, config = load_objects(resolve({"dataset": "npz", "data": str(file), "likelihood": "identity"}))
-    assert latents_of(config, objects) == (6, 2) and config.latent_dim == 6
-    members = build_members(config, objects, torch.device("cpu"))
+    objects, agents, derived = load_objects(resolve({"dataset": "npz", "data": str(file), "likelihood": "identity"}))
+    assert [spec.latent_dim for spec in agents] == [6, 2] and derived["latent_dim"] == 6
+    members = build_members(agents, objects, torch.device("cpu"))
     assert [one.agent.latent for one in members] == [6, 2]
 
 
 def test_reduced_features_are_whitened_principal_components(tmp_path: Path) -> None:
     mixed = NUMBERS @ np.random.default_rng(1).normal(size=(6, 6))
     file = npz(tmp_path, view_A=mixed, view_B=mixed[:, :2])
-    whole, _ = load_objects(resolve({"dataset": "npz", "data": str(file), "likelihood": "identity"}))
-    objects, config = load_objects(
+    whole, *_ = load_objects(resolve({"dataset": "npz", "data": str(file), "likelihood": "identity"}))
+    objects, _, derived = load_objects(
         resolve({"dataset": "npz", "data": str(file), "likelihood": "identity", "reduce": "3"})
     )
     few, same = objects.views
-    assert few.shape == (12, 3) and torch.equal(same, whole.views[1]) and config.latent_dim == 3
+    assert few.shape == (12, 3) and torch.equal(same, whole.views[1]) and derived["latent_dim"] == 3
     torch.testing.assert_close(torch.cov(few.T), torch.eye(3), rtol=0, atol=1e-5)
     # They span what the three largest singular vectors of the standardised features span.
     left = torch.linalg.svd(whole.views[0].double()).U[:, :3]
@@ -287,7 +288,7 @@ def test_unfit_files_and_flags_are_refused(fault: str, tmp_path: Path, capsys: p
         (["--dataset", "npz"], ["--dataset npz requires --data"]),
         (["--data", "x.npz"], ["--dataset is mnist5k"]),
         (["--header", "yes"], ["--header requires --dataset csv"]),
-        (["--reduce", "3", "--dataset", "digits"], ["--reduce is for features"]),
+        (["--reduce", "3", "--dataset", "digits"], ["--reduce requires features"]),
     ],
 )
 def test_flags_that_do_not_go_together(
@@ -304,8 +305,10 @@ def test_sizes_are_judged_before_there_is_memory_for_them(tmp_path: Path, monkey
         with pytest.raises(UsageError, match="GiB of memory are available"):
             read(kind, data)
     monkeypatch.setattr("mhng.experiment.training.memory_estimate.available_memory", lambda: 10**7)
-    with pytest.raises(UsageError, match=r"3 percepts of 900 dimensions .* give --reduce"):
-        check(Config(likelihood="identity"), 3, (900, 900), torch.device("cpu"))
+    config = Config(likelihood="identity")
+    specs = [spec.with_shapes(((900,),)) for spec in agent_specs(config)]
+    with pytest.raises(UsageError, match=r"3 latents with 900 dimensions .* pass --reduce"):
+        check(config, specs, 3, torch.device("cpu"))
 
 
 def test_a_run_of_agents_with_unequal_features(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

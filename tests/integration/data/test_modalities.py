@@ -199,18 +199,18 @@ def csvs(folder: Path, *, gap: str = ",,,") -> str:
 
 def test_features_are_standardised_and_reduced_by_what_is_there(tmp_path: Path) -> None:
     options = {"dataset": "csv", "data": csvs(tmp_path), "likelihood": "gaussian"}
-    objects, config = load_objects(resolve(options))
+    objects, _, derived = load_objects(resolve(options))
     first, second = objects.views[0].split([4, 3], dim=1)
     there = np.delete(np.arange(12), [3, 7])
-    assert is_present(first).nonzero().flatten().tolist() == there.tolist() and config.jitter == 0
+    assert is_present(first).nonzero().flatten().tolist() == there.tolist() and derived["jitter"] == 0
     expected = (ONE[there] - ONE[there].mean(0)) / ONE[there].std(0)
     np.testing.assert_allclose(first[there].numpy(), expected, atol=1e-4)
     np.testing.assert_allclose(second.numpy(), (TWO - TWO.mean(0)) / TWO.std(0), atol=1e-4)
     assert objects.paired and [sense[1:] for sense in objects.modalities[0]] == [((4,), 2), ((3,), 0)]
-    few, _ = load_objects(resolve(options | {"reduce": "2"}))
+    few, *_ = load_objects(resolve(options | {"reduce": "2"}))
     assert few.shapes(0) == ((2,), (2,)) and few.views[0][[3, 7], :2].isnan().all()
     np.testing.assert_allclose(few.views[0][there, :2].numpy().std(0, ddof=1), 1, atol=1e-4)
-    both, _ = load_objects(resolve(options | {"data": options["data"].split(",")[0], "agents": "3"}))
+    both, *_ = load_objects(resolve(options | {"data": options["data"].split(",")[0], "agents": "3"}))
     assert len(both.views) == 3 and all(torch.equal(view.nan_to_num(9), first_.nan_to_num(9)) for view, first_ in
                                         zip(both.views, [objects.views[0]] * 3, strict=True))  # fmt: skip
 
@@ -240,7 +240,7 @@ def test_the_first_object_of_a_table_may_be_missing(tmp_path: Path) -> None:
     text(tmp_path, ",,\n" + table(TWO[1:]), "a1.csv")
     text(tmp_path, table(ONE), "a2.csv")
     options = {"dataset": "csv", "data": f"{tmp_path}/a1.csv&{tmp_path}/a2.csv", "likelihood": "gaussian"}
-    objects, _ = load_objects(resolve(options))
+    objects, *_ = load_objects(resolve(options))
     assert objects.count == 12 and (~is_present(objects.views[0][:, :3])).nonzero().tolist() == [[0]]
 
 
@@ -254,13 +254,13 @@ def folders(root: Path) -> str:
 
 def test_a_file_may_be_missing_in_one_of_an_agents_folders(tmp_path: Path) -> None:
     settings = resolve({"dataset": "folder", "data": folders(tmp_path), "image_size": "6", "views": "0,90"})
-    objects, _ = load_objects(settings)
+    objects, *_ = load_objects(settings)
     assert objects.count == 8 and objects.files is not None and objects.categories == 2
     first, second = objects.views[0].split(36, dim=1)
     assert [objects.files[int(n)] for n in (~is_present(first)).nonzero()] == ["odd/2.png"]
     assert [objects.files[int(n)] for n in (~is_present(second)).nonzero()] == ["even/5.png"]
     assert not objects.views[1].isnan().any()
-    turned, _ = load_objects(resolve({
+    turned, *_ = load_objects(resolve({
         "dataset": "folder", "data": folders(tmp_path), "image_size": "6", "views": "0&invert,0",
     }))  # fmt: skip
     there = is_present(second)
@@ -454,8 +454,8 @@ def test_agents_of_other_fusions_side_by_side(tmp_path: Path) -> None:
     config = resolve({
         "dataset": "digits", "limit": "40", "views": "0&90,45&0", "agent": ["B: --fusion mixture --network conv"],
     })  # fmt: skip
-    objects, config = load_objects(config)
-    members = build_members(config, objects, pick_device("cpu"))
+    objects, agents, _ = load_objects(config)
+    members = build_members(agents, objects, pick_device("cpu"))
     kinds = [type(one.agent.fusion).__name__ for one in members if isinstance(one.agent, Multimodal)]
     assert kinds == ["ProductOfExperts", "MixtureOfExperts"]
 

@@ -83,20 +83,20 @@ def test_a_file_that_is_wrong_is_named(text, said, tmp_path):
 @pytest.mark.parametrize(
     ("flags", "said"),
     [
-        (["--mixture", "dirichlet"], "--mixture dirichlet is for observed counts and requires --likelihood identity"),
-        (["--agent", "B: --mixture dirichlet"], "--mixture dirichlet of agent B is for observed counts"),
+        (["--mixture", "dirichlet"], "--mixture dirichlet, for observed counts, requires --likelihood identity"),
+        (["--agent", "B: --mixture dirichlet"], "--mixture dirichlet of agent B, for observed counts, requires"),
         (
             ["--prior", "W=1,nu=3"],
             "--prior W=1,nu=3: nu, the degrees of freedom, is 3.0; expected more than L - 1 = 11",
         ),
-        (["--prior", "alpha=1"], "--prior alpha=1: --mixture normal-wishart has no alpha; it has m0, beta, nu, W"),
+        (["--prior", "alpha=1"], "--prior alpha=1 has 'alpha'; --mixture normal-wishart has m0, beta, nu, W"),
         (["--prior", "W"], "--prior is 'W'; expected NAME=NUMBER"),
         (["--prior", "W=1,W=2"], "--prior is 'W=1,W=2'; W is given twice"),
         (["--agent", "B: --mixture student-t --prior freedom=0"], "--prior freedom=0 of agent B: freedom"),
-        (["--agent", "B: --likelihood identity"], "--likelihood identity of agent B needs feature vectors"),
+        (["--agent", "B: --likelihood identity"], "--likelihood identity of agent B requires features"),
         (
             ["--mixture", "student-t", "--split-merge", "1", "--mode", "gibbs"],
-            "--split-merge 1 needs the evidence of signs, which --mixture student-t has not in closed form",
+            "--split-merge does not support --mixture student-t (no closed-form evidence)",
         ),
     ],
 )

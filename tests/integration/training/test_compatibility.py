@@ -18,7 +18,7 @@ from mhng.experiment.comparison.grid import build_grid
 from mhng.experiment.errors import UntrustedError, UsageError
 from mhng.experiment.runs import folder as run_folder
 from mhng.experiment.settings.config import resolve
-from mhng.experiment.training.compatibility import parts_of
+from mhng.experiment.training.agent_spec import find_parts
 from mhng.experiment.training.prepare import load_objects
 from tests.runs import SMALL_FLAGS
 
@@ -200,7 +200,7 @@ def test_a_mixture_of_ones_own_is_asked_for_one_agent_at_a_time(here: Path, mode
         ("def (", "Mine", "cannot be imported: SyntaxError"),
         ("import sys; sys.exit(5)", "Mine", "cannot be imported: SystemExit: 5"),
         ("import plug_absent_too", "Mine", "cannot be imported: ModuleNotFoundError: No module named"),
-        (MINE.replace("def mean", "def other"), "Mine", "has no mean of its own"),
+        (MINE.replace("def mean", "def other"), "Mine", "does not define mean"),
         (
             MINE.replace("Likelihood):", "Likelihood):\n    has_network = False"),
             "Mine",
@@ -255,8 +255,8 @@ def counts(folder: Path, array: Any) -> dict[str, str]:
 
 def test_counts_are_neither_standardised_nor_moved(tmp_path: Path) -> None:
     array = np.random.default_rng(0).poisson(3.0, (12, 5))
-    objects, config = load_objects(resolve(counts(tmp_path, array)))
-    assert torch.equal(objects.views[0], torch.from_numpy(array).float()) and config.jitter == 0
+    objects, _, derived = load_objects(resolve(counts(tmp_path, array)))
+    assert torch.equal(objects.views[0], torch.from_numpy(array).float()) and derived["jitter"] == 0
 
 
 @pytest.mark.parametrize(
@@ -362,7 +362,7 @@ def test_images_are_no_counts_and_features_no_pixels(tmp_path: Path) -> None:
     with pytest.raises(UsageError, match=r"--likelihood multinomial requires counts.*digits are images"):
         load_objects(resolve({"dataset": "digits", "likelihood": "multinomial"}))
     for name in ("bernoulli", "continuous-bernoulli"):
-        with pytest.raises(UsageError, match=rf"--likelihood {name} needs pixels in \[0, 1\].*synthetic"):
+        with pytest.raises(UsageError, match=rf"--likelihood {name} requires pixels in \[0, 1\].*synthetic"):
             load_objects(resolve({"dataset": "synthetic", "likelihood": name}))
 
 
@@ -413,5 +413,5 @@ def test_the_parts_of_the_defaults_are_those_of_the_registry() -> None:
     from mhng.models.guides import Diagonal
     from mhng.models.likelihoods import Bernoulli
 
-    found = parts_of(resolve({}))
-    assert found["likelihood"] is Bernoulli and found["guide"] is Diagonal
+    found = find_parts(resolve({}))
+    assert found.likelihood is Bernoulli and found.guide is Diagonal

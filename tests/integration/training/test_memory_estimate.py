@@ -12,8 +12,8 @@ from mhng.experiment.data.views import parse_views
 from mhng.experiment.errors import UsageError
 from mhng.experiment.settings.schema import Config
 from mhng.experiment.training import memory_estimate
+from mhng.experiment.training.agent_spec import AgentSpec, agent_specs
 from mhng.experiment.training.build import build_members, game_of
-from mhng.experiment.training.memory_estimate import check, needed
 from mhng.experiment.training.prepare import load_objects
 from mhng.experiment.util import memory as host_memory
 from mhng.experiment.util.memory import available_memory
@@ -23,35 +23,48 @@ CPU = torch.device("cpu")
 SMALL = Config(dataset="synthetic", likelihood="identity", limit=30, signs=3, chains=4, sweeps=6, burn_in=2)
 
 
+def specs(config: Config, L: int = 4) -> list[AgentSpec]:
+    return [spec.with_shapes(((L,),)) for spec in agent_specs(config)]
+
+
+def estimate(config: Config, N: int) -> memory_estimate.Estimate:
+    return memory_estimate.estimate(config, specs(config), N)
+
+
+def check(config: Config, N: int, device: torch.device, L: int = 4) -> None:
+    memory_estimate.check(config, specs(config, L), N, device)
+
+
 @pytest.mark.parametrize(
     "changes", [{}, {"mode": "gibbs"}, {"listener_state": "shared"}, {"keep": "signs"}, {"mode": "no-com"}], ids=str
 )
 def test_the_estimate_is_the_size_of_the_trace(changes: dict[str, str]) -> None:
-    objects, config = load_objects(replace(SMALL, **changes))
-    members = build_members(config, objects, CPU)
+    config = replace(SMALL, **changes)
+    objects, agents, _ = load_objects(config)
+    members = build_members(agents, objects, CPU)
     players = [one.agent.perceive(one.x, None) for one in members]
     generators = [one.streams["play"] for one in members]
     state = init(players, generators, torch.zeros(4, 2, 30, dtype=torch.int64), 3)
     keep = config.keep == "all"
     state, trace = play(game_of(config, CPU), players, generators, state, 6, keep_means=keep)
-    need = needed(config, objects.count, (4, 4))
+    need = estimate(config, objects.count)
     assert need.trace == sum(part.nbytes for part in trace if part is not None)
     assert need.tables == sum(belief.table.nbytes for belief in state.beliefs)
 
 
 def test_thinning_and_keeping_less_make_it_smaller() -> None:
-    host = [needed(replace(SMALL, **c), 30, (4, 4)).host for c in ({}, {"thin": 2}, {"burn_in": 5}, {"keep": "none"})]
+    host = [estimate(replace(SMALL, **c), 30).host for c in ({}, {"thin": 2}, {"burn_in": 5}, {"keep": "none"})]
     assert host[0] > max(host[1:])
 
 
 def test_a_run_that_would_not_fit_names_its_flags_and_both_sizes(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(memory_estimate, "available_memory", lambda: 3 * 2**30)
-    check(SMALL, 30, (4, 4), CPU)
+    check(SMALL, 30, CPU)
     with pytest.raises(UsageError, match=r"--chains 1000 and --sweeps 50000 need about .* GiB .* 3 GiB are") as caught:
-        check(replace(SMALL, chains=1000, sweeps=50_000), 30, (4, 4), CPU)
+        check(replace(SMALL, chains=1000, sweeps=50_000), 30, CPU)
     assert "\n" not in str(caught.value)
     monkeypatch.setattr(memory_estimate, "available_memory", lambda: None)
-    check(replace(SMALL, chains=10_000, sweeps=10**7), 30, (4, 4), CPU)  # who does not know does not refuse
+    check(replace(SMALL, chains=10_000, sweeps=10**7), 30, CPU)  # who does not know does not refuse
 
 
 def test_views_that_would_not_fit_are_found_before_they_are_made(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -63,8 +76,8 @@ def test_views_that_would_not_fit_are_found_before_they_are_made(monkeypatch: py
 
 def test_what_is_foretold_grows_with_what_there_is(monkeypatch: pytest.MonkeyPatch) -> None:
     def told(N: int, **changes: object) -> int:
-        need = needed(replace(SMALL, **changes), N, (4, 4))
-        return need.played + need.host
+        need = estimate(replace(SMALL, **changes), N)
+        return need.device + need.host
 
     assert told(2_000_000) > 1.9 * told(1_000_000) > 10**9
     assert told(1000, signs=20) > told(1000, signs=10)
@@ -73,15 +86,15 @@ def test_what_is_foretold_grows_with_what_there_is(monkeypatch: pytest.MonkeyPat
     assert told(10**6, starts=12) == told(10**6, starts=6)
     monkeypatch.setattr(memory_estimate, "available_memory", lambda: 2**30)
     with pytest.raises(UsageError, match=r"1000000 objects, --signs 20 .* 1 GiB are .* or --start kmeans"):
-        check(replace(SMALL, signs=20, chains=1), 10**6, (4, 4), CPU)
-    with pytest.raises(UsageError, match=r"1000000 percepts of 60 dimensions .* give --reduce"):
-        check(replace(SMALL, signs=2, chains=1), 10**6, (60, 60), CPU)
+        check(replace(SMALL, signs=20, chains=1), 10**6, CPU)
+    with pytest.raises(UsageError, match=r"1000000 latents with 60 dimensions .* pass --reduce"):
+        check(replace(SMALL, signs=2, chains=1), 10**6, CPU, L=60)
 
 
 def test_the_memory_of_a_device_counts_too(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(torch.cuda, "mem_get_info", lambda _: (2**20, 2**34))
     with pytest.raises(UsageError, match=r"GiB of memory of cuda:0 and 0\.000977 GiB are"):
-        check(replace(SMALL, chains=1000), 30, (4, 4), torch.device("cuda", 0))
+        check(replace(SMALL, chains=1000), 30, torch.device("cuda", 0))
 
 
 def test_available_memory_is_read_where_the_system_tells_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

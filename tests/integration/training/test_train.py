@@ -410,9 +410,10 @@ def test_labels_reach_nothing_but_the_scores(mode, tmp_path, monkeypatch):
     """With labels dealt out anew, and with none, everything but the scores is the same to the last bit."""
 
     def made(name, relabelled):
-        def load(config):
-            objects, config = load_objects(config)
-            return replace(objects, labels=relabelled(objects.labels)), config
+        def load(config, specs):
+            prepared = load_objects(config, specs)
+            objects = prepared.objects
+            return prepared._replace(objects=replace(objects, labels=relabelled(objects.labels)))
 
         monkeypatch.setattr("mhng.experiment.training.train.load_objects", load)
         run(tmp_path / name, mode=mode)

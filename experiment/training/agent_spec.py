@@ -1,0 +1,98 @@
+"""Specification of an agent: its settings, the classes of its parts and the shapes of its observations.
+
+A run derives it once, before anything is written. Parts of the user ("module:attribute") are imported here.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import Any, NamedTuple
+
+from mhng.experiment.errors import UsageError
+from mhng.experiment.settings.per_agent import of_agent
+from mhng.experiment.settings.schema import Config, flag
+from mhng.models.mixtures.base import InputSupport
+from mhng.models.plugins import PluginError
+from mhng.models.registry import FAMILIES, resolve
+
+Shapes = tuple[tuple[int, ...], ...]
+
+
+class Parts(NamedTuple):
+    """The class or function that builds each part of an agent."""
+
+    network: Any
+    likelihood: Any
+    guide: Any
+    fusion: Any
+    mixture: Any
+
+
+@dataclass(frozen=True)
+class AgentSpec:
+    """One agent of a run.
+
+    settings: of this agent (`Config.per_agent`). suffix: " of agent B" in messages if agents differ, else "".
+    shapes: of an observation, for each modality; empty until the objects are loaded.
+    """
+
+    name: str
+    settings: Config
+    suffix: str
+    parts: Parts
+    shapes: Shapes = ()
+
+    @property
+    def latent_dim(self) -> int:
+        """L: --latent-dim, or the number of features with --likelihood identity (1 before the objects are loaded)."""
+        if self.settings.likelihood == "identity":
+            return self.shapes[0][0] if self.shapes else 1
+        return self.settings.latent_dim
+
+    @property
+    def jitter(self) -> float:
+        """Strength of image augmentation: 0 without images."""
+        return self.settings.jitter if any(len(shape) == 3 for shape in self.shapes) else 0.0
+
+    @property
+    def input_support(self) -> InputSupport:
+        """The values that observations must have. Only real ones are standardised and reduced."""
+        support: InputSupport = "counts" if self.parts.likelihood.needs_counts else self.parts.mixture.input_support
+        return support
+
+    def mixture(self) -> Any:
+        """The mixture in L dimensions, with the hyperparameters of --prior. Raises ValueError."""
+        return self.parts.mixture(self.latent_dim, **self.settings.prior.values)
+
+    def with_shapes(self, shapes: Shapes) -> AgentSpec:
+        """The specification for observations of these shapes."""
+        return replace(self, shapes=shapes)
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        # Another process imports the parts again: classes of the user cannot be pickled by name everywhere.
+        return _again, (self.name, self.settings, self.suffix, self.shapes)
+
+
+def _again(name: str, settings: Config, suffix: str, shapes: Shapes) -> AgentSpec:
+    return AgentSpec(name, settings, suffix, find_parts(settings, suffix), shapes)
+
+
+def agent_specs(config: Config) -> tuple[AgentSpec, ...]:
+    """The agents that the settings describe, without shapes. Raises UsageError."""
+    specs = []
+    for name, settings in config.per_agent.items():
+        suffix = of_agent(config, name)
+        specs.append(AgentSpec(name, settings, suffix, find_parts(settings, suffix)))
+    return tuple(specs)
+
+
+def find_parts(settings: Config, suffix: str = "") -> Parts:
+    """Find or import the parts that the settings of an agent name. Raises UsageError with the flag and the suffix."""
+    parts = {}
+    for name in FAMILIES:
+        value = getattr(settings, name)
+        try:
+            parts[name] = resolve(name, value)
+        except PluginError as error:
+            raise UsageError(f"{flag(name)} {value}{suffix}: {error}") from error
+    return Parts(**parts)

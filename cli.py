@@ -5,4 +5,4 @@ import sys
 from mhng.cli import main
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(main(program="cli.py"))

@@ -1,4 +1,4 @@
-"""The door: reads a command line, calls `experiment`, prints. No algorithm and no tensor lives here."""
+"""The command line: parses the arguments, calls `experiment` and turns errors into one line and an exit code."""
 
 from __future__ import annotations
 
@@ -9,232 +9,258 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import NoReturn
 
-PROGRAM = "cli.py"
-# Characters of a complaint: a path may have 4,096.
-MOST_SAID = 6_000
+from mhng import __version__
+
+# The largest number of characters in an error message: a path alone may have 4,096.
+MAX_MESSAGE = 6_000
 
 
 class Parser(argparse.ArgumentParser):
-    """argparse whose complaints are one line."""
+    """An argparse parser whose errors are one line."""
 
     def error(self, message: str) -> NoReturn:
         self.exit(_complain(f"{self.prog}: {message}", 2))
 
 
-def build_parser() -> Parser:
-    """All commands and their flags."""
-    from mhng.experiment.settings.parsing import add_settings
-    from mhng.experiment.settings.schema import ENGINES
-
+def build_parser(program: str = "mhng") -> Parser:
+    """The parser of all commands and flags. program: the name of the program in messages."""
     parser = Parser(
-        prog=PROGRAM,
-        description="The Metropolis-Hastings naming game between deep generative agents.",
+        prog=program,
+        description="Metropolis-Hastings naming game between deep generative agents.",
         allow_abbrev=False,
     )
+    parser.add_argument("--version", action="version", version=f"mhng {__version__}")
     commands = parser.add_subparsers(dest="command", metavar="COMMAND", required=True)
 
-    train = commands.add_parser(
-        "train",
-        help="one experiment: rounds of learning, perceiving and naming; writes a run folder",
-        description="One experiment: rounds of learning, perceiving and naming; writes a run folder.",
-        allow_abbrev=False,
-    )
-    train.add_argument(
-        "--resume", metavar="RUN", help="go on with a run that stopped; only --rounds and --tensorboard may change"
-    )
-    train.add_argument("--config", metavar="FILE", help="TOML file of settings; flags beat it")
-    _add_trust(train, "the file of --config, or the run of --resume,")
-    add_settings(train)
+    def command(name: str, help: str, more: str = "", usage: str | None = None) -> Parser:
+        description = f"{help[0].upper()}{help[1:]}.{more and ' ' + more}"
+        added: Parser = commands.add_parser(
+            name,
+            help=help,
+            description=description,
+            usage=None if usage is None else f"{program} {name} {usage}",
+            allow_abbrev=False,
+        )
+        return added
 
-    diagnose = commands.add_parser(
-        "diagnose",
-        help="of a run: did the chains converge, do the agents agree, are they right?",
-        description="Of a run: did its chains converge, do its agents agree, are they right? Reads the run folder "
-        "alone, and draws pictures into its plots/.",
-        allow_abbrev=False,
+    _add_train(command("train", "train one run and write its run folder", usage="[--config FILE] [SETTINGS]"))
+    _add_diagnose(
+        command(
+            "diagnose",
+            "report convergence of the chains, agreement of the agents and accuracy of the signs of a run",
+            "Reads only the run folder. Draws pictures in RUN/plots.",
+        )
     )
-    diagnose.add_argument("run", metavar="RUN", help="run folder")
-    diagnose.add_argument("--json", action="store_true", help="print one JSON object instead of words")
-    diagnose.add_argument(
-        "--plots", action=argparse.BooleanOptionalAction, default=True, help="draw pictures (default: yes)"
+    _add_name(
+        command(
+            "name",
+            "infer signs for objects that a run has not seen",
+            "Each row is an object: the sign of each agent with its probability, the joint sign, and whether the "
+            "agents agree. Scores go to stdout with --out, else to stderr.",
+        )
     )
-    diagnose.add_argument(
+    _add_recall(
+        command(
+            "recall",
+            "decode the images that agents associate with signs",
+            "For each sign the image of the component mean and samples around it. For pairs of agents, what the "
+            "listener decodes from the sign of the speaker. With labels a classifier scores the images. Writes "
+            "RUN/recall.json and pictures in RUN/plots.",
+        )
+    )
+    _add_corpus(
+        command(
+            "corpus",
+            "export the signs of a run as messages in JSON lines",
+            "Each line is an object and a speaker, with a message of one sign, for tools that study emergent "
+            "languages.",
+        )
+    )
+    _add_report(
+        command(
+            "report",
+            "write an HTML page about a run or a comparison",
+            "The page contains its pictures. It needs no network and no script.",
+        )
+    )
+    _add_compare(
+        command(
+            "compare",
+            "train runs over modes, seeds and variants, and tabulate their scores",
+            "Each run has a folder in DIR. The tables hold each seed, mean, standard deviation, 95% interval, and "
+            "paired differences from the baseline. Flags of train after -- apply to all runs. The same command "
+            "continues an interrupted comparison; with --out alone it repeats the grid in DIR.",
+            usage="--out DIR [options] [-- FLAGS OF TRAIN]",
+        )
+    )
+    command("models", "list the networks, likelihoods, mixtures and other parts of agents, with formulas and sources")
+    data = command("data", "list the data sets, whether they are present, and how to get them")
+    data.add_argument("--data-root", metavar="DIR", help="folder of data sets (default: ./data)")
+    return parser
+
+
+def _add_train(parser: Parser) -> None:
+    from mhng.experiment.settings.parsing import add_settings
+
+    parser.add_argument(
+        "--resume",
+        metavar="RUN",
+        help="run folder of a stopped or complete run to continue; only --rounds and --tensorboard may change",
+    )
+    parser.add_argument("--config", metavar="FILE", help="TOML file of settings; flags override it")
+    _add_trust(parser, "the file of --config, or the run of --resume,")
+    add_settings(parser)
+
+
+def _add_diagnose(parser: Parser) -> None:
+    parser.add_argument("run", metavar="RUN", help="run folder")
+    parser.add_argument("--json", action="store_true", help="one JSON object instead of text")
+    parser.add_argument("--plots", action=argparse.BooleanOptionalAction, default=True, help="pictures (default: yes)")
+    parser.add_argument(
         "--exact",
         action="store_true",
-        help="hold the draws against the enumerated posterior, where signs ** objects <= 2 ** 20 and --likelihood "
-        "is identity",
+        help="comparison of the draws with the enumerated posterior; requires signs ** objects <= 2 ** 20 and "
+        "--likelihood identity",
     )
+    _add_trust(parser)
 
-    naming = commands.add_parser(
-        "name",
-        help="the agents of a run name objects that they have not seen",
-        description="The agents of a finished run name objects that they have not seen: each one's sign and its "
-        "probability, their joint decision, whether they agree. Rows go to --out or stdout, scores beside them.",
-        allow_abbrev=False,
-    )
-    naming.add_argument("run", metavar="RUN", help="run folder")
-    source = naming.add_mutually_exclusive_group(required=True)
+
+def _add_name(parser: Parser) -> None:
+    parser.add_argument("run", metavar="RUN", help="run folder")
+    source = parser.add_mutually_exclusive_group(required=True)
     source.add_argument(
         "--images",
         metavar="PATH",
-        help="an image file, a folder of them, a folder of folders that are their classes, or an .npz with `images` "
-        "and, if known, `labels`; bright on black, as the run's own; other sizes and colours are changed to the run's",
+        help="image file, folder of images, folder with a folder for each class, or .npz with `images` and optional "
+        "`labels`; bright on black, like the images of the run; other sizes and colours are converted",
     )
     source.add_argument(
         "--new",
         metavar="PATHS",
-        help="objects laid out as the run's own --data, features and data for each agent too; features are scaled by "
-        "those that the run learned from",
+        help="files with the layout of --data of the run; features are scaled with the mean and standard deviation "
+        "of the run",
     )
     source.add_argument(
         "--split",
         choices=("test", "rest"),
-        help="test: the held-out files of the run's data set; rest: its objects beyond the run's --limit",
+        help="objects of the data set. test: its test files; rest: those beyond --limit of the run",
     )
-    naming.add_argument("--data-root", metavar="DIR", help="folder of the run's data set, if that has moved")
-    naming.add_argument("--data", metavar="PATHS", help="the run's own data, as --data of train, if that has moved")
-    naming.add_argument("--limit", metavar="N", type=int, help="name the first N objects (default: all)")
-    naming.add_argument("--out", metavar="FILE", help="write the rows there (default: stdout)")
-    naming.add_argument(
-        "--format", choices=("csv", "jsonl"), help="of the rows (default: jsonl if --out ends so, else csv)"
+    _add_moved_data(parser)
+    parser.add_argument("--limit", metavar="N", type=int, help="number of objects, from the first on (default: all)")
+    parser.add_argument("--out", metavar="FILE", help="file of the rows (default: stdout)")
+    parser.add_argument(
+        "--format", choices=("csv", "jsonl"), help="format of the rows (default: that of the suffix of --out, or csv)"
     )
-    naming.add_argument("--json", action="store_true", help="print the scores as one JSON object; needs --out")
+    parser.add_argument("--json", action="store_true", help="scores as one JSON object; requires --out")
+    _add_trust(parser)
 
-    recall = commands.add_parser(
-        "recall",
-        help="pictures of what the agents of a run mean by a sign, and of what one imagines when another speaks",
-        description="Pictures of what the agents of a finished run mean by each sign, and of what one imagines when "
-        "the other says what it sees; judged by a classifier where labels are known. Writes recall.json and plots/ "
-        "in RUN.",
-        allow_abbrev=False,
-    )
-    recall.add_argument("run", metavar="RUN", help="run folder")
-    recall.add_argument(
+
+def _add_recall(parser: Parser) -> None:
+    parser.add_argument("run", metavar="RUN", help="run folder")
+    parser.add_argument(
         "--temperature",
         metavar="T",
         type=float,
         default=1.0,
-        help="how far draws lie from a sign's mean: 1 as the agent believes, 0 the mean alone (default: 1)",
+        help="scale of the samples around the component mean. 1: the covariance of the component; 0: the mean only "
+        "(default: 1)",
     )
-    recall.add_argument("--count", metavar="N", type=int, default=8, help="draws of each sign (default: 8)")
-    recall.add_argument(
-        "--pairs", metavar="N", type=int, default=4, help="objects of each sign in the cross picture (default: 4)"
+    parser.add_argument("--count", metavar="N", type=int, default=8, help="samples per sign (default: 8)")
+    parser.add_argument(
+        "--pairs", metavar="N", type=int, default=4, help="objects per sign in the picture of pairs (default: 4)"
     )
-    recall.add_argument("--data-root", metavar="DIR", help="folder of the run's data set, if that has moved")
-    recall.add_argument("--data", metavar="PATHS", help="the run's own data, as --data of train, if that has moved")
-    recall.add_argument("--json", action="store_true", help="print one JSON object instead of words")
+    _add_moved_data(parser)
+    parser.add_argument("--json", action="store_true", help="one JSON object instead of text")
+    _add_trust(parser)
 
-    corpus = commands.add_parser(
-        "corpus",
-        help="what the agents of a run said, as messages: JSON lines for the tools that study emergent languages",
-        description="What the agents of a finished run said, as messages: a line of JSON for each object and speaker, "
-        "with the message as a list of one sign. Lines go to --out or stdout.",
-        allow_abbrev=False,
-    )
-    corpus.add_argument("run", metavar="RUN", help="run folder")
-    corpus.add_argument("--out", metavar="FILE", help="write the lines there (default: stdout)")
-    corpus.add_argument(
+
+def _add_corpus(parser: Parser) -> None:
+    parser.add_argument("run", metavar="RUN", help="run folder")
+    parser.add_argument("--out", metavar="FILE", help="file of the lines (default: stdout)")
+    parser.add_argument(
         "--draws",
         choices=("last", "all"),
         default="last",
-        help="last: the final draw; all: every draw in posterior.nc, in one numbering (default: last)",
+        help="draws. last: the final draw; all: every draw in posterior.nc, with relabelled signs (default: last)",
     )
-    report = commands.add_parser(
-        "report",
-        help="one HTML page of a run, or of a comparison: verdict, scores, curves, maps, recall, settings",
-        description="One self-contained HTML page of a finished run, or of the folder of a comparison. It needs no "
-        "network and no script. Writes report.html in RUN, or --out.",
-        allow_abbrev=False,
-    )
-    report.add_argument("run", metavar="RUN", help="run folder, or folder of a comparison")
-    report.add_argument("--out", metavar="FILE", help="write the page there (default: RUN/report.html)")
-    report.add_argument(
+    _add_trust(parser)
+
+
+def _add_report(parser: Parser) -> None:
+    parser.add_argument("run", metavar="RUN", help="run folder, or folder of a comparison")
+    parser.add_argument("--out", metavar="FILE", help="file of the page (default: RUN/report.html)")
+    parser.add_argument(
         "--map",
         metavar="{pca,tsne}",
         default="pca",
-        help="of percepts in the plane: pca: principal components, at once; tsne: neighbours, of at most 2,000 "
-        "objects (default: pca)",
+        help="projection of the latents to the plane. pca: principal components; tsne: t-SNE of at most 2,000 "
+        "objects, slower (default: pca)",
     )
-    report.add_argument("--data-root", metavar="DIR", help="folder of the run's data set, if that has moved")
-    report.add_argument("--data", metavar="PATHS", help="the run's own data, as --data of train, if that has moved")
-    comparison = commands.add_parser(
-        "compare",
-        help="a grid of modes, seeds and variants, run side by side, in one table",
-        usage=f"{PROGRAM} compare --out DIR [options] [-- FLAGS OF TRAIN]",
-        description="Runs every variant in every mode with every seed, each in a folder of its own in DIR, and puts "
-        "them into tables: each seed, mean, sd and interval, and differences from a baseline, seed by seed. What "
-        "stands after -- goes to every run. The same command again runs only what is missing, and goes on with what "
-        "was stopped; with --out alone it takes the grid that DIR holds.",
-        allow_abbrev=False,
-    )
-    comparison.add_argument("--out", metavar="DIR", required=True, help="folder of the runs, tables and picture")
-    comparison.add_argument(
-        "--modes", metavar="MODE", nargs="+", help="modes of the game (default: com no-com all gibbs)"
-    )
-    comparison.add_argument(
-        "--seeds", metavar="SEED", nargs="+", help="numbers, or ranges that include both ends (default: 0-4)"
-    )
-    comparison.add_argument(
+    _add_moved_data(parser)
+    _add_trust(parser)
+
+
+def _add_compare(parser: Parser) -> None:
+    from mhng.experiment.settings.schema import ENGINES
+
+    parser.add_argument("--out", metavar="DIR", required=True, help="folder of the runs, tables and picture")
+    parser.add_argument("--modes", metavar="MODE", nargs="+", help="modes (default: com no-com all gibbs)")
+    parser.add_argument("--seeds", metavar="SEED", nargs="+", help="seeds, or inclusive ranges (default: 0-4)")
+    parser.add_argument(
         "--variant",
         metavar="'NAME: FLAGS'",
         action="append",
-        help="a name for the table and the flags of train that make it; '' changes nothing; may be given many times",
+        help="name of a variant and its flags of train; '' is the variant without flags; may be repeated",
     )
-    comparison.add_argument(
+    parser.add_argument(
         "--baseline",
         metavar="ROW",
-        help="row that the others are held against: 'MODE' or 'MODE, VARIANT' (default: the first)",
+        help="row of the table for paired differences, 'MODE' or 'MODE, VARIANT' (default: the first)",
     )
-    comparison.add_argument(
-        "--config", metavar="FILE", help="TOML file with [compare], [settings] and [variants.NAME]; flags beat it"
+    parser.add_argument(
+        "--config", metavar="FILE", help="TOML file with [compare], [settings] and [variants.NAME]; flags override it"
     )
-    comparison.add_argument(
-        "--jobs",
-        metavar="J",
-        type=int,
-        help="runs at a time (default: one for each core; give fewer where they share a GPU)",
+    parser.add_argument(
+        "--jobs", metavar="J", type=int, help="runs at the same time; fewer if they share a GPU (default: all cores)"
     )
-    comparison.add_argument("--threads", metavar="T", type=int, help="threads of each run (default: cores / jobs)")
-    comparison.add_argument(
+    parser.add_argument("--threads", metavar="T", type=int, help="threads per run (default: cores / jobs)")
+    parser.add_argument(
         "--engine",
         choices=ENGINES,
         default="local",
-        help="local: processes of this machine; ray: tasks of a Ray cluster whose nodes share a file system "
-        "(default: local)",
+        help="where the runs execute. local: processes on this machine; ray: tasks of a Ray cluster with a shared "
+        "file system (default: local)",
     )
-    comparison.add_argument(
+    parser.add_argument(
         "--address",
         metavar="HOST:PORT",
-        help="Ray cluster to run on (default: RAY_ADDRESS; else one is started on this machine and ended afterwards)",
+        help="Ray cluster of --engine ray (default: RAY_ADDRESS, or a new cluster on this machine)",
     )
-    comparison.add_argument("--overwrite", action="store_true", help="replace runs in DIR that have other settings")
-    comparison.add_argument("--json", action="store_true", help="print summary.json instead of the tables")
-    _add_trust(comparison, "the file of --config, or the grid that DIR holds,")
-    for reading in (diagnose, naming, recall, corpus, report):
-        _add_trust(reading)
-    commands.add_parser(
-        "models", help="what agents can be made of, each with its formula and source", allow_abbrev=False
-    )
-    data = commands.add_parser("data", help="the data sets that can be used, and how to get them", allow_abbrev=False)
-    data.add_argument("--data-root", metavar="DIR", help="folder to look into")
-    return parser
+    parser.add_argument("--overwrite", action="store_true", help="replacement of runs in DIR that have other settings")
+    parser.add_argument("--json", action="store_true", help="summary.json on stdout instead of the tables")
+    _add_trust(parser, "the file of --config, or the grid in DIR,")
 
 
-def _add_trust(parser: argparse.ArgumentParser, what: str = "the run") -> None:
+def _add_moved_data(parser: Parser) -> None:
+    parser.add_argument("--data-root", metavar="DIR", help="folder of the data set, if it has moved")
+    parser.add_argument("--data", metavar="PATHS", help="--data of the run, if the files have moved")
+
+
+def _add_trust(parser: Parser, what: str = "the run") -> None:
     parser.add_argument(
         "--trust-plugins",
         action="store_true",
-        help=f"{what} may have code imported that it names as MODULE:NAME; without this it is refused",
+        help=f"import of code that {what} names as MODULE:NAME; refused by default",
     )
 
 
-def parse(argv: Sequence[str]) -> argparse.Namespace:
-    """The arguments; an unknown flag is an error of one line with the nearest known one."""
+def parse(argv: Sequence[str], program: str = "mhng") -> argparse.Namespace:
+    """Parse the arguments. An unknown flag is an error of one line with the nearest known flag."""
     from mhng.experiment.util.text import suggestion
 
-    parser = build_parser()
+    parser = build_parser(program)
     words: list[str] = []
-    if argv[:1] == ["compare"] and "--" in argv:  # what argparse makes of -- differs between versions of Python
+    if argv[:1] == ["compare"] and "--" in argv:  # argparse treats -- differently in each version of Python
         end = list(argv).index("--")
         argv, words = argv[:end], list(argv[end + 1 :])
     arguments, unknown = parser.parse_known_args(argv)
@@ -253,15 +279,18 @@ def parse(argv: Sequence[str]) -> argparse.Namespace:
     return arguments
 
 
-def main(argv: Sequence[str] | None = None) -> int:
-    """Run one command; the exit code: 0 done, 1 the run failed, 2 bad usage, 130 interrupted."""
+def main(argv: Sequence[str] | None = None, program: str = "mhng") -> int:
+    """Run one command. Returns the exit code: 0 done, 1 the run failed, 2 wrong usage, 130 interrupted.
+
+    program: the name of the program in messages.
+    """
     argv = sys.argv[1:] if argv is None else list(argv)
-    name = PROGRAM
+    name = program
     try:
         from mhng.experiment.errors import RunError, UsageError
 
-        arguments = parse(argv)
-        name = f"{PROGRAM} {arguments.command}"
+        arguments = parse(argv, program)
+        name = f"{program} {arguments.command}"
         try:
             code = _COMMANDS[arguments.command](arguments, argv)
         except UsageError as error:
@@ -273,23 +302,23 @@ def main(argv: Sequence[str] | None = None) -> int:
     except KeyboardInterrupt:
         return _complain(f"{name}: interrupted", 130)
     except BrokenPipeError:
-        return _give_up_stdout()  # the reader of our output left, as `head` does
+        return _close_stdout()  # the reader of the output has ended, as `head` does
     except OSError as error:
-        _give_up_stdout()
+        _close_stdout()
         return _complain(f"{name}: {error}", 1)
 
 
 def _complain(message: str, code: int) -> int:
-    """One line on stderr, whatever is in it: names come from files too, and could tell a terminal what to do."""
+    """Print one line on stderr. Names in it may come from files, so control characters are escaped."""
     text = " ".join(message.splitlines())
-    text = "".join(one if one.isprintable() else one.encode("unicode_escape").decode() for one in text)
+    text = "".join(char if char.isprintable() else char.encode("unicode_escape").decode() for char in text)
     if sys.stderr is not None:
-        print(text if len(text) <= MOST_SAID else f"{text[:MOST_SAID]}...", file=sys.stderr)
+        print(text if len(text) <= MAX_MESSAGE else f"{text[:MAX_MESSAGE]}...", file=sys.stderr)
     return code
 
 
-def _give_up_stdout() -> int:
-    """What is still in the buffer cannot be written; without this Python would try again at its end."""
+def _close_stdout() -> int:
+    """Discard the buffer of stdout, which cannot be written. Python would try again at exit."""
     os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
     return 1
 
@@ -297,24 +326,23 @@ def _give_up_stdout() -> int:
 def _train(arguments: argparse.Namespace, argv: Sequence[str]) -> int:
     from mhng.experiment.errors import UsageError
     from mhng.experiment.settings.config import resolve
-    from mhng.experiment.settings.schema import SETTINGS
+    from mhng.experiment.settings.schema import SETTINGS, flag
 
-    given = {name: value for name, value in vars(arguments).items() if name in SETTINGS}
-    if arguments.resume is not None:
-        refused = sorted(set(given) - {"rounds", "tensorboard"})
-        if refused or arguments.config:
-            raise UsageError(
-                "--resume goes on with the run's own settings; beside it only --rounds, --tensorboard and "
-                "--trust-plugins may be given"
-            )
-        from mhng.experiment.training.train import resume
+    flags = {name: value for name, value in vars(arguments).items() if name in SETTINGS}
+    if arguments.resume is None:
+        config = resolve(flags, _path(arguments.config), trust_plugins=arguments.trust_plugins)
+        from mhng.experiment.training.train import train
 
-        resume(Path(arguments.resume), command_line=argv, trust_plugins=arguments.trust_plugins, **given)
+        train(config, command_line=argv)
         return 0
-    config = resolve(given, _path(arguments.config), trust_plugins=arguments.trust_plugins)
-    from mhng.experiment.training.train import train
+    refused = [flag(name) for name in flags if name not in ("rounds", "tensorboard")]
+    if refused := refused + ["--config"] * bool(arguments.config):
+        raise UsageError(
+            f"--resume does not support {refused[0]}: a run keeps its settings, except --rounds and --tensorboard"
+        )
+    from mhng.experiment.training.train import resume
 
-    train(config, command_line=argv)
+    resume(Path(arguments.resume), command_line=argv, trust_plugins=arguments.trust_plugins, **flags)
     return 0
 
 
@@ -395,7 +423,7 @@ def _report(arguments: argparse.Namespace, argv: Sequence[str]) -> int:
 def _compare(arguments: argparse.Namespace, argv: Sequence[str]) -> int:
     from mhng.experiment.comparison.compare import compare
 
-    whole = compare(
+    complete = compare(
         Path(arguments.out),
         modes=arguments.modes,
         seeds=arguments.seeds,
@@ -411,11 +439,11 @@ def _compare(arguments: argparse.Namespace, argv: Sequence[str]) -> int:
         as_json=arguments.json,
         trust_plugins=arguments.trust_plugins,
     )
-    return 0 if whole else 1
+    return 0 if complete else 1
 
 
-def _path(typed: str | None) -> Path | None:
-    return None if typed is None else Path(typed)
+def _path(text: str | None) -> Path | None:
+    return None if text is None else Path(text)
 
 
 def _models(arguments: argparse.Namespace, argv: Sequence[str]) -> int:
@@ -439,7 +467,7 @@ def _data(arguments: argparse.Namespace, argv: Sequence[str]) -> int:
     from mhng.experiment.data.loading import describe
 
     for row in describe(_path(arguments.data_root)):
-        state = "here" if row["present"] else "absent"
+        state = "present" if row["present"] else "absent"
         print(f"{row['name']:<16}{state:<8}{row['what']}")
         if not row["present"]:
             print(f"{'':<24}get it: {row['how']}")
@@ -457,3 +485,6 @@ _COMMANDS = {
     "models": _models,
     "data": _data,
 }
+
+if __name__ == "__main__":  # `compare` of an installed package runs this file
+    sys.exit(main(program="cli.py"))

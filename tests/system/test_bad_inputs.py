@@ -492,7 +492,7 @@ run("a stream of others", checkpoint(
 run("fewer rounds than done", lambda folder: None, "--rounds", words=["train", "--resume", "run", "--rounds", "-1"])
 run("a folder in use by nobody's run", lambda folder: None, "--run-dir run is not empty",
     words=[*DIGITS, "--run-dir", "run"])  # fmt: skip
-run("another setting on resuming", lambda folder: None, "--resume goes on with the run's own settings",
+run("another setting on resuming", lambda folder: None, "--resume does not support --signs",
     words=["train", "--resume", "run", "--signs", "4"])  # fmt: skip
 run("signs too large", arrays(signs_A=np.full(20, 9)), "signs.npz is damaged: signs_A must hold 20 signs from 0 to 2",
     words=["corpus", "run"])  # fmt: skip

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+import mhng
 from mhng import cli
 from tests.runs import SMALL_FLAGS
 
@@ -102,13 +103,28 @@ def test_a_reader_that_leaves_and_a_closed_stderr_are_no_traceback(tmp_path):
     assert subprocess.run(["bash", "-c", command], cwd=tmp_path, capture_output=True).returncode == 0
 
 
+def test_the_version_and_the_name_of_the_program_are_those_that_were_called(tmp_path, capsys):
+    with pytest.raises(SystemExit) as stop:
+        cli.main(["--version"])
+    assert (stop.value.code, capsys.readouterr().out) == (0, f"mhng {mhng.__version__}\n")
+    assert call("--version", cwd=tmp_path).stdout == f"mhng {mhng.__version__}\n"
+    assert call("name", "nowhere", cwd=tmp_path).stderr.startswith("cli.py name: ")
+    environment = os.environ | {"PYTHONPATH": str(HOME)}
+    for name, program in (("mhng", "mhng"), ("mhng.cli", "cli.py")):
+        done = subprocess.run(
+            [sys.executable, "-m", name, "recall", "nowhere"],
+            cwd=tmp_path, capture_output=True, text=True, env=environment,
+        )  # fmt: skip
+        assert done.returncode == 2 and done.stderr.startswith(f"{program} recall: ")
+
+
 def test_an_interrupt_before_the_arguments_are_read_is_one_line(monkeypatch, capsys):
     def interrupted(*_):
         raise KeyboardInterrupt
 
     monkeypatch.setattr(cli, "parse", interrupted)
     assert cli.main(["models"]) == 130
-    assert capsys.readouterr().err == "cli.py: interrupted\n"
+    assert capsys.readouterr().err == "mhng: interrupted\n"
 
 
 def test_a_path_with_a_line_break_makes_one_line(capsys):

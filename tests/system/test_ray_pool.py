@@ -248,7 +248,7 @@ def test_without_the_package_one_line_says_what_to_install(
     monkeypatch.chdir(tmp_path)
     monkeypatch.setitem(sys.modules, "ray", None)
     said = "--engine ray requires ray: pip install 'mh-naming-game[ray]'"
-    assert refused(["--engine", "ray"], capsys) == f"cli.py compare: {said}\n"
+    assert refused(["--engine", "ray"], capsys) == f"mhng compare: {said}\n"
 
 
 def test_an_address_at_which_there_is_no_cluster_is_refused(

@@ -90,7 +90,7 @@ def match_layout(kind: str, own: Files, others: Files) -> Files:
     wanted, found = ([len(paths(entry)) for entry in files.data] for files in (own, others))
     if wanted != found:
         place = f"{others.flag} {as_typed(others.data)}"
-        raise UsageError(f"{place} must be laid out as the run's own --data, {as_typed(own.data)}")
+        raise UsageError(f"{place} differs in layout from --data of the run, {as_typed(own.data)}")
     if kind != "csv":
         return others
     then = _heads(own)

@@ -220,7 +220,7 @@ OTHERS: dict[str, tuple[str, Callable[[Path], str], list[str], list[str]]] = {
     "identity of images": ("npz", lambda folder: str(npz(folder, images=BYTES)), ["--likelihood", "identity"],
                            ["--likelihood identity", "images"]),
     "identity of many": ("npz", lambda folder: str(npz(folder, features=np.zeros((3, 1001)))),
-                         ["--likelihood", "identity"], ["1000 features at most", "1001", "--reduce"]),
+                         ["--likelihood", "identity"], ["at most 1000 features", "1001", "--reduce"]),
     "bernoulli features": ("npz", lambda folder: str(npz(folder, features=NUMBERS)), [], ["--likelihood bernoulli"]),
     "reduced images": ("npz", lambda folder: str(npz(folder, images=BYTES)), ["--reduce", "3"], ["--reduce"]),
     "reduced to N": ("npz", lambda folder: str(npz(folder, features=NUMBERS[:3])),

@@ -207,7 +207,7 @@ def test_from_python_it_is_the_same(files: Path, tmp_path: Path) -> None:
     each = (said.signs["A"], said.signs["B"], said.joint)
     assert signs(rows) == list(zip(*(part.tolist() for part in each), strict=True))
     assert said.probability["B"] == pytest.approx([row["probability_B"] for row in rows], abs=1e-6)
-    with pytest.raises(UsageError, match="must be laid out as the run's own --data"):
+    with pytest.raises(UsageError, match="differs in layout from --data of the run"):
         load_run(files / "run").name_new(files / "A-left.csv")
 
 
@@ -332,11 +332,14 @@ def beyond(folder: Path) -> str:
 
 
 REFUSED = {
-    "beyond all scales": (beyond, "what agent A would see of object 1 lies too far from all that the run saw"),
+    "beyond all scales": (beyond, "object 1 of agent A is too far from the objects of the run"),
     "no such file": (lambda f: f"{f}/A-left.csv,{f}/absent.csv", "absent.csv cannot be read: No such file"),
-    "one file": (lambda f: f"{f}/A-left.csv", "must be laid out as the run's own --data, "),
-    "modalities": (lambda f: f"{f}/A-left.csv&{f}/A-left.csv,{f}/B-left.csv", "must be laid out as the run's own"),
-    "other features": (lambda f: f"{f}/A-left.csv,{f}/A-left.csv", "agent B would see 5 numbers, and in the run 4"),
+    "one file": (lambda f: f"{f}/A-left.csv", "differs in layout from --data of the run, "),
+    "modalities": (
+        lambda f: f"{f}/A-left.csv&{f}/A-left.csv,{f}/B-left.csv",
+        "differs in layout from --data of the run",
+    ),
+    "other features": (lambda f: f"{f}/A-left.csv,{f}/A-left.csv", "agent B has 5 features; expected 4"),
     "columns in another order": (columns_turned, "feature 1 is called 'f4', and 'f0' in"),
     "unequal rows": (other_rows, "has 10 rows and"),
     "a hole": (a_hole, "hole.csv, line 4: column 3 (f2) must be a finite number"),

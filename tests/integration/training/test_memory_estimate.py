@@ -93,7 +93,7 @@ def test_what_is_foretold_grows_with_what_there_is(monkeypatch: pytest.MonkeyPat
 
 def test_the_memory_of_a_device_counts_too(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(torch.cuda, "mem_get_info", lambda _: (2**20, 2**34))
-    with pytest.raises(UsageError, match=r"GiB of memory of cuda:0 and 0\.000977 GiB are"):
+    with pytest.raises(UsageError, match=r"GiB of memory of cuda:0, but 0\.000977 GiB are"):
         check(replace(SMALL, chains=1000), 30, torch.device("cuda", 0))
 
 

@@ -37,8 +37,8 @@ from mhng.experiment.util.output import print_note
 
 _CHUNK = 1024
 
-# The chunks of images that stand so many places further on a turntable (`mhng.experiment.data.turntable`)
-Further = Callable[[int], Iterable[Tensor]]
+# Chunks of the images that are a number of places ahead on a turntable (`mhng.experiment.data.turntable`)
+ImagesAhead = Callable[[int], Iterable[Tensor]]
 
 
 @dataclass(frozen=True, eq=False)
@@ -71,12 +71,12 @@ def from_split(run: SavedRun, split: str, limit: int | None) -> NewObjects:
     # Bytes are scaled chunk by chunk: scaling all at once would take four times the memory.
     chunks = _resized((part.astype(np.float32) / scale for part in _chunks(images)), run)
 
-    def further(places: int) -> Iterator[Tensor]:
+    def images_ahead(places: int) -> Iterator[Tensor]:
         assert source.images_ahead is not None
         return _resized(_chunks(source.images_ahead(places)[:N]), run, quiet=True)
 
     labels = None if source.labels is None else source.labels[:N]
-    return NewObjects("index", indices[:N].tolist(), labels, source.class_names, _observed(run, chunks, further))
+    return NewObjects("index", indices[:N].tolist(), labels, source.class_names, _observed(run, chunks, images_ahead))
 
 
 def from_data(run: SavedRun, data: str, limit: int | None) -> NewObjects:
@@ -109,14 +109,14 @@ def from_images(run: SavedRun, path: Path, limit: int | None) -> NewObjects:
     def read(names: Sequence[str], quiet: bool) -> Iterator[Tensor]:
         return _batched(_resized((read_image(root / name)[None] for name in names), run, quiet=quiet))
 
-    def further(places: int) -> Iterator[Tensor]:
+    def images_ahead(places: int) -> Iterator[Tensor]:
         order = turntable.indices_ahead(files, places, place)
         return read([files[n] for n in order[: len(selected)]], quiet=True)
 
     labels, class_names = class_labels(place, files)
     if labels is not None:
         labels, class_names = _run_labels(run, labels[: len(selected)], class_names, place)
-    batches = _observed(run, read(selected, quiet=False), further if is_folder else _no_turntable(place))
+    batches = _observed(run, read(selected, quiet=False), images_ahead if is_folder else _no_turntable(place))
     return NewObjects("file", selected, labels, class_names, batches)
 
 
@@ -256,26 +256,26 @@ def _image_names(folder: Path) -> list[str]:
     return direct or sorted(names, key=os.fsencode)
 
 
-def _observed(run: SavedRun, chunks: Iterable[Tensor], further: Further) -> Iterator[Sequence[Tensor]]:
+def _observed(run: SavedRun, chunks: Iterable[Tensor], images_ahead: ImagesAhead) -> Iterator[Sequence[Tensor]]:
     """What each agent observes of images through its own views; no modality is missing."""
     config = run.config
     views, names, counts = expand_views(config.views, run.agents)
     steps = sorted({view.places_ahead for view in views} - {0})
-    for chunk, *ahead in zip(chunks, *map(further, steps), strict=True):
+    for chunk, *ahead in zip(chunks, *map(images_ahead, steps), strict=True):
         by_step = dict(zip(steps, ahead, strict=True))
         yield pack_views(
             apply_views(chunk, views, names=names, seed=config.seed, images_ahead=by_step.__getitem__), counts
         )
 
 
-def _no_turntable(place: str) -> Further:
-    def further(places: int) -> Iterable[Tensor]:
+def _no_turntable(place: str) -> ImagesAhead:
+    def images_ahead(places: int) -> Iterable[Tensor]:
         raise UsageError(
             f"{place}: an agent's view is ahead:{places}, another picture of the same object; pass a folder with the "
             "pictures of one turning object"
         )
 
-    return further
+    return images_ahead
 
 
 def _resized(parts: Iterable[NDArray], run: SavedRun, *, quiet: bool = False) -> Iterator[Tensor]:

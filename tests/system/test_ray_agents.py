@@ -82,7 +82,8 @@ class FakeRay:
 
 class FakeActor:
     def __init__(self, ray, cls, arguments):
-        self._ray, self._number, self._mind = ray, arguments[1], cls(*arguments)
+        self._ray, self._mind = ray, cls(*arguments)
+        self._number = "ABC".index(arguments[0].name)
         self._gone = False
 
     def __getattr__(self, what):

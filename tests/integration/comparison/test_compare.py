@@ -253,7 +253,7 @@ def test_settings_go_to_a_run_by_its_flags():
         ({"words": ["--sweeps"]}, ["after --", "--sweeps"]),
         ({"words": ["extra"]}, ["after --", "'extra'"]),
         ({"words": ["--dataset", "synthetic"]}, ["row 'com'", "--likelihood bernoulli"]),
-        ({"words": ["--device", "cuda:99"]}, ["row 'com'", "--device cuda:99"]),
+        ({"words": ["--device", "cuda:99"]}, ["row 'com'", "--device is cuda:99"]),
         ({"baseline": "co"}, ["--baseline", "(com; no-com; all; gibbs)", "did you mean com?"]),
         ({"jobs": 0}, ["--jobs"]),
         ({"threads": -1}, ["--threads"]),

@@ -119,7 +119,7 @@ def test_a_guide_of_ones_own_has_no_product(
     )
     monkeypatch.chdir(tmp_path)
     own_guide = ["train", "--dataset", "digits", "--limit", "40", "--guide", "my_guide:Laplace", *QUICK]
-    refused([*own_guide, "--views", "0&90,45"], tmp_path, ["--fusion product", "Gaussian experts"], capsys)
+    refused([*own_guide, "--views", "0&90,45"], tmp_path, ["--fusion product", "Gaussian guide"], capsys)
     assert cli.main([*own_guide, "--views", "0&90,45", "--fusion", "mixture", "--run-dir", str(tmp_path / "run")]) == 0
 
 

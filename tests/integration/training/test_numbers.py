@@ -135,7 +135,7 @@ def test_a_step_too_large_stops_with_its_place_and_keeps_the_round_before(step: 
     except RunError as error:
         said = str(error)
     if said:
-        assert "round " in said and "agent " in said and "a smaller --lr may help" in said and "\n" not in said
+        assert "round " in said and "agent " in said and "try a smaller --lr" in said and "\n" not in said
         assert json.loads((tmp_path / "run" / run_folder.MANIFEST).read_text())["status"] == "failed"
         kept = torch.load(tmp_path / "run" / run_folder.CHECKPOINT, weights_only=True)
         assert all(value.isfinite().all() for own in kept["members"].values() for value in own["agent"].values())
@@ -147,6 +147,6 @@ def test_a_step_too_large_stops_with_its_place_and_keeps_the_round_before(step: 
 
 
 def test_a_run_that_never_learned_says_where(tmp_path: Path) -> None:
-    with pytest.raises(RunError, match=r"round 0, agent A: .*; a smaller --lr may help"):
+    with pytest.raises(RunError, match=r"round 0, agent A: .*; try a smaller --lr"):
         run(tmp_path, {"images": IMAGES}, "--lr", "1e30", "--signs", "2")
     assert not (tmp_path / "run" / run_folder.CHECKPOINT).exists()

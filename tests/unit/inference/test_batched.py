@@ -11,7 +11,7 @@ from mhng.models.percepts import Percepts
 from mhng.models.registry import MIXTURES, load_variant
 from mhng.models.rng import GeneratorStack, gamma, normal, stream, uniform
 from mhng.models.sign_prior import Dirichlet, Sticks
-from tests.proofs.models.test_mixture_contract import PRIORS, in_support
+from tests.proofs.models.test_mixture_contract import EXACT, PRIORS, in_support
 from tests.proofs.problems import LOG_PRIOR, K, TableAgent, generators
 
 M, N, C = 6, 40, 3
@@ -89,13 +89,9 @@ def test_batched_games_are_the_sequential_games(game, monkeypatch):
 def test_every_mixture_batched(name, monkeypatch):
     game = GAMES["chords"]
     assert_same(parts(*played(game, agents(name))), one_by_one(monkeypatch, game, agents(name)))
-    together = load_variant(MIXTURES[name]).batched
-    assert batched.batch_groups(agents(name)) == ([0] * M if together else list(range(M)))
-
-
-def test_mixtures_with_exact_draws_are_batched():
-    mixtures = {"normal-wishart", "normal-gamma", "spherical", "tied", "dirichlet"}
-    assert mixtures <= {name for name in MIXTURES if load_variant(MIXTURES[name]).batched}
+    assert batched.batch_groups(agents(name)) == (
+        [0] * M if name in EXACT and name != "head-to-head" else list(range(M))
+    )
 
 
 # Sizes at which products of many matrices were seen to be rounded otherwise than each by itself.

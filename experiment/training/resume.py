@@ -1,4 +1,4 @@
-"""Whether a run folder is fit to go on from: its settings, its edges, its rows of metrics, its results."""
+"""Checks before a run resumes: its settings, edges, rows of metrics and results."""
 
 from __future__ import annotations
 
@@ -17,32 +17,30 @@ from mhng.inference.rounds import RoundProgress
 
 
 def refuse_changes(config: Config, manifest: dict[str, Any], folder: RunFolder) -> None:
-    """A run goes on as what it began; rounds may be added, its data may have moved, and others may look on."""
+    """Refuse settings that differ from those at the start of the run, except --rounds and those that may move."""
     made = manifest.get("settings")
     if not isinstance(made, dict):
         raise UsageError(f"{folder.file(run_folder.MANIFEST)} is damaged: it holds no settings")
     for name, (now, then) in settings.changes(config, made).items():
         if name not in ("rounds", *settings.MOVABLE):
-            raise UsageError(
-                f"{folder.file(run_folder.CONFIG)}: {name} = {now} is not what the run was made with, {then}"
-            )
+            raise UsageError(f"{folder.file(run_folder.CONFIG)}: {name} is {now}; the run was started with {then}")
 
 
 def edges_of(manifest: dict[str, Any], config: Config, folder: RunFolder) -> list[Edges | None]:
-    """Who met whom in the run so far, in each graph; None where it was none."""
+    """The edges of each graph in the manifest; None for random pairs. Raises UsageError."""
     agents = range(config.agents)
     found: list[Edges | None] = []
     told = manifest.get("edges") or []
     try:
         if told and told[0] is not None and isinstance(told[0][0], int):
-            told = [told]  # as runs of one graph were told until there could be more
+            told = [told]  # format of runs before --meet-later
         for edges in told:
             pairs = None if edges is None else tuple((int(a), int(b)) for a, b in edges)
             if not all(a in agents and b in agents and a != b for a, b in pairs or ()):
                 raise ValueError
             found.append(pairs)
         untold = [graph.kind == "random-pairs" for _, graph in config.graphs]
-        # For a graph that is missing a file of edges would be read again, which may have changed since.
+        # Without recorded edges a file of edges would be read again, and it may have changed.
         if len(found) > len(untold) or (len(untold) > 1 and [one is None for one in found] != untold):
             raise ValueError
     except (TypeError, ValueError, LookupError, OverflowError) as error:
@@ -53,23 +51,23 @@ def edges_of(manifest: dict[str, Any], config: Config, folder: RunFolder) -> lis
 
 
 def check_metrics(folder: RunFolder, config: Config, progress: RoundProgress, printer: Printer) -> None:
-    """UsageError for rows that are not ours; a line for rows that are lost, which no one can bring back."""
+    """Raise UsageError for rows that no run has written; warn of lost rows."""
     sweeps = 0
     for number, row in enumerate(folder.read_metrics(), 1):
         if row.get("kind") not in ("epoch", "start", "sweep") or type(row.get("round")) is not int:
-            raise UsageError(f"{folder.file(run_folder.METRICS)}, line {number} is not of a run of this program")
+            raise UsageError(f"{folder.file(run_folder.METRICS)}, line {number} is not a row of a run")
         sweeps += row["kind"] == "sweep" and row["round"] < progress.done
     if sweeps < progress.done * schedule_of(config).sweeps_between():
-        printer.note(f"warning: {folder.file(run_folder.METRICS)} has lost rows of the rounds that are done")
+        printer.note(f"warning: {folder.file(run_folder.METRICS)} lacks rows of completed rounds")
 
 
 def is_of_round(row: Mapping[str, Any], config: Config) -> bool:
-    """False for the sweeps by which a last round was longer than it would have been with more rounds after it."""
+    """Whether a row stays if more rounds follow. False for the further sweeps of a last round."""
     return row["kind"] != "sweep" or row.get("sweep", 0) <= schedule_of(config).sweeps_between()
 
 
 def results_are_whole(folder: RunFolder, rounds: int) -> bool:
-    """Whether all that the last round leaves is there, and of that round."""
+    """Whether the result files of the last round are complete."""
     try:
         summary = folder.read_json(run_folder.SUMMARY)
     except UsageError:

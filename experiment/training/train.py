@@ -1,8 +1,8 @@
-"""One experiment from settings to a finished run folder, and going on with one that stopped.
+"""Train a run from its settings to a complete run folder, and resume a stopped one.
 
-After every round its metrics are written, and then the checkpoint; in a long round also between epochs, every
---checkpoint-minutes. A run that is killed goes on from the latest of them and repeats what was lost exactly. The
-results are those of the last round, written before its checkpoint.
+Each round writes its metrics, then a checkpoint. A long round also writes checkpoints between epochs, every
+--checkpoint-minutes. A killed run resumes from the latest checkpoint and repeats the lost steps exactly. The last
+round writes the results before its checkpoint.
 """
 
 from __future__ import annotations
@@ -43,7 +43,7 @@ def train(
     printer: Printer | None = None,
     callbacks: Sequence[Callback] = (),
 ) -> dict[str, Any]:
-    """Run one experiment; returns its summary. Bad input is a `UsageError` before anything is written.
+    """Train a run and return its summary. Raises UsageError before anything is written.
 
     callbacks: functions that receive each row of metrics.jsonl, as a dictionary, when it is written.
     """
@@ -60,7 +60,7 @@ def train(
     memory_estimate.check(config, prepared.agents, prepared.objects.count, device)
     game = game_of(config, device)
     path = config.run_dir or free_folder(config)
-    # First of all Ray, which may not be had, and takes its time.
+    # Ray starts before the folder is created, because it may fail.
     with (
         place_agents(config, prepared, device) as places,
         RunFolder.create(path, overwrite=config.overwrite) as folder,
@@ -93,10 +93,9 @@ def resume(
     command_line: Sequence[str] = (),
     printer: Printer | None = None,
 ) -> dict[str, Any]:
-    """Go on with the run in `path`, up to `rounds` rounds if that is given; returns its summary.
+    """Resume the run in `path` and return its summary. Raises UsageError.
 
-    tensorboard: what to do from now on, if that is given. trust_plugins: the run may have parts of agents imported
-    that are not of this program.
+    rounds, tensorboard: new values of these settings. trust_plugins: allow parts "module:attribute" of the run.
     """
     printer = printer or Printer()
     with RunFolder.open(path) as folder, ExitStack() as stack:
@@ -122,8 +121,8 @@ def resume(
             file = str(folder.file(run_folder.CHECKPOINT))
             progress, spent = from_checkpoint(members, folder.load_checkpoint(), file, config)
             if progress.done == config.rounds + 1 and not results_are_whole(folder, config.rounds):
-                # The last round is played again, exactly, for what it leaves as the last one.
-                printer.note(f"{path} lacks whole results of round {config.rounds}; it is played again")
+                # The results are written in the last round only, which is repeated exactly.
+                printer.note(f"{path} lacks results of round {config.rounds}; repeating the round")
                 progress, spent = RoundProgress(0), 0.0
                 if config.rounds:
                     file = str(folder.file(run_folder.PREVIOUS))
@@ -137,12 +136,13 @@ def resume(
             file = str(folder.file(run_folder.EPOCHS))
             progress, spent = from_checkpoint(members, begun, file, config)
         if progress.done > config.rounds + 1:
-            raise UsageError(f"--rounds must be {progress.done - 1} or more: so many are done; it is {config.rounds}")
+            done = progress.done - 1
+            raise UsageError(f"--rounds is {config.rounds}, but {done} rounds are complete; pass {done} or more")
         if progress.done == config.rounds + 1 and manifest["status"] == "done":
-            raise UsageError(f"--resume {path}: the run is complete; --rounds R with R > {config.rounds} would go on")
+            raise UsageError(f"--resume {path}: the run is complete; pass --rounds with more than {config.rounds}")
         check_metrics(folder, config, progress, printer)
         folder.write_text(run_folder.CONFIG, settings.to_toml(config, prepared.derived))
-        if not goes_on:  # its rows go too
+        if not goes_on:  # rows of the dropped epochs go too
             folder.file(run_folder.EPOCHS).unlink(missing_ok=True)
         whole = progress.done == config.rounds + 1
         folder.truncate_metrics(lambda row: precedes(row, progress) and (whole or is_of_round(row, config)))
@@ -158,7 +158,7 @@ def resume(
 
 
 def free_folder(config: Config) -> Path:
-    """A new folder in runs/: named by what tells runs apart, numbered if it was run before."""
+    """The path of a new folder in runs/, named by mode, data set and seed, with a number if that exists."""
     name = f"{config.mode}-{config.dataset}-seed{config.seed}"
     path, number = RUNS / name, 1
     while os.path.lexists(path):

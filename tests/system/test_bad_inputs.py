@@ -458,7 +458,7 @@ run("a manifest of bytes", text(run_folder.MANIFEST, b"\xff\xfe\x00"), "manifest
 run("an unknown status", manifest(status="finished"), "manifest.json is damaged: its status is 'finished'")
 run("a status that is a list", manifest(status=["done"]), "manifest.json is damaged: its status is ['done']")
 run("settings that are a list", manifest(settings=[1]), "manifest.json is damaged: it holds no settings")
-run("settings of others", manifest(settings={"seed": 7}), "config.toml", "not what the run was made with")
+run("settings of others", manifest(settings={"seed": 7}), "config.toml", "the run was started with")
 run("other objects", manifest(checksum="0" * 64), "the objects of synthetic are not those of the run")
 run("edges to nowhere", manifest(edges=[[0, 99]]), "manifest.json is damaged: its edges are not pairs of agents")
 run("edges of text", manifest(edges="../../etc"), "manifest.json is damaged: its edges are not pairs of agents")
@@ -467,7 +467,7 @@ run("settings that are no TOML", text(run_folder.CONFIG, "seed = "), "config.tom
 run(
     "rows of others",
     text(run_folder.METRICS, '{"step": 1}\n'),
-    "metrics.jsonl, line 1 is not of a run of this program",
+    "metrics.jsonl, line 1 is not a row of a run",
 )
 run("rows of text", text(run_folder.METRICS, "loss 3\n"), "metrics.jsonl, line 1 is not a JSON object")
 run("a pickle for a checkpoint", both(pickle.dumps(Touch())), "checkpoint.pt cannot be read")

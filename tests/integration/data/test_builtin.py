@@ -235,7 +235,7 @@ def test_data_says_what_is_there_and_how_to_get_the_rest(tmp_path: Path, capsys:
     svhn_file(tmp_path)
     assert cli.main(["data", "--data-root", str(tmp_path)]) == 0
     lines = capsys.readouterr().out.splitlines()
-    assert [line.split()[1] for line in lines if line.startswith(("svhn", "cifar10"))] == ["absent", "here"]
+    assert [line.split()[1] for line in lines if line.startswith(("svhn", "cifar10"))] == ["absent", "present"]
     after = lines[next(n for n, line in enumerate(lines) if line.startswith("cifar10")) + 1]
     how = "--download, or --data-root DIR with cifar-10-batches-bin (from cifar-10-binary.tar.gz) in it"
     assert after.strip() == f"get it: {how}"

@@ -17,7 +17,7 @@ Stream = Any
 
 
 class Belief(Protocol):
-    """What an agent holds about the K signs after a redraw, and its answers (`mhng.models.belief`).
+    """The belief of an agent about K signs after a redraw, and its answers (`mhng.models.belief`).
 
     The agent may run in another process, which then answers.
     """

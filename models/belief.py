@@ -96,7 +96,7 @@ class TableAnswers:
 
 @dataclass(frozen=True, eq=False)
 class Belief(TableAnswers):
-    """What an agent holds about K signs after a redraw of phi."""
+    """The belief of an agent about K signs after a redraw of phi."""
 
     parameters: Any  # phi, a NamedTuple of the mixture
     log_density: Tensor  # (C,) log p(phi)

@@ -84,7 +84,7 @@ class Percepts:
         return Belief(table, mean, -divergence, evidence)
 
     def from_prior(self, generator: torch.Generator, chains: int, K: int) -> Belief:
-        """A belief with phi from its prior. Its evidence is 0, that of no object."""
+        """A belief with phi from its prior. Its evidence is 0, because it has no objects."""
         phi = self.mixture.from_prior(generator, chains, K)
         table = self.log_prob_table(phi)
         return Belief(table, phi, self.mixture.log_density(phi), torch.zeros_like(table[:, 0, 0]))

@@ -23,22 +23,13 @@ from mhng.experiment.runs import folder as run_folder
 from mhng.experiment.runs.posterior import load_posterior
 from mhng.experiment.settings.config import resolve
 from mhng.experiment.training import loop
-from mhng.experiment.training.console import Printer
+from mhng.experiment.training.console import Silent
 from mhng.experiment.training.train import train
 
 SMALL_FLAGS = [
     "--dataset", "digits", "--limit", "60", "--signs", "3", "--latent-dim", "2", "--epochs", "2",
     "--round-epochs", "1", "--rounds", "1", "--sweeps", "4", "--burn-in", "1", "--starts", "1",
 ]  # fmt: skip
-
-
-class Quiet(Printer):
-    """Says nothing."""
-
-    def write(self, text: str) -> None:
-        pass
-
-    note = write
 
 
 def contents(folder: Path) -> tuple[dict[str, Any], dict[str, Any], str]:
@@ -82,7 +73,7 @@ def made(folder: Path, **changes: str) -> Path:
         "sweeps": "6", "burn_in": "1", "starts": "2", "device": "cpu", "run_dir": str(folder),
         "batch_size": "32", "lr": "3e-3", "jitter": "0",  # enough steps to see: a collapsed run tests nothing
     }  # fmt: skip
-    train(resolve(settings | changes), printer=Quiet())
+    train(resolve(settings | changes), printer=Silent())
     return folder
 
 

@@ -6,7 +6,6 @@ only for --exact.
 
 from __future__ import annotations
 
-import json
 import textwrap
 from collections.abc import Mapping
 from pathlib import Path
@@ -23,12 +22,12 @@ from mhng.experiment.runs import folder as run_folder
 from mhng.experiment.runs.posterior import settings_of
 from mhng.experiment.training.saved_run import SavedRun
 from mhng.experiment.util.jsonable import to_plain
-from mhng.experiment.util.output import print_note
+from mhng.experiment.util.output import print_note, print_report
 from mhng.experiment.util.text import decimal
 
 _WIDTH = 110  # columns of printed text
 
-# What a posterior.nc of this version holds
+# Contents of posterior.nc in this version
 _SETTINGS = {"mode", "listener-state", "acceptance", "start", "starts", "sweeps", "burn-in", "thin", "signs"}
 _VARIABLES = {"log_joint", "log_evidence", "component_share", "weight"}
 
@@ -41,11 +40,7 @@ def diagnose(
     report = build_report(run, exact=exact)
     if plots:
         report["plots"] = _draw(run, report)
-    if as_json:
-        print(json.dumps(report, allow_nan=False, ensure_ascii=False, indent=2))
-    else:
-        for line in report_lines(report):
-            print(line)
+    print_report(report, report_lines, as_json=as_json)
     return report
 
 

@@ -257,7 +257,7 @@ def _image_names(folder: Path) -> list[str]:
 
 
 def _observed(run: SavedRun, chunks: Iterable[Tensor], images_ahead: ImagesAhead) -> Iterator[Sequence[Tensor]]:
-    """What each agent observes of images through its own views; no modality is missing."""
+    """The views of images for each agent, with all modalities present."""
     config = run.config
     views, names, counts = expand_views(config.views, run.agents)
     steps = sorted({view.places_ahead for view in views} - {0})

@@ -17,7 +17,6 @@ Notation: M agents, N objects, K signs, S drawn signs, L latent dimensions, T te
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from itertools import permutations
 from pathlib import Path
@@ -38,6 +37,7 @@ from mhng.experiment.evaluation.new_objects import require_images
 from mhng.experiment.runs import folder as run_folder
 from mhng.experiment.training.saved_run import SavedRun
 from mhng.experiment.util.jsonable import to_plain
+from mhng.experiment.util.output import print_report
 from mhng.experiment.util.text import decimal
 from mhng.models.rng import stream
 
@@ -96,11 +96,7 @@ def recall(
     report["pictures"] = _draw(run, gallery)
     plain: dict[str, Any] = to_plain(report)
     run.folder.write_json(run_folder.RECALL, plain)
-    if as_json:
-        print(json.dumps(plain, allow_nan=False, ensure_ascii=False, indent=2))
-    else:
-        for line in report_lines(plain):
-            print(line)
+    print_report(plain, report_lines, as_json=as_json)
     return plain
 
 
@@ -208,7 +204,7 @@ def score_lines(report: Mapping[str, Any]) -> list[str]:
 
 
 class _Vocabulary:
-    """What the final signs of an agent name: number of objects, matched class (-1: none) and caption of each sign."""
+    """Describe the final signs of an agent: objects, matched class (-1: none) and caption of each sign."""
 
     def __init__(self, run: SavedRun, agent: str) -> None:
         K, labels, class_names = run.config.signs, run.objects.labels, run.objects.class_names

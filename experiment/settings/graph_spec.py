@@ -42,7 +42,7 @@ TOGETHER = GraphSpec("together", "together")
 
 
 def parse_graph(text: str) -> GraphSpec:
-    """Parse the value of `--meet`. A name that is no known graph is the path of a file. Raises ValueError."""
+    """Parse the value of `--meet`. Any other name than a graph's is the path of a file. Raises ValueError."""
     if text in GRAPHS and ":" not in text:
         return GraphSpec(text, text)
     kind, _, number = text.partition(":")

@@ -50,7 +50,7 @@ PARSERS: Mapping[Any, Callable[[str], Any]] = {
     LaterGraphs: parse_later,
 }
 
-# What a value must be in a file, by type.
+# Description of the allowed values in a file, by type.
 _EXPECTED: Mapping[Any, str] = {
     int: "a whole number",
     float: "a number",

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import json
 import sys
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 from mhng.experiment.errors import UsageError
 from mhng.experiment.util.files import atomic_path
@@ -34,6 +36,17 @@ def write_out(parts: Iterable[str], out: Path | None) -> None:
         return
     with atomic_path(out) as beside, beside.open("wb") as file:
         file.writelines(data)
+
+
+def print_report(
+    report: Mapping[str, Any], to_lines: Callable[[Mapping[str, Any]], Iterable[str]], *, as_json: bool
+) -> None:
+    """Print the report of a command on stdout: one JSON object, or lines of text."""
+    if as_json:
+        print(json.dumps(report, allow_nan=False, ensure_ascii=False, indent=2))
+    else:
+        for line in to_lines(report):
+            print(line)
 
 
 def print_note(text: str) -> None:

@@ -26,10 +26,11 @@ from mhng.experiment.runs import folder as run_folder
 from mhng.experiment.runs.folder import RunFolder
 from mhng.experiment.settings.config import resolve
 from mhng.experiment.training import loop as running
+from mhng.experiment.training.console import Silent
 from mhng.experiment.training.train import resume, train
 from mhng.experiment.util import locks
 from mhng.inference.svi import Learner
-from tests.runs import Quiet, all_outputs, files_no_larger_than
+from tests.runs import all_outputs, files_no_larger_than
 
 HOME = Path(__file__).resolve().parents[2]
 TINY = [
@@ -44,7 +45,7 @@ ALWAYS = ["--checkpoint-minutes", "1e-9"]
 def tiny(folder: Path, *words: str) -> None:
     from mhng.experiment.settings.parsing import read_settings
 
-    train(resolve(read_settings([*TINY, *words, "--run-dir", str(folder)])), printer=Quiet())
+    train(resolve(read_settings([*TINY, *words, "--run-dir", str(folder)])), printer=Silent())
 
 
 @pytest.fixture(scope="module")
@@ -103,7 +104,7 @@ def test_a_run_goes_on_from_the_last_epoch_bit_for_bit(
     epochs = []
     epoch = Learner._epoch
     monkeypatch.setattr(Learner, "_epoch", lambda self, *own: epochs.append(own[0]) or epoch(self, *own))
-    resume(tmp_path / "run", printer=Quiet())
+    resume(tmp_path / "run", printer=Silent())
     assert len(epochs) == left  # of 3 + 3 in the first round and 2 + 2 in the others
     assert all_outputs(tmp_path / "run") == expected
     assert not (tmp_path / "run" / run_folder.EPOCHS).exists()
@@ -129,7 +130,7 @@ def test_without_the_last_epoch_it_goes_on_from_the_round(
         file.write_bytes(data)
     else:
         torch.save(torch.load(file, weights_only=True) | {"done": 0}, file)
-    resume(folder, printer=Quiet())
+    resume(folder, printer=Silent())
     assert all_outputs(folder) == expected
     assert (str(file) in caplog.text) == (damage != "of an older round")
 
@@ -140,7 +141,7 @@ def test_what_does_not_tell_of_epochs_is_refused(learned: Any, halted: Path, tmp
     file = tmp_path / "run" / run_folder.EPOCHS
     torch.save(torch.load(file, weights_only=True) | {"learned": learned}, file)
     with pytest.raises(UsageError, match=r"checkpoint\.epochs\.pt does not fit .* epochs"):
-        resume(tmp_path / "run", printer=Quiet())
+        resume(tmp_path / "run", printer=Silent())
 
 
 # -- damaged checkpoints -----------------------------------------------------------------------------
@@ -274,7 +275,7 @@ def test_ctrl_c_twice_and_a_second_run_on_the_same_folder(tmp_path: Path) -> Non
     first = process(*TINY, *ALWAYS, "--rounds", "4000", "--run-dir", str(folder))
     wait_for(folder / run_folder.CHECKPOINT, first)
     before = (folder / run_folder.MANIFEST).read_bytes()
-    for again in (lambda: tiny(folder, "--overwrite"), lambda: resume(folder, printer=Quiet())):
+    for again in (lambda: tiny(folder, "--overwrite"), lambda: resume(folder, printer=Silent())):
         with pytest.raises(UsageError, match=rf"in use by another run \(pid {first.pid}\)"):
             again()
     assert (folder / run_folder.MANIFEST).read_bytes() == before and RunFolder(folder).status == "running"
@@ -285,7 +286,7 @@ def test_ctrl_c_twice_and_a_second_run_on_the_same_folder(tmp_path: Path) -> Non
     assert RunFolder(folder).status == "interrupted"
     done = torch.load(folder / run_folder.CHECKPOINT, weights_only=True)["done"]
     tiny(tmp_path / "wanted", *ALWAYS, "--rounds", str(done + 1))
-    resume(folder, rounds=str(done + 1), printer=Quiet())
+    resume(folder, rounds=str(done + 1), printer=Silent())
     assert all_outputs(folder) == all_outputs(tmp_path / "wanted")
 
 
@@ -301,7 +302,7 @@ def full(folder: Path, size: int, expected: Any) -> None:
         tiny(folder, *ALWAYS, "--overwrite")
     elif (folder / run_folder.CONFIG).exists():
         assert RunFolder(folder).status in ("failed", "killed")  # the manifest may have found no room either
-        resume(folder, printer=Quiet())
+        resume(folder, printer=Silent())
     else:
         tiny(folder, *ALWAYS, "--overwrite")
     assert all_outputs(folder) == expected
@@ -358,5 +359,5 @@ def test_a_checkpoint_that_cannot_be_written_leaves_the_one_before(
         tiny(tmp_path / "run", *ALWAYS)
     monkeypatch.undo()
     assert RunFolder(tmp_path / "run").status == "failed"
-    resume(tmp_path / "run", printer=Quiet())
+    resume(tmp_path / "run", printer=Silent())
     assert all_outputs(tmp_path / "run") == expected

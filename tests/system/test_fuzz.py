@@ -32,9 +32,9 @@ from mhng.experiment.errors import RunError, UsageError
 from mhng.experiment.runs import folder as run_folder
 from mhng.experiment.settings.config import resolve, to_toml
 from mhng.experiment.settings.schema import Config
+from mhng.experiment.training.console import Silent
 from mhng.experiment.training.saved_run import SavedRun
 from mhng.experiment.training.train import resume
-from tests.runs import Quiet
 
 RNG = np.random.default_rng(0)
 BYTES = RNG.integers(0, 256, (6, 5, 4), dtype=np.uint8)
@@ -197,7 +197,7 @@ def look(run: Path) -> None:
 
 def go_on(run: Path) -> None:
     try:
-        resume(run, rounds="1", printer=Quiet())
+        resume(run, rounds="1", printer=Silent())
     except RunError:  # numbers that are no weights of anybody's
         raise UsageError("stopped") from None
 

@@ -17,7 +17,7 @@ def test_every_picture_is_on_a_page_and_there_and_all_are_small():
 
 
 def told(file):
-    """What a README says that needs no language: blocks of code, code in the text, links, figures."""
+    """The parts of a README that both languages share: code blocks, code in the text, links, figures."""
     text = (HOME / file).read_text(encoding="utf-8")
     blocks = re.findall(r"```.*?```", text, flags=re.S)
     text = re.sub(r"```.*?```|^    .*?$", "", text, flags=re.S | re.M)

@@ -22,14 +22,14 @@ from mhng.experiment.runs import folder as run_folder
 from mhng.experiment.settings.config import changes, plain, resolve, to_flags, to_toml
 from mhng.experiment.settings.parsing import read_settings
 from mhng.experiment.training.build import build_members
-from mhng.experiment.training.console import Printer
+from mhng.experiment.training.console import Printer, Silent
 from mhng.experiment.training.prepare import load_objects, pick_device
 from mhng.experiment.training.train import resume
 from mhng.experiment.util.jsonable import to_plain
 from mhng.models.multimodal import Multimodal
 from tests.checks import ALPHA, z_test
 from tests.custom_data import QUICK, image, npz, refused, table, text
-from tests.runs import Quiet, contents, made
+from tests.runs import contents, made
 
 RNG = np.random.default_rng(0)
 ONE, TWO, THREE = RNG.normal(size=(12, 4)), RNG.normal(size=(12, 3)), RNG.normal(size=(12, 5))
@@ -331,7 +331,7 @@ def test_a_resumed_run_is_the_uninterrupted_one(fusion: str, tmp_path: Path) -> 
     changes = {"views": "0&90,45", "missing": "0.3", "epochs": "2", "limit": "60", "jitter": "1", "fusion": fusion}
     whole = made(tmp_path / "whole", rounds="2", **changes)
     stopped = made(tmp_path / "stopped", rounds="1", **changes)
-    resume(stopped, rounds="2", printer=Quiet())
+    resume(stopped, rounds="2", printer=Silent())
     assert contents(whole) == contents(stopped)
     ends = [torch.load(folder / run_folder.CHECKPOINT, weights_only=True) for folder in (whole, stopped)]
     for name, value in ends[0]["members"]["A"]["agent"].items():

@@ -15,7 +15,7 @@ import pytest
 from mhng import cli
 from mhng.experiment.diagnostics.diagnose import build_report
 from mhng.experiment.settings.config import resolve
-from mhng.experiment.training.console import Printer
+from mhng.experiment.training.console import Silent
 from mhng.experiment.training.saved_run import SavedRun
 from mhng.experiment.training.train import train
 
@@ -26,15 +26,8 @@ SMALL = {
 }  # fmt: skip
 
 
-class Quiet(Printer):
-    def write(self, text: str) -> None:
-        pass
-
-    note = write
-
-
 def made(folder: Path, **changes: str) -> Path:
-    train(resolve(SMALL | changes | {"run_dir": str(folder)}), printer=Quiet())
+    train(resolve(SMALL | changes | {"run_dir": str(folder)}), printer=Silent())
     return folder
 
 

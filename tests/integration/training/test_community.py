@@ -13,9 +13,10 @@ from mhng.experiment.runs import folder as run_folder
 from mhng.experiment.runs.posterior import load_posterior
 from mhng.experiment.settings.config import resolve
 from mhng.experiment.training import loop
+from mhng.experiment.training.console import Silent
 from mhng.experiment.training.train import resume, train
 from mhng.inference import recursive
-from tests.runs import Quiet, contents, made
+from tests.runs import contents, made
 
 TINY = {"limit": "40", "signs": "3", "epochs": "2", "sweeps": "4", "round_sweeps": "3", "chains": "2"}
 
@@ -66,7 +67,7 @@ def test_a_run_that_goes_on_meets_as_it_would_have(tmp_path, meet):
     whole = made(tmp_path / "whole", **settings | {"rounds": "2"})
     stopped = made(tmp_path / "stopped", **settings | {"rounds": "1"})
     edges.unlink()
-    resume(stopped, rounds=2, printer=Quiet())
+    resume(stopped, rounds=2, printer=Silent())
     assert contents(stopped) == contents(whole)
 
 
@@ -76,7 +77,7 @@ def test_a_run_from_before_graphs_could_change_goes_on(tmp_path):
     stopped = made(tmp_path / "stopped", **settings | {"rounds": "1"})
     manifest = json.loads((stopped / run_folder.MANIFEST).read_text())
     (stopped / run_folder.MANIFEST).write_text(json.dumps(manifest | {"edges": manifest["edges"][0]}))
-    resume(stopped, rounds=2, printer=Quiet())
+    resume(stopped, rounds=2, printer=Silent())
     assert contents(stopped) == contents(whole)
 
 
@@ -88,7 +89,7 @@ def test_a_bridge_that_opens(tmp_path, pictures):
     whole = made(tmp_path / "whole", **settings | {"rounds": "3"})
     stopped = made(tmp_path / "stopped", **settings | {"rounds": "2"})
     later.unlink()
-    resume(stopped, rounds=3, printer=Quiet())
+    resume(stopped, rounds=3, printer=Silent())
     assert contents(stopped) == contents(whole)
     manifest = json.loads((whole / run_folder.MANIFEST).read_text())
     assert manifest["edges"] == [[[0, 1], [2, 3]], [[0, 1], [2, 3], [1, 2]]]  # those that share nobody first
@@ -148,9 +149,9 @@ def test_a_run_may_be_ended_before_its_graph_changes(tmp_path, monkeypatch):
         patched.setattr(loop.TrainingLoop, "_save_round", stopped)
         with pytest.raises(KeyboardInterrupt):
             made(tmp_path / "run", **settings | {"rounds": "3"})
-    assert resume(tmp_path / "run", rounds=1, printer=Quiet())["rounds"] == 1
+    assert resume(tmp_path / "run", rounds=1, printer=Silent())["rounds"] == 1
     with pytest.raises(UsageError, match="--meet-later has round 3; expected at most --rounds, 1"):
-        train(resolve(settings | {"rounds": "1", "burn_in": "1", "run_dir": str(tmp_path / "new")}), printer=Quiet())
+        train(resolve(settings | {"rounds": "1", "burn_in": "1", "run_dir": str(tmp_path / "new")}), printer=Silent())
     assert not (tmp_path / "new").exists()
 
 
@@ -172,7 +173,7 @@ def test_files_of_edges_are_found_from_every_folder(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path / "elsewhere")
     again = resolve({"run_dir": str(tmp_path / "again")}, folder / run_folder.CONFIG)
     assert str(again.meet) == str(tmp_path / "one") and str(again.meet_later) == f"1={tmp_path / 'two'}"
-    train(again, printer=Quiet())
+    train(again, printer=Silent())
     assert contents(tmp_path / "again") == contents(folder)
 
 
@@ -193,7 +194,7 @@ def test_a_run_that_told_its_file_as_it_was_typed_goes_on(tmp_path, monkeypatch)
         text = (folder / name).read_text()
         (folder / name).write_text(text.replace(str(tmp_path / "one"), "one"))
         assert (folder / name).read_text() != text
-    assert resume(folder, rounds=2, printer=Quiet())["rounds"] == 2
+    assert resume(folder, rounds=2, printer=Silent())["rounds"] == 2
 
 
 def test_a_run_whose_graphs_are_not_all_told_does_not_go_on(tmp_path):
@@ -268,7 +269,7 @@ def test_edges_that_were_tampered_with_are_refused(tmp_path):
     for wrong in ([[0, 3]], [[1, 1]], [[0]], "x", [["a", "b"]], 7):
         (folder / run_folder.MANIFEST).write_text(json.dumps(manifest | {"edges": wrong}))
         with pytest.raises(UsageError, match="edges are not pairs of agents"):
-            resume(folder, rounds=1, printer=Quiet())
+            resume(folder, rounds=1, printer=Silent())
 
 
 def test_a_game_without_an_end_is_a_line_that_says_so(tmp_path, monkeypatch):

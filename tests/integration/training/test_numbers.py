@@ -14,9 +14,9 @@ from mhng.experiment.errors import RunError
 from mhng.experiment.runs import folder as run_folder
 from mhng.experiment.settings.config import resolve
 from mhng.experiment.settings.parsing import read_settings
+from mhng.experiment.training.console import Silent
 from mhng.experiment.training.prepare import load_objects
 from mhng.experiment.training.train import resume, train
-from tests.runs import Quiet
 
 RNG = np.random.default_rng(0)
 IMAGES = RNG.random((12, 6, 5)).astype(np.float32)
@@ -45,7 +45,7 @@ def run(folder: Path, arrays: dict[str, Any], *words: str) -> dict[str, Any]:
     folder.mkdir(exist_ok=True)
     np.savez(folder / "own.npz", **arrays)
     words = ("--dataset", "npz", "--data", str(folder / "own.npz"), "--run-dir", str(folder / "run"), *QUICK, *words)
-    return train(resolve(read_settings(words)), printer=Quiet())
+    return train(resolve(read_settings(words)), printer=Silent())
 
 
 def numbers(value: Any) -> list[float]:
@@ -130,7 +130,7 @@ def test_a_step_too_large_stops_with_its_place_and_keeps_the_round_before(step: 
     torch.save(state, tmp_path / "run" / run_folder.CHECKPOINT)
     saved = (tmp_path / "run" / run_folder.CHECKPOINT).read_bytes()
     try:
-        resume(tmp_path / "run", rounds="3", printer=Quiet())
+        resume(tmp_path / "run", rounds="3", printer=Silent())
         said = ""
     except RunError as error:
         said = str(error)

@@ -24,10 +24,11 @@ from mhng.experiment.settings.parsing import read_settings
 from mhng.experiment.settings.schema import SETTINGS, flag
 from mhng.experiment.training import loop
 from mhng.experiment.training.compatibility import check_parts
+from mhng.experiment.training.console import Silent
 from mhng.experiment.training.train import resume, train
 from mhng.inference import MODES, RECURSIONS, RULES
 from mhng.models.registry import FAMILIES, WEIGHTS
-from tests.runs import Quiet, all_outputs
+from tests.runs import all_outputs
 
 BASE = [
     "--dataset", "digits", "--limit", "24", "--signs", "3", "--latent-dim", "2", "--epochs", "1", "--rounds", "2",
@@ -213,18 +214,18 @@ def stopped(folder: Path, method: str, round: int, begin: Any) -> bool:
 def goes_on(given: list[str], folder: Path, files: Path) -> None:
     given = [str(files / word) if word in (COUNTS_FILE, LONELY) else word for word in given]
     config = resolve(read_settings([*BASE, *given, "--run-dir", str(folder / "whole")]))
-    train(config, printer=Quiet())
+    train(config, printer=Silent())
     broken = folder / "broken"
     begin = resolve(read_settings([*BASE, *given, "--run-dir", str(broken)]))
-    assert stopped(broken, "_save_round", 0, lambda: train(begin, printer=Quiet()))
+    assert stopped(broken, "_save_round", 0, lambda: train(begin, printer=Silent()))
     assert torch.load(broken / run_folder.CHECKPOINT, weights_only=True)["done"] == 1
     learns = (
         config.round_epochs > 0
         and '"kind": "epoch", "round": 1' in (folder / "whole" / run_folder.METRICS).read_text()
     )
-    if stopped(broken, "epoch", 1, lambda: resume(broken, printer=Quiet())):
+    if stopped(broken, "epoch", 1, lambda: resume(broken, printer=Silent())):
         assert learns and (broken / run_folder.EPOCHS).exists() == (config.checkpoint_minutes > 0)
-        resume(broken, printer=Quiet())
+        resume(broken, printer=Silent())
     else:
         assert not learns
     assert all_outputs(broken) == all_outputs(folder / "whole")

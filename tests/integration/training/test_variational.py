@@ -15,9 +15,10 @@ from mhng.experiment.diagnostics.diagnose import diagnose
 from mhng.experiment.diagnostics.summary import summarise_trace
 from mhng.experiment.errors import UsageError
 from mhng.experiment.runs import folder as run_folder
+from mhng.experiment.training.console import Silent
 from mhng.experiment.training.train import resume
 from tests.draws import trace
-from tests.runs import Quiet, contents, made
+from tests.runs import contents, made
 from tests.unit.diagnostics.test_verdict import SETTINGS
 
 FEATURES = {"dataset": "synthetic", "likelihood": "identity", "latent_dim": "12", "jitter": "0.05", "rounds": "0"}
@@ -42,7 +43,7 @@ def test_agents_that_see_a_part_name_all_classes(tmp_path: Path) -> None:
 def test_images_are_learned_by_the_signs_and_a_run_goes_on_as_it_would_have(tmp_path: Path) -> None:
     whole = made(tmp_path / "whole", mode="variational", rounds="2")
     part = made(tmp_path / "part", mode="variational", rounds="1")
-    resume(part, rounds=2, printer=Quiet())
+    resume(part, rounds=2, printer=Silent())
     assert contents(part) == contents(whole)
     assert contents(whole)[0]["agents"]["A"]["ari"] > 0.3
     rows = [json.loads(line) for line in (whole / run_folder.METRICS).read_text().splitlines()]

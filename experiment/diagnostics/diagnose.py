@@ -23,7 +23,7 @@ from mhng.experiment.runs.posterior import settings_of
 from mhng.experiment.training.saved_run import SavedRun
 from mhng.experiment.util.jsonable import to_plain
 from mhng.experiment.util.output import print_note, print_report
-from mhng.experiment.util.text import decimal
+from mhng.experiment.util.text import decimal, percent
 
 _WIDTH = 110  # columns of printed text
 
@@ -202,7 +202,11 @@ def table_rows(report: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
         rows[label] |= {
             "rhat": max(rhats, default=None),
             "ess": min(sizes, default=None),
-            "constant_chains": (total["constant_chains"] * count + row["constant_chains"]) / (count + 1),
+            "constant_chains": (
+                None
+                if row["constant_chains"] is None
+                else (total["constant_chains"] * count + row["constant_chains"]) / (count + 1)
+            ),
             "count": count + 1,
         }
     return rows
@@ -217,7 +221,7 @@ def _table(report: Mapping[str, Any]) -> list[str]:
     for name, row in rows.items():
         table.append(
             f"{name:<{width}}{decimal(row['mean'], 4):>12}{decimal(row['sd'], 4):>10}{decimal(row['mcse'], 4):>10}"
-            f"{decimal(row['rhat'], 3):>8}{decimal(row['ess'], 0):>10}{row['constant_chains']:>17.0%}"
+            f"{decimal(row['rhat'], 3):>8}{decimal(row['ess'], 0):>10}{percent(row['constant_chains']):>17}"
         )
     if report["rhat_note"]:
         table.append(f"R-hat is {report['rhat_note']}.")

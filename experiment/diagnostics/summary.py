@@ -13,11 +13,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from mhng.experiment.metrics.thresholds import MIN_DRAWS
 from mhng.experiment.runs.posterior import import_arviz
 from mhng.experiment.runs.trace import RoundTrace, Variables, to_variables
-
-# R-hat and ESS split each chain into halves and need two draws in each half.
-_MIN_DRAWS = 4
 
 # Relative differences below this are rounding errors.
 _ROUNDING = 1e-11
@@ -39,7 +37,7 @@ def summarise_trace(trace: RoundTrace, burn_in: int, pairs: int = 200) -> dict[s
       rhat             rank-normalised split R-hat; None if undefined (see `rhat` and `rhat_note`)
       ess              bulk effective sample size over all chains; None if any chain is constant
       mcse             Monte Carlo standard error of the mean; None if ess is
-      constant_chains  share of constant chains
+      constant_chains  share of constant chains; None with fewer than 4 draws, which cannot show it
       stuck_apart      1.0 if all chains are constant at different values (R-hat would be infinite), else 0.0
 
     "co_assignment[A]" pools all pairs of objects: the largest R-hat, the smallest ESS among pairs without a constant
@@ -78,15 +76,17 @@ def _diagnose(variables: Variables) -> dict[str, Any]:
     note = None
     if C < 2:
         note = "not available with one chain"
-    elif D < _MIN_DRAWS:
-        note = f"not available with fewer than {_MIN_DRAWS} draws"
+    elif D < MIN_DRAWS:
+        note = f"not available with fewer than {MIN_DRAWS} draws"
     return {
         "chains": C,
         "draws": D,
         "rhat_note": note,
         "rhat_max": max(rhats, default=None),
         "ess_min": min(sizes, default=None),
-        "constant_chains": float(np.mean([row["constant_chains"] for row in quantities.values()])),
+        "constant_chains": (
+            None if D < MIN_DRAWS else float(np.mean([row["constant_chains"] for row in quantities.values()]))
+        ),
         "stuck_apart": sorted(name for name, row in quantities.items() if row["stuck_apart"]),
         "quantities": quantities,
     }
@@ -127,6 +127,7 @@ def _row(scalars: list[NDArray[np.float64]]) -> dict[str, float | None]:
     """Mean, sd and diagnostics of scalar chains (C, D): worst R-hat, worst ESS, mean shares."""
     values = np.concatenate([chains.ravel() for chains in scalars])
     finite = values[np.isfinite(values)]
+    enough = scalars[0].shape[1] >= MIN_DRAWS
     still = [constant(chains) for chains in scalars]
     apart = [all(flags) and len(np.unique(chains)) > 1 for flags, chains in zip(still, scalars, strict=True)]
     rhats = [rhat(chains) for chains in scalars]
@@ -137,8 +138,8 @@ def _row(scalars: list[NDArray[np.float64]]) -> dict[str, float | None]:
         "rhat": max((value for value in rhats if value is not None), default=None),
         "ess": min((value for value in sizes if value is not None), default=None),
         "mcse": mcse(scalars[0]) if len(scalars) == 1 else None,
-        "constant_chains": float(np.mean(np.concatenate(still))),
-        "stuck_apart": float(np.mean(apart)),
+        "constant_chains": float(np.mean(np.concatenate(still))) if enough else None,
+        "stuck_apart": float(np.mean(apart)) if enough else 0.0,
     }
 
 
@@ -148,7 +149,7 @@ def rhat(chains: NDArray[np.float64]) -> float | None:
     None for a single chain, fewer than 4 draws, non-finite values, or if every chain is constant.
     """
     C, D = chains.shape
-    if C < 2 or D < _MIN_DRAWS or not np.isfinite(chains).all() or constant(chains).all():
+    if C < 2 or D < MIN_DRAWS or not np.isfinite(chains).all() or constant(chains).all():
         return None
     with np.errstate(all="ignore"):  # folding can make a two-valued scalar constant: 0/0
         value = float(import_arviz().rhat(chains))
@@ -161,7 +162,7 @@ def ess(chains: NDArray[np.float64]) -> float | None:
     None for fewer than 4 draws, non-finite values, or if any chain is constant: the value would describe the other
     chains only.
     """
-    if chains.shape[1] < _MIN_DRAWS or not np.isfinite(chains).all() or constant(chains).any():
+    if chains.shape[1] < MIN_DRAWS or not np.isfinite(chains).all() or constant(chains).any():
         return None
     with np.errstate(all="ignore"):
         value = float(import_arviz().ess(chains, method="bulk"))

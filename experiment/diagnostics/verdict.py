@@ -20,7 +20,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mhng.experiment.diagnostics.basins import Basins
-from mhng.experiment.metrics.thresholds import KAPPA, KAPPA_PARTLY
+from mhng.experiment.metrics.thresholds import KAPPA, KAPPA_PARTLY, MIN_DRAWS
 from mhng.experiment.util.agent_names import agent_names
 
 # Vehtari, Gelman, Simpson, Carpenter and Buerkner (2021), "Rank-normalization, folding, and localization: an improved
@@ -165,15 +165,16 @@ def converged(
     judged = {name: row for name, row in summary["quantities"].items() if not name.startswith(NOT_JUDGED)}
     rhat, rhat_name = _worst(judged, "rhat", max)
     ess, ess_name = _worst(judged, "ess", min)
-    words, apart = _constancy(judged)
+    # Fewer draws show neither constancy nor basins.
+    words, apart = _constancy(judged) if D >= MIN_DRAWS else ([], False)
     advice: list[str] = []
 
     if basins is None:
         words.insert(0, "Whether the chains share a basin is unknown: posterior.nc holds no signs.")
         advice.append("--keep signs (or all), to compare the basins of the chains")
-    elif C > 1:
+    elif C > 1 and D >= MIN_DRAWS:
         words.insert(0, _basin_words(basins))
-    if C > 1 and D >= 4:
+    if C > 1 and D >= MIN_DRAWS:
         parts = [f"largest R-hat {rhat:.3f} ({rhat_name}; limit {RHAT})"] if rhat is not None else []
         parts += [f"smallest bulk ESS {ess:.0f} ({ess_name}; required {ESS_PER_CHAIN * C})"] if ess is not None else []
         if parts:
@@ -181,14 +182,20 @@ def converged(
             words.append(f"{text[0].upper()}{text[1:]}.")
 
     enough = rhat is not None and rhat <= RHAT and ess is not None and ess >= ESS_PER_CHAIN * C
-    if C == 1:
+    if D < MIN_DRAWS:
+        answer = "not yet"
+        draws = "1 draw per chain is" if D == 1 else f"{D} draws per chain are"
+        words.append(f"{draws} too few; R-hat and ESS need at least {MIN_DRAWS}.")
+        advice.append(f"--sweeps {_enough_sweeps(settings)} (now {settings['sweeps']})")
+        advice += ["--chains 4"] if C == 1 else []
+    elif C == 1:
         answer = "unknown"
         words.append("R-hat needs several chains; another chain could end in another basin.")
         advice.append("--chains 4")
     elif apart or (basins is not None and len(basins.evidence) > 1):
         answer = "no"
         advice += _better_starts(settings)
-    elif D < 4 or not enough:
+    elif not enough:
         answer = "not yet"
         words.append(f"{D} draws per chain are too few.")
         advice.append(f"--sweeps {_more_sweeps(settings, D, C, rhat, ess)} (now {settings['sweeps']})")
@@ -287,6 +294,12 @@ def _better_starts(settings: Mapping[str, Any]) -> list[str]:
     if settings["start"] != "split":
         advice.append("--start split, whose moves lead between basins (for hundreds of objects)")
     return [*advice, "longer chains seldom help: sweeps rarely lead from one basin to another"]
+
+
+def _enough_sweeps(settings: Mapping[str, Any]) -> int:
+    """The number of sweeps that leaves `ESS_PER_CHAIN` draws per chain."""
+    sweeps: int = settings["burn-in"] + settings["thin"] * ESS_PER_CHAIN
+    return sweeps
 
 
 def _more_sweeps(settings: Mapping[str, Any], D: int, C: int, rhat: float | None, ess: float | None) -> int:

@@ -1,7 +1,10 @@
-"""Thresholds of Cohen's kappa."""
+"""Thresholds of Cohen's kappa, and the fewest draws for a diagnosis."""
 
 from __future__ import annotations
 
 # Landis and Koch (1977): above 0.8 "almost perfect", above 0.6 "substantial" agreement.
 KAPPA = 0.8
 KAPPA_PARTLY = 0.6
+
+# R-hat and ESS split each chain into halves and need two draws in each half.
+MIN_DRAWS = 4

@@ -23,6 +23,7 @@ from mhng.experiment.settings.config import plain
 from mhng.experiment.settings.schema import SETTINGS, Config, key
 from mhng.experiment.training.saved_run import SavedRun
 from mhng.experiment.util.jsonable import to_plain
+from mhng.experiment.util.text import percent
 
 _TONES = {"yes": "good", "partly": "fair", "not yet": "fair", "no": "bad"}
 _SIGN_PLOT_WIDTH = 5.0  # inches
@@ -146,7 +147,7 @@ def diagnostics(renderer: ChartRenderer, run: SavedRun, report: Mapping[str, Any
         cells(
             [
                 name, number(row["mean"], 4), number(row["sd"], 4), number(row["mcse"], 4), number(row["rhat"]),
-                number(row["ess"], 0), f"{row['constant_chains']:.0%}",
+                number(row["ess"], 0), percent(row["constant_chains"]),
             ]
         )
         for name, row in table_rows(report).items()

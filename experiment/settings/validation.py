@@ -7,6 +7,7 @@ from collections.abc import Collection
 from mhng.experiment.data.custom import dataset as custom_dataset
 from mhng.experiment.data.loading import check_ahead
 from mhng.experiment.errors import UsageError
+from mhng.experiment.metrics.thresholds import MIN_DRAWS
 from mhng.experiment.settings.per_agent import of_agent
 from mhng.experiment.settings.schema import SETTINGS, Config, flag, modality_count
 from mhng.experiment.util.text import short_number
@@ -34,6 +35,17 @@ def check_new(config: Config) -> None:
     """Check what a new run requires, and a resumed run with fewer rounds does not. Raises UsageError."""
     if config.meet_later is not None and (last := config.meet_later.stages[-1][0]) > config.rounds:
         raise UsageError(f"--meet-later has round {last}; expected at most --rounds, {config.rounds}")
+
+
+def notes(config: Config) -> list[str]:
+    """Notes on settings that are allowed, but seldom meant."""
+    draws = len(range(config.burn_in, config.sweeps, config.thin))
+    if draws >= MIN_DRAWS or config.mode == "variational":
+        return []
+    return [
+        f"--sweeps {config.sweeps}, --burn-in {config.burn_in} and --thin {config.thin} leave {draws} "
+        f"{'draw' if draws == 1 else 'draws'} per chain; R-hat and ESS need at least {MIN_DRAWS}"
+    ]
 
 
 def _is_default(config: Config, name: str) -> bool:

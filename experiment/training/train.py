@@ -19,7 +19,7 @@ from mhng.experiment.runs.folder import RunFolder
 from mhng.experiment.runs.tensorboard import check_tensorboard, open_scalars
 from mhng.experiment.settings import config as settings
 from mhng.experiment.settings.schema import Config
-from mhng.experiment.settings.validation import check_new
+from mhng.experiment.settings.validation import check_new, notes
 from mhng.experiment.training import memory_estimate
 from mhng.experiment.training.build import game_of
 from mhng.experiment.training.checkpoint import from_checkpoint
@@ -54,6 +54,8 @@ def train(
         check_ray("--engine ray")
     device = pick_device(config.device)
     check_new(config)
+    for text in notes(config):
+        printer.note(f"note: {text}")
     specs = check_parts(config)
     memory_estimate.check(config, specs, 1, device)  # before the objects are loaded, which may take long
     prepared = load_objects(config, specs)

@@ -15,6 +15,11 @@ def decimal(value: float | None, digits: int = 3) -> str:
     return "-" if value is None else f"{value:.{digits}f}"
 
 
+def percent(share: float | None) -> str:
+    """Format a share as a whole percentage; "-" for None."""
+    return "-" if share is None else f"{share:.0%}"
+
+
 def short_repr(value: Any) -> str:
     """`repr(value)`, cut after 100 characters."""
     try:

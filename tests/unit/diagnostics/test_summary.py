@@ -26,6 +26,7 @@ def test_one_draw_has_a_mean_and_nothing_else(T: int) -> None:
     row = summarise_trace(trace(T=T), T - 1)["quantities"]["log_joint"]
     assert row["mean"] == pytest.approx(trace(T=T).log_joint[:, -1].mean())
     assert (row["rhat"], row["ess"]) == (None, None)
+    assert (row["constant_chains"], row["stuck_apart"]) == (None, 0.0)
 
 
 def test_mixed_chains_pass_and_chains_apart_do_not() -> None:

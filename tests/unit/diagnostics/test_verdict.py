@@ -65,6 +65,19 @@ def test_few_draws_are_not_enough_and_more_are_asked_for() -> None:
     assert found.next[0].startswith("--sweeps ") and 100 <= sweeps <= 2000
 
 
+@pytest.mark.parametrize(("T", "said"), [(1, "1 draw per chain is too few"), (3, "3 draws per chain are too few")])
+def test_fewer_than_four_draws_say_nothing_but_that(T: int, said: str) -> None:
+    """Chains of one draw are constant, and mostly apart, without meaning."""
+    played = trace(4, T, N=60)
+    found = judged(played, **{"burn-in": 5, "sweeps": 5 + T})
+    text = " ".join(found.words)
+    assert found.answer == "not yet" and said in text
+    assert found.next == [f"--sweeps 105 (now {5 + T})"]
+    assert "constant" not in text and "basin" not in text
+    one = judged(trace(1, T, N=60))
+    assert one.answer == "not yet" and one.next == [f"--sweeps 100 (now {T})", "--chains 4"]
+
+
 def test_chains_in_different_places_have_not_converged_whatever_r_hat_says() -> None:
     played = noisy(4, 500)
     signs = played.signs.copy()

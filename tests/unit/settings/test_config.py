@@ -7,6 +7,7 @@ import pytest
 from mhng.experiment.errors import UsageError
 from mhng.experiment.settings.config import plain, resolve, to_toml
 from mhng.experiment.settings.schema import SETTINGS, Config
+from mhng.experiment.settings.validation import notes
 
 
 def write(folder, text):
@@ -165,3 +166,23 @@ def test_an_empty_file_means_the_defaults_and_an_absent_one_is_an_error(tmp_path
 
 def test_the_defaults_pass_their_own_checks():
     assert resolve({}) == Config()
+
+
+@pytest.mark.parametrize(
+    ("flags", "draws"),
+    [
+        ({"sweeps": "6", "burn_in": "5"}, "1 draw"),
+        ({"sweeps": "40", "burn_in": "10", "thin": "100"}, "1 draw"),
+        ({"sweeps": "10", "burn_in": "9"}, "1 draw"),
+        ({"sweeps": "16", "burn_in": "1", "thin": "5"}, "3 draws"),
+        ({"sweeps": "17", "burn_in": "1", "thin": "5"}, None),
+        ({"sweeps": "1", "burn_in": "0", "mode": "variational"}, None),
+        ({}, None),
+    ],
+)
+def test_settings_that_leave_few_draws_are_noted(flags, draws):
+    said = notes(resolve(flags))
+    assert len(said) == (draws is not None)
+    if draws is not None:
+        assert f"leave {draws} per chain; R-hat and ESS need at least 4" in said[0]
+        assert all(word in said[0] for word in ("--sweeps", "--burn-in", "--thin"))

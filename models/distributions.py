@@ -1,4 +1,4 @@
-"""Distributions that Pyro and torch lack: continuous Bernoulli, count vectors, and an exact Wishart sampler.
+"""Distributions that Pyro and torch lack: continuous Bernoulli, count vectors, exact Dirichlet and Wishart samplers.
 
 Continuous Bernoulli (`ContinuousBernoulli`): Loaiza-Ganem and Cunningham, "The continuous Bernoulli: fixing a
 pervasive error in variational autoencoders", NeurIPS 2019, arXiv 1907.06845. With the logit t as natural parameter,
@@ -10,6 +10,8 @@ logit of 17, and by 0.6 at 30. Its mean stays at 0.937, and its gradient keeps i
 0.004 the gradient of the normaliser vanishes by rounding. This class computes with logits only.
 
 Counts (`Counts`): a multinomial that accepts a different total for every object.
+
+Dirichlet (`SparseDirichlet`): draws that are exact for concentrations near 0.
 
 Wishart (`BartlettWishart`, `bartlett`, `sample_scale_tril`): draws by the Bartlett decomposition, which are exact for
 all degrees of freedom.
@@ -25,7 +27,7 @@ from pyro.distributions import constraints
 from pyro.distributions.torch_distribution import TorchDistribution
 from torch import Tensor
 
-from mhng.models.rng import gamma, normal
+from mhng.models.rng import gamma, log_dirichlet, normal
 
 # Below this |t| differences such as 1 / t cancel, and series are used. Their next term is below 1e-8.
 _SMALL = 1.0
@@ -115,6 +117,18 @@ class Counts(dist.Multinomial):
         """Log probability including the multinomial coefficient: (...,)."""
         log_prob: Tensor = super().log_prob(value.double())
         return log_prob
+
+
+class SparseDirichlet(dist.Dirichlet):
+    """Pyro's Dirichlet with exact sampling for concentrations near 0, where torch's draws become uniform.
+
+    Samples use torch's global generator, as Pyro sites do, and are positive.
+    """
+
+    def rsample(self, sample_shape: torch.Size | tuple[int, ...] = ()) -> Tensor:
+        """Sample probabilities: (*sample_shape, *batch_shape, K)."""
+        alpha = self.concentration.expand(self._extended_shape(torch.Size(sample_shape)))
+        return log_dirichlet(None, alpha, float(alpha.min())).exp().clamp_min(torch.finfo(alpha.dtype).tiny)
 
 
 class BartlettWishart(dist.Wishart):

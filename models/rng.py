@@ -28,6 +28,10 @@ def random_integer(generator: torch.Generator, below: int = 2**31 - 1) -> int:
     return int(torch.randint(below, (), generator=generator, device=generator.device))
 
 
+# With a smaller shape, a Gamma draw can underflow: its logarithm has a standard deviation of about 1 / shape.
+SMALL_SHAPE = 0.1
+
+
 class GeneratorStack:
     """The generators of several agents that draw in one call.
 
@@ -81,10 +85,23 @@ def _draw(
     return draw(generator, like)
 
 
-def log_dirichlet(generator: Generators, alpha: torch.Tensor) -> torch.Tensor:
-    """Log of a draw from Dirichlet(alpha), (..., K); finite for any alpha > 0."""
-    drawn = gamma(generator, alpha)
-    return drawn.clamp_min(torch.finfo(drawn.dtype).tiny).log().log_softmax(-1)
+def log_gamma(generator: Generators | None, shape: torch.Tensor, least: float) -> torch.Tensor:
+    """Log of draws from Gamma(shape, 1); finite where the draw itself underflows.
+
+    least: a lower bound of `shape`. It decides whether more numbers are drawn, so the host need not wait for a device.
+    """
+    if least >= SMALL_SHAPE:
+        return gamma(generator, shape).clamp_min(torch.finfo(shape.dtype).tiny).log()
+    # G(a) has the law of G(a + 1) U^(1 / a) (Marsaglia and Tsang 2000, section 6), here in logs.
+    small = shape < SMALL_SHAPE
+    drawn = gamma(generator, torch.where(small, shape + 1, shape)).log()
+    power = torch.log1p(-uniform(generator, shape)) / shape
+    return drawn + torch.where(small, power, 0.0).clamp_min(torch.finfo(shape.dtype).min)
+
+
+def log_dirichlet(generator: Generators | None, alpha: torch.Tensor, least: float) -> torch.Tensor:
+    """Log of a draw from Dirichlet(alpha), (..., K). least: a lower bound of `alpha`, as in `log_gamma`."""
+    return log_gamma(generator, alpha, least).log_softmax(-1)
 
 
 @contextmanager

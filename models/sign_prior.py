@@ -23,8 +23,9 @@ import pyro.distributions as dist
 import torch
 from torch import Tensor
 
+from mhng.models.distributions import SparseDirichlet
 from mhng.models.registry import WEIGHTS
-from mhng.models.rng import gamma, log_dirichlet
+from mhng.models.rng import log_dirichlet, log_gamma
 
 # Lower bound for pi and for the rest of a stick; log pi must be finite.
 _TINY = torch.finfo(torch.float64).tiny
@@ -59,7 +60,7 @@ class Dirichlet:
 
     def redraw(self, generator: torch.Generator, counts: Tensor) -> Tensor:
         """Draw log pi from Dirichlet(alpha + counts)."""
-        return log_dirichlet(generator, self.alpha + counts.double())
+        return log_dirichlet(generator, self.alpha + counts.double(), self.alpha)
 
     def log_density(self, log_pi: Tensor) -> Tensor:
         """log p(pi): (..., K) -> (...,)."""
@@ -74,8 +75,8 @@ class Dirichlet:
 
     def site(self, K: int, like: Tensor) -> Tensor:
         """Site "pi"."""
-        pi: Tensor = pyro.sample("pi", dist.Dirichlet(like.new_full((K,), self.alpha)))
-        return pi.clamp_min(_TINY).log()
+        pi: Tensor = pyro.sample("pi", SparseDirichlet(like.new_full((K,), self.alpha)))
+        return pi.log()
 
 
 @dataclass(frozen=True)
@@ -90,8 +91,8 @@ class Sticks:
         counts = counts.double()
         later = counts.sum(-1, keepdim=True) - counts.cumsum(-1)
         # A Beta draw is the share of one Gamma draw in the sum of two.
-        piece = gamma(generator, 1 + counts).clamp_min(_TINY).log()
-        rest = gamma(generator, self.alpha + later).clamp_min(_TINY).log()
+        piece = log_gamma(generator, 1 + counts, 1)
+        rest = log_gamma(generator, self.alpha + later, self.alpha)
         both = torch.logaddexp(piece, rest)
         return _stick_breaking(piece - both, rest - both)
 

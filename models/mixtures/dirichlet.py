@@ -13,11 +13,10 @@ import math
 from typing import Any, NamedTuple
 
 import pyro
-import pyro.distributions as dist
 import torch
 from torch import Tensor
 
-from mhng.models.distributions import SIMULATED_TOTAL, Counts
+from mhng.models.distributions import SIMULATED_TOTAL, Counts, SparseDirichlet
 from mhng.models.mixtures.base import Conjugate, Features, SufficientStatistics
 from mhng.models.rng import log_dirichlet
 
@@ -63,6 +62,7 @@ class DirichletMultinomial(Conjugate, batched=True):
         self.alpha = torch.as_tensor(alpha, dtype=torch.float64, device=device).expand(latent)
         if not bool(((self.alpha > 0) & self.alpha.isfinite()).all()):
             raise ValueError(f"alpha is {alpha}; expected positive numbers")
+        self.least = float(self.alpha.min())
 
     @property
     def feature_dim(self) -> int:
@@ -94,7 +94,7 @@ class DirichletMultinomial(Conjugate, batched=True):
 
     def draw(self, generator: torch.Generator, posterior: DirichletPosterior) -> Proportions:
         """Draw theta ~ Dirichlet(alpha_n)."""
-        return Proportions(log_dirichlet(generator, posterior.alpha))
+        return Proportions(log_dirichlet(generator, posterior.alpha, self.least))
 
     def posterior_mean(self, posterior: DirichletPosterior) -> Proportions:
         """E[theta]."""
@@ -107,7 +107,7 @@ class DirichletMultinomial(Conjugate, batched=True):
     def sites(self, K: int, device: torch.device) -> Proportions:
         """Site "theta" in a plate "components"."""
         with pyro.plate("components", K, device=device):
-            return Proportions(pyro.sample("theta", dist.Dirichlet(self.alpha)).log())
+            return Proportions(pyro.sample("theta", SparseDirichlet(self.alpha)).log())
 
     def component_distribution(self, phi: Proportions, signs: Tensor) -> Any:
         """Multinomial given the object's total; a simulated object has `SIMULATED_TOTAL` counts."""

@@ -27,10 +27,11 @@ import pyro.distributions as dist
 import torch
 from torch import Tensor
 
+from mhng.models.distributions import SparseDirichlet
 from mhng.models.mixtures.base import Family, Features, ParameterDraw, SufficientStatistics, one_hot
 from mhng.models.mixtures.gaussians import Components, gaussian_log_prob, quadratic_features
 from mhng.models.mixtures.normal_wishart import NormalWishart, Posterior
-from mhng.models.rng import log_dirichlet
+from mhng.models.rng import SMALL_SHAPE, log_dirichlet
 
 # Coordinate-ascent iterations over q(c) and q(parameters). The bound is valid after any number.
 _ITERATIONS = 4
@@ -123,6 +124,8 @@ class HeadToHead(Family):
     def log_prob_table(self, features: Features, phi: Categories) -> Tensor:
         """log p(z_n, w_n = k) with c summed out: (..., N, K)."""
         joint = self._category_table(features, phi)
+        if self.alpha < SMALL_SHAPE:  # theta itself can underflow
+            return (joint.unsqueeze(-1) + phi.log_theta.unsqueeze(-3)).logsumexp(-2)
         peak = joint.amax(-1, keepdim=True)
         # A matrix product replaces N x K x J logarithms. Terms that underflow beside the largest are negligible.
         total = (joint - peak).exp() @ phi.log_theta.exp()
@@ -146,7 +149,7 @@ class HeadToHead(Family):
         posterior = self.base.posterior(SufficientStatistics(members.mT @ gaussian.values, gaussian.centre))
         counts = members.mT @ one_hot(signs, K, members.dtype)
         components = self.base.draw(generator, posterior)
-        log_theta = log_dirichlet(generator, self.alpha + counts)
+        log_theta = log_dirichlet(generator, self.alpha + counts, self.alpha)
         return ParameterDraw(
             Categories(components.mu, components.scale_tril, log_theta), self.log_evidence(features, signs, K)
         )
@@ -155,7 +158,7 @@ class HeadToHead(Family):
         """Draw the parameters from their prior for every chain."""
         components = self.base.from_prior(generator, chains, self.J)
         alpha = torch.full((chains, self.J, K), self.alpha, dtype=torch.float64, device=components.mu.device)
-        return Categories(components.mu, components.scale_tril, log_dirichlet(generator, alpha))
+        return Categories(components.mu, components.scale_tril, log_dirichlet(generator, alpha, self.alpha))
 
     def log_density(self, phi: Categories) -> Tensor:
         """log p(phi) under the prior: (...,)."""
@@ -217,8 +220,8 @@ class HeadToHead(Family):
         """Sites "Lambda" and "mu" in a plate "components" of size J, and "theta" in a plate "categories"."""
         components = self.base.sites(self.J, device)
         with pyro.plate("categories", self.J, device=device):
-            theta = pyro.sample("theta", dist.Dirichlet(components.mu.new_full((K,), self.alpha)))
-        return Categories(components.mu, components.scale_tril, theta.clamp_min(torch.finfo(theta.dtype).tiny).log())
+            theta = pyro.sample("theta", SparseDirichlet(components.mu.new_full((K,), self.alpha)))
+        return Categories(components.mu, components.scale_tril, theta.log())
 
     def sign_logits(self, phi: Categories, log_pi: Tensor) -> Tensor:
         """log p(w) with c summed out. `log_pi` is ignored: the product of experts has a flat measure over signs."""

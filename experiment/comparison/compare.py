@@ -28,7 +28,6 @@ from mhng.experiment.comparison.plan import Action, next_action
 from mhng.experiment.comparison.process_pool import (
     COMMAND_MARK,
     Task,
-    available_cores,
     describe_signal,
     run_tasks,
 )
@@ -45,6 +44,7 @@ from mhng.experiment.training import ray_cluster
 from mhng.experiment.util.files import atomic_path
 from mhng.experiment.util.jsonable import to_plain
 from mhng.experiment.util.locks import locked
+from mhng.experiment.util.process import available_cores
 from mhng.models.plugins import is_plugin
 from mhng.models.registry import FAMILIES
 

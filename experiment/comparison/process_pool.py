@@ -44,13 +44,6 @@ class StartedTask(Protocol):
 Started = TypeVar("Started", bound=StartedTask)
 
 
-def available_cores() -> int:
-    """Number of cores that this process may use."""
-    if hasattr(os, "sched_getaffinity"):
-        return len(os.sched_getaffinity(0))
-    return os.cpu_count() or 1
-
-
 def describe_signal(code: int) -> str:
     """Describe the negative exit code of a killed process: "killed by SIGKILL"."""
     names = {int(number): number.name for number in signal.Signals}

@@ -39,7 +39,7 @@ def run_page(path: Path, *, kind: str, data_root: Path | None, data: str | None,
         facts=_facts(run, path),
         answers=run_sections.answers(report),
         next=report["next"],
-        warnings=[*_status_warning(run.status), *map(str, report["warnings"])],
+        warnings=[*_status_warning(run), *map(str, report["warnings"])],
         sections=sections,
         made=str(run.manifest.get("updated", "")),
     )
@@ -117,7 +117,8 @@ def _facts(run: SavedRun, path: Path) -> list[str]:
     return [*facts, f"run folder {path.resolve().name}"]
 
 
-def _status_warning(status: str) -> list[str]:
-    if status == "done":
+def _status_warning(run: SavedRun) -> list[str]:
+    if run.status == "done":
         return []
-    return [f"The status of the run is {status!r}; the results may come from a round before the last."]
+    rounds = f"{as_text(run.summary['rounds'])} of {run.config.rounds}"
+    return [f"The status of the run is {run.status!r}; the results come from round {rounds}."]

@@ -39,6 +39,8 @@ POSTERIOR = "posterior.nc"
 CHECKPOINT = "checkpoint.pt"
 PREVIOUS = "checkpoint.prev.pt"
 EPOCHS = "checkpoint.epochs.pt"
+# The checkpoint of the round that the results come from, while a complete run continues with more rounds.
+FINISHED = "checkpoint.results.pt"
 SUMMARY = "summary.json"
 RECALL = "recall.json"
 REPORT = "report.html"
@@ -46,7 +48,7 @@ PLOTS = "plots"
 TENSORBOARD = "tensorboard"
 
 # All files that a run writes. `overwrite` removes these files only.
-RUN_FILES = (CONFIG, METRICS, SIGNS, POSTERIOR, CHECKPOINT, PREVIOUS, EPOCHS, SUMMARY, RECALL, REPORT)
+RUN_FILES = (CONFIG, METRICS, SIGNS, POSTERIOR, CHECKPOINT, PREVIOUS, EPOCHS, FINISHED, SUMMARY, RECALL, REPORT)
 
 # Marks a manifest as written by this program. Web pages have a manifest.json, too.
 MADE_BY = "mh-naming-game"
@@ -238,6 +240,11 @@ class RunFolder:
         with atomic_path(self.path / EPOCHS) as beside:
             beside.write_bytes(data)
 
+    def keep_checkpoint(self) -> None:
+        """Copy checkpoint.pt to checkpoint.results.pt, because later rounds replace it before they have results."""
+        with atomic_path(self.path / FINISHED) as beside:
+            shutil.copyfile(self.path / CHECKPOINT, beside)
+
     def load_epochs(self) -> dict[str, Any] | None:
         """Read the file of `save_epochs`; None if it is missing or, with a warning in the log, if it is damaged."""
         file = self.path / EPOCHS
@@ -248,6 +255,16 @@ class RunFolder:
         except Exception as error:  # as in `load_checkpoint`
             log.warning("%s cannot be read (%s); resuming from the last completed round", file, error_line(error))
             return None
+
+    def load_finished(self) -> dict[str, Any] | None:
+        """Read the file of `keep_checkpoint`; None if it is missing. Raises UsageError if it is damaged."""
+        file = self.path / FINISHED
+        if not file.exists():
+            return None
+        try:
+            return read_checkpoint(file)
+        except Exception as error:  # as in `load_checkpoint`
+            raise UsageError(f"{file} cannot be read ({error_line(error)})") from error
 
     def load_checkpoint(self, *, previous: bool = False) -> dict[str, Any]:
         """Read the newest whole checkpoint to the CPU with the safe loader, which executes no pickle.

@@ -26,18 +26,27 @@ _HDF5_OVERHEAD = 400_000
 
 
 def to_arviz(
-    trace: RoundTrace, *, burn_in: int, settings: Mapping[str, Any], thin: int = 1, pairs: int = 200, keep: str = "all"
+    trace: RoundTrace,
+    *,
+    burn_in: int,
+    settings: Mapping[str, Any],
+    round: int | None = None,
+    thin: int = 1,
+    pairs: int = 200,
+    keep: str = "all",
 ) -> Any:
-    """Convert a trace to InferenceData or DataTree; arguments as for `to_variables`.
+    """Convert the trace of `round` to InferenceData or DataTree; arguments as for `to_variables`.
 
     The attributes of the file and of the posterior hold `settings` as one JSON text, because netCDF attributes support
-    neither None nor booleans (`settings_of` reads it), and the pivot for relabelling (pivot_chain, pivot_draw).
+    neither None nor booleans (`settings_of` reads it), the round, and the pivot for relabelling (pivot_chain,
+    pivot_draw).
     """
     variables = to_variables(trace, burn_in, thin=thin, pairs=pairs, keep=keep)
     assert variables.pivot is not None
     attributes = {
         "settings": json.dumps(to_plain(settings), ensure_ascii=True, allow_nan=False),
         "mode": trace.mode,
+        **({} if round is None else {"round": round}),
         "burn_in": burn_in,
         "thin": thin,
         "pivot_chain": variables.pivot[0],
@@ -52,12 +61,13 @@ def save_posterior(
     *,
     burn_in: int,
     settings: Mapping[str, Any],
+    round: int | None = None,
     thin: int = 1,
     pairs: int = 200,
     keep: str = "all",
 ) -> Any:
     """Convert a trace as `to_arviz` does, write it to `path` (netCDF) and return it. Leaves no file open."""
-    data = to_arviz(trace, burn_in=burn_in, settings=settings, thin=thin, pairs=pairs, keep=keep)
+    data = to_arviz(trace, burn_in=burn_in, settings=settings, round=round, thin=thin, pairs=pairs, keep=keep)
     groups = [data[group] for group in ("posterior", "sample_stats")]
     size = sum(array.nbytes for group in groups for array in group.data_vars.values())
     with atomic_path(path) as beside:
@@ -117,6 +127,25 @@ def _check_size(path: Path) -> None:
 def settings_of(data: Any) -> dict[str, Any]:
     """Settings from the attributes that `to_arviz` wrote."""
     return json.loads(data["posterior"].attrs["settings"])
+
+
+def round_of(data: Any) -> int | None:
+    """The round whose draws these are; None in files of older versions."""
+    round = data["posterior"].attrs.get("round")
+    return None if round is None else int(round)
+
+
+def is_from_round(path: Path, round: int) -> bool:
+    """Whether the file is a posterior and does not state another round. Reads no draws."""
+    import h5py
+    import numpy as np
+
+    try:
+        with h5py.File(path, "r") as file:
+            stated = file["posterior"].attrs.get("round", round)
+            return "sample_stats" in file and bool(np.all(stated == round))
+    except (OSError, RuntimeError, KeyError, AttributeError):  # damaged
+        return False
 
 
 # -- differences between ArviZ versions ------------------------------------------------------------

@@ -21,11 +21,15 @@ Ints = NDArray[np.int64]
 
 @dataclass(frozen=True, eq=False)
 class FinalSigns:
-    """Signs of N objects, with their indices in the data set and their labels (indices of the class names)."""
+    """Signs of N objects, with their indices in the data set and their labels (indices of the class names).
+
+    round: the round that ends with these signs; None in files of older versions.
+    """
 
     index: Ints  # (N,)
     labels: Ints | None  # (N,)
     signs: dict[str, Ints]  # by agent: (N,), 0..K-1
+    round: int | None = None
 
 
 def read_signs(folder: RunFolder, names: Sequence[str], K: int) -> FinalSigns:
@@ -39,7 +43,15 @@ def read_signs(folder: RunFolder, names: Sequence[str], K: int) -> FinalSigns:
     if labels is not None and (labels.shape != index.shape or labels.dtype.kind not in "iu" or (labels < 0).any()):
         raise UsageError(f"{file} is damaged: label must hold one integer from 0 per object")
     signs = {name: _check_signs(arrays.get(f"signs_{name}"), name, len(index), K, str(file)) for name in names}
-    return FinalSigns(index.astype(np.int64), None if labels is None else labels.astype(np.int64), signs)
+    round = arrays.get("round")
+    if round is not None and (round.shape != () or round.dtype.kind not in "iu"):
+        raise UsageError(f"{file} is damaged: round must be one integer")
+    return FinalSigns(
+        index.astype(np.int64),
+        None if labels is None else labels.astype(np.int64),
+        signs,
+        None if round is None else int(round),
+    )
 
 
 def _check_signs(signs: NDArray[Any] | None, name: str, N: int, K: int, file: str) -> Ints:

@@ -35,6 +35,8 @@ MOVABLE = (
     "checkpoint-minutes",
     "tensorboard",
 )
+# Keys that may change when a run resumes.
+CHANGEABLE = ("rounds", *MOVABLE)
 
 
 def resolve(flags: Mapping[str, Any], file: Path | None = None, *, trust_plugins: bool = False) -> Config:
@@ -149,11 +151,16 @@ def to_flags(config: Config) -> list[str]:
 
 def changes(config: Config, made: Mapping[str, Any]) -> dict[str, tuple[Any, Any]]:
     """Differences between `config` and the settings in a manifest, by key: (value in config, value in manifest)."""
-    # A manifest of an older version lacks newer settings, which had their defaults.
+    return differences(to_plain(plain(config)), made)
+
+
+def differences(now: Mapping[str, Any], made: Mapping[str, Any]) -> dict[str, tuple[Any, Any]]:
+    """Differences between two tables of plain settings by key: (value in `now`, value in `made`)."""
+    # A table of an older version lacks newer settings, which had their defaults.
     made = dict(to_plain(plain(Config())) | made)
     for name in ("meet", "meet_later"):  # older manifests hold paths of files as typed
         made[key(name)] = _canonical(name, made[key(name)])
-    return {name: (value, made[name]) for name, value in to_plain(plain(config)).items() if made[name] != value}
+    return {name: (value, made[name]) for name, value in now.items() if made[name] != value}
 
 
 def _canonical(name: str, text: Any) -> Any:

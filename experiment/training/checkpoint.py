@@ -9,7 +9,9 @@ from typing import Any, Protocol
 import torch
 
 from mhng.experiment.errors import UsageError
+from mhng.experiment.settings import config as run_settings
 from mhng.experiment.settings.schema import Config
+from mhng.experiment.util.jsonable import to_plain
 from mhng.inference.rounds import RoundProgress, StreamDeviceError
 from mhng.models.agent import Agent
 
@@ -29,10 +31,22 @@ class CheckpointMember(Protocol):
     def restore(self, state: Mapping[str, Any], parts: Sequence[torch.Tensor] | None) -> Any: ...
 
 
-def to_checkpoint(members: Sequence[CheckpointMember], progress: RoundProgress, seconds: float) -> dict[str, Any]:
+def identity_of(settings: Mapping[str, Any], checksum: Any) -> dict[str, Any]:
+    """What identifies a run: the settings that --resume keeps, the seed among them, and the checksum of the data.
+
+    settings: by key, as `settings.config.plain` gives them.
+    """
+    kept = {name: value for name, value in to_plain(settings).items() if name not in run_settings.CHANGEABLE}
+    return {"settings": kept, "checksum": checksum}
+
+
+def to_checkpoint(
+    members: Sequence[CheckpointMember], progress: RoundProgress, seconds: float, identity: Mapping[str, Any]
+) -> dict[str, Any]:
     """State for the next round or epoch, as tensors and plain values. Random streams are read last."""
     return {
         "format": CHECKPOINT_FORMAT,
+        "run": dict(identity),
         "done": progress.done,
         "seconds": seconds,
         "signs": progress.signs,
@@ -43,11 +57,19 @@ def to_checkpoint(members: Sequence[CheckpointMember], progress: RoundProgress, 
 
 
 def from_checkpoint(
-    members: Sequence[CheckpointMember], state: Mapping[str, Any], file: str, config: Config
+    members: Sequence[CheckpointMember],
+    state: Mapping[str, Any],
+    file: str,
+    config: Config,
+    identity: Mapping[str, Any],
 ) -> tuple[RoundProgress, float]:
-    """Restore the members; return the progress and the seconds spent. Raises UsageError naming `file`."""
+    """Restore the members; return the progress and the seconds spent. Raises UsageError naming `file`.
+
+    identity: `identity_of` the run. A checkpoint of another run is refused.
+    """
     device = members[0].device
     _check_format(state, file)
+    _check_identity(state, identity, file)
     restored = []
     with _mismatch_as_usage_error(file):
         for member, parts in zip(members, _component_tensors(state, len(members)), strict=True):
@@ -90,13 +112,16 @@ def _check_signs(signs: torch.Tensor, shape: tuple[int, ...], K: int) -> None:
         raise ValueError(f"its signs must be 0 to {K - 1}; one is {int(signs[(signs < 0) | (signs >= K)][0])}")
 
 
-def load_agents(agents: Mapping[str, Agent], state: Mapping[str, Any], file: str) -> tuple[Any, ...]:
+def load_agents(
+    agents: Mapping[str, Agent], state: Mapping[str, Any], file: str, identity: Mapping[str, Any]
+) -> tuple[Any, ...]:
     """Load network weights into agents by name; return the components of each agent in chain 0.
 
     Works on any device, because random streams are not loaded. Raises UsageError naming `file` if the checkpoint does
     not fit.
     """
     _check_format(state, file)
+    _check_identity(state, identity, file)
     restored = []
     with _mismatch_as_usage_error(file):
         for (name, agent), parts in zip(agents.items(), _component_tensors(state, len(agents)), strict=True):
@@ -108,6 +133,19 @@ def load_agents(agents: Mapping[str, Agent], state: Mapping[str, Any], file: str
 def _check_format(state: Mapping[str, Any], file: str) -> None:
     if state.get("format") != CHECKPOINT_FORMAT:
         raise UsageError(f"{file} has the format {state.get('format')!r}; this version reads {CHECKPOINT_FORMAT}")
+
+
+def _check_identity(state: Mapping[str, Any], identity: Mapping[str, Any], file: str) -> None:
+    """Raise UsageError if the checkpoint names another run. Checkpoints of older versions name none."""
+    made = state.get("run")
+    if made is None:
+        return
+    if not isinstance(made, dict) or not isinstance(made.get("settings"), dict):
+        raise UsageError(f"{file} does not fit the settings of the run: it does not say which run it is from")
+    for name, (here, there) in run_settings.differences(identity["settings"], made["settings"]).items():
+        raise UsageError(f"{file} belongs to another run: its {name} is {there}; this run has {here}")
+    if made.get("checksum") != identity["checksum"]:
+        raise UsageError(f"{file} belongs to another run: it was trained on other data")
 
 
 def _component_tensors(state: Mapping[str, Any], agents: int) -> Sequence[Any]:

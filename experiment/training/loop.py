@@ -19,7 +19,7 @@ from mhng.experiment.runs.trace import RoundTrace
 from mhng.experiment.settings import config as settings
 from mhng.experiment.settings.schema import Config
 from mhng.experiment.training.build import schedule_of
-from mhng.experiment.training.checkpoint import from_checkpoint, to_checkpoint
+from mhng.experiment.training.checkpoint import from_checkpoint, identity_of, to_checkpoint
 from mhng.experiment.training.console import Printer
 from mhng.experiment.training.graphs import Edges, edges_at
 from mhng.experiment.training.prepare import Prepared
@@ -62,6 +62,7 @@ class TrainingLoop:
         self.objects = prepared.objects
         self.agents = prepared.agents
         self.settings = settings.plain(config, prepared.derived)
+        self.identity = identity_of(self.settings, prepared.objects.checksum)
         self.game = game
         self.placement = placement
         self.members = members
@@ -122,7 +123,8 @@ class TrainingLoop:
             name, state = run_folder.CHECKPOINT, self.folder.load_checkpoint()
             if state.get("done") != self.saved_rounds:  # a complete run whose last round is repeated for its results
                 name, state = run_folder.PREVIOUS, self.folder.load_checkpoint(previous=True)
-            self.state, _ = from_checkpoint(self.members, state, str(self.folder.file(name)), self.config)
+            file = str(self.folder.file(name))
+            self.state, _ = from_checkpoint(self.members, state, file, self.config, self.identity)
         # The epochs of this round are repeated, so their checkpoint and their rows are removed.
         self.folder.file(run_folder.EPOCHS).unlink(missing_ok=True)
         self.folder.truncate_metrics(lambda row: precedes(row, self.state))
@@ -140,7 +142,7 @@ class TrainingLoop:
         every = 60 * self.config.checkpoint_minutes
         # With Ray the agents are in different epochs at the same time.
         if every and self.placement.traffic is None and time.monotonic() - self._saved >= every:
-            self.folder.save_epochs(to_checkpoint(self.members, self.state, self._seconds()))
+            self.folder.save_epochs(to_checkpoint(self.members, self.state, self._seconds(), self.identity))
             self._saved = time.monotonic()
 
     def progress(self, steps: Any, title: str) -> Any:
@@ -172,8 +174,10 @@ class TrainingLoop:
         seconds, traffic = self._seconds(), self._traffic(played)
         if played.round == config.rounds:
             self._write_results(played, trace, rows, seconds, traffic)
-        folder.save_checkpoint(to_checkpoint(self.members, self.state, seconds))
+        folder.save_checkpoint(to_checkpoint(self.members, self.state, seconds, self.identity))
         self.saved_rounds = self.state.done
+        if played.round == config.rounds:  # the newest checkpoint is that of the results
+            folder.file(run_folder.FINISHED).unlink(missing_ok=True)
         self._saved = time.monotonic()
 
     def _edges(self, round: int) -> Edges | None:
@@ -218,12 +222,13 @@ class TrainingLoop:
         arrays = {f"signs_{name}": trace.signs[0, -1, m] for m, name in enumerate(trace.agent_names)}
         if objects.files is not None:
             arrays["files"] = np.array(objects.files)
-        folder.write_npz(run_folder.SIGNS, index=objects.indices, label=objects.labels, **arrays)
+        folder.write_npz(run_folder.SIGNS, index=objects.indices, label=objects.labels, round=played.round, **arrays)
         save_posterior(
             folder.file(run_folder.POSTERIOR),
             trace,
             burn_in=config.burn_in,
             settings=self.settings,
+            round=played.round,
             thin=config.thin,
             keep=config.keep,
         )

@@ -2,17 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from typing import Any
+
+import numpy as np
+import torch
 
 from mhng.experiment.errors import UsageError
 from mhng.experiment.runs import folder as run_folder
 from mhng.experiment.runs.folder import RunFolder
+from mhng.experiment.runs.posterior import is_from_round
 from mhng.experiment.settings import config as settings
 from mhng.experiment.settings.schema import Config
 from mhng.experiment.training.build import schedule_of
 from mhng.experiment.training.console import Printer
 from mhng.experiment.training.graphs import Edges
+from mhng.experiment.util.process import available_cores
 from mhng.inference.rounds import RoundProgress
 
 
@@ -22,7 +28,7 @@ def refuse_changes(config: Config, manifest: dict[str, Any], folder: RunFolder) 
     if not isinstance(made, dict):
         raise UsageError(f"{folder.file(run_folder.MANIFEST)} is damaged: it holds no settings")
     for name, (now, then) in settings.changes(config, made).items():
-        if name not in ("rounds", *settings.MOVABLE):
+        if name not in settings.CHANGEABLE:
             raise UsageError(f"{folder.file(run_folder.CONFIG)}: {name} is {now}; the run was started with {then}")
 
 
@@ -61,17 +67,45 @@ def check_metrics(folder: RunFolder, config: Config, progress: RoundProgress, pr
         printer.note(f"warning: {folder.file(run_folder.METRICS)} lacks rows of completed rounds")
 
 
+@contextmanager
+def same_threads(manifest: Mapping[str, Any], printer: Printer) -> Iterator[None]:
+    """Compute with the number of threads that the run began with, or say that it differs.
+
+    The last digits of sums depend on that number, and a resumed run must equal an uninterrupted one.
+    """
+    begun, now = manifest.get("threads"), torch.get_num_threads()
+    if type(begun) is not int or begun < 1 or begun == now:
+        yield
+        return
+    cores = available_cores()
+    if begun > cores:
+        printer.note(
+            f"note: the run began with {begun} threads, but {cores} cores are available; it resumes with {now}, so "
+            "its numbers may differ in the last digits from those of an uninterrupted run"
+        )
+        yield
+        return
+    printer.note(f"note: resuming with the number of threads that the run began with, {begun} instead of {now}")
+    torch.set_num_threads(begun)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(now)
+
+
 def is_of_round(row: Mapping[str, Any], config: Config) -> bool:
     """Whether a row stays if more rounds follow. False for the further sweeps of a last round."""
     return row["kind"] != "sweep" or row.get("sweep", 0) <= schedule_of(config).sweeps_between()
 
 
 def results_are_whole(folder: RunFolder, rounds: int) -> bool:
-    """Whether the result files of the last round are complete."""
+    """Whether the result files are complete and those of the last round, `rounds`."""
     try:
-        summary = folder.read_json(run_folder.SUMMARY)
+        summary, signs = folder.read_json(run_folder.SUMMARY), folder.read_npz(run_folder.SIGNS)
     except UsageError:
         return False
-    return summary.get("rounds") == rounds and all(
-        folder.file(name).exists() for name in (run_folder.SIGNS, run_folder.POSTERIOR)
+    return (
+        summary.get("rounds") == rounds
+        and bool(np.all(signs.get("round", rounds) == rounds))
+        and is_from_round(folder.file(run_folder.POSTERIOR), rounds)
     )

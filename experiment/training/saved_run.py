@@ -4,8 +4,9 @@ Opening a run reads manifest.json and config.toml. Every other file is read on f
 ArviZ are imported on first use. Nothing is written. A missing, damaged or unsuitable file is a `UsageError` of one
 line that names it. To see the progress of a run that is still running, open it again.
 
-Agents are restored on the CPU from checkpoint.pt. Their component parameters are those of chain 0 at the end of the
-last learning round's game. signs.npz is later: it holds the end of the longer final game.
+Agents are restored on the CPU from the checkpoint of the round that the results come from. Their component parameters
+are those of chain 0 at the end of the last learning round's game. signs.npz is later: it holds the end of the longer
+final game. Files of different rounds are refused.
 
 Notation: M agents, N objects, K signs, L latent dimensions.
 """
@@ -13,6 +14,7 @@ Notation: M agents, N objects, K signs, L latent dimensions.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from contextlib import suppress
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -26,6 +28,7 @@ from mhng.experiment.runs.folder import RunFolder
 from mhng.experiment.runs.signs import FinalSigns, read_signs
 from mhng.experiment.settings.config import plain, resolve
 from mhng.experiment.util.agent_names import agent_names
+from mhng.experiment.util.output import print_note
 
 if TYPE_CHECKING:
     from mhng.experiment.data.objects import Objects
@@ -65,6 +68,7 @@ class SavedRun:
             self.status: str = folder.status
         self.path = folder.path
         self.settings: dict[str, Any] = plain(self.config)
+        self._rounds: dict[str, int] = {}  # the round of each file that was read
         self.agents = tuple(agent_names(self.config.agents))
 
     # -- results -------------------------------------------------------------------------------------
@@ -78,7 +82,9 @@ class SavedRun:
     def summary(self) -> dict[str, Any]:
         """summary.json: scores of the final draw and their means over the sweeps after burn-in."""
         self.folder.result(run_folder.SUMMARY)
-        return self.folder.read_json(run_folder.SUMMARY)
+        summary = self.folder.read_json(run_folder.SUMMARY)
+        self._check_round(run_folder.SUMMARY, summary.get("rounds"))
+        return summary
 
     @cached_property
     def metrics(self) -> list[dict[str, Any]]:
@@ -103,9 +109,11 @@ class SavedRun:
     @cached_property
     def posterior(self) -> Any:
         """The last round's draws: InferenceData (ArviZ 0.23) or DataTree (ArviZ 1.x)."""
-        from mhng.experiment.runs.posterior import load_posterior
+        from mhng.experiment.runs.posterior import load_posterior, round_of
 
-        return load_posterior(self.folder.result(run_folder.POSTERIOR))
+        posterior = load_posterior(self.folder.result(run_folder.POSTERIOR))
+        self._check_round(run_folder.POSTERIOR, round_of(posterior))
+        return posterior
 
     def draws(self, variable: str) -> NDArray[Any] | None:
         """Draws (chain, draw, ...) of a posterior or sample_stats variable; None if posterior.nc does not hold it."""
@@ -156,33 +164,71 @@ class SavedRun:
 
     @property
     def round(self) -> int:
-        """The round that checkpoint.pt completes; round 0 is the first."""
+        """The last round that the agents have learned in; round 0 is the first."""
         return self._restored[2]
 
     # -- internals -----------------------------------------------------------------------------------
 
     @cached_property
     def _final(self) -> FinalSigns:
-        return read_signs(self.folder, self.agents, self.config.signs)
+        final = read_signs(self.folder, self.agents, self.config.signs)
+        self._check_round(run_folder.SIGNS, final.round)
+        return final
+
+    def _check_round(self, name: str, round: Any) -> None:
+        """Note the round of a file. Raises UsageError if a file that was read before is of another round.
+
+        round: None for a file of an older version, which does not state it.
+        """
+        if type(round) is not int:
+            return
+        for other, known in self._rounds.items():
+            if known != round:
+                raise UsageError(
+                    f"{self.path}: {name} is from round {round}, {other} from round {known}; the status of the run is "
+                    f"{self.status!r}; run train --resume {self.path}"
+                )
+        self._rounds[name] = round
 
     @cached_property
     def _restored(self) -> tuple[dict[str, Agent], dict[str, Any], int]:
         import torch
 
         from mhng.experiment.training.build import build_agent
-        from mhng.experiment.training.checkpoint import load_agents
+        from mhng.experiment.training.checkpoint import identity_of, load_agents
         from mhng.models.rng import stream
 
-        agents, file = self._prepared.agents, self.folder.file(run_folder.CHECKPOINT)
-        state = self.folder.load_checkpoint()
+        agents = self._prepared.agents
+        name, state = self._checkpoint()
+        file = self.folder.file(name)
         models = {
             spec.name: build_agent(spec, stream(self.config.seed, f"{spec.name}/init"), torch.device("cpu"))
             for spec in agents
         }
-        parameters = load_agents(models, state, str(file))
+        identity = identity_of(plain(self.config, self._prepared.derived), self._prepared.objects.checksum)
+        parameters = load_agents(models, state, str(file), identity)
         for agent in models.values():
             agent.requires_grad_(False)
         done = state.get("done")
         if type(done) is not int:
             raise UsageError(f"{file} does not say how many rounds are done")
+        self._check_round(name, done - 1)
+        if self.status != "done":
+            print_note(
+                f"note: the status of {self.path} is {self.status!r}; its agents and signs are those of round "
+                f"{done - 1} of {self.config.rounds}"
+            )
         return models, dict(zip(models, parameters, strict=True)), done - 1
+
+    def _checkpoint(self) -> tuple[str, dict[str, Any]]:
+        """The checkpoint of the round that the results come from, by file name; else the newest."""
+        newest = self.folder.load_checkpoint()
+        wanted = self._final.round
+        if wanted is None:  # signs.npz of an older version
+            with suppress(UsageError):
+                wanted = self.summary.get("rounds")
+        if wanted is not None and newest.get("done") != wanted + 1:
+            finished = self.folder.load_finished()
+            if finished is not None and finished.get("done") == wanted + 1:
+                return run_folder.FINISHED, finished
+        return run_folder.CHECKPOINT, newest

@@ -22,7 +22,7 @@ from mhng.experiment.settings.schema import Config
 from mhng.experiment.settings.validation import check_new, notes
 from mhng.experiment.training import memory_estimate
 from mhng.experiment.training.build import game_of
-from mhng.experiment.training.checkpoint import from_checkpoint
+from mhng.experiment.training.checkpoint import from_checkpoint, identity_of
 from mhng.experiment.training.compatibility import check_parts
 from mhng.experiment.training.console import Printer
 from mhng.experiment.training.loop import Callback, TrainingLoop, precedes, record_status
@@ -30,7 +30,14 @@ from mhng.experiment.training.manifest import manifest_of
 from mhng.experiment.training.prepare import load_objects, pick_device
 from mhng.experiment.training.ray_agents import place_agents
 from mhng.experiment.training.ray_cluster import check_ray
-from mhng.experiment.training.resume import check_metrics, edges_of, is_of_round, refuse_changes, results_are_whole
+from mhng.experiment.training.resume import (
+    check_metrics,
+    edges_of,
+    is_of_round,
+    refuse_changes,
+    results_are_whole,
+    same_threads,
+)
 from mhng.inference.rounds import RoundProgress
 
 RUNS = Path("runs")
@@ -111,6 +118,7 @@ def resume(
         if config.engine == "ray":
             check_ray("--engine ray")
         device = pick_device(config.device)
+        stack.enter_context(same_threads(manifest, printer))
         prepared = load_objects(config)
         if manifest.get("checksum") != prepared.objects.checksum:
             raise UsageError(f"--resume {path}: the objects of {config.dataset} are not those of the run")
@@ -118,10 +126,11 @@ def resume(
         game = game_of(config, device, edges_of(manifest, config, folder))
         places = stack.enter_context(place_agents(config, prepared, device))
         members = places.make()
+        identity = identity_of(settings.plain(config, prepared.derived), prepared.objects.checksum)
         progress, spent = RoundProgress(0), 0.0
         if folder.file(run_folder.CHECKPOINT).exists() or folder.file(run_folder.PREVIOUS).exists():
             file = str(folder.file(run_folder.CHECKPOINT))
-            progress, spent = from_checkpoint(members, folder.load_checkpoint(), file, config)
+            progress, spent = from_checkpoint(members, folder.load_checkpoint(), file, config, identity)
             if progress.done == config.rounds + 1 and not results_are_whole(folder, config.rounds):
                 # The results are written in the last round only, which is repeated exactly.
                 printer.note(f"{path} lacks results of round {config.rounds}; repeating the round")
@@ -129,24 +138,26 @@ def resume(
                 if config.rounds:
                     file = str(folder.file(run_folder.PREVIOUS))
                     before = folder.load_checkpoint(previous=True)
-                    progress, spent = from_checkpoint(members, before, file, config)
+                    progress, spent = from_checkpoint(members, before, file, config, identity)
                 else:
                     members = places.make()
+        saved_rounds, whole = progress.done, progress.done == config.rounds + 1
         begun = folder.load_epochs()
         goes_on = begun is not None and begun.get("done") == progress.done <= config.rounds
         if begun is not None and goes_on:
             file = str(folder.file(run_folder.EPOCHS))
-            progress, spent = from_checkpoint(members, begun, file, config)
+            progress, spent = from_checkpoint(members, begun, file, config, identity)
         if progress.done > config.rounds + 1:
             done = progress.done - 1
             raise UsageError(f"--rounds is {config.rounds}, but {done} rounds are complete; pass {done} or more")
-        if progress.done == config.rounds + 1 and manifest["status"] == "done":
+        if whole and manifest["status"] == "done":
             raise UsageError(f"--resume {path}: the run is complete; pass --rounds with more than {config.rounds}")
         check_metrics(folder, config, progress, printer)
         folder.write_text(run_folder.CONFIG, settings.to_toml(config, prepared.derived))
+        if not whole and results_are_whole(folder, saved_rounds - 1):
+            folder.keep_checkpoint()
         if not goes_on:  # rows of the dropped epochs go too
             folder.file(run_folder.EPOCHS).unlink(missing_ok=True)
-        whole = progress.done == config.rounds + 1
         folder.truncate_metrics(lambda row: precedes(row, progress) and (whole or is_of_round(row, config)))
         resumed = manifest.get("resumed")
         history = resumed if isinstance(resumed, list) else []

@@ -1,4 +1,4 @@
-"""Environment variables and signal handlers of this process, changed for the duration of a block.
+"""Cores, environment variables and signal handlers of this process; the last two are changed for a block.
 
 Only the main thread can set signal handlers. In any other thread these functions leave signals alone.
 """
@@ -14,6 +14,13 @@ from typing import Any
 
 # Windows has no SIGHUP.
 _TERMINATION = [getattr(signal, name) for name in ("SIGTERM", "SIGHUP") if hasattr(signal, name)]
+
+
+def available_cores() -> int:
+    """Number of cores that this process may use."""
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
 
 
 # -- environment variables -------------------------------------------------------------------------

@@ -310,4 +310,4 @@ def test_runs_that_cannot_name(
     (run / "config.toml").write_text(text.replace("limit = 200", "limit = 100"))
     assert "not those of the run" in refused(run, capsys, "--split", "rest")
     (run / "config.toml").write_text(text.replace("latent-dim = 4", "latent-dim = 5"))
-    assert "does not fit" in refused(run, capsys, "--split", "rest")
+    assert "its latent-dim is 4; this run has 5" in refused(run, capsys, "--split", "rest")

@@ -256,13 +256,14 @@ def test_resuming_what_is_damaged_names_the_file(name, text, said, finished, tmp
     assert (folder / "manifest.json").read_text() == before
 
 
+@pytest.mark.parametrize("missing", [True, False], ids=["lost", "zeros"])
 @pytest.mark.parametrize("lost", ["summary.json", "signs.npz", "posterior.nc"])
-def test_lost_results_are_played_again(lost, finished, tmp_path):
+def test_lost_results_are_played_again(lost, missing, finished, tmp_path):
     folder = tmp_path / "lost"
     shutil.copytree(finished[0], folder)
     manifest = json.loads((folder / "manifest.json").read_text())
     (folder / "manifest.json").write_text(json.dumps(manifest | {"status": "interrupted"}))
-    (folder / lost).unlink()
+    (folder / lost).unlink() if missing else (folder / lost).write_bytes(bytes(400_000))
     printer = Quiet()
     resume(folder, printer=printer)
     assert any("repeating the round" in line for line in printer.lines)

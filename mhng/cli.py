@@ -330,7 +330,7 @@ def _train(arguments: argparse.Namespace, argv: Sequence[str]) -> int:
 
     flags = {name: value for name, value in vars(arguments).items() if name in SETTINGS}
     if arguments.resume is None:
-        config = resolve(flags, _path(arguments.config), trust_plugins=arguments.trust_plugins)
+        config = resolve(flags, _path(arguments.config, "--config"), trust_plugins=arguments.trust_plugins)
         from mhng.experiment.training.train import train
 
         train(config, command_line=argv)
@@ -342,7 +342,7 @@ def _train(arguments: argparse.Namespace, argv: Sequence[str]) -> int:
         )
     from mhng.experiment.training.train import resume
 
-    resume(Path(arguments.resume), command_line=argv, trust_plugins=arguments.trust_plugins, **flags)
+    resume(_folder(arguments.resume, "--resume"), command_line=argv, trust_plugins=arguments.trust_plugins, **flags)
     return 0
 
 
@@ -350,7 +350,7 @@ def _diagnose(arguments: argparse.Namespace, argv: Sequence[str]) -> int:
     from mhng.experiment.diagnostics.diagnose import diagnose
 
     diagnose(
-        Path(arguments.run),
+        _folder(arguments.run),
         as_json=arguments.json,
         plots=arguments.plots,
         exact=arguments.exact,
@@ -363,14 +363,14 @@ def _name(arguments: argparse.Namespace, argv: Sequence[str]) -> int:
     from mhng.experiment.evaluation.naming import name
 
     name(
-        Path(arguments.run),
-        images=_path(arguments.images),
+        _folder(arguments.run),
+        images=_path(arguments.images, "--images"),
         new=arguments.new,
         split=arguments.split,
-        data_root=_path(arguments.data_root),
+        data_root=_path(arguments.data_root, "--data-root"),
         data=arguments.data,
         limit=arguments.limit,
-        out=_path(arguments.out),
+        out=_path(arguments.out, "--out"),
         form=arguments.format,
         as_json=arguments.json,
         trust_plugins=arguments.trust_plugins,
@@ -382,11 +382,11 @@ def _recall(arguments: argparse.Namespace, argv: Sequence[str]) -> int:
     from mhng.experiment.evaluation.recall import recall
 
     recall(
-        Path(arguments.run),
+        _folder(arguments.run),
         temperature=arguments.temperature,
         count=arguments.count,
         pairs=arguments.pairs,
-        data_root=_path(arguments.data_root),
+        data_root=_path(arguments.data_root, "--data-root"),
         data=arguments.data,
         as_json=arguments.json,
         trust_plugins=arguments.trust_plugins,
@@ -398,9 +398,9 @@ def _corpus(arguments: argparse.Namespace, argv: Sequence[str]) -> int:
     from mhng.experiment.evaluation.corpus import corpus
 
     corpus(
-        Path(arguments.run),
+        _folder(arguments.run),
         draws=arguments.draws,
-        out=_path(arguments.out),
+        out=_path(arguments.out, "--out"),
         trust_plugins=arguments.trust_plugins,
     )
     return 0
@@ -410,10 +410,10 @@ def _report(arguments: argparse.Namespace, argv: Sequence[str]) -> int:
     from mhng.experiment.report.report import report
 
     report(
-        Path(arguments.run),
-        out=_path(arguments.out),
+        _folder(arguments.run),
+        out=_path(arguments.out, "--out"),
         kind=arguments.map,
-        data_root=_path(arguments.data_root),
+        data_root=_path(arguments.data_root, "--data-root"),
         data=arguments.data,
         trust_plugins=arguments.trust_plugins,
     )
@@ -424,13 +424,13 @@ def _compare(arguments: argparse.Namespace, argv: Sequence[str]) -> int:
     from mhng.experiment.comparison.compare import compare
 
     complete = compare(
-        Path(arguments.out),
+        _folder(arguments.out, "--out"),
         modes=arguments.modes,
         seeds=arguments.seeds,
         variants=arguments.variant,
         baseline=arguments.baseline,
         words=arguments.words,
-        file=_path(arguments.config),
+        file=_path(arguments.config, "--config"),
         jobs=arguments.jobs,
         threads=arguments.threads,
         engine=arguments.engine,
@@ -442,8 +442,14 @@ def _compare(arguments: argparse.Namespace, argv: Sequence[str]) -> int:
     return 0 if complete else 1
 
 
-def _path(text: str | None) -> Path | None:
-    return None if text is None else Path(text)
+def _path(text: str | None, place: str) -> Path | None:
+    return None if text is None else _folder(text, place)
+
+
+def _folder(text: str, place: str = "RUN") -> Path:
+    from mhng.experiment.util.paths import typed_path
+
+    return typed_path(text, place)
 
 
 def _models(arguments: argparse.Namespace, argv: Sequence[str]) -> int:
@@ -466,7 +472,7 @@ def _models(arguments: argparse.Namespace, argv: Sequence[str]) -> int:
 def _data(arguments: argparse.Namespace, argv: Sequence[str]) -> int:
     from mhng.experiment.data.loading import describe
 
-    for row in describe(_path(arguments.data_root)):
+    for row in describe(_path(arguments.data_root, "--data-root")):
         state = "present" if row["present"] else "absent"
         print(f"{row['name']:<16}{state:<8}{row['what']}")
         if not row["present"]:

@@ -75,6 +75,8 @@ def save_posterior(
         try:
             with defer_interrupt():
                 _write(data, beside)
+            if not is_posterior(beside, round):
+                raise OSError("the file does not hold what was written")
         except RuntimeError as error:  # from h5py, if the disk fills up nevertheless
             raise OSError(str(error).splitlines()[0]) from error
     return data
@@ -92,9 +94,9 @@ def load_posterior(path: Path) -> Any:
         _check_size(Path(path))
         if _is_old(az):
             with az.rc_context({"data.load": "eager"}):
-                data = az.from_netcdf(str(path))
+                data = az.from_netcdf(str(path.absolute()))
         else:
-            with az.from_netcdf(str(path), engine="h5netcdf") as lazy:
+            with az.from_netcdf(str(path.absolute()), engine="h5netcdf") as lazy:
                 data = lazy.load()
         if not {"posterior", "sample_stats"} <= _groups(data):
             raise ValueError("the groups posterior and sample_stats are missing")
@@ -135,8 +137,8 @@ def round_of(data: Any) -> int | None:
     return None if round is None else int(round)
 
 
-def is_from_round(path: Path, round: int) -> bool:
-    """Whether the file is a posterior and does not state another round. Reads no draws."""
+def is_posterior(path: Path, round: int | None) -> bool:
+    """Whether the file is a posterior and does not state another round than `round`. Reads no draws."""
     import h5py
     import numpy as np
 
@@ -184,7 +186,10 @@ def _container(variables: Variables, attributes: dict[str, Any]) -> Any:
 
 
 def _write(data: Any, path: Path) -> None:
-    az = import_arviz()
+    az, path = (
+        import_arviz(),
+        path.absolute(),
+    )  # ArviZ would take a relative path that begins with ~ for the home folder
     if _is_old(az):
         data.to_netcdf(str(path))
     else:

@@ -68,7 +68,7 @@ def open_scalars(folder: RunFolder, wanted: bool) -> Iterator[Scalars | None]:
     with _disk_errors(path):
         for old in path.glob("events.out.tfevents.*"):
             old.unlink()
-        events = SummaryWriter(str(path), flush_secs=_FLUSH_SECONDS)
+        events = SummaryWriter(str(path.absolute()), flush_secs=_FLUSH_SECONDS)
     with events as writer:
         scalars = Scalars(path, writer)
         scalars.add(folder.read_metrics())

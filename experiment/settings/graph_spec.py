@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from pathlib import Path
+
+from mhng.experiment.util.paths import typed_path
 
 GRAPHS = ("together", "complete", "ring", "star", "random-pairs", "small-world:P", "bridges:B")
 
@@ -81,6 +82,7 @@ def parse_later(text: str) -> LaterGraphs:
 def _absolute(path: str) -> str:
     """The absolute path of an existing file: a saved path must mean the same from every folder."""
     try:
-        return str(Path(path).absolute()) if Path(path).is_file() else path
+        file = typed_path(path, "the graph")
+        return str(file.absolute()) if file.is_file() else path
     except (OSError, ValueError):  # not a valid file name
         return path

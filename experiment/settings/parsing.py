@@ -22,6 +22,7 @@ from mhng.experiment.data.views import View, parse_view, parse_views
 from mhng.experiment.errors import UntrustedError, UsageError
 from mhng.experiment.settings.graph_spec import GraphSpec, LaterGraphs, parse_graph, parse_later
 from mhng.experiment.settings.schema import SETTINGS, Data, Overrides, Prior, Setting, Views, flag, key
+from mhng.experiment.util.paths import typed_path
 from mhng.experiment.util.text import short_number, short_repr, suggestion
 from mhng.models import hyperparameters
 from mhng.models.plugins import is_plugin, is_well_formed
@@ -145,6 +146,8 @@ def _checked(setting: Setting, value: Any, place: str) -> Any:
         raise UsageError(f"{place} is {value}; expected a finite number")
     if setting.type in (int, float) and (expected := _limit_broken(setting, value)):
         raise UsageError(f"{place} is {short_number(value)}; expected {expected}")
+    if setting.saved:
+        _check_utf8(value, place)
     if setting.name in _SYNTAX and value != setting.default:  # the check imports torch, the default needs none
         module, _, function = _SYNTAX[setting.name].partition(":")
         try:
@@ -152,6 +155,17 @@ def _checked(setting: Setting, value: Any, place: str) -> Any:
         except ValueError as error:
             raise UsageError(f"{place} {error}") from None
     return value
+
+
+def _check_utf8(value: Any, place: str) -> None:
+    """Raise UsageError for text that config.toml cannot hold: bytes of a file name that are not UTF-8."""
+    try:
+        toml_value(value).encode("utf-8")
+    except UnicodeEncodeError:
+        raise UsageError(
+            f"{place} is {short_repr(plain_value(value))}, which is not valid UTF-8; rename the file, or set a UTF-8 "
+            "locale, such as LC_ALL=C.UTF-8"
+        ) from None
 
 
 def _limit_broken(setting: Setting, value: float) -> str | None:
@@ -191,7 +205,7 @@ def parse_data(text: str, place: str) -> Data:
 
 def _exists(path: str) -> bool:
     try:
-        return Path(path).exists()
+        return os.path.exists(os.path.expanduser(path))
     except (OSError, ValueError):  # not a valid file name
         return False
 
@@ -223,7 +237,8 @@ def _path(setting: Setting, typed: str, place: str) -> Path:
     """A path, absolute if it is saved with the run, so that it means the same from every folder."""
     if "\0" in typed:
         raise UsageError(f"{place} is {short_repr(typed)}; expected a path without null bytes")
-    return Path(typed).absolute() if setting.saved else Path(typed)
+    path = typed_path(typed, place)
+    return path.absolute() if setting.saved else path
 
 
 # -- back to text ----------------------------------------------------------------------------------

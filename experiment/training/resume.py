@@ -12,7 +12,7 @@ import torch
 from mhng.experiment.errors import UsageError
 from mhng.experiment.runs import folder as run_folder
 from mhng.experiment.runs.folder import RunFolder
-from mhng.experiment.runs.posterior import is_from_round
+from mhng.experiment.runs.posterior import is_posterior
 from mhng.experiment.settings import config as settings
 from mhng.experiment.settings.schema import Config
 from mhng.experiment.training.build import schedule_of
@@ -107,5 +107,5 @@ def results_are_whole(folder: RunFolder, rounds: int) -> bool:
     return (
         summary.get("rounds") == rounds
         and bool(np.all(signs.get("round", rounds) == rounds))
-        and is_from_round(folder.file(run_folder.POSTERIOR), rounds)
+        and is_posterior(folder.file(run_folder.POSTERIOR), rounds)
     )

@@ -29,6 +29,7 @@ from mhng.experiment.runs.signs import FinalSigns, read_signs
 from mhng.experiment.settings.config import plain, resolve
 from mhng.experiment.util.agent_names import agent_names
 from mhng.experiment.util.output import print_note
+from mhng.experiment.util.paths import typed_path
 
 if TYPE_CHECKING:
     from mhng.experiment.data.objects import Objects
@@ -62,7 +63,7 @@ class SavedRun:
         """
         given = {"data_root": None if data_root is None else str(data_root), "data": data}
         moved = {name: value for name, value in given.items() if value is not None}
-        with RunFolder.open(Path(path), lock=False) as folder:
+        with RunFolder.open(typed_path(path, "the run folder"), lock=False) as folder:
             self.folder = folder
             self.config = resolve(moved, folder.file(run_folder.CONFIG), trust_plugins=trust_plugins)
             self.status: str = folder.status

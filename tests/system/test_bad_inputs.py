@@ -185,6 +185,16 @@ toml("no data in a list", 'dataset = "npz"\ndata = []\n', "data is ''; expected 
 toml("a path with a null byte", 'dataset = "npz"\ndata = "a\\u0000b"\n', "expected a path without null bytes")
 toml("bytes that are no text", b"epochs = 5 # \xff\n", "not valid TOML")
 toml("nested without end", "a = " + "[" * 5000, "not valid TOML")
+NOT_UTF8 = "which is not valid UTF-8; rename the file, or set a UTF-8 locale"
+flags("data whose name is not UTF-8", "--dataset=npz", "--data=a\udcff.npz", said=NOT_UTF8)
+flags("a folder whose name is not UTF-8", "--data-root=\udcff", said=NOT_UTF8)
+flags("a graph whose name is not UTF-8", "--meet=\udcff", said=NOT_UTF8)
+flags("the home of nobody", "--run-dir=~nobody-/x", said="there is no home folder ~nobody-; write ./~nobody-/x")
+toml("the home of nobody", 'run-dir = "~nobody-/x"', "run-dir is '~nobody-/x', but there is no home folder ~nobody-")
+CASES["config: in the home of nobody"] = (
+    lambda folder: ["train", "--config", "~nobody-/a.toml"],
+    ["--config is '~nobody-/a.toml', but there is no home folder"],
+)
 CASES["config: a folder"] = (lambda folder: ["train", "--config", str(folder)], ["--config", "Is a directory"])
 CASES["config: absent"] = (lambda folder: ["train", "--config", str(folder / "no.toml")], ["no.toml", "No such file"])
 
@@ -489,6 +499,21 @@ run("a NaN for a mind", checkpoint(lambda state: state["components"][0][0].fill_
 run("a stream of others", checkpoint(
     lambda state: state["members"]["A"]["streams"].update(play=torch.zeros(3, dtype=torch.uint8))
 ), "checkpoint.pt does not fit")  # fmt: skip
+run("a checkpoint of another seed", checkpoint(lambda state: state["run"]["settings"].update(seed=7)),
+    "checkpoint.pt belongs to another run: its seed is 7; this run has 0")  # fmt: skip
+run("a checkpoint of other data", checkpoint(lambda state: state["run"].update(checksum="0")),
+    "checkpoint.pt belongs to another run: it was trained on other data")  # fmt: skip
+run("a checkpoint of nobody", checkpoint(lambda state: state.update(run=[])), "does not say which run it is from")
+run("a checkpoint without its settings", checkpoint(lambda state: state["run"].pop("settings")),
+    "does not say which run it is from")  # fmt: skip
+run("signs of another round", arrays(round=np.int64(7)), "summary.json is from round 0, signs.npz from round 7",
+    "the status of the run is 'done'", words=["corpus", "run"])  # fmt: skip
+run("signs of a later round than the draws", arrays(round=np.int64(7)), "signs.npz is from round 7",
+    words=["diagnose", "run"])  # fmt: skip
+run("signs of several rounds", arrays(round=np.arange(3)), "signs.npz is damaged: round must be one integer",
+    words=["corpus", "run"])  # fmt: skip
+run("the home of nobody", lambda folder: None, "RUN is '~nobody-/run', but there is no home folder ~nobody-",
+    words=["report", "~nobody-/run"])  # fmt: skip
 run("fewer rounds than done", lambda folder: None, "--rounds", words=["train", "--resume", "run", "--rounds", "-1"])
 run("a folder in use by nobody's run", lambda folder: None, "--run-dir run is not empty",
     words=[*DIGITS, "--run-dir", "run"])  # fmt: skip

@@ -59,6 +59,27 @@ def test_a_write_that_fails_keeps_the_old_file(tmp_path: Path, monkeypatch: pyte
     assert settings_of(load_posterior(path)) == {"kept": True}
 
 
+def test_what_was_written_is_checked_before_its_rename(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A library that writes elsewhere, or nothing, leaves the zeros that were reserved."""
+    path = tmp_path / "posterior.nc"
+    save_posterior(path, trace(), burn_in=0, settings={"kept": True})
+    monkeypatch.setattr(posterior, "_write", lambda data, path: None)
+    with pytest.raises(RunError, match=r"posterior\.nc could not be written: the file does not hold what was written"):
+        save_posterior(path, trace(), burn_in=0, settings={})
+    assert os.listdir(tmp_path) == ["posterior.nc"] and settings_of(load_posterior(path)) == {"kept": True}
+
+
+def test_a_folder_named_by_a_tilde_is_not_the_home_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("home", "here/~"):
+        (tmp_path / name).mkdir(parents=True)
+    monkeypatch.chdir(tmp_path / "here")
+    monkeypatch.setenv("HOME", str(tmp_path / "home"))
+    save_posterior(Path("~/posterior.nc"), trace(), burn_in=0, settings={}, round=3)
+    assert os.listdir(tmp_path / "here/~") == ["posterior.nc"] and os.listdir(tmp_path / "home") == []
+    assert posterior.round_of(load_posterior(Path("~/posterior.nc"))) == 3
+    assert posterior.is_posterior(Path("~/posterior.nc"), 3) and not posterior.is_posterior(Path("~/posterior.nc"), 4)
+
+
 @pytest.mark.parametrize("keep", [None, 0, 0.3, 0.6, 0.9, "junk", "foreign", "absent", "folder"])
 def test_a_damaged_file_is_bad_input_that_names_it(tmp_path: Path, keep: Any) -> None:
     path = tmp_path / "posterior.nc"

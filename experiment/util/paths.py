@@ -1,0 +1,28 @@
+"""Paths as users type them: `~` is the home folder, also where no shell has expanded it."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+from mhng.experiment.errors import UsageError
+
+
+def typed_path(typed: str | os.PathLike[str], place: str) -> Path:
+    """The path that a user typed. Raises UsageError, which begins with `place`, for an unknown home folder.
+
+    A shell expands `~` at the start of a word only: not in --run-dir=~/x, in a list, in a file or in Python.
+    """
+    text = os.fspath(typed)
+    path = Path(text)
+    if text.startswith("~"):
+        try:
+            return path.expanduser()
+        except RuntimeError as error:
+            if not os.path.lexists(path):
+                raise UsageError(
+                    f"{place} is {text!r}, but there is no home folder {path.parts[0]}; write ./{text} for a path of "
+                    "that name"
+                ) from error
+    # Path drops the ./ of ./~, and libraries that get "~" as text would expand it.
+    return path.absolute() if str(path).startswith("~") else path

@@ -57,9 +57,14 @@ _ACCEPT_ALL = acceptance_rule("constant:1")
 
 
 def init(players: Sequence[Player], generators: Sequence[Stream], signs: Tensor, K: int, mode: str = "com") -> State:
-    """The initial state: every agent redraws its parameters given signs (C, M, N)."""
+    """The initial state: every agent redraws its parameters given signs (C, M, N).
+
+    Raises ValueError if the signs are unsuitable.
+    """
+    _check_signs(players, signs, K)
     if mode == "variational":
         return variational.init(players, signs, K)
+    _check_generators(players, generators)
     beliefs = tuple(
         player.redraw(generator, signs[:, m], K)
         for m, (player, generator) in enumerate(zip(players, generators, strict=True))
@@ -194,8 +199,17 @@ def play(
     Args:
         progress: wraps the range of sweeps, for a progress bar.
         keep_means: whether the trace stores the component means.
+
+    Raises:
+        ValueError: the players or generators are not those of the state, or `sweeps` is negative.
     """
     C, M, N = state.signs.shape
+    if len(players) != M:
+        raise ValueError(f"the state has {M} agents, but {len(players)} players are given")
+    if game.mode != "variational":
+        _check_generators(players, generators)
+    if sweeps < 0:
+        raise ValueError(f"sweeps is {sweeps}; expected 0 or more")
     means = component_means(state) if keep_means else None
     device = state.signs.device
     real: dict[str, Any] = {"dtype": torch.float64, "device": device}
@@ -227,6 +241,29 @@ def play(
         if trace.means is not None and (means := component_means(state)) is not None:
             trace.means[:, t] = means
     return state, trace
+
+
+def _check_generators(players: Sequence[Player], generators: Sequence[Stream]) -> None:
+    """Raise ValueError unless every player has a generator."""
+    if len(players) != len(generators):
+        raise ValueError(f"{len(players)} players and {len(generators)} generators are given; expected equal numbers")
+
+
+def _check_signs(players: Sequence[Player], signs: Tensor, K: int) -> None:
+    """Raise ValueError unless signs (C, M, N) are those of the players' objects, 0..K-1."""
+    M = len(players)
+    if signs.dtype != torch.int64:
+        raise ValueError(f"signs have the type {signs.dtype}; expected torch.int64")
+    if signs.dim() != 3 or signs.shape[1] != M:
+        raise ValueError(f"signs have the shape {tuple(signs.shape)}; expected (chains, {M} agents, objects)")
+    for m, player in enumerate(players):
+        count = getattr(player, "count", None)
+        if isinstance(count, int) and count != signs.shape[2]:
+            raise ValueError(f"agent {m} has {count} objects; the signs are those of {signs.shape[2]}")
+    # On a GPU, this question would make the host wait for the device.
+    if signs.device.type == "cpu" and len(wrong := ((signs < 0) | (signs >= K)).nonzero()):
+        c, m, n = wrong[0].tolist()
+        raise ValueError(f"the sign of object {n} is {int(signs[c, m, n])}; expected 0 to {K - 1}")
 
 
 def _redraw(

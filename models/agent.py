@@ -210,7 +210,7 @@ class Agent(PyroModule):
     @torch.no_grad()
     def perceive(self, x: Tensor, generator: torch.Generator | None) -> Percepts:
         """Latents of observations x (N, *shape): a draw from q(z | x), or its mean without a generator."""
-        return Percepts(self._latents(x, generator), self.mixture)
+        return Percepts(self._latents(x, generator), self.mixture, check=False)
 
     def _latents(self, x: Tensor, generator: torch.Generator | None) -> Tensor:
         if not self.likelihood.has_network:

@@ -52,10 +52,15 @@ class Response(NamedTuple):
 def proposal_logits(log_prior: Tensor, table: Tensor) -> Tensor:
     """Unnormalised log P(w | z): log_prior (K,) or (..., 1, K), table (..., N, K).
 
-    If every sign is impossible, the logits are those of the prior.
+    A sign whose density is not a number is impossible. If every sign is impossible, the logits are those of the prior.
     """
-    possible = (table > -math.inf).any(-1, keepdim=True)
-    return log_prior + torch.where(possible, table, 0.0)
+    logits = log_prior + table
+    possible = logits > -math.inf  # False for NaN
+    # On a GPU, this question would make the host wait for the device.
+    if logits.device.type == "cpu" and possible.all():
+        return logits
+    logits = torch.where(possible, logits, -math.inf)
+    return torch.where(possible.any(-1, keepdim=True), logits, log_prior)
 
 
 def offer(table: Tensor, proposed: Tensor, current: Tensor) -> Offer:
@@ -91,7 +96,7 @@ class TableAnswers:
 
     def best(self, log_prior: Tensor) -> Tensor:
         """The most probable sign of every object, (C, N)."""
-        return (log_prior + self.table).argmax(-1)
+        return proposal_logits(log_prior, self.table).argmax(-1)
 
 
 @dataclass(frozen=True, eq=False)

@@ -5,30 +5,48 @@
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Sequence
+from functools import cached_property
 from typing import Any, cast
 
 import torch
 from torch import Tensor
 
 from mhng.models.belief import Belief
-from mhng.models.mixtures.base import Conjugate, Family, StackedFeatures
+from mhng.models.clustering import kmeans
+from mhng.models.mixtures.base import Conjugate, Family, Features, StackedFeatures
 from mhng.models.rng import GeneratorStack
 
 __all__ = ["Belief", "Percepts"]
 
+# The square of a latent must be a finite number.
+_LARGEST = 1e150
+
 
 class Percepts:
-    """One agent's latents z (N, L) of all N objects, and its mixture. C chains, K signs."""
+    """One agent's latents z (N, L) of all N objects, and its mixture. C chains, K signs.
 
-    def __init__(self, z: Tensor, mixture: Family) -> None:
+    Args:
+        z: (N, L) finite floats; whole numbers too, for a mixture of counts.
+        mixture: the mixture of the latents.
+        check: whether to check z. A run checks its latents itself, to name the round and the agent.
+
+    Raises:
+        ValueError: z is unsuitable; the message names the object.
+    """
+
+    def __init__(self, z: Tensor, mixture: Family, *, check: bool = True) -> None:
+        if check:
+            _check(z, mixture)
         self.z = z.to(torch.float64)
         self.mixture = mixture
-        self._features = mixture.features(self.z)
         # Copied to the host here, so that a comparison does not wait for a GPU.
         hyperparameters = {name: _comparable(value) for name, value in vars(mixture).items()}
         self._key = type(mixture), hyperparameters, self.z.shape, self.z.device
+
+    @cached_property
+    def _features(self) -> Features:
+        return self.mixture.features(self.z)
 
     @property
     def count(self) -> int:
@@ -46,19 +64,8 @@ class Percepts:
 
     def clusters(self, generator: torch.Generator, chains: int, K: int) -> Tensor:
         """Cluster the latents by k-means, once for each chain: (chains, N)."""
-        from sklearn.cluster import KMeans
-        from sklearn.exceptions import ConvergenceWarning
-
-        points = self.places.cpu().numpy()
         seeds = torch.randint(2**31 - 1, (chains,), generator=generator, device=generator.device).tolist()
-        labels = []
-        for seed in seeds:
-            with warnings.catch_warnings():
-                # Fewer distinct points than clusters are allowed: some signs then have no object.
-                warnings.simplefilter("ignore", ConvergenceWarning)
-                fitted = KMeans(min(K, len(points)), n_init=1, random_state=seed).fit(points)
-            labels.append(torch.as_tensor(fitted.labels_, dtype=torch.int64, device=self.z.device))
-        return torch.stack(labels)
+        return torch.stack([kmeans(self.places, K, seed, self._features.far) for seed in seeds])
 
     def log_prob_table(self, phi: Any) -> Tensor:
         """log p(z_n | w_n = k, phi) for given parameters: (..., N, K)."""
@@ -95,8 +102,9 @@ class Percepts:
 
         The key has the mixture's type, its hyperparameters, the shape of z and the device.
         """
-        # A subclass may redraw differently.
-        return self._key if type(self) is Percepts and self.mixture.batched else None
+        # A subclass may redraw differently. Far objects need computations of their own.
+        batched = type(self) is Percepts and self.mixture.batched and self._features.far is None
+        return self._key if batched else None
 
     @staticmethod
     def redraw_batch(
@@ -124,6 +132,25 @@ class Percepts:
     def bipartition_logits(self, group: Tensor, seeds: Tensor) -> Tensor:
         """Log odds (C, N) that an object of `group` (C, N) belongs with seed 1 rather than seed 0; seeds (C, 2)."""
         return self.mixture.bipartition_logits(self._features, group, seeds)
+
+
+def _check(z: Any, mixture: Family) -> None:
+    """Raise ValueError unless z holds finite numbers (N, L) that the mixture takes."""
+    if not isinstance(z, Tensor):
+        raise ValueError(f"percepts are of type {type(z).__name__}; expected a torch tensor")
+    if z.dim() != 2 or not len(z) or z.shape[1] != mixture.latent:
+        raise ValueError(
+            f"percepts have the shape {tuple(z.shape)}; expected (N, {mixture.latent}), a row for each of N objects"
+        )
+    if not z.is_floating_point() and (mixture.input_support != "counts" or z.is_complex() or z.dtype == torch.bool):
+        raise ValueError(f"percepts have the type {z.dtype}; expected real numbers such as torch.float64")
+    unsuitable = (~(z.to(torch.float64).abs() <= _LARGEST)).nonzero()  # True for NaN
+    if len(unsuitable):
+        n, dimension = unsuitable[0].tolist()
+        raise ValueError(
+            f"the percept of object {n} is {z[n, dimension].item()} in dimension {dimension}; expected a finite "
+            f"number up to {_LARGEST:g}"
+        )
 
 
 def _comparable(value: Any) -> Any:

@@ -37,13 +37,8 @@ from mhng.experiment.training.saved_run import SavedRun
 from mhng.experiment.util.jsonable import to_plain
 from mhng.experiment.util.output import check_out, write_out
 from mhng.experiment.util.text import decimal
-from mhng.models.agent import Agent
-from mhng.models.percepts import Percepts
 
 FORMATS = ("csv", "jsonl")
-
-# A latent farther from the median than this many median absolute deviations is evaluated alone.
-_OUTLIER = 1e4
 
 Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]
@@ -146,28 +141,13 @@ def infer_signs(run: SavedRun, views: Sequence[Tensor]) -> InferredSigns:
     # The joint posterior uses the mean of the agents' sign priors, where these differ.
     joint_log_pi = log_pi.logsumexp(0, keepdim=True) - math.log(len(agents))
     tables = [
-        _log_likelihood(agent, run.parameters[name], view)
+        agent.mixture.log_prob(agent.perceive(view, None).z, run.parameters[name])
         for (name, agent), view in zip(run.models.items(), views, strict=True)
     ]
     logits = torch.stack([*tables, torch.stack(tables).sum(0)])
     laws = (logits + torch.cat([log_pi, joint_log_pi]).unsqueeze(1)).softmax(-1)
     probability, signs = (part.numpy() for part in laws.max(-1))
     return InferredSigns(signs[:-1], probability[:-1], signs[-1], probability[-1])
-
-
-def _log_likelihood(agent: Agent, parameters: Any, view: Tensor) -> Tensor:
-    """log p(z | w, phi) of each object and sign: (B, K)."""
-    percepts = agent.perceive(view, None)
-    table: Tensor = percepts.log_prob_table(parameters)
-    # Densities are computed around the mean latent. A far outlier shifts that mean, and the others lose precision.
-    deviation = (percepts.z - percepts.z.nanmedian(0).values).abs()
-    inlier = (deviation <= _OUTLIER * (1 + deviation.nanmedian(0).values)).all(1)  # False for NaN
-    if not inlier.all():
-        if inlier.any():
-            table[inlier] = Percepts(percepts.z[inlier], percepts.mixture).log_prob_table(parameters)
-        for n in (~inlier).nonzero().flatten().tolist():
-            table[n] = Percepts(percepts.z[n : n + 1], percepts.mixture).log_prob_table(parameters)[0]
-    return table
 
 
 # -- scores ------------------------------------------------------------------------------------------

@@ -62,10 +62,14 @@ class SufficientStatistics(NamedTuple):
 
 
 class Features(NamedTuple):
-    """Features of N latents, computed once, measured from a centre near them, which keeps digits far from 0."""
+    """Features of N latents, computed once, measured from a centre near them, which keeps digits far from 0.
+
+    far: mask of the objects that are far from the others, without influence on the centre; None if there are none.
+    """
 
     values: Any  # (N, F)
     centre: Tensor  # (L,)
+    far: Tensor | None = None  # (N,)
 
     def linear(self, coefficients: Tensor) -> Tensor:
         """A linear form of the features for each object and sign: coefficients (..., K, F) -> (..., N, K)."""
@@ -139,6 +143,13 @@ class Family(ABC):
 
         A mixture that overrides `sign_logits` returns log p(z_n, w_n = k | phi).
         """
+
+    def log_prob(self, z: Tensor, phi: Any) -> Tensor:
+        """`log_prob_table` of latents z (B, L) that do not affect each other: (..., B, K).
+
+        A mixture overrides it if its features of a latent depend on other latents.
+        """
+        return self.log_prob_table(self.features(z), phi)
 
     @abstractmethod
     def redraw(

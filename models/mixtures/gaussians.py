@@ -4,11 +4,14 @@ The log density is linear in the features [1, d, d d^T] of a latent, d = z - cen
 sufficient statistics are a matrix product of features and one-hot signs. The log-density table is a product of
 features and the coefficients of K quadratic forms. No tensor of size N x K x L is formed. A component stores its
 mean and the lower Cholesky factor of its *covariance*, so no matrix is inverted per object.
+
+Objects far from the others would cost them digits: they do not shape the centre, and `direct_log_prob` evaluates them.
 """
 
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import pyro.distributions as dist
@@ -19,6 +22,13 @@ from mhng.models.mixtures.base import Conjugate, Features, SufficientStatistics
 from mhng.models.rng import normal
 
 LOG_2PI = math.log(2 * math.pi)
+
+# An object is far if its distance from the prior mean exceeds that of the nearest tenth this many times. Around a
+# centre at distance D, the quadratic form has a rounding error of about D^2 / 10^16.
+_FAR = 1e4
+
+# Added to the diagonal of a matrix that rounding made indefinite, relative to the trace.
+_JITTER = 1e-12
 
 
 class Components(NamedTuple):
@@ -49,7 +59,7 @@ class Gaussian(Conjugate):
 
     def features(self, z: Tensor) -> Features:
         """The features [1, d, upper triangle of d d^T] of latents z (N, L)."""
-        return quadratic_features(z)
+        return quadratic_features(z, self.m0)
 
     def empty_statistics(self, *shape: int) -> SufficientStatistics:
         """Sufficient statistics of zero objects."""
@@ -58,6 +68,10 @@ class Gaussian(Conjugate):
     def log_prob_table(self, features: Features, phi: Components) -> Tensor:
         """log N(z_n; mu_k, Lambda_k^-1): (..., N, K)."""
         return gaussian_log_prob(features, phi)
+
+    def log_prob(self, z: Tensor, phi: Components) -> Tensor:
+        """log N(z_n; mu_k, Lambda_k^-1), object by object: z (B, L) -> (..., B, K)."""
+        return direct_log_prob(z, phi)
 
     def bipartition_start(self, features: Features, members: Tensor, seeds: Tensor) -> Components:
         """Two components at the seeds, with the covariance of the whole group."""
@@ -102,12 +116,47 @@ class Gaussian(Conjugate):
         return (K, self.latent), (K, self.latent, self.latent)
 
 
-def quadratic_features(z: Tensor) -> Features:
-    """The features [1, d, upper triangle of d d^T] of latents z (N, L), d = z - mean of z."""
-    centre = z.mean(0)
+def quadratic_features(z: Tensor, m0: Tensor | float = 0.0) -> Features:
+    """The features [1, d, upper triangle of d d^T] of latents z (N, L), d = z - centre."""
+    centre, far = robust_centre(z, m0)
     d = z - centre
     i, j = torch.triu_indices(z.shape[1], z.shape[1], device=z.device)
-    return Features(torch.cat([torch.ones_like(d[:, :1]), d, d[:, i] * d[:, j]], dim=1), centre)
+    return Features(torch.cat([torch.ones_like(d[:, :1]), d, d[:, i] * d[:, j]], dim=1), centre, far)
+
+
+def robust_centre(z: Tensor, m0: Tensor | float) -> tuple[Tensor, Tensor | None]:
+    """Mean (L,) of the latents z (N, L) that are not far, and the mask (N,) of those that are; None without any.
+
+    m0: the prior mean. Components near it are the narrowest, and need the most digits.
+    """
+    distance = (z - m0).abs().amax(1)
+    near = distance.kthvalue(max(1, len(z) // 10)).values
+    far = distance > _FAR * (1 + near)
+    if not far.any():
+        return z.mean(0), None
+    return z[~far].mean(0), far
+
+
+def fill_far(table: Tensor, features: Features, L: int, log_prob: Callable[[Tensor], Tensor]) -> Tensor:
+    """The table (..., N, K), with the rows of far objects from `log_prob` of their latents (B, L)."""
+    if features.far is not None:
+        z = features.values[features.far, 1 : 1 + L] + features.centre
+        table[..., features.far, :] = log_prob(z)
+    return table
+
+
+def direct_log_prob(z: Tensor, components: Components) -> Tensor:
+    """log N(z_n; mu_k, Lambda_k^-1) from the differences z_n - mu_k: z (B, L) -> (..., B, K).
+
+    It is exact at any distance, and several times slower than `gaussian_log_prob`.
+    """
+    mu, scale_tril = components
+    distances = []
+    for k in range(mu.shape[-2]):  # one tensor for all signs would have the size B x K x L
+        d = (z - mu[..., k, None, :]).mT
+        distances.append(torch.linalg.solve_triangular(scale_tril[..., k, :, :], d, upper=False).square().sum(-2))
+    constant = -half_log_det(scale_tril) - mu.shape[-1] * LOG_2PI / 2
+    return constant.unsqueeze(-2) - torch.stack(distances, dim=-1) / 2
 
 
 def gaussian_log_prob(features: Features, components: Components) -> Tensor:
@@ -124,7 +173,8 @@ def gaussian_log_prob(features: Features, components: Components) -> Tensor:
     # An off-diagonal feature appears once and stands for two equal entries of the quadratic form.
     quadratic = -precision[..., i, j] * torch.where(i == j, 0.5, 1.0).to(mu.dtype)
     coefficients = torch.cat([constant.unsqueeze(-1), linear, quadratic], dim=-1)
-    return features.linear(coefficients)
+    table = features.linear(coefficients)
+    return fill_far(table, features, L, lambda z: direct_log_prob(z, components))
 
 
 def outer(vector: Tensor) -> Tensor:
@@ -149,10 +199,16 @@ def symmetric(triangle: Tensor, L: int) -> Tensor:
 def lower_factor(matrix: Tensor) -> Tensor:
     """Cholesky factor of a symmetric matrix (..., L, L), NaN where the matrix is not positive definite.
 
-    A check for success would make a GPU wait for the host in every sweep. Non-finite latents result in NaN,
-    which `mhng.inference.rounds` reports.
+    On a CPU, a matrix that a far object's rounding errors made indefinite gets an addition of that size. On a GPU, the
+    check would make the device wait for the host in every sweep. Non-finite latents result in NaN, which
+    `mhng.inference.rounds` reports.
     """
-    factor, failed = torch.linalg.cholesky_ex((matrix + matrix.mT) / 2)
+    matrix = (matrix + matrix.mT) / 2
+    factor, failed = torch.linalg.cholesky_ex(matrix)
+    if matrix.device.type == "cpu" and failed.any():
+        scale = matrix.diagonal(dim1=-2, dim2=-1)
+        addition = torch.where(failed == 0, 0.0, _JITTER * scale.sum(-1)).unsqueeze(-1)
+        factor, failed = torch.linalg.cholesky_ex(matrix + addition.expand_as(scale).diag_embed())
     return torch.where((failed == 0)[..., None, None], factor, math.nan)
 
 

@@ -27,9 +27,10 @@ import pyro.distributions as dist
 import torch
 from torch import Tensor
 
+from mhng.models.clustering import kmeans
 from mhng.models.distributions import SparseDirichlet
 from mhng.models.mixtures.base import Family, Features, ParameterDraw, SufficientStatistics, one_hot
-from mhng.models.mixtures.gaussians import Components, gaussian_log_prob, quadratic_features
+from mhng.models.mixtures.gaussians import Components, direct_log_prob, gaussian_log_prob, quadratic_features
 from mhng.models.mixtures.normal_wishart import NormalWishart, Posterior
 from mhng.models.rng import SMALL_SHAPE, log_dirichlet
 
@@ -105,17 +106,14 @@ class HeadToHead(Family):
 
     def features(self, z: Tensor) -> Features:
         """Gaussian features, then the one-hot k-means cluster of each latent, which initialises the categories."""
-        from sklearn.cluster import KMeans
-
-        gaussian = quadratic_features(z)
-        labels = KMeans(min(self.J, len(z)), n_init=1, random_state=0).fit(z.cpu().numpy()).labels_
-        clusters = one_hot(torch.as_tensor(labels, dtype=torch.int64, device=z.device), self.J, z.dtype)
-        return Features(torch.cat([gaussian.values, clusters], dim=1), gaussian.centre)
+        gaussian = quadratic_features(z, self.base.m0)
+        clusters = one_hot(kmeans(z, self.J, 0, gaussian.far), self.J, z.dtype)
+        return Features(torch.cat([gaussian.values, clusters], dim=1), gaussian.centre, gaussian.far)
 
     def _parts(self, features: Features) -> tuple[Features, Tensor]:
         """Split features into the Gaussian features and the one-hot clusters (N, J)."""
         values = features.values
-        return Features(values[..., : -self.J], features.centre), values[..., -self.J :]
+        return Features(values[..., : -self.J], features.centre, features.far), values[..., -self.J :]
 
     def _category_table(self, features: Features, phi: Categories) -> Tensor:
         """log p(z_n, c_n) for all categories: (..., N, J)."""
@@ -123,7 +121,14 @@ class HeadToHead(Family):
 
     def log_prob_table(self, features: Features, phi: Categories) -> Tensor:
         """log p(z_n, w_n = k) with c summed out: (..., N, K)."""
-        joint = self._category_table(features, phi)
+        return self._sum_categories(self._category_table(features, phi), phi)
+
+    def log_prob(self, z: Tensor, phi: Categories) -> Tensor:
+        """log p(z_n, w_n = k) with c summed out, object by object: z (B, L) -> (..., B, K)."""
+        return self._sum_categories(direct_log_prob(z, phi.components) - math.log(self.J), phi)
+
+    def _sum_categories(self, joint: Tensor, phi: Categories) -> Tensor:
+        """log p(z_n, w_n = k) from log p(z_n, c_n) (..., N, J)."""
         if self.alpha < SMALL_SHAPE:  # theta itself can underflow
             return (joint.unsqueeze(-1) + phi.log_theta.unsqueeze(-3)).logsumexp(-2)
         peak = joint.amax(-1, keepdim=True)

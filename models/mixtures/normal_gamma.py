@@ -20,7 +20,15 @@ import torch
 from torch import Tensor
 
 from mhng.models.mixtures.base import Features, SufficientStatistics
-from mhng.models.mixtures.gaussians import LOG_2PI, Components, Gaussian, check_beta, sample_means
+from mhng.models.mixtures.gaussians import (
+    LOG_2PI,
+    Components,
+    Gaussian,
+    check_beta,
+    fill_far,
+    robust_centre,
+    sample_means,
+)
 from mhng.models.rng import gamma
 
 
@@ -83,10 +91,10 @@ class NormalGamma(Gaussian, batched=True):
 
     def features(self, z: Tensor) -> Features:
         """The features [1, d, d^2] of latents z (N, L), or [1, d, |d|^2] if the variance is shared."""
-        centre = z.mean(0)
+        centre, far = robust_centre(z, self.m0)
         d = z - centre
         squares = d.square().sum(1, keepdim=True) if self.shared else d.square()
-        return Features(torch.cat([torch.ones_like(d[:, :1]), d, squares], dim=1), centre)
+        return Features(torch.cat([torch.ones_like(d[:, :1]), d, squares], dim=1), centre, far)
 
     def posterior(self, statistics: SufficientStatistics) -> GammaPosterior:
         """Posterior hyperparameters given statistics (..., F); those of the prior for a sign without objects."""
@@ -139,7 +147,16 @@ class NormalGamma(Gaussian, batched=True):
         offset = phi.mu - features.centre
         constant = -(scale.log() + (LOG_2PI + precision * offset.square()) / 2).sum(-1, keepdim=True)
         quadratic = -precision[..., : len(self.rate)] / 2
-        return features.linear(torch.cat([constant, precision * offset, quadratic], dim=-1))
+        table = features.linear(torch.cat([constant, precision * offset, quadratic], dim=-1))
+        return fill_far(table, features, self.latent, lambda z: self.log_prob(z, phi))
+
+    def log_prob(self, z: Tensor, phi: Components) -> Tensor:
+        """log N(z_n; mu_k, diag(lambda_k)^-1), object by object: z (B, L) -> (..., B, K)."""
+        scale = phi.scale_tril.diagonal(dim1=-2, dim2=-1)
+        signs = range(scale.shape[-2])
+        distances = [((z - phi.mu[..., k, None, :]) / scale[..., k, None, :]).square().sum(-1) for k in signs]
+        constant = -scale.log().sum(-1) - self.latent * LOG_2PI / 2
+        return constant.unsqueeze(-2) - torch.stack(distances, dim=-1) / 2
 
     def log_density(self, phi: Components) -> Tensor:
         """log p(mu_k, lambda_k) under the prior, summed over signs: (...,)."""

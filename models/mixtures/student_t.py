@@ -27,6 +27,7 @@ from mhng.models.mixtures.gaussians import (
     LOG_2PI,
     Components,
     ComponentsWithPrecision,
+    direct_log_prob,
     gaussian_log_prob,
     half_log_det,
 )
@@ -70,10 +71,17 @@ class StudentT(NormalWishart):
 
     def log_prob_table(self, features: Features, phi: Components) -> Tensor:
         """log t(z_n; mu_k, Lambda_k, nu_t): (..., N, K)."""
+        return self._from_gaussian(gaussian_log_prob(features, phi), phi)
+
+    def log_prob(self, z: Tensor, phi: Components) -> Tensor:
+        """log t(z_n; mu_k, Lambda_k, nu_t), object by object: z (B, L) -> (..., B, K)."""
+        return self._from_gaussian(direct_log_prob(z, phi), phi)
+
+    def _from_gaussian(self, table: Tensor, phi: Components) -> Tensor:
+        """The table of Student-t log densities, from that of the Gaussian ones."""
         L, freedom = self.latent, self.freedom
         constant = math.lgamma((freedom + L) / 2) - math.lgamma(freedom / 2) - L / 2 * math.log(freedom * math.pi)
-        distance = _distances(gaussian_log_prob(features, phi), phi)
-        tail = (freedom + L) / 2 * torch.log1p(distance / freedom)
+        tail = (freedom + L) / 2 * torch.log1p(_distances(table, phi) / freedom)
         return constant - half_log_det(phi.scale_tril).unsqueeze(-2) - tail
 
     def redraw(

@@ -119,6 +119,18 @@ def test_one_object_far_off_does_not_drown_the_others(far: float, files: Path, t
     np.testing.assert_allclose(chances(others), chances(rows), atol=2e-6)
 
 
+@pytest.mark.parametrize("wild", [1, 4, 29])
+def test_an_object_is_named_as_alone_whatever_the_share_of_wild_rows(wild: int, files: Path, tmp_path: Path) -> None:
+    typed = f"{files}/A-left.csv,{files}/B-left.csv"
+    rows, _ = named(files / "run", "--new", typed, out=tmp_path / "all.jsonl")
+    heading, *lines = (files / "A-left.csv").read_text().splitlines()
+    lines[:wild] = [f"1,{n + 1}e12,2,3e12,4,ant" for n in range(wild)]
+    spoilt = f"{text(tmp_path, chr(10).join([heading, *lines]), 'wild.csv')},{files}/B-left.csv"
+    others, _ = named(files / "run", "--new", spoilt, out=tmp_path / "wild.jsonl")
+    assert signs(others[wild:]) == signs(rows[wild:])
+    np.testing.assert_allclose(chances(others[wild:]), chances(rows[wild:]), atol=2e-6)
+
+
 def test_who_cannot_be_named_is_told_and_does_not_spoil_the_others(files: Path) -> None:
     run = SavedRun(files / "run")
     views = [view[:20] for view in run.objects.views]

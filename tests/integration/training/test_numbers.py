@@ -71,6 +71,8 @@ DEFINED: dict[str, tuple[dict[str, Any], list[str], int]] = {
     "a sign for each object": ({"features": POINTS[:6]}, [*IDENTITY, "--signs", "6"], 1),
     "one of a kind": ({"features": np.vstack([POINTS[:16], [[500, 0, 0]]])}, [*IDENTITY, "--signs", "3"], 1),
     "equal objects": ({"features": np.ones((12, 3))}, [*IDENTITY, "--signs", "3"], 1),
+    "equal objects, head to head": ({"features": np.ones((12, 3))},
+                                    [*IDENTITY, "--signs", "3", "--mixture", "head-to-head"], 1),
     "equal objects, merged": ({"features": np.ones((12, 3))}, [*IDENTITY, "--signs", "3", "--start", "merge"], 1),
     "more signs than objects, merged": ({"features": POINTS[:5]}, [*IDENTITY, "--signs", "12", "--start", "merge"], 1),
     "equal but for one feature": ({"features": np.pad(POINTS, ((0, 0), (0, 2)), constant_values=0.1)},

@@ -41,6 +41,10 @@ class OnItsOwn(Percepts):
         values = torch.cat([torch.ones_like(z[..., :1]), z, z[..., i] * z[..., j]], dim=-1)
         self._features = Features(values, z.new_zeros(L))
 
+    @property
+    def count(self):
+        return self.z.shape[1]
+
 
 def simulate(seed=0):
     """Signs (C, N), and of each agent the family, parameters (C, K, ...) and percepts (C, N, 2)."""

@@ -1,0 +1,25 @@
+"""k-means clusters of latents: initial signs, and initial categories of a mixture."""
+
+from __future__ import annotations
+
+import warnings
+
+import torch
+from torch import Tensor
+
+
+def kmeans(points: Tensor, K: int, seed: int, far: Tensor | None = None) -> Tensor:
+    """Cluster points (N, L) into at most K clusters: (N,), values 0..K-1.
+
+    far: mask (N,) of points that do not shape the clusters; each joins the nearest one. None: there are none.
+    """
+    from sklearn.cluster import KMeans
+    from sklearn.exceptions import ConvergenceWarning
+
+    ordinary = (points if far is None else points[~far]).cpu().numpy()
+    with warnings.catch_warnings():
+        # Fewer distinct points than clusters are allowed: some clusters are then empty.
+        warnings.simplefilter("ignore", ConvergenceWarning)
+        fitted = KMeans(min(K, len(ordinary)), n_init=1, random_state=seed).fit(ordinary)
+    labels = fitted.labels_ if far is None else fitted.predict(points.cpu().numpy())
+    return torch.as_tensor(labels, dtype=torch.int64, device=points.device)

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import argparse
-import os
 import sys
 from collections.abc import Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import NoReturn
 
@@ -288,17 +288,30 @@ def main(argv: Sequence[str] | None = None, program: str = "mhng") -> int:
     name = program
     try:
         from mhng.experiment.errors import RunError, UsageError
+        from mhng.experiment.util.output import open_standard_streams, print_note, streams
 
-        arguments = parse(argv, program)
-        name = f"{program} {arguments.command}"
-        try:
-            code = _COMMANDS[arguments.command](arguments, argv)
-        except UsageError as error:
-            return _complain(f"{name}: {error}", 2)
-        except RunError as error:
-            return _complain(f"{name}: {error}", 1)
-        sys.stdout.flush()
-        return code
+        open_standard_streams()
+        with streams(steady=False):
+            try:
+                arguments = parse(argv, program)
+            except SystemExit:  # after --help
+                if sys.stdout is not None:
+                    sys.stdout.flush()
+                raise
+            name = f"{program} {arguments.command}"
+            results_in_files = arguments.command in _WITH_FILES or getattr(arguments, "out", None) is not None
+            try:
+                with streams(steady=results_in_files):
+                    code = _COMMANDS[arguments.command](arguments, argv)
+            except UsageError as error:
+                return _complain(f"{name}: {error}", 2)
+            except RunError as error:
+                return _complain(f"{name}: {error}", 1)
+            if sys.stdout is not None:
+                sys.stdout.flush()
+            elif not results_in_files:
+                print_note(f"{name}: stdout is closed, so nothing was printed")
+            return code
     except KeyboardInterrupt:
         return _complain(f"{name}: interrupted", 130)
     except BrokenPipeError:
@@ -313,13 +326,16 @@ def _complain(message: str, code: int) -> int:
     text = " ".join(message.splitlines())
     text = "".join(char if char.isprintable() else char.encode("unicode_escape").decode() for char in text)
     if sys.stderr is not None:
-        print(text if len(text) <= MAX_MESSAGE else f"{text[:MAX_MESSAGE]}...", file=sys.stderr)
+        with suppress(OSError, ValueError):  # a lost terminal
+            print(text if len(text) <= MAX_MESSAGE else f"{text[:MAX_MESSAGE]}...", file=sys.stderr)
     return code
 
 
 def _close_stdout() -> int:
     """Discard the buffer of stdout, which cannot be written. Python would try again at exit."""
-    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    from mhng.experiment.util.output import to_null_device
+
+    to_null_device(sys.stdout)
     return 1
 
 
@@ -479,6 +495,9 @@ def _data(arguments: argparse.Namespace, argv: Sequence[str]) -> int:
             print(f"{'':<24}get it: {row['how']}")
     return 0
 
+
+# Commands whose results are files, whatever happens to stdout
+_WITH_FILES = ("train", "recall", "report", "compare")
 
 _COMMANDS = {
     "train": _train,

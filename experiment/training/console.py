@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 from mhng.experiment.data import modalities
 from mhng.experiment.data.views import View
 from mhng.experiment.util.agent_names import agent_names
+from mhng.experiment.util.output import print_note
 from mhng.experiment.util.text import decimal
 
 if TYPE_CHECKING:
@@ -36,8 +37,8 @@ class Printer:
         self.bars = sys.stderr is not None and sys.stderr.isatty()
 
     def write(self, text: str) -> None:
-        """Print a line of results on stdout."""
-        if self.bars:
+        """Print a line of results on stdout, if there is a stdout."""
+        if self.bars and sys.stdout is not None:
             from tqdm import tqdm
 
             tqdm.write(text, file=sys.stdout)
@@ -46,8 +47,7 @@ class Printer:
 
     def note(self, text: str) -> None:
         """Print a line about the run on stderr."""
-        if sys.stderr is not None:
-            print(text, file=sys.stderr, flush=True)
+        print_note(text)
 
     def objects(self, objects: Objects, views: Sequence[View], signs: int) -> None:
         """Print the data set and the views of the agents."""

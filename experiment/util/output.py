@@ -1,15 +1,108 @@
-"""Output of a command to --out FILE, written atomically, or to stdout."""
+"""Output of a command: to --out FILE, written atomically, or to stdout and stderr, which may fail at any time."""
 
 from __future__ import annotations
 
+import codecs
 import json
+import os
 import sys
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
 from mhng.experiment.errors import UsageError
-from mhng.experiment.util.files import atomic_path
+from mhng.experiment.util.files import atomic_path, error_line
+
+
+class Stream:
+    """A text stream that escapes what its encoding lacks and, if `steady`, drops what cannot be written.
+
+    Characters become \\uXXXX, which is valid in JSON. After a failure the descriptor leads to the null device, so that
+    what is still buffered does not fail again when the program exits.
+    """
+
+    def __init__(self, stream: Any, *, steady: bool) -> None:
+        self._stream = stream
+        self._steady = steady
+        self.error: BaseException | None = None  # the first failure
+
+    def write(self, text: str) -> int:
+        """Write text; returns its length."""
+        try:
+            self._stream.write(text)
+        except UnicodeEncodeError:
+            encoding = getattr(self._stream, "encoding", None) or "ascii"
+            self.write(text.encode(encoding, _ESCAPE).decode(encoding))
+        except (OSError, ValueError) as error:  # ValueError: the stream was closed in this process
+            self._fail(error)
+        return len(text)
+
+    def flush(self) -> None:
+        """Write what is buffered."""
+        try:
+            self._stream.flush()
+        except (OSError, ValueError) as error:
+            self._fail(error)
+
+    def _fail(self, error: BaseException) -> None:
+        if not self._steady:
+            raise error
+        if self.error is None:
+            self.error = error
+            to_null_device(self._stream)
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._stream, name)
+
+
+def to_null_device(stream: Any) -> None:
+    """Discard what is and will be written to a stream; for one that failed."""
+    with suppress(OSError, ValueError, AttributeError):
+        os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())
+
+
+@contextmanager
+def streams(*, steady: bool) -> Iterator[None]:
+    """Replace stdout and stderr by a `Stream` for the block; a failure of stderr never matters.
+
+    steady: a failure of stdout does not matter either, because the results are in files. Except for a reader that
+    left (`head`), one line on stderr says so at the end.
+    """
+    before = sys.stdout, sys.stderr
+    out = None if sys.stdout is None else Stream(sys.stdout, steady=steady)
+    sys.stdout, sys.stderr = out, None if sys.stderr is None else Stream(sys.stderr, steady=True)
+    try:
+        yield
+    finally:
+        if out is not None and steady:
+            out.flush()
+            if out.error is not None and not isinstance(out.error, BrokenPipeError):
+                print_note(f"note: stdout cannot be written ({error_line(out.error)}); the results are in files")
+        sys.stdout, sys.stderr = before
+
+
+def open_standard_streams() -> None:
+    """Open the null device in place of a closed stdin, stdout or stderr.
+
+    Else the next file to be opened would take its descriptor, and a library that prints would write into that file.
+    """
+    for descriptor in range(3):
+        try:
+            os.fstat(descriptor)
+        except OSError:
+            os.open(os.devnull, os.O_RDWR)  # the lowest free descriptor
+
+
+def _escape(error: UnicodeError) -> tuple[str, int]:
+    if not isinstance(error, UnicodeEncodeError):
+        raise error
+    units = error.object[error.start : error.end].encode("utf-16-be", "surrogatepass").hex()
+    return "".join(f"\\u{units[place : place + 4]}" for place in range(0, len(units), 4)), error.end
+
+
+_ESCAPE = "mhng.escape"
+codecs.register_error(_ESCAPE, _escape)
 
 
 def check_out(out: Path, read: Sequence[Path]) -> None:
@@ -30,9 +123,8 @@ def write_out(parts: Iterable[str], out: Path | None) -> None:
     # A file name that is not UTF-8 holds lone surrogates. Written as \udcXX they are valid in JSON and CSV.
     data = (part.encode("utf-8", "backslashreplace") for part in parts)
     if out is None:
-        sys.stdout.flush()
         for part in data:
-            sys.stdout.write(part.decode("utf-8"))
+            print(part.decode("utf-8"), end="")
         return
     with atomic_path(out) as beside, beside.open("wb") as file:
         file.writelines(data)
@@ -52,4 +144,4 @@ def print_report(
 def print_note(text: str) -> None:
     """Print a line on stderr, if there is a stderr."""
     if sys.stderr is not None:
-        print(text, file=sys.stderr)
+        print(text, file=sys.stderr, flush=True)

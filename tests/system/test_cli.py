@@ -1,5 +1,6 @@
 """The door: exit codes, one clear line, from any folder, interrupted and read by a reader that leaves."""
 
+import io
 import os
 import signal
 import subprocess
@@ -95,12 +96,55 @@ def test_output_that_cannot_be_written_is_no_traceback(unbuffered):
     assert done.returncode == 1 and "No space left" in done.stderr and done.stderr.count("\n") == 1
 
 
-def test_a_reader_that_leaves_and_a_closed_stderr_are_no_traceback(tmp_path):
+def test_a_reader_that_leaves_and_closed_streams_are_no_traceback(tmp_path):
     door = f"'{sys.executable}' '{HOME / 'cli.py'}'"
     left = subprocess.run(["bash", "-c", f"{door} models | true; exit ${{PIPESTATUS[0]}}"], capture_output=True)
     assert left.returncode in (0, 1) and left.stderr == b""
-    command = f"{door} train {' '.join(SMALL_FLAGS)} --rounds 0 --run-dir run 2>&-"
+    command = f"{door} train {' '.join(SMALL_FLAGS)} --rounds 0 --run-dir run <&- >&- 2>&-"
     assert subprocess.run(["bash", "-c", command], cwd=tmp_path, capture_output=True).returncode == 0
+    assert mhng.load_run(tmp_path / "run").round == 0 and mhng.load_run(tmp_path / "run").posterior
+
+
+class Lost(io.StringIO):
+    """A terminal that was closed, or the full disk of a log."""
+
+    def write(self, text):
+        raise OSError(5, "Input/output error")
+
+
+def test_a_lost_stdout_ends_no_run_and_fails_what_only_prints(tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(sys, "stdout", Lost())
+    lost = "note: stdout cannot be written (Input/output error); the results are in files\n"
+    for words in (["train", *SMALL_FLAGS, "--run-dir", "run"], ["corpus", "run", "--out", "x"], ["report", "run"]):
+        assert cli.main(words) == 0
+        assert capsys.readouterr().err.endswith(lost)
+    assert len((tmp_path / "x").read_text().splitlines()) == 120
+    for words in (["corpus", "run"], ["models"], ["diagnose", "run", "--no-plots"]):
+        assert cli.main(words) == 1
+        assert capsys.readouterr().err == f"mhng {words[0]}: [Errno 5] Input/output error\n"
+    assert mhng.load_run(tmp_path / "run").status == "done"
+
+
+def test_a_closed_stdout_is_one_line_where_nothing_else_is_left(tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(sys, "stdout", None)
+    assert cli.main(["train", *SMALL_FLAGS, "--run-dir", "run"]) == 0
+    assert cli.main(["corpus", "run", "--out", "x"]) == 0
+    assert capsys.readouterr().err == ""
+    for words in (["corpus", "run"], ["models"], ["name", "run", "--split", "rest", "--limit", "3"]):
+        assert cli.main(words) == 0
+        assert capsys.readouterr().err.endswith(f"mhng {words[0]}: stdout is closed, so nothing was printed\n")
+
+
+def test_letters_that_stdout_lacks_end_no_run(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    for encoding in ("ascii", "cp1252"):
+        stdout = io.TextIOWrapper(io.BytesIO(), encoding=encoding)
+        monkeypatch.setattr(sys, "stdout", stdout)
+        assert cli.main(["train", *SMALL_FLAGS, "--run-dir", f"実験-{encoding}"]) == 0
+        assert f"Run folder: \\u5b9f\\u9a13-{encoding} (".encode() in stdout.buffer.getvalue()
+        assert mhng.load_run(f"実験-{encoding}").status == "done"
 
 
 def test_the_version_and_the_name_of_the_program_are_those_that_were_called(tmp_path, capsys):

@@ -257,7 +257,7 @@ def merge(players: Sequence[StartPlayer], signs: Tensor, K: int, target: int, ga
 
 
 def _sign_merge_gain(game: Game, signs: Tensor, K: int, sign: Tensor) -> Tensor:
-    """Change of log p(w), pi integrated out, if `sign` (C,) were merged with each other sign: (C, K)."""
+    """Change of `SignPrior.merge_evidence` if `sign` (C,) were merged with each other sign: (C, K)."""
     assert game.weights is not None
     owners = slice(0, 1) if game.shares_signs else slice(None)
     counts = sign_counts(signs[:, owners], K)  # (C, M, K)
@@ -265,5 +265,5 @@ def _sign_merge_gain(game: Game, signs: Tensor, K: int, sign: Tensor) -> Tensor:
     moved = counts.gather(2, index)
     without = counts.scatter(2, index, 0)
     merged = without.unsqueeze(2) + moved.unsqueeze(3) * torch.eye(K, dtype=torch.int64, device=signs.device)
-    change = game.weights.log_evidence(merged) - game.weights.log_evidence(counts).unsqueeze(2)
+    change = game.weights.merge_evidence(merged) - game.weights.merge_evidence(counts).unsqueeze(2)
     return change.sum(1)

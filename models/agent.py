@@ -23,6 +23,7 @@ import torch
 from pyro.nn import PyroModule
 from torch import Tensor
 
+from mhng.models.mixtures.base import has_sign_probabilities
 from mhng.models.percepts import Percepts
 from mhng.models.registry import resolve
 from mhng.models.rng import seeded_global_rng
@@ -76,7 +77,8 @@ class Agent(PyroModule):
         device: device of parameters and latents.
 
     Raises:
-        ValueError: a hyperparameter is out of range, or the latent dimension does not fit.
+        ValueError: a hyperparameter is out of range, the latent dimension does not fit, or the mixture does not
+            support weights.
     """
 
     def __init__(
@@ -102,6 +104,8 @@ class Agent(PyroModule):
         self._build_modalities(shape, ModalitySettings(latent, network, likelihood, self._guide, noise, generator))
         self.mixture = resolve("mixture", mixture)(latent, device=device, **(prior or {}))
         self.weights = parse_sign_prior(weights)
+        if self.weights is not None and has_sign_probabilities(type(self.mixture)):
+            raise ValueError(f"weights is {weights!r}; mixture {mixture} requires 'uniform'")
         self.log_pi: Tensor  # the current log pi; the game writes its draws here
         self.register_buffer("log_pi", torch.full((signs,), 1 / signs, dtype=torch.float64).log())
         self.to(device)

@@ -6,7 +6,9 @@
                       breaks (Sethuraman 1994; truncation and redraw as in Ishwaran and James 2001)
 
 With `sticks`, K is the maximum number of signs. The weights of unused signs are small, and mergers that raise the
-evidence remove signs (`mhng.inference.initialization`). So the agents infer the number of signs.
+evidence remove signs (`mhng.inference.initialization`). So the agents infer the number of signs. The evidence of signs
+depends on their numbers, because early sticks are longer. Mergers compare partitions instead, by the evidence of
+infinitely many sticks, which ignores the numbers (Ewens 1972).
 
 Given the signs, pi depends on the number of objects of every sign only. Shapes: C chains, K signs, N objects.
 """
@@ -47,6 +49,9 @@ class SignPrior(Protocol):
     def log_evidence(self, counts: Tensor) -> Tensor:
         """log p(signs) with pi integrated out: counts (..., K) -> (...,)."""
 
+    def merge_evidence(self, counts: Tensor) -> Tensor:
+        """log p by which mergers are compared; independent of the order of the signs: counts (..., K) -> (...,)."""
+
     def site(self, K: int, like: Tensor) -> Tensor:
         """Sample log pi (K,) at Pyro sample sites."""
 
@@ -72,6 +77,8 @@ class Dirichlet:
         K, counts = counts.shape[-1], counts.double()
         terms = torch.lgamma(self.alpha + counts) - math.lgamma(self.alpha)
         return terms.sum(-1) + math.lgamma(K * self.alpha) - torch.lgamma(K * self.alpha + counts.sum(-1))
+
+    merge_evidence = log_evidence
 
     def site(self, K: int, like: Tensor) -> Tensor:
         """Site "pi"."""
@@ -104,6 +111,16 @@ class Sticks:
         return (log_pi.shape[-1] - 1) * math.log(self.alpha) + (self.alpha - 1) * rest
 
     def log_evidence(self, counts: Tensor) -> Tensor:
+        """log p of the sequence of signs with v_1, ..., v_(K-1) integrated out: counts (..., K) -> (...,).
+
+        The sum over k < K of log E[v_k^n_k (1 - v_k)^m_k], m_k the number of objects of signs after k.
+        """
+        counts = counts.double()
+        n, left = counts[..., :-1], counts.flip(-1).cumsum(-1).flip(-1)  # left: objects of signs from k on
+        terms = torch.lgamma(1 + n) + torch.lgamma(self.alpha + left[..., 1:])
+        return (math.log(self.alpha) + terms - torch.lgamma(1 + self.alpha + left[..., :-1])).sum(-1)
+
+    def merge_evidence(self, counts: Tensor) -> Tensor:
         """log p of the partition into signs under infinitely many sticks (Ewens 1972): counts (..., K) -> (...,)."""
         counts = counts.double()
         used = counts > 0

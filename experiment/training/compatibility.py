@@ -15,7 +15,7 @@ from mhng.experiment.errors import UsageError
 from mhng.experiment.settings.schema import SETTINGS, Config, flag, modality_count
 from mhng.experiment.training.agent_spec import AgentSpec, agent_specs
 from mhng.models.hyperparameters import hyperparameter_names
-from mhng.models.mixtures.base import INPUT_SUPPORTS, Conjugate, InputSupport
+from mhng.models.mixtures.base import INPUT_SUPPORTS, Conjugate, InputSupport, has_sign_probabilities
 from mhng.models.plugins import is_plugin
 from mhng.models.registry import NETWORKS
 
@@ -62,6 +62,10 @@ def check_parts(config: Config) -> tuple[AgentSpec, ...]:
             parts.mixture.exact_evidence and issubclass(parts.mixture, Conjugate)
         ):
             raise UsageError(f"--mode variational does not support {mixture} (no closed-form expectations)")
+        if config.weights != "uniform" and has_sign_probabilities(parts.mixture):
+            raise UsageError(
+                f"--weights {config.weights} does not support {mixture}: its categories determine p(sign)"
+            )
         if config.split_merge and not parts.mixture.exact_evidence:
             raise UsageError(f"--split-merge does not support {mixture} (no closed-form evidence)")
     return specs

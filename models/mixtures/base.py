@@ -205,7 +205,7 @@ class Family(ABC):
     def component_distribution(self, phi: Any, signs: Tensor) -> Any:
         """p(z | w, phi) for signs (B,), a Pyro distribution of batch shape (B,).
 
-        phi (K, ...), or the result of `precompute`.
+        phi (K, ...), or the result of `precompute`. In Pyro's parallel enumeration the signs are (K, 1).
         """
 
     @abstractmethod
@@ -331,6 +331,11 @@ class Conjugate(Family):
     def bipartition_start(self, features: Features, members: Tensor, seeds: Tensor) -> Any:
         """Two initial components for `bipartition_logits`: the posterior mean given one seed (C, 2) each."""
         return self.posterior_mean(self.posterior(SufficientStatistics(features.values[seeds], features.centre)))
+
+
+def has_sign_probabilities(mixture: Any) -> bool:
+    """Whether p(w | phi) comes from phi instead of pi: the class of mixtures overrides `Family.sign_logits`."""
+    return getattr(mixture, "sign_logits", Family.sign_logits) is not Family.sign_logits
 
 
 def one_hot(signs: Tensor, K: int, dtype: torch.dtype) -> Tensor:

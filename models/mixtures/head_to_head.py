@@ -234,9 +234,10 @@ class HeadToHead(Family):
 
     def component_distribution(self, phi: Categories, signs: Tensor) -> Any:
         """p(z | w), a mixture over categories. The KL from q(z | x) is estimated by sampling."""
-        B = len(signs)
         weights = dist.Categorical(logits=phi.given_signs()[signs])
-        parts = dist.MultivariateNormal(phi.means.expand(B, -1, -1), scale_tril=phi.scale_tril.expand(B, -1, -1, -1))
+        parts = dist.MultivariateNormal(
+            phi.means.expand(*signs.shape, -1, -1), scale_tril=phi.scale_tril.expand(*signs.shape, -1, -1, -1)
+        )
         return dist.MixtureSameFamily(weights, parts)
 
     def standard_normal_prior(self, device: torch.device) -> Categories:

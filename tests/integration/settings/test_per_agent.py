@@ -98,6 +98,10 @@ def test_a_file_that_is_wrong_is_named(text, said, tmp_path):
             ["--mixture", "student-t", "--split-merge", "1", "--mode", "gibbs"],
             "--split-merge does not support --mixture student-t (no closed-form evidence)",
         ),
+        (
+            ["--weights", "sticks:1", "--agent", "B: --mixture head-to-head"],
+            "--weights sticks:1 does not support --mixture head-to-head of agent B",
+        ),
     ],
 )
 def test_settings_that_exclude_each_other_are_both_named(flags, said, tmp_path, capsys):

@@ -16,6 +16,7 @@ from mhng.models.rng import stream
 from mhng.models.sign_prior import Dirichlet, Sticks
 from tests.checks import ALPHA, chi_square
 from tests.proofs.problems import K, generators, mixtures, random_signs
+from tests.proofs.referee import weights as referee
 
 FLAT = torch.zeros(K, dtype=torch.float64).log_softmax(0)
 GAMES = [
@@ -28,16 +29,10 @@ GAMES = [
 
 
 def law_of_signs(weights, signs):
-    """log p(w) of sequences of signs (A, N), pi integrated out; what a sign is called matters to sticks."""
-    counts = torch.nn.functional.one_hot(signs, K).sum(1)
-    if isinstance(weights, Dirichlet):
-        return weights.log_evidence(counts)
-    # prod_k E[v_k^n_k (1 - v_k)^(n of later signs)]
-    n = counts.double()[:, :-1]
-    later = counts.sum(1, keepdim=True) - counts.cumsum(1)[:, :-1]
-    a, b = 1 + n, weights.alpha + later
-    beta = torch.lgamma(a) + torch.lgamma(b) - torch.lgamma(a + b)
-    return (beta + torch.tensor(weights.alpha).double().log()).sum(1)
+    """log p(w) of sequences of signs (A, N), pi integrated out, from the referee."""
+    counts = torch.nn.functional.one_hot(signs, K).sum(1).numpy()
+    law = referee.dirichlet if isinstance(weights, Dirichlet) else referee.sticks
+    return torch.tensor([law(row, weights.alpha) for row in counts])
 
 
 def enumerated(weights, agents=2):

@@ -19,6 +19,7 @@ from pyro import poutine
 
 from mhng.models.agent import Agent
 from mhng.models.mixtures import Family, Features
+from mhng.models.mixtures.base import has_sign_probabilities
 from mhng.models.percepts import Percepts
 from mhng.models.registry import MIXTURES, load_variant
 from mhng.models.rng import seeded_global_rng, stream
@@ -165,6 +166,28 @@ def test_the_table_is_the_density_of_the_pyro_model(name):
         # torch approximates the normaliser of the von Mises distribution by a polynomial.
         tolerance = 1e-9 if name in MIXTURES else 1e-7
         torch.testing.assert_close(table[:, k], law.log_prob(z) + named, rtol=tolerance, atol=tolerance)
+
+
+@pytest.mark.parametrize("name", FAMILIES)
+def test_the_table_is_that_of_pyros_parallel_enumeration(name):
+    """The agent's whole program, with "w" enumerated: log p(z_n, w_n = k | phi) is log pi_k plus the table."""
+    one = Agent((L,), signs=K, latent=L, likelihood="identity", generator=stream(0, "init"))
+    one.mixture = family(name)
+    one.log_pi = torch.tensor([0.6, 0.3, 0.1], dtype=torch.float64).log()
+    z, phi = percepts_of(name), one_of(one.mixture.from_prior(stream(2, "phi"), 1, K))
+    model = poutine.condition(pyro.infer.config_enumerate(one.model), data={"z": z})
+    trace = poutine.trace(poutine.enum(model, first_available_dim=-2)).get_trace(objects=len(z), components=phi)
+    trace.compute_log_prob()
+    enumerated = trace.nodes["w"]["log_prob"] + trace.nodes["z"]["log_prob"]
+    table = one.mixture.log_prob_table(one.mixture.features(z), phi)
+    pi = 0.0 if has_sign_probabilities(kind(name)) else one.log_pi
+    tolerance = 1e-9 if name in MIXTURES else 1e-7  # torch approximates the von Mises normaliser
+    torch.testing.assert_close(enumerated.T, table + pi, rtol=tolerance, atol=tolerance)
+
+
+def test_a_mixture_with_probabilities_of_signs_refuses_weights():
+    with pytest.raises(ValueError, match="weights is 'sticks:1'; mixture head-to-head requires 'uniform'"):
+        Agent((L,), signs=K, latent=L, mixture="head-to-head", weights="sticks:1", generator=stream(0, "init"))
 
 
 @pytest.mark.parametrize("name", FAMILIES)

@@ -13,6 +13,7 @@ from mhng.models.agent import Agent
 from mhng.models.rng import seeded_global_rng, stream
 from mhng.models.sign_prior import Dirichlet, Sticks, parse_sign_prior
 from tests.checks import ALPHA, chi_square, z_test
+from tests.proofs.referee import weights
 
 K = 4
 COUNTS = torch.tensor([[5, 0, 2, 1]])
@@ -61,6 +62,35 @@ def test_a_redraw_keeps_the_joint_law_of_weights_and_signs():
         assert z_test((wrong.exp() * counts - before.exp() * counts).numpy(), np.zeros(K)) < ALPHA
 
 
+@pytest.mark.parametrize("prior", [*PRIORS, Dirichlet(1e-3), Sticks(0.05)])
+@pytest.mark.parametrize("size", [1, 2, 4])
+def test_the_evidence_is_the_law_of_the_signs_that_are_drawn(prior, size):
+    """Against the referee; summed over all sequences it is 1; and it is what draws of pi give."""
+    referee = weights.dirichlet if isinstance(prior, Dirichlet) else weights.sticks
+    every = torch.tensor(list(itertools.product(range(size), repeat=4)))
+    counts = torch.nn.functional.one_hot(every, size).sum(1)
+    law = prior.log_evidence(counts)
+    np.testing.assert_allclose(law, [referee(row, prior.alpha) for row in counts.numpy()], rtol=1e-9, atol=1e-9)
+    assert float(law.exp().sum()) == pytest.approx(1)
+    pi = prior.redraw(stream(0, "prior"), torch.zeros(20_000, size, dtype=torch.int64)).exp()
+    signs = torch.multinomial(pi, 4, replacement=True, generator=stream(1, "w"))
+    found = np.bincount((signs * size ** torch.arange(3, -1, -1)).sum(1).numpy(), minlength=len(every))
+    assert size == 1 or chi_square(found, law.exp().numpy()) > ALPHA
+
+
+def test_the_evidence_of_sticks_is_not_that_of_the_partition():
+    """Endless sticks give the law of partitions. The K sticks give another law, in which numbers count."""
+    counts = np.array([0, 7, 0, 2, 11])
+    ours = float(Sticks(0.6).log_evidence(torch.tensor(counts)))
+    for right in (weights.sticks, weights.sticks_by_expectation):
+        assert ours == pytest.approx(right(counts, 0.6))
+    of_partition = float(Sticks(0.6).merge_evidence(torch.tensor(counts)))
+    assert of_partition == pytest.approx(weights.ewens(counts, 0.6)) and abs(of_partition - ours) > 3
+    turned = torch.tensor(counts.copy()).flip(0)
+    assert float(Sticks(0.6).merge_evidence(turned)) == pytest.approx(of_partition)
+    assert abs(float(Sticks(0.6).log_evidence(turned)) - ours) > 1
+
+
 @pytest.mark.parametrize("prior", PRIORS)
 def test_the_density_is_that_of_the_pyro_site(prior):
     with seeded_global_rng(stream(0, "sites")):
@@ -71,31 +101,19 @@ def test_the_density_is_that_of_the_pyro_site(prior):
     torch.testing.assert_close(prior.log_density(log_pi), expected, rtol=1e-9, atol=1e-9)
 
 
-def test_the_evidence_of_a_dirichlet_is_the_law_of_signs():
-    """Summed over all sequences it is 1, and it is what simulation says."""
-    prior = PRIORS[0]
-    every = torch.tensor(list(itertools.product(range(3), repeat=4)))
-    law = prior.log_evidence(torch.nn.functional.one_hot(every, 3).sum(1)).exp()
-    assert float(law.sum()) == pytest.approx(1)
-    pi = prior.redraw(stream(0, "prior"), torch.zeros(20_000, 3, dtype=torch.int64)).exp()
-    signs = torch.multinomial(pi, 4, replacement=True, generator=stream(1, "w")).numpy()
-    found = np.bincount(signs @ np.array([27, 9, 3, 1]), minlength=81)
-    assert chi_square(found, law.numpy()) > ALPHA
-
-
 def renamed(row):
     """The same partition, its groups numbered as they come."""
     order = list(dict.fromkeys(row))
     return tuple(order.index(x) for x in row)
 
 
-def test_the_evidence_of_sticks_is_that_of_the_partition():
+def test_mergers_compare_partitions_under_endless_sticks():
     """It sums to 1 over the partitions of four objects; and sticks without end, of which 60 are enough, agree."""
     prior = Sticks(1.6)
     partitions = {renamed(row) for row in itertools.product(range(4), repeat=4)}
     assert len(partitions) == 15  # Bell's number
     every = torch.tensor(sorted(partitions))
-    law = prior.log_evidence(torch.nn.functional.one_hot(every, 4).sum(1)).exp()
+    law = prior.merge_evidence(torch.nn.functional.one_hot(every, 4).sum(1)).exp()
     assert float(law.sum()) == pytest.approx(1)
     pi = prior.redraw(stream(0, "prior"), torch.zeros(20_000, 60, dtype=torch.int64)).exp()
     signs = torch.multinomial(pi, 4, replacement=True, generator=stream(1, "w")).tolist()
@@ -104,7 +122,7 @@ def test_the_evidence_of_sticks_is_that_of_the_partition():
     for row in signs:
         found[keys[renamed(row)]] += 1
     assert chi_square(found, law.numpy()) > ALPHA
-    other = Sticks(1.3).log_evidence(torch.nn.functional.one_hot(every, 4).sum(1)).exp()
+    other = Sticks(1.3).merge_evidence(torch.nn.functional.one_hot(every, 4).sum(1)).exp()
     assert chi_square(found, other.numpy()) < ALPHA
 
 

@@ -17,6 +17,7 @@ Names are imported on first use, so `import mhng` stays quick.
 
 from __future__ import annotations
 
+import sys
 from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -63,7 +64,12 @@ if not (_HERE / "models").is_dir():
     __path__.append(str(_HERE.parent))
 
 
+NO_DOCSTRINGS = "python -OO and PYTHONOPTIMIZE=2 remove docstrings, which Pyro needs; run python without them"
+
+
 def __getattr__(name: str) -> Any:
     if name in _PLACES:
+        if sys.flags.optimize > 1:
+            raise ImportError(NO_DOCSTRINGS)
         return getattr(import_module(_PLACES[name]), name)
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import argparse
+import os
 import sys
 from collections.abc import Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import NoReturn
 
-from mhng import __version__
+from mhng import NO_DOCSTRINGS, __version__
 
 # The largest number of characters in an error message: a path alone may have 4,096.
 MAX_MESSAGE = 6_000
@@ -301,6 +302,7 @@ def main(argv: Sequence[str] | None = None, program: str = "mhng") -> int:
             name = f"{program} {arguments.command}"
             results_in_files = arguments.command in _WITH_FILES or getattr(arguments, "out", None) is not None
             try:
+                _check_process()
                 with streams(steady=results_in_files):
                     code = _COMMANDS[arguments.command](arguments, argv)
             except UsageError as error:
@@ -319,6 +321,18 @@ def main(argv: Sequence[str] | None = None, program: str = "mhng") -> int:
     except OSError as error:
         _close_stdout()
         return _complain(f"{name}: {error}", 1)
+
+
+def _check_process() -> None:
+    """Raise UsageError for a process in which libraries fail: without docstrings, or in a folder that is gone."""
+    from mhng.experiment.errors import UsageError
+
+    if sys.flags.optimize > 1:
+        raise UsageError(NO_DOCSTRINGS)
+    try:
+        os.getcwd()
+    except OSError as error:
+        raise UsageError("the current folder does not exist any more; change to another folder") from error
 
 
 def _complain(message: str, code: int) -> int:

@@ -18,9 +18,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mhng.experiment.util.files import atomic_path
-from mhng.experiment.util.process import environment
+from mhng.experiment.util.process import quiet_imports
 
-with environment(MPLBACKEND=None):  # the import fails for an unknown backend
+with quiet_imports():
     import matplotlib
     from matplotlib import colormaps
     from matplotlib.axes import Axes

@@ -8,18 +8,20 @@ takes over a second. `arviz.from_netcdf` opens the file directly.
 from __future__ import annotations
 
 import json
-import tempfile
+import sys
 import warnings
 from collections.abc import Mapping
+from contextlib import suppress
+from importlib import import_module
 from pathlib import Path
 from typing import Any
 
 from mhng.experiment.errors import UsageError
 from mhng.experiment.runs.trace import RoundTrace, Variables, to_variables
-from mhng.experiment.util.files import atomic_path, reserve
+from mhng.experiment.util.files import atomic_path, error_line, reserve
 from mhng.experiment.util.jsonable import to_plain
 from mhng.experiment.util.memory import check_fits
-from mhng.experiment.util.process import defer_interrupt, environment
+from mhng.experiment.util.process import defer_interrupt, has_home, quiet_imports, temporary_folders
 
 # Upper bound for headers, names and coordinates of a file, in bytes.
 _HDF5_OVERHEAD = 400_000
@@ -154,15 +156,22 @@ def is_posterior(path: Path, round: int | None) -> bool:
 
 
 def import_arviz() -> Any:
-    """Import ArviZ. 0.23 imports pyplot, and prints a notice once a day, recorded in a cache folder."""
-    with warnings.catch_warnings(), environment(MPLBACKEND=None):
-        warnings.simplefilter("ignore", FutureWarning)
-        try:
-            import arviz as az
-        except OSError:
-            with tempfile.TemporaryDirectory() as folder, environment(XDG_CACHE_HOME=folder):
-                import arviz as az
-    return az
+    """Import ArviZ. Raises UsageError if it cannot be imported.
+
+    0.23 imports pyplot, reads an arvizrc of the user, and prints a notice once a day, recorded in a cache folder. If
+    there is no home folder, or the import fails, it is imported with temporary folders in place of the user's.
+    """
+    if "arviz" in sys.modules:
+        return sys.modules["arviz"]
+    with quiet_imports():
+        if has_home():
+            with suppress(Exception):  # a bad arvizrc or an unwritable cache raise any error
+                return import_module("arviz")
+        with temporary_folders():
+            try:
+                return import_module("arviz")
+            except Exception as error:
+                raise UsageError(f"the package arviz cannot be imported: {error_line(error)}; reinstall it") from error
 
 
 def _is_old(az: Any) -> bool:

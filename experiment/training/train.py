@@ -10,12 +10,14 @@ from __future__ import annotations
 import os
 from collections.abc import Sequence
 from contextlib import ExitStack
+from importlib import import_module
 from pathlib import Path
 from typing import Any
 
 from mhng.experiment.errors import UsageError
 from mhng.experiment.runs import folder as run_folder
 from mhng.experiment.runs.folder import RunFolder
+from mhng.experiment.runs.posterior import import_arviz
 from mhng.experiment.runs.tensorboard import check_tensorboard, open_scalars
 from mhng.experiment.settings import config as settings
 from mhng.experiment.settings.schema import Config
@@ -38,9 +40,13 @@ from mhng.experiment.training.resume import (
     results_are_whole,
     same_threads,
 )
+from mhng.experiment.util.files import error_line
 from mhng.inference.rounds import RoundProgress
 
 RUNS = Path("runs")
+
+# Packages that are first used for the results. A broken one is found before training, not after it.
+_FOR_RESULTS = ("h5netcdf", "scipy.optimize", "sklearn.metrics")
 
 
 def train(
@@ -55,10 +61,7 @@ def train(
     callbacks: functions that receive each row of metrics.jsonl, as a dictionary, when it is written.
     """
     printer = printer or Printer()
-    if config.tensorboard:
-        check_tensorboard()
-    if config.engine == "ray":
-        check_ray("--engine ray")
+    _check_packages(config)
     device = pick_device(config.device)
     check_new(config)
     for text in notes(config):
@@ -113,10 +116,7 @@ def resume(
         config = settings.resolve(flags, folder.file(run_folder.CONFIG), trust_plugins=trust_plugins)
         manifest = folder.read_manifest()
         refuse_changes(config, manifest, folder)
-        if config.tensorboard:
-            check_tensorboard()
-        if config.engine == "ray":
-            check_ray("--engine ray")
+        _check_packages(config)
         device = pick_device(config.device)
         stack.enter_context(same_threads(manifest, printer))
         prepared = load_objects(config)
@@ -168,6 +168,21 @@ def resume(
             return TrainingLoop(
                 config, prepared, game, places, members, progress, folder, printer, scalars, spent
             ).run()
+
+
+def _check_packages(config: Config) -> None:
+    """Import what the results need. Raises UsageError naming a package that cannot be imported."""
+    if config.tensorboard:
+        check_tensorboard()
+    if config.engine == "ray":
+        check_ray("--engine ray")
+    import_arviz()
+    for name in _FOR_RESULTS:
+        try:
+            import_module(name)
+        except Exception as error:  # a broken installation raises any error
+            package = name.split(".")[0]
+            raise UsageError(f"the package {package} cannot be imported: {error_line(error)}; reinstall it") from error
 
 
 def free_folder(config: Config) -> Path:

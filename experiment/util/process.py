@@ -1,13 +1,16 @@
-"""Cores, environment variables and signal handlers of this process; the last two are changed for a block.
+"""Cores, folders, environment variables and signal handlers of this process; all but the cores change for a block.
 
 Only the main thread can set signal handlers. In any other thread these functions leave signals alone.
 """
 
 from __future__ import annotations
 
+import logging
 import os
 import signal
+import tempfile
 import threading
+import warnings
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any
@@ -35,6 +38,46 @@ def environment(**changes: str | None) -> Iterator[None]:
         yield
     finally:
         _set(before)
+
+
+def has_home() -> bool:
+    """Whether the user has a home folder, and this process a current folder. Libraries look into both."""
+    try:
+        os.getcwd()
+        return os.path.isdir(os.path.expanduser("~"))
+    except OSError:
+        return False
+
+
+@contextmanager
+def quiet_imports() -> Iterator[None]:
+    """Import libraries without their warnings, without a graphical backend, and without lines about cache folders."""
+    log = logging.getLogger("matplotlib")
+    level = log.level
+    log.setLevel(logging.ERROR)
+    try:
+        with warnings.catch_warnings(), environment(MPLBACKEND=None):
+            warnings.simplefilter("ignore")
+            yield
+    finally:
+        log.setLevel(level)
+
+
+@contextmanager
+def temporary_folders() -> Iterator[None]:
+    """Set an empty temporary folder in place of the user's configuration, cache and current folder, and home."""
+    has_fonts = has_home()  # else Matplotlib keeps its list of fonts here
+    with tempfile.TemporaryDirectory() as folder:
+        changes = dict.fromkeys(("HOME", "XDG_CACHE_HOME", "XDG_CONFIG_HOME"), folder)
+        fonts = {} if has_fonts else {"MPLCONFIGDIR": folder}
+        here = os.open(".", os.O_RDONLY)
+        os.chdir(folder)
+        try:
+            with environment(**changes, **fonts, ARVIZ_DATA=None):
+                yield
+        finally:
+            os.fchdir(here)
+            os.close(here)
 
 
 def _set(variables: Mapping[str, str | None]) -> None:

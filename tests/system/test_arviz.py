@@ -19,20 +19,28 @@ HOME = Path(__file__).resolve().parents[2]
 SETTINGS = {"mode": "com", "views": None, "download": False, "nested": {"lr": 1e-3, "names": ["é", "犬"]}}
 
 
-def test_arviz_is_imported_whatever_the_backend_and_without_a_cache_folder(tmp_path: Path) -> None:
+@pytest.mark.parametrize("home", [True, False], ids=["home", "no home"])
+def test_arviz_is_imported_whatever_the_users_files_say_and_without_folders(home: bool, tmp_path: Path) -> None:
+    """Files that ArviZ and Matplotlib refuse lie in the current folder, and folders of the user are missing."""
+    here = tmp_path / "here"
+    here.mkdir()
+    (here / "arvizrc").write_text("plot.backend : nonsense\n")
+    (here / "matplotlibrc").write_text("backend: nonsense\nlines.linewidth: wide\n")
     (tmp_path / "file").touch()
     code = (
         "import os, warnings; warnings.simplefilter('error'); from mhng.experiment.runs import posterior\n"
-        "posterior.import_arviz(); assert os.environ['MPLBACKEND'] == 'no-such-backend'\n"
-        "assert os.environ['XDG_CACHE_HOME'].endswith('file')\n"
+        "before = dict(os.environ), os.getcwd()\n"
+        "assert posterior.import_arviz().rcParams['plot.backend'] == 'matplotlib'\n"
+        "assert (dict(os.environ), os.getcwd()) == before\n"
     )
-    changed = os.environ | {
-        "MPLBACKEND": "no-such-backend",
-        "XDG_CACHE_HOME": str(tmp_path / "file"),
-        "MPLCONFIGDIR": str(tmp_path / "mpl"),
-    }
-    done = subprocess.run([sys.executable, "-c", code], cwd=HOME, env=changed, capture_output=True, text=True)
-    assert done.returncode == 0, done.stderr
+    changed = os.environ | {"MPLBACKEND": "no-such-backend", "PYTHONPATH": str(HOME)}
+    if home:
+        changed |= {"XDG_CACHE_HOME": str(tmp_path / "file"), "MPLCONFIGDIR": str(tmp_path / "mpl")}
+    else:
+        changed |= {"HOME": str(tmp_path / "nowhere")}
+    done = subprocess.run([sys.executable, "-c", code], cwd=here, env=changed, capture_output=True, text=True)
+    assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
+    assert sorted(os.listdir(here)) == ["arvizrc", "matplotlibrc"] and not (tmp_path / "nowhere").exists()
 
 
 def test_the_other_line_of_arviz_reads_the_same(tmp_path: Path) -> None:

@@ -193,6 +193,35 @@ def test_the_variants_and_data_sets_are_listed(capsys, tmp_path):
     assert "mnist5k" in out and "--download" in out
 
 
+@pytest.mark.parametrize("words", [["models"], ["train", *SMALL_FLAGS], ["report", "run"]], ids=lambda words: words[0])
+def test_a_folder_that_is_gone_is_one_line(words, tmp_path, monkeypatch, capsys):
+    gone = tmp_path / "gone"
+    gone.mkdir()
+    monkeypatch.chdir(gone)
+    gone.rmdir()
+    try:
+        assert cli.main(words) == 2
+    finally:
+        os.chdir(tmp_path)
+    assert capsys.readouterr() == (
+        "",
+        f"mhng {words[0]}: the current folder does not exist any more; change to another folder\n",
+    )
+
+
+def test_python_without_docstrings_is_one_line(tmp_path):
+    for words in (["train", *SMALL_FLAGS], ["models"]):
+        done = subprocess.run(
+            [sys.executable, "-OO", str(HOME / "cli.py"), *words], cwd=tmp_path, capture_output=True, text=True
+        )
+        assert (done.returncode, done.stderr) == (2, f"cli.py {words[0]}: {mhng.NO_DOCSTRINGS}\n")
+    assert list(tmp_path.iterdir()) == []
+    code = "import mhng\ntry: mhng.load_run\nexcept ImportError as error: print(error)"
+    environment = os.environ | {"PYTHONPATH": str(HOME), "PYTHONOPTIMIZE": "2"}
+    done = subprocess.run([sys.executable, "-c", code], env=environment, capture_output=True, text=True)
+    assert done.stdout == f"{mhng.NO_DOCSTRINGS}\n"
+
+
 def test_ctrl_c_ends_tidily_and_the_run_goes_on(tmp_path):
     arguments = [*SMALL_FLAGS, "--run-dir", "run", "--rounds", "4000"]
     process = subprocess.Popen(

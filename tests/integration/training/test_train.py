@@ -3,6 +3,7 @@
 import json
 import os
 import shutil
+import sys
 from dataclasses import replace
 
 import numpy as np
@@ -310,6 +311,24 @@ def test_a_disk_that_fills_up_under_the_posterior_is_one_line(tmp_path, monkeypa
         run(tmp_path / "run")
     assert "\n" not in str(caught.value)
     assert json.loads((tmp_path / "run" / "manifest.json").read_text())["status"] == "failed"
+
+
+@pytest.mark.parametrize("package", ["arviz", "h5netcdf", "scipy.optimize", "sklearn.metrics"])
+def test_a_package_that_the_results_need_is_missed_before_training(package, tmp_path, monkeypatch):
+    from mhng.experiment.runs import posterior
+    from mhng.experiment.training import train as training
+
+    def broken(name):
+        if name == package:
+            raise ImportError("libhdf5.so: cannot open shared object file\nmore")
+
+    for module in (posterior, training):
+        monkeypatch.setattr(module, "import_module", broken)
+    monkeypatch.delitem(sys.modules, "arviz")
+    name = package.split(".")[0]
+    with pytest.raises(UsageError, match=rf"the package {name} cannot be imported: libhdf5\.so: cannot open shared"):
+        run(tmp_path / "run")
+    assert not (tmp_path / "run").exists()
 
 
 def test_too_little_memory_is_one_line(tmp_path, monkeypatch):

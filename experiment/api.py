@@ -30,6 +30,7 @@ from mhng.experiment.runs import folder as run_folder
 from mhng.experiment.runs.metrics_table import History, history_of
 from mhng.experiment.training.saved_run import Ints, SavedRun
 from mhng.experiment.util.text import decimal
+from mhng.models.torch_defaults import torch_defaults
 
 if TYPE_CHECKING:
     from mhng.experiment.evaluation.new_objects import NewObjects
@@ -121,6 +122,7 @@ class LoadedRun(SavedRun):
         """metrics.jsonl as two tables of columns, `epochs` and `sweeps`; also for an unfinished run."""
         return history_of(self.metrics)
 
+    @torch_defaults()
     def modalities(self, agent: str, observations: ArrayLike) -> dict[str, NDArray[np.float32]]:
         """Split an agent's observations (B, *shape) by modality: title -> (B, *shape of the modality)."""
         import torch
@@ -133,17 +135,20 @@ class LoadedRun(SavedRun):
         parts = self.models[agent].split(torch.from_numpy(array))
         return {sense.title: part.numpy() for sense, part in zip(self.objects.modalities[m], parts, strict=True)}
 
+    @torch_defaults()
     def latents(self, agent: str) -> NDArray[np.float64]:
         """The agent's latents of all objects: means of q(z | x), (N, L)."""
         view = self.objects.views[self._number(agent)]
         return self.models[agent].perceive(view, None).z.numpy()
 
+    @torch_defaults()
     def components(self, agent: str) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
         """The agent's mixture components in latent space, from chain 0: means (K, L) and covariances (K, L, L)."""
         self._number(agent)
         parameters = self.parameters[agent]
         return parameters.mu.numpy().copy(), self.models[agent].mixture.covariance(parameters).numpy()
 
+    @torch_defaults()
     def recall(self, sign: int, *, draws: int = 8, temperature: float = 1.0) -> dict[str, Recalled]:
         """Decode `sign`, 0..K-1, by each agent: at the component mean and at `draws` latents drawn around it.
 
@@ -171,6 +176,7 @@ class LoadedRun(SavedRun):
             result[name] = Recalled(images[0], images[1:])
         return result
 
+    @torch_defaults()
     def imagine(
         self, speaker: str, listener: str, *, objects: Sequence[int] | None = None, temperature: float = 0.0
     ) -> NDArray[np.float32]:
@@ -194,6 +200,7 @@ class LoadedRun(SavedRun):
             images[here] = chunk[positions[here] - part.start].numpy()
         return images
 
+    @torch_defaults()
     def name(self, images: ArrayLike) -> Named:
         """Infer signs of new images, seen by each agent through its own view, as `cli.py name` does.
 
@@ -210,6 +217,7 @@ class LoadedRun(SavedRun):
             raise UsageError("run.name: images must be one array, all of one size") from error
         return self._named(from_array(self, array))
 
+    @torch_defaults()
     def name_new(self, data: str | Path) -> Named:
         """Infer signs of new objects in files with the layout of the run's own --data, as `cli.py name --new` does.
 

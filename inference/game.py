@@ -50,12 +50,14 @@ from mhng.inference.topology import isolated_agents, newcomers
 from mhng.inference.trace import Trace, component_means
 from mhng.inference.types import Info, Player, SplitMergePlayer, State, Stream, TableBelief
 from mhng.models.rng import categorical
+from mhng.models.torch_defaults import torch_defaults
 
 __all__ = ["Game", "init", "play", "sweep"]
 
 _ACCEPT_ALL = acceptance_rule("constant:1")
 
 
+@torch_defaults()
 def init(players: Sequence[Player], generators: Sequence[Stream], signs: Tensor, K: int, mode: str = "com") -> State:
     """The initial state: every agent redraws its parameters given signs (C, M, N).
 
@@ -181,6 +183,7 @@ def _split_merge(
     return state, accepted
 
 
+@torch_defaults()
 def play(
     game: Game,
     players: Sequence[Player],

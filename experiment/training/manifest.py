@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import platform
 import subprocess
 from collections.abc import Sequence
@@ -19,6 +20,9 @@ from mhng.experiment.training.results import modality_records
 from mhng.inference.spec import Game
 
 PACKAGES = ("torch", "torchvision", "pyro-ppl", "arviz", "numpy", "scipy", "scikit-learn")
+
+# The folder that holds experiment/: a checkout, or the package `mhng` of an installation
+_CHECKOUT = Path(__file__).resolve().parents[2]
 
 
 def manifest_of(
@@ -56,13 +60,28 @@ def _version(package: str) -> str | None:
 
 
 def _git_revision() -> str | None:
-    """Commit of this program, with "+changes" for uncommitted changes; None without git."""
-    here = Path(__file__).resolve().parent.parent
+    """Commit of this program, with "+changes" for uncommitted changes; None without git or without a checkout.
+
+    An installed program may lie inside a repository of the user, and GIT_DIR may name one.
+    """
+    top = _git("rev-parse", "--show-toplevel")
+    if not top or Path(top).resolve() != _CHECKOUT:
+        return None
+    return _git("describe", "--always", "--abbrev=40", "--dirty=+changes")
+
+
+def _git(*words: str) -> str | None:
+    """Output of a git command about the folder of this program; None if it fails."""
+    environment = {name: value for name, value in os.environ.items() if not name.startswith("GIT_")}
     try:
         done = subprocess.run(
-            ["git", "-C", str(here), "describe", "--always", "--abbrev=40", "--dirty=+changes"],
-            capture_output=True, text=True, timeout=10, check=True,
-        )  # fmt: skip
-    except (OSError, subprocess.SubprocessError):
+            ["git", "-C", str(_CHECKOUT), *words],
+            capture_output=True,
+            text=True,
+            timeout=10,
+            check=True,
+            env=environment,
+        )
+    except (OSError, subprocess.SubprocessError, UnicodeDecodeError):
         return None
     return done.stdout.strip() or None

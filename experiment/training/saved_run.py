@@ -30,6 +30,7 @@ from mhng.experiment.settings.config import plain, resolve
 from mhng.experiment.util.agent_names import agent_names
 from mhng.experiment.util.output import print_note
 from mhng.experiment.util.paths import typed_path
+from mhng.models.torch_defaults import torch_defaults
 
 if TYPE_CHECKING:
     from mhng.experiment.data.objects import Objects
@@ -135,6 +136,7 @@ class SavedRun:
         return self._prepared.objects
 
     @cached_property
+    @torch_defaults()
     def _prepared(self) -> Prepared:
         from mhng.experiment.training.prepare import load_objects
 
@@ -192,6 +194,7 @@ class SavedRun:
         self._rounds[name] = round
 
     @cached_property
+    @torch_defaults()
     def _restored(self) -> tuple[dict[str, Agent], dict[str, Any], int]:
         import torch
 

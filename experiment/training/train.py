@@ -42,6 +42,7 @@ from mhng.experiment.training.resume import (
 )
 from mhng.experiment.util.files import error_line
 from mhng.inference.rounds import RoundProgress
+from mhng.models.torch_defaults import torch_defaults
 
 RUNS = Path("runs")
 
@@ -49,6 +50,7 @@ RUNS = Path("runs")
 _FOR_RESULTS = ("h5netcdf", "scipy.optimize", "sklearn.metrics")
 
 
+@torch_defaults()
 def train(
     config: Config,
     *,
@@ -96,6 +98,7 @@ def train(
             ).run()
 
 
+@torch_defaults()
 def resume(
     path: Path,
     *,

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 import shutil
+import subprocess
 from pathlib import Path
 
 import numpy as np
@@ -16,7 +17,7 @@ from mhng.experiment.api import load_run
 from mhng.experiment.errors import UsageError
 from mhng.experiment.runs import folder as run_folder
 from mhng.experiment.settings.config import resolve
-from mhng.experiment.training import loop
+from mhng.experiment.training import loop, manifest
 from mhng.experiment.training.console import Silent
 from mhng.experiment.training.train import resume, train
 from tests.runs import SMALL_FLAGS, all_outputs
@@ -149,8 +150,8 @@ def test_a_resumed_run_keeps_its_number_of_threads_or_says_so(
 ) -> None:
     folder, seen = tmp_path / "run", []
     shutil.copytree(finished, folder)
-    manifest = json.loads((folder / run_folder.MANIFEST).read_text())
-    (folder / run_folder.MANIFEST).write_text(json.dumps(manifest | {"threads": threads}))
+    fields = json.loads((folder / run_folder.MANIFEST).read_text())
+    (folder / run_folder.MANIFEST).write_text(json.dumps(fields | {"threads": threads}))
     monkeypatch.setattr("mhng.experiment.training.resume.available_cores", lambda: cores)
     epoch = loop.TrainingLoop.epoch
     monkeypatch.setattr(
@@ -160,6 +161,28 @@ def test_a_resumed_run_keeps_its_number_of_threads_or_says_so(
     assert set(seen) == {used} and torch.get_num_threads() == 1
     err = capsys.readouterr().err
     assert said in err and err.count("\n") == bool(said)
+
+
+def test_the_revision_is_that_of_this_program_only(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """An installed program may lie inside a repository of the user, and GIT_DIR may name one."""
+    theirs = tmp_path / "theirs"
+    (theirs / "site").mkdir(parents=True)
+    (theirs / "file").touch()
+    git = ["git", "-C", str(theirs), "-c", "user.name=x", "-c", "user.email=x"]
+    for words in (["init", "-q"], ["add", "file"], ["commit", "-q", "-m", "x"]):
+        subprocess.run([*git, *words], check=True)
+    monkeypatch.setattr(manifest, "_CHECKOUT", theirs.resolve())
+    revision = manifest._git_revision()
+    assert revision is not None and re.fullmatch("[0-9a-f]{40}", revision)
+    (theirs / "file").write_text("changed")
+    assert manifest._git_revision() == f"{revision}+changes"
+    monkeypatch.setattr(manifest, "_CHECKOUT", (theirs / "site").resolve())
+    assert manifest._git_revision() is None
+    monkeypatch.setenv("GIT_DIR", str(theirs / ".git"))
+    monkeypatch.setattr(manifest, "_CHECKOUT", tmp_path.resolve())
+    assert manifest._git_revision() is None
+    monkeypatch.setenv("PATH", str(tmp_path))
+    assert manifest._git_revision() is None
 
 
 # -- checkpoints of other runs -----------------------------------------------------------------------

@@ -41,7 +41,7 @@ from torch import Tensor
 
 from mhng.inference import batched, variational
 from mhng.inference.encounters import play_encounter, play_pairs, sign_holders
-from mhng.inference.log_joint import agent_log_pi, best_signs, log_evidence, log_joint, sign_counts
+from mhng.inference.log_joint import agent_log_pi, agent_terms, best_signs, log_evidence, log_joint, sign_counts
 from mhng.inference.proposals import acceptance_rule, joint_logits
 from mhng.inference.recursive import inner_length
 from mhng.inference.spec import Game
@@ -90,10 +90,13 @@ def sweep(
         state = _redraw_log_pi(game, generators, state, range(len(players)))
     accepted = torch.zeros(state.signs.shape[:2], dtype=torch.int64, device=state.signs.device)
     zero = accepted[:, 0].clone()
-    info = Info(accepted, [0] * len(players), zero, zero, zero, zero, zero)
+    none = torch.zeros_like(accepted, dtype=torch.float64)
+    info = Info(accepted, [0] * len(players), zero, zero, zero, none, none, zero, zero)
     if game.mode == "variational":
         state, messages = variational.sweep(game.log_prior, game.meetings, players, state, number)
         bound = variational.lower_bound(game.log_prior, state)
+        likelihood, density = agent_terms(state)
+        info = info._replace(log_likelihood=likelihood, log_density=density)
         return state, info._replace(messages=info.messages + messages, log_joint=bound, evidence=bound)
     if game.mode in ("com", "all"):
         state, info = _encounters(game, players, generators, state, number, groups, info)
@@ -104,7 +107,10 @@ def sweep(
     if game.split_merge:
         state, splits = _split_merge(game, cast(Sequence[SplitMergePlayer], players), generators, state, groups)
         info = info._replace(splits=splits)
-    return state, info._replace(log_joint=log_joint(game, state), evidence=log_evidence(game, state))
+    likelihood, density = agent_terms(state)
+    info = info._replace(log_likelihood=likelihood, log_density=density)
+    joint = log_joint(game, state, (likelihood, density))
+    return state, info._replace(log_joint=joint, evidence=log_evidence(game, state))
 
 
 def _encounters(
@@ -194,6 +200,7 @@ def play(
     *,
     first: int = 0,
     keep_means: bool = True,
+    keep_pointwise: bool = False,
 ) -> tuple[State, Trace]:
     """Play `sweeps` sweeps, numbered from `first`; returns the last state and the trace.
 
@@ -202,6 +209,7 @@ def play(
     Args:
         progress: wraps the range of sweeps, for a progress bar.
         keep_means: whether the trace stores the component means.
+        keep_pointwise: whether the trace stores the log likelihood of every object, for beliefs with `pointwise`.
 
     Raises:
         ValueError: the players or generators are not those of the state, or `sweeps` is negative.
@@ -214,6 +222,7 @@ def play(
     if sweeps < 0:
         raise ValueError(f"sweeps is {sweeps}; expected 0 or more")
     means = component_means(state) if keep_means else None
+    keep_pointwise = keep_pointwise and all(hasattr(belief, "pointwise") for belief in state.beliefs)
     device = state.signs.device
     real: dict[str, Any] = {"dtype": torch.float64, "device": device}
     trace = Trace(
@@ -224,6 +233,9 @@ def play(
         messages=torch.empty(C, sweeps, dtype=torch.int64, device=device),
         not_a_number=torch.empty(C, sweeps, dtype=torch.int64, device=device),
         splits=torch.empty(C, sweeps, dtype=torch.int64, device=device),
+        log_likelihood=torch.empty(C, sweeps, M, **real),
+        log_density=torch.empty(C, sweeps, M, **real),
+        pointwise=torch.empty(C, sweeps, M, N, dtype=torch.float32, device=device) if keep_pointwise else None,
         log_joint=torch.empty(C, sweeps, **real),
         evidence=torch.empty(C, sweeps, **real),
         means=None if means is None else torch.empty(C, sweeps, *means.shape[1:], **real),
@@ -239,6 +251,11 @@ def play(
         trace.messages[:, t] = info.messages
         trace.not_a_number[:, t] = info.not_a_number
         trace.splits[:, t] = info.splits
+        trace.log_likelihood[:, t] = info.log_likelihood
+        trace.log_density[:, t] = info.log_density
+        if trace.pointwise is not None:
+            for m, belief in enumerate(state.beliefs):
+                trace.pointwise[:, t, m] = cast(TableBelief, belief).pointwise(state.signs[:, m])
         trace.log_joint[:, t] = info.log_joint
         trace.evidence[:, t] = info.evidence
         if trace.means is not None and (means := component_means(state)) is not None:

@@ -10,8 +10,17 @@ from mhng.inference.types import State
 from mhng.models.sign_prior import SignPrior
 
 
-def log_joint(game: Game, state: State) -> Tensor:
-    """log p(w, phi, z) for all agents: (C,). Unshared signs have a factor p(w^m) for each agent."""
+def agent_terms(state: State) -> tuple[Tensor, Tensor]:
+    """log p(z | w, phi) and log p(phi) of each agent: (C, M) each."""
+    likelihood = [belief.log_likelihood(state.signs[:, m]) for m, belief in enumerate(state.beliefs)]
+    return torch.stack(likelihood, dim=1), torch.stack([belief.log_density for belief in state.beliefs], dim=1)
+
+
+def log_joint(game: Game, state: State, terms: tuple[Tensor, Tensor] | None = None) -> Tensor:
+    """log p(w, phi, z) for all agents: (C,). Unshared signs have a factor p(w^m) for each agent.
+
+    terms: the `agent_terms` of the state, if they are known.
+    """
     owners = _sign_owners(game)
     if state.log_pi is None:
         total = game.log_prior[state.signs[:, owners]].sum((-2, -1))
@@ -19,8 +28,9 @@ def log_joint(game: Game, state: State) -> Tensor:
         assert game.weights is not None
         log_pi = state.log_pi[:, owners]
         total = (log_pi.gather(-1, state.signs[:, owners]).sum(-1) + game.weights.log_density(log_pi)).sum(-1)
-    for m, belief in enumerate(state.beliefs):
-        total = total + belief.log_density + belief.log_likelihood(state.signs[:, m])
+    likelihood, density = agent_terms(state) if terms is None else terms
+    for m in range(len(state.beliefs)):
+        total = total + density[:, m] + likelihood[:, m]
     return total
 
 

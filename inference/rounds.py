@@ -54,6 +54,8 @@ class Schedule:
         start: settings of the initialisation.
         batch_size, lr, jitter: settings of the learner (`mhng.inference.svi.Learner`).
         keep_means: whether traces store component means.
+        pointwise_limit: the most numbers that the trace of the last round may store as log likelihoods of objects;
+            with more, and at 0, it stores none.
         cuda_graphs: whether learning steps are captured as CUDA graphs (`mhng.inference.cuda_graphs`).
         percept: "draw" or "mean" of q(z | x).
     """
@@ -69,8 +71,13 @@ class Schedule:
     lr: float
     jitter: float = 0.0
     keep_means: bool = True
+    pointwise_limit: int = 0
     cuda_graphs: bool = True
     percept: str = "draw"
+
+    def keeps_pointwise(self, agents: int, objects: int) -> bool:
+        """Whether the trace of the last round stores the log likelihood of every object."""
+        return self.chains * self.sweeps * agents * objects <= self.pointwise_limit
 
     def sweeps_between(self) -> int:
         """Sweeps of a round before the last."""
@@ -204,6 +211,7 @@ class Played:
     signs: Tensor  # (C, M, N) after the last sweep
     components: tuple[Any, ...]  # parameters in chain 0, one per agent, after the last sweep
     start_evidence: Tensor | None  # (C, groups, tries) in round 0, see `initial_signs`
+    latents: tuple[Tensor, ...] | None = None  # (N, L) of each agent in this process
 
 
 class Watcher(Protocol):
@@ -288,6 +296,7 @@ def _play(
         # The posterior differs from that of the last round, so mergers between the games change no law.
         signs = merge_if_sparse(game, players, signs)
     between = schedule.sweeps_between()
+    keep_pointwise = number == schedule.rounds and schedule.keeps_pointwise(len(players), players[0].count)
     state = init(players, generators, signs, game.K, game.mode)
     state, trace = play(
         game,
@@ -298,6 +307,7 @@ def _play(
         lambda steps: watcher.progress(steps, f"round {number}: game"),
         first=number * between,
         keep_means=schedule.keep_means,
+        keep_pointwise=keep_pointwise,
     )
     progress.done = number + 1
     progress.learned = {}
@@ -316,9 +326,18 @@ def _play(
             lambda steps: watcher.progress(steps, f"round {number}: game, continued"),
             first=number * between + between,
             keep_means=schedule.keep_means,
+            keep_pointwise=keep_pointwise,
         )
         trace = concatenate(trace, rest)
-    return Played(number, trace, state.signs, chain_parameters(state), evidence)
+    latents = tuple(player.z for player in players if isinstance(player, Percepts))
+    return Played(
+        number,
+        trace,
+        state.signs,
+        chain_parameters(state),
+        evidence,
+        latents if len(latents) == len(players) else None,
+    )
 
 
 def _learn(

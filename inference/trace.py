@@ -20,6 +20,9 @@ class Trace(NamedTuple):
     messages: Tensor  # (C, T)
     not_a_number: Tensor  # (C, T)
     splits: Tensor  # (C, T)
+    log_likelihood: Tensor  # (C, T, M) log p(z | w, phi) of each agent
+    log_density: Tensor  # (C, T, M) log p(phi) of each agent
+    pointwise: Tensor | None  # (C, T, M, N) float32, log p(z_n | w_n, phi); None if not stored
     log_joint: Tensor  # (C, T)
     evidence: Tensor  # (C, T)
     means: Tensor | None  # (C, T, M, K, L) mu of each agent's components; None if not stored, or without mu

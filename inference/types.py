@@ -58,6 +58,9 @@ class TableBelief(Belief, Protocol):
     def table(self) -> Tensor:
         """(C, N, K) log p(z_n | w_n = k, phi)."""
 
+    def pointwise(self, signs: Tensor) -> Tensor:
+        """log p(z_n | w_n, phi) of every object: signs (C, N) -> (C, N)."""
+
 
 class Player(Protocol):
     """An agent in the game. `mhng.models.percepts.Percepts` is one.
@@ -119,5 +122,7 @@ class Info(NamedTuple):
     messages: Tensor  # (C,) signs sent from agent to agent, all objects together
     not_a_number: Tensor  # (C,) ratios that were NaN, and therefore rejections
     splits: Tensor  # (C,) accepted split-merge steps
+    log_likelihood: Tensor  # (C, M) log p(z | w, phi) of each agent
+    log_density: Tensor  # (C, M) log p(phi) of each agent
     log_joint: Tensor  # (C,) log p(w, phi, z) for all agents
     evidence: Tensor  # (C,) sum of log p(z | w) over agents, phi integrated out, and log p(w) if pi is drawn

@@ -92,7 +92,11 @@ class TableAnswers:
 
     def log_likelihood(self, signs: Tensor) -> Tensor:
         """log p(z | signs, phi), summed over objects: signs (C, N) -> (C,)."""
-        return self.table.gather(-1, signs.unsqueeze(-1)).sum((-2, -1))
+        return self.pointwise(signs).sum(-1)
+
+    def pointwise(self, signs: Tensor) -> Tensor:
+        """log p(z_n | w_n, phi) of every object: signs (C, N) -> (C, N)."""
+        return _select(self.table, signs)
 
     def best(self, log_prior: Tensor) -> Tensor:
         """The most probable sign of every object, (C, N)."""

@@ -17,6 +17,8 @@ def trace(C: int = 3, T: int = 40, M: int = 2, N: int = 12, K: int = 4, seed: in
         "accepted": rng.integers(0, N + 1, (C, T, M)),
         "log_joint": -100 + rng.normal(size=(C, T)),
         "log_evidence": -90 + rng.normal(size=(C, T)),
+        "log_p_z": -50 + np.random.default_rng(seed + 1).normal(size=(C, T, M)),
+        "log_p_phi": -5 + np.random.default_rng(seed + 2).normal(size=(C, T, M)),
         "agent_names": tuple("ABCDEFGH"[:M]),
         "signs_count": K,
         "means": rng.normal(size=(C, T, M, K, 3)),

@@ -59,7 +59,8 @@ def all_outputs(folder: Path) -> tuple[Any, ...]:
     posterior = load_posterior(folder / run_folder.POSTERIOR)
     draws = {
         f"{group}/{name}": values.values.tobytes()
-        for group in ("posterior", "sample_stats")
+        for group in ("posterior", "sample_stats", "components", "signs", "log_likelihood", "observed_data")
+        if group in posterior
         for name, values in posterior[group].items()
     }
     state = tensors(torch.load(folder / run_folder.CHECKPOINT, weights_only=True))

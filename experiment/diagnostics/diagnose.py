@@ -19,7 +19,7 @@ from mhng.experiment.diagnostics.summary import remove_rounding, summarise_poste
 from mhng.experiment.errors import UsageError
 from mhng.experiment.metrics import partitions
 from mhng.experiment.runs import folder as run_folder
-from mhng.experiment.runs.posterior import settings_of
+from mhng.experiment.runs.posterior import settings_of, variables_of
 from mhng.experiment.training.saved_run import SavedRun
 from mhng.experiment.util.jsonable import to_plain
 from mhng.experiment.util.output import print_note, print_report
@@ -29,7 +29,7 @@ _WIDTH = 110  # columns of printed text
 
 # Contents of posterior.nc in this version
 _SETTINGS = {"mode", "listener-state", "acceptance", "start", "starts", "sweeps", "burn-in", "thin", "signs"}
-_VARIABLES = {"log_joint", "log_evidence", "component_share", "weight"}
+_VARIABLES = {"lp", "log_evidence", "component_share", "weight"}
 
 
 def diagnose(
@@ -93,7 +93,7 @@ def _check(run: SavedRun) -> dict[str, Any]:
     """Read the files that a diagnosis needs; returns the settings in posterior.nc. Raises UsageError naming a file."""
     try:
         settings = settings_of(run.posterior)
-        missing = (_SETTINGS - set(settings)) | (_VARIABLES - set(run.posterior["posterior"].data_vars))
+        missing = (_SETTINGS - set(settings)) | (_VARIABLES - set(variables_of(run.posterior)))
         if missing:
             raise KeyError(f"it lacks {min(missing)}")
     except (KeyError, ValueError, TypeError) as error:
@@ -113,7 +113,7 @@ def _drop_inapplicable(summary: dict[str, Any], mode: str) -> dict[str, Any]:
     """Remove acceptance where there are no proposals, and R-hat and ESS where there are no draws."""
     rows = summary["quantities"]
     if mode not in ("com", "all"):
-        rows = {name: row for name, row in rows.items() if not name.startswith("acceptance[")}
+        rows = {name: row for name, row in rows.items() if not name.startswith("acceptance_rate[")}
     if mode == "variational":
         rows = {name: row | {"rhat": None, "ess": None, "mcse": None} for name, row in rows.items()}
         note = "not available: mode variational draws no samples"
@@ -252,7 +252,7 @@ def _exact_lines(exact: Mapping[str, Any]) -> list[str]:
 
 def monitored_scalars(run: SavedRun) -> dict[str, NDArray[Any]]:
     """The scalars whose chains are drawn, by title: (C, D), with rounding differences removed."""
-    scalars = {"log joint (nats)": _required(run, "log_joint"), "log evidence (nats)": _required(run, "log_evidence")}
+    scalars = {"log joint (nats)": _required(run, "lp"), "log evidence (nats)": _required(run, "log_evidence")}
     kappa, share = run.draws("kappa"), _required(run, "component_share")
     if kappa is not None:
         scalars["kappa"] = kappa
@@ -267,7 +267,7 @@ def _draw(run: SavedRun, report: Mapping[str, Any]) -> list[str]:
     from mhng.experiment.plots import training as plots
 
     weight = _required(run, "weight")
-    signs, acceptance = run.draws("signs"), run.draws("acceptance")
+    signs, acceptance = run.draws("signs"), run.draws("acceptance_rate")
     draws = run.posterior["posterior"]["draw"].values
     jobs: dict[str, Any] = {
         "monitors.png": lambda path: pictures.plot_monitors(path, monitored_scalars(run), draws),

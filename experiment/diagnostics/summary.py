@@ -7,21 +7,21 @@ of constant chains is reported separately.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from mhng.experiment.metrics.thresholds import MIN_DRAWS
-from mhng.experiment.runs.posterior import import_arviz
+from mhng.experiment.runs.posterior import import_arviz, variables_of
 from mhng.experiment.runs.trace import RoundTrace, Variables, to_variables
 
 # Relative differences below this are rounding errors.
 _ROUNDING = 1e-11
 
-# Raw signs and permutations depend on the numbering of signs and are not diagnosed.
-_LABELS = ("signs", "relabel")
+# Raw signs and permutations depend on the numbering of signs. lp is diagnosed, its parts by agent are not.
+_NOT_DIAGNOSED = ("signs", "relabel", "log_p_z", "log_p_phi")
 
 # One row per agent summarises all pairs of objects, or all coordinates of the means.
 _POOLED = ("co_assignment", "mu")
@@ -31,7 +31,7 @@ def summarise_trace(trace: RoundTrace, burn_in: int, pairs: int = 200) -> dict[s
     """Diagnose the draws after `burn_in`; returns plain values for JSON.
 
     {"chains", "draws", "rhat_note", "rhat_max", "ess_min", "constant_chains", "stuck_apart", "quantities"},
-    where quantities maps a name such as "log_joint", "component_share[A, 1]" or "acceptance[A->B]" to
+    where quantities maps a name such as "lp", "component_share[A, 1]" or "acceptance_rate[A->B]" to
 
       mean, sd         over all finite draws of all chains
       rhat             rank-normalised split R-hat; None if undefined (see `rhat` and `rhat_note`)
@@ -49,25 +49,19 @@ def summarise_trace(trace: RoundTrace, burn_in: int, pairs: int = 200) -> dict[s
 
 def summarise_posterior(data: Any) -> dict[str, Any]:
     """`summarise_trace` for the draws stored in posterior.nc, as `load_posterior` returns them."""
-    groups = []
     dims: dict[str, list[str]] = {}
     coords: dict[str, list[Any]] = {}
-    for group in ("posterior", "sample_stats"):
-        arrays = {}
-        for name in data[group].data_vars:
-            if name in _LABELS:
-                continue
-            array = data[group][name]
-            arrays[name] = array.values
-            dims[name] = [str(dim) for dim in array.dims[2:]]
-            coords |= {dim: array[dim].values.tolist() for dim in dims[name]}
-        groups.append(arrays)
-    return _diagnose(Variables(groups[0], groups[1], dims, coords))
+    arrays = {name: array for name, array in variables_of(data).items() if name not in _NOT_DIAGNOSED}
+    for name, array in arrays.items():
+        dims[name] = [str(dim) for dim in array.dims[2:]]
+        coords |= {dim: array[dim].values.tolist() for dim in dims[name]}
+    return _diagnose(Variables({"all": {name: array.values for name, array in arrays.items()}}, dims, coords))
 
 
 def _diagnose(variables: Variables) -> dict[str, Any]:
-    C, D = variables.posterior["log_joint"].shape
-    quantities = {name: _row(list(scalars)) for name, scalars in _scalars(variables)}
+    arrays = {name: values for group in variables.groups.values() for name, values in group.items()}
+    C, D = arrays["lp"].shape
+    quantities = {name: _row(list(scalars)) for name, scalars in _scalars(arrays, variables)}
     for name, row in quantities.items():
         if name.startswith("mu["):
             row |= {"mean": None, "sd": None}  # coordinates have no common mean
@@ -92,10 +86,10 @@ def _diagnose(variables: Variables) -> dict[str, Any]:
     }
 
 
-def _scalars(variables: Variables) -> Iterator[tuple[str, NDArray[np.float64]]]:
+def _scalars(arrays: Mapping[str, NDArray[Any]], variables: Variables) -> Iterator[tuple[str, NDArray[np.float64]]]:
     """Names and their scalar chains (n, C, D): n = 1, or all pairs or coordinates of a pooled quantity."""
-    for name, values in (variables.posterior | variables.sample_stats).items():
-        if name in _LABELS:
+    for name, values in arrays.items():
+        if name in _NOT_DIAGNOSED:
             continue
         if values.shape[1] > 1 and np.isnan(values[:, 0]).all():
             values = values[:, 1:]  # sweep 0 has no sweep before it

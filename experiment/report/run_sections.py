@@ -177,7 +177,7 @@ def _trace_pictures(renderer: ChartRenderer, run: SavedRun, report: Mapping[str,
     """Trace plots of scalar quantities, one line per chain."""
     draws = run.posterior["posterior"]["draw"].values
     scalars = monitored_scalars(run)
-    acceptance = run.draws("acceptance")
+    acceptance = run.draws("acceptance_rate")
     if acceptance is not None and run.settings["mode"] in ("com", "all"):
         directions = [str(name) for name in run.posterior["sample_stats"]["direction"].values]
         scalars |= {f"acceptance rate, {name}": acceptance[:, :, d] for d, name in enumerate(directions)}

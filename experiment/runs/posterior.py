@@ -1,7 +1,7 @@
 """posterior.nc: write and read posterior draws as netCDF with ArviZ.
 
 Supports both versions of ArviZ: 0.23 (Python 3.11, InferenceData) and 1.x (Python 3.12 and later, xarray's DataTree).
-They differ in `_container`, `_write` and `load_posterior` only. ArviZ is imported on first use, because the import
+They differ in `_dataset`, `_container`, `_write` and `load_posterior` only. ArviZ is imported on first use, which
 takes over a second. `arviz.from_netcdf` opens the file directly.
 """
 
@@ -23,6 +23,9 @@ from mhng.experiment.util.jsonable import to_plain
 from mhng.experiment.util.memory import check_fits
 from mhng.experiment.util.process import defer_interrupt, has_home, quiet_imports, temporary_folders
 
+# Version of the groups and names in the file. Files of other versions are refused.
+_LAYOUT = 2
+
 # Upper bound for headers, names and coordinates of a file, in bytes.
 _HDF5_OVERHEAD = 400_000
 
@@ -36,6 +39,7 @@ def to_arviz(
     thin: int = 1,
     pairs: int = 200,
     keep: str = "all",
+    objects: Mapping[str, Any] | None = None,
 ) -> Any:
     """Convert the trace of `round` to InferenceData or DataTree; arguments as for `to_variables`.
 
@@ -43,10 +47,11 @@ def to_arviz(
     neither None nor booleans (`settings_of` reads it), the round, and the pivot for relabelling (pivot_chain,
     pivot_draw).
     """
-    variables = to_variables(trace, burn_in, thin=thin, pairs=pairs, keep=keep)
+    variables = to_variables(trace, burn_in, thin=thin, pairs=pairs, keep=keep, objects=objects)
     assert variables.pivot is not None
     attributes = {
         "settings": json.dumps(to_plain(settings), ensure_ascii=True, allow_nan=False),
+        "layout": _LAYOUT,
         "mode": trace.mode,
         **({} if round is None else {"round": round}),
         "burn_in": burn_in,
@@ -67,11 +72,13 @@ def save_posterior(
     thin: int = 1,
     pairs: int = 200,
     keep: str = "all",
+    objects: Mapping[str, Any] | None = None,
 ) -> Any:
     """Convert a trace as `to_arviz` does, write it to `path` (netCDF) and return it. Leaves no file open."""
-    data = to_arviz(trace, burn_in=burn_in, settings=settings, round=round, thin=thin, pairs=pairs, keep=keep)
-    groups = [data[group] for group in ("posterior", "sample_stats")]
-    size = sum(array.nbytes for group in groups for array in group.data_vars.values())
+    data = to_arviz(
+        trace, burn_in=burn_in, settings=settings, round=round, thin=thin, pairs=pairs, keep=keep, objects=objects
+    )
+    size = sum(array.nbytes for group in _groups(data) for array in data[group].data_vars.values())
     with atomic_path(path) as beside:
         reserve(beside, size + _HDF5_OVERHEAD)
         try:
@@ -102,6 +109,8 @@ def load_posterior(path: Path) -> Any:
                 data = lazy.load()
         if not {"posterior", "sample_stats"} <= _groups(data):
             raise ValueError("the groups posterior and sample_stats are missing")
+        if data["posterior"].attrs.get("layout") != _LAYOUT:
+            raise UsageError(f"{path} has the layout of another version of this program; train the run again")
     except UsageError:
         raise
     except Exception as error:  # h5py and xarray raise varying errors for a damaged file
@@ -128,6 +137,12 @@ def _check_size(path: Path) -> None:
     check_fits(str(path), size)
 
 
+def variables_of(data: Any) -> dict[str, Any]:
+    """The variables with draws, (chain, draw, ...), of all groups by name: xarray arrays."""
+    groups = ("posterior", "sample_stats", "components", "signs")
+    return {str(name): array for group in groups if group in _groups(data) for name, array in data[group].items()}
+
+
 def settings_of(data: Any) -> dict[str, Any]:
     """Settings from the attributes that `to_arviz` wrote."""
     return json.loads(data["posterior"].attrs["settings"])
@@ -147,7 +162,8 @@ def is_posterior(path: Path, round: int | None) -> bool:
     try:
         with h5py.File(path, "r") as file:
             stated = file["posterior"].attrs.get("round", round)
-            return "sample_stats" in file and bool(np.all(stated == round))
+            known = file["posterior"].attrs.get("layout") == _LAYOUT
+            return bool(known and "sample_stats" in file and np.all(stated == round))
     except (OSError, RuntimeError, KeyError, AttributeError):  # damaged
         return False
 
@@ -180,18 +196,32 @@ def _is_old(az: Any) -> bool:
 
 def _container(variables: Variables, attributes: dict[str, Any]) -> Any:
     az = import_arviz()
-    groups = {"posterior": variables.posterior, "sample_stats": variables.sample_stats}
-    axes = {"coords": variables.coords, "dims": variables.dims}
+    with warnings.catch_warnings():
+        # ArviZ suspects swapped axes if there are more chains than draws.
+        warnings.filterwarnings("ignore", "More chains", UserWarning)
+        groups = {name: _dataset(az, name, variables) for name in variables.groups}
     if _is_old(az):
-        with warnings.catch_warnings():
-            # ArviZ suspects swapped axes if there are more chains than draws.
-            warnings.filterwarnings("ignore", "More chains", UserWarning)
-            data = az.from_dict(**groups, **axes)
+        data = az.InferenceData(**groups)
     else:
-        data = az.from_dict(groups, check_conventions=False, **axes)
+        import xarray
+
+        data = xarray.DataTree.from_dict(groups)
     data.attrs = dict(data.attrs or {}) | attributes
     data["posterior"].attrs.update(attributes)
     return data
+
+
+def _dataset(az: Any, group: str, variables: Variables) -> Any:
+    """One group as an xarray dataset."""
+    data, dims = variables.groups[group], variables.dims
+    leading = [] if group.endswith("_data") else ["chain", "draw"]
+    if group == "observed_data":
+        dims = dims | {"z": ["agent", "object", "latent"]}
+    if _is_old(az):
+        return az.dict_to_dataset(data, coords=variables.coords, dims=dims, default_dims=leading)
+    return az.dict_to_dataset(
+        data, coords=variables.coords, dims=dims, sample_dims=leading, skip_event_dims=True, check_conventions=False
+    )
 
 
 def _write(data: Any, path: Path) -> None:

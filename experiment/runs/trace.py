@@ -12,6 +12,7 @@ to round the target distribution changes.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
@@ -25,8 +26,11 @@ from mhng.experiment.metrics.relabel import relabel, reorder
 # Seed for the pairs of objects in co_assignment: the same pairs in all runs with the same number of objects.
 _PAIRS_SEED = 20230101
 
-# Large variables of posterior.nc by value of --keep.
-KEPT = {"all": ("signs", "mu"), "signs": ("signs",), "components": ("mu",), "none": ()}
+# Large variables of posterior.nc by value of --keep. z: in observed_data and log_likelihood.
+KEPT = {"all": ("signs", "mu", "z"), "signs": ("signs",), "components": ("mu",), "none": ()}
+
+# The most numbers of observed_data.
+_LARGEST_Z = 5 * 10**7
 
 
 @dataclass(frozen=True, eq=False)
@@ -37,12 +41,16 @@ class RoundTrace:
     accepted: NDArray[Any]  # (C, T, M) proposals that agent m accepted as the listener
     log_joint: NDArray[Any]  # (C, T)
     log_evidence: NDArray[Any]  # (C, T)
+    log_p_z: NDArray[Any]  # (C, T, M) log p(z | w, phi) of each agent
+    log_p_phi: NDArray[Any]  # (C, T, M) log p(phi) of each agent
     agent_names: tuple[str, ...]
     signs_count: int  # K
     mode: str
     best_signs: NDArray[Any] | None = None  # (C, T, M, N) best sign of each agent alone, if signs are shared
     means: NDArray[Any] | None = None  # (C, T, M, K, L) component means, if kept
     encounters: NDArray[Any] | None = None  # (T, M) encounters with agent m as the listener; None: one per sweep
+    pointwise: NDArray[Any] | None = None  # (C, T, M, N) log p(z_n | w_n, phi), if kept
+    latents: tuple[NDArray[Any], ...] | None = None  # (N, L) of each agent, if known
 
     @property
     def kappa_signs(self) -> NDArray[Any]:
@@ -68,9 +76,12 @@ class RoundTrace:
         if self.signs.ndim != 4 or 0 in self.signs.shape[2:]:
             raise ValueError(f"signs must be (chains, sweeps, agents, objects); its shape is {self.signs.shape}")
         C, T, M, _ = self.signs.shape
-        expected = {"accepted": (C, T, M), "log_joint": (C, T), "log_evidence": (C, T)}
+        expected = {
+            "accepted": (C, T, M), "log_joint": (C, T), "log_evidence": (C, T), "log_p_z": (C, T, M),
+            "log_p_phi": (C, T, M), "pointwise": self.signs.shape,
+        }  # fmt: skip
         for field, shape in expected.items():
-            if getattr(self, field).shape != shape:
+            if getattr(self, field) is not None and getattr(self, field).shape != shape:
                 raise ValueError(f"{field} must have the shape {shape}; it is {getattr(self, field).shape}")
         if self.encounters is not None and self.encounters.shape != (T, M):
             raise ValueError(f"encounters must have the shape {(T, M)}; it is {self.encounters.shape}")
@@ -83,35 +94,52 @@ class RoundTrace:
 
 
 class Variables(NamedTuple):
-    """Named arrays with named axes in two groups, as input for ArviZ and `diagnostics.summary`."""
+    """Named arrays with named axes in groups, as input for ArviZ and `diagnostics.summary`."""
 
-    posterior: dict[str, NDArray[Any]]
-    sample_stats: dict[str, NDArray[Any]]
-    dims: dict[str, list[str]]  # axes of each variable after chain and draw
+    groups: dict[str, dict[str, NDArray[Any]]]
+    dims: dict[str, list[str]]  # axes of each variable after chain and draw, which groups of data lack
     coords: dict[str, list[Any]]
     pivot: tuple[int, int] | None = None  # chain and draw (sweep) of the pivot for relabelling
 
 
-def to_variables(trace: RoundTrace, burn_in: int, *, thin: int = 1, pairs: int = 200, keep: str = "all") -> Variables:
+def to_variables(
+    trace: RoundTrace,
+    burn_in: int,
+    *,
+    thin: int = 1,
+    pairs: int = 200,
+    keep: str = "all",
+    objects: Mapping[str, NDArray[Any]] | None = None,
+) -> Variables:
     """Convert every `thin`-th sweep after the first `burn_in` sweeps to named arrays.
 
-    keep: which of the large variables signs and mu to include (`KEPT`). pairs: number of pairs in co_assignment.
-    Raises UsageError if no sweep is left after burn-in.
+    keep: which of the large variables signs, mu and z to include (`KEPT`). pairs: number of pairs in co_assignment.
+    objects: arrays (N,) for constant_data. Raises UsageError if no sweep is left after burn-in.
 
-    Group posterior, axes after (chain, draw):
-      log_joint, log_evidence
-      component_share (agent, rank)    share of objects per sign in descending order; rank 1 is the largest
-      co_assignment (agent, pair)      1 if the agent gives one sign to both objects of a pair such as "12-873";
-                                       absent if N = 1
-      weight (agent, sign)             share of objects per relabelled sign
-      mu (agent, sign, latent)         component means by relabelled sign
-      relabel (sign)                   the permutation: new number of each raw sign; in `no-com` (agent, sign)
-      signs (agent, object)            raw signs
+    Group posterior, axes after (chain, draw). They do not depend on the numbering of signs, are few, and vary in
+    every chain, so that `arviz.summary` needs no selection:
+      log_p_z (agent)                  log p(z | w, phi) of the agent's latents
+      log_p_phi (agent)                log p(phi) of the agent's components
 
     Group sample_stats:
-      acceptance (direction)           share of accepted proposals
+      lp, log_evidence                 log joint; log p(z | w) with phi integrated out
+      acceptance_rate (direction)      share of accepted proposals
       kappa                            mean over pairs of agents, raw signs (`RoundTrace.kappa_signs`); absent if M = 1
       successive_ari (agent)           ARI against the sweep before, also if that sweep is thinned out; NaN at sweep 0
+
+    Group components:
+      component_share (agent, rank)    share of objects per sign in descending order; rank 1 is the largest
+      weight (agent, sign)             share of objects per relabelled sign
+      mu (agent, sign, latent)         component means by relabelled sign
+
+    Group signs:
+      signs (agent, object)            raw signs
+      relabel (sign)                   the permutation: new number of each raw sign; in `no-com` (agent, sign)
+      co_assignment (agent, pair)      1 if the agent gives one sign to both objects of a pair such as "12-873";
+                                       absent if N = 1
+
+    Group log_likelihood: z (agent, object), log p(z_n | w_n, phi) given the drawn sign. Group observed_data:
+    z (agent, object, latent), padded with NaN where an agent has fewer dimensions. Group constant_data: `objects`.
 
     The coordinate `draw` is the number of the sweep, from 0.
     """
@@ -130,32 +158,35 @@ def to_variables(trace: RoundTrace, burn_in: int, *, thin: int = 1, pairs: int =
     together = trace.mode != "no-com"  # agents without communication have no common code
     renumbered = relabel(kept, trace.log_joint[:, sweeps], K, together=together)
 
-    posterior: dict[str, NDArray[Any]] = {
-        "log_joint": np.asarray(trace.log_joint[:, sweeps], dtype=np.float64),
-        "log_evidence": np.asarray(trace.log_evidence[:, sweeps], dtype=np.float64),
+    posterior = {name: np.asarray(getattr(trace, name)[:, sweeps], np.float64) for name in ("log_p_z", "log_p_phi")}
+    components: dict[str, NDArray[Any]] = {
         "component_share": np.ascontiguousarray(np.sort(renumbered.weight, axis=-1)[..., ::-1]),
         "weight": renumbered.weight,
-        "relabel": renumbered.permutation,
     }
+    raw: dict[str, NDArray[Any]] = {"relabel": renumbered.permutation}
     dims = {
+        "log_p_z": ["agent"],
+        "log_p_phi": ["agent"],
         "component_share": ["agent", "rank"],
         "weight": ["agent", "sign"],
         "relabel": ["sign"] if together else ["agent", "sign"],
     }
     if len(first):
-        posterior["co_assignment"] = (kept[..., first] == kept[..., second]).astype(np.int8)
+        raw["co_assignment"] = (kept[..., first] == kept[..., second]).astype(np.int8)
         dims["co_assignment"] = ["agent", "pair"]
     if "signs" in KEPT[keep]:
-        posterior["signs"] = kept.astype(np.int8 if K <= 127 else np.int16)
+        raw["signs"] = kept.astype(np.int8 if K <= 127 else np.int16)
         dims["signs"] = ["agent", "object"]
     if "mu" in KEPT[keep] and trace.means is not None:
-        posterior["mu"] = reorder(trace.means[:, sweeps], renumbered.permutation)
+        components["mu"] = reorder(trace.means[:, sweeps], renumbered.permutation)
         dims["mu"] = ["agent", "sign", "latent"]
     sample_stats: dict[str, NDArray[Any]] = {
-        "acceptance": trace.acceptance()[:, sweeps],
+        "lp": np.asarray(trace.log_joint[:, sweeps], dtype=np.float64),
+        "log_evidence": np.asarray(trace.log_evidence[:, sweeps], dtype=np.float64),
+        "acceptance_rate": trace.acceptance()[:, sweeps],
         "successive_ari": _successive_ari(trace.signs, sweeps),
     }
-    dims |= {"acceptance": ["direction"], "successive_ari": ["agent"]}
+    dims |= {"acceptance_rate": ["direction"], "successive_ari": ["agent"]}
     if M > 1:
         sample_stats["kappa"] = np.array(
             [[partitions.mean_pairwise_kappa(draw) for draw in chain] for chain in kappa_signs]
@@ -169,11 +200,29 @@ def to_variables(trace: RoundTrace, burn_in: int, *, thin: int = 1, pairs: int =
         "direction": directions,
         "pair": [f"{i}-{j}" for i, j in zip(first, second, strict=True)],
     }
-    if "signs" in posterior:
-        coords["object"] = list(range(N))
-    if "mu" in posterior:
-        coords["latent"] = list(range(posterior["mu"].shape[-1]))
-    return Variables(posterior, sample_stats, dims, coords, (renumbered.pivot[0], int(sweeps[renumbered.pivot[1]])))
+    groups = {"posterior": posterior, "sample_stats": sample_stats, "components": components, "signs": raw}
+    if "z" in KEPT[keep]:
+        if trace.pointwise is not None:
+            groups["log_likelihood"] = {"z": trace.pointwise[:, sweeps]}
+        if trace.latents is not None and sum(z.size for z in trace.latents) <= _LARGEST_Z:
+            groups["observed_data"] = {"z": _padded(trace.latents)}
+    if objects:
+        groups["constant_data"] = dict(objects)
+    dims |= {"z": ["agent", "object"]} | {name: ["object"] for name in objects or ()}
+    coords["object"] = list(range(N))
+    latent = [components["mu"].shape[-1]] if "mu" in components else []
+    latent += [groups["observed_data"]["z"].shape[-1]] if "observed_data" in groups else []
+    coords["latent"] = list(range(max(latent, default=0)))
+    return Variables(groups, dims, coords, (renumbered.pivot[0], int(sweeps[renumbered.pivot[1]])))
+
+
+def _padded(latents: tuple[NDArray[Any], ...]) -> NDArray[np.float32]:
+    """Latents (N, L) of M agents as one array (M, N, largest L), NaN where an agent has fewer dimensions."""
+    L = max(z.shape[1] for z in latents)
+    result = np.full((len(latents), len(latents[0]), L), np.nan, dtype=np.float32)
+    for m, z in enumerate(latents):
+        result[m, :, : z.shape[1]] = z
+    return result
 
 
 def _directions(names: tuple[str, ...]) -> tuple[list[int], list[str]]:

@@ -20,6 +20,9 @@ from mhng.models.plugins import is_plugin
 from mhng.models.registry import FAMILIES
 from mhng.models.sign_prior import parse_sign_prior
 
+# The most log likelihoods of objects that a trace stores: 200 MB.
+POINTWISE_LIMIT = 5 * 10**7
+
 
 def schedule_of(config: Config, *, jitter: float = 0.0) -> Schedule:
     """The numbers of epochs, rounds and sweeps, and the options of learning. jitter: see `AgentSpec.jitter`."""
@@ -35,6 +38,7 @@ def schedule_of(config: Config, *, jitter: float = 0.0) -> Schedule:
         lr=config.lr,
         jitter=jitter,
         keep_means=config.keep in ("all", "components"),
+        pointwise_limit=POINTWISE_LIMIT if config.keep == "all" else 0,
         percept=config.percept,
         # Parts of the user may do what cannot be captured.
         cuda_graphs=config.cuda_graphs and not any(is_plugin(getattr(config, name)) for name in FAMILIES),

@@ -86,6 +86,12 @@ class TrainingLoop:
             self.printer.note(
                 "note: posterior.nc will hold no component means, because the latent dimensions of the agents differ"
             )
+        schedule, objects = schedule_of(self.config), self.objects.count
+        if self.config.keep == "all" and not schedule.keeps_pointwise(len(self.agents), objects):
+            self.printer.note(
+                "note: posterior.nc will hold no log_likelihood: --chains x --sweeps x agents x objects is more than "
+                f"{schedule.pointwise_limit:,}"
+            )
         try:
             while not self._run_rounds():
                 pass
@@ -231,6 +237,7 @@ class TrainingLoop:
             round=played.round,
             thin=config.thin,
             keep=config.keep,
+            objects={"index": objects.indices} | ({} if objects.labels is None else {"label": objects.labels}),
         )
         folder.write_json(
             run_folder.SUMMARY,

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from mhng.experiment.errors import UsageError
 from mhng.experiment.settings.schema import Config
+from mhng.experiment.training.build import schedule_of
 from mhng.experiment.util.memory import GIB, available_memory
 
 if TYPE_CHECKING:
@@ -56,12 +57,13 @@ def estimate(config: Config, agents: Sequence[AgentSpec], N: int) -> Estimate:
     shared = config.mode == "gibbs" or (config.mode in ("com", "all") and config.listener_state == "shared")
     signs = 2 * C * T * M * N * (2 if shared else 1)
     means = 8 * C * T * M * K * L if config.keep in ("all", "components") else 0
+    pointwise = 4 * C * T * M * N if schedule_of(config).keeps_pointwise(M, N) else 0
     stored = -(-(T - config.burn_in) // config.thin) / T  # share of the draws in posterior.nc
     table = 8 * C * N * K
     return Estimate(
-        trace=signs + means + 8 * C * T * (M + 5) + 8 * T * M,
+        trace=signs + means + pointwise + 8 * C * T * (3 * M + 5) + 8 * T * M,
         tables=M * table,
-        host=int(stored * (signs + means)) + _ROW * T,
+        host=int(stored * (signs + means + pointwise)) + _ROW * T,
         latents=sum(8 * N * (L + width) for L, width in zip(latent_dims, feature_dims, strict=True)),
         making=2 * 8 * N * max(feature_dims),
         working=(M + _WORKING) * table,

@@ -118,12 +118,11 @@ class SavedRun:
         return posterior
 
     def draws(self, variable: str) -> NDArray[Any] | None:
-        """Draws (chain, draw, ...) of a posterior or sample_stats variable; None if posterior.nc does not hold it."""
-        for group in ("posterior", "sample_stats"):
-            if variable in self.posterior[group].data_vars:
-                values: NDArray[Any] = self.posterior[group][variable].values
-                return values
-        return None
+        """Draws (chain, draw, ...) of a variable in any group; None if posterior.nc does not hold it."""
+        from mhng.experiment.runs.posterior import variables_of
+
+        array = variables_of(self.posterior).get(variable)
+        return None if array is None else array.values
 
     # -- objects and agents --------------------------------------------------------------------------
 

@@ -56,7 +56,7 @@ def test_it_holds_what_the_files_hold(run: LoadedRun, digits_run: Path) -> None:
     np.testing.assert_array_equal(run.index, arrays["index"])
     assert run.scores == json.loads((digits_run / "summary.json").read_text())
     assert (run.settings["latent-dim"], run.settings["views"], run.status) == (4, (0.0, 45.0), "done")
-    assert run.posterior["posterior"]["signs"].shape == (1, 5, 2, 200)
+    assert run.posterior["signs"]["signs"].shape == (1, 5, 2, 200)
     assert run.objects.count == 200 and run.objects.class_names[3] == "3"
 
 

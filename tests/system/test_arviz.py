@@ -65,5 +65,5 @@ def test_the_other_line_of_arviz_reads_the_same(tmp_path: Path) -> None:
     assert done.returncode == 0
     assert_rows_agree(json.loads(done.stdout), summarise_trace(trace(), 0))
     data = load_posterior(tmp_path / "theirs.nc")
-    np.testing.assert_array_equal(data["posterior"]["signs"].values, trace(seed=7).signs)
+    np.testing.assert_array_equal(data["signs"]["signs"].values, trace(seed=7).signs)
     assert settings_of(data) == SETTINGS

@@ -57,7 +57,7 @@ def test_all_draws_are_the_posteriors_and_end_in_the_last(
     assert f"Corpus: {out}: 2000 messages (2 speakers, 200 objects, chains x draws: 1 x 5)" in capsys.readouterr().out
     lines = [json.loads(line) for line in out.read_text().splitlines()]
     found = signs_of(lines, 1, 5, 2, 200)
-    raw = load_posterior(digits_run / "posterior.nc")["posterior"]["signs"].values
+    raw = load_posterior(digits_run / "posterior.nc")["signs"]["signs"].values
     for draw in range(5):  # the same partition, perhaps under other numbers
         assert partitions.ari(found[0, draw].ravel(), raw[0, draw].ravel()) == pytest.approx(1)
     np.testing.assert_array_equal(found[0, -1], signs_of(said(digits_run, capsys), 1, 1, 2, 200)[0, 0])
@@ -79,7 +79,8 @@ def test_chains_and_draws_that_number_their_signs_otherwise_get_one_numbering(
         signs[c, t] = one[last[0]], (other if mode == "no-com" else one)[last[1]]
     signs[0, -1] = last
     trace = RoundTrace(
-        signs, np.zeros((3, 6, 2), dtype=int), rng.normal(size=(3, 6)), np.zeros((3, 6)), ("A", "B"), 10, mode
+        signs, np.zeros((3, 6, 2), dtype=int), rng.normal(size=(3, 6)), np.zeros((3, 6)), np.zeros((3, 6, 2)),
+        np.zeros((3, 6, 2)), ("A", "B"), 10, mode,
     )  # fmt: skip
     config = resolve({}, run / "config.toml")
     save_posterior(run / "posterior.nc", trace, burn_in=2, settings=plain(config))
@@ -106,7 +107,7 @@ def test_refusals_are_one_line_and_write_nothing(
         shutil.copytree(digits_run, run, ignore=shutil.ignore_patterns("plots"))
     (unfinished / "signs.npz").unlink()
     data = load_posterior(bare / "posterior.nc")
-    del data["posterior"]["signs"]
+    del data["signs"]["signs"]
     (bare / "posterior.nc").unlink()
     data.to_netcdf(str(bare / "posterior.nc"))
     before = {file: file.stat().st_mtime_ns for file in tmp_path.rglob("*")}

@@ -55,7 +55,7 @@ def test_who_stays_at_home_has_accepted_nothing_and_refused_nothing(tmp_path):
     for row in rows:
         if row["kind"] == "sweep":
             assert sum(share is None for share in row["acceptance"].values()) == 1
-    acceptance = load_posterior(folder / run_folder.POSTERIOR)["sample_stats"]["acceptance"].values
+    acceptance = load_posterior(folder / run_folder.POSTERIOR)["sample_stats"]["acceptance_rate"].values
     assert (np.isnan(acceptance).sum(-1) == 1).all()
 
 

@@ -46,7 +46,7 @@ def test_the_estimate_is_the_size_of_the_trace(changes: dict[str, str]) -> None:
     generators = [one.streams["play"] for one in members]
     state = init(players, generators, torch.zeros(4, 2, 30, dtype=torch.int64), 3)
     keep = config.keep == "all"
-    state, trace = play(game_of(config, CPU), players, generators, state, 6, keep_means=keep)
+    state, trace = play(game_of(config, CPU), players, generators, state, 6, keep_means=keep, keep_pointwise=keep)
     need = estimate(config, objects.count)
     assert need.trace == sum(part.nbytes for part in trace if part is not None)
     assert need.tables == sum(belief.table.nbytes for belief in state.beliefs)
@@ -79,7 +79,10 @@ def test_what_is_foretold_grows_with_what_there_is(monkeypatch: pytest.MonkeyPat
         need = estimate(replace(SMALL, **changes), N)
         return need.device + need.host
 
-    assert told(2_000_000) > 1.9 * told(1_000_000) > 10**9
+    assert told(2_000_000, keep="signs") > 1.9 * told(1_000_000, keep="signs") > 10**9
+    # Above the limit, log likelihoods of objects are not stored.
+    assert told(1_000_000) - told(1_000_000, keep="components") > 10**8
+    assert told(2_000_000) == told(2_000_000, keep="components")
     assert told(1000, signs=20) > told(1000, signs=10)
     assert told(10**6, signs=20, chains=1, start="merge") > told(10**6, signs=20, chains=1, start="kmeans")
     # Starts are made one by one before they are too many for the memory.

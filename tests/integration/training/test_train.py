@@ -93,9 +93,16 @@ def test_signs_and_posterior_are_of_the_last_round(finished):
     with np.load(folder / "signs.npz") as arrays:
         assert arrays["index"].tolist() == list(range(60)) and arrays["label"].shape == (60,)
         final = np.stack([arrays["signs_A"], arrays["signs_B"]])
-    posterior = load_posterior(folder / "posterior.nc")["posterior"]
-    assert dict(posterior.sizes)["chain"] == 2 and dict(posterior.sizes)["draw"] == 4
-    assert (posterior["signs"].values[0, -1] == final).all()
+    data = load_posterior(folder / "posterior.nc")
+    assert dict(data["posterior"].sizes)["chain"] == 2 and dict(data["posterior"].sizes)["draw"] == 4
+    assert (data["signs"]["signs"].values[0, -1] == final).all()
+    assert data["constant_data"]["label"].shape == (60,)
+    assert data["observed_data"]["z"].shape == (2, 60, 2)
+    # The parts of the log joint by object, agent and in all. The sign prior is uniform, and each agent has its signs.
+    parts = data["posterior"]
+    np.testing.assert_allclose(data["log_likelihood"]["z"].sum("object"), parts["log_p_z"], rtol=1e-4)
+    total = (parts["log_p_z"] + parts["log_p_phi"]).sum("agent") - 2 * 60 * np.log(3)
+    np.testing.assert_allclose(total, data["sample_stats"]["lp"], rtol=1e-9)
 
 
 def test_the_lines_are_those_of_the_references_log(finished):
@@ -173,9 +180,9 @@ def test_a_run_of_before_a_setting_existed_goes_on_with_its_default(finished, tm
 
 def test_thinning_and_keeping_less_say_what_is_in_the_posterior(tmp_path):
     run(tmp_path / "run", rounds=0, thin=3, keep="components")
-    posterior = load_posterior(tmp_path / "run" / "posterior.nc")["posterior"]
-    assert posterior["draw"].values.tolist() == [2, 5]
-    assert "signs" not in posterior and posterior["mu"].shape == (2, 2, 2, 3, 2)
+    data = load_posterior(tmp_path / "run" / "posterior.nc")
+    assert data["posterior"]["draw"].values.tolist() == [2, 5]
+    assert "signs" not in data["signs"] and data["components"]["mu"].shape == (2, 2, 2, 3, 2)
 
 
 def test_an_interrupted_run_can_be_ended_early_with_results(finished, tmp_path, monkeypatch):

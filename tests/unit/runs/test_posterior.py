@@ -26,7 +26,7 @@ def test_a_file_comes_back_equal_settings_included(tmp_path: Path) -> None:
     data = load_posterior(path)
     assert settings_of(data) == SETTINGS
     assert (data["posterior"].attrs["mode"], int(data["posterior"].attrs["burn_in"])) == ("com", 5)
-    np.testing.assert_array_equal(data["posterior"]["signs"].values, played.signs[:, 5:])
+    np.testing.assert_array_equal(data["signs"]["signs"].values, played.signs[:, 5:])
     assert_rows_agree(summarise_posterior(data), summarise_trace(played, 5))
 
 
@@ -36,8 +36,8 @@ def test_a_file_that_was_loaded_can_be_overwritten_and_what_was_loaded_stays(tmp
     old = load_posterior(path)
     save_posterior(path, trace(seed=2), burn_in=0, settings={"seed": 2})
     new = load_posterior(path)
-    np.testing.assert_array_equal(old["posterior"]["signs"].values, trace(seed=1).signs)
-    np.testing.assert_array_equal(new["posterior"]["signs"].values, trace(seed=2).signs)
+    np.testing.assert_array_equal(old["signs"]["signs"].values, trace(seed=1).signs)
+    np.testing.assert_array_equal(new["signs"]["signs"].values, trace(seed=2).signs)
     path.unlink()
     assert os.listdir(tmp_path) == []
     descriptors = Path("/proc/self/fd")
@@ -108,7 +108,32 @@ def test_a_damaged_file_is_bad_input_that_names_it(tmp_path: Path, keep: Any) ->
 def test_arviz_opens_the_file_as_it_is(tmp_path: Path) -> None:
     save_posterior(tmp_path / "posterior.nc", trace(), burn_in=0, settings={}, thin=2)
     data = posterior.import_arviz().from_netcdf(str(tmp_path / "posterior.nc"))
-    mu = data["posterior"]["mu"].sel(agent="B", sign=3, latent=0)
+    mu = data["components"]["mu"].sel(agent="B", sign=3, latent=0)
     assert mu.dims == ("chain", "draw") and mu.shape == (3, 20)
     assert data["posterior"].attrs["thin"] == 2
     data.close()
+
+
+def test_arviz_summarises_the_file_on_one_screen_and_compares_models(tmp_path: Path) -> None:
+    """Without a selection of variables, and without a warning, also where signs and shares stand still."""
+    signs = np.broadcast_to(np.arange(12) % 4, (4, 100, 2, 12))
+    pointwise = -1 + 0.1 * np.random.default_rng(1).normal(size=signs.shape).astype(np.float32)
+    still = trace(4, 100, signs=signs, pointwise=pointwise, latents=(np.zeros((12, 3)),) * 2)
+    save_posterior(tmp_path / "posterior.nc", still, burn_in=0, settings={}, objects={"index": np.arange(12)})
+    az = posterior.import_arviz()
+    data = load_posterior(tmp_path / "posterior.nc")
+    summary = az.summary(data)
+    assert len(summary) == 4 and not summary.isna().any().any()
+    assert len(az.loo(data, pointwise=True).loo_i.values.ravel()) == 24
+    assert {"lp", "acceptance_rate"} <= set(data["sample_stats"].data_vars)
+
+
+def test_a_file_of_another_layout_is_refused_in_one_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = tmp_path / "posterior.nc"
+    monkeypatch.setattr(posterior, "_LAYOUT", 1)
+    monkeypatch.setattr(posterior, "is_posterior", lambda path, round: True)
+    save_posterior(path, trace(), burn_in=0, settings={})
+    monkeypatch.undo()
+    with pytest.raises(UsageError, match=r"posterior\.nc has the layout of another version .*; train the run again$"):
+        load_posterior(path)
+    assert not posterior.is_posterior(path, None)

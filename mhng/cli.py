@@ -11,16 +11,17 @@ from pathlib import Path
 from typing import NoReturn
 
 from mhng import NO_DOCSTRINGS, __version__
+from mhng.experiment.util.arguments import ArgumentParser
 
 # The largest number of characters in an error message: a path alone may have 4,096.
 MAX_MESSAGE = 6_000
 
 
-class Parser(argparse.ArgumentParser):
-    """An argparse parser whose errors are one line."""
+class Parser(ArgumentParser):
+    """A parser whose errors are one line."""
 
     def error(self, message: str) -> NoReturn:
-        self.exit(_complain(f"{self.prog}: {message}", 2))
+        self.exit(_complain(f"{self.prog}: {self.with_hint(message)}", 2))
 
 
 def build_parser(program: str = "mhng") -> Parser:
@@ -28,7 +29,6 @@ def build_parser(program: str = "mhng") -> Parser:
     parser = Parser(
         prog=program,
         description="Metropolis-Hastings naming game between deep generative agents.",
-        allow_abbrev=False,
     )
     parser.add_argument("--version", action="version", version=f"mhng {__version__}")
     commands = parser.add_subparsers(dest="command", metavar="COMMAND", required=True)
@@ -40,7 +40,6 @@ def build_parser(program: str = "mhng") -> Parser:
             help=help,
             description=description,
             usage=None if usage is None else f"{program} {name} {usage}",
-            allow_abbrev=False,
         )
         return added
 

@@ -22,6 +22,7 @@ from mhng.experiment.data.views import View, parse_view, parse_views
 from mhng.experiment.errors import UntrustedError, UsageError
 from mhng.experiment.settings.graph_spec import GraphSpec, LaterGraphs, parse_graph, parse_later
 from mhng.experiment.settings.schema import SETTINGS, Data, Overrides, Prior, Setting, Views, flag, key
+from mhng.experiment.util.arguments import ArgumentParser
 from mhng.experiment.util.paths import typed_path
 from mhng.experiment.util.text import short_number, short_repr, suggestion
 from mhng.models import hyperparameters
@@ -332,14 +333,14 @@ def _metavar(setting: Setting) -> str:
     return names.get(setting.type, setting.name.upper().replace("_", "-"))
 
 
-class _Parser(argparse.ArgumentParser):
+class _Parser(ArgumentParser):
     def error(self, message: str) -> NoReturn:
-        raise UsageError(message)
+        raise UsageError(self.with_hint(message))
 
 
 def read_settings(words: Sequence[str]) -> dict[str, Any]:
     """Field name -> text as typed, or a bool, from flags of `train`. Raises UsageError for unknown flags."""
-    parser = _Parser(allow_abbrev=False, add_help=False)
+    parser = _Parser(add_help=False)
     add_settings(parser)
     result, unknown = parser.parse_known_args(words)
     if unknown:

@@ -185,6 +185,10 @@ toml("no data in a list", 'dataset = "npz"\ndata = []\n', "data is ''; expected 
 toml("a path with a null byte", 'dataset = "npz"\ndata = "a\\u0000b"\n', "expected a path without null bytes")
 toml("bytes that are no text", b"epochs = 5 # \xff\n", "not valid TOML")
 toml("nested without end", "a = " + "[" * 5000, "not valid TOML")
+flags("a value that looks like a flag", "--views", "--0,45", said="expected one argument; a value that begins with --")
+flags("a negative number in words", "--lr", "-1e-3", said="--lr is -0.001; expected more than 0")
+flags("views beyond the agents", "--views", "-45,45,90", said="--views has 3 entries; expected one for each agent, 2")
+flags("a file that begins with a dash", "--dataset", "npz", "--data", "-x.npz", said="-x.npz")
 NOT_UTF8 = "which is not valid UTF-8; rename the file, or set a UTF-8 locale"
 flags("data whose name is not UTF-8", "--dataset=npz", "--data=a\udcff.npz", said=NOT_UTF8)
 flags("a folder whose name is not UTF-8", "--data-root=\udcff", said=NOT_UTF8)

@@ -1,0 +1,49 @@
+"""Command-line arguments: an argparse parser that accepts values which begin with a dash."""
+
+from __future__ import annotations
+
+import argparse
+import re
+from collections.abc import Sequence
+from typing import Any
+
+
+class ArgumentParser(argparse.ArgumentParser):
+    """An argparse parser without abbreviations of flags.
+
+    argparse takes the value in `--views -45,45` for a flag. Here a flag with one value takes the next word as it is,
+    unless the word is a flag of the parser or begins with two dashes.
+    """
+
+    def __init__(self, **options: Any) -> None:
+        super().__init__(allow_abbrev=False, **options)
+
+    _dashed = False  # whether a word that no flag waits for begins with a dash
+
+    def parse_known_args(self, args: Any = None, namespace: Any = None) -> Any:
+        """As in argparse; `args` is required."""
+        return super().parse_known_args(self._attach_values(args), namespace)
+
+    def _attach_values(self, words: Sequence[str]) -> list[str]:
+        """Join flags with their values by = where the value begins with a dash."""
+        flags = self._option_string_actions
+        result: list[str] = []
+        waiting = False  # whether the last word is a flag that lacks its value
+        for word in words:
+            if waiting and re.match("-[^-]", word) and word.partition("=")[0] not in flags:
+                result[-1] += f"={word}"
+                waiting = False
+                continue
+            action = flags.get(word)
+            self._dashed |= action is None and re.match("-[^-]", word) is not None
+            waiting = not waiting and action is not None and action.nargs is None
+            result.append(word)
+        return result
+
+    def with_hint(self, message: str) -> str:
+        """Add to argparse's message for a missing value how to give one that begins with a dash."""
+        if match := re.fullmatch(r"argument ([^ :/]+)\S*: expected one argument", message):
+            return f"{message}; a value that begins with -- follows =, as in {match[1]}=--x"
+        if self._dashed and message.startswith("the following arguments are required: RUN"):
+            return f"{message}; a folder that begins with a dash is written ./-x"
+        return message

@@ -29,6 +29,7 @@ from mhng.experiment.errors import UsageError
 from mhng.experiment.runs import folder as run_folder
 from mhng.experiment.runs.metrics_table import History, history_of
 from mhng.experiment.training.saved_run import Ints, SavedRun
+from mhng.experiment.util.paths import typed_path
 from mhng.experiment.util.text import decimal
 from mhng.models.torch_defaults import torch_defaults
 
@@ -227,6 +228,22 @@ class LoadedRun(SavedRun):
         from mhng.experiment.evaluation.new_objects import from_data
 
         return self._named(from_data(self, str(data), None))
+
+    def play(self, *, out: str | Path | None = None, overwrite: bool = False, **settings: Any) -> LoadedRun:
+        """Play the game with the agents of this run, without learning, as `cli.py play` does; load the new run.
+
+            played = run.play(chains=4, sweeps=600)
+
+        out: the new run folder (default: a new folder play-001, play-002, ... in this one). settings: settings of the
+        game, with underscores. Raises UsageError before anything is written, RunError if the game fails.
+        """
+        from mhng.experiment.settings.config import from_keywords
+        from mhng.experiment.training.console import Silent
+        from mhng.experiment.training.play import play
+
+        values = from_keywords(settings)
+        folder = None if out is None else typed_path(out, "out")
+        return load_run(play(self, values, out=folder, overwrite=overwrite, printer=Silent()))
 
     # -- internals -----------------------------------------------------------------------------------
 

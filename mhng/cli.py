@@ -44,6 +44,14 @@ def build_parser(program: str = "mhng") -> Parser:
         return added
 
     _add_train(command("train", "train one run and write its run folder", usage="[--config FILE] [SETTINGS]"))
+    _add_play(
+        command(
+            "play",
+            "play the game with the finished agents of a run, without learning",
+            "Writes a run folder that the other commands read. The chains start afresh, on a new draw of the latents.",
+            usage="RUN [options] [SETTINGS OF THE GAME]",
+        )
+    )
     _add_diagnose(
         command(
             "diagnose",
@@ -110,6 +118,18 @@ def _add_train(parser: Parser) -> None:
     parser.add_argument("--config", metavar="FILE", help="TOML file of settings; flags override it")
     _add_trust(parser, "the file of --config, or the run of --resume,")
     add_settings(parser)
+
+
+def _add_play(parser: Parser) -> None:
+    from mhng.experiment.settings.parsing import add_settings
+    from mhng.experiment.settings.schema import PLAY_SETTINGS
+
+    parser.add_argument("run", metavar="RUN", help="folder of a finished run")
+    parser.add_argument("--out", metavar="DIR", help="new run folder (default: RUN/play-001, or the next free number)")
+    parser.add_argument("--overwrite", action="store_true", help="replacement of the run in --out")
+    _add_moved_data(parser)
+    _add_trust(parser)
+    add_settings(parser, PLAY_SETTINGS, "that of RUN")
 
 
 def _add_diagnose(parser: Parser) -> None:
@@ -375,6 +395,27 @@ def _train(arguments: argparse.Namespace, argv: Sequence[str]) -> int:
     return 0
 
 
+def _play(arguments: argparse.Namespace, argv: Sequence[str]) -> int:
+    from mhng.experiment.errors import UsageError
+    from mhng.experiment.settings.config import from_flags
+    from mhng.experiment.settings.schema import PLAY_SETTINGS
+
+    values = from_flags({name: value for name, value in vars(arguments).items() if name in PLAY_SETTINGS})
+    if arguments.overwrite and arguments.out is None:
+        raise UsageError("--overwrite requires --out DIR; without it, play makes a new folder")
+    from mhng.experiment.training.play import play
+    from mhng.experiment.training.saved_run import SavedRun
+
+    run = SavedRun(
+        _folder(arguments.run),
+        data_root=_path(arguments.data_root, "--data-root"),
+        data=arguments.data,
+        trust_plugins=arguments.trust_plugins,
+    )
+    play(run, values, out=_path(arguments.out, "--out"), overwrite=arguments.overwrite, command_line=argv)
+    return 0
+
+
 def _diagnose(arguments: argparse.Namespace, argv: Sequence[str]) -> int:
     from mhng.experiment.diagnostics.diagnose import diagnose
 
@@ -514,6 +555,7 @@ _WITH_FILES = ("train", "recall", "report", "compare")
 
 _COMMANDS = {
     "train": _train,
+    "play": _play,
     "diagnose": _diagnose,
     "name": _name,
     "recall": _recall,

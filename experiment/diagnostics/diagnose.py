@@ -6,6 +6,7 @@ only for --exact.
 
 from __future__ import annotations
 
+import shlex
 import textwrap
 from collections.abc import Mapping
 from pathlib import Path
@@ -56,7 +57,7 @@ def build_report(run: SavedRun, *, exact: bool = False) -> dict[str, Any]:
         raise UsageError("--exact requires the signs of every draw; train with --keep signs or all")
     compared = None if signs is None else basins.compare_chains(signs, _required(run, "log_evidence"))
     verdicts = {
-        "converged": verdict.converged(settings, summary, compared, signs),
+        "converged": verdict.converged(settings, summary, compared, signs, _play_command(run)),
         "agreed": (
             verdict.Verdict("unknown", ["The run has one agent."], [])
             if kappa is None
@@ -69,6 +70,7 @@ def build_report(run: SavedRun, *, exact: bool = False) -> dict[str, Any]:
     report = {
         "run": str(run.path),
         "status": run.status,
+        "played_from": run.manifest.get("played_from"),
         "settings": settings,
         "objects": run.summary.get("objects"),
         "round": run.summary["rounds"],
@@ -107,6 +109,12 @@ def _check(run: SavedRun) -> dict[str, Any]:
         raise UsageError(f"{file} is damaged: it holds signs for {count} objects; the run has {expected}")
     _ = run.metrics
     return settings
+
+
+def _play_command(run: SavedRun) -> str:
+    """The command that plays with the agents of the run; empty if they are not finished."""
+    finished = run.status == "done" and run.folder.file(run_folder.CHECKPOINT).is_file()
+    return f"play {shlex.quote(str(run.path))}" if finished else ""
 
 
 def _drop_inapplicable(summary: dict[str, Any], mode: str) -> dict[str, Any]:
@@ -151,6 +159,7 @@ def report_lines(report: Mapping[str, Any]) -> list[str]:
         f"Mode {settings['mode']}{_acceptance_text(settings)}; "
         f"{report['objects']} objects, {settings['signs']} signs; round {report['round']}: {report['chains']} "
         f"{'chain' if report['chains'] == 1 else 'chains'} of {report['draws']} draws",
+        *([f"Played, without learning, by the agents of {report['played_from']}"] if report["played_from"] else []),
         "",
         *_table(report),
         "",

@@ -152,14 +152,16 @@ def converged(
     summary: Mapping[str, Any],
     basins: Basins | None,
     signs: NDArray[Any] | None = None,
+    play: str = "",
 ) -> Verdict:
     """Judge convergence.
 
+    play: the command that plays with the agents of the run, such as "play RUN"; empty if they are not finished.
     summary: from `summarise_posterior`. basins: from `compare_chains`. signs: (C, D, M, N). Both are None if
     posterior.nc holds no signs.
     """
     if settings["mode"] == "variational":
-        return _converged_variational(settings, basins, signs)
+        return _converged_variational(settings, basins, signs, play)
     C, D = summary["chains"], summary["draws"]
     chains_target = target(settings)
     judged = {name: row for name, row in summary["quantities"].items() if not name.startswith(NOT_JUDGED)}
@@ -171,7 +173,7 @@ def converged(
 
     if basins is None:
         words.insert(0, "Whether the chains share a basin is unknown: posterior.nc holds no signs.")
-        advice.append("--keep signs (or all), to compare the basins of the chains")
+        advice.append(_command(play, "--keep signs (or all), to compare the basins of the chains"))
     elif C > 1 and D >= MIN_DRAWS:
         words.insert(0, _basin_words(basins))
     if C > 1 and D >= MIN_DRAWS:
@@ -186,19 +188,19 @@ def converged(
         answer = "not yet"
         draws = "1 draw per chain is" if D == 1 else f"{D} draws per chain are"
         words.append(f"{draws} too few; R-hat and ESS need at least {MIN_DRAWS}.")
-        advice.append(f"--sweeps {_enough_sweeps(settings)} (now {settings['sweeps']})")
-        advice += ["--chains 4"] if C == 1 else []
+        advice.append(_command(play, f"--sweeps {_enough_sweeps(settings)} (now {settings['sweeps']})"))
+        advice += [_command(play, "--chains 4")] if C == 1 else []
     elif C == 1:
         answer = "unknown"
         words.append("R-hat needs several chains; another chain could end in another basin.")
-        advice.append("--chains 4")
+        advice.append(_command(play, "--chains 4"))
     elif apart or (basins is not None and len(basins.evidence) > 1):
         answer = "no"
-        advice += _better_starts(settings)
+        advice += _better_starts(settings, play)
     elif not enough:
         answer = "not yet"
         words.append(f"{D} draws per chain are too few.")
-        advice.append(f"--sweeps {_more_sweeps(settings, D, C, rhat, ess)} (now {settings['sweeps']})")
+        advice.append(_command(play, f"--sweeps {_more_sweeps(settings, D, C, rhat, ess)} (now {settings['sweeps']})"))
     else:
         answer = "yes"
     if chains_target.kind == "none":
@@ -208,11 +210,17 @@ def converged(
             *words,
             "Chains can still be compared, but converge to no known target.",
         ]
-        advice = [f"{_options_with_target(settings)}, which samples a posterior", *(["--chains 4"] if C == 1 else [])]
+        advice = [_command(play, f"{_options_with_target(settings)}, which samples a posterior")]
+        advice += [_command(play, "--chains 4")] if C == 1 else []
     else:
         words.append(chains_target.words)
     words.append("These diagnostics use the last round only. R-hat is not meaningful across rounds or for raw signs.")
     return Verdict(answer, words, advice)
+
+
+def _command(play: str, options: str) -> str:
+    """The options, after the command that needs no new training if there is one."""
+    return f"{play} {options}" if play else options
 
 
 def _constancy(rows: Mapping[str, Mapping[str, Any]]) -> tuple[list[str], bool]:
@@ -233,15 +241,18 @@ def _constancy(rows: Mapping[str, Mapping[str, Any]]) -> tuple[list[str], bool]:
     return words, bool(apart)
 
 
-def _converged_variational(settings: Mapping[str, Any], basins: Basins | None, signs: NDArray[Any] | None) -> Verdict:
+def _converged_variational(
+    settings: Mapping[str, Any], basins: Basins | None, signs: NDArray[Any] | None, play: str
+) -> Verdict:
     """Judge a deterministic game: whether the signs have stopped changing, and whether chains share a basin."""
     words, advice, answer = [target(settings).words], [], "unknown"
     if signs is None:
         words.append("Whether the signs still change is unknown: posterior.nc holds no signs.")
-        advice.append("--keep signs (or all)")
+        advice.append(_command(play, "--keep signs (or all)"))
     elif signs.shape[1] < 2:
         words.append("Only one sweep was kept; at least two are needed.")
-        advice.append(f"--sweeps {settings['burn-in'] + 10 * settings['thin']} (now {settings['sweeps']})")
+        enough = settings["burn-in"] + 10 * settings["thin"]
+        advice.append(_command(play, f"--sweeps {enough} (now {settings['sweeps']})"))
     else:
         C, D = signs.shape[:2]
         changed = int((signs[:, 1:] != signs[:, :-1]).any((2, 3)).any(0).sum())
@@ -251,18 +262,18 @@ def _converged_variational(settings: Mapping[str, Any], basins: Basins | None, s
         elif D > 2 and changed == D - 1 and (signs[:, 2:] == signs[:, :-2]).all():
             answer = "no"
             words.append("The signs alternate: each sweep undoes the one before.")
-            advice.append("a game without --synchronous")
+            advice.append(_command(play, "--no-synchronous") if play else "a game without --synchronous")
         else:
             answer = "not yet"
             words.append(f"Signs changed in {changed} of the {D - 1} steps between kept sweeps.")
-            advice.append(f"--sweeps {2 * settings['sweeps']} (now {settings['sweeps']})")
+            advice.append(_command(play, f"--sweeps {2 * settings['sweeps']} (now {settings['sweeps']})"))
         if C == 1:
-            advice.append("--chains 4, to see whether other chains end in other basins")
+            advice.append(_command(play, "--chains 4, to see whether other chains end in other basins"))
         elif basins is not None:
             words.append(_basin_words(basins))
             if len(basins.evidence) > 1:
                 answer = "no"
-                advice += _better_starts(settings)
+                advice += _better_starts(settings, play)
     words.append("R-hat and ESS apply to samples only.")
     return Verdict(answer, words, advice)
 
@@ -285,7 +296,7 @@ def _basin_words(basins: Basins) -> str:
     )
 
 
-def _better_starts(settings: Mapping[str, Any]) -> list[str]:
+def _better_starts(settings: Mapping[str, Any], play: str) -> list[str]:
     starts = settings["starts"]
     if settings["start"] != "merge":
         advice = [f"--start merge --starts {max(starts, 20)} (now {settings['start']}, {starts})"]
@@ -293,6 +304,7 @@ def _better_starts(settings: Mapping[str, Any]) -> list[str]:
         advice = [f"--starts {5 * starts} (now {starts})"]
     if settings["start"] != "split":
         advice.append("--start split, whose moves lead between basins (for hundreds of objects)")
+    advice = [_command(play, options) for options in advice]
     return [*advice, "longer chains seldom help: sweeps rarely lead from one basin to another"]
 
 

@@ -70,18 +70,20 @@ class RunFolder:
     # -- opening and closing -----------------------------------------------------------------------
 
     @classmethod
-    def create(cls, path: Path, overwrite: bool) -> RunFolder:
+    def create(cls, path: Path, overwrite: bool, option: str = "--run-dir") -> RunFolder:
         """Create and lock a new run folder; `path` is absent, empty or, with `overwrite`, the folder of a run.
 
         Overwriting removes the files of a run only (`RUN_FILES`, plots/, tensorboard/), and only in a folder with a
-        manifest of this program. Raises UsageError naming --run-dir for any other folder and changes no file.
+        manifest of this program. Raises UsageError naming `option` for any other folder and changes no file.
         """
         run = cls(path)
-        with run._opening(f"--run-dir {path}"):
+        with run._opening(f"{option} {path}"):
             run.path.mkdir(parents=True, exist_ok=True)
-            run._refuse_unless_free(overwrite)
+            run._refuse_unless_free(overwrite, option)
             run._lock = take_lock(run.path)
-            run._refuse_unless_free(overwrite)  # another run may have used the folder before the lock was taken
+            run._refuse_unless_free(
+                overwrite, option
+            )  # another run may have used the folder before the lock was taken
             if _contents(run.path):
                 # Before files are removed, the manifest leaves the status "done" but still marks the folder.
                 run.start_manifest({})
@@ -124,13 +126,14 @@ class RunFolder:
             release_lock(self._lock)
             self._lock = None
 
-    def _refuse_unless_free(self, overwrite: bool) -> None:
+    def _refuse_unless_free(self, overwrite: bool, option: str) -> None:
         """Raise UsageError unless the folder is empty or, with `overwrite`, holds a run."""
         if not _contents(self.path):
             return
-        name = f"--run-dir {self.path} is not empty"
+        name = f"{option} {self.path} is not empty"
         if not overwrite:
-            raise UsageError(f"{name}; give another folder, or --resume or --overwrite")
+            resume = "--resume or " if option == "--run-dir" else ""
+            raise UsageError(f"{name}; give another folder, or {resume}--overwrite")
         try:
             self.read_manifest()
         except UsageError:

@@ -9,7 +9,7 @@ import argparse
 import json
 import math
 import os
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from importlib import import_module
 from pathlib import Path
 from typing import Any, NoReturn
@@ -291,16 +291,23 @@ def _items(value: Any) -> Sequence[Any]:
 # -- all flags, all keys of a table ----------------------------------------------------------------
 
 
-def add_settings(parser: argparse.ArgumentParser) -> None:
+def add_settings(
+    parser: argparse.ArgumentParser, names: Collection[str] = tuple(SETTINGS), default: str | None = None
+) -> None:
     """Add a flag for each setting, in the groups of the settings. Flags that are not given are absent from the result.
 
-    Adds no parsing: the results are texts, and bools.
+    Adds no parsing: the results are texts, and bools. names: the settings that get a flag. default: the default of all
+    of them, for the help.
     """
     groups: dict[str, Any] = {}
-    for setting in SETTINGS.values():
+    for setting in (SETTINGS[name] for name in SETTINGS if name in names):
         if setting.group not in groups:
             groups[setting.group] = parser.add_argument_group(setting.group)
-        options: dict[str, Any] = {"dest": setting.name, "default": argparse.SUPPRESS, "help": help_of(setting)}
+        options: dict[str, Any] = {
+            "dest": setting.name,
+            "default": argparse.SUPPRESS,
+            "help": help_of(setting, default),
+        }
         if setting.type is bool:
             options["action"] = argparse.BooleanOptionalAction
         elif setting.type == Overrides:
@@ -310,9 +317,9 @@ def add_settings(parser: argparse.ArgumentParser) -> None:
         groups[setting.group].add_argument(flag(setting.name), **options)
 
 
-def help_of(setting: Setting) -> str:
+def help_of(setting: Setting, default: Any = None) -> str:
     """The help text of a flag, with its default."""
-    default = setting.default_help or setting.default
+    default = default or setting.default_help or setting.default
     if isinstance(default, bool):
         default = "yes" if default else "no"
     described = "; the command `models` describes the choices, MODULE:NAME is a class of your own"

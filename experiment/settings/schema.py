@@ -370,6 +370,13 @@ def _settings() -> Iterable[Setting]:
 SETTINGS = {setting.name: setting for setting in _settings()}
 
 
+# Settings that the command `play` may change, for finished agents.
+PLAY_SETTINGS = (
+    "mode", "listener_state", "acceptance", "meet", "recursion", "inner_start", "synchronous", "start", "starts",
+    "split_merge", "sweeps", "burn_in", "chains", "thin", "keep", "device",
+)  # fmt: skip
+
+
 def flag(name: str) -> str:
     """The flag of a setting: latent_dim -> --latent-dim."""
     return "--" + key(name)

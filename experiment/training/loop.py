@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -57,8 +58,12 @@ class TrainingLoop:
         scalars: Scalars | None,
         spent: float,
         callbacks: Sequence[Callback] = (),
+        *,
+        learns: bool = True,
     ) -> None:
         self.config = config
+        schedule = schedule_of(config)
+        self.schedule = schedule if learns else replace(schedule, epochs=0, round_epochs=0)
         self.objects = prepared.objects
         self.agents = prepared.agents
         self.settings = settings.plain(config, prepared.derived)
@@ -82,15 +87,14 @@ class TrainingLoop:
     def run(self) -> dict[str, Any]:
         """Run the remaining rounds, draw the plots and return the summary."""
         self.printer.objects(self.objects, self.config.views, self.config.signs)
-        if len({spec.latent_dim for spec in self.agents}) > 1 and schedule_of(self.config).keep_means:
+        if len({spec.latent_dim for spec in self.agents}) > 1 and self.schedule.keep_means:
             self.printer.note(
                 "note: posterior.nc will hold no component means, because the latent dimensions of the agents differ"
             )
-        schedule, objects = schedule_of(self.config), self.objects.count
-        if self.config.keep == "all" and not schedule.keeps_pointwise(len(self.agents), objects):
+        if self.config.keep == "all" and not self.schedule.keeps_pointwise(len(self.agents), self.objects.count):
             self.printer.note(
                 "note: posterior.nc will hold no log_likelihood: --chains x --sweeps x agents x objects is more than "
-                f"{schedule.pointwise_limit:,}"
+                f"{self.schedule.pointwise_limit:,}"
             )
         try:
             while not self._run_rounds():
@@ -107,7 +111,7 @@ class TrainingLoop:
         try:
             if self.restarts:
                 self._restart_agents()
-            for played in run_rounds(self.game, schedule_of(self.config), self.members, self.state, self):
+            for played in run_rounds(self.game, self.schedule, self.members, self.state, self):
                 self._save_round(played)
                 self.restarts = 0
         except AgentLostError as error:
@@ -188,7 +192,7 @@ class TrainingLoop:
 
     def _edges(self, round: int) -> Edges | None:
         """Edges of the encounter graph in a round; None if the agents do not meet on a graph."""
-        return edges_at(self.game.meetings, round * schedule_of(self.config).sweeps_between())
+        return edges_at(self.game.meetings, round * self.schedule.sweeps_between())
 
     def _agreement(self) -> int | None:
         """Sweeps until the mean kappa stays above the threshold; None if it does not."""

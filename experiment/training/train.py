@@ -118,6 +118,8 @@ def resume(
         flags = {name: value for name, value in given.items() if value is not None}
         config = settings.resolve(flags, folder.file(run_folder.CONFIG), trust_plugins=trust_plugins)
         manifest = folder.read_manifest()
+        if source := manifest.get("played_from"):
+            raise UsageError(f"--resume {path}: play made this run, without learning; resume {source}, or play again")
         refuse_changes(config, manifest, folder)
         _check_packages(config)
         device = pick_device(config.device)

@@ -545,6 +545,36 @@ run("a summary of a list", text(run_folder.SUMMARY, "[]"), "summary.json", words
 run("a summary of nothing", text(run_folder.SUMMARY, "{}"), "summary.json", words=["report", "run"])
 run("images for agents of features", lambda folder: None, "observes feature vectors",
     words=["name", "run", "--images", "run/plots/game.png"])  # fmt: skip
+for _name, _words, _said in (
+    ("chains that are none", ["--chains", "0"], "--chains is 0; expected 1 or more"),
+    ("sweeps in words", ["--sweeps", "many"], "--sweeps is 'many'; expected a whole number"),
+    ("no draw left", ["--sweeps", "1"], "--burn-in is 1; expected less than --sweeps, 1"),
+    ("a mode that is none", ["--mode", "gibs"], "did you mean gibbs?"),
+    ("a rule beyond one", ["--acceptance", "constant:2"], "--acceptance"),
+    ("steps nobody shares", ["--split-merge", "1"], "--split-merge 1 requires --mode gibbs"),
+    ("a graph that is none", ["--meet", "rnig"], "--meet"),
+    ("learning", ["--epochs", "3"], "unknown argument '--epochs'"),
+    ("other agents", ["--agents", "3"], "unknown argument '--agents'"),
+    ("its own folder", ["--out", "run", "--overwrite"], "--out run is, or holds, the run whose agents play"),
+    ("nothing to overwrite", ["--overwrite"], "--overwrite requires --out DIR"),
+    ("a device that is none", ["--device", "tpu"], "--device is 'tpu'"),
+):
+    run(f"play: {_name}", lambda folder: None, _said, words=["play", "run", *_words])
+
+
+def used(folder: Path) -> None:
+    (folder / "used").mkdir()
+    (folder / "used" / "notes.txt").write_text("mine")
+
+
+run("play: a folder that is used", used, "--out run/used is not empty", words=["play", "run", "--out", "run/used"])
+run("play: what is no run", used, "holds no manifest.json", words=["play", "run", "--out", "run/used", "--overwrite"])
+run("play: a stopped run", manifest(status="interrupted"), "is 'interrupted'; play requires a finished run",
+    words=["play", "run"])  # fmt: skip
+run(
+    "play: no agents", lambda folder: (folder / run_folder.CHECKPOINT).unlink(), "checkpoint.pt", words=["play", "run"]
+)
+run("resuming a play", manifest(played_from="there"), "play made this run, without learning; resume there")
 run("rows where no folder is", lambda folder: None, "--out", words=["corpus", "run", "--out", "run"])
 run("rows over what is read", lambda folder: None, "--out", words=["corpus", "run", "--out", "run/signs.npz"])
 run(

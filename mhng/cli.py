@@ -308,6 +308,7 @@ def main(argv: Sequence[str] | None = None, program: str = "mhng") -> int:
     name = program
     try:
         from mhng.experiment.errors import RunError, UsageError
+        from mhng.experiment.util.memory import is_out_of_memory
         from mhng.experiment.util.output import open_standard_streams, print_note, streams
 
         open_standard_streams()
@@ -328,6 +329,10 @@ def main(argv: Sequence[str] | None = None, program: str = "mhng") -> int:
                 return _complain(f"{name}: {error}", 2)
             except RunError as error:
                 return _complain(f"{name}: {error}", 1)
+            except (MemoryError, RuntimeError, OSError) as error:
+                if not is_out_of_memory(error):
+                    raise
+                return _complain(f"{name}: not enough memory", 1)
             if sys.stdout is not None:
                 sys.stdout.flush()
             elif not results_in_files:

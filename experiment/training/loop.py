@@ -9,7 +9,6 @@ from dataclasses import replace
 from typing import Any
 
 import numpy as np
-import torch
 
 from mhng.experiment.errors import RunError
 from mhng.experiment.runs import folder as run_folder
@@ -26,6 +25,7 @@ from mhng.experiment.training.graphs import Edges, edges_at
 from mhng.experiment.training.prepare import Prepared
 from mhng.experiment.training.ray_agents import BYTES_PER_SIGN, AgentLostError, AgentPlacement, RemoteMember
 from mhng.experiment.training.results import summarise, sweep_rows, to_round_trace
+from mhng.experiment.util.memory import is_out_of_memory
 from mhng.experiment.util.process import ignore_interrupt
 from mhng.inference.cuda_graphs import CannotCaptureError
 from mhng.inference.rounds import Member, Played, RoundError, RoundProgress, run_rounds
@@ -312,7 +312,7 @@ def record_status(folder: RunFolder) -> Iterator[None]:
         status = "interrupted" if isinstance(error, KeyboardInterrupt) else "failed"
         with ignore_interrupt(), suppress(RunError):  # on a full disk, the error raised below says so
             folder.update_manifest(status=status, error=str(error) or type(error).__name__)
-        if isinstance(error, MemoryError | torch.OutOfMemoryError) or "not enough memory" in str(error):
+        if is_out_of_memory(error):
             raise RunError(f"not enough memory for these settings (run folder: {folder.path})") from error
         raise
     folder.update_manifest(status="done", error=None)

@@ -1,18 +1,50 @@
-"""Available memory of the host, and a check that data fit into it."""
+"""Available memory: the smallest limit of machine, process, container and job; and a check that data fit into it."""
 
 from __future__ import annotations
 
 import os
+import re
+from collections.abc import Iterator
 from pathlib import Path
 
 from mhng.experiment.errors import UsageError
 
 GIB = 2**30
 _MEMINFO = Path("/proc/meminfo")
+_PROCESS = Path("/proc/self")
+_CGROUPS = Path("/sys/fs/cgroup")
+
+# By version of control groups: files of the limit and of the use, and the reclaimable part of the use in memory.stat.
+_CGROUP_FILES = {
+    1: ("memory.limit_in_bytes", "memory.usage_in_bytes", "total_inactive_file"),
+    2: ("memory.max", "memory.current", "inactive_file"),
+}
+
+# Control groups of version 1 without a limit have a number near 2 ** 63.
+_UNLIMITED = 2**60
+
+# What libraries say if the system gives them no memory: torch on Linux, torch on Windows, C libraries.
+_NO_MEMORY = re.compile("can't allocate memory|not enough memory|cannot allocate memory|out of memory", re.IGNORECASE)
+
+
+def is_out_of_memory(error: BaseException) -> bool:
+    """Whether an error says that there is not enough memory, on the host or on a device."""
+    return isinstance(error, MemoryError) or bool(
+        isinstance(error, RuntimeError | OSError) and _NO_MEMORY.search(str(error))
+    )
 
 
 def available_memory() -> int | None:
-    """Bytes of memory that a new program could use; None if the system does not report them."""
+    """Bytes of memory that this process can still use; None if the system does not report them.
+
+    The smallest of the machine's free memory and the limits by `ulimit -v`, control groups and SLURM.
+    """
+    known = [limit for limit in (_machine(), _address_space(), *_cgroups(), _slurm()) if limit is not None]
+    return max(0, min(known)) if known else None
+
+
+def _machine() -> int | None:
+    """Free memory of the machine."""
     try:
         for line in _MEMINFO.read_text(encoding="ascii").splitlines():
             if line.startswith("MemAvailable:"):
@@ -23,6 +55,67 @@ def available_memory() -> int | None:
         return os.sysconf("SC_AVPHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
     except (AttributeError, OSError, ValueError):
         return None
+
+
+def _address_space() -> int | None:
+    """What `ulimit -v` leaves."""
+    try:
+        import resource
+    except ImportError:  # Windows
+        return None
+    limit, _ = resource.getrlimit(resource.RLIMIT_AS)
+    return None if limit == resource.RLIM_INFINITY else limit - _used(0)
+
+
+def _used(column: int) -> int:
+    """Memory of this process: address space (0) or resident (1); 0 if unknown."""
+    try:
+        return int((_PROCESS / "statm").read_text(encoding="ascii").split()[column]) * os.sysconf("SC_PAGE_SIZE")
+    except (AttributeError, OSError, ValueError, IndexError):
+        return 0
+
+
+def _cgroups() -> Iterator[int]:
+    """What the control groups of this process leave: its own group and all groups around it."""
+    try:
+        lines = (_PROCESS / "cgroup").read_text(encoding="utf-8", errors="replace").splitlines()
+    except OSError:
+        return
+    for line in lines:
+        _, _, controllers_and_path = line.partition(":")
+        controllers, _, path = controllers_and_path.partition(":")
+        version = 2 if not controllers else 1 if "memory" in controllers.split(",") else 0
+        if version:
+            root = _CGROUPS if version == 2 else _CGROUPS / "memory"
+            parts = [part for part in path.split("/") if part]
+            # In a container the path may begin outside what is mounted.
+            for depth in range(0 if ".." in parts else len(parts), -1, -1):
+                if (left := _left_in(root.joinpath(*parts[:depth]), version)) is not None:
+                    yield left
+
+
+def _left_in(group: Path, version: int) -> int | None:
+    """What one control group leaves; None if it does not exist or has no limit."""
+    limit_file, used_file, reclaimable = _CGROUP_FILES[version]
+    try:
+        limit, used = (int((group / name).read_text(encoding="ascii")) for name in (limit_file, used_file))
+        statistics = (group / "memory.stat").read_text(encoding="ascii")
+    except (OSError, ValueError):  # without a limit, version 2 says "max"
+        return None
+    cached = re.search(rf"^{reclaimable} (\d+)$", statistics, re.MULTILINE)
+    return None if limit >= _UNLIMITED else limit - used + int(cached[1] if cached else 0)
+
+
+def _slurm() -> int | None:
+    """What the memory of a SLURM job leaves."""
+    try:
+        if "SLURM_MEM_PER_NODE" in os.environ:
+            megabytes = int(os.environ["SLURM_MEM_PER_NODE"])
+        else:
+            megabytes = int(os.environ["SLURM_MEM_PER_CPU"]) * int(os.environ["SLURM_CPUS_ON_NODE"])
+    except (KeyError, ValueError):
+        return None
+    return megabytes * 2**20 - _used(1) if megabytes > 0 else None  # 0: all memory of the node
 
 
 def check_fits(place: str, size: int) -> None:

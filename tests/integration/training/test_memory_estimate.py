@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import resource
 from dataclasses import replace
 from pathlib import Path
 
@@ -98,6 +99,100 @@ def test_the_memory_of_a_device_counts_too(monkeypatch: pytest.MonkeyPatch) -> N
     monkeypatch.setattr(torch.cuda, "mem_get_info", lambda _: (2**20, 2**34))
     with pytest.raises(UsageError, match=r"GiB of memory of cuda:0, but 0\.000977 GiB are"):
         check(replace(SMALL, chains=1000), 30, torch.device("cuda", 0))
+
+
+GIB = 2**30
+
+
+def limited(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, **files: str) -> int | None:
+    """Available memory on a machine with 64 GiB, with these files of /proc/self (`cgroup`) and /sys/fs/cgroup."""
+    (tmp_path / "meminfo").write_text(f"MemAvailable: {64 * 2**20} kB\n")
+    for name, content in files.items():
+        file = tmp_path / name
+        file.parent.mkdir(parents=True, exist_ok=True)
+        file.write_text(content)
+    monkeypatch.setattr(host_memory, "_MEMINFO", tmp_path / "meminfo")
+    monkeypatch.setattr(host_memory, "_PROCESS", tmp_path / "proc")
+    monkeypatch.setattr(host_memory, "_CGROUPS", tmp_path / "groups")
+    return available_memory()
+
+
+def group(path: str, version: int, limit: str, used: int, cache: int) -> dict[str, str]:
+    limit_file, used_file, reclaimable = host_memory._CGROUP_FILES[version]
+    contents = {limit_file: limit, used_file: str(used), "memory.stat": f"anon 5\n{reclaimable} {cache}\n"}
+    return {f"groups/{path}/{file}": f"{content}\n" for file, content in contents.items()}
+
+
+@pytest.mark.parametrize(
+    ("membership", "groups", "expected"),
+    [
+        ("0::/job/step\n", group("job/step", 2, "max", 1, 0) | group("job", 2, str(8 * GIB), 3 * GIB, GIB), 6 * GIB),
+        (
+            "0::/job/step\n",
+            group("job/step", 2, str(4 * GIB), GIB, 0) | group("job", 2, str(8 * GIB), GIB, 0),
+            3 * GIB,
+        ),
+        ("0::/../../x\n", group("", 2, str(2 * GIB), GIB, 0), GIB),
+        ("4:cpu,memory:/a\n0::/\n", group("memory/a", 1, str(5 * GIB), GIB, 0), 4 * GIB),
+        ("4:memory:/elsewhere\n", group("memory", 1, str(5 * GIB), 5 * GIB, GIB), GIB),
+        ("0::/a\n", group("a", 2, str(GIB), 2 * GIB, 0), 0),
+        ("0::/a\n", group("a", 2, "max", 1, 0), 64 * GIB),
+        ("nonsense\n0::/a\n", {}, 64 * GIB),
+    ],
+)
+def test_the_smallest_limit_of_the_control_groups_counts(
+    membership: str, groups: dict[str, str], expected: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert limited(tmp_path, monkeypatch, **{"proc/cgroup": membership}, **groups) == expected
+
+
+@pytest.mark.parametrize(
+    ("variables", "expected"),
+    [
+        ({"SLURM_MEM_PER_NODE": "4096"}, 4 * GIB - 10 * 4096),
+        ({"SLURM_MEM_PER_CPU": "1024", "SLURM_CPUS_ON_NODE": "2"}, 2 * GIB - 10 * 4096),
+        ({"SLURM_MEM_PER_NODE": "0"}, 64 * GIB),
+        ({"SLURM_MEM_PER_NODE": "lots"}, 64 * GIB),
+        ({"SLURM_MEM_PER_CPU": "1024"}, 64 * GIB),
+    ],
+)
+def test_the_memory_of_a_slurm_job_counts(
+    variables: dict[str, str], expected: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name, value in variables.items():
+        monkeypatch.setenv(name, value)
+    monkeypatch.setattr(host_memory.os, "sysconf", lambda _: 4096)
+    assert limited(tmp_path, monkeypatch, **{"proc/statm": "1000 10 5 1 0 7 0\n"}) == expected
+
+
+def test_the_address_space_counts(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(resource, "getrlimit", lambda _: (GIB, resource.RLIM_INFINITY))
+    monkeypatch.setattr(host_memory.os, "sysconf", lambda _: 4096)
+    assert limited(tmp_path, monkeypatch, **{"proc/statm": "1000 10 5 1 0 7 0\n"}) == GIB - 1000 * 4096
+    check(SMALL, 30, CPU)
+    with pytest.raises(UsageError, match=r"need about .* but 1 GiB are available|0\.996 GiB are available"):
+        check(replace(SMALL, chains=1000, sweeps=50_000), 30, CPU)
+
+
+@pytest.mark.parametrize(
+    ("error", "expected"),
+    [
+        (
+            RuntimeError(
+                "[enforce fail at alloc_cpu.cpp:121] . DefaultCPUAllocator: can't allocate memory: you tried"
+            ),
+            True,
+        ),
+        (RuntimeError("DefaultCPUAllocator: not enough memory: you tried to allocate 8 bytes."), True),
+        (torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB"), True),
+        (OSError(12, "Cannot allocate memory"), True),
+        (MemoryError(), True),
+        (RuntimeError("shape '[2]' is invalid"), False),
+        (ValueError("out of memory"), False),
+    ],
+)
+def test_errors_of_too_little_memory_are_known(error: BaseException, expected: bool) -> None:
+    assert host_memory.is_out_of_memory(error) == expected
 
 
 def test_available_memory_is_read_where_the_system_tells_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

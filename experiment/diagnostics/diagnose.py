@@ -55,16 +55,21 @@ def build_report(run: SavedRun, *, exact: bool = False) -> dict[str, Any]:
     signs, kappa = run.draws("signs"), run.draws("kappa")
     if exact and signs is None:
         raise UsageError("--exact requires the signs of every draw; train with --keep signs or all")
+    play = _play_command(run)
     compared = None if signs is None else basins.compare_chains(signs, _required(run, "log_evidence"))
     verdicts = {
-        "converged": verdict.converged(settings, summary, compared, signs, _play_command(run)),
+        "converged": verdict.converged(settings, summary, compared, signs, play),
         "agreed": (
             verdict.Verdict("unknown", ["The run has one agent."], [])
             if kappa is None
-            else verdict.agreed(settings, kappa.mean(1).tolist(), run.summary)
+            else verdict.agreed(settings, kappa.mean(1).tolist(), run.summary, _largest_shares(run), play)
         ),
         "right": verdict.right(
-            settings, _aris(run, signs), None if run.labels is None else len(np.unique(run.labels))
+            settings,
+            _aris(run, signs),
+            None if run.labels is None else len(np.unique(run.labels)),
+            max(row["signs_used"] for row in run.summary["agents"].values()),
+            play,
         ),
     }
     report = {
@@ -109,6 +114,12 @@ def _check(run: SavedRun) -> dict[str, Any]:
         raise UsageError(f"{file} is damaged: it holds signs for {count} objects; the run has {expected}")
     _ = run.metrics
     return settings
+
+
+def _largest_shares(run: SavedRun) -> dict[str, float]:
+    """By agent, the mean share of the objects that have the most frequent sign."""
+    shares = _required(run, "component_share")[..., 0].mean((0, 1))
+    return dict(zip(run.agents, shares.tolist(), strict=True))
 
 
 def _play_command(run: SavedRun) -> str:

@@ -20,8 +20,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mhng.experiment.diagnostics.basins import Basins
-from mhng.experiment.metrics.thresholds import KAPPA, KAPPA_PARTLY, MIN_DRAWS
+from mhng.experiment.metrics.thresholds import KAPPA, KAPPA_PARTLY, MAX_SHARE, MIN_DRAWS
 from mhng.experiment.util.agent_names import agent_names
+from mhng.experiment.util.text import decimal_beside
 
 # Vehtari, Gelman, Simpson, Carpenter and Buerkner (2021), "Rank-normalization, folding, and localization: an improved
 # R-hat for assessing convergence of MCMC", section 4: R-hat below 1.01, and a bulk ESS of 100 for each chain.
@@ -31,6 +32,9 @@ ESS_PER_CHAIN = 100
 # Steinley (2004), "Properties of the Hubert-Arabie adjusted Rand index": from 0.8 good, from 0.65 moderate recovery.
 ARI = 0.8
 ARI_PARTLY = 0.65
+
+# Distance in the encounter graph explains disagreement if kappa falls by more than this with it. Our choice.
+KAPPA_FALL = 0.2
 
 # A chain whose draws have a smaller mean ARI with each other is in no basin. Our choice.
 DRIFTING = 0.2
@@ -135,7 +139,7 @@ def acceptance_rules(settings: Mapping[str, Any]) -> dict[str, str]:
 def _options_with_target(settings: Mapping[str, Any]) -> str:
     """The options that would make the game sample a posterior."""
     options = ["--mode com"] if settings["mode"] == "all" else []
-    if settings.get("agents", 2) > 2 and settings.get("meet", "together") != "together":
+    if _on_graph(settings):
         options.append("--meet together" + (" without --meet-later" if settings.get("meet-later") else ""))
     if settings["listener-state"] != "shared":
         options.append("--listener-state shared")
@@ -177,8 +181,11 @@ def converged(
     elif C > 1 and D >= MIN_DRAWS:
         words.insert(0, _basin_words(basins))
     if C > 1 and D >= MIN_DRAWS:
-        parts = [f"largest R-hat {rhat:.3f} ({rhat_name}; limit {RHAT})"] if rhat is not None else []
-        parts += [f"smallest bulk ESS {ess:.0f} ({ess_name}; required {ESS_PER_CHAIN * C})"] if ess is not None else []
+        parts, required = [], ESS_PER_CHAIN * C
+        if rhat is not None:
+            parts.append(f"largest R-hat {decimal_beside(rhat, RHAT)} ({rhat_name}; limit {RHAT})")
+        if ess is not None:
+            parts.append(f"smallest bulk ESS {decimal_beside(ess, required, 0)} ({ess_name}; required {required})")
         if parts:
             text = ", ".join(parts)
             words.append(f"{text[0].upper()}{text[1:]}.")
@@ -211,11 +218,21 @@ def converged(
             "Chains can still be compared, but converge to no known target.",
         ]
         advice = [_command(play, f"{_options_with_target(settings)}, which samples a posterior")]
+        if _on_graph(settings):
+            advice = [
+                f"{advice[0]}; that game has no graph",
+                "judge a game on a graph by kappa_by_distance over sweeps and seeds: pairs have no joint posterior",
+            ]
         advice += [_command(play, "--chains 4")] if C == 1 else []
     else:
         words.append(chains_target.words)
     words.append("These diagnostics use the last round only. R-hat is not meaningful across rounds or for raw signs.")
     return Verdict(answer, words, advice)
+
+
+def _on_graph(settings: Mapping[str, Any]) -> bool:
+    """Whether the agents meet in pairs on a graph of more than two."""
+    return settings.get("agents", 2) > 2 and settings.get("meet", "together") != "together"
 
 
 def _command(play: str, options: str) -> str:
@@ -296,15 +313,20 @@ def _basin_words(basins: Basins) -> str:
     )
 
 
-def _better_starts(settings: Mapping[str, Any], play: str) -> list[str]:
+def _start_options(settings: Mapping[str, Any]) -> list[str]:
+    """Options of a better initialisation."""
     starts = settings["starts"]
     if settings["start"] != "merge":
-        advice = [f"--start merge --starts {max(starts, 20)} (now {settings['start']}, {starts})"]
+        options = [f"--start merge --starts {max(starts, 20)} (now {settings['start']}, {starts})"]
     else:
-        advice = [f"--starts {5 * starts} (now {starts})"]
+        options = [f"--starts {5 * starts} (now {starts})"]
     if settings["start"] != "split":
-        advice.append("--start split, whose moves lead between basins (for hundreds of objects)")
-    advice = [_command(play, options) for options in advice]
+        options.append("--start split, whose moves lead between basins (for hundreds of objects)")
+    return options
+
+
+def _better_starts(settings: Mapping[str, Any], play: str) -> list[str]:
+    advice = [_command(play, options) for options in _start_options(settings)]
     return [*advice, "longer chains seldom help: sweeps rarely lead from one basin to another"]
 
 
@@ -340,8 +362,18 @@ def _listed(names: Sequence[str]) -> str:
 # -- agreed? right? ----------------------------------------------------------------------------------
 
 
-def agreed(settings: Mapping[str, Any], kappas: Sequence[float], summary: Mapping[str, Any]) -> Verdict:
-    """Judge the agreement of the agents. kappas: mean over the draws of each chain. summary: summary.json."""
+def agreed(
+    settings: Mapping[str, Any],
+    kappas: Sequence[float],
+    summary: Mapping[str, Any],
+    largest: Mapping[str, float] | None = None,
+    play: str = "",
+) -> Verdict:
+    """Judge the agreement of the agents.
+
+    kappas: mean over the draws of each chain. summary: summary.json. largest: by agent, the mean share of objects
+    that have the most frequent sign. play: as in `converged`.
+    """
     low, high, mean = min(kappas), max(kappas), sum(kappas) / len(kappas)
     spread = f" (chains: {low:.3f} to {high:.3f})" if len(kappas) > 1 else ""
     if settings["mode"] == "no-com":
@@ -352,36 +384,73 @@ def agreed(settings: Mapping[str, Any], kappas: Sequence[float], summary: Mappin
                 f"There was no communication, so kappa {mean:.3f}{spread} of raw signs is at chance level. After the "
                 f"best renumbering it is {matched:.3f}: the similarity of the partitions."
             ],
-            ["--mode com, for agents that communicate"],
+            [_command(play, "--mode com, for agents that communicate")],
         )
     answer = "yes" if mean > KAPPA else "partly" if mean > KAPPA_PARTLY else "no"
     shared = summary["kappa_of"] != "signs"
     between = "the agents' own most probable signs" if shared else "the agents' signs"
-    words = [f"kappa between {between} is {mean:.3f}{spread}; above {KAPPA} counts as agreement."]
+    words = [f"kappa between {between} is {decimal_beside(mean, KAPPA)}{spread}; above {KAPPA} counts as agreement."]
     if shared:
         words.insert(0, "The signs are shared, so they agree by construction.")
         if answer != "yes":
             words.append("This kappa is low if agents alone cannot distinguish the classes, even after a good game.")
-    if max(row["signs_used"] for row in summary["agents"].values()) == 1:
+    used = [row["signs_used"] for row in summary["agents"].values()]
+    if max(used) == 1:
         words.append("All objects have the same sign, so the agreement is trivial.")
         answer = "unknown"
+    elif largest and (share := min(largest.values())) > MAX_SHARE:
+        words.append(f"One sign covers {share:.1%} of the objects, so the agreement is nearly trivial.")
+        answer = "unknown"
+    if min(used) < settings["signs"]:
+        count = f"{min(used)} to {max(used)}" if min(used) < max(used) else f"{max(used)}"
+        words.append(f"{count} of {settings['signs']} signs {'is' if max(used) == 1 else 'are'} used.")
     advice = []
     if answer in ("no", "partly") and not shared:
+        by_distance = {int(edges): value for edges, value in (summary.get("kappa_by_distance") or {}).items()}
         if settings["mode"] == "all":
-            advice = ["--mode com, where the listener can reject a proposal that contradicts its own latents"]
+            advice = [
+                _command(play, "--mode com, where the listener can reject a proposal that contradicts its own latents")
+            ]
+        elif len(by_distance) > 1 and by_distance[1] - by_distance[max(by_distance)] > KAPPA_FALL:
+            words.append(_distance_words(by_distance))
+            advice = [
+                _command(play, f"--meet complete or small-world:P, for shorter paths (now {settings['meet']})"),
+                "more sweeps rarely join dialects; docs/community.md measures how far a sign travels",
+            ]
         else:
-            advice = ["more --sweeps or --rounds; if kappa stays low, the agents' latents have little in common"]
+            advice = [
+                _command(play, f"--sweeps {2 * settings['sweeps']} (now {settings['sweeps']}), or train more --rounds")
+                + "; if kappa stays low, the agents' latents have little in common"
+            ]
     return Verdict(answer, words, advice)
 
 
-def right(settings: Mapping[str, Any], aris: Mapping[str, Sequence[float]] | None, classes: int | None) -> Verdict:
-    """Judge the signs by the labels. aris: by agent, one value per chain, chain 0 first; None without labels."""
+def _distance_words(by_distance: Mapping[int, float]) -> str:
+    """A sentence on kappa by distance in the encounter graph, of neighbours first."""
+    distances = sorted(by_distance)
+    shown = distances if len(distances) <= 4 else [*distances[:3], distances[-1]]
+    kappas = ", ".join(f"{by_distance[d]:.2f} at {d} {'edge' if d == 1 else 'edges'}" for d in shown)
+    return f"Distance in the graph explains kappa: {kappas} (chain 0, last sweep)."
+
+
+def right(
+    settings: Mapping[str, Any],
+    aris: Mapping[str, Sequence[float]] | None,
+    classes: int | None,
+    used: int | None = None,
+    play: str = "",
+) -> Verdict:
+    """Judge the signs by the labels, by the worst agent.
+
+    aris: by agent, one value per chain, chain 0 first; None without labels. used: the most signs that an agent uses.
+    play: as in `converged`.
+    """
     if aris is None:
         return Verdict("unknown", ["The objects have no labels."], [])
-    mean = sum(values[0] for values in aris.values()) / len(aris)
-    answer = "yes" if mean >= ARI else "partly" if mean >= ARI_PARTLY else "no"
-    by_agent = ", ".join(f"{name} {values[0]:.3f}" for name, values in aris.items())
-    words = [f"ARI with the labels, chain 0: {by_agent}; {ARI} or more counts as good."]
+    worst = min(values[0] for values in aris.values())
+    answer = "yes" if worst >= ARI else "partly" if worst >= ARI_PARTLY else "no"
+    by_agent = ", ".join(f"{name} {decimal_beside(values[0], ARI)}" for name, values in aris.items())
+    words = [f"ARI with the labels, chain 0: {by_agent}; {ARI} or more for all agents counts as good."]
     if len(next(iter(aris.values()))) > 1:
         pooled = [value for values in aris.values() for value in values]
         words.append(f"Over all chains: {min(pooled):.3f} to {max(pooled):.3f}. Labels are used for scores only.")
@@ -389,6 +458,9 @@ def right(settings: Mapping[str, Any], aris: Mapping[str, Sequence[float]] | Non
     if answer != "yes":
         if classes is not None and classes > settings["signs"]:
             advice.append(f"--signs {classes} (now {settings['signs']}, for {classes} classes)")
+        elif classes is not None and used is not None and used < classes:
+            words.append(f"{used} of {settings['signs']} signs for {classes} classes: some classes share a sign.")
+            advice += [_command(play, options) for options in _start_options(settings)]
         elif settings["likelihood"] != "identity":
             advice.append("better latents (--epochs, --jitter, --latent-dim, --network) matter more than the game")
     return Verdict(answer, words, advice)

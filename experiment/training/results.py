@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from mhng.experiment.data.objects import Objects
 from mhng.experiment.metrics import partitions
+from mhng.experiment.metrics.thresholds import MAX_SHARE
 from mhng.experiment.runs.trace import RoundTrace
 from mhng.experiment.settings.schema import Config
 from mhng.experiment.training.graphs import Edges, pairs_by_distance
@@ -18,8 +19,7 @@ from mhng.experiment.util.agent_names import agent_names
 from mhng.inference.rounds import Played
 from mhng.inference.svi import Loss
 
-# Signs or latents beyond these limits have most likely collapsed.
-MAX_SHARE = 0.95  # objects with one sign
+# Latents with less have most likely collapsed.
 MIN_KL = 0.01  # nats per latent dimension
 
 

@@ -15,6 +15,17 @@ def decimal(value: float | None, digits: int = 3) -> str:
     return "-" if value is None else f"{value:.{digits}f}"
 
 
+def decimal_beside(value: float, limit: float, digits: int = 3) -> str:
+    """Format a number with fixed decimals, and with more where these would hide on which side of `limit` it lies."""
+
+    def side(number: float) -> int:
+        return (number > limit) - (number < limit)
+
+    while digits < 9 and side(round(value, digits)) != side(value):
+        digits += 1
+    return f"{value:.{digits}f}"
+
+
 def percent(share: float | None) -> str:
     """Format a share as a whole percentage; "-" for None."""
     return "-" if share is None else f"{share:.0%}"

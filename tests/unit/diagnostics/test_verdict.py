@@ -11,6 +11,7 @@ import pytest
 from mhng.experiment.diagnostics import verdict
 from mhng.experiment.diagnostics.basins import compare_chains
 from mhng.experiment.diagnostics.summary import summarise_trace
+from mhng.experiment.util.text import decimal_beside
 from tests.draws import trace
 
 SETTINGS: dict[str, Any] = {
@@ -141,7 +142,7 @@ def test_it_says_what_has_no_target(changes: dict[str, str], kind: str, word: st
 )
 def test_what_to_do_next_leads_to_a_target(changes: dict[str, Any], remedy: str) -> None:
     """And is not what the run was already."""
-    assert judged_long_chains(**changes).next[0] == f"{remedy}, which samples a posterior"
+    assert judged_long_chains(**changes).next[0].startswith(f"{remedy}, which samples a posterior")
 
 
 def test_agreement_is_between_agents_and_each_mode_says_what_it_is_of() -> None:
@@ -156,6 +157,77 @@ def test_agreement_is_between_agents_and_each_mode_says_what_it_is_of() -> None:
     assert "by construction" in shared.words[0] and shared.next == []
     one = {"agents": {"A": {"signs_used": 1}, "B": {"signs_used": 1}}}
     assert verdict.agreed(SETTINGS, [1.0], own | one).answer == "unknown"
+
+
+def of_agents(*used: int, **more: Any) -> dict[str, Any]:
+    agents = {name: {"signs_used": count} for name, count in zip("ABCDEFGHIJKL", used, strict=False)}
+    return {"agents": agents, "kappa_of": "signs", "kappa_matched": 0.4} | more
+
+
+def test_a_sign_that_covers_nearly_everything_is_no_agreement() -> None:
+    found = verdict.agreed(SETTINGS, [0.9], of_agents(2, 2), {"A": 0.99, "B": 0.992})
+    assert found.answer == "unknown" and "99.0% of the objects, so the agreement is nearly trivial" in found.words[1]
+    assert verdict.agreed(SETTINGS, [0.9], of_agents(4, 4), {"A": 0.4, "B": 0.96}).answer == "yes"
+
+
+@pytest.mark.parametrize(
+    ("used", "said"),
+    [((2, 2), "2 of 4 signs are used."), ((2, 3), "2 to 3 of 4 signs are used."), ((1, 1), "1 of 4 signs is used.")],
+)
+def test_signs_that_nobody_uses_are_counted(used: tuple[int, int], said: str) -> None:
+    assert said in verdict.agreed(SETTINGS, [0.9], of_agents(*used)).words
+    assert len(verdict.agreed(SETTINGS, [0.9], of_agents(4, 4)).words) == 1
+
+
+def test_on_a_graph_distance_explains_disagreement() -> None:
+    settings = SETTINGS | {"agents": 12, "meet": "ring", "listener-state": "chain"}
+    far = {"1": 0.7, "2": 0.4, "3": 0.2, "4": 0.1, "5": 0.05, "6": 0.02}
+    found = verdict.agreed(settings, [0.25], of_agents(*[4] * 12, kappa_by_distance=far), play="play RUN")
+    text = " ".join(found.words)
+    assert "Distance in the graph explains kappa: 0.70 at 1 edge, 0.40 at 2 edges, 0.20 at 3 edges, 0.02 at 6" in text
+    assert found.next[0] == "play RUN --meet complete or small-world:P, for shorter paths (now ring)"
+    assert "little in common" not in " ".join(found.next)
+    even = verdict.agreed(settings, [0.25], of_agents(*[4] * 12, kappa_by_distance=dict.fromkeys(far, 0.25)))
+    assert "Distance" not in " ".join(even.words) and "little in common" in even.next[0]
+    # A target is one step; the graph may be what the run is about.
+    steps = judged_long_chains(agents=12, meet="ring").next
+    assert steps[0] == "--meet together, which samples a posterior; that game has no graph"
+    assert "kappa_by_distance over sweeps and seeds" in steps[1]
+
+
+@pytest.mark.parametrize(
+    ("value", "limit", "shown"),
+    [
+        (0.79996, 0.8, "0.79996"),
+        (0.8, 0.8, "0.800"),
+        (0.79, 0.8, "0.790"),
+        (0.80004, 0.8, "0.80004"),
+        (0.9, 0.8, "0.900"),
+    ],
+)
+def test_a_number_beside_its_line_shows_enough_digits(value: float, limit: float, shown: str) -> None:
+    assert decimal_beside(value, limit) == shown
+    told = verdict.right(SETTINGS, {"A": [value]}, None)
+    assert f"A {shown};" in told.words[0] and (told.answer == "yes") == (value >= limit)
+
+
+def test_one_agent_below_the_line_is_not_good() -> None:
+    found = verdict.right(SETTINGS, {"A": [0.83], "B": [0.79]}, 4)
+    assert found.answer == "partly" and "0.8 or more for all agents" in found.words[0]
+
+
+def test_fewer_signs_than_classes_explain_a_low_score() -> None:
+    found = verdict.right(SETTINGS, {"A": [0.5], "B": [0.5]}, 4, used=2, play="play RUN")
+    assert "2 of 4 signs for 4 classes: some classes share a sign." in found.words
+    assert found.next[0] == "play RUN --start merge --starts 20 (now prior, 1)"
+
+
+@pytest.mark.parametrize("mode", ["com", "all", "variational"])
+def test_finished_agents_play_again(mode: str) -> None:
+    """No advice of a game asks for new training."""
+    summary, compared = facts(noisy(1, 30))
+    found = verdict.converged(SETTINGS | {"mode": mode, "sweeps": 30}, summary, compared, None, "play RUN")
+    assert found.next and all(step.startswith("play RUN --") for step in found.next)
 
 
 def test_right_needs_labels() -> None:

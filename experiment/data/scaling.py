@@ -1,7 +1,9 @@
-"""Features made fewer: principal components, found by each agent in its own features alone.
+"""Scaling of features: standardisation, and principal components of each agent's features.
 
-Whitened, that is, each component has variance 1: the mixture's prior expects percepts around zero, and of no
-direction that it is wider than another.
+Components are whitened (variance 1), because the mixture's prior is isotropic around zero.
+
+Features may be float64 before they are standardised. A feature with a large mean and a small spread (a time, a
+coordinate) would lose its spread in float32.
 """
 
 from __future__ import annotations
@@ -14,88 +16,130 @@ from torch import Tensor
 from mhng.experiment.data.modalities import is_present
 from mhng.experiment.errors import UsageError
 
+# Changes features (B, D) of any objects.
+Transform = Callable[[Tensor], Tensor]
+# Fits a change to features (N, D): the changed features, and the change for other objects.
+Fit = Callable[[Tensor], tuple[Tensor, Transform]]
+
+# Errors of float32 features and of their float32 statistics, as shares of the standard deviation, that need float64
+_ROUNDING_LOSS = 1e-6
+_STATISTICS_ERROR = 1e-5
+# Range of a column, in units of the machine epsilon, up to which only rounding makes it vary
+_ROUNDINGS = 4
+# Smallest singular value, as a share of the largest; the features are rounded to float32.
+_LEAST_COMPONENT = 1e-5
+
+
+def fit_standardisation(features: Tensor) -> tuple[Tensor, Transform]:
+    """Features (N, D), float32 or float64, with mean 0 and standard deviation 1, as float32.
+
+    The statistics are float32 where that is precise enough. Columns without variation (`varies`) become 0.
+    """
+    varying = varies(features)
+    exact = features.double()
+    exact_mean, exact_spread = exact.mean(0), _spread(exact)
+    rounded = features.float()
+    mean = rounded.mean(0)
+    spread = (rounded - mean).std(0, correction=0)
+    error = torch.maximum((mean.double() - exact_mean).abs(), (spread.double() - exact_spread).abs())
+    is_precise = (error <= _STATISTICS_ERROR * exact_spread) & (rounding_loss(features) <= _ROUNDING_LOSS)
+    if (varying & ~is_precise).any():
+        mean, spread = exact_mean, exact_spread
+    varying = varying & (spread > 0)
+    divisor = torch.where(varying, spread, 1.0)
+
+    def change(others: Tensor) -> Tensor:
+        return torch.where(varying, (others.to(mean.dtype) - mean) / divisor, 0.0).float()
+
+    return change(features), change
+
+
+def varies(features: Tensor) -> Tensor:
+    """Mask (D,) of the columns of features (N, D) that vary by more than rounding errors."""
+    least, most = features.amin(0), features.amax(0)
+    size = torch.maximum(least.abs(), most.abs()).double()
+    return most.double() - least.double() > _ROUNDINGS * torch.finfo(features.dtype).eps * size
+
+
+def rounding_loss(features: Tensor) -> Tensor:
+    """Largest rounding error of float32 in each column, as a share of its standard deviation: (D,), 0 if constant."""
+    exact = features.double()
+    error = (exact - exact.float().double()).abs().amax(0)
+    return torch.where(varies(features), error / _spread(exact), 0.0)
+
+
+def _spread(features: Tensor) -> Tensor:
+    """Standard deviations (D,) of float64 features, also where their squares would overflow or underflow."""
+    centred = features - features.mean(0)
+    size = centred.abs().amax(0)
+    return size * (centred / torch.where(size > 0, size, 1.0)).std(0, correction=0)
+
 
 def fit_pca(features: Tensor, dimensions: int) -> tuple[Tensor, Transform]:
-    """Standardised features (N, D) as their `dimensions` first principal components (N, dimensions), whitened.
+    """The first `dimensions` whitened principal components of standardised features (N, D), and the map to them.
 
-    And what makes others as few. Features that are no more than that are given back as they are. UsageError if there
-    are too few objects.
+    Components without variance beyond rounding errors are left out. Features with at most `dimensions` columns stay as
+    they are. Raises UsageError for too few objects.
     """
     N, D = features.shape
     if dimensions >= D:
         return features, lambda others: others
     if dimensions >= N:
         raise UsageError(f"--reduce must be less than the number of objects, {N}; it is {dimensions}")
+    if not features.any():
+        return features[:, :1], lambda others: others[:, :1]
     from sklearn.decomposition import PCA
 
     components = PCA(dimensions, whiten=True, svd_solver="full")
-    found = components.fit_transform(features.double().numpy())
-    return torch.from_numpy(found).float(), lambda others: torch.from_numpy(
+    result = components.fit_transform(features.double().numpy())
+    kept = int((components.singular_values_ > _LEAST_COMPONENT * components.singular_values_[0]).sum())
+    if kept < dimensions:
+        return fit_pca(features, kept)
+    return torch.from_numpy(result).float(), lambda others: torch.from_numpy(
         components.transform(others.double().numpy())
     ).float()
 
 
-# What is done to features (B, D) of any objects.
-Transform = Callable[[Tensor], Tensor]
-# Finds a change in features (N, D): these as they are after it, and the change for others.
-Fit = Callable[[Tensor], tuple[Tensor, Transform]]
-
-
-def fit_standardisation(features: Tensor) -> tuple[Tensor, Transform]:
-    """Features (N, D) with mean 0 and spread 1; one that never varies is 0, whatever its size."""
-    mean = features.mean(0)
-    spread = (features - mean).std(0, correction=0)
-    if not spread.isfinite().all() and features.dtype != torch.float64:  # sums of numbers near the largest overflow
-        found, exactly = fit_standardisation(features.double())
-        return found.float(), lambda others: exactly(others.double()).float()
-    # Not by the spread: of equal numbers the mean is not always that number, and what is left would be their size.
-    varies = (features.amax(0) > features.amin(0)) & (spread > 0)
-    divisor = torch.where(varies, spread, 1.0)
-
-    def change(others: Tensor) -> Tensor:
-        return torch.where(varies, (others - mean) / divisor, 0.0)
-
-    return change(features), change
-
-
 def transform_features(
-    find: Fit, views: Sequence[Tensor], keep: Sequence[bool]
+    fit: Fit, views: Sequence[Tensor], unscaled: Sequence[bool]
 ) -> tuple[tuple[Tensor, ...], list[Transform | None]]:
-    """The views with features changed, but for those to keep, and each one's change; agents that see the same go on
-    sharing it. What is missing is no feature of the others, and stays missing.
+    """Fit a change to the features of every view. Returns the changed views, as float32, and the changes.
+
+    unscaled: for each view, whether its features keep their values. Images stay as they are, with the change None.
+    Missing rows stay NaN. Agents that share a view share the result.
     """
-    found: dict[int, tuple[Tensor, Transform]] = {}
-    views_then: list[Tensor] = []
+    results: dict[int, tuple[Tensor, Transform]] = {}
+    changed: list[Tensor] = []
     changes: list[Transform | None] = []
-    for view, stays in zip(views, keep, strict=True):
-        if view.dim() != 2 or stays:
-            views_then.append(view)
+    for view, keeps in zip(views, unscaled, strict=True):
+        if view.dim() != 2:
+            changed.append(view)
             changes.append(None)
             continue
-        if id(view) not in found:
-            there = is_present(view)
-            some, change = find(view if there.all() else view[there])
-            found[id(view)] = _back(some, there), change
-        views_then.append(found[id(view)][0])
-        changes.append(found[id(view)][1])
-    return tuple(views_then), changes
+        if id(view) not in results:
+            results[id(view)] = (view.float(), Tensor.float) if keeps else _fit_present(fit, view)
+        changed.append(results[id(view)][0])
+        changes.append(results[id(view)][1])
+    return tuple(changed), changes
 
 
 def apply_transforms(changes: Sequence[Transform | None], views: Sequence[Tensor]) -> tuple[Tensor, ...]:
-    """Views of other objects, changed as those were in which the changes were found."""
-    found = []
+    """Apply fitted changes to the views of other objects."""
+    changed = []
     for change, view in zip(changes, views, strict=True):
         if change is not None:
             lacking = ~is_present(view).unsqueeze(1)
             view = change(view.masked_fill(lacking, 0.0)).masked_fill(lacking, torch.nan)
-        found.append(view)
-    return tuple(found)
+        changed.append(view)
+    return tuple(changed)
 
 
-def _back(some: Tensor, there: Tensor) -> Tensor:
-    """The rows of those objects that are there, among NaN."""
-    if there.all():
-        return some
-    found = some.new_full((len(there), some.shape[1]), torch.nan)
-    found[there] = some
-    return found
+def _fit_present(fit: Fit, view: Tensor) -> tuple[Tensor, Transform]:
+    """Fit a change to the rows that are not missing."""
+    present = is_present(view)
+    if present.all():
+        return fit(view)
+    some, change = fit(view[present])
+    result = some.new_full((len(present), some.shape[1]), torch.nan)
+    result[present] = some
+    return result, change

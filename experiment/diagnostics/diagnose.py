@@ -83,7 +83,7 @@ def build_report(run: SavedRun, *, exact: bool = False) -> dict[str, Any]:
         "verdict": {name: {"answer": part.answer, "words": part.words} for name, part in verdicts.items()},
         "next": list(dict.fromkeys(step for part in verdicts.values() for step in part.next)),
         "basins": None if compared is None else compared._asdict(),
-        "warnings": run.summary.get("warnings", []),
+        "warnings": [*run.manifest.get("notes", []), *run.summary.get("warnings", [])],
         "exact": None,
         **summary,
     }

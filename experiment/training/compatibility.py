@@ -11,6 +11,7 @@ from typing import Any
 import torch
 
 from mhng.experiment.data.modalities import is_present
+from mhng.experiment.data.scaling import rounding_loss
 from mhng.experiment.errors import UsageError
 from mhng.experiment.settings.schema import SETTINGS, Config, flag, modality_count
 from mhng.experiment.training.agent_spec import AgentSpec, agent_specs
@@ -21,6 +22,8 @@ from mhng.models.registry import NETWORKS
 
 # The largest count. float32 represents all whole numbers up to it.
 MAX_COUNT = 2**24
+# Largest error of unscaled float32 features, as a share of the standard deviation
+_MOST_LOSS = 1e-4
 # Largest deviation of a simplex row's sum from 1: rounded input files.
 _SUM_TOLERANCE = 1e-4
 _REQUIREMENTS = {
@@ -91,6 +94,21 @@ def check_observations(spec: AgentSpec, view: torch.Tensor, dataset: str) -> Non
         )
 
 
+def check_precision(spec: AgentSpec, view: torch.Tensor, dataset: str) -> None:
+    """Check that float32 holds the spread of features that are not standardised. Raises UsageError."""
+    if spec.input_support == "real" or view.dim() != 2:
+        return
+    lost = (rounding_loss(view[is_present(view)]) > _MOST_LOSS).nonzero()
+    if len(lost):
+        d = int(lost[0])
+        column = view[:, d][~view[:, d].isnan()].double()
+        raise UsageError(
+            f"column {d} of agent {spec.name} in {dataset} varies by {float(column.max() - column.min()):g} around "
+            f"{float(column.mean()):g}; --mixture {spec.settings.mixture} uses it as float32, which is too coarse for "
+            "that"
+        )
+
+
 def check_dimensions(spec: AgentSpec) -> None:
     """Check the number of latent dimensions, and the mixture's hyperparameters for it. Raises UsageError."""
     most = SETTINGS["latent_dim"].limits.most
@@ -113,6 +131,7 @@ def _check_support(spec: AgentSpec, view: torch.Tensor, dataset: str) -> None:
     requirement = f"{flag(part)} {getattr(spec.settings, part)}{spec.suffix} requires {_REQUIREMENTS[support]}"
     if view.dim() != 2:
         raise UsageError(f"{requirement}; the objects of {dataset} are images")
+    view = view.float()
     present = is_present(view).unsqueeze(1)
     outside = (_outside(support, view) & present).nonzero()
     if len(outside):

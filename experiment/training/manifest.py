@@ -44,6 +44,7 @@ def manifest_of(
         "dataset": objects.name,
         "objects": objects.count,
         "checksum": objects.checksum,
+        "notes": list(objects.notes),
         "perceives": modality_records(objects),
         "git_revision": _git_revision(),
         "python": platform.python_version(),

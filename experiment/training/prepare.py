@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from functools import partial
 from typing import Any, NamedTuple
@@ -20,7 +20,7 @@ from mhng.experiment.errors import UsageError
 from mhng.experiment.settings.schema import Config, flag
 from mhng.experiment.training.agent_spec import AgentSpec
 from mhng.experiment.training.build import build_agent
-from mhng.experiment.training.compatibility import check_dimensions, check_observations, check_parts
+from mhng.experiment.training.compatibility import check_dimensions, check_observations, check_parts, check_precision
 from mhng.experiment.util.agent_names import agent_names
 from mhng.inference import variational
 from mhng.inference.svi import elbo
@@ -48,7 +48,7 @@ def load_objects(
 
     Each feature is standardised with its mean and standard deviation over the objects, because the mixture's prior
     expects latents around zero. --reduce then projects them on principal components. Counts, angles and simplex rows
-    stay as they are.
+    stay as they are. `objects.notes` holds what a user should know about the data.
 
     specs: the result of `check_parts(config)`. download: instead of the setting.
     """
@@ -58,6 +58,8 @@ def load_objects(
     if config.reduce is not None and not any(are_features):
         raise UsageError(f"--reduce requires features; the objects of {config.dataset} are images")
     _check_observations(specs, objects)
+    for m, view in zip(objects.view_agents, objects.views, strict=True):
+        check_precision(specs[m], view, objects.name)
     if any(are_features):
         objects = _scale(config.reduce, specs, objects)[0]
     objects = objects.packed()
@@ -140,7 +142,9 @@ def _scale(
     objects, steps = replace(objects, views=views, checksum=""), [transforms]
     if reduce is not None:
         views, transforms = transform_features(partial(fit_pca, dimensions=reduce), objects.views, unscaled)
-        objects, steps = replace(objects, views=views, checksum=objects.checksum), [*steps, transforms]
+        reduced = replace(objects, views=views)
+        notes = _rank_notes(reduce, objects, reduced, unscaled)
+        objects, steps = replace(reduced, notes=(*objects.notes, *notes)), [*steps, transforms]
 
     def scale_others(others: Sequence[torch.Tensor]) -> tuple[torch.Tensor, ...]:
         for step in steps:
@@ -148,6 +152,17 @@ def _scale(
         return tuple(others)
 
     return objects, scale_others
+
+
+def _rank_notes(reduce: int, before: Objects, after: Objects, unscaled: Sequence[bool]) -> Iterator[str]:
+    """Notes on views with fewer principal components than --reduce asks for."""
+    for index, who in before.viewers.items():
+        old, kept = before.views[index], after.views[index].shape[1]
+        if old.dim() == 2 and not unscaled[index] and kept < min(reduce, old.shape[1]):
+            yield (
+                f"{who}: --reduce is {reduce}, but the features have {kept} principal "
+                f"component{'s' if kept > 1 else ''} beyond rounding errors; the others are left out"
+            )
 
 
 def _rehearse(spec: AgentSpec, view: torch.Tensor) -> None:

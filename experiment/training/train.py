@@ -72,6 +72,8 @@ def train(
     memory_estimate.check(config, specs, 1, device)  # before the objects are loaded, which may take long
     prepared = load_objects(config, specs)
     memory_estimate.check(config, prepared.agents, prepared.objects.count, device)
+    for note in prepared.objects.notes:
+        printer.note(f"note: {note}")
     game = game_of(config, device)
     path = config.run_dir or free_folder(config)
     # Ray starts before the folder is created, because it may fail.

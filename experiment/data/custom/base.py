@@ -1,25 +1,34 @@
-"""What a reader of the user's own data gives, and the checks that all such readers share."""
+"""Result of a reader of custom data, and the checks that the readers share."""
 
 from __future__ import annotations
 
-from typing import NamedTuple
+import math
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
 from mhng.experiment.errors import UsageError
 
+# Largest rounding error of float64, as a share of a column's range
+_LOSS = 1e-6
+# Integers up to this size are exact in float64.
+EXACT = 2**53
+_MOST = float(np.finfo(np.float32).max)
+
 
 class CustomData(NamedTuple):
-    """N objects: one array for all agents, or one for each; images (N, C, H, W) in [0, 1] or features (N, D), float32.
+    """N objects: one array for all agents, or one for each.
 
-    Of agents with several modalities there is an array for each of these, and an object that lacks it has NaN in all
-    of its row. groups: how many arrays each agent has; if there is one number, all agents have the same. titles: of
-    the arrays, for a reader. labels: int64 (N,), indices of class_names, or None. files: the name of each object, or
-    none.
+    An array holds images (N, C, H, W) in [0, 1], float32, or features (N, D), float32 or float64. Features keep the
+    precision of their source: the mean may be large against the spread.
+
+    An agent with several modalities has one array for each. An object without a modality has NaN in its whole row.
+    groups: number of arrays of every agent; a single number holds for all agents. titles: of the arrays, for a reader.
+    labels: int64 (N,), indices of class_names, or None. files: the name of each object, or None.
     """
 
-    arrays: tuple[NDArray[np.float32], ...]
+    arrays: tuple[NDArray[np.floating], ...]
     labels: NDArray[np.int64] | None
     class_names: tuple[str, ...]
     files: tuple[str, ...] | None = None
@@ -27,18 +36,35 @@ class CustomData(NamedTuple):
     titles: tuple[str, ...] = ()
 
 
-def finite_features(place: str, features: NDArray, *, may_lack: bool = False) -> NDArray[np.float32]:
-    """Features (N, D) as float32. UsageError naming the row and column of one that is not finite there.
+def finite_features(place: str, features: NDArray, *, may_lack: bool = False) -> NDArray[np.floating]:
+    """Features (N, D) as float32 if that is exact for their type, else as float64.
 
-    may_lack: a row may be NaN throughout.
+    Raises UsageError with the row and column of a number that is not finite, or the column of integers that float64
+    cannot tell apart. may_lack: a row may be NaN throughout.
     """
+    if features.dtype.kind in "iu" and features.dtype.itemsize == 8:
+        for d, column in enumerate(features.T):
+            check_distinct(f"{place}: column {d}", int(column.min()), int(column.max()))
+    exact = np.can_cast(features.dtype, np.float32, "safe")
     with np.errstate(over="ignore"):
-        found: NDArray[np.float32] = features.astype(np.float32, order="C")
-    wrong = ~np.isfinite(found)
+        result: NDArray[np.floating] = features.astype(np.float32 if exact else np.float64, order="C")
+    wrong = ~(np.abs(result) <= _MOST)
     if may_lack:
-        wrong &= ~np.isnan(features).all(1, keepdims=True)
+        wrong &= ~np.isnan(result).all(1, keepdims=True)
     wrong = np.argwhere(wrong)
     if len(wrong):
         n, d = wrong[0]
         raise UsageError(f"{place} must be finite numbers below 3e38; [{n}, {d}] is {features[n, d]}")
-    return found
+    return result
+
+
+def check_distinct(place: str, least: Any, most: Any) -> None:
+    """Raise UsageError if float64 rounds numbers from `least` to `most` by more than 1e-6 of their range.
+
+    least, most: exact numbers, int or Decimal.
+    """
+    error = math.ulp(float(max(abs(least), abs(most)))) / 2
+    if least < most and error > _LOSS * float(most - least):
+        raise UsageError(
+            f"{place} has numbers from {least} to {most}, too close together for float64; subtract a constant"
+        )

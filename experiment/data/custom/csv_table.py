@@ -17,13 +17,14 @@ import math
 from array import array
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
+from decimal import Decimal
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
-from mhng.experiment.data.custom.base import CustomData, finite_features
+from mhng.experiment.data.custom.base import EXACT, CustomData, check_distinct, finite_features
 from mhng.experiment.data.labels import encode_labels
 from mhng.experiment.errors import UsageError
 from mhng.experiment.util.memory import check_fits
@@ -37,7 +38,7 @@ _LEAST_COUNTED = 4
 
 
 class _Table(NamedTuple):
-    features: NDArray[np.float32]  # (N, D)
+    features: NDArray[np.floating]  # (N, D)
     labels: list[str] | None
     lines: array[int]  # in the file, from 1
 
@@ -148,6 +149,7 @@ def _parse(reader: Any, place: str, label_column: str | None, header: str, may_l
     column, named = _head(first, place, label_column, header, may_lack)
     values, lines = array("d"), array("q")
     labels: list[str] | None = None if column is None else []
+    large: dict[int, tuple[Decimal, Decimal]] = {}  # least and most of the columns with numbers beyond EXACT
 
     def take(row: list[str]) -> None:
         if len(row) != width:
@@ -173,6 +175,10 @@ def _parse(reader: Any, place: str, label_column: str | None, header: str, may_l
                     f"{place}, line {reader.line_num}: column {number + 1}{title} must be a finite number; "
                     f"it is {cell[:40]!r}" + ("" if lines or named else " (--header yes, if that row is a header)")
                 )
+            elif abs(value) > EXACT:
+                exact = Decimal(cell.strip())
+                least, most = large.get(number, (exact, exact))
+                large[number] = min(least, exact), max(most, exact)
             values.append(value)
         lines.append(reader.line_num)
 
@@ -183,6 +189,10 @@ def _parse(reader: Any, place: str, label_column: str | None, header: str, may_l
     if not lines:
         raise UsageError(f"{place} has a header and no rows")
     features = np.frombuffer(values, np.float64).reshape(len(lines), -1)
+    for number, (least, most) in large.items():
+        whole = features[:, number - (column is not None and column < number)]
+        if np.all(np.abs(whole[~np.isnan(whole)]) > EXACT):
+            check_distinct(f"{place}: column {number + 1}", least, most)
     return _Table(finite_features(place, features, may_lack=may_lack), labels, lines)
 
 

@@ -130,7 +130,7 @@ def _keys(archive: zipfile.ZipFile, place: str) -> list[str]:
     return wanted
 
 
-def _array(archive: zipfile.ZipFile, key: str, header: npz.Header, place: str, may_lack: bool) -> NDArray[np.float32]:
+def _array(archive: zipfile.ZipFile, key: str, header: npz.Header, place: str, may_lack: bool) -> NDArray[np.floating]:
     """Images (N, C, H, W) in [0, 1], or features (N, D)."""
     shape, _, dtype = header
     if key == "features" or (key != "images" and len(shape) == 2):

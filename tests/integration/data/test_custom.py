@@ -25,7 +25,7 @@ from mhng.experiment.settings.schema import Config
 from mhng.experiment.training.agent_spec import agent_specs
 from mhng.experiment.training.build import build_members
 from mhng.experiment.training.memory_estimate import check
-from mhng.experiment.training.prepare import load_objects
+from mhng.experiment.training.prepare import files_of, load_objects, load_others
 from mhng.experiment.training.saved_run import SavedRun
 from tests.custom_data import BYTES, FLOATS, NUMBERS, QUICK, image, image_folder, npz, refused, text
 
@@ -61,7 +61,7 @@ def test_images_of_an_npz(tmp_path: Path, images: np.ndarray, expected: np.ndarr
 
 def test_features_and_a_view_for_each_agent(tmp_path: Path) -> None:
     objects = read("npz", npz(tmp_path, features=NUMBERS), limit=5)
-    np.testing.assert_array_equal(objects.views[1].numpy(), NUMBERS[:5].astype(np.float32))
+    np.testing.assert_array_equal(objects.views[1].numpy(), NUMBERS[:5])
     objects = read("npz", npz(tmp_path, view_A=BYTES, view_B=FLOATS, view_C=NUMBERS), agents=3)
     assert [tuple(view.shape[1:]) for view in objects.views] == [(1, 5, 4), (3, 5, 4), (6,)]
     assert objects.paired
@@ -111,7 +111,7 @@ def test_csv(
 ) -> None:
     objects = read("csv", text(tmp_path, content), **options)
     assert objects.views[0] is objects.views[1] and not objects.paired
-    np.testing.assert_array_equal(objects.views[0].numpy(), np.array(features, np.float32))
+    np.testing.assert_array_equal(objects.views[0].numpy(), np.array(features))
     assert objects.class_names == names and (objects.labels is None) == (not names)
 
 
@@ -156,6 +156,81 @@ def test_reduced_features_are_whitened_principal_components(tmp_path: Path) -> N
     assert objects.checksum == whole.checksum
 
 
+def clusters(spread: float = 0.3) -> tuple[np.ndarray, list[int]]:
+    """Three clusters of 20 points, six apart, and their labels."""
+    labels = np.repeat([0, 1, 2], 20)
+    means = np.array([[0, 0], [6, 0], [0, 6]])
+    return means[labels] + np.random.default_rng(0).normal(0, spread, (60, 2)), labels.tolist()
+
+
+def ari(folder: Path, *arguments: str) -> float:
+    game = ["--likelihood", "identity", "--rounds", "0", "--signs", "3", "--sweeps", "10", "--burn-in", "3"]
+    assert cli.main(["train", *arguments, *game, "--run-dir", str(folder / "run"), "--overwrite"]) == 0
+    summary = json.loads((folder / "run" / run_folder.SUMMARY).read_text())
+    return min(agent["ari"] for agent in summary["agents"].values())
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda c: c + 1.7e9,
+        lambda c: np.round(c * 100).astype(np.int64) + 1_700_000_000_000,
+        lambda c: c + 5e7,
+        lambda c: c * 1e-50,
+    ],
+    ids=["times", "milliseconds", "coordinates", "tiny"],
+)
+@pytest.mark.parametrize("kind", ["npz", "csv"])
+def test_a_spread_that_is_small_against_the_mean_is_not_lost(
+    change: Callable[[np.ndarray], np.ndarray], kind: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    features, labels = clusters()
+    features = change(features)
+    if kind == "npz":
+        file = npz(tmp_path, features=features, labels=labels)
+    else:
+        rows = [f"{a},{b},{label}" for (a, b), label in zip(features.tolist(), labels, strict=True)]
+        file = text(tmp_path, "\n".join(["a,b,label", *rows]))
+    assert ari(tmp_path, "--dataset", kind, "--data", str(file)) == 1.0
+    if kind == "csv":  # an object of another file is named as in the run, also alone
+        run = load_run(tmp_path / "run")
+        alone = text(tmp_path, "\n".join(["a,b,label", rows[45]]), "new.csv")
+        others = load_others(run.config, files_of(run.config)._replace(data=(alone,), flag="--new"))
+        assert torch.equal(others.views[0][0], run.objects.views[0][45])
+
+
+def test_components_beyond_the_rank_change_nothing_and_are_said(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    line, labels = clusters(0.2)
+    line = line[:, :1] - line[:, 1:]
+    file = npz(tmp_path, features=line @ [[1, 0.5, 2, -1, 0.3, 0.7]], labels=labels)
+    scores = set()
+    for reduce in ("1", "2", "3", "5"):
+        scores.add(ari(tmp_path, "--dataset", "npz", "--data", str(file), "--reduce", reduce))
+        note = f"note: all agents: --reduce is {reduce}, but the features have 1 principal component beyond rounding"
+        assert (note in capsys.readouterr().err) == (reduce != "1")
+    assert len(scores) == 1
+    assert load_run(tmp_path / "run").manifest["notes"][0].startswith("all agents: --reduce is 5")
+
+
+def test_numbers_that_a_family_takes_as_they_are_must_fit_into_float32(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    shares = np.random.default_rng(0).random((30, 2)) * 1e-9
+    shares = np.c_[1 - shares.sum(1), shares]
+    (tmp_path / "sticky.py").write_text(
+        "from mhng.models.mixtures.normal_wishart import NormalWishart\n"
+        "class Shares(NormalWishart):\n    input_support = 'simplex'\n"
+    )
+    arguments = ["train", "--dataset", "npz", "--data", str(npz(tmp_path, features=shares))]
+    with pytest.MonkeyPatch.context() as patched:
+        patched.syspath_prepend(str(tmp_path))
+        family = ["--likelihood", "identity", "--mixture", "sticky:Shares"]
+        assert cli.main([*arguments, *family, "--run-dir", str(tmp_path / "run")]) == 2
+    assert "column 0 of agent A in npz varies by" in capsys.readouterr().err
+
+
 # -- whole runs ------------------------------------------------------------------------------------
 
 
@@ -197,6 +272,10 @@ NPZ: dict[str, tuple[dict[str, Any], list[str]]] = {
     "above one": ({"view_A": BYTES, "view_B": spoilt(1.5)}, ["view_B[7] has 1.5"]),
     "objects": ({"images": np.array([{}] * 3, dtype=object)}, ["dtype is object"]),
     "inf": ({"features": holed(np.inf)}, ["features", "[7, 2] is inf"]),
+    "identifiers": (
+        {"features": np.array([[2**62, 1], [2**62 + 9, 2]])},
+        ["column 0 has numbers", "too close together"],
+    ),
     "too large": ({"features": holed(1e300)}, ["features", "[7, 2] is 1e+300"]),
     "texts": ({"features": np.array([["a"]])}, ["features must be numbers (N, D)", "<U1"]),
     "no column": ({"features": np.zeros((3, 0))}, ["(N, D)", "(3, 0)"]),

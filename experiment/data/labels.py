@@ -1,13 +1,15 @@
-"""Labels as users have them, whole numbers with gaps or text, made into indices of class names.
+"""Labels of users, whole numbers with gaps or text, as indices of class names.
 
-Labels score and do nothing else, so any that tell classes apart will do. Whole numbers are in order of size, text is
-in the order of its characters; a whole number that is written as a float or as text is a whole number.
+Different texts are different classes. Whole numbers are sorted by value, and text by its characters. Text is a whole
+number only in plain digits (2, 10) or as a float in the usual forms (2.0, 2.00e+00), never 1E2 or 1_000.
 """
 
 from __future__ import annotations
 
+import re
 import zipfile
 from collections.abc import Sequence
+from decimal import Decimal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -15,6 +17,10 @@ from numpy.typing import NDArray
 from mhng.experiment.errors import UsageError
 from mhng.experiment.util import npz
 
+# Names of arrays and columns of labels
+LABEL_NAMES = ("labels", "label")
+# Decimal digits without useless zeros, decimals, the form of numpy.savetxt, and missing values
+_NUMBER = re.compile(r"[+-]?(0|[1-9][0-9]*|[0-9]+\.[0-9]*|[0-9]\.[0-9]+e[+-][0-9]{2,3}|(?i:nan|inf))")
 # Bytes of an array of labels: longer texts are no names of classes.
 _MOST_LABELS = 2**30
 
@@ -31,11 +37,7 @@ def encode_labels(place: str, labels: Sequence[str] | NDArray) -> tuple[NDArray[
     if array.dtype.kind == "U":
         array = np.char.strip(array)
         _refuse(place, array, array == "", "text or a whole number; it is empty")
-        numbers = _as_numbers(array)
-        if numbers is None:
-            names, codes = np.unique(array, return_inverse=True)
-            return codes.astype(np.int64), tuple(printable(str(name)) for name in names)
-        array = numbers
+        return _encode_text(place, array)
     if array.dtype.kind == "f":
         whole = np.isfinite(array) & (array == np.floor(array)) & (np.abs(array) < 2**53)
         _refuse(place, array, ~whole, "a whole number or text")
@@ -54,9 +56,10 @@ def printable(name: str) -> str:
 
 
 def labels_key(archive: zipfile.ZipFile) -> str | None:
-    """What the labels of an .npz file are called there: `labels`, or `label` as in signs.npz; None without any."""
+    """The name of the array of labels in an .npz file: labels or label, in any case; None without one."""
     there = npz.array_names(archive)
-    return next((name for name in ("labels", "label") if name in there), None)
+    exact = [name for name in LABEL_NAMES if name in there]
+    return next((name for name in [*exact, *there] if name.casefold() in LABEL_NAMES), None)
 
 
 def read_labels(archive: zipfile.ZipFile, name: str, N: int, place: str) -> NDArray:
@@ -84,16 +87,24 @@ def _decoded(place: str, array: NDArray) -> NDArray:
         raise
 
 
-def _as_numbers(text: NDArray) -> NDArray | None:
-    """The numbers that all the texts are, or None."""
-    try:
-        return text.astype(np.int64)
-    except (ValueError, OverflowError):
-        pass
-    try:
-        return text.astype(np.float64)
-    except ValueError:
-        return None
+def _encode_text(place: str, array: NDArray) -> tuple[NDArray[np.int64], tuple[str, ...]]:
+    """As `encode_labels`, for an array of non-empty texts."""
+    unique, codes = np.unique(array, return_inverse=True)
+    texts = unique.tolist()
+    if all(_NUMBER.fullmatch(text) for text in texts):
+        whole = np.array([whole_number(text) is not None for text in texts])
+        _refuse(place, array, ~whole[codes], "a whole number or text")
+        values = np.array([whole_number(text) for text in texts], dtype=object)
+        numbers, ranks = np.unique(values, return_inverse=True)
+        if len(numbers) == len(texts):
+            return ranks[codes].astype(np.int64), tuple(map(str, numbers.tolist()))
+    return codes.astype(np.int64), tuple(map(printable, texts))
+
+
+def whole_number(text: str) -> int | None:
+    """The whole number that the text is in decimal digits, such as 2, 02 or 2.0; else None."""
+    number = Decimal(text) if _NUMBER.fullmatch(text) else Decimal("nan")
+    return int(number) if number.is_finite() and number == number.to_integral_value() else None
 
 
 def _refuse(place: str, array: NDArray, wrong: NDArray[np.bool_], what: str) -> None:

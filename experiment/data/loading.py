@@ -254,6 +254,7 @@ def _load_custom(
         indices=np.arange(N, dtype=np.int64),
         paired=len(arrays) > 1,
         files=None if data.files is None else data.files[:N],
+        notes=data.notes,
     )
     titles = [_title(data, index, view) for index, view in flat]
     return _with_modalities(objects, titles, counts, missing, seed)

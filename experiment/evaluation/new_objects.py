@@ -24,6 +24,7 @@ from mhng.experiment.data.custom import dataset as custom_dataset
 from mhng.experiment.data.custom.image_arrays import ImageArray, channels_first, check_uint8, to_unit_floats
 from mhng.experiment.data.custom.image_folder import class_labels, list_images
 from mhng.experiment.data.images import SUFFIXES, read_image
+from mhng.experiment.data.labels import whole_number
 from mhng.experiment.data.loading import held_out
 from mhng.experiment.data.modalities import expand_views, pack_views
 from mhng.experiment.data.objects import Objects
@@ -217,7 +218,7 @@ def _run_labels(
 ) -> tuple[NDArray[np.int64], tuple[str, ...]]:
     """Convert labels to indices of the run's classes, followed by classes that the run does not have."""
     known = run.objects.class_names
-    class_names = tuple(_run_class(name, known) for name in class_names)
+    class_names = _run_classes(class_names, known)
     new = tuple(class_names[k] for k in np.unique(labels) if class_names[k] not in known)
     if known and new:
         listed = ", ".join(new[:5]) + (", ..." if len(new) > 5 else "")
@@ -226,19 +227,24 @@ def _run_labels(
     return np.array([combined.index(name) if name in combined else -1 for name in class_names])[labels], combined
 
 
-def _run_class(name: str, known: Sequence[str]) -> str:
-    """The run's class with this name or, for a number such as 01, the only class with the same value."""
-    if name in known:
-        return name
-    equal = [other for other in known if (value := _to_number(other)) is not None and value == _to_number(name)]
-    return equal[0] if len(equal) == 1 else name
+def _run_classes(names: Sequence[str], known: Sequence[str]) -> tuple[str, ...]:
+    """The run's class for each name: the same name or, for a number such as 01 or 1.0, the class with its value.
+
+    A name without such a class stays as it is, and so do names that would become one class.
+    """
+    by_value: dict[int | None, list[str]] = {}
+    for name in known:
+        by_value.setdefault(_value(name), []).append(name)
+    classes = [
+        name if name in known or _value(name) is None or len(by_value.get(_value(name), ())) != 1
+        else by_value[_value(name)][0]
+        for name in names
+    ]  # fmt: skip
+    return tuple(name if classes.count(new) > 1 else new for name, new in zip(names, classes, strict=True))
 
 
-def _to_number(name: str) -> float | None:
-    try:
-        return float(name)
-    except ValueError:
-        return None
+def _value(name: str) -> int | None:
+    return whole_number(name.lstrip("0") or "0") if name.isdecimal() else whole_number(name)
 
 
 # -- images ------------------------------------------------------------------------------------------

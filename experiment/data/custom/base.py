@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -14,6 +15,8 @@ from mhng.experiment.errors import UsageError
 _LOSS = 1e-6
 # Integers up to this size are exact in float64.
 EXACT = 2**53
+# With fewer rows, a column may count by chance.
+_LEAST_ROWS = 8
 _MOST = float(np.finfo(np.float32).max)
 
 
@@ -25,7 +28,8 @@ class CustomData(NamedTuple):
 
     An agent with several modalities has one array for each. An object without a modality has NaN in its whole row.
     groups: number of arrays of every agent; a single number holds for all agents. titles: of the arrays, for a reader.
-    labels: int64 (N,), indices of class_names, or None. files: the name of each object, or None.
+    labels: int64 (N,), indices of class_names, or None. files: the name of each object, or None. notes: what the
+    reader has found suspicious or left out.
     """
 
     arrays: tuple[NDArray[np.floating], ...]
@@ -34,6 +38,7 @@ class CustomData(NamedTuple):
     files: tuple[str, ...] | None = None
     groups: tuple[int, ...] = ()
     titles: tuple[str, ...] = ()
+    notes: tuple[str, ...] = ()
 
 
 def finite_features(place: str, features: NDArray, *, may_lack: bool = False) -> NDArray[np.floating]:
@@ -56,6 +61,19 @@ def finite_features(place: str, features: NDArray, *, may_lack: bool = False) ->
         n, d = wrong[0]
         raise UsageError(f"{place} must be finite numbers below 3e38; [{n}, {d}] is {features[n, d]}")
     return result
+
+
+def counting_notes(place: str, features: NDArray[np.floating], titles: Sequence[str] = ()) -> tuple[str, ...]:
+    """Notes on the columns of features (N, D) that number the rows, in any order. titles: of the columns."""
+    notes = []
+    for d in range(features.shape[1]) if len(features) >= _LEAST_ROWS else ():
+        if np.all(np.diff(np.sort(features[:, d])) == 1):
+            title = f" ({titles[d][:40]})" if titles else ""
+            notes.append(
+                f"{place}: feature {d + 1}{title} numbers the rows ({features[0, d]:g}, {features[1, d]:g}, ...); "
+                "agents see it as a feature; leave it out if it is an index"
+            )
+    return tuple(notes)
 
 
 def check_distinct(place: str, least: Any, most: Any) -> None:

@@ -14,6 +14,9 @@ from __future__ import annotations
 
 import csv
 import math
+import re
+import string
+import unicodedata
 from array import array
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
@@ -24,15 +27,18 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from mhng.experiment.data.custom.base import EXACT, CustomData, check_distinct, finite_features
-from mhng.experiment.data.labels import encode_labels
+from mhng.experiment.data.custom.base import EXACT, CustomData, check_distinct, counting_notes, finite_features
+from mhng.experiment.data.labels import LABEL_NAMES, encode_labels
 from mhng.experiment.errors import UsageError
 from mhng.experiment.util.memory import check_fits
 
 HEADERS = ("auto", "yes", "no")
-LABEL_NAMES = ("label", "labels")
 # As the name of a label column: there is none
 NO_LABELS = "none"
+# Names that other programs give to a column of classes
+_LABEL_LIKE = ("class", "classes", "target", "targets", "category", "species", "y")
+# No name, or the one that pandas gives to a column without a name
+_UNNAMED = re.compile(r"(Unnamed: [0-9]+(_level_[0-9]+)?)?")
 # 0, 1 is an object as likely as not.
 _LEAST_COUNTED = 4
 
@@ -41,6 +47,7 @@ class _Table(NamedTuple):
     features: NDArray[np.floating]  # (N, D)
     labels: list[str] | None
     lines: array[int]  # in the file, from 1
+    notes: tuple[str, ...]
 
 
 class Columns(NamedTuple):
@@ -86,8 +93,9 @@ def read(
             )
     labelled = [(file, table) for file, table in zip(files, tables, strict=True) if table.labels is not None]
     features = tuple(table.features for table in tables)
+    notes = tuple(note for table in tables for note in table.notes)
     if not labelled:
-        return CustomData(features, None, ())
+        return CustomData(features, None, (), notes=notes)
     (first, one), *others = labelled
     assert one.labels is not None
     labels, class_names = encode_labels(f"{flag} {first}: label", one.labels)
@@ -101,7 +109,7 @@ def read(
                 f"{flag} {file}, line {other.lines[n]}: the label is {other.labels[n]!r} and in {first} "
                 f"{one.labels[n]!r}; row n must be the same object in all files"
             )
-    return CustomData(features, labels, class_names)
+    return CustomData(features, labels, class_names, notes=notes)
 
 
 def read_columns(
@@ -113,7 +121,7 @@ def read_columns(
         first = _first(_rows(reader, may_lack), place)
         label, named = _head(first, place, label_column, header, may_lack)
         return Columns(
-            [title.strip() for number, title in enumerate(first) if number != label] if named else None,
+            [clean_title(title) for number, title in enumerate(first) if number != label] if named else None,
             len(first),
             label is not None,
         )
@@ -193,7 +201,16 @@ def _parse(reader: Any, place: str, label_column: str | None, header: str, may_l
         whole = features[:, number - (column is not None and column < number)]
         if np.all(np.abs(whole[~np.isnan(whole)]) > EXACT):
             check_distinct(f"{place}: column {number + 1}", least, most)
-    return _Table(finite_features(place, features, may_lack=may_lack), labels, lines)
+    finite = finite_features(place, features, may_lack=may_lack)
+    titles = [clean_title(title) for number, title in enumerate(first) if number != column] if named else []
+    notes = counting_notes(place, finite, titles)
+    if labels is None and label_column is None:
+        notes += tuple(
+            f"{place}: agents see the column {title!r} as a feature; if it is the label, pass --label-column {title}"
+            for title in titles
+            if title.casefold() in _LABEL_LIKE
+        )
+    return _Table(finite, labels, lines, notes)
 
 
 def _rows(reader: Iterable[list[str]], may_lack: bool) -> Iterator[list[str]]:
@@ -219,10 +236,15 @@ def _head(
     if named and (broken := [title for title in first if _is_broken(title)]):
         raise UsageError(f"{place}: the name {broken[0].strip()[:40]!r} holds a line break; is a quote not closed?")
     column = by_number if by_number is not None or not named else _called(first, label_column, place)
-    unnamed = [number + 1 for number, title in enumerate(first) if named and not title.strip() and number != column]
+    unnamed = [
+        number
+        for number, title in enumerate(first)
+        if named and number != column and _UNNAMED.fullmatch(clean_title(title))
+    ]
     if unnamed:
+        called = f"is called {first[unnamed[0]].strip()!r}" if clean_title(first[unnamed[0]]) else "has no name"
         raise UsageError(
-            f"{place}: column {unnamed[0]} has no name; if it numbers the rows, leave it out (pandas: index=False)"
+            f"{place}: column {unnamed[0] + 1} {called}; if it numbers the rows, leave it out (pandas: index=False)"
         )
     if width - (column is not None) < 1:
         raise UsageError(f"{place} has no column of features beside the labels")
@@ -231,10 +253,9 @@ def _head(
 
 def _number(label_column: str | None, width: int, place: str) -> int | None:
     """The label column, from 0, if it is given by a number (from 1, or from the end: -1)."""
-    try:
-        number = int(label_column or "")
-    except ValueError:
+    if label_column is None or not re.fullmatch(r"-?[0-9]{1,9}", label_column):
         return None
+    number = int(label_column)
     if not 1 <= abs(number) <= width:
         raise UsageError(
             f"--label-column must be 1 to {width}, or -1 to -{width} from the end, in {place}; it is {number}"
@@ -246,15 +267,22 @@ def _called(titles: list[str], name: str | None, place: str) -> int | None:
     """The column of that name, or else one called label, Labels or the like: no agent should see it as a feature."""
     if name == NO_LABELS:
         return None
-    names = [title.strip() for title in titles]
-    found = [number for number, title in enumerate(names) if title == (name or LABEL_NAMES[0])]
+    wanted = "label" if name is None else name
+    found = [number for number, title in enumerate(titles) if title.strip() == wanted]
+    names = [clean_title(title) for title in titles]
+    if not found:
+        found = [number for number, title in enumerate(names) if title == clean_title(wanted)]
     if not found and name is None:
         found = [number for number, title in enumerate(names) if title.casefold() in LABEL_NAMES]
     if len(found) > 1:
-        raise UsageError(
-            f"{place} has {len(found)} columns called {name or LABEL_NAMES[0]!r}; --label-column says which"
-        )
+        raise UsageError(f"{place} has {len(found)} columns called {wanted!r}; --label-column says which")
     return found[0] if found else None
+
+
+def clean_title(title: str) -> str:
+    """The name of a column without decoration: the comment sign of numpy.savetxt, quotes, blanks, byte-order marks."""
+    plain = "".join(letter for letter in unicodedata.normalize("NFKC", title) if unicodedata.category(letter) != "Cf")
+    return plain.strip(f"#\"'`{string.whitespace}")
 
 
 def _is_header(row: list[str], label: int | None) -> bool:

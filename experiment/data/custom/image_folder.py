@@ -19,7 +19,7 @@ square, and they are scaled.
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from itertools import accumulate
 from pathlib import Path
 
@@ -32,6 +32,9 @@ from mhng.experiment.data.labels import printable
 from mhng.experiment.errors import UsageError
 from mhng.experiment.util.memory import check_fits
 
+# Files that desktops leave in folders
+_DESKTOP = ("thumbs.db", "desktop.ini")
+
 
 def read(
     folders: Sequence[Path], size: int, channels: int, groups: Sequence[int] = (), *, flag: str = "--data"
@@ -42,7 +45,8 @@ def read(
     the folders were given.
     """
     groups = groups or [1] * len(folders)
-    listings = [_listed(folder, flag) for folder in folders]
+    notes: list[str] = []
+    listings = [_listed(folder, flag, notes) for folder in folders]
     ends = list(accumulate(groups))
     own = [slice(end - count, end) for end, count in zip(ends, groups, strict=True)]
     called = ["&".join(map(str, folders[part])) for part in own]
@@ -56,7 +60,7 @@ def read(
         for folder, listing in zip(folders, listings, strict=True)
     )
     labels, class_names = class_labels(f"{flag} {called[0]}", list(first.values()))
-    return CustomData(arrays, labels, class_names, tuple(first.values()))
+    return CustomData(arrays, labels, class_names, tuple(first.values()), notes=tuple(notes))
 
 
 def _together(listings: Sequence[dict[str, str]]) -> dict[str, str]:
@@ -67,27 +71,57 @@ def _together(listings: Sequence[dict[str, str]]) -> dict[str, str]:
     return dict(sorted(union.items(), key=lambda item: os.fsencode(item[0])))
 
 
-def _listed(folder: Path, flag: str) -> dict[str, str]:
-    """Of each image, by its relative name without suffix: its relative name. Sorted by the bytes of the former."""
+def _listed(folder: Path, flag: str, notes: list[str]) -> dict[str, str]:
+    """The relative name of each image by the same name without suffix, sorted by the bytes of the latter."""
     found: dict[str, str] = {}
-    for name in sorted(list_images(folder, flag), key=os.fsencode):
+    others: list[str] = []
+    for name in sorted(list_images(folder, flag, others), key=os.fsencode):
         stem = name[: name.rindex(".")]
         if stem in found:
             raise UsageError(f"{flag} {folder}: {found[stem]} and {name} have one name, so they would be one object")
         found[stem] = name
     if not found:
         raise UsageError(f"{flag} {folder}: the folder holds no image ({', '.join(SUFFIXES)})")
+    notes += _left_out(f"{flag} {folder}", found.values(), others)
     return dict(sorted(found.items(), key=lambda item: os.fsencode(item[0])))
 
 
-def list_images(folder: Path, flag: str, inside: str = "", above: tuple[tuple[int, int], ...] = ()) -> list[str]:
-    """Relative names of the images in and below `folder / inside`; above: the folders that this one lies in."""
+def _left_out(place: str, images: Collection[str], others: Sequence[str]) -> list[str]:
+    """Notes on subfolders without images, and on files with other suffixes."""
+    notes = []
+    classes = {name.split("/", 1)[0] for name in images}
+    empty = [name for name in others if name.endswith("/") and name.split("/", 1)[0] not in classes]
+    if empty:
+        shown = ", ".join(printable(name.rstrip("/")) for name in sorted(empty)[:5])
+        notes.append(f"{place}: folders without images are no classes: {shown}" + ", ..." * (len(empty) > 5))
+    files = [name for name in others if not name.endswith("/") and name.rsplit("/", 1)[-1].lower() not in _DESKTOP]
+    if files:
+        kinds = sorted({printable(os.path.splitext(name)[1].lower()) or "no suffix" for name in files})
+        notes.append(
+            f"{place}: {len(files)} file{'s' if len(files) > 1 else ''} with other suffixes left out "
+            f"({', '.join(kinds)[:100]}), such as {printable(files[0])}"
+        )
+    return notes
+
+
+def list_images(
+    folder: Path,
+    flag: str,
+    others: list[str] | None = None,
+    inside: str = "",
+    above: tuple[tuple[int, int], ...] = (),
+) -> list[str]:
+    """Relative names of the images in and below `folder / inside`.
+
+    others: receives the names of files that are no images, and of folders, with a slash, that hold neither images nor
+    folders. above: the folders that this one lies in. Raises UsageError for a link that leads nowhere or back.
+    """
     here = folder / inside
     try:
         status = here.stat()
         identity = (status.st_dev, status.st_ino)
         entries = list(os.scandir(here))
-        folders = {entry.name for entry in entries if entry.is_dir()}
+        folders = {entry.name for entry in entries if os.path.isdir(entry.path)}
     except (OSError, ValueError) as error:
         raise UsageError(f"{flag} {here} cannot be read: {getattr(error, 'strerror', None) or error}") from error
     if identity in above:
@@ -97,11 +131,17 @@ def list_images(folder: Path, flag: str, inside: str = "", above: tuple[tuple[in
         if entry.name.startswith("."):
             continue
         if entry.name in folders:
-            found += list_images(folder, flag, f"{inside}{entry.name}/", (*above, identity))
+            found += list_images(folder, flag, others, f"{inside}{entry.name}/", (*above, identity))
         elif os.path.splitext(entry.name)[1].lower() in SUFFIXES:
-            if not entry.is_file():
-                raise UsageError(f"{flag} {here / entry.name} is no file, or a link to none")
+            if not os.path.isfile(entry.path):
+                raise UsageError(f"{flag} {here / entry.name} is not a file, or a link to a missing file")
             found.append(inside + entry.name)
+        elif entry.is_symlink() and not os.path.isfile(entry.path):
+            raise UsageError(f"{flag} {here / entry.name} is a link to a missing file or folder")
+        elif others is not None:
+            others.append(inside + entry.name)
+    if inside and not found and not folders and others is not None:
+        others.append(inside)
     return found
 
 

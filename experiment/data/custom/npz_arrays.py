@@ -18,7 +18,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from mhng.experiment.data.custom.base import CustomData, finite_features
+from mhng.experiment.data.custom.base import CustomData, counting_notes, finite_features
 from mhng.experiment.data.custom.image_arrays import channels_first, check_uint8, to_unit_floats
 from mhng.experiment.data.labels import encode_labels, labels_key, read_labels
 from mhng.experiment.errors import UsageError
@@ -63,8 +63,9 @@ def read_files(files: Sequence[Path], may_lack: Sequence[bool], *, flag: str = "
             )
     labelled = [(file, given) for file, given in zip(files, found, strict=True) if given.labels is not None]
     arrays = tuple(given.arrays[0] for given in found)
+    notes = tuple(note for given in found for note in given.notes)
     if not labelled:
-        return CustomData(arrays, None, ())
+        return CustomData(arrays, None, (), notes=notes)
     first, one = labelled[0]
     for file, other in labelled[1:]:
         differ = np.flatnonzero(_named(one) != _named(other))
@@ -73,7 +74,7 @@ def read_files(files: Sequence[Path], may_lack: Sequence[bool], *, flag: str = "
                 f"{flag} {file}: labels[{differ[0]}] is {_named(other)[differ[0]]} and in {first} "
                 f"{_named(one)[differ[0]]}; row n must be the same object in all files"
             )
-    return CustomData(arrays, one.labels, one.class_names)
+    return CustomData(arrays, one.labels, one.class_names, notes=notes)
 
 
 def _named(given: CustomData) -> NDArray:
@@ -99,10 +100,14 @@ def read(file: Path, *, may_lack: bool = False, flag: str = "--data") -> CustomD
             _array(archive, key, header, place, may_lack) for key, header in zip(keys, headers, strict=True)
         )
         name = labels_key(archive)
+        unused = sorted(set(npz.array_names(archive)) - {*keys, name})
+        notes: tuple[str, ...] = (f"{place}: arrays that are not used: {', '.join(unused)[:200]}",) if unused else ()
+        for key, array in zip(keys, arrays, strict=True):
+            notes += counting_notes(f"{place}: {key}", array) if array.ndim == 2 else ()
         if name is None:
-            return CustomData(arrays, None, ())
+            return CustomData(arrays, None, (), notes=notes)
         labels, class_names = encode_labels(f"{place}: {name}", read_labels(archive, name, N, place))
-        return CustomData(arrays, labels, class_names)
+        return CustomData(arrays, labels, class_names, notes=notes)
 
 
 def _own(archive: zipfile.ZipFile) -> list[str]:

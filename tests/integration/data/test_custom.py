@@ -12,6 +12,7 @@ import pytest
 import torch
 
 from mhng import cli, load_run
+from mhng.experiment.data.custom import csv_table
 from mhng.experiment.data.custom import dataset as custom_dataset
 from mhng.experiment.data.labels import encode_labels
 from mhng.experiment.data.loading import load
@@ -317,6 +318,15 @@ OTHERS: dict[str, tuple[str, Callable[[Path], str], list[str], list[str]]] = {
     "a cell too large": ("csv", lambda folder: str(text(folder, "1,2\n3,1e39\n")), [], ["[1, 1] is 1e+39"]),
     "ragged": ("csv", lambda folder: str(text(folder, "1,2\n3,4,5\n")), [], ["line 2", "3 columns", "has 2"]),
     "rows numbered": ("csv", lambda folder: str(text(folder, ",a\n0,4\n1,5\n")), [], ["column 1 has no name"]),
+    "rows numbered by pandas": ("csv", lambda folder: str(text(folder, "Unnamed: 0,a,label\n0,4,x\n1,5,y\n")), [],
+                                ["column 1 is called 'Unnamed: 0'", "index=False"]),
+    "rows under #": ("csv", lambda folder: str(text(folder, "#,a\n0,4\n1,5\n")), [], ["column 1 has no name"]),
+    "a column 1_0": ("csv", lambda folder: str(text(folder, "a,b\n1,2\n")), ["--label-column", "1_0"],
+                                       ["--label-column 1_0", "no column"]),
+    "halves of savetxt": ("csv", lambda folder: str(text(folder, "label,a\n1.0e+00,1\n2.5e+00,2\n")), [],
+                          ["label[1] must be a whole number", "2.5e+00"]),
+    "a missing label": ("csv", lambda folder: str(text(folder, "label,a\n1.0,1\nnan,2\n")), [],
+                        ["label[1] must be a whole number", "nan"]),
     "labels alone": ("csv", lambda folder: str(text(folder, "label\n1\n")), [], ["no column of features"]),
     "two label columns": ("csv", lambda folder: str(text(folder, "a,label,label\n1,2,3\n")), [], ["2 columns"]),
     "no such column": ("csv", lambda folder: str(text(folder, "a,b\n1,2\n")), ["--label-column", "c"],
@@ -533,3 +543,114 @@ def test_a_run_with_views_names_its_own_objects_as_it_saw_them(
     again = apply_views(images[:, None].astype(np.float32), trained.config.views, names=trained.agents, seed=0)
     assert all(torch.equal(a, b) for a, b in zip(again, trained.objects.views, strict=True))
     assert (known / run_folder.CHECKPOINT).exists()
+
+
+# -- what is said before training ------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("labels", "names"),
+    [
+        (["1E2", "10E1", "2E5"], ("10E1", "1E2", "2E5")),
+        (["1_1", "1_11", "11_1"], ("11_1", "1_1", "1_11")),
+        (["01", "1", "001"], ("001", "01", "1")),
+        (["1", "+1", "-1"], ("+1", "-1", "1")),
+        (["-0", "0", "1"], ("-0", "0", "1")),
+        (["1.0", "1.00", "1"], ("1", "1.0", "1.00")),
+        (["10.0", "2.0", "1.0"], ("1", "2", "10")),
+        (["1.000e+00", "2.000e+00", "1.000e+01"], ("1", "2", "10")),
+        (["１", "1", "٣"], ("1", "٣", "１")),
+        (["0x10", "16", "1e1"], ("0x10", "16", "1e1")),
+        ([str(2**70), str(2**70 + 1), "7"], ("7", str(2**70), str(2**70 + 1))),
+    ],
+    ids=str,
+)
+def test_different_texts_are_different_classes(labels: list[str], names: tuple[str, ...]) -> None:
+    codes, class_names = encode_labels("labels", np.array(labels))
+    assert class_names == names and len(set(codes.tolist())) == 3
+
+
+def test_agents_that_cannot_tell_two_classes_apart_get_no_full_score(tmp_path: Path) -> None:
+    features, _ = clusters()
+    features[20:40] = features[:20]
+    rows = [f"{a},{b},{['1E2', '10E1', '2E5'][n // 20]}" for n, (a, b) in enumerate(features.tolist())]
+    score = ari(tmp_path, "--dataset", "csv", "--data", str(text(tmp_path, "\n".join(["a,b,label", *rows]))))
+    assert 0.3 < score < 0.6
+    assert load_run(tmp_path / "run").objects.class_names == ("10E1", "1E2", "2E5")
+
+
+@pytest.mark.parametrize(
+    "title", ["# label", "#label", "'Label'", " label ", "\u200blabel", "\ufeff\ufefflabel", "ｌａｂｅｌ"]
+)
+def test_a_decorated_name_hides_no_labels(title: str, tmp_path: Path) -> None:
+    objects = read("csv", text(tmp_path, f"{title},f1,f2\n0,1,2\n1,3,4\n"))
+    assert objects.views[0].tolist() == [[1, 2], [3, 4]] and objects.class_names == ("0", "1")
+
+
+def test_a_table_of_savetxt_has_its_labels_and_names(tmp_path: Path) -> None:
+    file = tmp_path / "own.csv"
+    np.savetxt(file, np.c_[[10, 2, 10], NUMBERS[:3]], delimiter=",", header="label,a,b,c,d,e,f")
+    objects = read("csv", file)
+    assert objects.class_names == ("2", "10") and objects.views[0].shape == (3, 6)
+    np.savetxt(file, NUMBERS[:3], delimiter=",", header="a,b,c,d,e,f")
+    assert csv_table.read_columns(file, None, "auto", False).titles == list("abcdef")
+
+
+FIRST = "\n".join(f"{n},{value}" for n, value in enumerate([5, 3, 2, 4, 1, 0, 9, 8]))
+NOTES: dict[str, tuple[Callable[[Path], tuple[str, Path]], list[str]]] = {
+    "an index": (lambda folder: ("csv", text(folder, f"index,f1\n{FIRST}")), ["feature 1 (index) numbers the rows"]),
+    "a counting column": (lambda folder: ("csv", text(folder, FIRST)), ["feature 1 numbers the rows (0, 1, ...)"]),
+    "a shuffled index": (
+        lambda folder: ("npz", npz(folder, features=np.c_[NUMBERS, np.random.default_rng(0).permutation(12)])),
+        ["features: feature 7 numbers the rows"],
+    ),
+    "a column of classes": (
+        lambda folder: ("csv", text(folder, "f1,target\n5,0\n6,1\n")),
+        ["see the column 'target' as a feature", "--label-column target"],
+    ),
+    "an array of classes": (lambda folder: ("npz", npz(folder, features=NUMBERS, y=NUMBERS)), ["not used: y"]),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("case", NOTES)
+def test_suspicious_data_get_a_note(case: str, tmp_path: Path) -> None:
+    make, said = NOTES[case]
+    kind, file = make(tmp_path)
+    (note,) = read(kind, file).notes
+    assert note.startswith(f"--data {file}") and all(words in note for words in said)
+
+
+def test_ordinary_data_get_no_note(tmp_path: Path) -> None:
+    assert read("npz", npz(tmp_path, features=NUMBERS, LABELS=np.arange(12) % 2)).notes == ()
+    assert read("csv", text(tmp_path, "a,label\n5,0\n3,1\n")).notes == ()
+    (tmp_path / "images").mkdir()
+    image(tmp_path / "images/cat/1.png", 9)
+    image(tmp_path / "images/dog/deep/1.png", 9)
+    assert read("folder", tmp_path / "images").notes == ()
+
+
+def test_folders_and_files_that_are_left_out_are_said(tmp_path: Path) -> None:
+    root = image_folder(tmp_path / "data")
+    text(root / "2", "x", "photo.heic")
+    text(root / "2", "x", "bare")
+    first, second = read("folder", root).notes
+    assert first == f"--data {root}: folders without images are no classes: empty"
+    assert second.startswith(f"--data {root}: 2 files with other suffixes left out (.heic, no suffix), such as 2/")
+
+
+@pytest.mark.parametrize("target", ["nowhere", "loop"])
+def test_a_link_that_leads_nowhere_is_refused(target: str, tmp_path: Path) -> None:
+    root = image_folder(tmp_path / "data")
+    (root / "loop").symlink_to(target)
+    with pytest.raises(UsageError, match="loop is a link to a missing file or folder"):
+        read("folder", root)
+
+
+def test_notes_are_printed_once_and_kept(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    file, run = text(tmp_path, f"index,f1\n{FIRST}"), tmp_path / "run"
+    arguments = ["train", "--dataset", "csv", "--data", str(file), "--likelihood", "identity", *QUICK]
+    assert cli.main([*arguments, "--run-dir", str(run)]) == 0
+    (note,) = load_run(run).manifest["notes"]
+    assert capsys.readouterr().err.count(f"note: {note}\n") == 1
+    assert cli.main(["diagnose", str(run), "--no-plots"]) == 0
+    assert f"Warning: {note}\n" in capsys.readouterr().out

@@ -153,9 +153,10 @@ def test_numbers_in_labels_may_be_written_otherwise(tmp_path: Path) -> None:
 
     b, left = csv(tmp_path, "B.csv", TWO, SEEN), csv(tmp_path, "B2.csv", TWO, LEFT)
     run = trained(tmp_path, f"{labelled('A.csv', SEEN, ['01', '02', 'unk'])},{b}", "--label-column", "species")
-    new = labelled("A2.csv", LEFT, ["01", "02", "2"])  # all numbers, so read as such: 1 and 2
-    rows, _ = named(run, "--new", f"{new},{left}", out=tmp_path / "rows.jsonl")
-    assert [row["label"] for row in rows] == ["01" if k == 0 else "02" for k in KINDS[LEFT]]
+    for written, expected in ((["1", "2.0", "unk"], ["01", "02", "unk"]), (["01", "02", "2"], ["01", "02", "2"])):
+        new = labelled("A2.csv", LEFT, written)
+        rows, _ = named(run, "--new", f"{new},{left}", out=tmp_path / "rows.jsonl")
+        assert [row["label"] for row in rows] == [expected[k] for k in KINDS[LEFT]]
 
 
 def test_without_a_header_in_the_run_the_first_row_is_an_object(tmp_path: Path) -> None:

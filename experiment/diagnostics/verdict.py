@@ -195,7 +195,7 @@ def converged(
         answer = "not yet"
         draws = "1 draw per chain is" if D == 1 else f"{D} draws per chain are"
         words.append(f"{draws} too few; R-hat and ESS need at least {MIN_DRAWS}.")
-        advice.append(_command(play, f"--sweeps {_enough_sweeps(settings)} (now {settings['sweeps']})"))
+        advice.append(_command(play, _enough_sweeps(settings)))
         advice += [_command(play, "--chains 4")] if C == 1 else []
     elif C == 1:
         answer = "unknown"
@@ -330,10 +330,11 @@ def _better_starts(settings: Mapping[str, Any], play: str) -> list[str]:
     return [*advice, "longer chains seldom help: sweeps rarely lead from one basin to another"]
 
 
-def _enough_sweeps(settings: Mapping[str, Any]) -> int:
-    """The number of sweeps that leaves `ESS_PER_CHAIN` draws per chain."""
-    sweeps: int = settings["burn-in"] + settings["thin"] * ESS_PER_CHAIN
-    return sweeps
+def _enough_sweeps(settings: Mapping[str, Any]) -> str:
+    """Options that leave `ESS_PER_CHAIN` draws per chain."""
+    sweeps, thin = settings["sweeps"], settings["thin"]
+    options = f"--sweeps {settings['burn-in'] + ESS_PER_CHAIN}"
+    return f"{options} (now {sweeps})" if thin == 1 else f"{options} --thin 1 (now {sweeps}, {thin})"
 
 
 def _more_sweeps(settings: Mapping[str, Any], D: int, C: int, rhat: float | None, ess: float | None) -> int:

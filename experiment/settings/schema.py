@@ -167,8 +167,8 @@ class Config:
     keep: Annotated[str, Choices(KEPT)] = _setting(
         "all",
         "game",
-        "large arrays in posterior.nc. signs: sign of each object; components: component means; all: both; none: "
-        "neither",
+        "large arrays in posterior.nc. signs: sign of each object; components: component means; all: both, the "
+        "latents of the last round and their log likelihoods; none: none of them",
     )
     dataset: Annotated[str, Choices(DATASETS)] = _setting(
         "mnist5k", "objects", "data set; the command `data` describes them"

@@ -453,6 +453,11 @@ def huge(folder: Path) -> None:
         file["posterior"].create_dataset("huge", (10**6, 10**6), "f8", chunks=(100, 100))
 
 
+def layout(folder: Path) -> None:
+    with h5py.File(folder / run_folder.POSTERIOR, "a") as file:
+        del file["posterior"].attrs["layout"]
+
+
 def elsewhere(folder: Path) -> None:
     with h5py.File(folder / run_folder.POSTERIOR, "a") as file:
         file["posterior"].create_dataset("theirs", (4,), "i1", external=[("/etc/passwd", 0, 4)])
@@ -540,6 +545,9 @@ run("a posterior cut", lambda folder: (folder / run_folder.POSTERIOR).write_byte
     (folder / run_folder.POSTERIOR).read_bytes()[:3000]), "posterior.nc", words=["diagnose", "run"])  # fmt: skip
 run("a posterior of 10**12 draws", huge, "posterior.nc holds", "GiB of data", words=["diagnose", "run"])
 run("a posterior in another file", elsewhere, "is stored in another file", words=["diagnose", "run"])
+for _command in (["diagnose", "run"], ["report", "run"], ["corpus", "run", "--draws", "all"]):
+    run(f"a posterior of another layout: {_command[0]}", layout, "has the layout of another version of this program",
+        words=_command)  # fmt: skip
 run("signs of 10**12 objects", claims, "signs.npz holds", "GiB of data", words=["corpus", "run"])
 run("a summary of a list", text(run_folder.SUMMARY, "[]"), "summary.json", words=["diagnose", "run"])
 run("a summary of nothing", text(run_folder.SUMMARY, "{}"), "summary.json", words=["report", "run"])

@@ -75,6 +75,7 @@ def test_fewer_than_four_draws_say_nothing_but_that(T: int, said: str) -> None:
     assert found.answer == "not yet" and said in text
     assert found.next == [f"--sweeps 105 (now {5 + T})"]
     assert "constant" not in text and "basin" not in text
+    assert judged(played, thin=50).next == [f"--sweeps 100 --thin 1 (now {T}, 50)"]
     one = judged(trace(1, T, N=60))
     assert one.answer == "not yet" and one.next == [f"--sweeps 100 (now {T})", "--chains 4"]
 

@@ -95,7 +95,12 @@ def _config(config: Config, values: Mapping[str, Any]) -> Config:
     if "meet" in values:  # in place of all graphs of the run
         changes |= {"meet_later": None, "newcomers": "keep"}
     config = replace(config, engine="local", address=None, tensorboard=False, run_dir=None, **changes)
-    validation.check(config)
+    try:
+        validation.check(config)
+    except UsageError as error:
+        if config.meet_later is None or "--meet-later" not in str(error):
+            raise
+        raise UsageError(f"{error}; pass --meet, which replaces the graphs of the run") from None
     return config
 
 

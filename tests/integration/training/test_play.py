@@ -159,6 +159,18 @@ def test_unsuitable_settings_are_refused(settings: dict[str, object], said: str,
     assert sorted(source.rglob("*")) == before
 
 
+def test_graphs_of_later_rounds_are_replaced_by_name(tmp_path: Path) -> None:
+    run = load_run(
+        made(tmp_path / "run", limit="40", signs="3", epochs="1", agents="3", views="0,30,60", meet="ring",
+             meet_later="1=complete", newcomers="take")
+    )  # fmt: skip
+    assert run.play(chains=1).config.graphs == run.config.graphs
+    with pytest.raises(UsageError, match=r"--meet-later does not support --mode gibbs.*; pass --meet, which replaces"):
+        run.play(mode="gibbs")
+    new = run.play(mode="gibbs", meet="together")
+    assert [graph.text for _, graph in new.config.graphs] == ["together"]
+
+
 def test_unsuitable_folders_and_runs_are_refused(source: Path, tmp_path: Path) -> None:
     run = tmp_path / "run"
     shutil.copytree(source, run, ignore=shutil.ignore_patterns("play-*"))

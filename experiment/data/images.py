@@ -8,7 +8,9 @@ from __future__ import annotations
 
 import logging
 import warnings
+from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -20,6 +22,13 @@ MAX_PIXELS = 25_000_000
 
 # Limits the black padding that `resize` adds: a line of 1 x 25,000,000 pixels would become a huge square.
 LONGEST_SIDE = 10_000
+
+_PHOTOMETRIC = 262  # TIFF tag; 0: white is zero
+_DEEPEST = 65535
+# Rounding error of pixels in [0, 1]
+_TOLERANCE = 1e-5
+# Grey levels between neighbours, by Pillow's raw mode
+_GREY_STEPS = {"L;2": 85, "L;4": 17}
 
 # Suppresses Pillow's log of a damaged file; the error message is enough.
 logging.getLogger("PIL").addHandler(logging.NullHandler())
@@ -41,7 +50,10 @@ def read_image(file: Path, flag: str = "--images") -> NDArray[np.float32]:
             warnings.simplefilter("ignore")
             with Image.open(file, formats=_FORMATS) as opened:
                 check_size(f"{flag} {file}", opened.width, opened.height)
-                return _array(ImageOps.exif_transpose(opened), f"{flag} {file}")
+                white_is_zero = opened.format == "TIFF" and opened.getexif().get(_PHOTOMETRIC) == 0
+                if "transparency" in opened.info:
+                    opened.info["transparency"] = _as_decoded(opened.info["transparency"], opened.tile)
+                return _array(ImageOps.exif_transpose(opened), f"{flag} {file}", white_is_zero=white_is_zero)
     except Image.DecompressionBombError as error:
         raise UsageError(f"{flag} {file} has more than {MAX_PIXELS:,} pixels") from error
     except UsageError:
@@ -61,17 +73,49 @@ def check_size(place: str, width: int, height: int) -> None:
         )
 
 
-def _array(image: object, place: str) -> NDArray[np.float32]:
+def _as_decoded(transparency: Any, tile: Sequence[Any]) -> Any:
+    """The transparent grey or colour of a PNG as Pillow decodes the pixels; tRNS holds it in the depth of the file."""
+    raw = tile[0][3] if tile else None
+    if raw in _GREY_STEPS and isinstance(transparency, int):
+        return transparency * _GREY_STEPS[raw]
+    if raw == "RGB;16B" and isinstance(transparency, tuple):
+        return tuple(value >> 8 for value in transparency)
+    return transparency
+
+
+def clip_to_unit(place: str, values: NDArray[np.floating]) -> NDArray[np.float32]:
+    """Values in [0, 1] as float32; a value up to 1e-5 outside is a rounding error and is clipped.
+
+    Raises UsageError with `place`, the first other value, and the range.
+    """
+    wrong = ~((values >= -_TOLERANCE) & (values <= 1 + _TOLERANCE))  # NaN is in no interval
+    if wrong.any():
+        value, finite = values[wrong][0], values[np.isfinite(values)]
+        extent = f"; the finite values lie between {finite.min()} and {finite.max()}" if finite.size else ""
+        hint = "; uint8 may go to 255" if value > 1 else ""
+        raise UsageError(f"{place} has {value}{extent}; floats must lie in [0, 1]{hint}")
+    return np.clip(values.astype(np.float32), 0, 1)
+
+
+def _array(image: object, place: str, *, white_is_zero: bool) -> NDArray[np.float32]:
     from PIL import Image
 
     assert isinstance(image, Image.Image)
     if image.mode.startswith(("I", "F")):
-        # 16-bit grey: Pillow's conversion to 8 bits would clip at 255.
+        # 16-bit grey: Pillow's conversion to 8 bits would clip at 255, and ignore the transparent grey. Pillow inverts
+        # images with white as 0 only up to 8 bits.
         deep = np.asarray(image, dtype=np.float64)
-        most = 1.0 if image.mode == "F" else 65535.0
-        if not (np.isfinite(deep).all() and deep.min() >= 0 and deep.max() <= most):
-            raise UsageError(f"{place}: pixel values are {deep.min():g} to {deep.max():g}; expected 0 to {most:g}")
-        return (deep / most).astype(np.float32)[None]
+        if image.mode == "F":
+            grey_levels = clip_to_unit(f"{place}: the image", deep)
+        elif deep.min() >= 0 and deep.max() <= _DEEPEST:
+            grey_levels = (deep / _DEEPEST).astype(np.float32)
+        else:
+            raise UsageError(
+                f"{place}: pixel values are {deep.min():.9g} to {deep.max():.9g}; expected 0 to {_DEEPEST}"
+            )
+        if white_is_zero:
+            grey_levels = 1 - grey_levels
+        return np.where(deep == image.info.get("transparency"), np.float32(0), grey_levels)[None]
     grey = image.mode in ("1", "L", "LA")
     if "A" in image.mode or "transparency" in image.info:
         image = image.convert("RGBA")

@@ -448,6 +448,8 @@ def right(
     """
     if aris is None:
         return Verdict("unknown", ["The objects have no labels."], [])
+    if classes == 1:
+        return Verdict("unknown", ["All objects have the same label."], [])
     worst = min(values[0] for values in aris.values())
     answer = "yes" if worst >= ARI else "partly" if worst >= ARI_PARTLY else "no"
     by_agent = ", ".join(f"{name} {decimal_beside(values[0], ARI)}" for name, values in aris.items())

@@ -14,6 +14,7 @@ import torch
 from mhng.experiment.data.custom.dataset import Files, as_typed, match_layout
 from mhng.experiment.data.loading import load
 from mhng.experiment.data.modalities import Modality
+from mhng.experiment.data.notes import view_notes
 from mhng.experiment.data.objects import Objects
 from mhng.experiment.data.scaling import apply_transforms, fit_pca, fit_standardisation, transform_features
 from mhng.experiment.errors import UsageError
@@ -60,6 +61,7 @@ def load_objects(
     _check_observations(specs, objects)
     for m, view in zip(objects.view_agents, objects.views, strict=True):
         check_precision(specs[m], view, objects.name)
+    objects = replace(objects, notes=(*objects.notes, *view_notes(objects)))
     if any(are_features):
         objects = _scale(config.reduce, specs, objects)[0]
     objects = objects.packed()

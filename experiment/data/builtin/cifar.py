@@ -48,6 +48,14 @@ def missing(root: Path, part: str = TRAIN) -> Path | None:
     return next((file for file in files if not source.is_file("cifar10", file)), None)
 
 
+def is_whole(file: Path) -> bool:
+    """Whether the file exists, and holds whole objects that do not begin with zeros."""
+    if not source.is_file("cifar10", file):
+        return False
+    with file.open("rb") as stream:
+        return any(stream.read(_RECORD)) and file.stat().st_size % _RECORD == 0
+
+
 def _batch(file: Path) -> np.ndarray:
     """Read one file: uint8 (N, 3073), one row per object."""
     try:
@@ -57,6 +65,8 @@ def _batch(file: Path) -> np.ndarray:
         raise source.unreadable("cifar10", file, error) from error
     if not data or len(data) % _RECORD:
         raise source.damaged("cifar10", file, f"its {len(data)} bytes are not a multiple of {_RECORD}")
+    if not any(data[:_RECORD]):
+        raise source.damaged("cifar10", file, "it begins with zeros")
     objects = np.frombuffer(data, np.uint8).reshape(-1, _RECORD)
     source.check_labels("cifar10", file, objects[:, 0], 0, len(CLASS_NAMES) - 1)
     return objects

@@ -26,11 +26,16 @@ from mhng.experiment.util.files import atomic_path
 
 
 def fetch_idx(name: str, root: Path) -> None:
-    """Fetch and unpack the absent files of the idx set `name`. Raises UsageError."""
+    """Fetch and unpack the absent and damaged files of the idx set `name`. Raises UsageError."""
     idx_set = idx_sets.IDX_SETS[name]
     raw = root / idx_set.folder / "raw"
     files = [file for part in (TRAIN, TEST) for file in idx_set.files(part)]
-    absent = [file for file in files if idx_sets.existing_file(name, raw / file) != raw / file]
+    with _usage_errors(idx_set.folder, root):
+        absent = [
+            file
+            for file in files
+            if idx_sets.existing_file(name, raw / file) != raw / file or idx_sets.is_damaged(raw / file)
+        ]
     if not absent:
         return
     import torchvision.datasets
@@ -70,11 +75,11 @@ def _unpack(stream: IO[bytes], file: Path) -> None:
 
 
 def fetch_cifar10(root: Path) -> None:
-    """Fetch the binary version of CIFAR-10, unless all its files exist, and unpack those files only."""
-    if all(cifar.missing(root, part) is None for part in (TRAIN, TEST)):
-        return
+    """Fetch the binary version of CIFAR-10, unless all its files are whole, and unpack those files only."""
     archive = root / cifar.URL.rsplit("/", 1)[1]
     with _usage_errors("CIFAR-10", root):
+        if all(cifar.is_whole(root / cifar.FOLDER / file) for part in (TRAIN, TEST) for file in cifar.FILES[part]):
+            return
         download(cifar.URL, archive, cifar.MD5)
         wanted = {f"{cifar.FOLDER}/{file}" for part in (TRAIN, TEST) for file in cifar.FILES[part]}
         with tarfile.open(archive) as members:
@@ -89,15 +94,13 @@ def fetch_cifar10(root: Path) -> None:
 
 
 def fetch_svhn(root: Path) -> None:
-    """Fetch the absent files of SVHN's cropped digits."""
+    """Fetch the files of SVHN's cropped digits that are absent, or have another checksum."""
     from torchvision.datasets import SVHN
 
     for part in (TRAIN, TEST):
-        file = svhn.missing(root, part)
-        if file is not None:
-            url, _, md5 = SVHN.split_list[part]
-            with _usage_errors("SVHN", root):
-                download(url, file, md5)
+        url, _, md5 = SVHN.split_list[part]
+        with _usage_errors("SVHN", root):
+            download(url, root / svhn.FILES[part], md5)
 
 
 @contextmanager

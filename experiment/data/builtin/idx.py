@@ -55,6 +55,8 @@ class Files(NamedTuple):
     labels: str
 
 
+_LONGEST_HEADER = 16  # bytes, with 3 axes
+
 DIGITS = tuple(string.digits)
 CLOTHES = (
     "T-shirt/top", "Trouser", "Pullover", "Dress", "Coat", "Sandal", "Shirt", "Sneaker", "Bag", "Ankle boot",
@@ -115,6 +117,24 @@ def existing_file(name: str, file: Path) -> Path | None:
     return next((candidate for candidate in candidates if source.is_file(name, candidate)), None)
 
 
+def is_damaged(file: Path) -> bool:
+    """Whether an existing uncompressed file is empty, begins with zeros, or is shorter or longer than its header says.
+
+    Other content than idx is not called damaged: it may belong to the user.
+    """
+    with file.open("rb") as stream:
+        header = stream.read(_LONGEST_HEADER)
+    if not any(header):
+        return True
+    axes = header[3] if len(header) > 3 else 0
+    start = 4 + 4 * axes
+    if header[:3] != bytes((0, 0, 8)) or start > _LONGEST_HEADER:
+        return False
+    return len(header) < start or file.stat().st_size != start + math.prod(
+        int(size) for size in np.frombuffer(header, ">u4", axes, offset=4)
+    )
+
+
 def _existing(name: str, file: Path) -> Path:
     existing = existing_file(name, file)
     if existing is None:
@@ -141,10 +161,12 @@ def _read_stream(name: str, file: Path, stream: IO[bytes], axes: int, length: in
     start = 4 + 4 * axes
     header = stream.read(start)
     magic = bytes((0, 0, 8, axes))
+    if not any(header):
+        raise source.damaged(name, file, "it begins with zeros" if header else "it is empty")
     if header[:4] != magic:
         raise UsageError(
-            f"--dataset {name}: {file} is no idx file of bytes with {axes} axes: "
-            f"it begins with {header[:4].hex(' ') or 'nothing'}; expected {magic.hex(' ')}"
+            f"--dataset {name}: {file} is no idx file of bytes with {axes} axes: it begins with "
+            f"{header[:4].hex(' ')}; expected {magic.hex(' ')}; delete it, then use --download"
         )
     if len(header) < start:
         raise source.damaged(name, file, f"its header ends after {len(header)} bytes")

@@ -30,7 +30,7 @@ def unreadable(name: str, file: Path, error: OSError | ValueError) -> UsageError
 
 
 def damaged(name: str, file: Path, fault: str) -> UsageError:
-    """The error for a damaged file. It must be deleted first: a download keeps existing files."""
+    """The error for a damaged file."""
     return UsageError(f"--dataset {name}: {file} is damaged ({fault}); delete it, then use --download")
 
 

@@ -18,7 +18,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from mhng.experiment.data.images import check_size
+from mhng.experiment.data.images import check_size, clip_to_unit
 from mhng.experiment.data.labels import encode_labels, labels_key, read_labels
 from mhng.experiment.errors import UsageError
 from mhng.experiment.util import npz
@@ -58,14 +58,10 @@ def to_unit_floats(
         part = part.transpose(0, 3, 1, 2)
     if part.dtype == np.uint8:
         return part.astype(np.float32) / np.float32(255)
-    flat = part.reshape(len(part), -1)
-    wrong = np.flatnonzero(~((flat >= 0) & (flat <= 1)).all(1))  # NaN is in no interval
-    if len(wrong):
-        row = flat[wrong[0]]
-        value = row[~((row >= 0) & (row <= 1))][0]
-        hint = "; uint8 may go to 255" if value > 1 else ""
-        raise UsageError(f"{place}: floats must lie in [0, 1]; {name}[{first + wrong[0]}] has {value:g}{hint}")
-    return part.astype(np.float32)
+    outside = ~((part >= 0) & (part <= 1)).reshape(len(part), -1).all(1)
+    for n in np.flatnonzero(outside):
+        clip_to_unit(f"{place}: {name}[{first + n}]", part[n])
+    return np.clip(part.astype(np.float32), 0, 1) if outside.any() else part.astype(np.float32)
 
 
 def check_uint8(place: str, most: int, name: str = "images") -> None:

@@ -192,6 +192,28 @@ def test_a_cut_or_foreign_cifar_file_is_named(tmp_path: Path) -> None:
     assert refusal("cifar10", tmp_path) == f"--dataset cifar10: no {third}; pass --data-root DIR or --download"
 
 
+@pytest.mark.parametrize("content", [b"", bytes(3), bytes(500)])
+def test_an_empty_idx_file_or_one_of_zeros_is_damaged(content: bytes, tmp_path: Path) -> None:
+    for number in (0, 1):
+        raw = idx_folder("kmnist", tmp_path, np.arange(N) % 10)
+        file = raw / idx_sets.IDX_SETS["kmnist"].files("train")[number]
+        file.write_bytes(content)
+        said = (
+            f"{file} is damaged (it {'begins with zeros' if content else 'is empty'}); delete it, then use --download"
+        )
+        assert refusal("kmnist", tmp_path) == f"--dataset kmnist: {said}"
+    file.write_bytes(b"<html>")
+    assert "it begins with 3c 68 74 6d; expected 00 00 08 01; delete it" in refusal("kmnist", tmp_path)
+    assert not idx_sets.is_damaged(file)
+
+
+def test_a_cifar_file_of_zeros_is_damaged(tmp_path: Path) -> None:
+    file = cifar_folder(tmp_path) / "data_batch_2.bin"
+    file.write_bytes(bytes(3073 * 4))
+    assert f"{file} is damaged (it begins with zeros)" in refusal("cifar10", tmp_path)
+    assert not cifar.is_whole(file)
+
+
 def test_pickles_of_cifar_are_not_executed(tmp_path: Path) -> None:
     class Mark:
         def __reduce__(self) -> Any:
@@ -299,6 +321,10 @@ def test_cifar10_is_fetched_once_and_unpacked_where_it_belongs(
         [cifar.FOLDER, *cifar.FILES["train"], *cifar.FILES["test"]]
     )
     assert (root / cifar.FOLDER / "test_batch.bin").read_bytes() == rows(np.arange(N))
+    batch = root / cifar.FOLDER / "data_batch_4.bin"
+    for content in (bytes(3073), b"", b"x"):
+        batch.write_bytes(content)
+        assert objects("cifar10", root, download=True).checksum == first.checksum
     packed.unlink()
     assert objects("cifar10", root, download=True).checksum == first.checksum
 
@@ -314,6 +340,8 @@ def test_svhn_is_fetched_by_the_file(
     monkeypatch.setattr(torchvision.datasets.SVHN, "split_list", splits)
     assert objects("svhn", root, download=True).count == N
     assert sorted(file.name for file in root.iterdir()) == ["test_32x32.mat", "train_32x32.mat"]
+    (root / "train_32x32.mat").write_bytes(b"")
+    assert objects("svhn", root, download=True).count == N
     (root / "test_32x32.mat").unlink()
     (place / "test_32x32.mat").write_bytes(b"<html>")
     assert "corrupted" in refusal("svhn", root, download=True)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -10,6 +11,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from PIL import Image
 
 from mhng import cli, load_run
 from mhng.experiment.data.custom import csv_table
@@ -654,3 +656,75 @@ def test_notes_are_printed_once_and_kept(tmp_path: Path, capsys: pytest.CaptureF
     assert capsys.readouterr().err.count(f"note: {note}\n") == 1
     assert cli.main(["diagnose", str(run), "--no-plots"]) == 0
     assert f"Warning: {note}\n" in capsys.readouterr().out
+
+
+def strokes(folder: Path) -> Path:
+    """Black strokes on transparent: all black."""
+    for n in range(9):
+        pixels = np.zeros((6, 6, 4), np.uint8)
+        pixels[n // 3, :, 3] = 255
+        (folder / "in").mkdir(exist_ok=True)
+        Image.fromarray(pixels).save(folder / f"in/{n}.png")
+    return folder / "in"
+
+
+def deep(folder: Path) -> Path:
+    """16-bit files of numbers to 4095."""
+    (folder / "in").mkdir()
+    for n in range(9):
+        Image.fromarray(np.full((28, 28), n * 511, np.uint16)).save(folder / f"in/{n}.png")
+    return folder / "in"
+
+
+def masks(folder: Path) -> Path:
+    for n in range(9):
+        image(folder / f"in/{n}.png", n % 2)
+    return folder / "in"
+
+
+def pixel(folder: Path) -> Path:
+    images = np.full((9, 28, 28), 0.5)
+    images[:, 3, 3] = np.linspace(0, 1, 9)
+    return npz(folder, images=images)
+
+
+DULL: dict[str, tuple[str, Callable[[Path], Path], str]] = {
+    "black": ("npz", lambda folder: npz(folder, images=BYTES * 0), "all 12 objects are alike; every pixel is 0"),
+    "white": ("npz", lambda folder: npz(folder, images=BYTES * 0 + 255.0 / 255), "are alike; every pixel is 1"),
+    "alike": ("npz", lambda folder: npz(folder, images=BYTES[[4] * 9]), "all 9 objects are alike"),
+    "one pixel": ("npz", pixel, "the objects differ in 1 of 784 pixels only"),
+    "strokes": ("folder", strokes, "all 9 objects are alike; every pixel is 0"),
+    "divided twice": ("npz", lambda folder: npz(folder, images=BYTES / 255**2), " 0 and 0.00392; expected"),
+    "sixteen levels": ("npz", lambda folder: npz(folder, images=BYTES // 16), "near black: .* 0 and 0.0588"),
+    "a stray 3": ("npz", lambda folder: npz(folder, images=BYTES // 200 * 2 + BYTES % 2), "0.0118"),
+    "masks": ("folder", masks, "near black: .* 0 and 0.00392"),
+    "twelve bits": ("folder", deep, "near black: .* 0 and 0.0624"),
+    "pale": ("npz", lambda folder: npz(folder, images=1 - BYTES / 255 / 5), "near white: .* 0.8 and 1"),
+    "flat": ("npz", lambda folder: npz(folder, images=0.4 + BYTES / 255 / 5), "low contrast: .* 0.4 and 0.6"),
+    "constant": ("npz", lambda folder: npz(folder, features=NUMBERS * 0 + 7), "all 12 objects are alike; no feature"),
+    "a column": ("npz", lambda folder: npz(folder, features=NUMBERS * [1, 0, 1, 0, 1, 1]), "2 of 6 .* vary: 2, 4$"),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("case", DULL)
+def test_data_with_little_variation_get_a_note(case: str, tmp_path: Path) -> None:
+    kind, make, said = DULL[case]
+    file = str(make(tmp_path))
+    views = {} if case in ("constant", "a column") else {"views": "0,0"}
+    likelihood = "bernoulli" if views else "gaussian"
+    objects = load_objects(resolve({"dataset": kind, "data": file, "likelihood": likelihood} | views)).objects
+    (note,) = objects.notes
+    assert re.search(f"^all agents: .*{said}", note), note
+
+
+def test_agents_with_their_own_data_are_named(tmp_path: Path) -> None:
+    file = npz(tmp_path, view_A=BYTES, view_B=BYTES[[4] * 12], view_C=BYTES)
+    assert load_objects(resolve({"dataset": "npz", "data": str(file)})).objects.notes == (
+        "agent B: all 12 objects are alike",
+    )
+
+
+def test_the_sets_of_packages_get_no_note() -> None:
+    for dataset, likelihood in (("digits", "bernoulli"), ("synthetic", "identity"), ("mnist5k", "bernoulli")):
+        config = resolve({"dataset": dataset, "likelihood": likelihood, "limit": "300"})
+        assert load_objects(config).objects.notes == ()

@@ -293,6 +293,11 @@ def test_the_next_mirror_goes_on_where_the_first_broke_off(
     assert sorted(file.name for file in raw.iterdir()) == sorted(
         name for packed, _ in resources for name in (packed, packed.removesuffix(".gz"))
     )
+    for damage in (b"", bytes(100), IMAGES[:-1], IMAGES[:7]):
+        (raw / "train-images-idx3-ubyte").write_bytes(damage)
+        (raw / first).write_bytes(damage)  # the packed file too
+        again = load("mnist", data_root=tmp_path, download=True, limit=None, views=(0.0, 0.0), seed=0)
+        assert again.checksum == found.checksum
 
 
 def test_what_is_unpacked_has_its_name_only_when_it_is_whole(

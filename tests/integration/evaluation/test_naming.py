@@ -232,7 +232,7 @@ ARRAYS: dict[str, tuple[dict[str, Any], str]] = {
     "integers": ({"images": np.zeros((2, 8, 8), dtype=np.int64)}, "dtype is int64"),
     "nan": ({"images": spoiled(np.nan)}, "images[3] has nan"),
     "negative": ({"images": spoiled(-0.5)}, "images[3] has -0.5"),
-    "bright": ({"images": spoiled(200.0)}, "images[3] has 200; uint8 may go to 255"),
+    "bright": ({"images": spoiled(200.0)}, "images[3] has 200.0; the finite values lie between 0.0 and 200.0"),
     "flat": ({"images": np.zeros((2, 64))}, "their shape is (2, 64)"),
     "channels": ({"images": np.zeros((2, 5, 8, 8))}, "C = 1 or 3"),
     "none": ({"images": np.zeros((0, 8, 8))}, "images is empty"),

@@ -84,7 +84,7 @@ FAULTS = {
     "cut": (IMAGES[:-1], LABELS, "", FILES.images, "damaged"),
     "too long": (IMAGES, LABELS + b"\0", "", FILES.labels, "damaged"),
     "cut header": (IMAGES[:9], LABELS, "", FILES.images, "header ends after 9 bytes"),
-    "nothing in it": (IMAGES, b"", "", FILES.labels, "begins with nothing"),
+    "nothing in it": (IMAGES, b"", "", FILES.labels, "is damaged (it is empty)"),
     "labels for images": (LABELS, LABELS, "", FILES.images, "begins with 00 00 08 01; expected 00 00 08 03"),
     "gzip without its suffix": (gzip.compress(IMAGES), LABELS, "", FILES.images, "no idx file"),
     "a web page": (b"<html>404</html>", LABELS, "", FILES.images, "no idx file"),

@@ -233,6 +233,8 @@ def test_finished_agents_play_again(mode: str) -> None:
 
 def test_right_needs_labels() -> None:
     assert verdict.right(SETTINGS, None, None).answer == "unknown"
+    for value in (1.0, 0.0):
+        assert verdict.right(SETTINGS, {"A": [value]}, 1) == ("unknown", ["All objects have the same label."], [])
     assert verdict.right(SETTINGS, {"A": [0.9], "B": [0.8]}, 4).answer == "yes"
     assert verdict.right(SETTINGS, {"A": [0.7], "B": [0.7]}, 4).answer == "partly"
     wrong = verdict.right(SETTINGS, {"A": [0.2, 0.9], "B": [0.3, 0.9]}, 6)

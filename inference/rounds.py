@@ -132,6 +132,11 @@ class Member:
         return self.x.device
 
     @property
+    def learns(self) -> bool:
+        """Whether the agent has networks."""
+        return self.learner.optimiser is not None
+
+    @property
     def play_stream(self) -> torch.Generator:
         """The generator of its draws in the game."""
         return self.streams["play"]
@@ -166,8 +171,12 @@ class Member:
 
     def state(self) -> dict[str, Any]:
         """The agent's part of a checkpoint, as tensors and plain values."""
+        agent = self.agent.state_dict()
+        for name, buffer in self.agent.named_buffers():  # the game sets them in place
+            if name in agent:
+                agent[name] = buffer.clone()
         return {
-            "agent": self.agent.state_dict(),
+            "agent": agent,
             "optimiser": self.learner.optimiser.state_dict() if self.learner.optimiser else None,
             "streams": {kind: generator.get_state() for kind, generator in self.streams.items()},
             "device": self.x.device.type,

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import argparse
 import os
+import shlex
+import signal
 import sys
 from collections.abc import Sequence
 from contextlib import suppress
@@ -300,7 +302,7 @@ def parse(argv: Sequence[str], program: str = "mhng") -> argparse.Namespace:
 
 
 def main(argv: Sequence[str] | None = None, program: str = "mhng") -> int:
-    """Run one command. Returns the exit code: 0 done, 1 the run failed, 2 wrong usage, 130 interrupted.
+    """Run one command. Returns the exit code: 0 done, 1 the run failed, 2 wrong usage, 128 + N stopped by signal N.
 
     program: the name of the program in messages.
     """
@@ -338,13 +340,22 @@ def main(argv: Sequence[str] | None = None, program: str = "mhng") -> int:
             elif not results_in_files:
                 print_note(f"{name}: stdout is closed, so nothing was printed")
             return code
-    except KeyboardInterrupt:
-        return _complain(f"{name}: interrupted", 130)
+    except KeyboardInterrupt as error:
+        return _interrupted(error, name, program)
     except BrokenPipeError:
         return _close_stdout()  # the reader of the output has ended, as `head` does
     except OSError as error:
         _close_stdout()
         return _complain(f"{name}: {error}", 1)
+
+
+def _interrupted(error: KeyboardInterrupt, name: str, program: str) -> int:
+    """Say that a signal ended the command, and how to continue; returns 128 + the number of the signal."""
+    number, resume = getattr(error, "number", signal.SIGINT), getattr(error, "resume", None)
+    by = "" if number == signal.SIGINT else f" by {signal.Signals(number).name}"
+    call = "python cli.py" if program == "cli.py" else program
+    remedy = "" if resume is None else f"; continue: {call} train --resume {shlex.quote(resume)}"
+    return _complain(f"{name}: interrupted{by}{remedy}", 128 + number)
 
 
 def _check_process() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
@@ -10,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from mhng.experiment.errors import RunError
+from mhng.experiment.errors import Interrupted, RunError
 from mhng.experiment.runs import folder as run_folder
 from mhng.experiment.runs.folder import RunFolder
 from mhng.experiment.runs.posterior import save_posterior
@@ -26,7 +27,7 @@ from mhng.experiment.training.prepare import Prepared
 from mhng.experiment.training.ray_agents import BYTES_PER_SIGN, AgentLostError, AgentPlacement, RemoteMember
 from mhng.experiment.training.results import summarise, sweep_rows, to_round_trace
 from mhng.experiment.util.memory import is_out_of_memory
-from mhng.experiment.util.process import ignore_interrupt
+from mhng.experiment.util.process import ignore_interrupt, on_stop_signals
 from mhng.inference.cuda_graphs import CannotCaptureError
 from mhng.inference.rounds import Member, Played, RoundError, RoundProgress, run_rounds
 from mhng.inference.spec import Game
@@ -37,6 +38,8 @@ from mhng.inference.topology import connected_components
 AGREEMENT_KAPPA = 0.9
 # A run fails if processes of agents end more often than this in one round.
 MAX_RESTARTS = 3
+# A signal that follows another within this time is the same wish: a terminal or a scheduler may tell every process.
+SAME_STOP_SECONDS = 1.0
 
 # Receives a row of metrics.jsonl when it is written; its "kind" is epoch, start or sweep.
 Callback = Callable[[dict[str, Any]], object]
@@ -82,10 +85,27 @@ class TrainingLoop:
         self.started = time.monotonic()
         self.device = members[0].device
         self._announced = -1
+        self._stop: tuple[int, float] | None = None  # the signal that asks to stop, and its time
+        self._defers = self._has_epochs_left()  # whether a signal waits until an epoch or a round is saved
+        self._learned: dict[str, Any] | None = None  # the state after the last epoch, to save if the run is stopped
         self._saved = self.started
 
     def run(self) -> dict[str, Any]:
-        """Run the remaining rounds, draw the plots and return the summary."""
+        """Run the remaining rounds, draw the plots and return the summary.
+
+        Raises Interrupted for SIGINT, SIGTERM, SIGHUP and SIGUSR1, after the epoch in which it came is saved. A game
+        is broken off at once; the state before it is saved.
+        """
+        try:
+            with on_stop_signals(self._request_stop):
+                return self._run()
+        except KeyboardInterrupt as error:
+            with ignore_interrupt(), suppress(RunError):  # a full disk: the older checkpoints are whole
+                if self._learned is not None and self._learned["done"] == self.saved_rounds:
+                    self.folder.save_epochs(self._learned)
+            raise Interrupted(getattr(error, "number", signal.SIGINT), str(self.folder.path)) from error
+
+    def _run(self) -> dict[str, Any]:
         self.printer.objects(self.objects, self.config.views, self.config.signs)
         if len({spec.latent_dim for spec in self.agents}) > 1 and self.schedule.keep_means:
             self.printer.note(
@@ -138,6 +158,7 @@ class TrainingLoop:
         # The epochs of this round are repeated, so their checkpoint and their rows are removed.
         self.folder.file(run_folder.EPOCHS).unlink(missing_ok=True)
         self.folder.truncate_metrics(lambda row: precedes(row, self.state))
+        self._defers = self._has_epochs_left()
 
     # -- calls from inference --------------------------------------------------------------------
 
@@ -152,8 +173,45 @@ class TrainingLoop:
         every = 60 * self.config.checkpoint_minutes
         # With Ray the agents are in different epochs at the same time.
         if every and self.placement.traffic is None and time.monotonic() - self._saved >= every:
-            self.folder.save_epochs(to_checkpoint(self.members, self.state, self._seconds(), self.identity))
+            self.folder.save_epochs(self._checkpoint())
             self._saved = time.monotonic()
+        self._defers = self._has_epochs_left()
+        if every and self.placement.traffic is None and (self._stop is not None or not self._defers):
+            self._learned = self._checkpoint()
+        self._stop_if_asked()
+
+    def _checkpoint(self) -> dict[str, Any]:
+        return to_checkpoint(self.members, self.state, self._seconds(), self.identity)
+
+    # -- stopping --------------------------------------------------------------------------------
+
+    def _request_stop(self, number: int) -> None:
+        """Handle a signal: stop when the epoch or round is saved; at once in a game, or for a second signal."""
+        if self._stop is None:
+            self._stop = number, time.monotonic()
+            if self._defers:
+                with suppress(RuntimeError):  # the signal came while a line was printed
+                    name = signal.Signals(number).name
+                    self.printer.note(
+                        f"{name}: the run stops when this epoch or round is saved; a second one ends it at once"
+                    )
+                return
+        elif time.monotonic() - self._stop[1] < SAME_STOP_SECONDS:
+            return
+        raise Interrupted(number)
+
+    def _has_epochs_left(self) -> bool:
+        """Whether an agent of this process has epochs left in the round."""
+        round = self.state.done
+        epochs = self.config.round_epochs if round else self.config.epochs
+        return round <= self.config.rounds and any(
+            isinstance(member, Member) and member.learns and self.state.learned.get(member.name, 0) < epochs
+            for member in self.members
+        )
+
+    def _stop_if_asked(self) -> None:
+        if self._stop is not None:
+            raise Interrupted(self._stop[0])
 
     def progress(self, steps: Any, title: str) -> Any:
         """Show a progress bar over the steps."""
@@ -162,6 +220,7 @@ class TrainingLoop:
     # -- after a round ---------------------------------------------------------------------------
 
     def _save_round(self, played: Played) -> None:
+        self._defers = True
         self._announce(played.round)
         config, folder = self.config, self.folder
         trace = to_round_trace(played, [member.name for member in self.members], config)
@@ -185,10 +244,12 @@ class TrainingLoop:
         if played.round == config.rounds:
             self._write_results(played, trace, rows, seconds, traffic)
         folder.save_checkpoint(to_checkpoint(self.members, self.state, seconds, self.identity))
-        self.saved_rounds = self.state.done
+        self.saved_rounds, self._learned = self.state.done, None
         if played.round == config.rounds:  # the newest checkpoint is that of the results
             folder.file(run_folder.FINISHED).unlink(missing_ok=True)
         self._saved = time.monotonic()
+        self._defers = self._has_epochs_left()
+        self._stop_if_asked()
 
     def _edges(self, round: int) -> Edges | None:
         """Edges of the encounter graph in a round; None if the agents do not meet on a graph."""

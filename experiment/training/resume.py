@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any
 
@@ -18,8 +18,9 @@ from mhng.experiment.settings.schema import Config
 from mhng.experiment.training.build import schedule_of
 from mhng.experiment.training.console import Printer
 from mhng.experiment.training.graphs import Edges
+from mhng.experiment.training.ray_agents import RemoteMember
 from mhng.experiment.util.process import available_cores
-from mhng.inference.rounds import RoundProgress
+from mhng.inference.rounds import Member, RoundProgress
 
 
 def refuse_changes(config: Config, manifest: dict[str, Any], folder: RunFolder) -> None:
@@ -91,6 +92,18 @@ def same_threads(manifest: Mapping[str, Any], printer: Printer) -> Iterator[None
         yield
     finally:
         torch.set_num_threads(now)
+
+
+def place_of(progress: RoundProgress, config: Config, members: Sequence[Member | RemoteMember]) -> str:
+    """Where a run resumes, in words: the round, and the epoch if the round has begun."""
+    if progress.done > config.rounds:
+        return f"after round {config.rounds}, the last; its pictures are left"
+    epochs = config.round_epochs if progress.done else config.epochs
+    for member in members:
+        learned = progress.learned.get(member.name, 0)
+        if progress.learned and learned < epochs:
+            return f"at round {progress.done}, epoch {learned + 1:,} of {epochs:,} (agent {member.name})"
+    return f"at round {progress.done} of {config.rounds}" + (", its game" if progress.learned else "")
 
 
 def is_of_round(row: Mapping[str, Any], config: Config) -> bool:

@@ -36,6 +36,7 @@ from mhng.experiment.training.resume import (
     check_metrics,
     edges_of,
     is_of_round,
+    place_of,
     refuse_changes,
     results_are_whole,
     same_threads,
@@ -171,6 +172,7 @@ def resume(
         folder.update_manifest(
             status="running", settings=settings.plain(config, prepared.derived), resumed=[*history, list(command_line)]
         )
+        printer.note(f"resuming {place_of(progress, config, members)}")
         with record_status(folder), open_scalars(folder, config.tensorboard) as scalars:
             return TrainingLoop(
                 config, prepared, game, places, members, progress, folder, printer, scalars, spent

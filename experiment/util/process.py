@@ -11,12 +11,16 @@ import signal
 import tempfile
 import threading
 import warnings
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any
 
-# Windows has no SIGHUP.
+from mhng.experiment.errors import Interrupted
+
+# Windows has no SIGHUP and no SIGUSR1.
 _TERMINATION = [getattr(signal, name) for name in ("SIGTERM", "SIGHUP") if hasattr(signal, name)]
+# Signals that ask a run to stop: Ctrl-C, the time limit of a cluster, a closed terminal, the wish of a scheduler.
+_STOP = [getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGHUP", "SIGUSR1") if hasattr(signal, name)]
 
 
 def available_cores() -> int:
@@ -93,30 +97,45 @@ def _set(variables: Mapping[str, str | None]) -> None:
 
 @contextmanager
 def defer_interrupt() -> Iterator[None]:
-    """Raise KeyboardInterrupt for Ctrl-C at the end of the block, not inside it. For blocks of about a second.
+    """Handle Ctrl-C, and other signals that have a handler, at the end of the block. For blocks of about a second.
 
     An ignored SIGINT stays ignored, as in a background job.
     """
-    interrupted = False
-
-    def note(*_: object) -> None:
-        nonlocal interrupted
-        interrupted = True
-
-    ignored = signal.getsignal(signal.SIGINT) is signal.SIG_IGN
+    handlers = _own_handlers()
+    caught: list[int] = []
     try:
-        with _handlers({} if ignored else {signal.SIGINT: note}):
+        with _handlers(dict.fromkeys(handlers, lambda number, _: caught.append(number))):
             yield
     finally:
-        if interrupted:
-            raise KeyboardInterrupt
+        if caught:
+            handlers[caught[0]](caught[0], None)
 
 
 @contextmanager
 def ignore_interrupt() -> Iterator[None]:
-    """Ignore Ctrl-C in the block, so that a second Ctrl-C does not break off the cleanup after the first."""
-    with _handlers({signal.SIGINT: signal.SIG_IGN}):
+    """Ignore Ctrl-C in the block, so that a second Ctrl-C does not break off the cleanup after the first.
+
+    Other signals that have a handler are ignored, too.
+    """
+    with _handlers(dict.fromkeys(_own_handlers(), signal.SIG_IGN)):
         yield
+
+
+@contextmanager
+def on_stop_signals(request: Callable[[int], None]) -> Iterator[None]:
+    """Call `request` with the number of a signal that asks the process to stop (`_STOP`).
+
+    Signals that are ignored (nohup, background jobs) or that the caller handles are left alone.
+    """
+    wanted = [number for number in _STOP if signal.getsignal(number) in (signal.SIG_DFL, signal.default_int_handler)]
+    with _handlers(dict.fromkeys(wanted, lambda number, _: request(number))):
+        yield
+
+
+def _own_handlers() -> dict[int, Any]:
+    """The handlers in Python of the signals that ask a process to stop."""
+    handlers = {number: signal.getsignal(number) for number in _STOP}
+    return {number: handler for number, handler in handlers.items() if callable(handler)}
 
 
 @contextmanager
@@ -132,8 +151,8 @@ def interruptible_children() -> Iterator[None]:
 def interrupt_on_termination() -> Iterator[None]:
     """Raise KeyboardInterrupt on SIGTERM and SIGHUP too, unless another handler is set or they are ignored (nohup)."""
 
-    def interrupt(*_: object) -> None:
-        raise KeyboardInterrupt
+    def interrupt(number: int, _: object) -> None:
+        raise Interrupted(number)
 
     with _handlers({number: interrupt for number in _TERMINATION if signal.getsignal(number) is signal.SIG_DFL}):
         yield

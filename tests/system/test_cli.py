@@ -234,7 +234,8 @@ def test_ctrl_c_ends_tidily_and_the_run_goes_on(tmp_path):
         time.sleep(0.05)
     process.send_signal(signal.SIGINT)
     _, err = process.communicate(timeout=60)
-    assert process.returncode == 130 and err == "cli.py train: interrupted\n"
+    continued = "cli.py train: interrupted; continue: python cli.py train --resume run"
+    assert process.returncode == 130 and err.splitlines()[-1] == continued
     assert '"interrupted"' in (tmp_path / "run" / "manifest.json").read_text()
 
 

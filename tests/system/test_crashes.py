@@ -282,7 +282,8 @@ def test_ctrl_c_twice_and_a_second_run_on_the_same_folder(tmp_path: Path) -> Non
     first.send_signal(signal.SIGINT)
     first.send_signal(signal.SIGINT)
     _, err = first.communicate(timeout=120)
-    assert first.returncode == 130 and err == "cli.py train: interrupted\n"
+    continued = f"cli.py train: interrupted; continue: python cli.py train --resume {folder}"
+    assert first.returncode == 130 and err.splitlines()[-1] == continued
     assert RunFolder(folder).status == "interrupted"
     done = torch.load(folder / run_folder.CHECKPOINT, weights_only=True)["done"]
     tiny(tmp_path / "wanted", *ALWAYS, "--rounds", str(done + 1))

@@ -563,4 +563,4 @@ def test_ctrl_c_ends_the_command_and_its_runs(tmp_path):
     ]
     assert json.loads((run / "manifest.json").read_text())["status"] == "interrupted"
     log = (tmp_path / "grid" / "com-seed0.log").read_text().splitlines()
-    assert log[0].startswith("$ ") and log[-1] == "cli.py train: interrupted"
+    assert log[0].startswith("$ ") and log[-1].startswith("cli.py train: interrupted; continue: ")

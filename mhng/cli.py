@@ -342,6 +342,12 @@ def main(argv: Sequence[str] | None = None, program: str = "mhng") -> int:
             return code
     except KeyboardInterrupt as error:
         return _interrupted(error, name, program)
+    except ImportError as error:
+        return _complain(
+            f"{name}: a package cannot be imported: {error}; install mhng with pip, and rename files here or in "
+            "PYTHONPATH that have the name of a package",
+            1,
+        )
     except BrokenPipeError:
         return _close_stdout()  # the reader of the output has ended, as `head` does
     except OSError as error:

@@ -222,6 +222,17 @@ def test_python_without_docstrings_is_one_line(tmp_path):
     assert done.stdout == f"{mhng.NO_DOCSTRINGS}\n"
 
 
+def test_a_package_that_cannot_be_imported_is_one_line(monkeypatch, capsys):
+    def broken(*_):
+        raise ModuleNotFoundError("No module named 'numpy.typing'; 'numpy' is not a package")
+
+    monkeypatch.setitem(cli._COMMANDS, "models", broken)
+    assert cli.main(["models"]) == 1
+    err = capsys.readouterr().err
+    assert err.startswith("mhng models: a package cannot be imported: No module named 'numpy.typing'")
+    assert err.count("\n") == 1
+
+
 def test_ctrl_c_ends_tidily_and_the_run_goes_on(tmp_path):
     arguments = [*SMALL_FLAGS, "--run-dir", "run", "--rounds", "4000"]
     process = subprocess.Popen(
@@ -247,6 +258,12 @@ def test_a_user_package_called_models_is_never_imported(tmp_path):
         [sys.executable, str(HOME / "cli.py"), "models"], cwd=tmp_path, capture_output=True, text=True, env=environment
     )
     assert (done.returncode, done.stderr) == (0, "")
+    for module in ("experiment", "models", "inference"):
+        done = subprocess.run(
+            [sys.executable, "-c", f"from {module} import load_run"], cwd=HOME, capture_output=True, text=True
+        )
+        said = f"ImportError: {module} is a part of mhng; write: from mhng import load_run, train"
+        assert done.stderr.splitlines()[-1] == said
     code = "from mhng import Game, NormalWishart, Percepts, init, load_run, play"
     done = subprocess.run([sys.executable, "-c", code], cwd=tmp_path, capture_output=True, text=True, env=environment)
     assert (done.returncode, done.stderr) == (0, "")

@@ -1,4 +1,4 @@
-"""Style of all plots: figures, files, axes and legends. The only importer of matplotlib.
+"""Style of all plots: figures, files, axes and legends. With `fonts`, the only importer of matplotlib.
 
 Figures are drawn on the Agg canvas without pyplot. Displays, MPLBACKEND, the user's matplotlibrc and global figures
 have no effect. No function here draws a random number.
@@ -8,7 +8,6 @@ Lines differ in colour and in line style. The palette by Okabe and Ito is safe f
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -17,6 +16,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from mhng.experiment.plots.fonts import draw_letters
 from mhng.experiment.util.files import atomic_path
 from mhng.experiment.util.process import quiet_imports
 
@@ -77,14 +77,13 @@ def picture(path: Path, width: float, height: float) -> Iterator[Figure]:
     plain = {k: v for k, v in matplotlib.rcParamsDefault.items() if not k.startswith(("backend", "toolbar"))}
     # The file name is the salt for ids in an SVG: reproducible, and different between the plots of a page.
     style: Any = plain | _STYLE | {"svg.fonttype": "none", "svg.hashsalt": path.name}
-    with matplotlib.rc_context(style), warnings.catch_warnings():
-        warnings.filterwarnings("ignore", "Glyph .* missing")  # for class names in a script that the font lacks
+    with matplotlib.rc_context(style):
         figure = Figure(figsize=(width, height), layout="constrained")
         FigureCanvasAgg(figure)
         yield figure
         with atomic_path(path) as beside:
             extra: dict[str, Any] = {"transparent": True, "metadata": {"Date": None}} if form == "svg" else {}
-            figure.savefig(beside, format=form, **extra)
+            draw_letters(figure, lambda: figure.savefig(beside, format=form, **extra), is_text=form == "svg")
 
 
 def truncate(names: Sequence[str], longest: int = _MAX_NAME) -> list[str]:

@@ -9,7 +9,9 @@ import argparse
 import json
 import math
 import os
-from collections.abc import Callable, Collection, Mapping, Sequence
+import re
+import tomllib
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from importlib import import_module
 from pathlib import Path
 from typing import Any, NoReturn
@@ -196,12 +198,32 @@ def _views(entries: Sequence[float | str], place: str) -> Views:
 
 
 def parse_data(text: str, place: str) -> Data:
-    """Parse paths in the syntax of `--data`. Raises UsageError, which begins with `place`."""
-    # A file name may contain the sign that joins modalities.
-    entries = [
-        entry.split(SEPARATOR) if SEPARATOR in entry and not _exists(entry) else entry for entry in text.split(",")
-    ]
-    return _data(entries, place)
+    """Parse paths in the syntax of `--data`: paths with commas and &, or a TOML list of paths.
+
+    Existing paths may contain a comma or &. Raises UsageError, which begins with `place`.
+    """
+    if text.startswith("[") and not _exists(text):
+        try:
+            paths = tomllib.loads(f"data = {text}")["data"]
+        except tomllib.TOMLDecodeError:
+            paths = None
+        if _fits(SETTINGS["data"], paths):
+            return _data(paths, place)
+    entries = _split(text, ",", lambda part: all(map(_exists, _split(part, SEPARATOR, _exists))))
+    parts = [_split(entry, SEPARATOR, _exists) for entry in entries]
+    return _data([part if len(part) > 1 else part[0] for part in parts], place)
+
+
+def _split(text: str, separator: str, exists: Callable[[str], bool]) -> list[str]:
+    """Split a text, but not inside the longest parts that exist."""
+    pieces = text.split(separator)
+    parts, start = [], 0
+    while start < len(pieces):
+        ends = range(len(pieces), start + 1, -1)
+        end = next((end for end in ends if exists(separator.join(pieces[start:end]))), start + 1)
+        parts.append(separator.join(pieces[start:end]))
+        start = end
+    return parts
 
 
 def _exists(path: str) -> bool:
@@ -276,12 +298,19 @@ def to_flags(values: Mapping[str, Any]) -> list[str]:
         if isinstance(value, bool):
             words.append(flag(name) if value else "--no-" + key(name))
         else:
+            if SETTINGS[name].type == Data and any(re.search(r"[,&]|^\[", path) for path in _paths(value)):
+                words.append(f"{flag(name)}={toml_value(value)}")
+                continue
             items = [
                 SEPARATOR.join(item) if isinstance(item, tuple) else str(item) for item in _items(plain_value(value))
             ]
             # One word, because a value may begin with a dash.
             words.append(f"{flag(name)}={','.join(items)}")
     return words
+
+
+def _paths(data: Data) -> Iterator[str]:
+    return (str(path) for entry in data for path in custom_dataset.paths(entry))
 
 
 def _items(value: Any) -> Sequence[Any]:

@@ -177,7 +177,7 @@ class Config:
         None,
         "objects",
         "files or folders of --dataset npz, csv and folder: one for all agents, or one per agent, separated by "
-        "commas; & joins the modalities of an agent, as in a1.csv&a2.csv,b.csv",
+        "commas; & joins the modalities of an agent, as in a1.csv&a2.csv,b.csv; or a TOML list of paths",
         default_help="none",
     )
     label_column: str | None = _setting(

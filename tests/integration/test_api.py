@@ -184,7 +184,7 @@ def test_what_cannot_be_asked_is_refused_in_one_line(run: LoadedRun) -> None:
         (lambda: run.name(dark - 1), "images[0] has -1"),
         (lambda: run.name(dark.astype(int)), "dtype is int64"),
         (lambda: run.name(dark[:0]), "empty"),
-        (lambda: run.name(np.where(np.arange(3)[:, None, None] == 2, 200.0, dark)), "images[2] has 200; uint8 may"),
+        (lambda: run.name(np.where(np.arange(3)[:, None, None] == 2, 200.0, dark)), "images[2] has 200.0"),
     ):
         with pytest.raises(UsageError) as caught:
             asked()

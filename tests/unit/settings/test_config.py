@@ -5,7 +5,8 @@ from pathlib import Path
 import pytest
 
 from mhng.experiment.errors import UsageError
-from mhng.experiment.settings.config import plain, resolve, to_toml
+from mhng.experiment.settings.config import plain, resolve, to_flags, to_toml
+from mhng.experiment.settings.parsing import read_settings, toml_value
 from mhng.experiment.settings.schema import SETTINGS, Config
 from mhng.experiment.settings.validation import notes
 
@@ -186,3 +187,31 @@ def test_settings_that_leave_few_draws_are_noted(flags, draws):
     if draws is not None:
         assert f"leave {draws} per chain; R-hat and ESS need at least 4" in said[0]
         assert all(word in said[0] for word in ("--sweeps", "--burn-in", "--thin"))
+
+
+@pytest.mark.parametrize(
+    "data",
+    [
+        ("a,b c/p.csv",),
+        ("a,b c/p.csv", "q,r.csv"),
+        (("a,b c/p.csv", "x&y.csv"), "plain.csv"),
+        ("[1].csv",),
+        ("x&y.csv", "a,b c/p.csv", "plain.csv"),
+    ],
+)
+@pytest.mark.parametrize("there", [True, False])
+def test_paths_with_separators_survive_flags_and_files(
+    data: tuple[str | tuple[str, ...], ...], there: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    if there:
+        (tmp_path / "a,b c").mkdir()
+        for name in ("a,b c/p.csv", "q,r.csv", "x&y.csv", "plain.csv", "[1].csv"):
+            (tmp_path / name).touch()
+        typed = ",".join("&".join(entry) if isinstance(entry, tuple) else entry for entry in data)
+        flat = resolve({"dataset": "csv", "data": typed})
+        assert flat == resolve({"dataset": "csv", "data": toml_value(data)})
+    config = resolve({"dataset": "csv", "data": toml_value(data)})
+    file = write(tmp_path, to_toml(config))
+    assert plain(resolve({}, file)) == plain(config)
+    assert resolve(read_settings(to_flags(config))) == config

@@ -36,10 +36,11 @@ logging.getLogger("PIL").addHandler(logging.NullHandler())
 _FORMATS = ("PNG", "JPEG", "BMP", "GIF", "TIFF", "WEBP", "PPM")
 
 
-def read_image(file: Path, flag: str = "--images") -> NDArray[np.float32]:
+def read_image(file: Path, flag: str = "--images", many: list[Path] | None = None) -> NDArray[np.float32]:
     """Read the first frame of `file`: (1, h, w) if it is grey, else (3, h, w).
 
-    The EXIF orientation is applied, and transparent pixels become black. Raises UsageError that names the file: not an
+    The EXIF orientation is applied, and transparent pixels become black. many: receives the file if it has more
+    frames. Raises UsageError that names the file: not an
     image, damaged or too large.
     """
     from PIL import Image, ImageOps
@@ -53,7 +54,10 @@ def read_image(file: Path, flag: str = "--images") -> NDArray[np.float32]:
                 white_is_zero = opened.format == "TIFF" and opened.getexif().get(_PHOTOMETRIC) == 0
                 if "transparency" in opened.info:
                     opened.info["transparency"] = _as_decoded(opened.info["transparency"], opened.tile)
-                return _array(ImageOps.exif_transpose(opened), f"{flag} {file}", white_is_zero=white_is_zero)
+                array = _array(ImageOps.exif_transpose(opened), f"{flag} {file}", white_is_zero=white_is_zero)
+                if many is not None and _has_more_frames(opened):
+                    many.append(file)
+                return array
     except Image.DecompressionBombError as error:
         raise UsageError(f"{flag} {file} has more than {MAX_PIXELS:,} pixels") from error
     except UsageError:
@@ -71,6 +75,14 @@ def check_size(place: str, width: int, height: int) -> None:
             f"{place}: the image is {width} x {height}; expected at most {MAX_PIXELS:,} pixels and "
             f"{LONGEST_SIDE:,} on a side"
         )
+
+
+def _has_more_frames(image: Any) -> bool:
+    try:
+        image.seek(1)
+    except EOFError:
+        return False
+    return True
 
 
 def _as_decoded(transparency: Any, tile: Sequence[Any]) -> Any:

@@ -7,6 +7,7 @@ number only in plain digits (2, 10) or as a float in the usual forms (2.0, 2.00e
 from __future__ import annotations
 
 import re
+import unicodedata
 import zipfile
 from collections.abc import Sequence
 from decimal import Decimal
@@ -16,6 +17,7 @@ from numpy.typing import NDArray
 
 from mhng.experiment.errors import UsageError
 from mhng.experiment.util import npz
+from mhng.experiment.util.text import short_repr
 
 # Names of arrays and columns of labels
 LABEL_NAMES = ("labels", "label")
@@ -35,6 +37,7 @@ def encode_labels(place: str, labels: Sequence[str] | NDArray) -> tuple[NDArray[
     if array.dtype.kind == "S":
         array = _decoded(place, array)
     if array.dtype.kind == "U":
+        check_names(place, np.unique(array).tolist())
         array = np.char.strip(array)
         _refuse(place, array, array == "", "text or a whole number; it is empty")
         return _encode_text(place, array)
@@ -48,6 +51,24 @@ def encode_labels(place: str, labels: Sequence[str] | NDArray) -> tuple[NDArray[
         array = array.astype(np.int64)
     values, codes = np.unique(array, return_inverse=True)
     return codes.astype(np.int64), tuple(str(value) for value in values.tolist())
+
+
+def check_names(place: str, names: Sequence[str]) -> None:
+    """Raise UsageError for a name with control characters, or for names that look alike.
+
+    Names look alike if they differ in blanks at their ends, or in the Unicode form of their letters only.
+    """
+    plain: dict[str, str] = {}
+    for name in names:
+        shape = unicodedata.normalize("NFC", name).strip()
+        if any(unicodedata.category(letter) == "Cc" for letter in shape):
+            raise UsageError(f"{place}: the class {short_repr(name)} has a control character; write it without")
+        if shape in plain:
+            raise UsageError(
+                f"{place}: the classes {ascii(plain[shape])[:100]} and {ascii(name)[:100]} look alike (blanks, or "
+                "Unicode forms); write them alike, or name them apart"
+            )
+        plain[shape] = name
 
 
 def printable(name: str) -> str:

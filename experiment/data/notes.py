@@ -15,10 +15,16 @@ _LOW_RANGE = 0.25
 # Share of varying pixels below which images are nearly alike
 _FEW_PIXELS = 0.01
 _MOST_COLUMNS = 8
+# With fewer objects, labels may be alike or all different by chance.
+_LEAST_OBJECTS = 8
 
 
 def view_notes(objects: Objects) -> Iterator[str]:
-    """Notes on the unscaled views of objects, for each group of agents that share one."""
+    """Notes on labels that cannot score, and on the unscaled views of each group of agents that share one."""
+    if objects.count >= _LEAST_OBJECTS and objects.categories == 1:
+        yield "all objects have the same label; scores by labels say nothing"
+    elif objects.count >= _LEAST_OBJECTS and objects.categories == objects.count:
+        yield f"all {objects.count} labels differ; scores by labels say nothing"
     for index, who in objects.viewers.items():
         view = objects.views[index]
         view = view[is_present(view)]
@@ -28,12 +34,12 @@ def view_notes(objects: Objects) -> Iterator[str]:
 
 def _image_notes(who: str, view: torch.Tensor) -> Iterator[str]:
     lowest, highest = view.amin(0), view.amax(0)
-    least, most = float(lowest.min()), float(highest.max())
+    least, most = float(lowest.min()), float(highest.max()) + 0.0  # no -0
     varying, pixels = int((highest > lowest).sum()), lowest.numel()
     if varying == 0:
         yield f"{who}: all {len(view)} objects are alike" + (f"; every pixel is {most:.3g}" if least == most else "")
         return
-    if varying < _FEW_PIXELS * pixels or varying == 1:
+    if varying < _FEW_PIXELS * pixels or varying == 1 < pixels:
         yield f"{who}: the objects differ in {varying} of {pixels} pixels only"
     if most - least < _LOW_RANGE:
         near = " near black" if most < _LOW_RANGE else " near white" if least > 1 - _LOW_RANGE else " of low contrast"

@@ -34,7 +34,8 @@ def draw_letters(figure: Figure, save: Callable[[], object], *, is_text: bool) -
             text.set_fontfamily([*text.get_fontfamily(), *fonts])
         missing = _missing_letters(save)
     if not is_text and missing - _reported:
-        shown = "".join(map(chr, sorted(missing)[:10]))
+        letters = map(chr, sorted(missing)[:10])
+        shown = "".join(letter if letter.isprintable() else f"U+{ord(letter):04X} " for letter in letters).strip()
         print_note(f"note: no installed font has the letters {shown}; pictures show boxes in their place")
         _reported.update(missing)
 

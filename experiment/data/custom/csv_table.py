@@ -204,11 +204,12 @@ def _parse(reader: Any, place: str, label_column: str | None, header: str, may_l
     finite = finite_features(place, features, may_lack=may_lack)
     titles = [clean_title(title) for number, title in enumerate(first) if number != column] if named else []
     notes = counting_notes(place, finite, titles)
-    if labels is None and label_column is None:
+    if label_column != NO_LABELS:
+        suspicious = LABEL_NAMES + (_LABEL_LIKE if labels is None else ())
         notes += tuple(
             f"{place}: agents see the column {title!r} as a feature; if it is the label, pass --label-column {title}"
             for title in titles
-            if title.casefold() in _LABEL_LIKE
+            if title.casefold() in suspicious
         )
     return _Table(finite, labels, lines, notes)
 
@@ -229,6 +230,8 @@ def _head(
 ) -> tuple[int | None, bool]:
     """Of the first row: the number of the label column, if there is one, and whether the row is a header."""
     width = len(first)
+    if width == 1 and (other := next((sign for sign in ";\t|" if sign in first[0]), None)):
+        raise UsageError(f"{place} has one column, with {other!r} in its cells; separate the cells by commas")
     by_number = _number(label_column, width, place)
     # Nothing names a column that is not there: such a first row is an object.
     lacks_first = may_lack and all(_is_missing(cell) for number, cell in enumerate(first) if number != by_number)

@@ -28,7 +28,7 @@ from numpy.typing import NDArray
 
 from mhng.experiment.data.custom.base import CustomData
 from mhng.experiment.data.images import SUFFIXES, read_image
-from mhng.experiment.data.labels import printable
+from mhng.experiment.data.labels import check_names, printable
 from mhng.experiment.errors import UsageError
 from mhng.experiment.util.memory import check_fits
 
@@ -55,10 +55,16 @@ def read(
     for name, union in zip(called[1:], unions[1:], strict=True):
         _check_same(called[0], first, name, union, flag)
     check_fits(f"{flag} {','.join(called)}", 4 * len(folders) * len(first) * channels * size**2)
+    many: list[Path] = []
     arrays = tuple(
-        _read([folder / listing[stem] if stem in listing else None for stem in first], size, channels, flag)
+        _read([folder / listing[stem] if stem in listing else None for stem in first], size, channels, flag, many)
         for folder, listing in zip(folders, listings, strict=True)
     )
+    if many:
+        notes.append(
+            f"{flag} {','.join(called)}: {len(many)} file{'s' if len(many) > 1 else ''} with several frames; only the "
+            f"first is read, such as in {printable(str(many[0]))}"
+        )
     labels, class_names = class_labels(f"{flag} {called[0]}", list(first.values()))
     return CustomData(arrays, labels, class_names, tuple(first.values()), notes=tuple(notes))
 
@@ -156,8 +162,8 @@ def _check_same(first: str, one: dict[str, str], folder: str, other: dict[str, s
             )
 
 
-def _read(files: list[Path | None], size: int, channels: int, flag: str) -> NDArray[np.float32]:
-    """(N, channels, size, size); NaN where there is no file."""
+def _read(files: list[Path | None], size: int, channels: int, flag: str, many: list[Path]) -> NDArray[np.float32]:
+    """(N, channels, size, size); NaN where there is no file. many: receives the files with several frames."""
     import torch
 
     from mhng.experiment.data.resize import resize_images
@@ -166,7 +172,7 @@ def _read(files: list[Path | None], size: int, channels: int, flag: str) -> NDAr
     for n, file in enumerate(files):
         if file is None:
             continue
-        image = torch.from_numpy(read_image(file, flag)[None])
+        image = torch.from_numpy(read_image(file, flag, many)[None])
         images[n] = resize_images(image, (channels, size, size))[0].numpy()
     return images
 
@@ -186,6 +192,7 @@ def class_labels(place: str, names: list[str]) -> tuple[NDArray[np.int64] | None
         )
     classes = [name.split("/", 1)[0] for name in names]
     class_names = _in_order(set(classes))
+    check_names(place, class_names)
     labels = np.array([class_names.index(one) for one in classes], dtype=np.int64)
     return labels, tuple(map(printable, class_names))
 

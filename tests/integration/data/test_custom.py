@@ -286,6 +286,7 @@ NPZ: dict[str, tuple[dict[str, Any], list[str]]] = {
     "one-hot": ({"images": BYTES, "labels": np.eye(12)}, ["labels must be 12", "(12, 12)"]),
     "halves": ({"images": BYTES, "labels": np.full(12, 0.5)}, ["labels[0] must be a whole number", "0.5"]),
     "label objects": ({"images": BYTES, "labels": np.array(["a", None] * 6)}, ["labels must be 12", "object"]),
+    "blanks after a label": ({"features": NUMBERS, "labels": np.array(["a", "a "] * 6)}, ["'a' and 'a ' look alike"]),
     "an empty label": ({"images": BYTES, "labels": np.array(["a", ""] * 6)}, ["labels[1]", "empty"]),
 }
 OTHERS: dict[str, tuple[str, Callable[[Path], str], list[str], list[str]]] = {
@@ -322,6 +323,12 @@ OTHERS: dict[str, tuple[str, Callable[[Path], str], list[str], list[str]]] = {
     "rows numbered": ("csv", lambda folder: str(text(folder, ",a\n0,4\n1,5\n")), [], ["column 1 has no name"]),
     "rows numbered by pandas": ("csv", lambda folder: str(text(folder, "Unnamed: 0,a,label\n0,4,x\n1,5,y\n")), [],
                                 ["column 1 is called 'Unnamed: 0'", "index=False"]),
+    "semicolons": ("csv", lambda folder: str(text(folder, "a;b\n1,5;2\n")), [], ["one column, with ';' in its cells"]),
+    "tabs": ("csv", lambda folder: str(text(folder, "1\t2\n3\t4\n")), [], ["one column, with '\\t'", "commas"]),
+    "an escape in a label": ("csv", lambda folder: str(text(folder, "a,label\n1,\x1b[31mx\n")), [],
+                             ["the class '\\x1b[31mx' has a control character"]),
+    "one letter in two forms": ("csv", lambda folder: str(text(folder, "a,label\n1,é\n2,e\u0301\n")), [],
+                                ["'e\\u0301' and '\\xe9' look alike"]),
     "rows under #": ("csv", lambda folder: str(text(folder, "#,a\n0,4\n1,5\n")), [], ["column 1 has no name"]),
     "a column 1_0": ("csv", lambda folder: str(text(folder, "a,b\n1,2\n")), ["--label-column", "1_0"],
                                        ["--label-column 1_0", "no column"]),
@@ -610,6 +617,10 @@ NOTES: dict[str, tuple[Callable[[Path], tuple[str, Path]], list[str]]] = {
         lambda folder: ("csv", text(folder, "f1,target\n5,0\n6,1\n")),
         ["see the column 'target' as a feature", "--label-column target"],
     ),
+    "a second column of labels": (
+        lambda folder: ("csv", text(folder, "a,label,Label\n1,x,0\n2,y,1\n")),
+        ["see the column 'Label' as a feature"],
+    ),
     "an array of classes": (lambda folder: ("npz", npz(folder, features=NUMBERS, y=NUMBERS)), ["not used: y"]),
 }  # fmt: skip
 
@@ -638,6 +649,34 @@ def test_folders_and_files_that_are_left_out_are_said(tmp_path: Path) -> None:
     first, second = read("folder", root).notes
     assert first == f"--data {root}: folders without images are no classes: empty"
     assert second.startswith(f"--data {root}: 2 files with other suffixes left out (.heic, no suffix), such as 2/")
+
+
+def test_files_with_several_frames_are_said(tmp_path: Path) -> None:
+    frames = [Image.new("L", (6, 6), value) for value in (10, 200, 90)]
+    for name in ("a.gif", "b.png", "c.tif", "d.webp"):
+        (tmp_path / "data").mkdir(exist_ok=True)
+        frames[0].save(tmp_path / "data" / name, save_all=True, append_images=frames[1:])
+    image(tmp_path / "data/e.png", 9)
+    (note,) = read("folder", tmp_path / "data").notes
+    assert "4 files with several frames; only the first is read" in note
+
+
+@pytest.mark.parametrize(("names", "said"), [(("é", "e\u0301"), "look alike"), (("a\nb", "c"), "control character")])
+def test_class_folders_that_look_alike_are_refused(names: tuple[str, str], said: str, tmp_path: Path) -> None:
+    for name in names:
+        image(tmp_path / "data" / name / "1.png", 9)
+    with pytest.raises(UsageError, match=said):
+        read("folder", tmp_path / "data")
+
+
+@pytest.mark.parametrize(
+    ("labels", "said"), [([3] * 12, "all objects have the same"), (range(12), "12 labels differ")]
+)
+def test_labels_that_cannot_score_get_a_note(labels: Any, said: str, tmp_path: Path) -> None:
+    file = npz(tmp_path, features=NUMBERS, labels=np.array(labels))
+    config = resolve({"dataset": "npz", "data": str(file), "likelihood": "identity"})
+    (note,) = load_objects(config).objects.notes
+    assert said in note
 
 
 @pytest.mark.parametrize("target", ["nowhere", "loop"])

@@ -573,7 +573,7 @@ def _data(arguments: argparse.Namespace, argv: Sequence[str]) -> int:
 
 
 # Commands whose results are files, whatever happens to stdout
-_WITH_FILES = ("train", "recall", "report", "compare")
+_WITH_FILES = ("train", "play", "recall", "report", "compare")
 
 _COMMANDS = {
     "train": _train,

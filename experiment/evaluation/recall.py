@@ -17,6 +17,7 @@ Notation: M agents, N objects, K signs, S drawn signs, L latent dimensions, T te
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping
 from itertools import permutations
 from pathlib import Path
@@ -92,6 +93,8 @@ def recall(
             raise UsageError(f"{option} is {value}; expected 1 to {largest}")
     run = SavedRun(path, data_root=data_root, data=data, trust_plugins=trust_plugins)
     require_images(run, "has no images to recall")
+    if not os.access(run.path, os.W_OK):
+        raise UsageError(f"{run.path} cannot be written; recall writes {run_folder.RECALL} and pictures into it")
     report, gallery = evaluate(run, temperature=temperature, count=count, pairs=pairs)
     report["pictures"] = _draw(run, gallery)
     plain: dict[str, Any] = to_plain(report)

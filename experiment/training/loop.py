@@ -66,6 +66,7 @@ class TrainingLoop:
     ) -> None:
         self.config = config
         schedule = schedule_of(config)
+        self.resumable = learns
         self.schedule = schedule if learns else replace(schedule, epochs=0, round_epochs=0)
         self.objects = prepared.objects
         self.agents = prepared.agents
@@ -103,7 +104,8 @@ class TrainingLoop:
             with ignore_interrupt(), suppress(RunError):  # a full disk: the older checkpoints are whole
                 if self._learned is not None and self._learned["done"] == self.saved_rounds:
                     self.folder.save_epochs(self._learned)
-            raise Interrupted(getattr(error, "number", signal.SIGINT), str(self.folder.path)) from error
+            path = str(self.folder.path) if self.resumable else None
+            raise Interrupted(getattr(error, "number", signal.SIGINT), path) from error
 
     def _run(self) -> dict[str, Any]:
         self.printer.objects(self.objects, self.config.views, self.config.signs)
@@ -203,7 +205,7 @@ class TrainingLoop:
     def _has_epochs_left(self) -> bool:
         """Whether an agent of this process has epochs left in the round."""
         round = self.state.done
-        epochs = self.config.round_epochs if round else self.config.epochs
+        epochs = self.schedule.round_epochs if round else self.schedule.epochs
         return round <= self.config.rounds and any(
             isinstance(member, Member) and member.learns and self.state.learned.get(member.name, 0) < epochs
             for member in self.members

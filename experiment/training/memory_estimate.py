@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, NamedTuple
 from mhng.experiment.errors import UsageError
 from mhng.experiment.settings.schema import Config
 from mhng.experiment.training.build import schedule_of
-from mhng.experiment.util.memory import GIB, available_memory
+from mhng.experiment.util.memory import GIB, available_memory, limited_by
 
 if TYPE_CHECKING:
     import torch
@@ -118,6 +118,7 @@ def _check_size(
     if available is None or size <= available:
         return
     sizes = f"need about {_gib(size)} of {what}, but {_gib(available)} are available"
+    sizes += limited_by() if what == "memory" else ""
     trace, tables = need.trace + need.host, max(need.tables + need.working, need.start)
     latents = need.latents + need.making
     if trace >= max(tables, latents):

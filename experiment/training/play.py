@@ -24,6 +24,7 @@ from mhng.experiment.training.build import game_of
 from mhng.experiment.training.console import Printer
 from mhng.experiment.training.loop import TrainingLoop, record_status
 from mhng.experiment.training.manifest import manifest_of
+from mhng.experiment.training.packages import check_packages
 from mhng.experiment.training.prepare import load_objects, pick_device
 from mhng.experiment.training.ray_agents import place_agents
 from mhng.experiment.training.resume import edges_of
@@ -56,6 +57,7 @@ def play(
     if out is not None and run.path.resolve().is_relative_to(out.resolve()):
         raise UsageError(f"--out {out} is, or holds, the run whose agents play; give another folder")
     config = _config(run.config, values)
+    check_packages(config)
     device = pick_device(config.device)
     for text in validation.notes(config):
         printer.note(f"note: {text}")

@@ -10,15 +10,13 @@ from __future__ import annotations
 import os
 from collections.abc import Sequence
 from contextlib import ExitStack
-from importlib import import_module
 from pathlib import Path
 from typing import Any
 
 from mhng.experiment.errors import UsageError
 from mhng.experiment.runs import folder as run_folder
 from mhng.experiment.runs.folder import RunFolder
-from mhng.experiment.runs.posterior import import_arviz
-from mhng.experiment.runs.tensorboard import check_tensorboard, open_scalars
+from mhng.experiment.runs.tensorboard import open_scalars
 from mhng.experiment.settings import config as settings
 from mhng.experiment.settings.schema import Config
 from mhng.experiment.settings.validation import check_new, notes
@@ -29,9 +27,9 @@ from mhng.experiment.training.compatibility import check_parts
 from mhng.experiment.training.console import Printer
 from mhng.experiment.training.loop import Callback, TrainingLoop, precedes, record_status
 from mhng.experiment.training.manifest import manifest_of
+from mhng.experiment.training.packages import check_packages
 from mhng.experiment.training.prepare import load_objects, pick_device
 from mhng.experiment.training.ray_agents import place_agents
-from mhng.experiment.training.ray_cluster import check_ray
 from mhng.experiment.training.resume import (
     check_metrics,
     edges_of,
@@ -41,14 +39,10 @@ from mhng.experiment.training.resume import (
     results_are_whole,
     same_threads,
 )
-from mhng.experiment.util.files import error_line
 from mhng.inference.rounds import RoundProgress
 from mhng.models.torch_defaults import torch_defaults
 
 RUNS = Path("runs")
-
-# Packages that are first used for the results. A broken one is found before training, not after it.
-_FOR_RESULTS = ("h5netcdf", "scipy.optimize", "sklearn.metrics")
 
 
 @torch_defaults()
@@ -64,7 +58,7 @@ def train(
     callbacks: functions that receive each row of metrics.jsonl, as a dictionary, when it is written.
     """
     printer = printer or Printer()
-    _check_packages(config)
+    check_packages(config)
     device = pick_device(config.device)
     check_new(config)
     for text in notes(config):
@@ -124,7 +118,7 @@ def resume(
         if source := manifest.get("played_from"):
             raise UsageError(f"--resume {path}: play made this run, without learning; resume {source}, or play again")
         refuse_changes(config, manifest, folder)
-        _check_packages(config)
+        check_packages(config)
         device = pick_device(config.device)
         stack.enter_context(same_threads(manifest, printer))
         prepared = load_objects(config)
@@ -177,21 +171,6 @@ def resume(
             return TrainingLoop(
                 config, prepared, game, places, members, progress, folder, printer, scalars, spent
             ).run()
-
-
-def _check_packages(config: Config) -> None:
-    """Import what the results need. Raises UsageError naming a package that cannot be imported."""
-    if config.tensorboard:
-        check_tensorboard()
-    if config.engine == "ray":
-        check_ray("--engine ray")
-    import_arviz()
-    for name in _FOR_RESULTS:
-        try:
-            import_module(name)
-        except Exception as error:  # a broken installation raises any error
-            package = name.split(".")[0]
-            raise UsageError(f"the package {package} cannot be imported: {error_line(error)}; reinstall it") from error
 
 
 def free_folder(config: Config) -> Path:

@@ -39,8 +39,22 @@ def available_memory() -> int | None:
 
     The smallest of the machine's free memory and the limits by `ulimit -v`, control groups and SLURM.
     """
-    known = [limit for limit in (_machine(), _address_space(), *_cgroups(), _slurm()) if limit is not None]
-    return max(0, min(known)) if known else None
+    known = _limits()
+    return max(0, min(known)[0]) if known else None
+
+
+def limited_by() -> str:
+    """What limits the memory: " (limit of the SLURM job)" or another, for messages; empty for the machine itself."""
+    known = _limits()
+    name = min(known)[1] if known else ""
+    return name and f" (limit of {name})"
+
+
+def _limits() -> list[tuple[int, str]]:
+    """The known limits in bytes, with their names; that of the machine has none."""
+    limits = [(_machine(), ""), (_address_space(), "ulimit -v"), (_slurm(), "the SLURM job")]
+    limits += [(left, "the control group") for left in _cgroups()]
+    return [(limit, name) for limit, name in limits if limit is not None]
 
 
 def _machine() -> int | None:
@@ -125,4 +139,5 @@ def check_fits(place: str, size: int) -> None:
     if available is not None and 2 * size > available:
         raise UsageError(
             f"{place} holds {size / GIB:,.3g} GiB of data, and {available / GIB:.3g} GiB of memory are available"
+            f"{limited_by()}"
         )

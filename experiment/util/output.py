@@ -112,6 +112,8 @@ def check_out(out: Path, read: Sequence[Path]) -> None:
             raise UsageError(f"--out {out} exists and is not a file")
         if out.parent.exists() and not out.parent.is_dir():
             raise UsageError(f"--out {out}: {out.parent} is not a folder")
+        if out.parent.exists() and not os.access(out.parent, os.W_OK):
+            raise UsageError(f"--out {out}: the folder {out.parent} cannot be written; give a file in another folder")
         if out.exists() and any(file.exists() and file.samefile(out) for file in read):
             raise UsageError(f"--out {out} is an input file; give another path")
     except (OSError, ValueError) as error:

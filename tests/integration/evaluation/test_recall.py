@@ -11,9 +11,10 @@ import pytest
 import torch
 
 from mhng import cli
+from mhng.experiment.errors import UsageError
 from mhng.experiment.evaluation.classifier import train_classifier
 from mhng.experiment.evaluation.imagination import decode_signs
-from mhng.experiment.evaluation.recall import evaluate
+from mhng.experiment.evaluation.recall import evaluate, recall
 from mhng.experiment.plots.recall import Direction, plot_cross
 from mhng.experiment.training.saved_run import SavedRun
 from mhng.models.rng import stream
@@ -126,3 +127,11 @@ def test_refusals_are_one_line_and_write_nothing(
         out, err = capsys.readouterr()
         assert out == "" and said in err and err.count("\n") == 1
     assert {file: file.stat().st_mtime_ns for file in digits_run.rglob("*")} == before
+
+
+def test_a_run_folder_that_is_read_only_is_found_before_the_work(
+    digits_run: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("os.access", lambda path, mode: False)  # root may write everywhere
+    with pytest.raises(UsageError, match=r"cannot be written; recall writes recall\.json and pictures into it"):
+        recall(digits_run)

@@ -163,6 +163,7 @@ def test_the_memory_of_a_slurm_job_counts(
         monkeypatch.setenv(name, value)
     monkeypatch.setattr(host_memory.os, "sysconf", lambda _: 4096)
     assert limited(tmp_path, monkeypatch, **{"proc/statm": "1000 10 5 1 0 7 0\n"}) == expected
+    assert host_memory.limited_by() == ("" if expected == 64 * GIB else " (limit of the SLURM job)")
 
 
 def test_the_address_space_counts(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -170,7 +171,7 @@ def test_the_address_space_counts(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
     monkeypatch.setattr(host_memory.os, "sysconf", lambda _: 4096)
     assert limited(tmp_path, monkeypatch, **{"proc/statm": "1000 10 5 1 0 7 0\n"}) == GIB - 1000 * 4096
     check(SMALL, 30, CPU)
-    with pytest.raises(UsageError, match=r"need about .* but 1 GiB are available|0\.996 GiB are available"):
+    with pytest.raises(UsageError, match=r"need about .* but 0\.996 GiB are available \(limit of ulimit -v\)"):
         check(replace(SMALL, chains=1000, sweeps=50_000), 30, CPU)
 
 

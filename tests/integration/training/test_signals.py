@@ -251,6 +251,19 @@ def test_agents_without_networks_stop_at_once(tmp_path: Path, monkeypatch: pytes
     assert RunFolder(tmp_path / "run").status == "interrupted"
 
 
+def test_play_stops_at_once_and_has_nothing_to_continue(
+    digits_run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def struck(*_: Any, **__: Any) -> None:
+        send(signal.SIGTERM)
+        pytest.fail("the game went on")
+
+    monkeypatch.setattr(inference_rounds, "play", struck)
+    assert cli.main(["play", str(digits_run), "--out", str(tmp_path / "played")]) == 143
+    assert capsys.readouterr().err == "mhng play: interrupted by SIGTERM\n"
+    assert RunFolder(tmp_path / "played").status == "interrupted"
+
+
 @pytest.mark.parametrize("number", SIGNALS, ids=lambda number: number.name)
 def test_every_signal_waits_for_a_file_that_a_library_writes(number: int) -> None:
     done = []

@@ -323,13 +323,13 @@ def test_a_disk_that_fills_up_under_the_posterior_is_one_line(tmp_path, monkeypa
 @pytest.mark.parametrize("package", ["arviz", "h5netcdf", "scipy.optimize", "sklearn.metrics"])
 def test_a_package_that_the_results_need_is_missed_before_training(package, tmp_path, monkeypatch):
     from mhng.experiment.runs import posterior
-    from mhng.experiment.training import train as training
+    from mhng.experiment.training import packages
 
     def broken(name):
         if name == package:
             raise ImportError("libhdf5.so: cannot open shared object file\nmore")
 
-    for module in (posterior, training):
+    for module in (posterior, packages):
         monkeypatch.setattr(module, "import_module", broken)
     monkeypatch.delitem(sys.modules, "arviz")
     name = package.split(".")[0]

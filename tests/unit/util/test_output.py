@@ -10,7 +10,15 @@ from pathlib import Path
 
 import pytest
 
-from mhng.experiment.util.output import open_standard_streams, print_note, streams, to_null_device, write_out
+from mhng.experiment.errors import UsageError
+from mhng.experiment.util.output import (
+    check_out,
+    open_standard_streams,
+    print_note,
+    streams,
+    to_null_device,
+    write_out,
+)
 
 WORDS = "実験 ± é 😀 \udcff"
 
@@ -83,6 +91,16 @@ def test_a_lost_stderr_never_matters(monkeypatch: pytest.MonkeyPatch, capsys: py
                 assert list(tqdm([1, 2], file=sys.stderr)) == [1, 2]
             print("out")
     assert capsys.readouterr().out == "out\n" * 2
+
+
+def test_a_folder_that_cannot_be_written_is_found_before_the_work(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    check_out(tmp_path / "file", [])
+    check_out(tmp_path / "new" / "file", [])
+    monkeypatch.setattr(os, "access", lambda path, mode: False)  # root may write everywhere
+    with pytest.raises(UsageError, match=r"--out .*file: the folder .* cannot be written; give a file in another"):
+        check_out(tmp_path / "file", [])
 
 
 def test_what_is_left_in_a_buffer_does_not_fail_again(tmp_path: Path) -> None:

@@ -16,6 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mhng.experiment.errors import UsageError
+from mhng.experiment.util.paths import check_regular
 
 SUFFIXES = (".png", ".jpg", ".jpeg", ".bmp", ".gif", ".tif", ".tiff", ".webp", ".pgm", ".ppm")
 MAX_PIXELS = 25_000_000
@@ -45,6 +46,7 @@ def read_image(file: Path, flag: str = "--images", many: list[Path] | None = Non
     """
     from PIL import Image, ImageOps
 
+    check_regular(file, f"{flag} {file}")
     try:
         with warnings.catch_warnings():
             # Pillow warns at a lower size limit, and about odd metadata in readable images.

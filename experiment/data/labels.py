@@ -9,7 +9,7 @@ from __future__ import annotations
 import re
 import unicodedata
 import zipfile
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from decimal import Decimal
 
 import numpy as np
@@ -37,7 +37,8 @@ def encode_labels(place: str, labels: Sequence[str] | NDArray) -> tuple[NDArray[
     if array.dtype.kind == "S":
         array = _decoded(place, array)
     if array.dtype.kind == "U":
-        check_names(place, np.unique(array).tolist())
+        names, first = np.unique(array, return_index=True)
+        check_names({name: f"{place}[{n}]" for name, n in zip(names.tolist(), first, strict=True)})
         array = np.char.strip(array)
         _refuse(place, array, array == "", "text or a whole number; it is empty")
         return _encode_text(place, array)
@@ -53,13 +54,14 @@ def encode_labels(place: str, labels: Sequence[str] | NDArray) -> tuple[NDArray[
     return codes.astype(np.int64), tuple(str(value) for value in values.tolist())
 
 
-def check_names(place: str, names: Sequence[str]) -> None:
-    """Raise UsageError for a name with control characters, or for names that look alike.
+def check_names(places: Mapping[str, str]) -> None:
+    """Raise UsageError for a class with control characters in its name, or for classes that look alike.
 
-    Names look alike if they differ in blanks at their ends, or in the Unicode form of their letters only.
+    Names look alike if they differ in blanks at their ends, or in the Unicode form of their letters only. places: the
+    beginning of a message, by name.
     """
     plain: dict[str, str] = {}
-    for name in names:
+    for name, place in places.items():
         shape = unicodedata.normalize("NFC", name).strip()
         if any(unicodedata.category(letter) == "Cc" for letter in shape):
             raise UsageError(f"{place}: the class {short_repr(name)} has a control character; write it without")

@@ -11,7 +11,7 @@ from mhng.experiment.data.objects import Objects
 from mhng.experiment.data.scaling import varies
 
 # Range of all pixels below which images have little contrast; unscaled 12-bit images have 0.06.
-_LOW_RANGE = 0.25
+LOW_RANGE = 0.25
 # Share of varying pixels below which images are nearly alike
 _FEW_PIXELS = 0.01
 _MOST_COLUMNS = 8
@@ -41,8 +41,8 @@ def _image_notes(who: str, view: torch.Tensor) -> Iterator[str]:
         return
     if varying < _FEW_PIXELS * pixels or varying == 1 < pixels:
         yield f"{who}: the objects differ in {varying} of {pixels} pixels only"
-    if most - least < _LOW_RANGE:
-        near = " near black" if most < _LOW_RANGE else " near white" if least > 1 - _LOW_RANGE else " of low contrast"
+    if most - least < LOW_RANGE:
+        near = " near black" if most < LOW_RANGE else " near white" if least > 1 - LOW_RANGE else " of low contrast"
         yield f"{who}: the images are{near}: the pixels lie between {least:.3g} and {most:.3g}; expected 0 to 1"
 
 

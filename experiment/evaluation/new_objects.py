@@ -27,6 +27,7 @@ from mhng.experiment.data.images import SUFFIXES, read_image
 from mhng.experiment.data.labels import whole_number
 from mhng.experiment.data.loading import held_out
 from mhng.experiment.data.modalities import expand_views, pack_views
+from mhng.experiment.data.notes import LOW_RANGE
 from mhng.experiment.data.objects import Objects
 from mhng.experiment.data.resize import RULE, resize_images
 from mhng.experiment.data.views import apply_views
@@ -285,14 +286,18 @@ def _no_turntable(place: str) -> ImagesAhead:
 
 
 def _resized(parts: Iterable[NDArray], run: SavedRun, *, quiet: bool = False) -> Iterator[Tensor]:
-    """The parts in the run's image shape. Prints a note at the first conversion, unless `quiet`."""
+    """The parts in the run's image shape. Prints notes, unless `quiet`: at a conversion, and on images near black."""
     shape = run.objects.modalities[0][0].shape
+    most, converted = 0.0, False
     for part in parts:
-        if part.shape[1:] != shape and not quiet:
+        most = max(most, float(part.max()))
+        if part.shape[1:] != shape and not (quiet or converted):
             given, expected = ("x".join(map(str, sizes)) for sizes in (part.shape[1:], shape))
             print_note(f"images (such as {given}) are converted to the run's shape {expected}: {RULE}")
-            quiet = True
+            converted = True
         yield resize_images(torch.from_numpy(np.ascontiguousarray(part)), shape)
+    if most < LOW_RANGE and not quiet:
+        print_note(f"note: the images are near black: the largest pixel is {most:.3g}; expected 0 to 1")
 
 
 def _chunks(images: NDArray) -> Iterator[NDArray]:

@@ -131,13 +131,13 @@ def _check_support(spec: AgentSpec, view: torch.Tensor, dataset: str) -> None:
     requirement = f"{flag(part)} {getattr(spec.settings, part)}{spec.suffix} requires {_REQUIREMENTS[support]}"
     if view.dim() != 2:
         raise UsageError(f"{requirement}; the objects of {dataset} are images")
-    view = view.float()
+    exact, view = view, view.float()
     present = is_present(view).unsqueeze(1)
-    outside = (_outside(support, view) & present).nonzero()
-    if len(outside):
-        n, d = outside[0].tolist()
+    outside = (_outside(support, view) | ((support == "counts") & (exact > MAX_COUNT))) & present
+    if outside.any():
+        n, d = outside.nonzero()[0].tolist()
         raise UsageError(
-            f"{requirement}; object {n}, column {d} of agent {spec.name} in {dataset} is {float(view[n, d]):g}"
+            f"{requirement}; object {n}, column {d} of agent {spec.name} in {dataset} is {float(exact[n, d]):.9g}"
         )
     if support == "simplex":
         total = view.double().sum(1, keepdim=True)

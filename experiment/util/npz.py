@@ -18,6 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mhng.experiment.errors import UsageError
+from mhng.experiment.util.paths import check_regular
 
 
 class Header(NamedTuple):
@@ -36,8 +37,11 @@ class Header(NamedTuple):
 @contextmanager
 def open_archive(file: Path, place: str) -> Iterator[zipfile.ZipFile]:
     """The archive; what a damaged or foreign one raises is a UsageError that begins with `place`."""
+    check_regular(file, place)
     try:
         with zipfile.ZipFile(file) as archive:
+            if len(set(archive.namelist())) < len(archive.namelist()):
+                raise ValueError("two arrays of one name")
             yield archive
     except (
         OSError, ValueError, TypeError, KeyError, EOFError, RuntimeError, zipfile.BadZipFile, zlib.error,
@@ -82,4 +86,7 @@ def read_array(archive: zipfile.ZipFile, name: str) -> NDArray:
     """The array called `name`, whose header has been judged already."""
     with archive.open(f"{name}.npy") as stream:
         shape, fortran, dtype = parse_header(stream)
-        return read_values(stream, math.prod(shape), dtype).reshape(shape, order="F" if fortran else "C")
+        values = read_values(stream, math.prod(shape), dtype).reshape(shape, order="F" if fortran else "C")
+        if stream.read(1):
+            raise ValueError("more bytes than the header says")
+        return values

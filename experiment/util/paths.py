@@ -1,8 +1,9 @@
-"""Paths as users type them: `~` is the home folder, also where no shell has expanded it."""
+"""Paths as users type them: `~` is the home folder, also where no shell has expanded it; pipes are no data."""
 
 from __future__ import annotations
 
 import os
+import stat
 from pathlib import Path
 
 from mhng.experiment.errors import UsageError
@@ -26,3 +27,13 @@ def typed_path(typed: str | os.PathLike[str], place: str) -> Path:
                 ) from error
     # Path drops the ./ of ./~, and libraries that get "~" as text would expand it.
     return path.absolute() if str(path).startswith("~") else path
+
+
+def check_regular(file: Path, place: str) -> None:
+    """Raise UsageError, which begins with `place`, for a pipe or a device: data are read more than once."""
+    try:
+        mode = file.stat().st_mode
+    except (OSError, ValueError):  # reported when the file is opened
+        return
+    if not (stat.S_ISREG(mode) or stat.S_ISDIR(mode)):
+        raise UsageError(f"{place} is a pipe or a device; expected a file, which can be read again")

@@ -311,3 +311,5 @@ def test_labels_are_told_apart_exactly_if_they_differ(labels: list[Any]) -> None
                 assert (code == other) == same
             elif a.strip() == b.strip():
                 assert code == other
+            elif "\0" not in a + b:  # NumPy drops those at the end
+                assert code != other

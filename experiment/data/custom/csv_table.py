@@ -31,6 +31,7 @@ from mhng.experiment.data.custom.base import EXACT, CustomData, check_distinct, 
 from mhng.experiment.data.labels import LABEL_NAMES, encode_labels
 from mhng.experiment.errors import UsageError
 from mhng.experiment.util.memory import check_fits
+from mhng.experiment.util.paths import check_regular
 
 HEADERS = ("auto", "yes", "no")
 # As the name of a label column: there is none
@@ -137,6 +138,7 @@ def _read(place: str, file: Path, label_column: str | None, header: str, may_lac
 @contextmanager
 def _opened(place: str, file: Path) -> Iterator[Any]:
     """Its rows; what goes wrong while they are read is a UsageError."""
+    check_regular(file, place)
     try:
         with file.open(encoding="utf-8-sig", newline="") as stream:
             reader = csv.reader(stream)

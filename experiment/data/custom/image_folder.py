@@ -192,7 +192,7 @@ def class_labels(place: str, names: list[str]) -> tuple[NDArray[np.int64] | None
         )
     classes = [name.split("/", 1)[0] for name in names]
     class_names = _in_order(set(classes))
-    check_names(place, class_names)
+    check_names(dict.fromkeys(class_names, place))
     labels = np.array([class_names.index(one) for one in classes], dtype=np.int64)
     return labels, tuple(map(printable, class_names))
 

@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import io
 import json
+import os
 import re
+import warnings
+import zipfile
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -244,6 +248,11 @@ def cut(folder: Path) -> str:
     return str(file)
 
 
+def pipe(folder: Path) -> str:
+    os.mkfifo(folder / "own.pipe")
+    return str(folder / "own.pipe")
+
+
 def pair(first: str, second: str) -> Callable[[Path], str]:
     return lambda folder: f"{text(folder, first, 'a.csv')},{text(folder, second, 'b.csv')}"
 
@@ -258,6 +267,21 @@ def holed(value: float) -> np.ndarray:
     numbers = NUMBERS.copy()
     numbers[7, 2] = value
     return numbers
+
+
+def archive(*arrays: tuple[np.ndarray, bytes]) -> Callable[[Path], str]:
+    """An .npz file with members called features, each with bytes at its end."""
+
+    def make(folder: Path) -> str:
+        with zipfile.ZipFile(folder / "own.npz", "w") as packed, warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # for two members of one name
+            for array, end in arrays:
+                stream = io.BytesIO()
+                np.save(stream, array)
+                packed.writestr("features.npy", stream.getvalue() + end)
+        return str(folder / "own.npz")
+
+    return make
 
 
 NPZ: dict[str, tuple[dict[str, Any], list[str]]] = {
@@ -290,6 +314,13 @@ NPZ: dict[str, tuple[dict[str, Any], list[str]]] = {
     "an empty label": ({"images": BYTES, "labels": np.array(["a", ""] * 6)}, ["labels[1]", "empty"]),
 }
 OTHERS: dict[str, tuple[str, Callable[[Path], str], list[str], list[str]]] = {
+    "two arrays of one name": ("npz", archive((NUMBERS, b""), (NUMBERS * 0, b"")), [], ["own.npz", "damaged"]),
+    "more bytes than numbers": ("npz", archive((NUMBERS, bytes(8))), [], ["own.npz", "damaged"]),
+    "a large count": ("npz", lambda folder: str(npz(folder, features=np.full((3, 2), 2**24 + 1))),
+                      ["--likelihood", "identity", "--mixture", "dirichlet"], ["requires counts", "is 16777217"]),
+    "a pipe of numbers": ("csv", pipe, [], ["own.pipe is a pipe or a device"]),
+    "a pipe of arrays": ("npz", pipe, [], ["own.pipe is a pipe or a device"]),
+    "a device": ("csv", lambda folder: "/dev/null", [], ["/dev/null is a pipe or a device"]),
     "absent": ("npz", lambda folder: str(folder / "none.npz"), [], ["none.npz", "No such file"]),
     "a folder": ("npz", str, [], ["--data", "Is a directory"]),
     "no zip": ("npz", lambda folder: str(text(folder, "hello", "own.npz")), [], ["own.npz", "no .npz"]),
@@ -754,6 +785,16 @@ def test_data_with_little_variation_get_a_note(case: str, tmp_path: Path) -> Non
     objects = load_objects(resolve({"dataset": kind, "data": file, "likelihood": likelihood} | views)).objects
     (note,) = objects.notes
     assert re.search(f"^all agents: .*{said}", note), note
+
+
+def test_new_images_near_black_get_a_note(
+    digits_run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for levels, said in ((3, "largest pixel is 0.00784"), (256, "")):
+        images = np.random.default_rng(0).integers(0, levels, (4, 8, 8), dtype=np.uint8)
+        assert cli.main(["name", str(digits_run), "--images", str(npz(tmp_path, images=images))]) == 0
+        err = capsys.readouterr().err
+        assert said in err and ("near black" in err) == bool(said)
 
 
 def test_agents_with_their_own_data_are_named(tmp_path: Path) -> None:

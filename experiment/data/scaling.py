@@ -9,6 +9,7 @@ coordinate) would lose its spread in float32.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
@@ -24,6 +25,7 @@ Fit = Callable[[Tensor], tuple[Tensor, Transform]]
 # Errors of float32 features and of their float32 statistics, as shares of the standard deviation, that need float64
 _ROUNDING_LOSS = 1e-6
 _STATISTICS_ERROR = 1e-5
+_BLOCK = 2**22  # numbers
 # Range of a column, in units of the machine epsilon, up to which only rounding makes it vary
 _ROUNDINGS = 4
 # Smallest singular value, as a share of the largest; the features are rounded to float32.
@@ -35,16 +37,15 @@ def fit_standardisation(features: Tensor) -> tuple[Tensor, Transform]:
 
     The statistics are float32 where that is precise enough. Columns without variation (`varies`) become 0.
     """
+    exact = _statistics(features)
     varying = varies(features)
-    exact = features.double()
-    exact_mean, exact_spread = exact.mean(0), _spread(exact)
     rounded = features.float()
     mean = rounded.mean(0)
     spread = (rounded - mean).std(0, correction=0)
-    error = torch.maximum((mean.double() - exact_mean).abs(), (spread.double() - exact_spread).abs())
-    is_precise = (error <= _STATISTICS_ERROR * exact_spread) & (rounding_loss(features) <= _ROUNDING_LOSS)
+    error = torch.maximum((mean.double() - exact.mean).abs(), (spread.double() - exact.spread).abs())
+    is_precise = (error <= _STATISTICS_ERROR * exact.spread) & (exact.rounding <= _ROUNDING_LOSS * exact.spread)
     if (varying & ~is_precise).any():
-        mean, spread = exact_mean, exact_spread
+        mean, spread = exact.mean, exact.spread
     varying = varying & (spread > 0)
     divisor = torch.where(varying, spread, 1.0)
 
@@ -63,16 +64,32 @@ def varies(features: Tensor) -> Tensor:
 
 def rounding_loss(features: Tensor) -> Tensor:
     """Largest rounding error of float32 in each column, as a share of its standard deviation: (D,), 0 if constant."""
-    exact = features.double()
-    error = (exact - exact.float().double()).abs().amax(0)
-    return torch.where(varies(features), error / _spread(exact), 0.0)
+    exact = _statistics(features)
+    return torch.where(varies(features), exact.rounding / exact.spread, 0.0)
 
 
-def _spread(features: Tensor) -> Tensor:
-    """Standard deviations (D,) of float64 features, also where their squares would overflow or underflow."""
-    centred = features - features.mean(0)
+class _Statistics(NamedTuple):
+    """For each column (D,), in float64: mean, standard deviation, and largest rounding error of float32."""
+
+    mean: Tensor
+    spread: Tensor
+    rounding: Tensor
+
+
+def _statistics(features: Tensor) -> _Statistics:
+    """Statistics of features (N, D), a few columns at a time, because float64 copies of all would take much memory."""
+    width = max(1, _BLOCK // len(features))
+    blocks = [_block_statistics(block.double()) for block in features.split(width, dim=1)]
+    return _Statistics(*map(torch.cat, zip(*blocks, strict=True)))
+
+
+def _block_statistics(exact: Tensor) -> _Statistics:
+    mean = exact.mean(0)
+    centred = exact - mean
     size = centred.abs().amax(0)
-    return size * (centred / torch.where(size > 0, size, 1.0)).std(0, correction=0)
+    # Scaled, because squares may overflow or underflow
+    spread = size * (centred / torch.where(size > 0, size, 1.0)).std(0, correction=0)
+    return _Statistics(mean, spread, (exact - exact.float().double()).abs().amax(0))
 
 
 def fit_pca(features: Tensor, dimensions: int) -> tuple[Tensor, Transform]:

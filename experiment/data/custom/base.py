@@ -66,7 +66,8 @@ def finite_features(place: str, features: NDArray, *, may_lack: bool = False) ->
 def counting_notes(place: str, features: NDArray[np.floating], titles: Sequence[str] = ()) -> tuple[str, ...]:
     """Notes on the columns of features (N, D) that number the rows, in any order. titles: of the columns."""
     notes = []
-    for d in range(features.shape[1]) if len(features) >= _LEAST_ROWS else ():
+    candidates = np.flatnonzero(features.max(0) - features.min(0) == len(features) - 1)
+    for d in candidates.tolist() if len(features) >= _LEAST_ROWS else ():
         if np.all(np.diff(np.sort(features[:, d])) == 1):
             title = f" ({titles[d][:40]})" if titles else ""
             notes.append(

@@ -73,3 +73,11 @@ def test_integers_that_float64_cannot_tell_apart_are_refused(dtype: type) -> Non
     far = near * np.array([[1, 1], [1, 0]], dtype)
     assert finite_features("here", far).tolist() == far.tolist()
     assert finite_features("here", near[:1]).tolist() == [[0, 2**62]]
+
+
+def test_columns_are_measured_in_blocks(monkeypatch: pytest.MonkeyPatch) -> None:
+    features = NUMBERS * torch.tensor([1, 1e-9, 1e9]) + 1.7e9
+    whole = fit_standardisation(features)[0]
+    for block in (1, 80):
+        monkeypatch.setattr("mhng.experiment.data.scaling._BLOCK", block)
+        torch.testing.assert_close(fit_standardisation(features)[0], whole, rtol=0, atol=1e-6)

@@ -83,7 +83,7 @@ def build_report(run: SavedRun, *, exact: bool = False) -> dict[str, Any]:
         "verdict": {name: {"answer": part.answer, "words": part.words} for name, part in verdicts.items()},
         "next": list(dict.fromkeys(step for part in verdicts.values() for step in part.next)),
         "basins": None if compared is None else compared._asdict(),
-        "warnings": [*run.manifest.get("notes", []), *run.summary.get("warnings", [])],
+        "warnings": [*_notes(run), *run.summary.get("warnings", [])],
         "exact": None,
         **summary,
     }
@@ -94,6 +94,12 @@ def build_report(run: SavedRun, *, exact: bool = False) -> dict[str, Any]:
         report["exact"] = compare_with_exact(run, signs)
     plain: dict[str, Any] = to_plain(report)
     return plain
+
+
+def _notes(run: SavedRun) -> list[str]:
+    """The notes on the data in the manifest; none in a run of an older version."""
+    notes = run.manifest.get("notes")
+    return list(map(str, notes)) if isinstance(notes, list) else []
 
 
 def _check(run: SavedRun) -> dict[str, Any]:

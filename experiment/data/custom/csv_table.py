@@ -6,8 +6,9 @@ one has labels they must be the same.
 
 The first row is a header if none of its cells, the label's apart, is a number, or if they count the columns 0, 1, 2,
 ... or 1, 2, 3, ..., four at the least: so do tables whose columns have no names when pandas writes them. `--header
-yes | no` decides where that is wrong. Empty lines are passed over, and so are rows of empty cells alone; but in a file
-that is one of an agent's several modalities a row whose features are all empty or nan is an object that lacks it.
+yes | no` decides where that is wrong. Empty lines are passed over, and so are rows of empty cells at the end; before
+other rows they are refused. In a file that is one of an agent's several modalities, a row whose features are all empty
+or nan is an object that lacks it.
 """
 
 from __future__ import annotations
@@ -18,7 +19,7 @@ import re
 import string
 import unicodedata
 from array import array
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from decimal import Decimal
 from pathlib import Path
@@ -119,7 +120,7 @@ def read_columns(
     """What the first row tells of the columns. UsageError as in `read`."""
     place = f"{flag} {file}"
     with _opened(place, file) as reader:
-        first = _first(_rows(reader, may_lack), place)
+        first = _first(_rows(reader, may_lack, place), place)
         label, named = _head(first, place, label_column, header, may_lack)
         return Columns(
             [clean_title(title) for number, title in enumerate(first) if number != label] if named else None,
@@ -153,7 +154,7 @@ def _opened(place: str, file: Path) -> Iterator[Any]:
 
 
 def _parse(reader: Any, place: str, label_column: str | None, header: str, may_lack: bool) -> _Table:
-    rows = _rows(reader, may_lack)
+    rows = _rows(reader, may_lack, place)
     first = _first(rows, place)
     width = len(first)
     column, named = _head(first, place, label_column, header, may_lack)
@@ -216,8 +217,17 @@ def _parse(reader: Any, place: str, label_column: str | None, header: str, may_l
     return _Table(finite, labels, lines, notes)
 
 
-def _rows(reader: Iterable[list[str]], may_lack: bool) -> Iterator[list[str]]:
-    return (row for row in reader if any(cell.strip() for cell in row) or (may_lack and len(row) > 1))
+def _rows(reader: Any, may_lack: bool, place: str) -> Iterator[list[str]]:
+    """The rows with content. Raises UsageError for a row of empty cells before another row."""
+    width, empty = 0, 0
+    for row in reader:
+        if any(cell.strip() for cell in row) or (may_lack and len(row) > 1):
+            if empty:
+                raise UsageError(f"{place}, line {empty}: all cells are empty; fill them, or delete the line")
+            width = width or len(row)
+            yield row
+        elif width and not empty and (len(row) > 1 or width == 1):
+            empty = reader.line_num
 
 
 def _first(rows: Iterator[list[str]], place: str) -> list[str]:

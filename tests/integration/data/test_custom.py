@@ -6,6 +6,7 @@ import io
 import json
 import os
 import re
+import shutil
 import warnings
 import zipfile
 from collections.abc import Callable
@@ -100,6 +101,7 @@ ROWS = "1,2.5\n-3,4e2\n5,6\n"
     [
         (ROWS, {}, [[1, 2.5], [-3, 400], [5, 6]], ()),
         ("a,b\n" + ROWS, {}, [[1, 2.5], [-3, 400], [5, 6]], ()),
+        (ROWS + ",\n\n , \n", {}, [[1, 2.5], [-3, 400], [5, 6]], ()),
         ("0,1\n" + ROWS, {}, [[0, 1], [1, 2.5], [-3, 400], [5, 6]], ()),
         ("a,1\n1,2\n", {"header": "yes"}, [[1, 2]], ()),
         ("0,1,2,3\n4,4,4,5\n", {}, [[4, 4, 4, 5]], ()),
@@ -354,6 +356,9 @@ OTHERS: dict[str, tuple[str, Callable[[Path], str], list[str], list[str]]] = {
     "rows numbered": ("csv", lambda folder: str(text(folder, ",a\n0,4\n1,5\n")), [], ["column 1 has no name"]),
     "rows numbered by pandas": ("csv", lambda folder: str(text(folder, "Unnamed: 0,a,label\n0,4,x\n1,5,y\n")), [],
                                 ["column 1 is called 'Unnamed: 0'", "index=False"]),
+    "a row of empty cells": ("csv", pair("1,2\n,\n3,4\n", "1,2\n3,4\n ,\n"), [],
+                             ["a.csv, line 2: all cells are empty"]),
+    "an empty cell": ("csv", lambda folder: str(text(folder, "a\n1\n\n3\n")), [], ["line 3: all cells are empty"]),
     "semicolons": ("csv", lambda folder: str(text(folder, "a;b\n1,5;2\n")), [], ["one column, with ';' in its cells"]),
     "tabs": ("csv", lambda folder: str(text(folder, "1\t2\n3\t4\n")), [], ["one column, with '\\t'", "commas"]),
     "an escape in a label": ("csv", lambda folder: str(text(folder, "a,label\n1,\x1b[31mx\n")), [],
@@ -808,3 +813,14 @@ def test_the_sets_of_packages_get_no_note() -> None:
     for dataset, likelihood in (("digits", "bernoulli"), ("synthetic", "identity"), ("mnist5k", "bernoulli")):
         config = resolve({"dataset": dataset, "likelihood": likelihood, "limit": "300"})
         assert load_objects(config).objects.notes == ()
+
+
+@pytest.mark.parametrize("notes", [None, 5, "text", [1, None]])
+def test_foreign_notes_in_a_manifest_do_not_stop_a_diagnosis(
+    notes: Any, vectors_run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    run = Path(shutil.copytree(vectors_run, tmp_path / "run"))
+    file = run / run_folder.MANIFEST
+    file.write_text(json.dumps(json.loads(file.read_text()) | {"notes": notes}))
+    assert cli.main(["diagnose", str(run), "--no-plots"]) == 0
+    assert ("Warning: None\n" in capsys.readouterr().out) == isinstance(notes, list)

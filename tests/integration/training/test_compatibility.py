@@ -261,7 +261,7 @@ def test_counts_are_neither_standardised_nor_moved(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(
     ("value", "told"),
-    [(-1, "-1"), (2.5, "2.5"), (2.0**24 + 2, "16777216; object 3, column 1 of agent A in npz is 1.67772e+07")],
+    [(-1, "-1"), (2.5, "2.5"), (2.0**24 + 2, "16777216; object 3, column 1 of agent A in npz is 16777218")],
 )
 def test_what_is_no_count_is_named_by_its_place(value: float, told: str, tmp_path: Path) -> None:
     array = np.full((12, 5), 2.0)

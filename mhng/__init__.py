@@ -11,6 +11,9 @@ Public interface:
     Percepts        an agent whose observations are fixed latents
     Belief          what an agent knows of the signs; a custom agent returns it
     NormalWishart   conjugate mixture: a full covariance for each sign
+    NamingGame      the game between Pyro programs, as a kernel of pyro.infer.MCMC
+    ProgramPlayer   a Pyro program as an agent of it
+    turns           which signs a speaker proposes at once
 
 Names are imported on first use, so `import mhng` stays quick.
 """
@@ -26,6 +29,9 @@ if TYPE_CHECKING:
     from mhng.experiment.api import load_run, train
     from mhng.experiment.errors import RunError, UsageError
     from mhng.inference.game import Game, init, play
+    from mhng.inference.programs import turns
+    from mhng.inference.programs.naming_game import NamingGame
+    from mhng.inference.programs.player import ProgramPlayer
     from mhng.models.belief import Belief
     from mhng.models.mixtures.normal_wishart import NormalWishart
     from mhng.models.percepts import Percepts
@@ -41,14 +47,18 @@ _PLACES = {
     "init": "mhng.inference.game",
     "play": "mhng.inference.game",
     "Belief": "mhng.models.belief",
+    "NamingGame": "mhng.inference.programs.naming_game",
+    "ProgramPlayer": "mhng.inference.programs.player",
     "Percepts": "mhng.models.percepts",
     "NormalWishart": "mhng.models.mixtures.normal_wishart",
 }
 __all__ = [
     "Belief",
     "Game",
+    "NamingGame",
     "NormalWishart",
     "Percepts",
+    "ProgramPlayer",
     "RunError",
     "UsageError",
     "__version__",
@@ -56,6 +66,7 @@ __all__ = [
     "load_run",
     "play",
     "train",
+    "turns",
 ]
 
 # A checkout keeps models/, inference/ and experiment/ beside this folder. A plain installation has them inside it.
@@ -68,6 +79,8 @@ NO_DOCSTRINGS = "python -OO and PYTHONOPTIMIZE=2 remove docstrings, which Pyro n
 
 
 def __getattr__(name: str) -> Any:
+    if name == "turns":
+        return import_module("mhng.inference.programs.turns")
     if name in _PLACES:
         if sys.flags.optimize > 1:
             raise ImportError(NO_DOCSTRINGS)

@@ -61,8 +61,11 @@ def gamma(generator: Generators | None, shape: torch.Tensor) -> torch.Tensor:
     return _draw(generator, shape, lambda g, part: torch._standard_gamma(part, generator=g))
 
 
-def categorical(generator: Generators, logits: torch.Tensor) -> torch.Tensor:
-    """Categorical draws by inversion: unnormalised logits (..., K) -> (...,). One uniform number per row."""
+def categorical(generator: Generators | None, logits: torch.Tensor) -> torch.Tensor:
+    """Categorical draws by inversion: unnormalised logits (..., K) -> (...,). One uniform number per row.
+
+    None is torch's global generator.
+    """
     cumulated = (logits - logits.amax(-1, keepdim=True)).exp().cumsum(-1)
     total = cumulated[..., -1]
     u = uniform(generator, total)

@@ -12,6 +12,7 @@ FLOORS = {
     "experiment/metrics": 1,
     "experiment/errors.py": 1,
     "inference": 2,
+    "inference/programs": 2,
     "experiment/util": 2,
     "experiment/data": 3,
     "experiment/data/builtin": 3,
@@ -30,7 +31,8 @@ FLOORS = {
     "cli.py": 8,
 }
 # A folder and the folders inside it are one room.
-ROOMS = {place: place.removesuffix("/mixtures").removesuffix("/builtin").removesuffix("/custom") for place in FLOORS}
+INNER = ("/mixtures", "/programs", "/builtin", "/custom")
+ROOMS = {place: next((place.removesuffix(end) for end in INNER if place.endswith(end)), place) for place in FLOORS}
 ROOMS["cli.py"] = "mhng"
 
 

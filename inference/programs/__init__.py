@@ -1,0 +1,1 @@
+"""Any Pyro program as an agent of the naming game (docs/programs.md)."""

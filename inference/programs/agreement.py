@@ -1,0 +1,125 @@
+"""Checks that programs make one game: the same signs, the same prior of signs, no shared parameters, right plates."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from mhng.inference.programs.density import site_factors
+from mhng.inference.programs.player import ProgramPlayer
+from mhng.inference.programs.sites import Site
+from mhng.inference.programs.turns import Step
+
+# Sign vectors at which densities are compared, and the relative tolerance: programs may use float32.
+_TRIES = 4
+_TOLERANCE = 1e-5
+
+
+def check_agreement(players: Sequence[ProgramPlayer], prior_once: bool, steps: Sequence[Step]) -> None:
+    """Check that programs make one game, at a few random signs. Raises ValueError."""
+    first, *others = players
+    for player in others:
+        if _shapes(player.sites.signs) != _shapes(first.sites.signs):
+            raise ValueError(
+                f"the signs differ: {_shapes(first.sites.signs)} in agent {first.name}, "
+                f"{_shapes(player.sites.signs)} in agent {player.name}"
+            )
+    _refuse_shared_parameters(players)
+    signs = random_signs(first.sites.signs, _TRIES)
+    if prior_once:
+        _check_priors(players, signs)
+    for player in players:
+        for step in steps:
+            if step.plate is not None:
+                _check_plate(player, step, signs)
+
+
+def random_signs(sites: Sequence[Site], chains: int) -> Tensor:
+    """Uniform signs (C, D), as indices of values."""
+    return torch.cat([torch.randint(site.K, (chains, site.shape.numel())) for site in sites], dim=1)
+
+
+def _shapes(signs: Sequence[Site]) -> str:
+    return ", ".join(f"{site.name} of shape {tuple(site.shape)} with {site.K} values" for site in signs)
+
+
+def _refuse_shared_parameters(players: Sequence[ProgramPlayer]) -> None:
+    owners: dict[int, ProgramPlayer] = {}
+    for player in players:
+        named = {name: _stored(tensor) for name, tensor in player.sites.parameters.items()}
+        if isinstance(player.program, nn.Module):
+            named |= dict(player.program.named_parameters())
+        for name, tensor in named.items():
+            owner = owners.setdefault(id(tensor), player)
+            if owner is not player:
+                raise ValueError(
+                    f"agents {owner.name} and {player.name} share the parameter {name!r}; "
+                    "parameters stay in their agent, so give each agent its own"
+                )
+
+
+def _stored(parameter: Any) -> Any:
+    """The tensor in Pyro's parameter store; a constrained parameter is a function of it."""
+    return parameter.unconstrained() if hasattr(parameter, "unconstrained") else parameter
+
+
+def _check_priors(players: Sequence[ProgramPlayer], signs: Tensor) -> None:
+    remedy = "give all agents one known prior, or pass prior='each' for a product of experts"
+    expected: Tensor | None = None
+    for player in players:
+        prior, other = (player.log_density(signs, player.starts(len(signs))).prior for _ in range(2))
+        site = player.sites.signs[0].name
+        if player.summed and bool((prior == 0).all()):
+            raise ValueError(f"agent {player.name}: the prior of {site!r} depends on a discrete site; {remedy}")
+        if not _close(prior, other):
+            raise ValueError(f"agent {player.name}: the prior of {site!r} depends on a latent site; {remedy}")
+        if expected is None:
+            expected = prior
+        elif not _close(expected, prior):
+            n = int((expected - prior).abs().nan_to_num().argmax())
+            raise ValueError(
+                f"the priors of {site!r} differ: log p(w) of the same signs is {float(expected[n]):.4f} for agent "
+                f"{players[0].name} and {float(prior[n]):.4f} for agent {player.name}; {remedy}"
+            )
+
+
+def _check_plate(player: ProgramPlayer, step: Step, signs: Tensor) -> None:
+    """Compare the change of one object's signs in the table with the change of the program's whole density."""
+    beliefs = player.starts(len(signs))
+    rows = torch.arange(len(signs))
+    block = torch.randint(len(step.coordinates), (len(signs),))
+    index = step.indices(signs)
+    before = index[rows, block]
+    changed = index.clone()
+    changed[rows, block] = after = (before + 1 + torch.randint(len(step.values) - 1, (len(signs),))) % len(step.values)
+    moved = step.write(signs, changed)
+    table = player.table(signs, beliefs, step).total
+    by_table = table[rows, block, after] - table[rows, block, before]
+    whole = [player.log_density(w, beliefs).total for w in (signs, moved)]
+    if _close(by_table, whole[1] - whole[0], 1 + whole[0].abs()):
+        return
+    for c in rows.tolist():
+        values = {name: value[c] for name, value in beliefs.items()}
+        here, there = (
+            site_factors(player.program, player.args, player.kwargs, {**player.sign_values(w[c]), **values})
+            for w in (signs, moved)
+        )
+        for name, factor in here.items():
+            outside = step.plate not in {plate.name for plate in factor.plates}
+            if outside and not _close(factor.value.sum(), there[name].value.sum()):
+                raise ValueError(
+                    f"agent {player.name}: site {name!r} is outside plate {step.plate!r} but depends on its signs; "
+                    f"put it into the plate, or use turns.stretch(T)"
+                )
+    raise ValueError(
+        f"agent {player.name}: in plate {step.plate!r} the density of an object depends on the signs of other "
+        "objects; use turns.stretch(T)"
+    )
+
+
+def _close(a: Tensor, b: Tensor, scale: Tensor | float = 1.0) -> bool:
+    finite = a.isfinite() & b.isfinite()
+    return bool(((a - b).abs() <= _TOLERANCE * (scale + a.abs() + b.abs()))[finite].all())

@@ -1,0 +1,156 @@
+"""An agent that is a user's Pyro program.
+
+The program has discrete latent sites of signs w, continuous latent sites theta (the agent's beliefs), discrete
+nuisance sites u, and observations x. Its table is
+
+    L(w) = sum_u p(u, x, theta | w)
+
+for all joint values of a block of signs: the program runs with the signs held at each of them, under
+`torch.func.vmap` over values and chains.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from mhng.inference.programs.density import Density, conditional_logits, density
+from mhng.inference.programs.sites import Site, Sites, read_sites, run
+from mhng.inference.programs.turns import Step
+
+# Most numbers in one tensor of a batched evaluation.
+_CHUNK = 2**22
+# Most runs of a program for starting values: further chains repeat them.
+MOST_STARTS = 1000
+
+Values = Mapping[str, Tensor]
+Parts = tuple[Tensor, ...]
+
+
+class ProgramPlayer:
+    """A Pyro program as an agent of a `NamingGame`.
+
+    Args:
+        program: a Pyro program: any callable with `pyro.sample` statements.
+        args, kwargs: its arguments, for example the agent's observations.
+        beliefs: how continuous latent sites are redrawn given the signs (`mhng.inference.programs.beliefs`):
+            "random-walk" (the default), a Pyro kernel such as NUTS, HMC or `functools.partial(HMC, step_size=0.1)`,
+            a function `redraw(signs, values)`, "svi" (inexact), or "fixed".
+        nuisance: "sum" sums discrete nuisance sites out, "redraw" draws them from their conditional.
+        steps: redraws of the beliefs in each turn as a listener.
+        vmap: whether the program runs under `torch.func.vmap`. False: a loop, for programs that branch on values.
+
+    Raises:
+        ValueError: an unknown choice.
+    """
+
+    def __init__(
+        self,
+        program: Callable[..., Any],
+        *args: Any,
+        beliefs: Any = None,
+        nuisance: str = "sum",
+        steps: int = 1,
+        vmap: bool = True,
+        **kwargs: Any,
+    ) -> None:
+        if nuisance not in ("sum", "redraw"):
+            raise ValueError(f"nuisance is {nuisance!r}; expected 'sum' or 'redraw'")
+        self.program, self.args, self.kwargs = program, args, kwargs
+        self.beliefs, self.nuisance, self.steps, self.vmap = beliefs, nuisance, steps, vmap
+        self.name = getattr(program, "__name__", type(program).__name__)
+        self.sites: Sites
+
+    def read(self, name: str, sign: str) -> None:
+        """Read the sites of the program, as the agent `name` in a game about `sign`."""
+        self.name = name
+        self.sites = read_sites(name, run(self.program, self.args, self.kwargs), sign)
+
+    @property
+    def summed(self) -> tuple[Site, ...]:
+        """Nuisance sites that are summed out."""
+        return self.sites.nuisance if self.nuisance == "sum" else ()
+
+    @property
+    def redrawn(self) -> tuple[Site, ...]:
+        """Nuisance sites that are redrawn; their indices are among the beliefs' values."""
+        return self.sites.nuisance if self.nuisance == "redraw" else ()
+
+    def starts(self, chains: int) -> dict[str, Tensor]:
+        """Values (C, ...) of beliefs and redrawn nuisance sites from the prior of the program."""
+        sites = self.sites.beliefs + self.redrawn
+        if not sites:
+            return {}
+        draws = [run(self.program, self.args, self.kwargs).nodes for _ in range(min(chains, MOST_STARTS))]
+        places = torch.arange(chains) % len(draws)
+        return {site.name: torch.stack([nodes[site.name]["value"] for nodes in draws])[places] for site in sites}
+
+    def sign_starts(self, chains: int) -> Tensor:
+        """Signs (C, D) from the prior of the program."""
+        draws = [run(self.program, self.args, self.kwargs).nodes for _ in range(min(chains, MOST_STARTS))]
+        signs = [
+            torch.cat([site.indices(nodes[site.name]["value"]).reshape(-1) for site in self.sites.signs])
+            for nodes in draws
+        ]
+        return torch.stack(signs)[torch.arange(chains) % len(draws)]
+
+    def log_density(self, signs: Tensor, beliefs: Values, plate: str | None = None) -> Density:
+        """The log density for every chain: signs (C, D) and beliefs (C, ...) -> (C,), or (C, N) along the plate."""
+        return Density(*self._map(lambda w, theta: self._density(w, theta, plate), signs, beliefs))
+
+    def table(self, signs: Tensor, beliefs: Values, step: Step) -> Density:
+        """The log density for every chain, block and joint value of it: (C, G, V); signs (C, D)."""
+
+        def by_value(w: Tensor, theta: Values) -> Parts:
+            blocks = step.values.unsqueeze(1).expand(-1, len(step.coordinates), -1)
+            varied = w.expand(len(blocks), -1).clone()
+            varied = varied.index_put((torch.arange(len(blocks)).view(-1, 1, 1), step.coordinates), blocks)
+            shared = {name: value.expand(len(blocks), *value.shape) for name, value in theta.items()}
+            return self._map(lambda w, theta: self._density(w, theta, step.plate), varied, shared)
+
+        parts = self._map(by_value, signs, beliefs, len(step.values))
+        return Density(*((part.unsqueeze(-1) if step.plate is None else part).mT for part in parts))
+
+    def nuisance_logits(self, signs: Tensor, beliefs: Values, site: Site) -> Tensor:
+        """Unnormalised log p(u | all other values) for every chain: (C, K, *shape)."""
+
+        def of_chain(w: Tensor, theta: Values) -> tuple[Tensor]:
+            values = {**theta, **self.sign_values(w)}
+            return (conditional_logits(self.program, self.args, self.kwargs, self.sites, values, site),)
+
+        return self._map(of_chain, signs, beliefs, site.K)[0]
+
+    def _density(self, signs: Tensor, beliefs: Values, plate: str | None) -> Density:
+        """The log density of one chain: signs (D,)."""
+        values = {**self.sign_values(signs), **beliefs}
+        return density(self.program, self.args, self.kwargs, self.sites, values, self.summed, plate)
+
+    def sign_values(self, signs: Tensor) -> dict[str, Tensor]:
+        """The values of the sites of the signs: indices (..., D) -> {site: (..., *shape)}."""
+        parts = signs.split([site.shape.numel() for site in self.sites.signs], dim=-1)
+        return {
+            site.name: site.values(part.reshape((*signs.shape[:-1], *site.shape)))
+            for site, part in zip(self.sites.signs, parts, strict=True)
+        }
+
+    def _map(self, function: Callable[..., Parts], signs: Tensor, beliefs: Values, width: int = 1) -> Parts:
+        """Apply a function of one chain to signs (C, D) and beliefs (C, ...); width: values that it tries itself."""
+        if not self.vmap:
+            rows = [function(w, {name: value[c] for name, value in beliefs.items()}) for c, w in enumerate(signs)]
+            return tuple(torch.stack(part) for part in zip(*rows, strict=True))
+        size = max([signs.shape[1], *(value[0].numel() for value in beliefs.values())])
+        chunk = max(1, _CHUNK // (width * size))
+        try:
+            parts: Parts = torch.func.vmap(function, chunk_size=chunk)(signs, dict(beliefs))
+            return parts
+        except RuntimeError as error:
+            if "vmap" not in str(error) and "data-dependent" not in str(error):
+                raise
+            reason = str(error).splitlines()[0][:100]
+            raise ValueError(
+                f"agent {self.name}: the program does not run under vmap ({reason}); remove .item(), "
+                "validate_args=True and branches on sampled values, or pass vmap=False"
+            ) from error

@@ -1,0 +1,173 @@
+"""Read the sites of a Pyro program: which of them are signs, beliefs, nuisance and observations.
+
+signs         the discrete sites on which the agents agree, named by a site name or a pattern such as "w_*"
+beliefs       continuous latent sites
+nuisance      the other discrete latent sites
+observations  sites with `obs=`
+"""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from fnmatch import fnmatchcase
+from typing import Any, NamedTuple
+
+import pyro
+import torch
+from pyro import poutine
+from pyro.poutine.subsample_messenger import _Subsample
+from torch import Tensor
+from torch.distributions import biject_to, constraints
+
+# Most sites that a program may have summed out side by side: a tensor has at most 64 dimensions.
+MOST_NUISANCE = 48
+
+
+class Plate(NamedTuple):
+    """A vectorised plate around a site."""
+
+    name: str
+    dim: int  # counted from the right, negative
+    size: int
+
+
+class Site(NamedTuple):
+    """A latent site of a program."""
+
+    name: str
+    shape: torch.Size  # batch shape
+    plates: tuple[Plate, ...]
+    support: Tensor | None  # (K, *event) values of a finite discrete site
+    transform: Any  # from unconstrained to constrained values; None for a discrete site
+    continuous: bool
+
+    @property
+    def K(self) -> int:  # noqa: N802 - the letter of the mathematics
+        """The number of values."""
+        assert self.support is not None
+        return len(self.support)
+
+    def values(self, index: Tensor) -> Tensor:
+        """The values with these indices: (...) -> (..., *event)."""
+        assert self.support is not None
+        return self.support[index]
+
+    def indices(self, values: Tensor) -> Tensor:
+        """The indices of values: (..., *event) -> (...)."""
+        assert self.support is not None
+        event = self.support.dim() - 1
+        same = values.unsqueeze(values.dim() - event).eq(self.support)
+        return (same.flatten(-event).all(-1) if event else same).to(torch.int64).argmax(-1)
+
+
+@dataclass(frozen=True)
+class Sites:
+    """The sites of one program."""
+
+    signs: tuple[Site, ...]
+    beliefs: tuple[Site, ...]
+    nuisance: tuple[Site, ...]
+    observations: tuple[str, ...]
+    parameters: Mapping[str, Tensor]
+    nesting: int  # number of batch dimensions on the right that plates and batch shapes use
+
+
+def run(program: Callable[..., Any], args: Sequence[Any], kwargs: Mapping[str, Any]) -> Any:
+    """Run the program once, unseen by outer handlers, and return its trace."""
+    with poutine.block(), torch.no_grad():
+        return poutine.trace(program).get_trace(*args, **kwargs)
+
+
+def is_density(node: Mapping[str, Any]) -> bool:
+    """Whether a node of a trace has a log density: sample sites but those of plates."""
+    return node["type"] == "sample" and not isinstance(node["fn"], _Subsample)
+
+
+def plates_of(node: Mapping[str, Any]) -> tuple[Plate, ...]:
+    """The vectorised plates around a node of a trace, outermost first."""
+    return tuple(
+        Plate(frame.name, frame.dim, frame.size) for frame in node["cond_indep_stack"] if frame.dim is not None
+    )
+
+
+def read_sites(agent: str, trace: Any, sign: str) -> Sites:
+    """Sort the sites of a trace by role.
+
+    Raises:
+        ValueError: no site matches `sign`, a sign is observed, a plate is subsampled, or a discrete site has no finite
+            support.
+    """
+    _refuse_subsampling(agent, trace)
+    nodes = {name: node for name, node in trace.nodes.items() if is_density(node)}
+    latent = {name: _site(name, node) for name, node in nodes.items() if not node["is_observed"]}
+    observations = tuple(name for name, node in nodes.items() if node["is_observed"])
+    signs = tuple(site for site in latent.values() if fnmatchcase(site.name, sign))
+    if not signs:
+        if any(fnmatchcase(name, sign) for name in observations):
+            raise ValueError(f"agent {agent}: site {sign!r} is observed; a sign must be latent, without obs=")
+        near = difflib.get_close_matches(sign, latent, 1, 0.3)
+        hint = f"; did you mean {near[0]!r}?" if near else f"; its latent sites are {', '.join(latent) or 'none'}"
+        raise ValueError(f"agent {agent}: the program has no site {sign!r}{hint}")
+    for site in signs:
+        if site.support is None:
+            kind = "continuous" if site.continuous else "discrete with infinitely many values"
+            raise ValueError(f"agent {agent}: site {site.name!r} is {kind}; a sign needs a finite discrete support")
+    others = [site for site in latent.values() if site not in signs]
+    nuisance = tuple(site for site in others if not site.continuous)
+    for site in nuisance:
+        if site.support is None:
+            raise ValueError(
+                f"agent {agent}: discrete site {site.name!r} has infinitely many values; expected a finite support"
+            )
+    if len(nuisance) > MOST_NUISANCE:
+        raise ValueError(
+            f"agent {agent}: {len(nuisance)} discrete sites to sum out; at most {MOST_NUISANCE}; "
+            "put them into a plate, or pass nuisance='redraw'"
+        )
+    return Sites(
+        signs,
+        tuple(site for site in others if site.continuous),
+        nuisance,
+        observations,
+        {name: node["value"] for name, node in trace.nodes.items() if node["type"] == "param"},
+        max((len(node["fn"].batch_shape) for node in nodes.values()), default=0),
+    )
+
+
+def _site(name: str, node: Mapping[str, Any]) -> Site:
+    distribution = node["fn"]
+    continuous = not _support(distribution).is_discrete
+    support = None
+    if not continuous and distribution.has_enumerate_support:
+        values = distribution.enumerate_support(expand=False)
+        support = values.reshape(len(values), *distribution.event_shape)
+    transform = biject_to(_support(distribution)) if continuous else None
+    return Site(name, distribution.batch_shape, plates_of(node), support, transform, continuous)
+
+
+def _support(distribution: Any) -> Any:
+    try:
+        return distribution.support
+    except NotImplementedError:
+        return constraints.real
+
+
+def _refuse_subsampling(agent: str, trace: Any) -> None:
+    for name, node in trace.nodes.items():
+        if node["type"] == "sample" and isinstance(node["fn"], _Subsample):
+            size, whole = node["fn"].subsample_size, node["fn"].size
+            if size is not None and size < whole:
+                raise ValueError(
+                    f"agent {agent}: plate {name!r} takes {size} of {whole} objects; "
+                    "the game needs all of them, so remove subsample and subsample_size"
+                )
+
+
+def seeded(function: Callable[[], Any], seed: int = 0) -> Any:
+    """Call a function with seeded global generators, and restore them afterwards."""
+    with torch.random.fork_rng():
+        torch.manual_seed(seed)
+        with pyro.validation_enabled(True):
+            return function()

@@ -1,0 +1,127 @@
+"""Mistakes in programs are one line that says what to do, when the game is made."""
+
+import pyro
+import pyro.distributions as dist
+import pytest
+import torch
+from pyro.infer import NUTS
+
+from mhng import NamingGame, ProgramPlayer, turns
+
+PI = torch.tensor([0.5, 0.3, 0.2])
+X = torch.tensor([0.1, -0.4, 1.2, 0.7])
+
+
+def seen(x=X, pi=PI, N=4, site="w", plate="objects"):
+    with pyro.plate(plate, N):
+        w = pyro.sample(site, dist.Categorical(pi))
+        pyro.sample("x", dist.Normal(w.float(), 1.0), obs=x)
+
+
+def observed(x=X):
+    with pyro.plate("objects", 4):
+        pyro.sample("w", dist.Categorical(PI), obs=torch.tensor([0, 1, 2, 0]))
+
+
+def subsampled(x=X):
+    with pyro.plate("objects", 4, subsample_size=2):
+        pyro.sample("w", dist.Categorical(PI))
+
+
+def shared(x=X):
+    spread = pyro.param("spread", torch.tensor(1.0), constraint=dist.constraints.positive)
+    with pyro.plate("objects", 4):
+        w = pyro.sample("w", dist.Categorical(PI))
+        pyro.sample("x", dist.Normal(w.float(), spread), obs=x)
+
+
+def with_unknown_prior(x=X):
+    pi = pyro.sample("pi", dist.Dirichlet(torch.ones(3)))
+    seen(x, pi)
+
+
+def outside(x=X):
+    with pyro.plate("objects", 4):
+        w = pyro.sample("w", dist.Categorical(PI))
+    pyro.sample("mean", dist.Normal(w.float().mean(), 1.0), obs=torch.tensor(0.3))
+
+
+def coupled(x=X):
+    with pyro.plate("objects", 4):
+        w = pyro.sample("w", dist.Categorical(PI))
+        pyro.sample("x", dist.Normal((w + w.roll(1)).float(), 1.0), obs=x)
+
+
+def continuous(x=X):
+    with pyro.plate("objects", 4):
+        w = pyro.sample("w", dist.Normal(torch.zeros(()), 1.0))
+        pyro.sample("x", dist.Normal(w, 1.0), obs=x)
+
+
+def branching(x=X):
+    with pyro.plate("objects", 4):
+        w = pyro.sample("w", dist.Categorical(PI))
+        pyro.sample("x", dist.Normal(w.float(), 1.0 + w.max().item()), obs=x)
+
+
+def endless(x=X):
+    with pyro.plate("objects", 4):
+        u = pyro.sample("u", dist.Poisson(torch.tensor(2.0)))
+        w = pyro.sample("w", dist.Categorical(PI))
+        pyro.sample("x", dist.Normal(w + u, 1.0), obs=x)
+
+
+def game(*programs, **options):
+    players = [program if isinstance(program, ProgramPlayer) else ProgramPlayer(program) for program in programs]
+    return NamingGame(dict(zip("ABC", players, strict=False)), **options)
+
+
+OTHER = ProgramPlayer(seen, pi=torch.tensor([0.2, 0.3, 0.5]))
+MISTAKES = {
+    "no such site": (lambda: game(seen, sign="v"), "agent A: the program has no site 'v'; its latent sites are w"),
+    "a near name": (lambda: game(ProgramPlayer(seen, site="sign"), sign="signs"), "did you mean 'sign'?"),
+    "observed": (lambda: game(observed), "agent A: site 'w' is observed; a sign must be latent, without obs="),
+    "subsampled": (lambda: game(subsampled), "agent A: plate 'objects' takes 2 of 4 objects"),
+    "priors differ": (lambda: game(seen, OTHER), "the priors of 'w' differ: .* pass prior='each'"),
+    "unknown prior": (lambda: game(with_unknown_prior), "the prior of 'w' depends on a latent site"),
+    "wrong plate": (lambda: game(seen, turn=turns.each("object")), "'w' is not in plate 'object' .* are 'objects'"),
+    "outside the plate": (lambda: game(outside), "site 'mean' is outside plate 'objects' but depends on its signs"),
+    "coupled objects": (lambda: game(coupled), "the density of an object depends on the signs of other objects"),
+    "continuous": (lambda: game(continuous), "agent A: site 'w' is continuous"),
+    "vmap": (lambda: game(branching), r"does not run under vmap .* remove .item\(\), validate_args=True and branches"),
+    "infinite support": (lambda: game(endless), "discrete site 'u' has infinitely many values"),
+    "shapes": (lambda: game(seen, ProgramPlayer(seen, X[:3], N=3)), r"the signs differ: w of shape \(4,\) .* \(3,\)"),
+    "no beliefs": (lambda: game(ProgramPlayer(seen, beliefs=NUTS)), "no continuous latent site; remove beliefs="),
+    "shared parameter": (lambda: game(shared, shared), "agents A and B share the parameter 'spread'"),
+    "nuisance": (lambda: ProgramPlayer(seen, nuisance="none"), "nuisance is 'none'; expected 'sum' or 'redraw'"),
+    "prior": (lambda: game(seen, prior="twice"), "prior is 'twice'; expected 'once' or 'each'"),
+    "no agents": (lambda: game(), "a game needs an agent or more"),
+    "a block too large": (
+        lambda: game(ProgramPlayer(seen, torch.zeros(9), N=9), turn=turns.whole()),
+        r"a block of turns.whole\(\) has 19683 values; at most 4096",
+    ),
+    "stretch": (lambda: turns.stretch(0), "turns.stretch needs T of 1 or more; it is 0"),
+    "start": (lambda: game(seen).play(2, 1, start={"v": X}), "start has 'v'; expected some of w"),
+    "beliefs": (lambda: game(ProgramPlayer(with_unknown_prior, beliefs="nut"), prior="each"), "beliefs is 'nut'"),
+    "shapes of beliefs": (
+        lambda: game(ProgramPlayer(with_unknown_prior, beliefs=lambda signs, values: {"pi": PI}), prior="each").play(
+            2, 1
+        ),
+        r"returns 'pi' of shape \(3,\); expected \(2, 3\)",
+    ),
+}
+
+
+@pytest.mark.parametrize("name", MISTAKES)
+def test_a_mistake_is_one_line(name):
+    make, message = MISTAKES[name]
+    pyro.clear_param_store()
+    with pytest.raises(ValueError, match=message) as caught:
+        make()
+    assert "\n" not in str(caught.value)
+
+
+def test_remedies_work():
+    assert game(seen, OTHER, prior="each").play(2, 2)["w"].shape == (2, 2, 4)
+    assert game(coupled, turn=turns.stretch(2)).play(2, 2)["w"].shape == (2, 2, 4)
+    assert game(outside, turn=[turns.stretch(1), turns.whole()]).play(2, 2)["w"].shape == (2, 2, 4)

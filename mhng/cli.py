@@ -343,6 +343,8 @@ def main(argv: Sequence[str] | None = None, program: str = "mhng") -> int:
     except KeyboardInterrupt as error:
         return _interrupted(error, name, program)
     except ImportError as error:
+        if "failed to map segment" in str(error):
+            return _complain(f"{name}: not enough memory to load the packages; raise the limit (ulimit -v)", 1)
         return _complain(
             f"{name}: a package cannot be imported: {error}; install mhng with pip, and rename files here or in "
             "PYTHONPATH that have the name of a package",

@@ -222,6 +222,22 @@ def test_python_without_docstrings_is_one_line(tmp_path):
     assert done.stdout == f"{mhng.NO_DOCSTRINGS}\n"
 
 
+def test_too_little_memory_is_one_line(monkeypatch, capsys):
+    for error, said in (
+        (ImportError("libtorch_cpu.so: failed to map segment from shared object"), " to load the packages; raise the"),
+        (RuntimeError("DefaultCPUAllocator: can't allocate memory: you tried to allocate 9 bytes"), "\n"),
+        (MemoryError("Unable to allocate 8.00 GiB for an array"), "\n"),
+    ):
+
+        def greedy(*_, error=error):
+            raise error
+
+        monkeypatch.setitem(cli._COMMANDS, "models", greedy)
+        assert cli.main(["models"]) == 1
+        err = capsys.readouterr().err
+        assert err.startswith(f"mhng models: not enough memory{said}") and err.count("\n") == 1
+
+
 def test_a_package_that_cannot_be_imported_is_one_line(monkeypatch, capsys):
     def broken(*_):
         raise ModuleNotFoundError("No module named 'numpy.typing'; 'numpy' is not a package")

@@ -115,7 +115,7 @@ def ray(monkeypatch):
         yield made
 
     monkeypatch.setattr(ray_cluster, "cluster", cluster)
-    monkeypatch.setattr("mhng.experiment.training.train.check_ray", lambda flag: None)
+    monkeypatch.setattr("mhng.experiment.training.packages.check_ray", lambda flag: None)
     before = torch.get_num_threads()
     torch.set_num_threads(1)
     yield made

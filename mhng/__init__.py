@@ -14,6 +14,7 @@ Public interface:
     NamingGame      the game between Pyro programs, as a kernel of pyro.infer.MCMC
     ProgramPlayer   a Pyro program as an agent of it
     turns           which signs a speaker proposes at once
+    prove           check that a NamingGame has its law
 
 Names are imported on first use, so `import mhng` stays quick.
 """
@@ -32,6 +33,7 @@ if TYPE_CHECKING:
     from mhng.inference.programs import turns
     from mhng.inference.programs.naming_game import NamingGame
     from mhng.inference.programs.player import ProgramPlayer
+    from mhng.inference.programs.prove import prove
     from mhng.models.belief import Belief
     from mhng.models.mixtures.normal_wishart import NormalWishart
     from mhng.models.percepts import Percepts
@@ -49,6 +51,7 @@ _PLACES = {
     "Belief": "mhng.models.belief",
     "NamingGame": "mhng.inference.programs.naming_game",
     "ProgramPlayer": "mhng.inference.programs.player",
+    "prove": "mhng.inference.programs.prove",
     "Percepts": "mhng.models.percepts",
     "NormalWishart": "mhng.models.mixtures.normal_wishart",
 }
@@ -65,6 +68,7 @@ __all__ = [
     "init",
     "load_run",
     "play",
+    "prove",
     "train",
     "turns",
 ]

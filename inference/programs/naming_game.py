@@ -87,7 +87,7 @@ class NamingGame(MCMCKernel):
         if not players:
             raise ValueError("a game needs an agent or more; players is empty")
         self.players, self.sign, self.prior, self.state = dict(players), sign, prior, state
-        self.length = inner_length(recursion)
+        self.recursion, self.length = recursion, inner_length(recursion)
         self.agents = list(self.players.values())
         seeded(self._read)
         self.signs = self.agents[0].sites.signs

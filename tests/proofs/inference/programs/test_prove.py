@@ -1,0 +1,83 @@
+"""`prove` accepts right games, rejects wrong ones, and says which planted faults it sees."""
+
+import pyro
+import pyro.distributions as dist
+import pytest
+import torch
+
+from mhng import NamingGame, ProgramPlayer, prove, turns
+from mhng.inference.programs.prove import ALPHA, FAULTS, _by_enumeration, _by_simulation
+from tests.proofs.inference.programs import twins
+
+
+def player(agent):
+    program, x, _ = twins.PROGRAMS[agent]
+    return ProgramPlayer(program, x, beliefs="random-walk", steps=4)
+
+
+def with_nuisance(table):
+    """Known log likelihoods of signs and hidden categories: table (N, K, 2)."""
+    table = torch.tensor(table, dtype=torch.float64)
+
+    def program():
+        with pyro.plate("objects", len(table)) as n:
+            w = pyro.sample("w", dist.Categorical(twins.PI))
+            c = pyro.sample("c", dist.Bernoulli(torch.tensor(0.6, dtype=torch.float64))).long()
+            pyro.factor("x", table[n, w, c])
+
+    return ProgramPlayer(program)
+
+
+SEEN_A = [[[-1.0, 0.2], [-0.2, -1.5], [-2.1, 0.6]], [[-0.3, 0.9], [-1.9, -0.4], [-0.8, 0.8]]]
+SEEN_B = [[[-0.4, 1.1], [-1.3, 0.1], [-0.9, -2.0]], [[-1.7, 0.3], [-0.5, 1.4], [-1.2, 0.2]]]
+
+
+def test_a_game_without_beliefs_is_proved_by_enumeration():
+    proof = prove(NamingGame({"A": with_nuisance(SEEN_A), "B": with_nuisance(SEEN_B)}), chains=20_000)
+    assert proof.passed and proof.method == "enumeration"
+    none = ["stale table", "beliefs not redrawn"]
+    assert dict(proof.faults) == {name: None if name in none else True for name in FAULTS}
+    assert "the game has its law (by enumeration" in str(proof) and "prior twice: seen" in str(proof)
+
+
+def test_a_game_with_beliefs_is_proved_by_simulation():
+    proof = prove(NamingGame({"A": player("A"), "B": player("B")}), chains=2000, sweeps=20)
+    assert proof.passed and proof.method == "simulation"
+    assert proof.faults["prior twice"] and proof.faults["speaker's ratio"]
+    assert proof.faults["nuisance not summed"] is None
+    # Random walks do not converge in 20 sweeps, and from the truth neither fault changes the law.
+    assert proof.faults["beliefs not redrawn"] is False
+
+
+def test_a_uniform_prior_hides_a_second_prior():
+    def uniform(table):
+        table = torch.tensor(table, dtype=torch.float64)[..., 0]
+
+        def program():
+            with pyro.plate("objects", len(table)) as n:
+                w = pyro.sample("w", dist.Categorical(torch.ones(3, dtype=torch.float64)))
+                pyro.factor("x", table[n, w])
+
+        return ProgramPlayer(program)
+
+    proof = prove(NamingGame({"A": uniform(SEEN_A), "B": uniform(SEEN_B)}), chains=20_000)
+    assert proof.passed and not proof.faults["prior twice"] and proof.faults["speaker's ratio"]
+    assert "prior twice: not visible on this model" in str(proof)
+
+
+@pytest.mark.parametrize("name", ["prior twice", "speaker's ratio"])
+def test_both_checks_reject_wrong_games(name):
+    fixed = NamingGame({"A": with_nuisance(SEEN_A), "B": with_nuisance(SEEN_B)})
+    assert min(_by_enumeration(fixed, 20_000, 20, 1)(FAULTS[name])) < ALPHA
+    free = NamingGame({"A": player("A"), "B": player("B")})
+    assert _by_simulation(free, 2000, 3, 1)(FAULTS[name])[0] < ALPHA
+
+
+def test_what_cannot_be_proved_says_why():
+    chain = NamingGame({"A": player("A"), "B": player("B")}, state="chain")
+    with pytest.raises(ValueError, match="the game is approximate"):
+        prove(chain)
+    program, x, redraw = twins.PROGRAMS["A"]
+    with pytest.raises(ValueError, match="check the game with beliefs='random-walk'"):
+        prove(NamingGame({"A": ProgramPlayer(program, x, beliefs=redraw), "B": player("B")}))
+    assert turns.each("objects") == NamingGame({"B": player("B")}).turns[0]

@@ -1,5 +1,8 @@
 """`prove` accepts right games, rejects wrong ones, and says which planted faults it sees."""
 
+import re
+from pathlib import Path
+
 import pyro
 import pyro.distributions as dist
 import pytest
@@ -81,3 +84,15 @@ def test_what_cannot_be_proved_says_why():
     with pytest.raises(ValueError, match="check the game with beliefs='random-walk'"):
         prove(NamingGame({"A": ProgramPlayer(program, x, beliefs=redraw), "B": player("B")}))
     assert turns.each("objects") == NamingGame({"B": player("B")}).turns[0]
+
+
+def test_the_program_of_the_docs_runs(capsys):
+    """docs/programs.md goes from nothing to a proved game; only the length of its run is changed here."""
+    text = (Path(__file__).resolve().parents[4] / "docs" / "programs.md").read_text(encoding="utf-8")
+    code = re.findall(r"```python\n(.*?)```", text, flags=re.DOTALL)[0]
+    short = code.replace("num_samples=500, warmup_steps=200", "num_samples=20, warmup_steps=10, disable_progbar=True")
+    assert short != code and len(code.splitlines()) <= 17
+    names: dict = {}
+    exec(short, names)
+    assert "the game has its law (by simulation" in capsys.readouterr().out
+    assert names["data"].posterior["w"].shape == (1, 20, 4) and names["data"].posterior["w"].dtype == "int64"

@@ -152,8 +152,11 @@ class Member:
         return self.learner.train_epochs(epochs, signs, components, done)
 
     def perceive(self) -> Percepts:
-        """The latents for the next game."""
-        return self.agent.perceive(self.x, self.streams["perceive"] if self.percept == "draw" else None)
+        """The latents for the next game. The first call also selects the agent's prior scale, if that is left open."""
+        generator = self.streams["perceive"]
+        if self.agent.lacks_scale:
+            self.agent.fit_prior_scale(self.x, copy_generator(generator))
+        return self.agent.perceive(self.x, generator if self.percept == "draw" else None)
 
     def set_log_pi(self, log_pi: Tensor) -> None:
         """Store log pi (K,), as the game drew it for this agent."""

@@ -14,6 +14,7 @@ register networks there under the same names would share the tensors of the firs
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
@@ -25,6 +26,7 @@ from torch import Tensor
 
 from mhng.models.mixtures.base import has_sign_probabilities
 from mhng.models.percepts import Percepts
+from mhng.models.prior_scale import latent_scale
 from mhng.models.registry import resolve
 from mhng.models.rng import seeded_global_rng
 from mhng.models.sign_prior import parse_sign_prior
@@ -72,6 +74,7 @@ class Agent(PyroModule):
         network, likelihood, mixture, guide: names in `mhng.models.registry`, or "module:attribute".
         weights: the prior of pi, as `mhng.models.sign_prior.parse_sign_prior` reads it.
         prior: hyperparameters of the mixture, as keyword arguments of its constructor.
+        fits_scale: whether `fit_prior_scale` will select W; `prior` has no W.
         noise: standard deviation of observations, for likelihoods with the option "noise".
         generator: random source of the initial network weights.
         device: device of parameters and latents.
@@ -92,6 +95,7 @@ class Agent(PyroModule):
         mixture: str = "normal-wishart",
         weights: str = "uniform",
         prior: Mapping[str, float] | None = None,
+        fits_scale: bool = False,
         guide: str = "diagonal",
         noise: float = 0.2,
         generator: torch.Generator,
@@ -102,7 +106,11 @@ class Agent(PyroModule):
         self.signs = signs
         self._guide = resolve("guide", guide)
         self._build_modalities(shape, ModalitySettings(latent, network, likelihood, self._guide, noise, generator))
-        self.mixture = resolve("mixture", mixture)(latent, device=device, **(prior or {}))
+        self._prior = dict(prior or {})
+        self.mixture = resolve("mixture", mixture)(latent, device=device, **self._prior)
+        self.fits_scale = fits_scale
+        self.prior_scale: Tensor  # W, selected by `fit_prior_scale`; NaN before
+        self.register_buffer("prior_scale", torch.tensor(math.nan, dtype=torch.float64))
         self.weights = parse_sign_prior(weights)
         if self.weights is not None and has_sign_probabilities(type(self.mixture)):
             raise ValueError(f"weights is {weights!r}; mixture {mixture} requires 'uniform'")
@@ -198,6 +206,8 @@ class Agent(PyroModule):
         fit.
         """
         self.load_state_dict(weights)
+        if not self.prior_scale.isnan():
+            self._set_prior_scale(float(self.prior_scale))
         if parts is None:
             return None
         components = self.mixture.Parameters(*(part.to(self.log_pi.device) for part in parts))
@@ -208,6 +218,26 @@ class Agent(PyroModule):
         if not all(bool(part.isfinite().all()) for part in components):
             raise ValueError("the components are not finite")
         return components
+
+    # -- the prior of the mixture ----------------------------------------------------------------------
+
+    @property
+    def lacks_scale(self) -> bool:
+        """Whether W of the mixture's prior is still to be selected."""
+        return self.fits_scale and bool(self.prior_scale.isnan())
+
+    def fit_prior_scale(self, x: Tensor, generator: torch.Generator) -> None:
+        """Select W of the mixture's prior for one draw of the latents of all observations x (N, *shape)."""
+        with torch.no_grad():
+            z = self._latents(x, generator)
+        # Latents that are not finite are reported by the round.
+        if z.isfinite().all():
+            scale = latent_scale(type(self.mixture), z, self.signs, self._prior, generator)
+            self.prior_scale.fill_(scale)
+            self._set_prior_scale(scale)
+
+    def _set_prior_scale(self, scale: float) -> None:
+        self.mixture = type(self.mixture)(self.latent, device=self.log_pi.device, **{**self._prior, "W": scale})
 
     # -- for the rest of the program -----------------------------------------------------------------
 

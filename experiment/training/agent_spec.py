@@ -11,8 +11,10 @@ from typing import Any, NamedTuple
 from mhng.experiment.errors import UsageError
 from mhng.experiment.settings.per_agent import of_agent
 from mhng.experiment.settings.schema import Config, flag
+from mhng.models.hyperparameters import hyperparameter_names
 from mhng.models.mixtures.base import InputSupport
-from mhng.models.plugins import PluginError
+from mhng.models.plugins import PluginError, is_plugin
+from mhng.models.prior_scale import feature_scale
 from mhng.models.registry import FAMILIES, resolve
 
 Shapes = tuple[tuple[int, ...], ...]
@@ -60,9 +62,31 @@ class AgentSpec:
         support: InputSupport = "counts" if self.parts.likelihood.needs_counts else self.parts.mixture.input_support
         return support
 
+    @property
+    def chooses_scale(self) -> bool:
+        """Whether the data decide W: the mixture of the registry has it, and --prior does not give it."""
+        return (
+            "W" not in self.settings.prior.values
+            and not is_plugin(self.settings.mixture)
+            and "W" in hyperparameter_names(self.parts.mixture)
+        )
+
+    @property
+    def fits_scale(self) -> bool:
+        """Whether the agent selects W for its latents in round 0 (`Agent.fit_prior_scale`)."""
+        return self.chooses_scale and self.settings.likelihood != "identity"
+
+    @property
+    def prior(self) -> dict[str, float]:
+        """Hyperparameters of the mixture: those of --prior, and W for observed features."""
+        values = dict(self.settings.prior.values)
+        if self.chooses_scale and not self.fits_scale:
+            values["W"] = feature_scale(self.parts.mixture, self.latent_dim, self.settings.signs, values)
+        return values
+
     def mixture(self) -> Any:
-        """The mixture in L dimensions, with the hyperparameters of --prior. Raises ValueError."""
-        return self.parts.mixture(self.latent_dim, **self.settings.prior.values)
+        """The mixture in L dimensions, with the hyperparameters `prior`. Raises ValueError."""
+        return self.parts.mixture(self.latent_dim, **self.prior)
 
     def with_shapes(self, shapes: Shapes) -> AgentSpec:
         """The specification for observations of these shapes."""

@@ -111,6 +111,11 @@ class Printer:
                 parts.append(f"{direction.replace('->', '2')}: {count}")
             self.write(", ".join(parts))
 
+    def prior_scales(self, scales: Mapping[str, float]) -> None:
+        """Print W of each agent's prior, which --prior did not give."""
+        texts = ", ".join(f"{name} {scale:.3g}" for name, scale in scales.items())
+        self.write(f"Prior scale W, from the data: {texts}")
+
     def summary(self, summary: Mapping[str, Any], folder: str) -> None:
         """Print the scores of the run, its warnings and its folder."""
         for name, scores in summary["agents"].items():

@@ -245,13 +245,27 @@ class TrainingLoop:
         seconds, traffic = self._seconds(), self._traffic(played)
         if played.round == config.rounds:
             self._write_results(played, trace, rows, seconds, traffic)
-        folder.save_checkpoint(to_checkpoint(self.members, self.state, seconds, self.identity))
+        state = to_checkpoint(self.members, self.state, seconds, self.identity)
+        folder.save_checkpoint(state)
+        if played.round == 0:
+            self._record_prior_scales(state)
         self.saved_rounds, self._learned = self.state.done, None
         if played.round == config.rounds:  # the newest checkpoint is that of the results
             folder.file(run_folder.FINISHED).unlink(missing_ok=True)
         self._saved = time.monotonic()
         self._defers = self._has_epochs_left()
         self._stop_if_asked()
+
+    def _record_prior_scales(self, state: Mapping[str, Any]) -> None:
+        """Record W of each agent's prior in the manifest, and print it, if the data decided it."""
+        scales = {}
+        for spec in self.agents:
+            selected = float(state["members"][spec.name]["agent"]["prior_scale"])
+            if spec.chooses_scale:
+                scales[spec.name] = selected if spec.fits_scale else spec.prior["W"]
+        if scales:
+            self.folder.update_manifest(prior_scale=scales)
+            self.printer.prior_scales(scales)
 
     def _edges(self, round: int) -> Edges | None:
         """Edges of the encounter graph in a round; None if the agents do not meet on a graph."""

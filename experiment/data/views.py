@@ -31,6 +31,8 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
+from mhng.experiment.util.text import suggestion
+
 if TYPE_CHECKING:
     import torch
 
@@ -38,6 +40,7 @@ if TYPE_CHECKING:
 
 LANGUAGE = "degrees, patch:R.C/G, crop:S, blur:S, noise:S, occlude:S, grey, invert, ahead:J, or these joined by +"
 
+_WORDS = re.findall("[a-z]{4,}", LANGUAGE.partition(",")[2].partition(", or")[0])
 _MAX_GRID = 31
 # Images rotated at a time
 _ROTATION_BATCH = 4096
@@ -145,7 +148,7 @@ def _parse_step(part: str, view: str) -> Step:
         raise ValueError(f"{part!r}: expected {kind}:S with S above 0 and up to {_MAX_SIZE[kind]:g}")
     degrees = _number(part)
     if degrees is None:
-        raise ValueError(f"{view[:60]!r} is no view; expected {LANGUAGE}")
+        raise ValueError(f"{view[:60]!r} is no view; expected {LANGUAGE}{suggestion(part.partition(':')[0], _WORDS)}")
     if not math.isfinite(degrees):
         raise ValueError(f"{part} is no finite number of degrees")
     return Step("turn", (degrees,))

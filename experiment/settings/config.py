@@ -78,6 +78,8 @@ def together(values: Mapping[str, Any]) -> Config:
     M = values.get("agents", 2)
     if M != 2 and "views" not in values:
         values["views"] = tuple(parse_view(100 * m / M) for m in range(M))
+    if "burn_in" not in values:
+        values["burn_in"] = min(SETTINGS["burn_in"].default, 2 * values.get("sweeps", SETTINGS["sweeps"].default) // 5)
     config = Config(**values)
     validation.check(config)
     return config

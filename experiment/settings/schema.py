@@ -156,7 +156,10 @@ class Config:
     )
     sweeps: Annotated[int, Limits(1, 10**7)] = _setting(50, "game", "sweeps of the game in the last round, T")
     burn_in: Natural = _setting(
-        20, "game", "first sweeps of the last round that means and posterior.nc leave out; less than --sweeps"
+        20,
+        "game",
+        "first sweeps of the last round that means and posterior.nc leave out; less than --sweeps",
+        default_help="20, or two fifths of --sweeps if that is less",
     )
     chains: Annotated[int, Limits(1, 10_000)] = _setting(
         1, "game", "Markov chains on the same latents, C; agents learn from chain 0"

@@ -190,7 +190,12 @@ def _check_data(config: Config) -> None:
         raise UsageError(f"--data requires --dataset {kinds}; --dataset is {config.dataset}")
     if config.dataset in custom_dataset.KINDS and not config.data:
         raise UsageError(f"--dataset {config.dataset} requires --data")
-    for kind, names in (("csv", ("label_column", "header")), ("folder", ("image_size", "channels"))):
+    belong = {
+        "csv": ("label_column", "header"),
+        "folder": ("image_size", "channels"),
+        "synthetic": ("classes", "ambiguity", "dimension"),
+    }
+    for kind, names in belong.items():
         for name in names:
             if config.dataset != kind and not _is_default(config, name):
                 raise UsageError(f"{flag(name)} requires --dataset {kind}; --dataset is {config.dataset}")

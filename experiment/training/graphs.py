@@ -23,6 +23,7 @@ from typing import Any
 from mhng.experiment.errors import UsageError
 from mhng.experiment.settings.graph_spec import GRAPHS, GraphSpec
 from mhng.experiment.util.agent_names import agent_names
+from mhng.experiment.util.text import suggestion
 from mhng.inference.topology import Graph, Meetings, RandomPairs, Stages, Together, meetings_at
 
 Edges = tuple[tuple[int, int], ...]
@@ -162,6 +163,7 @@ def _from_file(path: Path, M: int) -> Any:
     except FileNotFoundError:
         raise UsageError(
             f"--meet is {str(path)!r}, but there is no such file; expected {', '.join(GRAPHS)}, or a file of edges"
+            f"{suggestion(str(path), GRAPHS)}"
         ) from None
     except (OSError, ValueError) as error:
         raise UsageError(f"--meet {path}: the file of edges cannot be read: {error}") from error

@@ -7,6 +7,8 @@ import re
 from collections.abc import Sequence
 from typing import Any
 
+from mhng.experiment.util.text import suggestion
+
 
 class ArgumentParser(argparse.ArgumentParser):
     """An argparse parser without abbreviations of flags.
@@ -41,7 +43,9 @@ class ArgumentParser(argparse.ArgumentParser):
         return result
 
     def with_hint(self, message: str) -> str:
-        """Add to argparse's message for a missing value how to give one that begins with a dash."""
+        """Add to argparse's message how to give a value that begins with a dash, or the most similar choice."""
+        if match := re.fullmatch(r"argument \S+: invalid choice: '([^']*)' \(choose from (.*)\)", message):
+            return message + suggestion(match[1], re.findall(r"[\w-]+", match[2]))
         if match := re.fullmatch(r"argument ([^ :/]+)\S*: expected one argument", message):
             return f"{message}; a value that begins with -- follows =, as in {match[1]}=--x"
         if self._dashed and message.startswith("the following arguments are required: RUN"):

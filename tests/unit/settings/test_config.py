@@ -215,3 +215,9 @@ def test_paths_with_separators_survive_flags_and_files(
     file = write(tmp_path, to_toml(config))
     assert plain(resolve({}, file)) == plain(config)
     assert resolve(read_settings(to_flags(config))) == config
+
+
+@pytest.mark.parametrize(("sweeps", "burn_in"), [(1, 0), (4, 1), (10, 4), (49, 19), (50, 20), (500, 20)])
+def test_burn_in_follows_few_sweeps_unless_it_is_given(sweeps, burn_in):
+    assert resolve({"sweeps": str(sweeps)}).burn_in == burn_in
+    assert resolve({"sweeps": "60", "burn_in": "30"}).burn_in == 30

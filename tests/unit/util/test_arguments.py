@@ -78,3 +78,9 @@ def test_help_stays_help(capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit) as stop:
         cli.parse(["train", "--views", "-h"])
     assert stop.value.code == 2
+
+
+def test_a_mistyped_command_is_told_the_nearest(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as stop:
+        cli.main(["trian"])
+    assert stop.value.code == 2 and capsys.readouterr().err.endswith("; did you mean train?\n")

@@ -20,7 +20,7 @@ def test_the_diagonal_guide_has_the_names_the_weights_and_the_draws_of_a_plain_l
     assert names == [f"encoder.{part}" for part in (
         "body.1.weight", "body.1.bias", "body.3.weight", "body.3.bias", "head.weight", "head.bias",
     )]  # fmt: skip
-    assert set(one.state_dict()) == {"log_pi", *(name for name, _ in one.named_parameters())}
+    assert set(one.state_dict()) == {"log_pi", "prior_scale", *(name for name, _ in one.named_parameters())}
     with seeded_global_rng(stream(0, "A/init")):
         body = nn.Sequential(nn.Flatten(), nn.Linear(42, 512), nn.ReLU(), nn.Linear(512, 512), nn.ReLU())
         [nn.Linear(*sizes) for sizes in ((4, 512), (512, 512), (512, 42))]  # the decoder's, which come between

@@ -10,7 +10,8 @@ only. The length of the inner games is a choice:
     ll:T   limited length: each agent between the first and the last makes T tries, one inner game each. One proposal
            takes T^(M-2) draws of agent 1
     os     one sample: ll:1
-    exact  agent 1 draws until every agent between accepts, with probability N(z; w*) / max_w N(z; w)
+    exact  agent 1 draws until every agent between accepts, with probability N(z; w*) / max_w N(z; w). An object that
+           would take more than MOST_DRAWS draws gets ll:16 from the sign of the agent above instead
 
 So is the sign at which an inner game of `os` and `ll` starts:
 
@@ -28,7 +29,8 @@ From `own` the proposal depends on signs other than the sign that it is compared
 with T (docs/correctness.md).
 
 `exact` is a rejection sampler for P(w | z^1..z^(M-1)) (Corcoran and Tweedie 2002 reach the same law by coupling from
-the past). Its cost grows exponentially with M and with the disagreement between agents; see `expected_draws`.
+the past). Its cost grows exponentially with M and with the disagreement between agents; see `expected_draws`. The
+tables decide which objects get ll:16, and both kernels keep the same law, so the law of the game stays exact.
 
 With two agents, all variants are the two-agent game. Agents exchange signs only.
 """
@@ -48,14 +50,12 @@ from mhng.inference.types import Belief, Stream, TableBelief
 from mhng.models.belief import proposal_logits
 from mhng.models.rng import categorical
 
-# Most draws per object in `exact`: beyond it, a proposal takes minutes on a CPU.
+# Most expected draws per object in `exact`: beyond it, a proposal takes minutes on a CPU.
 MOST_DRAWS = 10**6
+# T of the inner games for objects beyond MOST_DRAWS.
+_LENGTH_BEYOND = 16
 # Most simultaneous draws for one object in `exact`, when few objects are left.
 _BLOCK = 4096
-
-
-class EndlessGameError(ArithmeticError):
-    """An exact proposal would take more than MOST_DRAWS draws; the message names the object and the number."""
 
 
 class Speaker(NamedTuple):
@@ -92,19 +92,18 @@ def propose(log_prior: Tensor, speakers: Sequence[Speaker], length: int | None, 
         log_prior: (K,), or (C, 1, K) if chains differ.
         speakers: the row of agents, first agent first. With one agent, the proposal is its draw.
         length: T, or None for "exact".
-
-    Raises:
-        EndlessGameError: "exact" would take too many draws.
     """
-    first, *between = speakers
-    if length is None and between:
-        return _unanimous(log_prior, first, between)
+    if length is None and len(speakers) > 1:
+        return _exact(log_prior, speakers, current)
     signs = _outcome(log_prior, speakers, length or 1, current)
-    messages = proposals_sent(len(speakers), length or 1)
-    if all(speaker.start is None for speaker in between):
-        messages += starts_sent(len(speakers), length or 1)
     C, N = signs.shape
-    return Proposal(signs, torch.full((C,), N * messages, device=signs.device))
+    return Proposal(signs, torch.full((C,), N * _messages(speakers, length or 1), device=signs.device))
+
+
+def _messages(speakers: Sequence[Speaker], length: int) -> int:
+    """Signs that are sent for the proposal of one object with T = `length`."""
+    from_above = all(speaker.start is None for speaker in speakers[1:])
+    return proposals_sent(len(speakers), length) + (starts_sent(len(speakers), length) if from_above else 0)
 
 
 def proposals_sent(speakers: int, length: int) -> int:
@@ -136,18 +135,34 @@ def _outcome(log_prior: Tensor, speakers: Sequence[Speaker], length: int, above:
     return signs
 
 
-def _unanimous(log_prior: Tensor, first: Speaker, between: Sequence[Speaker]) -> Proposal:
-    """Draws of the first agent, for each object and chain until all agents between accept one."""
+def _exact(log_prior: Tensor, speakers: Sequence[Speaker], current: Tensor) -> Proposal:
+    """The proposal of "exact"; ll:16 for objects that would take too many draws."""
+    first, *between = speakers
     # The number of draws depends on the tables, so all agents must be in this process.
+    tables = [cast(TableBelief, speaker.belief).table for speaker in speakers]
+    endless = expected_draws(log_prior, tables[0], tables[1:]) > MOST_DRAWS
+    found = _unanimous(log_prior, first, between, endless)
+    if not endless.any():
+        return Proposal(found.signs, found.messages.sum(1))
+    row = [speaker._replace(start=None) for speaker in speakers]
+    signs = torch.where(endless, _outcome(log_prior, row, _LENGTH_BEYOND, current), found.signs)
+    messages = torch.where(endless, _messages(row, _LENGTH_BEYOND), found.messages)
+    return Proposal(signs, messages.sum(1))
+
+
+def _unanimous(log_prior: Tensor, first: Speaker, between: Sequence[Speaker], left_out: Tensor) -> Proposal:
+    """Draws of the first agent, for each object and chain until all agents between accept one.
+
+    left_out: mask (C, N) of objects without a proposal. The messages are those of each object, (C, N).
+    """
     log_p, *tables = [cast(TableBelief, speaker.belief).table for speaker in (first, *between)]
     logits = proposal_logits(log_prior, log_p)
     C, N, K = log_p.shape
-    _refuse_endless(logits, tables)
     tables = [_relative_to_best(table).reshape(C * N, K) for table in tables]
     logits = logits.expand(C, N, K).reshape(C * N, K)
     signs = torch.zeros(C * N, dtype=torch.int64, device=logits.device)
     messages = torch.zeros(C * N, dtype=torch.int64, device=logits.device)
-    left = torch.arange(C * N, device=logits.device)
+    left = (~left_out).flatten().nonzero().squeeze(1)
     while len(left):
         # Many draws at once when few objects are left; draws after the first success are discarded.
         tries = min(_BLOCK, max(1, C * N // len(left)))
@@ -164,17 +179,7 @@ def _unanimous(log_prior: Tensor, first: Speaker, between: Sequence[Speaker]) ->
         messages[left] += (sent * used).sum(1)
         signs[left[done]] = draws[done].gather(1, success[done].unsqueeze(1)).squeeze(1)
         left = left[~done]
-    return Proposal(signs.view(C, N), messages.view(C, N).sum(1))
-
-
-def _refuse_endless(logits: Tensor, tables: Sequence[Tensor]) -> None:
-    draws = expected_draws(torch.zeros_like(logits[0, 0]), logits, tables).amax(0)
-    worst = float(draws.max())
-    if worst > MOST_DRAWS:
-        raise EndlessGameError(
-            f"an exact recursive proposal would take {worst:.1e} draws for object {int(draws.argmax())} "
-            f"({int((draws > MOST_DRAWS).sum())} objects take more than {MOST_DRAWS:.0e}); use --recursion os or ll:T"
-        )
+    return Proposal(signs.view(C, N), messages.view(C, N))
 
 
 def _relative_to_best(table: Tensor) -> Tensor:

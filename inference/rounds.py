@@ -28,7 +28,6 @@ from torch import Tensor
 
 from mhng.inference.game import init, play
 from mhng.inference.initialization import Start, initial_signs, merge_if_sparse
-from mhng.inference.recursive import EndlessGameError
 from mhng.inference.spec import Game
 from mhng.inference.svi import Learner, Loss, NotFiniteError, elbo
 from mhng.inference.trace import Trace, concatenate
@@ -237,7 +236,7 @@ class Watcher(Protocol):
 
 
 class RoundError(ArithmeticError):
-    """A round failed: values that are not finite, or an endless game. The message names the round and the agent."""
+    """A round failed: values that are not finite. The message names the round and the agent."""
 
 
 def make_member(name: str, agent: Agent, x: Tensor, streams: dict[str, torch.Generator], schedule: Schedule) -> Member:
@@ -278,10 +277,7 @@ def _round(
         if not player.is_finite():
             raise RoundError(f"round {number}, agent {member.name}: the latents are not finite; try a smaller --lr")
 
-    try:
-        played = _play(game, schedule, members, players, progress, watcher)
-    except EndlessGameError as error:
-        raise RoundError(f"round {number}: {error}") from error
+    played = _play(game, schedule, members, players, progress, watcher)
     if not played.trace.log_joint.isfinite().all():
         failed = [m.name for m, phi in zip(members, played.components, strict=True) if not _finite(phi)]
         agents = f", agent {', '.join(failed)}" if failed else ""

@@ -129,7 +129,8 @@ class Config:
         "os",
         "game",
         "proposal in a game of three or more agents. os: one sample passed from agent to agent; ll:T: inner games of "
-        "T proposals; exact: sample of the joint posterior of the speakers by rejection, which may never end",
+        "T proposals; exact: sample of the joint posterior of the speakers by rejection; ll:16 for objects that "
+        "would take more than a million draws",
     )
     inner_start: Annotated[str, Choices(INNER_STARTS)] = _setting(
         "listener",

@@ -17,7 +17,7 @@ from mhng.inference.enumeration import (
 )
 from mhng.inference.game import Game, init, play
 from mhng.inference.proposals import acceptance_rule
-from mhng.inference.recursive import EndlessGameError, Speaker, expected_draws, inner_length, propose
+from mhng.inference.recursive import Speaker, expected_draws, inner_length, propose
 from mhng.inference.topology import Graph, RandomPairs, Together
 from mhng.models.belief import TableAnswers
 from tests.checks import ALPHA, chi_square, total_variation
@@ -88,14 +88,27 @@ def test_the_expected_draws_of_exact_are_right():
     assert (price > second).all() and (second > 1).all()
 
 
-def test_an_endless_exact_proposal_is_refused_with_its_cost():
+def test_objects_that_would_take_too_many_draws_keep_the_law_by_inner_games(monkeypatch):
+    """From signs with the posterior of three agents, an exchange leads to signs with the same posterior."""
+    law, price = sign_posterior(LOG_PRIOR, THREE), expected_draws(LOG_PRIOR, TABLE_A, [TABLE_B])
+    monkeypatch.setattr(recursive, "MOST_DRAWS", float(price.median()))
+    assert 0 < (price > recursive.MOST_DRAWS).sum() < 4  # both kinds of objects
+    current = torch.multinomial(law, C, replacement=True, generator=generators(11, 1)[0]).T
+    proposal = proposed(THREE[:2], None, current=current)
+    (listener,) = row_of([TABLE_C], seed=7)
+    moved = listener.belief.respond(listener.generator, proposal.signs, current, MH).signs
+    assert worst_p(moved, law) > ALPHA and (moved != current).any(0).all()
+    assert worst_p(proposal.signs, law) < ALPHA
+
+
+def test_a_proposal_without_end_is_made_by_an_inner_game():
     opposed = TABLE_B.clone()
     opposed[2] = torch.tensor([-60.0, 0.0, -60.0])
     stubborn = TABLE_A.clone()
     stubborn[2] = torch.tensor([0.0, -60.0, -60.0])
-    with pytest.raises(EndlessGameError, match=r"[0-9.]+e\+2[0-9] draws for object 2 \(1 objects"):
-        proposed([stubborn, opposed], None, chains=3)
-    assert proposed([stubborn, opposed], 1, chains=3).signs.shape == (3, 4)
+    assert expected_draws(LOG_PRIOR, stubborn, [opposed])[2] > 1e20
+    found = proposed([stubborn, opposed], None, chains=3)
+    assert found.signs.shape == (3, 4) and (found.messages > 16).all()
 
 
 @pytest.mark.parametrize("length", [None, 1, 4])

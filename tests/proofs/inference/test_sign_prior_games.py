@@ -79,6 +79,18 @@ def test_other_games_are_rejected(wrong):
     assert chi_square(found, enumerated(GAMES[0].weights)) < ALPHA
 
 
+@pytest.mark.slow
+@pytest.mark.parametrize("weights", [Dirichlet(0.4), Sticks(0.6)], ids=["dirichlet", "sticks"])
+def test_chains_of_their_own_with_drawn_weights_are_off_by_as_much_as_the_docs_say(weights):
+    distances = {}
+    for state in ("shared", "chain"):
+        signs = final(Game(FLAT, "com", state, weights=weights), 60, 20_000)
+        shares = [np.bincount(rows(signs[:, m]), minlength=81) / len(signs) for m in range(2)]
+        distances[state] = [float(np.abs(share - enumerated(weights)).sum() / 2) for share in shares]
+        print(f"{weights} {state}: " + " ".join(f"{distance:.3f}" for distance in distances[state]))
+    assert max(distances["shared"]) < 0.03 < min(distances["chain"]) and max(distances["chain"]) < 0.1
+
+
 def test_in_no_com_each_agent_has_its_own_posterior():
     signs = final(Game(FLAT, "no-com", weights=Dirichlet(0.4)))
     for m, player in enumerate(mixtures()):

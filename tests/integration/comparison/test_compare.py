@@ -236,7 +236,7 @@ def test_settings_go_to_a_run_by_its_flags():
             {"variants": ["a: --epochs 3", "b: --epochs x"]},
             ["--variant 'b': --epochs is 'x'; expected a whole number"],
         ),
-        ({"variants": ["", "b: --sweeps 3"]}, ["row 'com, b'", "--burn-in is 20; expected less than --sweeps, 3"]),
+        ({"variants": ["", "b: --sweeps 3 --burn-in 20"]}, ["row 'com, b'", "--burn-in is 20; expected less than --sweeps, 3"]),
         ({"variants": ["split --start split"]}, ["'NAME: FLAGS'"]),
         ({"variants": ["--start split"]}, ["'NAME: FLAGS'"]),
         ({"variants": [": --start split"]}, ["--variant", "requires a name"]),

@@ -14,7 +14,6 @@ register networks there under the same names would share the tensors of the firs
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
@@ -109,8 +108,8 @@ class Agent(PyroModule):
         self._prior = dict(prior or {})
         self.mixture = resolve("mixture", mixture)(latent, device=device, **self._prior)
         self.fits_scale = fits_scale
-        self.prior_scale: Tensor  # W, selected by `fit_prior_scale`; NaN before
-        self.register_buffer("prior_scale", torch.tensor(math.nan, dtype=torch.float64))
+        self.prior_scale: Tensor  # W, selected by `fit_prior_scale`; 0 before
+        self.register_buffer("prior_scale", torch.zeros((), dtype=torch.float64))
         self.weights = parse_sign_prior(weights)
         if self.weights is not None and has_sign_probabilities(type(self.mixture)):
             raise ValueError(f"weights is {weights!r}; mixture {mixture} requires 'uniform'")
@@ -206,7 +205,7 @@ class Agent(PyroModule):
         fit.
         """
         self.load_state_dict(weights)
-        if not self.prior_scale.isnan():
+        if self.prior_scale > 0:
             self._set_prior_scale(float(self.prior_scale))
         if parts is None:
             return None
@@ -224,7 +223,7 @@ class Agent(PyroModule):
     @property
     def lacks_scale(self) -> bool:
         """Whether W of the mixture's prior is still to be selected."""
-        return self.fits_scale and bool(self.prior_scale.isnan())
+        return self.fits_scale and not self.prior_scale > 0
 
     def fit_prior_scale(self, x: Tensor, generator: torch.Generator) -> None:
         """Select W of the mixture's prior for one draw of the latents of all observations x (N, *shape)."""

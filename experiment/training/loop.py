@@ -246,9 +246,9 @@ class TrainingLoop:
         if played.round == config.rounds:
             self._write_results(played, trace, rows, seconds, traffic)
         state = to_checkpoint(self.members, self.state, seconds, self.identity)
-        folder.save_checkpoint(state)
         if played.round == 0:
             self._record_prior_scales(state)
+        folder.save_checkpoint(state)
         self.saved_rounds, self._learned = self.state.done, None
         if played.round == config.rounds:  # the newest checkpoint is that of the results
             folder.file(run_folder.FINISHED).unlink(missing_ok=True)

@@ -44,5 +44,6 @@ def latent_scale(
     prior = {name: value for name, value in prior.items() if name in hyperparameter_names(family)}
     mixtures = [family(z.shape[1], W=W, device=z.device, **prior) for W in SCALES]
     clusters = Percepts(z, mixtures[0]).clusters(generator, 1, signs)
-    evidences = [float(mixture.log_evidence(mixture.features(z), clusters, signs)) for mixture in mixtures]
+    features = mixtures[0].features(z)  # the same for every W
+    evidences = [float(mixture.log_evidence(features, clusters, signs)) for mixture in mixtures]
     return SCALES[evidences.index(max(evidences))]

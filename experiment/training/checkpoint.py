@@ -32,7 +32,7 @@ class CheckpointMember(Protocol):
 
 
 def identity_of(settings: Mapping[str, Any], checksum: Any) -> dict[str, Any]:
-    """What identifies a run: the settings that --resume keeps, the seed among them, and the checksum of the data.
+    """The identity of a run: the settings that --resume keeps, with the seed, and the checksum of the data.
 
     settings: by key, as `settings.config.plain` gives them.
     """

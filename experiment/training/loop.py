@@ -260,9 +260,10 @@ class TrainingLoop:
         """Record W of each agent's prior in the manifest, and print it, if the data decided it."""
         scales = {}
         for spec in self.agents:
-            selected = float(state["members"][spec.name]["agent"]["prior_scale"])
-            if spec.chooses_scale:
-                scales[spec.name] = selected if spec.fits_scale else spec.prior["W"]
+            if spec.fits_scale:
+                scales[spec.name] = float(state["members"][spec.name]["agent"]["prior_scale"])
+            elif spec.chooses_scale:
+                scales[spec.name] = spec.prior["W"]
         if scales:
             self.folder.update_manifest(prior_scale=scales)
             self.printer.prior_scales(scales)

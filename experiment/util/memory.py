@@ -23,7 +23,7 @@ _CGROUP_FILES = {
 # Control groups of version 1 without a limit have a number near 2 ** 63.
 _UNLIMITED = 2**60
 
-# What libraries say if the system gives them no memory: torch on Linux, torch on Windows, C libraries.
+# Error texts for failed allocations: torch on Linux, torch on Windows, C libraries.
 _NO_MEMORY = re.compile("can't allocate memory|not enough memory|cannot allocate memory|out of memory", re.IGNORECASE)
 
 
@@ -44,7 +44,7 @@ def available_memory() -> int | None:
 
 
 def limited_by() -> str:
-    """What limits the memory: " (limit of the SLURM job)" or another, for messages; empty for the machine itself."""
+    """The name of the smallest limit for messages, as in " (limit of the SLURM job)"; empty for the machine."""
     known = _limits()
     name = min(known)[1] if known else ""
     return name and f" (limit of {name})"
@@ -72,7 +72,7 @@ def _machine() -> int | None:
 
 
 def _address_space() -> int | None:
-    """What `ulimit -v` leaves."""
+    """Memory left by `ulimit -v`."""
     try:
         import resource
     except ImportError:  # Windows
@@ -90,7 +90,7 @@ def _used(column: int) -> int:
 
 
 def _cgroups() -> Iterator[int]:
-    """What the control groups of this process leave: its own group and all groups around it."""
+    """Memory left by each control group of this process and by the groups around it."""
     try:
         lines = (_PROCESS / "cgroup").read_text(encoding="utf-8", errors="replace").splitlines()
     except OSError:
@@ -109,7 +109,7 @@ def _cgroups() -> Iterator[int]:
 
 
 def _left_in(group: Path, version: int) -> int | None:
-    """What one control group leaves; None if it does not exist or has no limit."""
+    """Memory left in one control group; None if it does not exist or has no limit."""
     limit_file, used_file, reclaimable = _CGROUP_FILES[version]
     try:
         limit, used = (int((group / name).read_text(encoding="ascii")) for name in (limit_file, used_file))
@@ -121,7 +121,7 @@ def _left_in(group: Path, version: int) -> int | None:
 
 
 def _slurm() -> int | None:
-    """What the memory of a SLURM job leaves."""
+    """Memory left in the SLURM job."""
     try:
         if "SLURM_MEM_PER_NODE" in os.environ:
             megabytes = int(os.environ["SLURM_MEM_PER_NODE"])

@@ -27,8 +27,8 @@ Listener states, for com and all: the current sign w_cur
 Laws, for two agents, or for any number that meet together with `inner_start` listener: with fixed parameters, `chain`,
 `shared` and `gibbs` have P(w | z^1, ..., z^M, phi) as their stationary law. With parameters redrawn, `shared` and
 `gibbs` sample the joint posterior of signs and parameters. `chain` samples it approximately: the parameters of each
-agent follow its own copy of the signs, and these conditionals belong to no joint law (docs/correctness.md has
-measurements).
+agent follow its own copy of the signs, and these conditionals belong to no joint law. `mhng.inference.laws` has the
+verdict on every game.
 """
 
 from __future__ import annotations

@@ -342,19 +342,30 @@ def main(argv: Sequence[str] | None = None, program: str = "mhng") -> int:
             return code
     except KeyboardInterrupt as error:
         return _interrupted(error, name, program)
-    except ImportError as error:
-        if "failed to map segment" in str(error):
-            return _complain(f"{name}: not enough memory to load the packages; raise the limit (ulimit -v)", 1)
-        return _complain(
-            f"{name}: a package cannot be imported: {error}; install mhng with pip, and rename files here or in "
-            "PYTHONPATH that have the name of a package",
-            1,
-        )
     except BrokenPipeError:
         return _close_stdout()  # the reader of the output has ended, as `head` does
-    except OSError as error:
-        _close_stdout()
-        return _complain(f"{name}: {error}", 1)
+    except Exception as error:
+        from mhng.experiment.util.imports import environment_fault
+
+        if reason := environment_fault(error):
+            return _complain(f"{name}: {reason}", 2)
+        if (reason := _outside_fault(error)) is None:
+            raise
+        if isinstance(error, OSError):
+            _close_stdout()
+        return _complain(f"{name}: {reason}", 1)
+
+
+def _outside_fault(error: Exception) -> str | None:
+    """One line for an error of a package or a file. None for other errors."""
+    if isinstance(error, ImportError):
+        if "failed to map segment" in str(error):
+            return "not enough memory to load the packages; raise the limit (ulimit -v)"
+        return (
+            f"a package cannot be imported: {error}; install mhng with pip, and rename files here or in PYTHONPATH "
+            "that have the name of a package"
+        )
+    return str(error) if isinstance(error, OSError) else None
 
 
 def _interrupted(error: KeyboardInterrupt, name: str, program: str) -> int:

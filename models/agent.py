@@ -190,6 +190,10 @@ class Agent(PyroModule):
         observation: Tensor = pyro.sample("x", self._observation(z), obs=x)
         return observation
 
+    def observed(self, x: Tensor) -> list[tuple[Any, Tensor]]:
+        """Pairs (owner of a decoder and likelihood, what it observes of x); one pair for each modality."""
+        return [(self, x)]
+
     def _observation(self, z: Tensor) -> Any:
         return self.likelihood(self.decoder(z.float()) if self.likelihood.has_network else z)
 

@@ -85,6 +85,10 @@ class Multimodal(Agent):
             modalities.append((present, part.where(present.reshape(-1, *[1] * (part.dim() - 1)), 0.0)))
         return modalities
 
+    def observed(self, x: Tensor) -> list[tuple[Any, Tensor]]:
+        """Pairs (modality, what it observes of x)."""
+        return [(modality, part) for modality, (_, part) in zip(self.eyes, self._present(x), strict=True)]
+
     def experts(self, x: Tensor) -> Experts:
         """q(z | x_m) of every modality m of x (B, D)."""
         modalities = self._present(x)

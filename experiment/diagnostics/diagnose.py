@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 
 from mhng.experiment.diagnostics import basins, verdict
 from mhng.experiment.diagnostics.summary import remove_rounding, summarise_posterior
+from mhng.experiment.diagnostics.target import acceptance_rules, target
 from mhng.experiment.errors import UsageError
 from mhng.experiment.metrics import partitions
 from mhng.experiment.runs import folder as run_folder
@@ -79,7 +80,7 @@ def build_report(run: SavedRun, *, exact: bool = False) -> dict[str, Any]:
         "settings": settings,
         "objects": run.summary.get("objects"),
         "round": run.summary["rounds"],
-        "target": verdict.target(settings)._asdict(),
+        "target": target(settings)._asdict(),
         "verdict": {name: {"answer": part.answer, "words": part.words} for name, part in verdicts.items()},
         "next": list(dict.fromkeys(step for part in verdicts.values() for step in part.next)),
         "basins": None if compared is None else compared._asdict(),
@@ -200,7 +201,7 @@ def _acceptance_text(settings: Mapping[str, Any]) -> str:
     """Listener state and acceptance rules; empty for a mode without proposals."""
     if settings["mode"] not in ("com", "all"):
         return ""
-    rules = verdict.acceptance_rules(settings)
+    rules = acceptance_rules(settings)
     by_agent = ", ".join(f"{name} {rule}" for name, rule in rules.items())
     rule = by_agent if len(set(rules.values())) > 1 else next(iter(rules.values()))
     return f", listener state {settings['listener-state']}, acceptance {rule}"

@@ -20,8 +20,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mhng.experiment.diagnostics.basins import Basins
+from mhng.experiment.diagnostics.target import is_on_graph, options_with_target, target
 from mhng.experiment.metrics.thresholds import KAPPA, KAPPA_PARTLY, MAX_SHARE, MIN_DRAWS
-from mhng.experiment.util.agent_names import agent_names
 from mhng.experiment.util.text import decimal_beside
 
 # Vehtari, Gelman, Simpson, Carpenter and Buerkner (2021), "Rank-normalization, folding, and localization: an improved
@@ -39,18 +39,8 @@ KAPPA_FALL = 0.2
 # A chain whose draws have a smaller mean ARI with each other is in no basin. Our choice.
 DRIFTING = 0.2
 
-# Acceptance rules that leave the posterior invariant
-_EXACT_RULES = ("mh", "numerator")
-
 # Reported but not judged: the worst of hundreds of R-hats exceeds any limit by chance.
 NOT_JUDGED = ("co_assignment", "mu")
-
-
-class Target(NamedTuple):
-    """The distribution that the chains sample. kind: exact, near (almost the posterior) or none."""
-
-    kind: str
-    words: str
 
 
 class Verdict(NamedTuple):
@@ -59,93 +49,6 @@ class Verdict(NamedTuple):
     answer: str
     words: list[str]
     next: list[str]
-
-
-# -- the target --------------------------------------------------------------------------------------
-
-
-def target(settings: Mapping[str, Any]) -> Target:
-    """The distribution that a game with these settings samples."""
-    mode, state, rules = settings["mode"], settings["listener-state"], acceptance_rules(settings)
-    if mode == "no-com":
-        return Target("exact", "The target is each agent's own posterior, without communication.")
-    if mode == "gibbs":
-        return Target("exact", "The target is the joint posterior of all agents.")
-    if mode == "variational":
-        return _variational_target(settings)
-    if mode == "all":
-        return Target("none", "Mode all has no target: it accepts every proposal, so the chains sample no posterior.")
-    if state == "speaker-sample":
-        return Target(
-            "none",
-            "Listener state speaker-sample has no target: its chain is not a sampler of the posterior "
-            "(docs/correctness.md).",
-        )
-    for name, rule in rules.items():
-        if rule not in _EXACT_RULES:
-            agent = "" if len(set(rules.values())) == 1 else f" of agent {name}"
-            words = f"Acceptance rule {rule}{agent} has no target: only mh and numerator keep the posterior invariant."
-            return Target("none", words)
-    if settings.get("agents", 2) > 2 and (biased := _biased_target(settings)):
-        return biased
-    if state == "chain":
-        return Target(
-            "near",
-            "The target is close to the joint posterior, but not exactly equal: each agent keeps its own copy of the "
-            "signs, and parameters are redrawn (docs/correctness.md). --listener-state shared is exact.",
-        )
-    return Target("exact", "The target is the joint posterior of all agents.")
-
-
-def _variational_target(settings: Mapping[str, Any]) -> Target:
-    together = settings.get("meet", "together") == "together" or settings.get("agents", 2) == 2
-    ascends = together and not settings.get("synchronous", False)
-    bound = (
-        "It ascends a lower bound of the log evidence, and posterior.nc holds the iterates."
-        if ascends
-        else "posterior.nc holds the iterates, and no lower bound increases with them."
-    )
-    return Target("none", f"Mode variational draws no samples. {bound}")
-
-
-def _biased_target(settings: Mapping[str, Any]) -> Target | None:
-    """The target of encounters between more than two agents; None if it is the posterior."""
-    meet = settings.get("meet", "together")
-    if meet != "together":
-        return Target(
-            "none",
-            f"Encounters in pairs (--meet {meet}) have no target: a pair uses only its own latents, so the chains do "
-            "not sample the joint posterior of all agents. --meet together does.",
-        )
-    if settings.get("inner-start", "listener") == "own" and settings.get("recursion", "os") != "exact":
-        return Target(
-            "near",
-            "The target is close to the joint posterior, but not exactly equal: inner games that start at the agents' "
-            "own signs are biased. The bias falls with T in ll:T (docs/correctness.md). --inner-start listener has no "
-            "bias.",
-        )
-    return None
-
-
-def acceptance_rules(settings: Mapping[str, Any]) -> dict[str, str]:
-    """The acceptance rule of each agent."""
-    by_agent = settings.get("agent") or {}
-    return {
-        name: by_agent.get(name, {}).get("acceptance", settings["acceptance"])
-        for name in agent_names(settings.get("agents", 2))
-    }
-
-
-def _options_with_target(settings: Mapping[str, Any]) -> str:
-    """The options that would make the game sample a posterior."""
-    options = ["--mode com"] if settings["mode"] == "all" else []
-    if _on_graph(settings):
-        options.append("--meet together" + (" without --meet-later" if settings.get("meet-later") else ""))
-    if settings["listener-state"] != "shared":
-        options.append("--listener-state shared")
-    if any(rule not in _EXACT_RULES for rule in acceptance_rules(settings).values()):
-        options.append("--acceptance mh" + (" for all agents" if settings.get("agent") else ""))
-    return " ".join(options)
 
 
 # -- converged? --------------------------------------------------------------------------------------
@@ -210,15 +113,15 @@ def converged(
         advice.append(_command(play, f"--sweeps {_more_sweeps(settings, D, C, rhat, ess)} (now {settings['sweeps']})"))
     else:
         answer = "yes"
-    if chains_target.kind == "none":
+    if not chains_target.known:
         answer = "no target"
         words = [
             chains_target.words,
             *words,
             "Chains can still be compared, but converge to no known target.",
         ]
-        advice = [_command(play, f"{_options_with_target(settings)}, which samples a posterior")]
-        if _on_graph(settings):
+        advice = [_command(play, f"{options_with_target(settings)}, which samples a posterior")]
+        if is_on_graph(settings):
             advice = [
                 f"{advice[0]}; that game has no graph",
                 "judge a game on a graph by kappa_by_distance over sweeps and seeds: pairs have no joint posterior",
@@ -228,11 +131,6 @@ def converged(
         words.append(chains_target.words)
     words.append("These diagnostics use the last round only. R-hat is not meaningful across rounds or for raw signs.")
     return Verdict(answer, words, advice)
-
-
-def _on_graph(settings: Mapping[str, Any]) -> bool:
-    """Whether the agents meet in pairs on a graph of more than two."""
-    return settings.get("agents", 2) > 2 and settings.get("meet", "together") != "together"
 
 
 def _command(play: str, options: str) -> str:

@@ -25,6 +25,7 @@ from mhng.experiment.training.compatibility import check_dimensions, check_obser
 from mhng.experiment.util.agent_names import agent_names
 from mhng.inference import variational
 from mhng.inference.svi import elbo
+from mhng.models.agent import Agent
 from mhng.models.plugins import is_plugin
 from mhng.models.registry import FAMILIES
 from mhng.models.rng import stream
@@ -179,12 +180,16 @@ def _rehearse(spec: AgentSpec, view: torch.Tensor) -> None:
         agent = build_agent(spec, generator, x.device)
         signs = torch.zeros(len(x), dtype=torch.int64)
         learns = any(True for _ in agent.parameters())
+        if learns and (fault := _batch_fault(agent, x)) is not None:
+            raise UsageError(f"{place}: {fault}")
         loss = elbo(agent, x, generator, signs, agent.mixture.standard_normal_prior(x.device)) if learns else None
         player = agent.perceive(x, generator)
         player.redraw(generator, signs.unsqueeze(0), settings.signs)
         if settings.mode == "variational":
             variational.init([player], signs.view(1, 1, -1), settings.signs)
         shapes = tuple(player.z.shape), tuple(agent.decode(player.z).shape)
+    except UsageError:
+        raise
     except Exception as error:  # code of the user may raise anything
         reason = " ".join(f"{type(error).__name__}: {error}".split())[:300]
         raise UsageError(f"{place}: {reason}") from error
@@ -193,6 +198,40 @@ def _rehearse(spec: AgentSpec, view: torch.Tensor) -> None:
         raise UsageError(f"{place}: latents and decoded observations have the shapes {shapes}; expected {expected}")
     if loss is not None and not math.isfinite(loss.total):
         raise UsageError(f"{place}: the loss is {loss.total}")
+
+
+@torch.no_grad()
+def _batch_fault(agent: Agent, x: torch.Tensor) -> str | None:
+    """What is wrong if the densities of objects x (B, ...) are not one number per object, or depend on each other."""
+    B = len(x)
+    z = torch.arange(B, dtype=torch.float64, device=x.device).unsqueeze(1).expand(B, agent.latent)
+    if fault := _shape_fault("q(z | x)", agent.guide_distribution(x), z):
+        return fault
+    for modality, part in agent.observed(x):
+        output = modality.decoder(z.float())
+        law = modality.likelihood(output)
+        if fault := _shape_fault("p(x | z)", law, part):
+            return fault
+        together = law.log_prob(part)
+        alone = torch.cat([modality.likelihood(output[n : n + 1]).log_prob(part[n : n + 1]) for n in range(B)])
+        if not torch.allclose(together, alone, rtol=1e-4, atol=1e-4, equal_nan=True):
+            return (
+                f"log p(x | z) of two objects is {together.tolist()}, but {alone.tolist()} for each object alone; "
+                "expected equal numbers"
+            )
+    return None
+
+
+def _shape_fault(name: str, law: Any, value: torch.Tensor) -> str | None:
+    """What is wrong if `law` does not have one event for each object of value (B, ...)."""
+    expected, found = (value.shape[:1], value.shape[1:]), (law.batch_shape, law.event_shape)
+    if found == expected:
+        return None
+    batch, event, right_batch, right_event = map(tuple, (*found, *expected))
+    return (
+        f"{name} has batch shape {batch} and event shape {event}; expected {right_batch} and {right_event}, one event "
+        "per object"
+    )
 
 
 def files_of(config: Config) -> Files:

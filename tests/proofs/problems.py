@@ -46,7 +46,7 @@ def three_tables():
 
 
 def mixtures(N=4, M=2):
-    """M agents, at most three, with percepts of two dimensions, and priors that are not the identity."""
+    """M agents, at most five, with percepts of two dimensions, and priors that are not the identity."""
     scale = torch.tensor([[0.8, 0.2], [0.2, 0.5]], dtype=torch.float64)
     place = torch.tensor([[-1.0, 0.6], [-0.8, 0.1], [1.2, -0.3], [0.9, 0.4]], dtype=torch.float64)[:N]
     other = torch.tensor([[0.5, 1.1], [-0.7, -0.9], [0.6, 0.8], [-0.9, -1.2]], dtype=torch.float64)[:N]
@@ -55,6 +55,8 @@ def mixtures(N=4, M=2):
         Percepts(place, NormalWishart(2, m0=0.2, beta=0.7, nu=3.1, W=scale)),
         Percepts(other, NormalWishart(2, m0=-0.1, beta=1.3, nu=2.5, W=2 * scale)),
         Percepts(third, NormalWishart(2, m0=0.1, beta=0.9, nu=2.8, W=1.5 * scale)),
+        Percepts(other.flip(1), NormalWishart(2, m0=0.3, beta=1.1, nu=2.4, W=scale)),
+        Percepts(third - place, NormalWishart(2, m0=-0.2, beta=0.8, nu=3.3, W=0.7 * scale)),
     ][:M]
 
 

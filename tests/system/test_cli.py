@@ -249,6 +249,23 @@ def test_a_package_that_cannot_be_imported_is_one_line(monkeypatch, capsys):
     assert err.count("\n") == 1
 
 
+@pytest.mark.parametrize(
+    ("variable", "value", "said"),
+    [
+        ("TORCH_LOGS", "nonsense", "(ValueError: Invalid log settings: nonsense, must be"),
+        ("PYTORCH_JIT", "nonsense", "(ValueError: Unknown setting of PYTORCH_JIT. Try using 0 or 1.)"),
+    ],
+)
+def test_an_environment_variable_that_torch_refuses_is_one_line(variable, value, said, tmp_path):
+    done = subprocess.run(
+        [sys.executable, str(HOME / "cli.py"), "train", *SMALL_FLAGS], cwd=tmp_path, capture_output=True, text=True,
+        env=os.environ | {variable: value},
+    )  # fmt: skip
+    expected = f"cli.py train: torch cannot be imported with the environment variable {variable}={value} {said}"
+    assert done.returncode == 2 and done.stderr.startswith(expected) and done.stderr.count("\n") == 1
+    assert done.stderr.endswith("; correct or unset it\n") and list(tmp_path.iterdir()) == []
+
+
 def test_ctrl_c_ends_tidily_and_the_run_goes_on(tmp_path):
     arguments = [*SMALL_FLAGS, "--run-dir", "run", "--rounds", "4000"]
     process = subprocess.Popen(

@@ -3,6 +3,9 @@
 import re
 from pathlib import Path
 
+from mhng.inference import LISTENER_STATES, MODES
+from mhng.inference.laws import Cell, law
+
 HOME = Path(__file__).resolve().parents[2]
 
 
@@ -32,3 +35,26 @@ def test_the_japanese_readme_says_what_the_english_one_says():
     assert len(english["spans"]) > 60 and len(english["figures"]) > 8
     for kind, expected in english.items():
         assert japanese[kind] == expected, kind
+
+
+def verdict(law):
+    """A verdict in the words of docs/correctness.md."""
+    words = {"another": "another law"}.get(law.kind, law.kind)
+    return words if law.kind == "exact" or law.bias is None else f"{words}, {law.bias:.2f}"
+
+
+def test_the_page_on_correctness_has_the_verdicts_of_the_table_of_laws():
+    text = (HOME / "docs" / "correctness.md").read_text(encoding="utf-8")
+    rows = re.findall(r"^\| `((?:--[a-z-]+ [\w:.-]+ ?)+)` \| ([^|]+) \| ([^|]+) \|$", text, flags=re.M)
+    assert len(rows) > 20
+    names = {"acceptance": "rules", "mixture": "mixtures"}
+    seen = set()
+    for options, *shown in rows:
+        words = options.replace("--", "").replace("-", "_").split()
+        fields = {names.get(key, key): value for key, value in zip(words[::2], words[1::2], strict=True)}
+        fields = {key: value.replace("speaker_", "speaker-").replace("no_", "no-") for key, value in fields.items()}
+        fields |= {key: (fields[key],) for key in ("rules", "mixtures") if key in fields}
+        cell = Cell(**fields | {"agents": int(fields.get("agents", 2))})
+        assert shown == [verdict(law(cell._replace(redrawn=redrawn))) for redrawn in (False, True)], options
+        seen.add((cell.mode, cell.listener_state))
+    assert {mode for mode, _ in seen} == set(MODES) and {state for _, state in seen} == set(LISTENER_STATES)

@@ -214,6 +214,10 @@ def test_a_mixture_of_ones_own_is_asked_for_one_agent_at_a_time(here: Path, mode
         (MINE.replace("0.3)", "0.3, 1, 2)"), "Mine", "rehearsal with two objects failed: TypeError"),
         (MINE.replace("0.3)", "float('nan'))"), "Mine", "rehearsal with two objects failed: ValueError"),
         (MINE.replace("return output\n", "return output.sum(0)\n"), "Mine", "have the shapes"),
+        (MINE.replace("dim() - 1)", "dim())"), "Mine", "p(x | z) has batch shape () and event shape (2, "),
+        (MINE.replace("dim() - 1)", "dim() - 2)"), "Mine", "; expected (2,) and ("),
+        (MINE.replace("Normal(output,", "Normal(output - output.mean(0),"), "Mine", "for each object alone"),
+        (MINE.replace("Normal(output,", "Normal(output.mean(0, True) + 0 * output,"), "Mine", "for each object alone"),
     ],
 )
 def test_what_is_wrong_with_ones_own_is_one_line_and_nothing_is_written(
@@ -223,6 +227,21 @@ def test_what_is_wrong_with_ones_own_is_one_line_and_nothing_is_written(
     found = refused(["train", *SMALL_FLAGS, "--likelihood", f"plug_wrong:{attribute}", "--run-dir", "run"], capsys)
     assert f"--likelihood plug_wrong:{attribute}" in found and said in found
     assert not (here / "run").exists()
+
+
+def test_a_guide_that_swallows_the_batch_is_refused(here: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    text = (
+        GUIDE
+        + """
+    @staticmethod
+    def distribution(loc, spread):
+        import pyro.distributions as dist
+        return dist.Normal(loc, spread).to_event(2)
+"""
+    )
+    module(here, "plug_guide", text)
+    found = refused(["train", *SMALL_FLAGS, "--guide", "plug_guide:Half", "--run-dir", "run"], capsys)
+    assert "q(z | x) has batch shape () and event shape (2, " in found and not (here / "run").exists()
 
 
 def test_a_module_that_is_not_there_is_named(here: Path, capsys: pytest.CaptureFixture[str]) -> None:

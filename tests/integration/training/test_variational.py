@@ -54,7 +54,7 @@ def test_images_are_learned_by_the_signs_and_a_run_goes_on_as_it_would_have(tmp_
 def test_a_diagnosis_says_whether_names_stand_still(tmp_path: Path) -> None:
     run = made(tmp_path / "run", mode="variational", **FEATURES, limit="300", chains="2", sweeps="40", burn_in="35")
     report = diagnose(run, plots=False)
-    assert report["verdict"]["converged"]["answer"] == "yes" and report["target"]["kind"] == "none"
+    assert report["verdict"]["converged"]["answer"] == "yes" and report["target"]["kind"] == "another"
     assert "draws no samples" in report["verdict"]["converged"]["words"][0]
     with pytest.raises(UsageError, match="does not support --mode variational"):
         diagnose(run, plots=False, exact=True)

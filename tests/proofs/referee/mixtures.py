@@ -6,9 +6,11 @@ An evidence is a chain rule, log p(z) = sum_n log p(z_n | z_1 .. z_(n-1)), with 
 Shapes: N objects, L dimensions, K signs.
 """
 
+import functools
+
 import numpy as np
 from scipy import stats
-from scipy.special import gammaln
+from scipy.special import gammaln, logsumexp
 
 
 def gaussian_table(z, mu, precision):
@@ -70,6 +72,26 @@ def gamma_evidence(z, signs, K, m0, beta, nu, W, *, spherical=False):
         mean[k] += (x - mean[k]) / (strength[k] + 1)
         strength[k] += 1
     return total
+
+
+def student_evidence(z, assignments, K, freedom, m0, beta, nu, W):
+    """log p(z | signs) of Student-t components in one dimension, for each row of assignments (S, N): (S,).
+
+    lambda ~ Gamma(nu / 2, rate 1 / (2 W)), mu ~ Normal(m0, 1 / (beta lambda)), z ~ t(mu, 1 / lambda, freedom);
+    mean and precision are integrated out by quadrature.
+    """
+    logs, steps = np.linspace(-14, 6, 301), np.linspace(-9, 9, 401)
+    rate = np.exp(logs)[:, None]
+    mu = m0 + steps / np.sqrt(beta * rate)
+    prior = stats.gamma(nu / 2, scale=2 * W).logpdf(rate) + logs[:, None] + stats.norm.logpdf(steps)
+    prior -= logsumexp(prior)
+    fit = [stats.t(freedom, mu, 1 / np.sqrt(rate)).logpdf(x) for x in z]
+
+    @functools.cache
+    def of_sign(members):
+        return logsumexp(prior + sum(fit[n] for n in members)) if members else 0.0
+
+    return np.array([sum(of_sign(tuple(np.flatnonzero(row == k))) for k in range(K)) for row in assignments])
 
 
 def dirichlet_evidence(counts, signs, K, alpha):

@@ -11,6 +11,7 @@ import pytest
 from mhng.experiment.diagnostics import verdict
 from mhng.experiment.diagnostics.basins import compare_chains
 from mhng.experiment.diagnostics.summary import summarise_trace
+from mhng.experiment.diagnostics.target import target
 from mhng.experiment.util.text import decimal_beside
 from tests.draws import trace
 
@@ -104,24 +105,34 @@ def test_constant_chains_are_told_and_are_no_perfect_ess() -> None:
 @pytest.mark.parametrize(
     ("changes", "kind", "word"),
     [
-        ({"mode": "all"}, "none", "Mode all has no target"),
-        ({"listener-state": "speaker-sample"}, "none", "not a sampler of the posterior"),
-        ({"acceptance": "constant:0.5"}, "none", "constant:0.5 has no target"),
-        ({"agent": {"B": {"acceptance": "constant:0.8"}}}, "none", "rule constant:0.8 of agent B has no target"),
+        ({"mode": "all"}, "biased", "Mode all accepts every proposal"),
+        ({"listener-state": "speaker-sample"}, "biased", "not a sampler of the posterior"),
+        ({"acceptance": "constant:0.5"}, "biased", "rule constant:0.5 does not keep the posterior"),
+        (
+            {"agent": {"B": {"acceptance": "constant:0.8"}}},
+            "unproved",
+            "rule constant:0.8 does not keep the posterior",
+        ),
         ({"acceptance": "binary", "agent": {n: {"acceptance": "mh"} for n in "AB"}}, "exact", "joint posterior"),
         ({"agent": {"B": {"acceptance": "numerator", "lr": 0.1}}}, "exact", "joint posterior"),
-        ({"listener-state": "chain"}, "near", "not exactly"),
+        ({"listener-state": "chain"}, "biased", "close to the joint posterior"),
+        ({"mixture": "my_module:Mixture"}, "unproved", "No proof covers mixture my_module:Mixture"),
+        ({"agent": {"B": {"mixture": "m:M"}}}, "unproved", "No proof covers mixture m:M with weights uniform"),
+        ({"weights": "sticks:0.5"}, "exact", "joint posterior"),
+        ({"agents": 3, "meet": "ring"}, "unproved", "Encounters in pairs"),
+        ({"agents": 3, "inner-start": "own", "listener-state": "chain"}, "biased", "own copy of the signs"),
         ({}, "exact", "joint posterior"),
         ({"acceptance": "numerator"}, "exact", "joint posterior"),
         ({"mode": "gibbs", "listener-state": "chain"}, "exact", "joint posterior"),
-        ({"mode": "no-com", "acceptance": "binary"}, "exact", "own posterior"),
+        ({"mode": "no-com", "acceptance": "binary"}, "another", "own posterior"),
     ],
 )
-def test_it_says_what_has_no_target(changes: dict[str, str], kind: str, word: str) -> None:
-    found = verdict.target(SETTINGS | changes)
+def test_it_says_what_the_chains_sample(changes: dict[str, Any], kind: str, word: str) -> None:
+    found = target(SETTINGS | changes)
     assert found.kind == kind and word in found.words
+    assert found.words.startswith(kind.title()) == (kind in ("biased", "unproved"))
     told = judged_long_chains(**changes)
-    assert (told.answer == "no target") == (kind == "none")
+    assert (told.answer == "no target") == (not found.known)
     assert found.words in told.words
 
 

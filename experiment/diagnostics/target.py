@@ -1,0 +1,87 @@
+"""The distribution that the chains of a run sample, from the table of laws (`mhng.inference.laws`)."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, NamedTuple
+
+from mhng.experiment.util.agent_names import agent_names
+from mhng.inference.laws import EXACT_RULES, Cell, Law, law
+
+
+class Target(NamedTuple):
+    """What the chains sample. kind: exact, another, biased or unproved, as in `Law`. words: a sentence or two.
+
+    bias: total variation from the joint posterior on the case of docs/correctness.md. known: whether converged chains
+    sample a posterior, at least approximately or as far as is known.
+    """
+
+    kind: str
+    words: str
+    bias: float | None
+    known: bool
+
+
+def target(settings: Mapping[str, Any]) -> Target:
+    """The distribution that a game with these settings samples."""
+    verdict = law(_cell(settings))
+    known = verdict.kind in ("exact", "another") or verdict.near
+    return Target(verdict.kind, _words(verdict), verdict.bias, known)
+
+
+def _words(verdict: Law) -> str:
+    if verdict.kind == "biased":
+        return (
+            f"Biased: {verdict.sentence} Its total variation from the joint posterior is {verdict.bias:.2f} on the "
+            "case of docs/correctness.md."
+        )
+    if verdict.kind == "unproved":
+        return f"Unproved: {verdict.sentence} Its distance from the joint posterior was never measured."
+    return verdict.sentence
+
+
+def _cell(settings: Mapping[str, Any]) -> Cell:
+    """The cell of the table for a run, which redraws its parameters."""
+    return Cell(
+        settings["mode"],
+        settings["listener-state"],
+        tuple(acceptance_rules(settings).values()),
+        settings.get("recursion", "os"),
+        settings.get("inner-start", "listener"),
+        settings.get("agents", 2),
+        settings["signs"],
+        settings.get("meet", "together"),
+        True,
+        settings.get("synchronous", False),
+        tuple(_by_agent(settings, "mixture", "normal-wishart").values()),
+        settings.get("weights", "uniform").partition(":")[0],
+    )
+
+
+def acceptance_rules(settings: Mapping[str, Any]) -> dict[str, str]:
+    """The acceptance rule of each agent."""
+    return _by_agent(settings, "acceptance", "mh")
+
+
+def _by_agent(settings: Mapping[str, Any], key: str, default: str) -> dict[str, str]:
+    """A setting of each agent, with the overrides of `agent`."""
+    overrides = settings.get("agent") or {}
+    common = settings.get(key, default)
+    return {name: overrides.get(name, {}).get(key, common) for name in agent_names(settings.get("agents", 2))}
+
+
+def options_with_target(settings: Mapping[str, Any]) -> str:
+    """The options that would make the game sample a posterior."""
+    options = ["--mode com"] if settings["mode"] == "all" else []
+    if is_on_graph(settings):
+        options.append("--meet together" + (" without --meet-later" if settings.get("meet-later") else ""))
+    if settings["listener-state"] != "shared":
+        options.append("--listener-state shared")
+    if not set(acceptance_rules(settings).values()) <= EXACT_RULES:
+        options.append("--acceptance mh" + (" for all agents" if settings.get("agent") else ""))
+    return " ".join(options)
+
+
+def is_on_graph(settings: Mapping[str, Any]) -> bool:
+    """Whether the agents meet in pairs on a graph of more than two."""
+    return settings.get("agents", 2) > 2 and settings.get("meet", "together") != "together"

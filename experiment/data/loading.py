@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from mhng.experiment.data.builtin import fruits
 from mhng.experiment.data.builtin import registry as builtin_registry
 from mhng.experiment.data.builtin.source import TEST, Source
 from mhng.experiment.data.custom import dataset as custom_dataset
@@ -44,6 +45,8 @@ if TYPE_CHECKING:
 DEFAULT_ROOT = Path("data")
 
 SYNTHETIC_COUNT = 600
+# Data sets that are sorted by label in their source
+SORTED_BY_LABEL = ("mnist5k", *fruits.SETS)
 # Refuses a mistyped --limit before it fills the memory.
 SYNTHETIC_MAX = 1_000_000
 
@@ -135,7 +138,8 @@ def describe(data_root: Path | None) -> list[dict[str, Any]]:
     for name, what in DATASETS.items():
         if name in builtin_registry.ON_DISK:
             present = builtin_registry.ON_DISK[name].missing(root) is None
-            how = f"--download, or --data-root DIR with {builtin_registry.ON_DISK[name].where} in it"
+            place = f"--data-root DIR with {builtin_registry.ON_DISK[name].where} in it"
+            how = f"--download, or {place}" if builtin_registry.ON_DISK[name].downloads else place
         elif name in builtin_registry.BUNDLED:
             present = importlib.util.find_spec(builtin_registry.BUNDLED[name].module) is not None
             how = f"part of the Python package {builtin_registry.BUNDLED[name].package}"
@@ -180,7 +184,7 @@ def _root(data_root: Path | None) -> Path:
 
 def _order(name: str, count: int) -> np.ndarray:
     """The order in which `limit` takes the objects: source order, unless the source is sorted by label."""
-    if name != "mnist5k":
+    if name not in SORTED_BY_LABEL:
         return np.arange(count, dtype=np.int64)
     # RandomState: NumPy guarantees its stream, but not that of newer generators. The run's seed is not used, so that
     # runs with different seeds use the same objects.

@@ -22,6 +22,8 @@ DATASETS: Mapping[str, str] = MappingProxyType(
         "emnist-byclass": "697,932 training images of EMNIST, 62 digits and letters, 28x28, in file order",
         "cifar10": "50,000 training images of CIFAR-10, 32x32, in colour, in file order",
         "svhn": "73,257 training digits of Street View House Numbers, 32x32, in colour, in file order",
+        "fruits360": "2,350 pictures of ten kinds of fruit on a turntable (Fruits 360), 32x32, in colour",
+        "fruits360-20": "4,700 pictures of twenty kinds of fruit on a turntable (Fruits 360), 32x32, in colour",
         "digits": "1,797 handwritten digits, 8x8",
         "synthetic": "features from a known Gaussian mixture; the agents confuse different pairs of classes",
         **custom_dataset.KINDS,

@@ -17,7 +17,7 @@ from typing import NamedTuple, Protocol
 
 import numpy as np
 
-from mhng.experiment.data.builtin import cifar, idx, svhn
+from mhng.experiment.data.builtin import cifar, fruits, idx, svhn
 from mhng.experiment.data.builtin.idx import DIGITS
 from mhng.experiment.data.builtin.source import TRAIN, Source
 
@@ -42,12 +42,14 @@ class OnDisk(NamedTuple):
     """A data set in files under a root, in two parts, "train" and "test".
 
     where: its files, relative to the root. read, missing, fetch: as above; they raise UsageError.
+    downloads: whether `fetch` can get the files.
     """
 
     where: str
     read: _Read
     missing: _Missing
     fetch: Callable[[Path], None]
+    downloads: bool = True
 
 
 def mnist5k() -> Source:
@@ -88,4 +90,14 @@ ON_DISK = {
         f"{cifar.FOLDER} (from cifar-10-binary.tar.gz)", cifar.read, cifar.missing, partial(_fetch, "cifar10")
     ),
     "svhn": OnDisk(" and ".join(svhn.FILES.values()), svhn.read, svhn.missing, partial(_fetch, "svhn")),
+    **{
+        name: OnDisk(
+            fruits.where(name),
+            partial(fruits.read, name),
+            partial(fruits.missing, name),
+            partial(fruits.refuse_download, name),
+            downloads=False,
+        )
+        for name in fruits.SETS
+    },
 }

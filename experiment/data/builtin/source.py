@@ -19,6 +19,14 @@ def is_file(name: str, file: Path) -> bool:
         raise unreadable(name, file, error) from error
 
 
+def is_folder(name: str, folder: Path) -> bool:
+    """Whether `folder` is an existing folder. Raises UsageError if the system cannot tell."""
+    try:
+        return folder.is_dir()
+    except (OSError, ValueError) as error:
+        raise unreadable(name, folder, error) from error
+
+
 def absent(name: str, file: Path, hint: str = "") -> UsageError:
     """The error for an absent file."""
     return UsageError(f"--dataset {name}: no {file}; {hint}pass --data-root DIR or --download")

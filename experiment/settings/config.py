@@ -18,7 +18,7 @@ from typing import Any
 from mhng.experiment.data.custom import dataset as custom_dataset
 from mhng.experiment.data.views import parse_view
 from mhng.experiment.errors import UsageError
-from mhng.experiment.settings import parsing, per_agent, validation
+from mhng.experiment.settings import by_dataset, parsing, per_agent, validation
 from mhng.experiment.settings.parsing import PARSERS, plain_value, toml_value
 from mhng.experiment.settings.schema import SETTINGS, Config, key
 from mhng.experiment.util.jsonable import to_plain
@@ -74,7 +74,7 @@ def from_table(table: Mapping[str, Any], place: str, *, trust_plugins: bool = Fa
 
 def together(values: Mapping[str, Any]) -> Config:
     """A `Config` of parsed values by field name, defaults elsewhere. Checks constraints between settings."""
-    values = dict(values) | _from_data(dict(values))
+    values = dict(values) | _from_data(dict(values)) | by_dataset.defaults(values)
     M = values.get("agents", 2)
     if M != 2 and "views" not in values:
         values["views"] = tuple(parse_view(100 * m / M) for m in range(M))

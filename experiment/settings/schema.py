@@ -86,7 +86,9 @@ class Config:
         "access to the latents of all agents, an upper bound; variational: agents exchange sign probabilities instead "
         "of samples. Aliases: -1 is com, 0 is no-com, 1 is all",
     )
-    signs: Annotated[int, Limits(1, 10_000)] = _setting(10, "game", "number of signs K")
+    signs: Annotated[int, Limits(1, 10_000)] = _setting(
+        10, "game", "number of signs K", default_help="10; fruits360-20: 20"
+    )
     weights: str = _setting(
         "uniform",
         "game",
@@ -224,7 +226,7 @@ class Config:
         "occlude:S: black square of share S; grey; invert; ahead:J: J-th next picture of the same thing (--dataset "
         "folder). + applies one after another, patches:G gives each of G * G agents a cell, & joins the modalities "
         "of an agent, as in 0&90,45",
-        default_help="0,45; for M > 2 agents rotations by multiples of 100 / M degrees",
+        default_help="0,45; fruits360: 0,25; for M > 2 agents rotations by multiples of 100 / M degrees",
     )
     missing: Annotated[float, Limits(0, below=1)] = _setting(
         0.0,

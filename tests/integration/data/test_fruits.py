@@ -11,6 +11,7 @@ from PIL import Image
 from mhng import cli
 from mhng.experiment.data import loading
 from mhng.experiment.data.builtin import fruits
+from mhng.experiment.data.objects import Objects
 from mhng.experiment.errors import UsageError
 
 PICTURES = 3
@@ -25,7 +26,7 @@ def kinds_in(folder: Path, kinds: tuple[str, ...]) -> None:
             Image.new("RGB", (100, 100), colour).save(folder / kind / f"{picture}_100.png")
 
 
-def load(name: str, root: Path) -> loading.Objects:
+def load(name: str, root: Path) -> Objects:
     return loading.load(name, data_root=root, download=False, limit=None, views=(0.0, 25.0), seed=0)
 
 
@@ -83,7 +84,7 @@ def test_absent_kinds_and_downloads_are_refused(tmp_path: Path, capsys: pytest.C
 def test_a_run_names_fruits(tmp_path: Path) -> None:
     kinds_in(tmp_path / "fruits-360/Training", fruits.TEN)
     settings = [
-        "--dataset", "fruits360", "--data-root", str(tmp_path), "--views", "0,25", "--likelihood", "gaussian",
+        "--dataset", "fruits360", "--data-root", str(tmp_path), "--likelihood", "gaussian",
         "--epochs", "1", "--rounds", "0", "--sweeps", "2", "--burn-in", "0", "--latent-dim", "2", "--starts", "1",
     ]  # fmt: skip
     assert cli.main(["train", *settings, "--run-dir", str(tmp_path / "run")]) == 0

@@ -33,6 +33,17 @@ def test_views_are_spread_over_agents_that_have_none():
         assert plain(resolve(flags))["views"] == views
 
 
+def test_data_sets_have_defaults_of_their_own():
+    for flags, views, signs in (
+        ({"dataset": "fruits360"}, (0, 25), 10),
+        ({"dataset": "fruits360-20"}, (0, 25), 20),
+        ({"dataset": "fruits360-20", "signs": "7", "views": "0,30"}, (0, 30), 7),
+        ({"dataset": "fruits360", "agents": "4"}, (0, 25, 50, 75), 10),
+    ):
+        settings = plain(resolve(flags))
+        assert settings["views"] == views and settings["signs"] == signs
+
+
 def test_the_resolved_file_gives_the_same_settings_again(tmp_path):
     config = resolve({"data_root": "Ünï 実験 \\ dir", "limit": "3", "views": "0,-12.5", "run_dir": "x"})
     again = resolve({}, write(tmp_path, to_toml(config)))

@@ -1,0 +1,21 @@
+"""Defaults of single data sets, where they differ from those of the schema. docs/results.md has the comparison."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from mhng.experiment.data.views import parse_view
+
+_FRUITS: dict[str, Any] = {"views": (parse_view(0.0), parse_view(25.0))}
+BY_DATASET: Mapping[str, Mapping[str, Any]] = {"fruits360": _FRUITS, "fruits360-20": _FRUITS | {"signs": 20}}
+
+
+def defaults(values: Mapping[str, Any]) -> dict[str, Any]:
+    """The defaults of the data set in `values`, for settings that are not in `values`."""
+    chosen = {
+        name: value for name, value in BY_DATASET.get(values.get("dataset", ""), {}).items() if name not in values
+    }
+    if values.get("agents", 2) != 2:
+        chosen.pop("views", None)
+    return chosen

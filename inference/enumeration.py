@@ -36,34 +36,11 @@ def sign_posterior(log_prior: Tensor, tables: Sequence[Tensor]) -> Tensor:
 def transition_matrix(log_prior: Tensor, speaker: Tensor, listener: Tensor, rule: Rule) -> Tensor:
     """P(next sign = j | current sign = i) for one object and two agents: log_prior, speaker, listener (K,) -> (K, K).
 
-    The listener accepts proposal j with the rule's probability and otherwise keeps i.
+    The listener accepts proposal j with the rule's probability and otherwise keeps i. A ratio that is NaN is a
+    rejection.
     """
-    return _with_acceptance(_draw_kernel(log_prior, speaker), listener, rule)
-
-
-def recursive_kernel(log_prior: Tensor, tables: Sequence[Tensor], length: int, rule: Rule) -> Tensor:
-    """P(next sign = j | current sign = i) of the last of M agents in the recursive game `os` or `ll:T`: (K, K).
-
-    tables: M of (K,), the listener's last. length: T. Inner games start at the sign of the agent above. With the rule
-    "mh" the kernel is reversible with respect to `sign_posterior` of all tables.
-    """
-    first, *rest = tables
-    kernel = _draw_kernel(log_prior, first)
-    for place, table in enumerate(rest, start=2):
-        kernel = _with_acceptance(kernel, table, rule)
-        if place < len(tables):
-            kernel = torch.linalg.matrix_power(kernel, length)
-    return kernel
-
-
-def _draw_kernel(log_prior: Tensor, table: Tensor) -> Tensor:
-    """A draw from one agent's posterior, whatever the current sign is: (K, K)."""
-    return proposal_logits(log_prior, table.unsqueeze(0)).softmax(-1).expand(len(table), -1)
-
-
-def _with_acceptance(proposal: Tensor, listener: Tensor, rule: Rule) -> Tensor:
-    """The kernel of an agent that answers proposals from a kernel (K, K). A ratio that is NaN is a rejection."""
     K = len(listener)
+    proposal = proposal_logits(log_prior, speaker.unsqueeze(0)).softmax(-1)
     current, proposed = torch.arange(K).repeat_interleave(K), torch.arange(K).repeat(K)
     offered = offer(listener.expand(K * K, K), proposed, current)
     accept = torch.where(offered.log_ratio.isnan(), 0.0, rule(offered).exp()).view(K, K)

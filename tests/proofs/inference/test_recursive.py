@@ -7,14 +7,7 @@ import pytest
 import torch
 
 from mhng.inference import recursive
-from mhng.inference.enumeration import (
-    detailed_balance_gap,
-    joint_posterior,
-    recursive_kernel,
-    sign_posterior,
-    stationary,
-    transition_matrix,
-)
+from mhng.inference.enumeration import joint_posterior, sign_posterior
 from mhng.inference.game import Game, init, play
 from mhng.inference.proposals import acceptance_rule
 from mhng.inference.recursive import Speaker, expected_draws, inner_length, propose
@@ -34,6 +27,7 @@ from tests.proofs.problems import (
     tables,
     three_tables,
 )
+from tests.proofs.referee import kernels
 
 THREE = [TABLE_A, TABLE_B, TABLE_C]
 MH = acceptance_rule("mh")
@@ -155,49 +149,9 @@ FOUR = torch.tensor(
 )
 
 
-def stale_kernel(agents, length):
-    """The recursion as it must not be: every inner game starts at the listener's sign, while the agents above move."""
-
-    def outcome(some, start):  # law (K,) of the outcome
-        if len(some) == 1:
-            return (LOG_PRIOR + some[0]).softmax(-1)
-        proposal = outcome(some[:-1], start)
-        step = transition_matrix(proposal.log(), torch.zeros(K, dtype=torch.float64), some[-1], MH)
-        return torch.linalg.matrix_power(step, length)[start]
-
-    rows = []
-    for start in range(K):
-        proposal = outcome(agents[:-1], start)
-        rows.append(transition_matrix(proposal.log(), torch.zeros(K, dtype=torch.float64), agents[-1], MH)[start])
-    return torch.stack(rows)
-
-
-@pytest.mark.parametrize("length", [1, 2, 3, 4])
-@pytest.mark.parametrize("M", [2, 3, 4, 5])
-def test_the_recursive_kernel_is_reversible_for_every_number_of_agents_and_tries(M, length):
-    """In closed form, for two objects and random agents beside them."""
-    drawn = torch.randn(5, 6, K, dtype=torch.float64, generator=torch.Generator().manual_seed(M))
-    distances, gaps = [], []
-    for agents in torch.cat([FOUR, drawn], dim=1)[:M].unbind(1):
-        law = sign_posterior(LOG_PRIOR, agents.unsqueeze(1).unbind(0))[0]
-        kernel = recursive_kernel(LOG_PRIOR, agents, length, MH)
-        assert detailed_balance_gap(kernel, law) < 1e-12
-        assert total_variation(stationary(kernel).numpy(), law.numpy()) < 1e-9
-        stale = stale_kernel(agents, length)
-        gaps.append(detailed_balance_gap(stale, law))
-        distances.append(total_variation(stationary(stale).numpy(), law.numpy()))
-        if M == 2:
-            torch.testing.assert_close(kernel, transition_matrix(LOG_PRIOR, *agents, MH))
-        if M <= 3 or length == 1:
-            torch.testing.assert_close(kernel, stale)
-    if M <= 3 or length == 1:
-        assert max(gaps) < 1e-12 and max(distances) < 1e-9
-    else:
-        assert max(gaps) > 1e-3 and max(distances) > 0.01
-
-
 @pytest.mark.parametrize(("speakers", "length"), [(2, 2), (3, 2), (3, 4), (4, 2)])
 def test_proposals_follow_the_closed_form_kernel(speakers, length):
+    """The kernels are the referee's, whose tests hold them against detailed balance."""
     agents, chains = FOUR[:speakers], 10_000
     fits = {"kernel": [], "stale": []}
     for start in range(K):
@@ -205,9 +159,9 @@ def test_proposals_follow_the_closed_form_kernel(speakers, length):
         for n in range(2):
             counts = np.bincount(found[:, n].numpy(), minlength=K)
             # A last agent that accepts everything shows the proposal itself.
-            some = [*agents[:, n], torch.zeros(K, dtype=torch.float64)]
-            fits["kernel"].append(chi_square(counts, recursive_kernel(LOG_PRIOR, some, length, MH)[start].numpy()))
-            fits["stale"].append(chi_square(counts, stale_kernel(some, length)[start].numpy()))
+            some = [*agents[:, n].numpy(), np.zeros(K)]
+            for name, kernel in (("kernel", kernels.recursive), ("stale", kernels.begun_once)):
+                fits[name].append(chi_square(counts, kernel(LOG_PRIOR.numpy(), some, length)[start]))
     assert min(fits["kernel"]) > ALPHA
     assert (min(fits["stale"]) < ALPHA) == (speakers > 2)
 

@@ -84,6 +84,11 @@ def test_shared_signs_keep_the_joint_posterior(M, rules, recursion):
     assert after(Game(LOG_PRIOR, "com", "shared", every, recursion=recursion), M) > ALPHA
 
 
+@pytest.mark.parametrize("M", [3, 5])
+def test_centralised_games_keep_the_joint_posterior(M):
+    assert after(Game(LOG_PRIOR, "gibbs"), M) > ALPHA
+
+
 def test_shared_signs_of_synchronous_agents_keep_the_joint_posterior():
     assert law(Cell("com", "shared", synchronous=True)).kind == "exact"
     assert after(Game(LOG_PRIOR, "com", "shared", meetings=Graph(((0, 1),), synchronous=True)), 2) > ALPHA

@@ -1,13 +1,14 @@
 """Initialisation: the signs from which a chain starts, and the choice between several starts.
 
 In every mode a chain may stay in a local optimum, in which two classes share a sign and another class has two signs.
-So several starts are made for each chain. The start with the largest collapsed log evidence is kept; the evidence is
-summed over agents and averaged over the last sweeps of a short game. Labels are not used.
+So several starts are made for each chain. The start with the largest collapsed log evidence is kept. The evidence is
+that of the game's mixture, summed over agents and averaged over the last sweeps of a short game. Labels are not used.
 
     prior   each agent draws parameters from its prior, and signs given them
     kmeans  one agent clusters its latents into K signs by k-means
     merge   one agent clusters its latents into more than K signs; all agents play a short game with these; then pairs
-            of signs are merged greedily by the change of log evidence until K remain
+            of signs are merged greedily by the change of log evidence until K remain. The starts of a chain differ in
+            the number of signs and in the mixture of that game and of the mergers (`RECIPES`)
     split   from kmeans, all agents play a short game with shared signs and split-merge steps
             (`mhng.inference.split_merge`)
 
@@ -21,6 +22,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
@@ -37,6 +39,21 @@ from mhng.inference.types import StartPlayer, Stream
 _TABLE_BYTES = 2**28
 
 
+class Recipe(NamedTuple):
+    """How `merge` makes one start.
+
+    excess: signs before the mergers, per final sign. mixture: the mixture before and during the mergers
+    (`StartPlayer.with_mixture`); None for the agent's.
+    """
+
+    excess: float
+    mixture: str | None = None
+
+
+# No recipe is best for all latents; docs/results.md has the comparison.
+RECIPES = (Recipe(3), Recipe(2, "tied"), Recipe(5))
+
+
 @dataclass(frozen=True)
 class Start:
     """Settings of the initialisation.
@@ -44,7 +61,7 @@ class Start:
     Args:
         kind: one of STARTS.
         tries: starts per chain.
-        excess: signs of `merge` per final sign.
+        recipes: recipes of `merge`; the starts use them in turn.
         before: sweeps before the mergers, or with split-merge steps.
         after: sweeps before the evidences are compared.
         tail: last sweeps over which the evidence is averaged.
@@ -52,7 +69,7 @@ class Start:
 
     kind: str = "merge"
     tries: int = 6
-    excess: float = 3.0
+    recipes: tuple[Recipe, ...] = RECIPES
     before: int = 40
     after: int = 30
     tail: int = 10
@@ -96,8 +113,7 @@ def _group_signs(
 ) -> tuple[Tensor, Tensor]:
     """Initial signs (C, M, N) of one group, and the evidences (C, 1, tries)."""
     if start.tries == 1:
-        clusterers = _clusterers(range(1), chains, players)
-        signs = merge_if_sparse(game, players, _candidates(start, game, players, generators, clusterers))
+        signs = merge_if_sparse(game, players, _candidates(start, game, players, generators, range(1), chains))
         evidence = torch.stack([p.evidence(signs[:, m], game.K) for m, p in enumerate(players)]).sum(0)
         if game.weights is not None:
             evidence = evidence + sign_log_evidence(game, game.weights, signs)
@@ -106,8 +122,8 @@ def _group_signs(
     results, evidences = [], []
     for first in range(0, start.tries, batch):
         tries = min(batch, start.tries - first)
-        clusterers = _clusterers(range(first, first + tries), chains, players)
-        signs = merge_if_sparse(game, players, _candidates(start, game, players, generators, clusterers))
+        numbers = range(first, first + tries)
+        signs = merge_if_sparse(game, players, _candidates(start, game, players, generators, numbers, chains))
         state, trace = play(
             game,
             players,
@@ -129,7 +145,12 @@ def tries_per_batch(start: Start, N: int, K: int, chains: int) -> int:
 
 def most_signs(start: Start, K: int) -> int:
     """The largest number of signs during a start."""
-    return max(K, round(start.excess * K)) if start.kind == "merge" else K
+    return max(_signs_before(recipe, K) for recipe in start.recipes) if start.kind == "merge" else K
+
+
+def _signs_before(recipe: Recipe, K: int) -> int:
+    """The number of signs before the mergers."""
+    return max(K, round(recipe.excess * K))
 
 
 def _clusterers(tries: range, chains: int, players: Sequence[StartPlayer]) -> list[int]:
@@ -139,15 +160,26 @@ def _clusterers(tries: range, chains: int, players: Sequence[StartPlayer]) -> li
 
 
 def _candidates(
-    start: Start, game: Game, players: Sequence[StartPlayer], generators: Sequence[Stream], clusterers: Sequence[int]
+    start: Start,
+    game: Game,
+    players: Sequence[StartPlayer],
+    generators: Sequence[Stream],
+    tries: range,
+    chains: int,
 ) -> Tensor:
-    """The signs (candidates, M, N) of all starts. clusterers: the agent that clusters in each."""
+    """The signs (candidates, M, N) of the starts with the numbers `tries`, for each chain."""
+    clusterers = _clusterers(tries, chains, players)
     if start.kind == "prior":
         return _prior_signs(game, players, generators, len(clusterers))
     if start.kind == "kmeans":
         return _kmeans_signs(players, generators, clusterers, game.K)
     if start.kind == "merge":
-        return _merge_signs(start, game, players, generators, clusterers)
+        recipes = [
+            start.recipes[(chain * start.tries + number) % len(start.recipes)]
+            for chain in range(chains)
+            for number in tries
+        ]
+        return _merge_signs(start, game, players, generators, clusterers, recipes)
     if start.kind == "split":
         return _split_signs(start, game, players, generators, clusterers)
     raise ValueError(f"start is {start.kind!r}; expected one of {', '.join(STARTS)}")
@@ -170,16 +202,27 @@ def _kmeans_signs(
 
 
 def _merge_signs(
-    start: Start, game: Game, players: Sequence[StartPlayer], generators: Sequence[Stream], clusterers: Sequence[int]
+    start: Start,
+    game: Game,
+    players: Sequence[StartPlayer],
+    generators: Sequence[Stream],
+    clusterers: Sequence[int],
+    recipes: Sequence[Recipe],
 ) -> Tensor:
-    more = most_signs(start, game.K)
-    # The additional signs exist in the start only; their prior is uniform.
-    uniform = torch.zeros(more, dtype=torch.float64, device=game.log_prior.device).log_softmax(0)
-    overcomplete = replace(game, log_prior=uniform, weights=None)
-    signs = _kmeans_signs(players, generators, clusterers, more)
-    state = init(players, generators, signs, more, game.mode)
-    state, _ = play(overcomplete, players, generators, state, start.before, keep_means=False)
-    return merge(players, state.signs, more, game.K, game)
+    """The merged signs of all candidates; those with the same recipe are made together."""
+    made: dict[int, Tensor] = {}
+    for recipe in dict.fromkeys(recipes):
+        places = [place for place, its in enumerate(recipes) if its == recipe]
+        more = _signs_before(recipe, game.K)
+        # The additional signs exist in the start only; their prior is uniform.
+        uniform = torch.zeros(more, dtype=torch.float64, device=game.log_prior.device).log_softmax(0)
+        overcomplete = replace(game, log_prior=uniform, weights=None)
+        others = players if recipe.mixture is None else [player.with_mixture(recipe.mixture) for player in players]
+        signs = _kmeans_signs(others, generators, [clusterers[place] for place in places], more)
+        state = init(others, generators, signs, more, game.mode)
+        state, _ = play(overcomplete, others, generators, state, start.before, keep_means=False)
+        made |= dict(zip(places, merge(others, state.signs, more, game.K, game), strict=True))
+    return torch.stack([made[place] for place in range(len(recipes))])
 
 
 def _split_signs(

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, NamedTuple
 from mhng.experiment.errors import UsageError
 from mhng.experiment.settings.schema import Config
 from mhng.experiment.training.build import schedule_of
-from mhng.experiment.util.memory import GIB, available_memory, limited_by
+from mhng.experiment.util.memory import GIB, available_memory, check_buffers, limited_by
 
 if TYPE_CHECKING:
     import torch
@@ -100,6 +100,7 @@ def host_bytes(config: Config, agents: Sequence[AgentSpec], objects: Objects, de
 
 def check(config: Config, agents: Sequence[AgentSpec], N: int, device: torch.device) -> None:
     """Check that a run with N objects fits into memory. Raises UsageError with the flags to change."""
+    check_buffers()
     need = estimate(config, agents, N)
     if device.type == "cuda":
         import torch

@@ -23,6 +23,9 @@ _CGROUP_FILES = {
 # Control groups of version 1 without a limit have a number near 2 ** 63.
 _UNLIMITED = 2**60
 
+# Address space for the buffers of numerical packages. OpenBLAS retries a failed allocation forever.
+_BUFFERS = 384 * 2**20
+
 # Error texts for failed allocations: torch on Linux, torch on Windows, C libraries.
 _NO_MEMORY = re.compile("can't allocate memory|not enough memory|cannot allocate memory|out of memory", re.IGNORECASE)
 
@@ -130,6 +133,16 @@ def _slurm() -> int | None:
     except (KeyError, ValueError):
         return None
     return megabytes * 2**20 - _used(1) if megabytes > 0 else None  # 0: all memory of the node
+
+
+def check_buffers() -> None:
+    """Raise UsageError if `ulimit -v` leaves too little for the buffers of numerical packages."""
+    left = _address_space()
+    if left is not None and left < _BUFFERS:
+        raise UsageError(
+            f"not enough memory: the packages need {_BUFFERS / GIB:.3g} GiB more, and ulimit -v leaves "
+            f"{max(0, left) / GIB:.3g} GiB; raise the limit"
+        )
 
 
 def check_fits(place: str, size: int) -> None:

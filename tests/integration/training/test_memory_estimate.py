@@ -68,6 +68,19 @@ def test_a_run_that_would_not_fit_names_its_flags_and_both_sizes(monkeypatch: py
     check(replace(SMALL, chains=10_000, sweeps=10**7), 30, CPU)  # who does not know does not refuse
 
 
+def test_an_address_space_without_room_for_packages_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    """OpenBLAS would wait for its buffers without end."""
+    for left in (0, 2**28):
+        monkeypatch.setattr(host_memory, "_address_space", lambda left=left: left)
+        with pytest.raises(
+            UsageError, match=r"^not enough memory: the packages need .* ulimit -v leaves .*; raise the"
+        ):
+            check(SMALL, 30, CPU)
+    for left in (None, 2**29):
+        monkeypatch.setattr(host_memory, "_address_space", lambda left=left: left)
+        check(SMALL, 30, CPU)
+
+
 def test_views_that_would_not_fit_are_found_before_they_are_made(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(host_memory, "available_memory", lambda: 299 * 64 * 4)
     with pytest.raises(UsageError, match=r"--limit: 100 images in 2 views need .* but 7\.13e-05 GiB are available"):

@@ -21,7 +21,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Protocol
+from typing import Any, NamedTuple, Protocol
 
 import torch
 from torch import Tensor
@@ -35,8 +35,16 @@ from mhng.inference.types import StartPlayer, State, Stream
 from mhng.models.agent import Agent
 from mhng.models.percepts import Percepts
 from mhng.models.rng import copy_generator, stream
+from mhng.models.torch_defaults import torch_threads
 
 STREAMS = ("init", "learn", "perceive", "play")
+
+
+class Threads(NamedTuple):
+    """Threads on the CPU while an agent learns, and in the game."""
+
+    learning: int = 1
+    game: int = 1
 
 
 @dataclass(frozen=True)
@@ -57,6 +65,7 @@ class Schedule:
             with more, and at 0, it stores none.
         cuda_graphs: whether learning steps are captured as CUDA graphs (`mhng.inference.cuda_graphs`).
         percept: "draw" or "mean" of q(z | x).
+        threads: threads of learning and of the game; None leaves the number of this process as it is.
     """
 
     epochs: int
@@ -73,6 +82,7 @@ class Schedule:
     pointwise_limit: int = 0
     cuda_graphs: bool = True
     percept: str = "draw"
+    threads: Threads | None = None
 
     def keeps_pointwise(self, agents: int, objects: int) -> bool:
         """Whether the trace of the last round stores the log likelihood of every object."""
@@ -270,7 +280,16 @@ def _round(
     game: Game, schedule: Schedule, members: Sequence[Participant], progress: RoundProgress, watcher: Watcher
 ) -> Played:
     number = progress.done
-    _learn(members, number, schedule, progress, watcher)
+    with torch_threads(schedule.threads and schedule.threads.learning):
+        _learn(members, number, schedule, progress, watcher)
+    with torch_threads(schedule.threads and schedule.threads.game):
+        return _perceive_and_play(game, schedule, members, progress, watcher)
+
+
+def _perceive_and_play(
+    game: Game, schedule: Schedule, members: Sequence[Participant], progress: RoundProgress, watcher: Watcher
+) -> Played:
+    number = progress.done
     players = [member.perceive() for member in members]
     for member, player in zip(members, players, strict=True):
         # No loss was computed after the last learning step.

@@ -7,8 +7,8 @@ import os
 import shlex
 import signal
 import sys
-from collections.abc import Sequence
-from contextlib import suppress
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 from typing import NoReturn
 
@@ -144,6 +144,7 @@ def _add_diagnose(parser: Parser) -> None:
         help="comparison of the draws with the enumerated posterior; requires signs ** objects <= 2 ** 20 and "
         "--likelihood identity",
     )
+    _add_threads(parser)
     _add_trust(parser)
 
 
@@ -174,6 +175,7 @@ def _add_name(parser: Parser) -> None:
         "--format", choices=("csv", "jsonl"), help="format of the rows (default: that of the suffix of --out, or csv)"
     )
     parser.add_argument("--json", action="store_true", help="scores as one JSON object; requires --out")
+    _add_threads(parser)
     _add_trust(parser)
 
 
@@ -193,6 +195,7 @@ def _add_recall(parser: Parser) -> None:
     )
     _add_moved_data(parser)
     parser.add_argument("--json", action="store_true", help="one JSON object instead of text")
+    _add_threads(parser)
     _add_trust(parser)
 
 
@@ -219,6 +222,7 @@ def _add_report(parser: Parser) -> None:
         "objects, slower (default: pca)",
     )
     _add_moved_data(parser)
+    _add_threads(parser)
     _add_trust(parser)
 
 
@@ -245,7 +249,12 @@ def _add_compare(parser: Parser) -> None:
     parser.add_argument(
         "--jobs", metavar="J", type=int, help="runs at the same time; fewer if they share a GPU (default: all cores)"
     )
-    parser.add_argument("--threads", metavar="T", type=int, help="threads per run (default: cores / jobs)")
+    parser.add_argument(
+        "--threads",
+        metavar="T",
+        type=lambda text: None if text == "auto" else int(text),
+        help="threads per run, auto or a number; auto: cores / jobs (default: auto)",
+    )
     parser.add_argument(
         "--engine",
         choices=ENGINES,
@@ -261,6 +270,15 @@ def _add_compare(parser: Parser) -> None:
     parser.add_argument("--overwrite", action="store_true", help="replacement of runs in DIR that have other settings")
     parser.add_argument("--json", action="store_true", help="summary.json on stdout instead of the tables")
     _add_trust(parser, "the file of --config, or the grid in DIR,")
+
+
+def _add_threads(parser: Parser) -> None:
+    parser.add_argument(
+        "--threads",
+        metavar="N",
+        default="auto",
+        help="threads on the CPU, auto or N; auto: one (default: auto)",
+    )
 
 
 def _add_moved_data(parser: Parser) -> None:
@@ -325,7 +343,7 @@ def main(argv: Sequence[str] | None = None, program: str = "mhng") -> int:
             results_in_files = arguments.command in _WITH_FILES or getattr(arguments, "out", None) is not None
             try:
                 _check_process()
-                with streams(steady=results_in_files):
+                with streams(steady=results_in_files), _threads(arguments):
                     code = _COMMANDS[arguments.command](arguments, argv)
             except UsageError as error:
                 return _complain(f"{name}: {error}", 2)
@@ -387,6 +405,22 @@ def _check_process() -> None:
         os.getcwd()
     except OSError as error:
         raise UsageError("the current folder does not exist any more; change to another folder") from error
+
+
+@contextmanager
+def _threads(arguments: argparse.Namespace) -> Iterator[None]:
+    """Limit the threads of a command that reads finished runs. Threads of every command sleep while they wait."""
+    from mhng.experiment.errors import UsageError
+    from mhng.experiment.util.cores import check_threads, command_threads, waiting_threads_sleep
+
+    with waiting_threads_sleep(), ExitStack() as stack:
+        if arguments.command in _READERS:
+            try:
+                check_threads(arguments.threads)
+            except ValueError as error:
+                raise UsageError(f"--threads {error}") from None
+            stack.enter_context(command_threads(arguments.threads))
+        yield
 
 
 def _complain(message: str, code: int) -> int:
@@ -587,6 +621,9 @@ def _data(arguments: argparse.Namespace, argv: Sequence[str]) -> int:
 
 # Commands whose results are files, whatever happens to stdout
 _WITH_FILES = ("train", "play", "recall", "report", "compare")
+
+# Commands that read finished runs, with --threads
+_READERS = ("diagnose", "name", "recall", "report")
 
 _COMMANDS = {
     "train": _train,

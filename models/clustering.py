@@ -15,9 +15,11 @@ def kmeans(points: Tensor, K: int, seed: int, far: Tensor | None = None) -> Tens
     """
     from sklearn.cluster import KMeans
     from sklearn.exceptions import ConvergenceWarning
+    from threadpoolctl import threadpool_limits
 
     ordinary = (points if far is None else points[~far]).cpu().numpy()
-    with warnings.catch_warnings():
+    # scikit-learn would use all cores, and its OpenMP is not that of torch.
+    with warnings.catch_warnings(), threadpool_limits(torch.get_num_threads()):
         # Fewer distinct points than clusters are allowed: some clusters are then empty.
         warnings.simplefilter("ignore", ConvergenceWarning)
         fitted = KMeans(min(K, len(ordinary)), n_init=1, random_state=seed).fit(ordinary)

@@ -41,10 +41,10 @@ from mhng.experiment.settings.parsing import plain_value
 from mhng.experiment.settings.schema import key
 from mhng.experiment.settings.validation import check_new
 from mhng.experiment.training import ray_cluster
+from mhng.experiment.util.cores import available_cores
 from mhng.experiment.util.files import atomic_path
 from mhng.experiment.util.jsonable import to_plain
 from mhng.experiment.util.locks import locked
-from mhng.experiment.util.process import available_cores
 from mhng.models.plugins import is_plugin
 from mhng.models.registry import FAMILIES
 

@@ -14,10 +14,8 @@ from contextlib import suppress
 from pathlib import Path
 from typing import NamedTuple, Protocol, TypeVar
 
+from mhng.experiment.util.cores import THREAD_VARIABLES
 from mhng.experiment.util.process import defer_interrupt, interrupt_on_termination, interruptible_children
-
-# All threading libraries get the same number, whatever the user's environment says.
-_THREAD_VARIABLES = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS")
 
 COMMAND_MARK = "$ "  # first characters of the log line with the command
 
@@ -113,7 +111,8 @@ def _start(task: Task, threads: int, kill_with_parent: bool) -> subprocess.Popen
             stdin=subprocess.DEVNULL,
             stdout=log,
             stderr=subprocess.STDOUT,
-            env=os.environ | dict.fromkeys(_THREAD_VARIABLES, str(threads)),
+            # All threading libraries get the same number, whatever the user's environment says.
+            env=os.environ | dict.fromkeys(THREAD_VARIABLES, str(threads)),
             # A terminal interrupts its whole process group. In that group a task would get a second interrupt from
             # `_stop`, which breaks its cleanup.
             process_group=0,

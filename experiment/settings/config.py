@@ -31,6 +31,7 @@ MOVABLE = (
     "device",
     "engine",
     "address",
+    "threads",
     "cuda-graphs",
     "checkpoint-minutes",
     "tensorboard",

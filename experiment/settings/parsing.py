@@ -34,8 +34,9 @@ from mhng.models.registry import FAMILIES
 # The numbers that the public reference code uses for the modes.
 MODE_ALIASES = {"-1": "com", "0": "no-com", "1": "all"}
 
-# Settings with a syntax that inference or models read again; these functions check it (ValueError). They need torch.
+# Settings with a syntax that other folders read again; these functions check it (ValueError). Most need torch.
 _SYNTAX = {
+    "threads": "mhng.experiment.util.cores:check_threads",
     "acceptance": "mhng.inference.proposals:acceptance_rule",
     "recursion": "mhng.inference.recursive:inner_length",
     "weights": "mhng.models.sign_prior:parse_sign_prior",
@@ -81,8 +82,8 @@ def from_flag(name: str, typed: Any) -> Any:
 def from_value(name: str, value: Any, place: str) -> Any:
     """Parse and check a value of a TOML file, or of a keyword argument."""
     setting = SETTINGS[name]
-    # The aliases of the modes are numbers in a file too.
-    if name == "mode" and _is_number(value):
+    # The aliases of the modes, and --threads, are numbers in a file too.
+    if name in ("mode", "threads") and _is_number(value):
         value = str(value)
     if not _fits(setting, value):
         expected = _EXPECTED.get(setting.type, "text in quotes")
@@ -151,7 +152,7 @@ def _checked(setting: Setting, value: Any, place: str) -> Any:
         raise UsageError(f"{place} is {short_number(value)}; expected {expected}")
     if setting.saved:
         _check_utf8(value, place)
-    if setting.name in _SYNTAX and value != setting.default:  # the check imports torch, the default needs none
+    if setting.name in _SYNTAX and value != setting.default:  # most checks import torch, the default needs none
         module, _, function = _SYNTAX[setting.name].partition(":")
         try:
             getattr(import_module(module), function)(value)

@@ -312,6 +312,12 @@ class Config:
         "Ray cluster of --engine ray, HOST:PORT or auto",
         default_help="RAY_ADDRESS, or a new cluster on this machine",
     )
+    threads: str = _setting(
+        "auto",
+        "running",
+        "threads on the CPU. auto: one for small networks and games, more where they gain; N: N threads; never more "
+        "than the cores that the process may use",
+    )
     cuda_graphs: bool = _setting(
         True, "running", "CUDA graphs for the steps of learning on a CUDA device, not for MODULE:NAME parts"
     )
@@ -379,7 +385,7 @@ SETTINGS = {setting.name: setting for setting in _settings()}
 # Settings that the command `play` may change, for finished agents.
 PLAY_SETTINGS = (
     "mode", "listener_state", "acceptance", "meet", "recursion", "inner_start", "synchronous", "start", "starts",
-    "split_merge", "sweeps", "burn_in", "chains", "thin", "keep", "device",
+    "split_merge", "sweeps", "burn_in", "chains", "thin", "keep", "device", "threads",
 )  # fmt: skip
 
 

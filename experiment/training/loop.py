@@ -65,7 +65,7 @@ class TrainingLoop:
         learns: bool = True,
     ) -> None:
         self.config = config
-        schedule = schedule_of(config)
+        schedule = replace(schedule_of(config), threads=placement.threads)
         self.resumable = learns
         self.schedule = schedule if learns else replace(schedule, epochs=0, round_epochs=0)
         self.objects = prepared.objects

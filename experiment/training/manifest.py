@@ -17,6 +17,7 @@ from mhng.experiment.settings.schema import Config, key
 from mhng.experiment.training.graphs import recorded_edges
 from mhng.experiment.training.prepare import Prepared
 from mhng.experiment.training.results import modality_records
+from mhng.inference.rounds import Threads
 from mhng.inference.spec import Game
 
 PACKAGES = ("torch", "torchvision", "pyro-ppl", "arviz", "numpy", "scipy", "scikit-learn")
@@ -26,7 +27,12 @@ _CHECKOUT = Path(__file__).resolve().parents[2]
 
 
 def manifest_of(
-    config: Config, prepared: Prepared, game: Game, device: torch.device, command_line: Sequence[str]
+    config: Config,
+    prepared: Prepared,
+    game: Game,
+    device: torch.device,
+    threads: Threads,
+    command_line: Sequence[str],
 ) -> dict[str, Any]:
     """Fields of the manifest at the start of a run, as plain values.
 
@@ -40,7 +46,7 @@ def manifest_of(
         "fitted": sorted(key(name) for name, value in derived.items() if value != getattr(config, name)),
         "seed": config.seed,
         "device": torch.cuda.get_device_name(device) if device.type == "cuda" else "cpu",
-        "threads": torch.get_num_threads(),
+        "threads": threads._asdict(),
         "dataset": objects.name,
         "objects": objects.count,
         "checksum": objects.checksum,

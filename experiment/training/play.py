@@ -29,6 +29,7 @@ from mhng.experiment.training.prepare import load_objects, pick_device
 from mhng.experiment.training.ray_agents import place_agents
 from mhng.experiment.training.resume import edges_of
 from mhng.experiment.training.saved_run import SavedRun
+from mhng.experiment.training.threads import plan_threads
 from mhng.inference.rounds import Member, RoundProgress
 from mhng.models.rng import stream
 from mhng.models.torch_defaults import torch_defaults
@@ -64,13 +65,14 @@ def play(
     models, rounds = run.models, run.round
     prepared = load_objects(config, download=False)
     memory_estimate.check(config, prepared.agents, prepared.objects.count, device)
+    threads = plan_threads(config, prepared.agents, prepared.objects.count, device)
     known = () if "meet" in values else edges_of(run.manifest, config, run.folder)
     game = game_of(config, device, known)
     with (
-        place_agents(config, prepared, device) as places,
+        place_agents(config, prepared, device, threads) as places,
         RunFolder.create(out or _free_folder(run), overwrite=overwrite, option="--out") as folder,
     ):
-        manifest = manifest_of(config, prepared, game, device, command_line)
+        manifest = manifest_of(config, prepared, game, device, threads, command_line)
         folder.start_manifest(manifest | {"played_from": run.manifest.get("played_from") or str(run.path)})
         folder.write_text(run_folder.CONFIG, settings.to_toml(config, prepared.derived))
         with record_status(folder):

@@ -27,7 +27,7 @@ from mhng.experiment.training import ray_cluster
 from mhng.experiment.training.agent_spec import AgentSpec
 from mhng.experiment.training.build import build_member, build_members
 from mhng.experiment.training.prepare import Prepared, pick_device
-from mhng.inference.rounds import Member
+from mhng.inference.rounds import Member, Threads
 from mhng.inference.svi import Loss
 from mhng.models.belief import Belief, Response, Rule
 from mhng.models.percepts import Percepts
@@ -61,8 +61,8 @@ class Traffic:
 class AgentActor:
     """The process of one agent. Receives and returns signs as arrays (C, N)."""
 
-    def __init__(self, spec: AgentSpec, view: Array, threads: int) -> None:
-        torch.set_num_threads(threads)
+    def __init__(self, spec: AgentSpec, view: Array, threads: Threads) -> None:
+        self._threads = threads
         self._member = build_member(spec, torch.from_numpy(view.copy()), pick_device(spec.settings.device))
         self._copied_stream: torch.Generator | None = None
         self._belief: Belief
@@ -76,6 +76,7 @@ class AgentActor:
         self, epochs: int, signs: Array | None, components: Any, done: int
     ) -> Iterator[tuple[int, tuple[float, ...]]]:
         """Train as `Learner.train_epochs` does; yield the loss of every epoch as a tuple."""
+        self._use(self._threads.learning)
         on_device = None if components is None else self._on_device(components)
         targets = None if signs is None else self._decode(signs)
         for epoch, loss in self._member.train_epochs(epochs, targets, on_device, done):
@@ -83,6 +84,7 @@ class AgentActor:
 
     def perceive(self) -> bool:
         """Compute latents for the next game; return whether they are finite."""
+        self._use(self._threads.game)
         self._player = self._member.perceive()
         return self._player.is_finite()
 
@@ -154,6 +156,10 @@ class AgentActor:
 
     def _with(self, mixture: str | None) -> Percepts:
         return self._player if mixture is None else self._player.with_mixture(mixture)
+
+    def _use(self, threads: int) -> None:
+        if threads != torch.get_num_threads():
+            torch.set_num_threads(threads)
 
     def _on_device(self, components: Any) -> Any:
         return type(components)(*(part.to(self._member.device) for part in components))
@@ -405,24 +411,30 @@ class AgentPlacement(NamedTuple):
 
     make: Callable[[], list[Member | RemoteMember]]  # creates all agents and ends those created before
     traffic: Traffic | None  # None for agents in this process
+    threads: Threads
 
 
 @contextmanager
-def place_agents(config: Config, prepared: Prepared, device: torch.device) -> Iterator[AgentPlacement]:
-    """Yield the placement of the agents by `config.engine`. Raises UsageError if Ray cannot be used."""
+def place_agents(
+    config: Config, prepared: Prepared, device: torch.device, threads: Threads
+) -> Iterator[AgentPlacement]:
+    """Yield the placement of the agents by `config.engine`. Raises UsageError if Ray cannot be used.
+
+    threads: of the process of an agent.
+    """
     if config.engine == "local":
-        yield AgentPlacement(lambda: list(build_members(prepared.agents, prepared.objects, device)), None)
+        yield AgentPlacement(lambda: list(build_members(prepared.agents, prepared.objects, device)), None, threads)
         return
-    threads = max(1, torch.get_num_threads() // config.agents)
+    cpus = max(threads)
     traffic = Traffic()
-    with ray_cluster.cluster(config.address, config.agents * threads) as ray:
+    with ray_cluster.cluster(config.address, config.agents * cpus) as ray:
         actors: list[Any] = []
 
         def make() -> list[Member | RemoteMember]:
             for actor in actors:
                 ray.kill(actor)
             actors.clear()
-            share = min(threads, ray.cluster_resources().get("CPU", 1) / config.agents)
+            share = min(cpus, ray.cluster_resources().get("CPU", 1) / config.agents)
             remote_class = ray.remote(num_cpus=share)(AgentActor)
             members = []
             for spec, view in zip(prepared.agents, prepared.objects.views, strict=True):
@@ -434,7 +446,7 @@ def place_agents(config: Config, prepared: Prepared, device: torch.device) -> It
             return list(members)
 
         try:
-            yield AgentPlacement(make, traffic)
+            yield AgentPlacement(make, traffic, threads)
         finally:
             # An existing connection to Ray continues, and so would the actors.
             for actor in actors:

@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
-import torch
 
 from mhng.experiment.errors import UsageError
 from mhng.experiment.runs import folder as run_folder
@@ -19,8 +17,8 @@ from mhng.experiment.training.build import schedule_of
 from mhng.experiment.training.console import Printer
 from mhng.experiment.training.graphs import Edges
 from mhng.experiment.training.ray_agents import RemoteMember
-from mhng.experiment.util.process import available_cores
-from mhng.inference.rounds import Member, RoundProgress
+from mhng.experiment.util.cores import available_cores
+from mhng.inference.rounds import Member, RoundProgress, Threads
 
 
 def refuse_changes(config: Config, manifest: dict[str, Any], folder: RunFolder) -> None:
@@ -68,30 +66,37 @@ def check_metrics(folder: RunFolder, config: Config, progress: RoundProgress, pr
         printer.note(f"warning: {folder.file(run_folder.METRICS)} lacks rows of completed rounds")
 
 
-@contextmanager
-def same_threads(manifest: Mapping[str, Any], printer: Printer) -> Iterator[None]:
-    """Compute with the number of threads that the run began with, or say that it differs.
+def same_threads(planned: Threads, manifest: Mapping[str, Any], printer: Printer) -> Threads:
+    """The threads that the run began with, if there are enough cores; else `planned`, with a note if they differ.
 
     The last digits of sums depend on that number, and a resumed run must equal an uninterrupted one.
     """
-    begun, now = manifest.get("threads"), torch.get_num_threads()
-    if type(begun) is not int or begun < 1 or begun == now:
-        yield
-        return
+    begun = threads_of(manifest)
+    if begun is None or begun == planned:
+        return planned
     cores = available_cores()
-    if begun > cores:
+    if max(begun) > cores:
         printer.note(
-            f"note: the run began with {begun} threads, but {cores} cores are available; it resumes with {now}, so "
-            "its numbers may differ in the last digits from those of an uninterrupted run"
+            f"note: the run began with {max(begun)} threads, but {cores} cores are available; it resumes with "
+            f"{max(planned)}, so its numbers may differ in the last digits from those of an uninterrupted run"
         )
-        yield
-        return
-    printer.note(f"note: resuming with the number of threads that the run began with, {begun} instead of {now}")
-    torch.set_num_threads(begun)
-    try:
-        yield
-    finally:
-        torch.set_num_threads(now)
+        return planned
+    printer.note(
+        f"note: resuming with the number of threads that the run began with, {max(begun)} instead of {max(planned)}"
+    )
+    return begun
+
+
+def threads_of(manifest: Mapping[str, Any]) -> Threads | None:
+    """The threads in a manifest; older manifests hold one number. None if it holds none."""
+    told = manifest.get("threads")
+    if isinstance(told, dict):
+        learning, game = told.get("learning"), told.get("game")
+    else:
+        learning = game = told
+    if type(learning) is not int or type(game) is not int or min(learning, game) < 1:
+        return None
+    return Threads(learning, game)
 
 
 def place_of(progress: RoundProgress, config: Config, members: Sequence[Member | RemoteMember]) -> str:

@@ -39,6 +39,7 @@ from mhng.experiment.training.resume import (
     results_are_whole,
     same_threads,
 )
+from mhng.experiment.training.threads import plan_threads
 from mhng.inference.rounds import RoundProgress
 from mhng.models.torch_defaults import torch_defaults
 
@@ -70,13 +71,14 @@ def train(
     for note in prepared.objects.notes:
         printer.note(f"note: {note}")
     game = game_of(config, device)
+    threads = plan_threads(config, prepared.agents, prepared.objects.count, device)
     path = config.run_dir or free_folder(config)
     # Ray starts before the folder is created, because it may fail.
     with (
-        place_agents(config, prepared, device) as places,
+        place_agents(config, prepared, device, threads) as places,
         RunFolder.create(path, overwrite=config.overwrite) as folder,
     ):
-        folder.start_manifest(manifest_of(config, prepared, game, device, command_line))
+        folder.start_manifest(manifest_of(config, prepared, game, device, threads, command_line))
         folder.write_text(run_folder.CONFIG, settings.to_toml(config, prepared.derived))
         with record_status(folder), open_scalars(folder, config.tensorboard) as scalars:
             members = places.make()
@@ -120,13 +122,14 @@ def resume(
         refuse_changes(config, manifest, folder)
         check_packages(config)
         device = pick_device(config.device)
-        stack.enter_context(same_threads(manifest, printer))
         prepared = load_objects(config)
         if manifest.get("checksum") != prepared.objects.checksum:
             raise UsageError(f"--resume {path}: the objects of {config.dataset} are not those of the run")
         memory_estimate.check(config, prepared.agents, prepared.objects.count, device)
         game = game_of(config, device, edges_of(manifest, config, folder))
-        places = stack.enter_context(place_agents(config, prepared, device))
+        planned = plan_threads(config, prepared.agents, prepared.objects.count, device)
+        threads = same_threads(planned, manifest, printer)
+        places = stack.enter_context(place_agents(config, prepared, device, threads))
         members = places.make()
         identity = identity_of(settings.plain(config, prepared.derived), prepared.objects.checksum)
         progress, spent = RoundProgress(0), 0.0

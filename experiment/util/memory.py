@@ -8,11 +8,12 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from mhng.experiment.errors import UsageError
+from mhng.experiment.util.control_groups import PROCESS, ROOT, control_groups
 
 GIB = 2**30
 _MEMINFO = Path("/proc/meminfo")
-_PROCESS = Path("/proc/self")
-_CGROUPS = Path("/sys/fs/cgroup")
+_PROCESS = PROCESS
+_CGROUPS = ROOT
 
 # By version of control groups: files of the limit and of the use, and the reclaimable part of the use in memory.stat.
 _CGROUP_FILES = {
@@ -94,21 +95,9 @@ def _used(column: int) -> int:
 
 def _cgroups() -> Iterator[int]:
     """Memory left by each control group of this process and by the groups around it."""
-    try:
-        lines = (_PROCESS / "cgroup").read_text(encoding="utf-8", errors="replace").splitlines()
-    except OSError:
-        return
-    for line in lines:
-        _, _, controllers_and_path = line.partition(":")
-        controllers, _, path = controllers_and_path.partition(":")
-        version = 2 if not controllers else 1 if "memory" in controllers.split(",") else 0
-        if version:
-            root = _CGROUPS if version == 2 else _CGROUPS / "memory"
-            parts = [part for part in path.split("/") if part]
-            # In a container the path may begin outside what is mounted.
-            for depth in range(0 if ".." in parts else len(parts), -1, -1):
-                if (left := _left_in(root.joinpath(*parts[:depth]), version)) is not None:
-                    yield left
+    for folder, version in control_groups("memory", _PROCESS, _CGROUPS):
+        if (left := _left_in(folder, version)) is not None:
+            yield left
 
 
 def _left_in(group: Path, version: int) -> int | None:

@@ -1,4 +1,4 @@
-"""Cores, folders, environment variables and signal handlers of this process; all but the cores change for a block.
+"""Folders, environment variables and signal handlers of this process, which change for a block.
 
 Only the main thread can set signal handlers. In any other thread these functions leave signals alone.
 """
@@ -21,13 +21,6 @@ from mhng.experiment.errors import Interrupted
 _TERMINATION = [getattr(signal, name) for name in ("SIGTERM", "SIGHUP") if hasattr(signal, name)]
 # Signals that ask a run to stop: Ctrl-C, the time limit of a cluster, a closed terminal, the wish of a scheduler.
 _STOP = [getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGHUP", "SIGUSR1") if hasattr(signal, name)]
-
-
-def available_cores() -> int:
-    """Number of cores that this process may use."""
-    if hasattr(os, "sched_getaffinity"):
-        return len(os.sched_getaffinity(0))
-    return os.cpu_count() or 1
 
 
 # -- environment variables -------------------------------------------------------------------------

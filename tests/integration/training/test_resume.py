@@ -67,6 +67,7 @@ ELSEWHERE = {
     "device": "a GPU does not promise the last bit: test_gpu.py",
     "cuda_graphs": "a GPU does not promise the last bit: test_gpu.py",
     "engine": "agents in processes of their own: test_ray_agents.py", "address": "test_ray_agents.py",
+    "threads": "the run keeps those of its start: test_states.py",
     "tensorboard": "only looks on: test_tensorboard.py",
     "run_dir": "the folder itself", "overwrite": "before a run begins",
 }  # fmt: skip

@@ -132,6 +132,8 @@ def test_signs_of_an_older_version_take_the_round_of_the_summary(extended: Path,
     ("threads", "cores", "used", "said"),
     [
         (2, 4, 2, "resuming with the number of threads that the run began with, 2 instead of 1"),
+        ({"learning": 2, "game": 1}, 4, 2, "the number of threads that the run began with, 2 instead of 1"),
+        ({"learning": 2}, 4, 1, ""),
         (8, 4, 1, "the run began with 8 threads, but 4 cores are available; it resumes with 1"),
         (1, 4, 1, ""),
         ("x", 4, 1, ""),

@@ -15,6 +15,7 @@ from mhng.inference.enumeration import all_signs, joint_posterior
 from mhng.inference.game import Game, init, play
 from mhng.inference.laws import _REDRAWN, PROVED_WEIGHTS, Cell, law
 from mhng.inference.topology import Graph
+from mhng.models.mixtures.head_to_head import HeadToHead
 from mhng.models.mixtures.student_t import StudentT
 from mhng.models.percepts import Percepts
 from mhng.models.registry import MIXTURES
@@ -22,7 +23,7 @@ from mhng.models.rng import stream
 from mhng.models.sign_prior import Dirichlet, Sticks
 from tests.checks import ALPHA, chi_square, total_variation
 from tests.proofs.inference.test_laws import RULES
-from tests.proofs.inference.test_mixture_games import EXACT, players
+from tests.proofs.inference.test_mixture_games import DATA, EXACT, head_to_head_law, players
 from tests.proofs.inference.test_sign_prior_games import FLAT, law_of_signs
 from tests.proofs.problems import LOG_PRIOR, K, generators, mixtures, random_signs
 from tests.proofs.referee import mixtures as referee
@@ -155,16 +156,30 @@ def test_the_biases_of_the_table_are_those_of_the_named_case(row):
 WEIGHTS = {"dirichlet": Dirichlet(0.4), "sticks": Sticks(0.6)}
 
 
-@pytest.mark.parametrize("weights", WEIGHTS)
+@pytest.mark.parametrize("weights", ["uniform", *WEIGHTS])
 @pytest.mark.parametrize("name", EXACT)
-def test_every_mixture_with_drawn_weights_keeps_the_joint_posterior(name, weights):
+def test_every_mixture_with_other_weights_keeps_the_joint_posterior(name, weights):
+    """Fixed weights that differ: `test_mixture_games.py`."""
     assert law(Cell("com", "shared", mixtures=(name, "normal-wishart"), weights=weights)).kind == "exact"
-    prior, flat = WEIGHTS[weights], joint_posterior(players(name), FLAT, 4)
-    expected = (flat.log() + law_of_signs(prior, all_signs(4, K))).softmax(0).numpy()
-    assert after(Game(FLAT, "com", "shared", weights=prior), players(name), expected, flat.numpy()) > ALPHA
+    prior, flat = WEIGHTS.get(weights), joint_posterior(players(name), FLAT, 4)
+    expected, wrong = flat.numpy(), joint_posterior(players(name), LOG_PRIOR, 4).numpy()
+    if prior is not None:
+        expected, wrong = (flat.log() + law_of_signs(prior, all_signs(4, K))).softmax(0).numpy(), expected
+    assert after(Game(FLAT, "com", "shared", weights=prior), players(name), expected, wrong) > ALPHA
 
 
 STUDENT = {"freedom": 3.7, "m0": 0.3, "beta": 0.6, "nu": 2.5, "W": 0.7}
+Z = torch.tensor([[0.4], [-1.3], [0.9], [-0.6]], dtype=torch.float64)
+
+
+def student_players():
+    return [Percepts(Z, StudentT(1, **STUDENT)), mixtures()[1]]
+
+
+@functools.cache
+def student_evidence():
+    """log p(z | signs) of the first player for all assignments, (81,)."""
+    return torch.from_numpy(referee.student_evidence(Z[:, 0].numpy(), all_signs(4, K).numpy(), K, **STUDENT))
 
 
 @pytest.mark.parametrize(
@@ -172,16 +187,32 @@ STUDENT = {"freedom": 3.7, "m0": 0.3, "beta": 0.6, "nu": 2.5, "W": 0.7}
 )
 def test_student_t_components_have_the_posterior_by_quadrature(mode, weights):
     assert law(Cell(mode, "shared", mixtures=("student-t", "normal-wishart"), weights=weights)).kind == "exact"
-    z = torch.tensor([[0.4], [-1.3], [0.9], [-0.6]], dtype=torch.float64)
-    agents = [Percepts(z, StudentT(1, **STUDENT)), mixtures()[1]]
+    agents, own, every = student_players(), student_evidence(), all_signs(4, K)
     prior, log_pi = WEIGHTS.get(weights), LOG_PRIOR if weights == "fixed" else FLAT
-    every = all_signs(4, K)
-    own = torch.from_numpy(referee.student_evidence(z[:, 0].numpy(), every.numpy(), K, **STUDENT))
     logits = own + joint_posterior(agents[1:], log_pi, 4).log()
     if prior is not None:
         logits = logits + law_of_signs(prior, every)
     game = Game(log_pi, mode, "shared", weights=prior)
     assert after(game, agents, logits.softmax(0).numpy(), (logits - own).softmax(0).numpy(), 8) > ALPHA
+
+
+@slow
+@pytest.mark.parametrize("name", MIXTURES)
+def test_chain_is_biased_with_every_mixture(name):
+    assert law(Cell(mixtures=(name, "normal-wishart"))).kind == "biased"
+    if name == "student-t":
+        agents = student_players()
+        expected = (student_evidence() + joint_posterior(agents[1:], LOG_PRIOR, 4).log()).softmax(0)
+    elif name == "head-to-head":
+        agents = [
+            Percepts(DATA["real"], HeadToHead(2, categories=4, alpha=0.7, beta=0.6, nu=5.5, W=0.7)),
+            mixtures()[0],
+        ]
+        expected = head_to_head_law(agents, 0.7, 4)
+    else:
+        agents = players(name)
+        expected = joint_posterior(agents, LOG_PRIOR, 4)
+    assert after(Game(LOG_PRIOR), agents, expected.numpy(), sweeps=15, chains=20_000) < ALPHA
 
 
 def test_a_mixture_or_weights_without_a_proof_are_unproved():

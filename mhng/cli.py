@@ -598,7 +598,8 @@ def _models(arguments: argparse.Namespace, argv: Sequence[str]) -> int:
     from mhng.models.registry import FAMILIES, WEIGHTS
 
     for family, variants in {**FAMILIES, "weights": WEIGHTS}.items():
-        heading = f"--{family}: {SETTINGS[family].help} (default: {SETTINGS[family].default})"
+        setting = SETTINGS[family]
+        heading = f"--{family}: {setting.help} (default: {setting.default_help or setting.default})"
         print(textwrap.fill(heading, 119, subsequent_indent="  "))
         for name, variant in variants.items():
             print(f"  {name:<22}{variant.description}")

@@ -22,9 +22,9 @@ class PluginError(ValueError):
     """A plug-in cannot be loaded. The message is one line, to be shown after the flag and its value."""
 
 
-def is_plugin(name: str) -> bool:
+def is_plugin(name: str | None) -> bool:
     """Whether `name` is a plug-in name, well-formed or not."""
-    return ":" in name
+    return name is not None and ":" in name
 
 
 def is_well_formed(name: str) -> bool:

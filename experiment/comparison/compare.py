@@ -152,7 +152,7 @@ def _check_variants(runs: Sequence[Run]) -> None:
             prepared = load_objects(run.config)
             # On CUDA the check itself would occupy memory that the runs need.
             if device.type == "cpu":
-                memory_estimate.check(run.config, prepared.agents, prepared.objects.count, device)
+                memory_estimate.check(prepared.config, prepared.agents, prepared.objects.count, device)
             game_of(run.config, device)
         except UsageError as error:
             raise UsageError(f"row {run.row!r}: {error}") from None

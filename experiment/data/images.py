@@ -28,6 +28,8 @@ _PHOTOMETRIC = 262  # TIFF tag; 0: white is zero
 _DEEPEST = 65535
 # Rounding error of pixels in [0, 1]
 _TOLERANCE = 1e-5
+# Largest difference between the channels of a grey pixel
+_GREY_TOLERANCE = 0.1
 # Grey levels between neighbours, by Pillow's raw mode
 _GREY_STEPS = {"L;2": 85, "L;4": 17}
 
@@ -68,6 +70,25 @@ def read_image(file: Path, flag: str = "--images", many: list[Path] | None = Non
         # For damaged files, Pillow raises many types, from SyntaxError to struct.error.
         reason = error.strerror if isinstance(error, OSError) and error.strerror else "not an image, or damaged"
         raise UsageError(f"{flag} {file} cannot be read: {reason}") from error
+
+
+def longest_side(file: Path, flag: str = "--images") -> int:
+    """The longer side of the image in `file`, in pixels, from its header. Raises UsageError that names the file."""
+    from PIL import Image
+
+    check_regular(file, f"{flag} {file}")
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            with Image.open(file, formats=_FORMATS) as opened:
+                return max(opened.size)
+    except Exception:  # `read_image` says what is wrong
+        return max(read_image(file, flag).shape[1:])
+
+
+def has_colour(image: NDArray[np.float32]) -> bool:
+    """Whether an image (C, h, w) has a pixel that is not grey; JPEG files of grey images deviate a little."""
+    return len(image) == 3 and bool((image.max(0) - image.min(0)).max() > _GREY_TOLERANCE)
 
 
 def check_size(place: str, width: int, height: int) -> None:

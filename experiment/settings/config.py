@@ -20,7 +20,7 @@ from mhng.experiment.data.views import parse_view
 from mhng.experiment.errors import UsageError
 from mhng.experiment.settings import by_dataset, parsing, per_agent, validation
 from mhng.experiment.settings.parsing import PARSERS, plain_value, toml_value
-from mhng.experiment.settings.schema import SETTINGS, Config, key
+from mhng.experiment.settings.schema import CHOSEN, SETTINGS, Config, key
 from mhng.experiment.util.jsonable import to_plain
 
 # Keys that may change while a run remains the same run.
@@ -113,10 +113,10 @@ def read_toml(file: Path) -> dict[str, Any]:
         raise UsageError(f"--config {file}: not valid TOML: {error}") from error
 
 
-def to_toml(config: Config, derived: Mapping[str, Any] = MappingProxyType({})) -> str:
+def to_toml(config: Config, reasons: Mapping[str, str] = MappingProxyType({})) -> str:
     """The settings as a file for --config. Settings without a value are comments.
 
-    derived: settings by field name whose values the objects decide, instead of those in `config`.
+    reasons: comments by field name, on the settings that were chosen from the data.
     """
     lines = ["# The settings of this run, resolved. Use it again: python cli.py train --config THIS_FILE", ""]
     group = None
@@ -129,8 +129,9 @@ def to_toml(config: Config, derived: Mapping[str, Any] = MappingProxyType({})) -
             lines.append(f"# {group}")
         if name == "agent" or (name == "agents" and config.agent):
             continue
-        value = derived.get(name, getattr(config, name))
-        lines.append(f"# {key(name)} =" if value is None else f"{key(name)} = {toml_value(value)}")
+        value = getattr(config, name)
+        comment = f"  # chosen: {reasons[name]}" if name in reasons else ""
+        lines.append(f"# {key(name)} =" if value is None else f"{key(name)} = {toml_value(value)}{comment}")
     if config.agent:
         lines += ["", "[agents]", f"count = {config.agents}"]
         for name, table in per_agent.to_tables(config.agent).items():
@@ -138,10 +139,10 @@ def to_toml(config: Config, derived: Mapping[str, Any] = MappingProxyType({})) -
     return "\n".join(lines) + "\n"
 
 
-def plain(config: Config, derived: Mapping[str, Any] = MappingProxyType({})) -> dict[str, Any]:
-    """The settings by key, as plain values for JSON. derived: as in `to_toml`."""
+def plain(config: Config) -> dict[str, Any]:
+    """The settings by key, as plain values for JSON."""
     saved = [name for name, setting in SETTINGS.items() if setting.saved]
-    values = {key(name): plain_value(derived.get(name, getattr(config, name))) for name in saved}
+    values = {key(name): plain_value(getattr(config, name)) for name in saved}
     return values | {"agent": per_agent.to_tables(config.agent)}
 
 
@@ -158,12 +159,16 @@ def changes(config: Config, made: Mapping[str, Any]) -> dict[str, tuple[Any, Any
 
 
 def differences(now: Mapping[str, Any], made: Mapping[str, Any]) -> dict[str, tuple[Any, Any]]:
-    """Differences between two tables of plain settings by key: (value in `now`, value in `made`)."""
+    """Differences between two tables of plain settings by key: (value in `now`, value in `made`).
+
+    A setting that `now` leaves to the data does not differ.
+    """
     # A table of an older version lacks newer settings, which had their defaults.
     made = dict(to_plain(plain(Config())) | made)
     for name in ("meet", "meet_later"):  # older manifests hold paths of files as typed
         made[key(name)] = _canonical(name, made[key(name)])
-    return {name: (value, made[name]) for name, value in now.items() if made[name] != value}
+    left = {key(name) for name in CHOSEN if now.get(key(name)) is None}
+    return {name: (value, made[name]) for name, value in now.items() if made[name] != value and name not in left}
 
 
 def _canonical(name: str, text: Any) -> Any:

@@ -197,13 +197,17 @@ class Config:
         "objects",
         "header row of --dataset csv. yes; no; auto: yes if the first row has no numbers, or is 0, 1, 2, ...",
     )
-    image_size: Annotated[int, Limits(4, 512)] = _setting(
-        28,
+    image_size: Annotated[int, Limits(4, 512)] | None = _setting(
+        None,
         "objects",
         "width and height of the images of --dataset folder, in pixels; black borders preserve the proportions",
+        default_help="the longest side, at most 32",
     )
-    channels: Annotated[int, Limits(1, 3)] = _setting(
-        1, "objects", "colour channels of the images of --dataset folder. 1: grey; 3: colour"
+    channels: Annotated[int, Limits(1, 3)] | None = _setting(
+        None,
+        "objects",
+        "colour channels of the images of --dataset folder. 1: grey; 3: colour",
+        default_help="3 if any image has colour, else 1",
     )
     reduce: Annotated[int, Limits(1, 1_000)] | None = _setting(
         None,
@@ -243,9 +247,16 @@ class Config:
         4, "objects", "number of features per object and view of --dataset synthetic"
     )
     agents: Annotated[int, Limits(2, 1_000)] = _setting(2, "agents", "number of agents M")
-    network: Annotated[str, Choices(NETWORKS)] = _setting("mlp", "agents", "encoder and decoder network f")
-    likelihood: Annotated[str, Choices(LIKELIHOODS)] = _setting(
-        "bernoulli", "agents", "likelihood p(x | z) of an observation x given its latent z"
+    network: Annotated[str, Choices(NETWORKS)] | None = _setting(
+        None, "agents", "encoder and decoder network f", default_help="mlp"
+    )
+    likelihood: Annotated[str, Choices(LIKELIHOODS)] | None = _setting(
+        None,
+        "agents",
+        "likelihood p(x | z) of an observation x given its latent z",
+        default_help="from the data. features: identity, or gaussian if there are more than 64 of them, several "
+        "modalities, or a setting of the VAE; images: bernoulli if they are grey and most pixels near 0 or 1, else "
+        "gaussian",
     )
     noise: Annotated[float, Limits(above=0, most=1e3)] = _setting(
         0.2,
@@ -273,8 +284,11 @@ class Config:
         "hyperparameters of the mixture, as in W=0.5,beta=0.1; docs/models.md lists them",
         default_help="those of the mixture",
     )
-    latent_dim: Annotated[int, Limits(1, 1_000)] = _setting(
-        12, "agents", "number of latent dimensions L; --likelihood identity takes the number of features"
+    latent_dim: Annotated[int, Limits(1, 1_000)] | None = _setting(
+        None,
+        "agents",
+        "number of latent dimensions L; --likelihood identity takes the number of features",
+        default_help="12",
     )
     agent: Overrides = _setting(
         (),
@@ -283,8 +297,18 @@ class Config:
         default_help="all agents alike",
     )
     rounds: Natural = _setting(30, "learning", "number of rounds after round 0; a round is learning, then a game")
-    epochs: Natural = _setting(80, "learning", "epochs of learning in round 0, before the first game")
-    round_epochs: Natural = _setting(1, "learning", "epochs of learning in each later round")
+    epochs: Natural | None = _setting(
+        None,
+        "learning",
+        "epochs of learning in round 0, before the first game",
+        default_help="as many as 3,200 gradient steps take, from 80 to 250",
+    )
+    round_epochs: Natural | None = _setting(
+        None,
+        "learning",
+        "epochs of learning in each later round",
+        default_help="as many as 40 gradient steps take",
+    )
     round_sweeps: Annotated[int, Limits(1, 10**7)] = _setting(
         5, "learning", "sweeps of the game in each round but the last, at most --sweeps"
     )
@@ -294,7 +318,12 @@ class Config:
         "strength of random image augmentation during learning. 0: none; 1: rotation up to 12 degrees, scale and "
         "shear up to 10%, shift up to 1/14 of the width",
     )
-    batch_size: Positive = _setting(128, "learning", "objects per gradient step")
+    batch_size: Positive | None = _setting(
+        None,
+        "learning",
+        "objects per gradient step",
+        default_help="a power of two near N / 40, from 16 to 128, for N objects",
+    )
     lr: Annotated[float, Limits(above=0)] = _setting(1e-3, "learning", "learning rate of Adam")
     seed: Annotated[int, Limits(0, 2**63 - 1)] = _setting(0, "running", "seed of all random streams")
     device: str = _setting(
@@ -380,6 +409,13 @@ def _settings() -> Iterable[Setting]:
 
 
 SETTINGS = {setting.name: setting for setting in _settings()}
+
+# Settings that are chosen from the data where they are not given (`mhng.experiment.training.defaults`).
+CHOSEN = (
+    "likelihood", "network", "latent_dim", "image_size", "channels", "batch_size", "epochs", "round_epochs",
+)  # fmt: skip
+# The values of config.toml for settings that have no effect on a run. They count as not given.
+WITHOUT_EFFECT: Mapping[str, Any] = {"network": "mlp", "image_size": 28, "channels": 1}
 
 
 # Settings that the command `play` may change, for finished agents.

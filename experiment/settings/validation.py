@@ -9,7 +9,7 @@ from mhng.experiment.data.loading import check_ahead
 from mhng.experiment.errors import UsageError
 from mhng.experiment.metrics.thresholds import MIN_DRAWS
 from mhng.experiment.settings.per_agent import of_agent
-from mhng.experiment.settings.schema import SETTINGS, Config, flag, modality_count
+from mhng.experiment.settings.schema import SETTINGS, WITHOUT_EFFECT, Config, flag, modality_count
 from mhng.experiment.util.text import short_number
 from mhng.models.registry import NETWORKS
 
@@ -49,7 +49,7 @@ def notes(config: Config) -> list[str]:
 
 
 def _is_default(config: Config, name: str) -> bool:
-    return bool(getattr(config, name) == SETTINGS[name].default)
+    return getattr(config, name) in (SETTINGS[name].default, WITHOUT_EFFECT.get(name, SETTINGS[name].default))
 
 
 def _check_agents(config: Config) -> None:
@@ -95,7 +95,8 @@ def _check_parts(settings: Config, given: Collection[str], suffix: str) -> None:
                 )
     if settings.likelihood != "gaussian-fixed" and "noise" in given:
         raise UsageError(
-            f"--noise requires --likelihood gaussian-fixed; --likelihood{suffix} is {settings.likelihood}"
+            f"--noise requires --likelihood gaussian-fixed; --likelihood{suffix} is "
+            f"{settings.likelihood or 'not given'}"
         )
     if settings.likelihood == "multinomial" and "network" in given and settings.network in NETWORKS:
         raise UsageError(

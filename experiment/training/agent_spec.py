@@ -46,10 +46,10 @@ class AgentSpec:
 
     @property
     def latent_dim(self) -> int:
-        """L: --latent-dim, or the number of features with --likelihood identity (1 before the objects are loaded)."""
+        """L: --latent-dim, or the number of features with --likelihood identity; 1 while it is not known."""
         if self.settings.likelihood == "identity":
             return self.shapes[0][0] if self.shapes else 1
-        return self.settings.latent_dim
+        return self.settings.latent_dim or 1
 
     @property
     def jitter(self) -> float:
@@ -111,12 +111,15 @@ def agent_specs(config: Config) -> tuple[AgentSpec, ...]:
 
 
 def find_parts(settings: Config, suffix: str = "") -> Parts:
-    """Find or import the parts that the settings of an agent name. Raises UsageError with the flag and the suffix."""
+    """Find or import the parts that the settings of an agent name. Raises UsageError with the flag and the suffix.
+
+    A part that the data will decide is None.
+    """
     parts = {}
     for name in FAMILIES:
         value = getattr(settings, name)
         try:
-            parts[name] = resolve(name, value)
+            parts[name] = None if value is None else resolve(name, value)
         except PluginError as error:
             raise UsageError(f"{flag(name)} {value}{suffix}: {error}") from error
     return Parts(**parts)

@@ -25,16 +25,19 @@ POINTWISE_LIMIT = 5 * 10**7
 
 
 def schedule_of(config: Config, *, jitter: float = 0.0) -> Schedule:
-    """The numbers of epochs, rounds and sweeps, and the options of learning. jitter: see `AgentSpec.jitter`."""
+    """The numbers of epochs, rounds and sweeps, and the options of learning. jitter: see `AgentSpec.jitter`.
+
+    Settings that the data have yet to decide count as 0, for an estimate of memory before the data are loaded.
+    """
     return Schedule(
-        epochs=config.epochs,
-        round_epochs=config.round_epochs,
+        epochs=config.epochs or 0,
+        round_epochs=config.round_epochs or 0,
         rounds=config.rounds,
         sweeps=config.sweeps,
         round_sweeps=config.round_sweeps,
         chains=config.chains,
         start=Start(config.start, tries=config.starts),
-        batch_size=config.batch_size,
+        batch_size=config.batch_size or 0,
         lr=config.lr,
         jitter=jitter,
         keep_means=config.keep in ("all", "components"),

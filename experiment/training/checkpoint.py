@@ -83,7 +83,7 @@ def from_checkpoint(
                 ) from error
         components = () if state.get("done") == 0 else tuple(restored)
         done, signs = state["done"], state["signs"]
-        limit = config.round_epochs if done else config.epochs
+        limit = (config.round_epochs if done else config.epochs) or 0
         learned = _learned(state.get("learned", {}), [member.name for member in members], limit)
         if type(done) is not int or done < (0 if learned else 1):
             raise ValueError(f"its number of rounds is {done!r}")

@@ -34,7 +34,10 @@ _REQUIREMENTS = {
 
 
 def check_parts(config: Config) -> tuple[AgentSpec, ...]:
-    """The agents that the settings describe, if their parts fit together for any objects. Raises UsageError."""
+    """The agents that the settings describe, if their parts fit together for any objects. Raises UsageError.
+
+    Parts that the data will decide are not checked.
+    """
     specs = agent_specs(config)
     for m, spec in enumerate(specs):
         settings, parts, suffix = spec.settings, spec.parts, spec.suffix
@@ -56,7 +59,7 @@ def check_parts(config: Config) -> tuple[AgentSpec, ...]:
         support = parts.mixture.input_support
         if support not in INPUT_SUPPORTS:
             raise UsageError(f"{mixture}: input_support is {support!r}; expected one of {', '.join(INPUT_SUPPORTS)}")
-        if support != "real" and settings.likelihood != "identity":
+        if support != "real" and settings.likelihood not in (None, "identity"):
             raise UsageError(
                 f"{mixture}, for observed {support}, requires --likelihood identity; --likelihood is "
                 f"{settings.likelihood}"

@@ -70,7 +70,7 @@ class TrainingLoop:
         self.schedule = schedule if learns else replace(schedule, epochs=0, round_epochs=0)
         self.objects = prepared.objects
         self.agents = prepared.agents
-        self.settings = settings.plain(config, prepared.derived)
+        self.settings = settings.plain(config)
         self.identity = identity_of(self.settings, prepared.objects.checksum)
         self.game = game
         self.placement = placement

@@ -13,7 +13,7 @@ from typing import Any
 import torch
 
 from mhng.experiment.settings import config as settings
-from mhng.experiment.settings.schema import Config, key
+from mhng.experiment.settings.schema import SETTINGS, Config, key
 from mhng.experiment.training.graphs import recorded_edges
 from mhng.experiment.training.prepare import Prepared
 from mhng.experiment.training.results import modality_records
@@ -27,23 +27,29 @@ _CHECKOUT = Path(__file__).resolve().parents[2]
 
 
 def manifest_of(
-    config: Config,
+    given: Config,
     prepared: Prepared,
     game: Game,
     device: torch.device,
     threads: Threads,
     command_line: Sequence[str],
 ) -> dict[str, Any]:
-    """Fields of the manifest at the start of a run, as plain values.
+    """Fields of the manifest at the start of a run, as plain values. given: the settings of the user.
 
-    fitted: the keys of settings that the objects decide, with another value than the user's.
+    chosen: the reasons for settings that were not given. fitted: the keys of settings that have another value than
+    the user's.
     """
-    objects, derived = prepared.objects, prepared.derived
+    objects, config = prepared.objects, prepared.config
     return {
         "edges": recorded_edges(game.meetings),
         "command_line": list(command_line),
-        "settings": settings.plain(config, derived),
-        "fitted": sorted(key(name) for name, value in derived.items() if value != getattr(config, name)),
+        "settings": settings.plain(config),
+        "chosen": {key(name): reason for name, reason in prepared.reasons.items()},
+        "fitted": sorted(
+            key(name)
+            for name in SETTINGS
+            if getattr(given, name) is not None and getattr(given, name) != getattr(config, name)
+        ),
         "seed": config.seed,
         "device": torch.cuda.get_device_name(device) if device.type == "cuda" else "cpu",
         "threads": threads._asdict(),

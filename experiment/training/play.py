@@ -74,7 +74,7 @@ def play(
     ):
         manifest = manifest_of(config, prepared, game, device, threads, command_line)
         folder.start_manifest(manifest | {"played_from": run.manifest.get("played_from") or str(run.path)})
-        folder.write_text(run_folder.CONFIG, settings.to_toml(config, prepared.derived))
+        folder.write_text(run_folder.CONFIG, settings.to_toml(prepared.config))
         with record_status(folder):
             members = places.make()
             for member in members:

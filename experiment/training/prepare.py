@@ -18,10 +18,12 @@ from mhng.experiment.data.notes import view_notes
 from mhng.experiment.data.objects import Objects
 from mhng.experiment.data.scaling import apply_transforms, fit_pca, fit_standardisation, transform_features
 from mhng.experiment.errors import UsageError
-from mhng.experiment.settings.schema import Config, flag
+from mhng.experiment.settings import validation
+from mhng.experiment.settings.schema import CHOSEN, WITHOUT_EFFECT, Config, flag
 from mhng.experiment.training.agent_spec import AgentSpec
 from mhng.experiment.training.build import build_agent
 from mhng.experiment.training.compatibility import check_dimensions, check_observations, check_parts, check_precision
+from mhng.experiment.training.defaults import choose, choose_images
 from mhng.experiment.util.agent_names import agent_names
 from mhng.inference import variational
 from mhng.inference.svi import elbo
@@ -34,28 +36,37 @@ from mhng.models.rng import stream
 class Prepared(NamedTuple):
     """The objects of a run and its agents.
 
-    derived: settings that the objects decide, by field name: the jitter without images, and the number of latent
-    dimensions where latents are observations. config.toml and the manifest hold these values.
+    config: the settings, with what the objects decide (`mhng.experiment.training.defaults`); the jitter is 0 without
+    images, and the number of latent dimensions that of the features where latents are observations.
+    reasons: why a setting was chosen, by field name.
     """
 
     objects: Objects
     agents: tuple[AgentSpec, ...]
-    derived: dict[str, Any]
+    config: Config
+    reasons: dict[str, str]
 
 
 def load_objects(
     config: Config, specs: Sequence[AgentSpec] | None = None, *, download: bool | None = None
 ) -> Prepared:
-    """Load the objects of a run as its agents observe them. Raises UsageError if an agent does not support them.
+    """Load the objects of a run as its agents observe them, and choose the settings that are not given.
 
     Each feature is standardised with its mean and standard deviation over the objects, because the mixture's prior
     expects latents around zero. --reduce then projects them on principal components. Counts, angles and simplex rows
     stay as they are. `objects.notes` holds what a user should know about the data.
 
     specs: the result of `check_parts(config)`. download: instead of the setting.
+    Raises UsageError if an agent does not support the objects.
     """
     specs = check_parts(config) if specs is None else specs
+    config, reasons = choose_images(config)
     objects = _load(config, download=config.download if download is None else download)
+    if any(getattr(config, name) is None for name in CHOSEN):
+        config, more = choose(config, objects)
+        reasons |= more
+        validation.check(config)
+        specs = check_parts(config)
     are_features = [view.dim() == 2 for view in objects.views]
     if config.reduce is not None and not any(are_features):
         raise UsageError(f"--reduce requires features; the objects of {config.dataset} are images")
@@ -70,12 +81,12 @@ def load_objects(
     for spec, view in zip(agents, objects.views, strict=True):
         check_dimensions(spec)
         _rehearse(spec, view)
-    derived: dict[str, Any] = {}
+    fitted: dict[str, Any] = {}
     if all(are_features):
-        derived["jitter"] = 0.0
+        fitted["jitter"] = 0.0
     if all(spec.settings.likelihood == "identity" for spec in agents):
-        derived["latent_dim"] = max(spec.latent_dim for spec in agents)
-    return Prepared(objects, agents, derived)
+        fitted["latent_dim"] = max(spec.latent_dim for spec in agents)
+    return Prepared(objects, agents, replace(config, **fitted), reasons)
 
 
 def load_others(config: Config, files: Files) -> Objects:
@@ -236,7 +247,13 @@ def _shape_fault(name: str, law: Any, value: torch.Tensor) -> str | None:
 
 def files_of(config: Config) -> Files:
     """The files of --data, with how to read them."""
-    return Files(config.data or (), config.label_column, config.header, config.image_size, config.channels)
+    return Files(
+        config.data or (),
+        config.label_column,
+        config.header,
+        config.image_size or WITHOUT_EFFECT["image_size"],
+        config.channels or WITHOUT_EFFECT["channels"],
+    )
 
 
 def pick_device(name: str) -> torch.device:

@@ -208,7 +208,7 @@ def warnings_of(config: Config, trace: RoundTrace, bounds: Mapping[str, Loss | N
         share = np.bincount(trace.signs[0, -1, m]).max() / trace.signs.shape[-1]
         if config.signs > 1 and share > MAX_SHARE:
             warnings.append(f"agent {name} gives one sign to {share:.0%} of the objects")
-        loss, L = bounds[name], config.per_agent[name].latent_dim
+        loss, L = bounds[name], config.per_agent[name].latent_dim or 1
         if loss is not None and loss.kl / L < MIN_KL:
             warnings.append(f"the latents of agent {name} have collapsed (KL {loss.kl / L:.4f} nats per dimension)")
     return warnings

@@ -12,7 +12,7 @@ from mhng.experiment.runs import folder as run_folder
 from mhng.experiment.runs.folder import RunFolder
 from mhng.experiment.runs.posterior import is_posterior
 from mhng.experiment.settings import config as settings
-from mhng.experiment.settings.schema import Config
+from mhng.experiment.settings.schema import CHOSEN, Config, key
 from mhng.experiment.training.build import schedule_of
 from mhng.experiment.training.console import Printer
 from mhng.experiment.training.graphs import Edges
@@ -29,6 +29,17 @@ def refuse_changes(config: Config, manifest: dict[str, Any], folder: RunFolder) 
     for name, (now, then) in settings.changes(config, made).items():
         if name not in settings.CHANGEABLE:
             raise UsageError(f"{folder.file(run_folder.CONFIG)}: {name} is {now}; the run was started with {then}")
+
+
+def reasons_of(manifest: Mapping[str, Any]) -> dict[str, str]:
+    """The reasons for settings that were chosen from the data, by field name."""
+    chosen = manifest.get("chosen")
+    names = {key(name): name for name in CHOSEN}
+    return {
+        names[name]: " ".join(str(reason).split())
+        for name, reason in (chosen.items() if isinstance(chosen, dict) else ())
+        if name in names
+    }
 
 
 def edges_of(manifest: dict[str, Any], config: Config, folder: RunFolder) -> list[Edges | None]:
@@ -103,7 +114,7 @@ def place_of(progress: RoundProgress, config: Config, members: Sequence[Member |
     """Where a run resumes, in words: the round, and the epoch if the round has begun."""
     if progress.done > config.rounds:
         return f"after round {config.rounds}, the last; its pictures are left"
-    epochs = config.round_epochs if progress.done else config.epochs
+    epochs = (config.round_epochs if progress.done else config.epochs) or 0
     for member in members:
         learned = progress.learned.get(member.name, 0)
         if progress.learned and learned < epochs:

@@ -208,7 +208,7 @@ class SavedRun:
             spec.name: build_agent(spec, stream(self.config.seed, f"{spec.name}/init"), torch.device("cpu"))
             for spec in agents
         }
-        identity = identity_of(plain(self.config, self._prepared.derived), self._prepared.objects.checksum)
+        identity = identity_of(plain(self.config), self._prepared.objects.checksum)
         parameters = load_agents(models, state, str(file), identity)
         for agent in models.values():
             agent.requires_grad_(False)

@@ -25,6 +25,7 @@ from mhng.experiment.training.build import game_of
 from mhng.experiment.training.checkpoint import from_checkpoint, identity_of
 from mhng.experiment.training.compatibility import check_parts
 from mhng.experiment.training.console import Printer
+from mhng.experiment.training.defaults import describe
 from mhng.experiment.training.loop import Callback, TrainingLoop, precedes, record_status
 from mhng.experiment.training.manifest import manifest_of
 from mhng.experiment.training.packages import check_packages
@@ -35,6 +36,7 @@ from mhng.experiment.training.resume import (
     edges_of,
     is_of_round,
     place_of,
+    reasons_of,
     refuse_changes,
     results_are_whole,
     same_threads,
@@ -66,7 +68,8 @@ def train(
         printer.note(f"note: {text}")
     specs = check_parts(config)
     memory_estimate.check(config, specs, 1, device)  # before the objects are loaded, which may take long
-    prepared = load_objects(config, specs)
+    given, prepared = config, load_objects(config, specs)
+    config = prepared.config
     memory_estimate.check(config, prepared.agents, prepared.objects.count, device)
     for note in prepared.objects.notes:
         printer.note(f"note: {note}")
@@ -78,8 +81,10 @@ def train(
         place_agents(config, prepared, device, threads) as places,
         RunFolder.create(path, overwrite=config.overwrite) as folder,
     ):
-        folder.start_manifest(manifest_of(config, prepared, game, device, threads, command_line))
-        folder.write_text(run_folder.CONFIG, settings.to_toml(config, prepared.derived))
+        folder.start_manifest(manifest_of(given, prepared, game, device, threads, command_line))
+        folder.write_text(run_folder.CONFIG, settings.to_toml(config, prepared.reasons))
+        for line in describe(config, prepared.reasons):
+            printer.write(line)
         with record_status(folder), open_scalars(folder, config.tensorboard) as scalars:
             members = places.make()
             return TrainingLoop(
@@ -131,7 +136,8 @@ def resume(
         threads = same_threads(planned, manifest, printer)
         places = stack.enter_context(place_agents(config, prepared, device, threads))
         members = places.make()
-        identity = identity_of(settings.plain(config, prepared.derived), prepared.objects.checksum)
+        config = prepared.config
+        identity = identity_of(settings.plain(config), prepared.objects.checksum)
         progress, spent = RoundProgress(0), 0.0
         if folder.file(run_folder.CHECKPOINT).exists() or folder.file(run_folder.PREVIOUS).exists():
             file = str(folder.file(run_folder.CHECKPOINT))
@@ -158,7 +164,7 @@ def resume(
         if whole and manifest["status"] == "done":
             raise UsageError(f"--resume {path}: the run is complete; pass --rounds with more than {config.rounds}")
         check_metrics(folder, config, progress, printer)
-        folder.write_text(run_folder.CONFIG, settings.to_toml(config, prepared.derived))
+        folder.write_text(run_folder.CONFIG, settings.to_toml(config, reasons_of(manifest)))
         if not whole and results_are_whole(folder, saved_rounds - 1):
             folder.keep_checkpoint()
         if not goes_on:  # rows of the dropped epochs go too
@@ -167,7 +173,7 @@ def resume(
         resumed = manifest.get("resumed")
         history = resumed if isinstance(resumed, list) else []
         folder.update_manifest(
-            status="running", settings=settings.plain(config, prepared.derived), resumed=[*history, list(command_line)]
+            status="running", settings=settings.plain(config), resumed=[*history, list(command_line)]
         )
         printer.note(f"resuming {place_of(progress, config, members)}")
         with record_status(folder), open_scalars(folder, config.tensorboard) as scalars:

@@ -22,12 +22,13 @@ import os
 from collections.abc import Collection, Sequence
 from itertools import accumulate
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
 from mhng.experiment.data.custom.base import CustomData
-from mhng.experiment.data.images import SUFFIXES, read_image
+from mhng.experiment.data.images import SUFFIXES, has_colour, longest_side, read_image
 from mhng.experiment.data.labels import check_names, printable
 from mhng.experiment.errors import UsageError
 from mhng.experiment.util.memory import check_fits
@@ -67,6 +68,23 @@ def read(
         )
     labels, class_names = class_labels(f"{flag} {called[0]}", list(first.values()))
     return CustomData(arrays, labels, class_names, tuple(first.values()), notes=tuple(notes))
+
+
+class Look(NamedTuple):
+    """The longest side of images in pixels, and whether any has colour."""
+
+    side: int
+    colour: bool
+
+
+def look(folders: Sequence[Path], *, flag: str = "--data") -> Look:
+    """Look at all images in `folders`. Raises UsageError naming the folder or file that is unfit."""
+    side, colour = 1, False
+    for folder in folders:
+        for name in list_images(folder, flag):
+            side = max(side, longest_side(folder / name, flag))
+            colour = colour or has_colour(read_image(folder / name, flag))  # decodes up to the first in colour
+    return Look(side, colour)
 
 
 def _together(listings: Sequence[dict[str, str]]) -> dict[str, str]:

@@ -256,7 +256,7 @@ def test_settings_go_to_a_run_by_its_flags():
         ({"words": ["--config=x"]}, ["after --: --config=x", "use the --config of compare"]),
         ({"words": ["--sweeps"]}, ["after --", "--sweeps"]),
         ({"words": ["extra"]}, ["after --", "'extra'"]),
-        ({"words": ["--dataset", "synthetic"]}, ["row 'com'", "--likelihood bernoulli"]),
+        ({"words": ["--dataset", "synthetic", "--likelihood", "bernoulli"]}, ["row 'com'", "--likelihood bernoulli"]),
         ({"words": ["--device", "cuda:99"]}, ["row 'com'", "--device is cuda:99"]),
         ({"baseline": "co"}, ["--baseline", "(com; no-com; all; gibbs)", "did you mean com?"]),
         ({"jobs": 0}, ["--jobs"]),

@@ -143,8 +143,8 @@ def test_as_many_agents_as_files_and_no_view_is_turned(tmp_path: Path) -> None:
 
 def test_latent_dimensions_may_differ_between_agents(tmp_path: Path) -> None:
     file = npz(tmp_path, view_A=NUMBERS, view_B=NUMBERS[:, :2])
-    objects, agents, derived = load_objects(resolve({"dataset": "npz", "data": str(file), "likelihood": "identity"}))
-    assert [spec.latent_dim for spec in agents] == [6, 2] and derived["latent_dim"] == 6
+    objects, agents, config, _ = load_objects(resolve({"dataset": "npz", "data": str(file), "likelihood": "identity"}))
+    assert [spec.latent_dim for spec in agents] == [6, 2] and config.latent_dim == 6
     members = build_members(agents, objects, torch.device("cpu"))
     assert [one.agent.latent for one in members] == [6, 2]
 
@@ -153,11 +153,11 @@ def test_reduced_features_are_whitened_principal_components(tmp_path: Path) -> N
     mixed = NUMBERS @ np.random.default_rng(1).normal(size=(6, 6))
     file = npz(tmp_path, view_A=mixed, view_B=mixed[:, :2])
     whole, *_ = load_objects(resolve({"dataset": "npz", "data": str(file), "likelihood": "identity"}))
-    objects, _, derived = load_objects(
+    objects, _, config, _ = load_objects(
         resolve({"dataset": "npz", "data": str(file), "likelihood": "identity", "reduce": "3"})
     )
     few, same = objects.views
-    assert few.shape == (12, 3) and torch.equal(same, whole.views[1]) and derived["latent_dim"] == 3
+    assert few.shape == (12, 3) and torch.equal(same, whole.views[1]) and config.latent_dim == 3
     torch.testing.assert_close(torch.cov(few.T), torch.eye(3), rtol=0, atol=1e-5)
     # They span what the three largest singular vectors of the standardised features span.
     left = torch.linalg.svd(whole.views[0].double()).U[:, :3]
@@ -337,7 +337,8 @@ OTHERS: dict[str, tuple[str, Callable[[Path], str], list[str], list[str]]] = {
                            ["--likelihood identity", "images"]),
     "identity of many": ("npz", lambda folder: str(npz(folder, features=np.zeros((3, 1001)))),
                          ["--likelihood", "identity"], ["at most 1000 features", "1001", "--reduce"]),
-    "bernoulli features": ("npz", lambda folder: str(npz(folder, features=NUMBERS)), [], ["--likelihood bernoulli"]),
+    "bernoulli features": ("npz", lambda folder: str(npz(folder, features=NUMBERS)), ["--likelihood", "bernoulli"],
+                           ["--likelihood bernoulli"]),
     "reduced images": ("npz", lambda folder: str(npz(folder, images=BYTES)), ["--reduce", "3"], ["--reduce"]),
     "reduced to N": ("npz", lambda folder: str(npz(folder, features=NUMBERS[:3])),
                      ["--reduce", "3", "--likelihood", "identity"], ["--reduce", "objects, 3"]),

@@ -199,10 +199,10 @@ def csvs(folder: Path, *, gap: str = ",,,") -> str:
 
 def test_features_are_standardised_and_reduced_by_what_is_there(tmp_path: Path) -> None:
     options = {"dataset": "csv", "data": csvs(tmp_path), "likelihood": "gaussian"}
-    objects, _, derived = load_objects(resolve(options))
+    objects, _, config, _ = load_objects(resolve(options))
     first, second = objects.views[0].split([4, 3], dim=1)
     there = np.delete(np.arange(12), [3, 7])
-    assert is_present(first).nonzero().flatten().tolist() == there.tolist() and derived["jitter"] == 0
+    assert is_present(first).nonzero().flatten().tolist() == there.tolist() and config.jitter == 0
     expected = (ONE[there] - ONE[there].mean(0)) / ONE[there].std(0)
     np.testing.assert_allclose(first[there].numpy(), expected, atol=1e-4)
     np.testing.assert_allclose(second.numpy(), (TWO - TWO.mean(0)) / TWO.std(0), atol=1e-4)
@@ -454,7 +454,7 @@ def test_agents_of_other_fusions_side_by_side(tmp_path: Path) -> None:
     config = resolve({
         "dataset": "digits", "limit": "40", "views": "0&90,45&0", "agent": ["B: --fusion mixture --network conv"],
     })  # fmt: skip
-    objects, agents, _ = load_objects(config)
+    objects, agents, *_ = load_objects(config)
     members = build_members(agents, objects, pick_device("cpu"))
     kinds = [type(one.agent.fusion).__name__ for one in members if isinstance(one.agent, Multimodal)]
     assert kinds == ["ProductOfExperts", "MixtureOfExperts"]

@@ -274,8 +274,8 @@ def counts(folder: Path, array: Any) -> dict[str, str]:
 
 def test_counts_are_neither_standardised_nor_moved(tmp_path: Path) -> None:
     array = np.random.default_rng(0).poisson(3.0, (12, 5))
-    objects, _, derived = load_objects(resolve(counts(tmp_path, array)))
-    assert torch.equal(objects.views[0], torch.from_numpy(array).float()) and derived["jitter"] == 0
+    objects, _, config, _ = load_objects(resolve(counts(tmp_path, array)))
+    assert torch.equal(objects.views[0], torch.from_numpy(array).float()) and config.jitter == 0
 
 
 @pytest.mark.parametrize(
@@ -432,5 +432,5 @@ def test_the_parts_of_the_defaults_are_those_of_the_registry() -> None:
     from mhng.models.guides import Diagonal
     from mhng.models.likelihoods import Bernoulli
 
-    found = find_parts(resolve({}))
+    found = find_parts(resolve({"likelihood": "bernoulli"}))
     assert found.likelihood is Bernoulli and found.guide is Diagonal

@@ -41,7 +41,7 @@ def check(config: Config, N: int, device: torch.device, L: int = 4) -> None:
 )
 def test_the_estimate_is_the_size_of_the_trace(changes: dict[str, str]) -> None:
     config = replace(SMALL, **changes)
-    objects, agents, _ = load_objects(config)
+    objects, agents, *_ = load_objects(config)
     members = build_members(agents, objects, CPU)
     players = [one.agent.perceive(one.x, None) for one in members]
     generators = [one.streams["play"] for one in members]

@@ -367,7 +367,7 @@ def test_a_loss_that_is_not_finite_fails_the_run_and_keeps_its_checkpoint(tmp_pa
         ({"limit": 10**9}, "--limit"),
         ({"dataset": "mnist", "data_root": "nowhere"}, "--dataset mnist"),
         ({"likelihood": "identity"}, "--likelihood identity"),
-        ({"dataset": "synthetic"}, "--likelihood bernoulli"),
+        ({"dataset": "synthetic", "likelihood": "bernoulli"}, "--likelihood bernoulli"),
         ({"dataset": "synthetic", "likelihood": "gaussian", "network": "conv"}, "--network conv"),
         ({"device": "cuda:99"}, "--device is cuda:99"),
         ({"device": "gpu"}, "--device"),

@@ -100,7 +100,7 @@ def test_the_references_numbers_stand_for_modes(typed, mode, tmp_path):
         ({"likelihood": "gaussian:"}, ["--likelihood is 'gaussian:'; expected MODULE:NAME"]),
         ({"mode": "a:b"}, ["--mode is 'a:b'; expected one of"]),
         ({"noise": "0"}, ["--noise is 0.0; expected more than 0"]),
-        ({"noise": "0.3"}, ["--noise requires --likelihood gaussian-fixed", "bernoulli"]),
+        ({"noise": "0.3"}, ["--noise requires --likelihood gaussian-fixed", "not given"]),
         ({"likelihood": "identity", "guide": "full"}, ["--likelihood identity does not support --guide full"]),
         ({"likelihood": "identity", "network": "conv"}, ["--likelihood identity does not support --network conv"]),
         ({"likelihood": "identity", "percept": "mean"}, ["--likelihood identity does not support --percept mean"]),

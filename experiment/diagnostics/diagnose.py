@@ -20,6 +20,7 @@ from mhng.experiment.diagnostics.summary import remove_rounding, summarise_poste
 from mhng.experiment.diagnostics.target import acceptance_rules, target
 from mhng.experiment.errors import UsageError
 from mhng.experiment.metrics import partitions
+from mhng.experiment.metrics.latents import collapse, latent_nats
 from mhng.experiment.runs import folder as run_folder
 from mhng.experiment.runs.posterior import settings_of, variables_of
 from mhng.experiment.training.saved_run import SavedRun
@@ -71,6 +72,7 @@ def build_report(run: SavedRun, *, exact: bool = False) -> dict[str, Any]:
             None if run.labels is None else len(np.unique(run.labels)),
             max(row["signs_used"] for row in run.summary["agents"].values()),
             play,
+            collapse(latent_nats(run.metrics), settings["signs"]),
         ),
     }
     report = {

@@ -21,6 +21,7 @@ from numpy.typing import NDArray
 
 from mhng.experiment.diagnostics.basins import Basins
 from mhng.experiment.diagnostics.target import is_on_graph, options_with_target, target
+from mhng.experiment.metrics.latents import REMEDY
 from mhng.experiment.metrics.thresholds import KAPPA, KAPPA_PARTLY, MAX_SHARE, MIN_DRAWS
 from mhng.experiment.util.text import decimal_beside
 
@@ -338,12 +339,17 @@ def right(
     classes: int | None,
     used: int | None = None,
     play: str = "",
+    collapse: str | None = None,
 ) -> Verdict:
     """Judge the signs by the labels, by the worst agent.
 
     aris: by agent, one value per chain, chain 0 first; None without labels. used: the most signs that an agent uses.
-    play: as in `converged`.
+    play: as in `converged`. collapse: a clause on collapsed latents (`mhng.experiment.metrics.latents`).
     """
+    if collapse is not None:
+        judged = right(settings, aris, classes, used, play)
+        sentence = f"{collapse[0].upper()}{collapse[1:]}, so signs cannot tell objects apart."
+        return Verdict(judged.answer, [sentence, *judged.words], [REMEDY])
     if aris is None:
         return Verdict("unknown", ["The objects have no labels."], [])
     if classes == 1:

@@ -18,7 +18,7 @@ from typing import Any
 from mhng.experiment.data.custom import dataset as custom_dataset
 from mhng.experiment.data.views import parse_view
 from mhng.experiment.errors import UsageError
-from mhng.experiment.settings import by_dataset, parsing, per_agent, validation
+from mhng.experiment.settings import by_dataset, parsing, per_agent, presets, validation
 from mhng.experiment.settings.parsing import PARSERS, plain_value, toml_value
 from mhng.experiment.settings.schema import CHOSEN, SETTINGS, Config, key
 from mhng.experiment.util.jsonable import to_plain
@@ -40,12 +40,16 @@ MOVABLE = (
 CHANGEABLE = ("rounds", *MOVABLE)
 
 
-def resolve(flags: Mapping[str, Any], file: Path | None = None, *, trust_plugins: bool = False) -> Config:
+def resolve(
+    flags: Mapping[str, Any], file: Path | None = None, *, preset: str | None = None, trust_plugins: bool = False
+) -> Config:
     """Parse and check the settings of a run. flags: field name -> text as typed, or a bool.
 
-    trust_plugins: the file may name code to import; without it that is an `UntrustedError`.
+    preset: a name in `presets`; file and flags override it. trust_plugins: the file may name code to import; without
+    it that is an `UntrustedError`.
     """
-    return together(({} if file is None else read_file(file, trust_plugins=trust_plugins)) | from_flags(flags))
+    given = ({} if file is None else read_file(file, trust_plugins=trust_plugins)) | from_flags(flags)
+    return together(({} if preset is None else from_flags(presets.settings_of(preset, given))) | given)
 
 
 def from_flags(flags: Mapping[str, Any]) -> dict[str, Any]:

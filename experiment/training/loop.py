@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 
 from mhng.experiment.errors import Interrupted, RunError
+from mhng.experiment.metrics.latents import REMEDY, collapse, latent_nats
 from mhng.experiment.runs import folder as run_folder
 from mhng.experiment.runs.folder import RunFolder
 from mhng.experiment.runs.posterior import save_posterior
@@ -22,6 +23,7 @@ from mhng.experiment.settings.schema import Config
 from mhng.experiment.training.build import schedule_of
 from mhng.experiment.training.checkpoint import from_checkpoint, identity_of, to_checkpoint
 from mhng.experiment.training.console import Printer
+from mhng.experiment.training.defaults import describe
 from mhng.experiment.training.graphs import Edges, edges_at
 from mhng.experiment.training.prepare import Prepared
 from mhng.experiment.training.ray_agents import BYTES_PER_SIGN, AgentLostError, AgentPlacement, RemoteMember
@@ -70,6 +72,7 @@ class TrainingLoop:
         self.schedule = schedule if learns else replace(schedule, epochs=0, round_epochs=0)
         self.objects = prepared.objects
         self.agents = prepared.agents
+        self.choices = describe(config, prepared.reasons)
         self.settings = settings.plain(config)
         self.identity = identity_of(self.settings, prepared.objects.checksum)
         self.game = game
@@ -109,6 +112,8 @@ class TrainingLoop:
 
     def _run(self) -> dict[str, Any]:
         self.printer.objects(self.objects, self.config.views, self.config.signs)
+        for line in self.choices:
+            self.printer.write(line)
         if len({spec.latent_dim for spec in self.agents}) > 1 and self.schedule.keep_means:
             self.printer.note(
                 "note: posterior.nc will hold no component means, because the latent dimensions of the agents differ"
@@ -248,6 +253,8 @@ class TrainingLoop:
         state = to_checkpoint(self.members, self.state, seconds, self.identity)
         if played.round == 0:
             self._record_prior_scales(state)
+            if config.rounds and (clause := collapse(latent_nats(folder.read_metrics()), config.signs)):
+                self.printer.note(f"warning: {clause}, so the rounds will not find the classes; {REMEDY}")
         folder.save_checkpoint(state)
         self.saved_rounds, self._learned = self.state.done, None
         if played.round == config.rounds:  # the newest checkpoint is that of the results
@@ -329,6 +336,7 @@ class TrainingLoop:
                 trace,
                 rows,
                 self._bounds(played),
+                nats=latent_nats(folder.read_metrics()),
                 edges=self._edges(played.round),
                 agreement=self._agreement(),
                 round=played.round,

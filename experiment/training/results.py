@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from mhng.experiment.data.objects import Objects
 from mhng.experiment.metrics import partitions
+from mhng.experiment.metrics.latents import REMEDY, collapse
 from mhng.experiment.metrics.thresholds import MAX_SHARE
 from mhng.experiment.runs.trace import RoundTrace
 from mhng.experiment.settings.schema import Config
@@ -18,9 +19,6 @@ from mhng.experiment.training.graphs import Edges, pairs_by_distance
 from mhng.experiment.util.agent_names import agent_names
 from mhng.inference.rounds import Played
 from mhng.inference.svi import Loss
-
-# Latents with less have most likely collapsed.
-MIN_KL = 0.01  # nats per latent dimension
 
 
 def to_round_trace(played: Played, names: Sequence[str], config: Config) -> RoundTrace:
@@ -104,6 +102,7 @@ def summarise(
     rows: Sequence[Mapping[str, Any]],
     bounds: Mapping[str, Loss | None],
     *,
+    nats: Mapping[str, float],
     edges: Edges | None,
     agreement: int | None = None,
     round: int,
@@ -114,8 +113,8 @@ def summarise(
     """Content of summary.json: scores of the final draw in chain 0, and means over sweeps after burn-in (`*_mean`).
 
     kappa is the mean over all pairs of agents. messages is the number of signs sent per sweep. edges: the encounter
-    graph at the end, or None. agreement: sweeps until the agents agree. traffic: bytes per sweep, for agents in
-    separate processes.
+    graph at the end, or None. nats: `latent_nats` of the agents that learn. agreement: sweeps until the agents agree.
+    traffic: bytes per sweep, for agents in separate processes.
     """
     kept = rows[config.burn_in :]
     last = rows[-1]
@@ -132,6 +131,7 @@ def summarise(
             "elbo": None if loss is None else -loss.total,
             "reconstruction": None if loss is None else loss.reconstruction,
             "kl": None if loss is None else loss.kl,
+            "latent_nats": nats.get(name),
             "signs_used": len(np.unique(signs[m])),
         }
     return {
@@ -164,7 +164,7 @@ def summarise(
         "log_joint": last["log_joint"],
         "log_evidence": last["log_evidence"],
         "log_evidence_mean": _mean([row["log_evidence"] for row in kept]),
-        "warnings": warnings_of(config, trace, bounds),
+        "warnings": warnings_of(config, trace, nats),
     }
 
 
@@ -201,16 +201,15 @@ def _by_distance(
     return {"kappa_by_distance": kappas} if kappas else {}
 
 
-def warnings_of(config: Config, trace: RoundTrace, bounds: Mapping[str, Loss | None]) -> list[str]:
+def warnings_of(config: Config, trace: RoundTrace, nats: Mapping[str, float]) -> list[str]:
     """Warnings about collapsed signs and collapsed latents, which scores without labels do not show."""
     warnings = []
     for m, name in enumerate(trace.agent_names):
         share = np.bincount(trace.signs[0, -1, m]).max() / trace.signs.shape[-1]
         if config.signs > 1 and share > MAX_SHARE:
             warnings.append(f"agent {name} gives one sign to {share:.0%} of the objects")
-        loss, L = bounds[name], config.per_agent[name].latent_dim or 1
-        if loss is not None and loss.kl / L < MIN_KL:
-            warnings.append(f"the latents of agent {name} have collapsed (KL {loss.kl / L:.4f} nats per dimension)")
+    if clause := collapse(nats, config.signs):
+        warnings.append(f"{clause}; {REMEDY}")
     return warnings
 
 

@@ -10,6 +10,7 @@ from __future__ import annotations
 import os
 from collections.abc import Sequence
 from contextlib import ExitStack
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -25,7 +26,7 @@ from mhng.experiment.training.build import game_of
 from mhng.experiment.training.checkpoint import from_checkpoint, identity_of
 from mhng.experiment.training.compatibility import check_parts
 from mhng.experiment.training.console import Printer
-from mhng.experiment.training.defaults import describe
+from mhng.experiment.training.dry_run import report
 from mhng.experiment.training.loop import Callback, TrainingLoop, precedes, record_status
 from mhng.experiment.training.manifest import manifest_of
 from mhng.experiment.training.packages import check_packages
@@ -55,10 +56,13 @@ def train(
     command_line: Sequence[str] = (),
     printer: Printer | None = None,
     callbacks: Sequence[Callback] = (),
+    about: Sequence[str] = (),
+    dry: bool = False,
 ) -> dict[str, Any]:
     """Train a run and return its summary. Raises UsageError before anything is written.
 
-    callbacks: functions that receive each row of metrics.jsonl, as a dictionary, when it is written.
+    callbacks: functions that receive each row of metrics.jsonl, as a dictionary, when it is written. about: notes on
+    the run, beside those on its data. dry: print what the run would do, write nothing and return nothing.
     """
     printer = printer or Printer()
     check_packages(config)
@@ -70,11 +74,16 @@ def train(
     memory_estimate.check(config, specs, 1, device)  # before the objects are loaded, which may take long
     given, prepared = config, load_objects(config, specs)
     config = prepared.config
+    if about:
+        prepared = prepared._replace(objects=replace(prepared.objects, notes=(*about, *prepared.objects.notes)))
     memory_estimate.check(config, prepared.agents, prepared.objects.count, device)
     for note in prepared.objects.notes:
         printer.note(f"note: {note}")
     game = game_of(config, device)
     threads = plan_threads(config, prepared.agents, prepared.objects.count, device)
+    if dry:
+        report(config, prepared, game, device, printer)
+        return {}
     path = config.run_dir or free_folder(config)
     # Ray starts before the folder is created, because it may fail.
     with (
@@ -83,8 +92,6 @@ def train(
     ):
         folder.start_manifest(manifest_of(given, prepared, game, device, threads, command_line))
         folder.write_text(run_folder.CONFIG, settings.to_toml(config, prepared.reasons))
-        for line in describe(config, prepared.reasons):
-            printer.write(line)
         with record_status(folder), open_scalars(folder, config.tensorboard) as scalars:
             members = places.make()
             return TrainingLoop(

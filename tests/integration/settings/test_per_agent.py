@@ -22,7 +22,7 @@ def write(folder, text):
 def test_an_agent_has_its_own_settings_and_else_those_of_the_run():
     config = resolve({"agent": OWN, "latent_dim": "5"})
     a, b = (config.per_agent[name] for name in "AB")
-    assert (a.network, a.latent_dim, a.mixture, a.lr) == ("mlp", 5, "tied", 0.002)
+    assert (a.network, a.latent_dim, a.mixture, a.lr) == (None, 5, "tied", 0.002)
     assert (b.network, b.latent_dim, b.mixture, b.lr) == ("conv", 3, "normal-wishart", 0.001)
     assert list(config.per_agent) == ["A", "B"]
 
@@ -83,8 +83,15 @@ def test_a_file_that_is_wrong_is_named(text, said, tmp_path):
 @pytest.mark.parametrize(
     ("flags", "said"),
     [
-        (["--mixture", "dirichlet"], "--mixture dirichlet, for observed counts, requires --likelihood identity"),
-        (["--agent", "B: --mixture dirichlet"], "--mixture dirichlet of agent B, for observed counts, requires"),
+        (["--mixture", "dirichlet"], "--mixture dirichlet requires counts"),
+        (
+            ["--mixture", "dirichlet", "--likelihood", "gaussian"],
+            "--mixture dirichlet, for observed counts, requires --likelihood identity",
+        ),
+        (
+            ["--likelihood", "gaussian", "--agent", "B: --mixture dirichlet"],
+            "--mixture dirichlet of agent B, for observed counts, requires",
+        ),
         (
             ["--prior", "W=1,nu=3"],
             "--prior W=1,nu=3: nu, the degrees of freedom, is 3.0; expected more than L - 1 = 11",

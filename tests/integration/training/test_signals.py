@@ -28,7 +28,7 @@ from tests.runs import all_outputs
 FLAGS = [
     "--dataset", "digits", "--limit", "40", "--signs", "3", "--latent-dim", "2", "--epochs", "4",
     "--round-epochs", "2", "--rounds", "2", "--sweeps", "6", "--round-sweeps", "2", "--burn-in", "1", "--starts", "1",
-    "--chains", "2", "--weights", "dirichlet:1", "--device", "cpu",
+    "--chains", "2", "--weights", "dirichlet:1", "--device", "cpu", "--likelihood", "bernoulli", "--batch-size", "40",
 ]  # fmt: skip
 SIGNALS = [signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGUSR1]
 Row = dict[str, Any]

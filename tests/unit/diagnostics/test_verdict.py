@@ -253,6 +253,14 @@ def test_right_needs_labels() -> None:
     assert "0.200 to 0.900" in wrong.words[1]
 
 
+def test_collapsed_latents_are_named_first() -> None:
+    clause = "the percepts of agents A, B hold 0.06, 0.1 nats: their latents have collapsed"
+    found = verdict.right(SETTINGS, {"A": [0.0], "B": [0.1]}, 6, collapse=clause)
+    assert found.answer == "no" and found.words[0].startswith("The percepts of agents A, B hold 0.06, 0.1 nats")
+    assert len(found.next) == 1 and "--batch-size" in found.next[0]
+    assert verdict.right(SETTINGS, None, None, collapse=clause).next == found.next
+
+
 def test_basins_are_told_apart_whatever_the_numbering_and_ranked_by_evidence() -> None:
     rng = np.random.default_rng(0)
     one, other = np.arange(60) % 4, rng.permutation(np.arange(60) % 4)

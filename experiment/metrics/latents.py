@@ -11,19 +11,15 @@ LEAST_NATS = 1.0
 
 
 def latent_nats(rows: Iterable[Mapping[str, Any]]) -> dict[str, float]:
-    """KL of q(z | x) from the prior by agent, at the end of round 0 or of the last epoch, whichever is larger.
+    """KL of q(z | x) from the prior N(0, I) by agent, at the end of round 0, from rows of metrics.jsonl.
 
-    rows: those of metrics.jsonl. In later rounds the prior is the component of the sign, so the KL of good latents
-    may be small there.
+    Later rounds say less: their prior is the component of the sign, from which even good latents may not differ.
     """
-    first: dict[str, float] = {}
-    last: dict[str, float] = {}
-    for row in rows:
-        if row.get("kind") == "epoch" and isinstance(row.get("kl"), float):
-            last[row["agent"]] = row["kl"]
-            if row.get("round") == 0:
-                first[row["agent"]] = row["kl"]
-    return {name: max(kl, first.get(name, kl)) for name, kl in last.items()}
+    return {
+        row["agent"]: row["kl"]
+        for row in rows
+        if row.get("kind") == "epoch" and row.get("round") == 0 and isinstance(row.get("kl"), float)
+    }
 
 
 def collapse(nats: Mapping[str, float], signs: int) -> str | None:
@@ -34,7 +30,7 @@ def collapse(nats: Mapping[str, float], signs: int) -> str | None:
         return None
     values = ", ".join(f"{value:.2g}" for value in collapsed.values())
     agents = f"agent{'s' if len(collapsed) > 1 else ''} {', '.join(collapsed)}"
-    return f"the percepts of {agents} hold {values} nats: their latents have collapsed"
+    return f"the percepts of {agents} hold {values} nats after round 0: the latents have collapsed"
 
 
 REMEDY = "train with more gradient steps (--epochs, a smaller --batch-size), or another --likelihood"

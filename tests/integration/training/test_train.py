@@ -434,7 +434,7 @@ def test_signs_that_collapsed_are_warned_of(tmp_path):
 
 def test_latents_that_collapsed_are_named_before_the_rounds(tmp_path):
     summary, lines = run(tmp_path / "run", lr=1e-9, jitter=0.0, likelihood="gaussian-fixed", noise=30.0)
-    numbers = [number for number, line in enumerate(lines) if "their latents have collapsed" in line]
+    numbers = [number for number, line in enumerate(lines) if "the latents have collapsed" in line]
     assert len(numbers) == 2 and "--batch-size" in lines[numbers[0]]  # after round 0, and in the summary
     assert any("round 1 of" in line for line in lines[numbers[0] :])
     assert summary["agents"]["A"]["latent_nats"] < 1 and "collapsed" in summary["warnings"][-1]

@@ -254,7 +254,7 @@ def test_right_needs_labels() -> None:
 
 
 def test_collapsed_latents_are_named_first() -> None:
-    clause = "the percepts of agents A, B hold 0.06, 0.1 nats: their latents have collapsed"
+    clause = "the percepts of agents A, B hold 0.06, 0.1 nats after round 0: the latents have collapsed"
     found = verdict.right(SETTINGS, {"A": [0.0], "B": [0.1]}, 6, collapse=clause)
     assert found.answer == "no" and found.words[0].startswith("The percepts of agents A, B hold 0.06, 0.1 nats")
     assert len(found.next) == 1 and "--batch-size" in found.next[0]

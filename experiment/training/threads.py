@@ -33,7 +33,7 @@ def plan_threads(config: Config, agents: Sequence[AgentSpec], N: int, device: to
         return Threads(learning=limit, game=limit)
     if device.type == "cuda":
         return Threads(learning=1, game=1)
-    learning = max(min(spec.settings.batch_size, N) * _parameters(spec) for spec in agents)
+    learning = max(min(spec.settings.batch_size or N, N) * _parameters(spec) for spec in agents)
     L = max(spec.latent_dim for spec in agents)
     game = config.chains * N * config.signs * (1 + L + math.comb(L + 1, 2))
     return Threads(learning=_share(learning, LEARNING_WORK, limit), game=_share(game, GAME_WORK, limit))

@@ -82,7 +82,7 @@ def train(
     game = game_of(config, device)
     threads = plan_threads(config, prepared.agents, prepared.objects.count, device)
     if dry:
-        report(config, prepared, game, device, printer)
+        report(config, prepared, game, device, threads, printer)
         return {}
     path = config.run_dir or free_folder(config)
     # Ray starts before the folder is created, because it may fail.

@@ -14,7 +14,8 @@ CPU = torch.device("cpu")
 
 
 def planned(N: int, shape: tuple[int, ...], **settings: object) -> tuple[int | None, ...]:
-    config = together(dict(settings))
+    learning = {"likelihood": "bernoulli", "network": "mlp", "latent_dim": 12, "batch_size": 128}
+    config = together(learning | settings)
     return tuple(plan_threads(config, [spec.with_shapes((shape,)) for spec in agent_specs(config)], N, CPU))
 
 
@@ -24,7 +25,7 @@ def cores(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_small_work_has_one_thread_on_any_machine() -> None:
-    assert planned(1_000, (4,), likelihood="identity", chains=1)[:2] == (1, 1)
+    assert planned(1_000, (4,), likelihood="identity", network=None, chains=1)[:2] == (1, 1)
     assert planned(1_797, (1, 8, 8), batch_size=32, chains=1)[:2] == (1, 1)
 
 

@@ -84,7 +84,7 @@ def test_absent_kinds_and_downloads_are_refused(tmp_path: Path, capsys: pytest.C
 def test_a_run_names_fruits(tmp_path: Path) -> None:
     kinds_in(tmp_path / "fruits-360/Training", fruits.TEN)
     settings = [
-        "--dataset", "fruits360", "--data-root", str(tmp_path), "--likelihood", "gaussian",
-        "--epochs", "1", "--rounds", "0", "--sweeps", "2", "--burn-in", "0", "--latent-dim", "2", "--starts", "1",
+        "--dataset", "fruits360", "--data-root", str(tmp_path), "--epochs", "1", "--rounds", "0",
+        "--sweeps", "2", "--burn-in", "0", "--latent-dim", "2", "--starts", "1",
     ]  # fmt: skip
     assert cli.main(["train", *settings, "--run-dir", str(tmp_path / "run")]) == 0

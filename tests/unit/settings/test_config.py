@@ -42,6 +42,9 @@ def test_data_sets_have_defaults_of_their_own():
     ):
         settings = plain(resolve(flags))
         assert settings["views"] == views and settings["signs"] == signs
+        assert settings["likelihood"] == "gaussian-fixed" and settings["noise"] == 0.5
+    assert resolve({"dataset": "fruits360", "likelihood": "gaussian"}).noise == Config().noise
+    assert resolve({"dataset": "fruits360", "noise": "0.3"}).noise == 0.3
 
 
 def test_the_resolved_file_gives_the_same_settings_again(tmp_path):

@@ -66,7 +66,10 @@ class Modality(NamedTuple):
 
 
 class Gallery(NamedTuple):
-    """Grey images in [0, 1] of the signs `shown`, keyed by modality label or by direction "A->B"."""
+    """Images in [0, 1] of the signs `shown`, keyed by modality label or by direction "A->B".
+
+    Grey images are (H, W), colour images (H, W, 3).
+    """
 
     shown: Ints  # (S,) the drawn signs
     captions: dict[str, list[str]]  # by modality: what each sign names
@@ -242,7 +245,7 @@ def _evaluate_recall(
     draws: int,
     shown: Ints,
 ) -> tuple[dict[str, Any], Images]:
-    """Recall scores of a modality, and its images of the signs `shown`: (S, 1 + draws, H, W)."""
+    """Recall scores of a modality, and its images of the signs `shown`: (S, 1 + draws, H, W[, 3])."""
     K = run.config.signs
     columns = []
     predicted = np.full((1 + draws, K), -1)
@@ -253,7 +256,7 @@ def _evaluate_recall(
             if classifier is not None:
                 predicted[column, part] = classifier.predict(chunk)
             here = (shown >= part.start) & (shown < part.stop)
-            images.append(_grey(chunk[shown[here] - part.start]))
+            images.append(_pixels(chunk[shown[here] - part.start]))
         columns.append(np.concatenate(images))
     matched = vocabulary.matched >= 0
     right = (predicted == vocabulary.matched)[:, matched]
@@ -335,34 +338,24 @@ def _most_used_signs(signs: Ints, K: int) -> Ints:
     return np.sort(np.argsort(-counts, kind="stable")[:MAX_SIGNS])
 
 
-def _grey(images: Tensor) -> Images:
-    """(B, C, H, W) -> (B, H, W) in [0, 1]; the mean of a Gaussian decoder can lie outside."""
-    grey: Images = images.mean(1).clamp(0, 1).numpy()
-    return grey
+def _pixels(images: Tensor) -> Images:
+    """(B, C, H, W) -> (B, H, W), or (B, H, W, 3) in colour, in [0, 1].
+
+    The mean of a Gaussian decoder can lie outside.
+    """
+    pixels = images.movedim(1, -1) if images.shape[1] == 3 else images.mean(1)
+    result: Images = pixels.clamp(0, 1).numpy()
+    return result
 
 
 def _grid(rows: list[NDArray[np.intp]], pairs: int, images: Mapping[int, Tensor]) -> Images:
-    """The images of the objects in each row, left-aligned: (S, pairs, H, W)."""
-    shape = next(iter(images.values())).shape
-    grid = np.full((len(rows), pairs, *shape[1:]), np.nan, dtype=np.float32)
+    """The images of the objects in each row, left-aligned: (S, pairs, H, W[, 3])."""
+    shape = _pixels(next(iter(images.values()))[None]).shape[1:]
+    grid = np.full((len(rows), pairs, *shape), np.nan, dtype=np.float32)
     for r, row in enumerate(rows):
         for c, n in enumerate(row):
-            grid[r, c] = _grey(images[int(n)][None])[0]
+            grid[r, c] = _pixels(images[int(n)][None])[0]
     return grid
-
-
-def _stacked(images: list[Images]) -> Images:
-    """Stack images (S, P, H, W) of E modalities below each other: (S * E, P, H, W). Smaller images are centred."""
-    if len(images) == 1:
-        return images[0]
-    S, P = images[0].shape[:2]
-    H, W = (max(sizes) for sizes in zip(*(array.shape[2:] for array in images), strict=True))
-    stacked = np.full((S, len(images), P, H, W), np.nan, dtype=np.float32)
-    for e, array in enumerate(images):
-        h, w = array.shape[2:]
-        top, left = (H - h) // 2, (W - w) // 2
-        stacked[:, e, :, top : top + h, left : left + w] = array
-    return stacked.reshape(S * len(images), P, H, W)
 
 
 def _draw(run: SavedRun, gallery: Gallery) -> list[str]:
@@ -377,7 +370,11 @@ def _draw(run: SavedRun, gallery: Gallery) -> list[str]:
     }
     names = []
     for modalities in modalities_of(run):
-        images = _stacked([gallery.recalled[modality.label] for modality in modalities])
+        # The modalities of a sign stand below each other.
+        images = np.stack(
+            [*training_plots.alike([gallery.recalled[modality.label] for modality in modalities])], axis=1
+        )
+        images = images.reshape(-1, *images.shape[2:])
         columns = ["mean", *(f"draw {d}" for d in range(1, images.shape[1]))]
         titles = rows[modalities[0].label]
         if len(modalities) > 1:  # one row per modality; the first also names the sign

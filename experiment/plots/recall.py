@@ -10,14 +10,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mhng.experiment.plots.style import label_ticks, picture, truncate
-from mhng.experiment.plots.training import mosaic, show_mosaic
+from mhng.experiment.plots.training import alike, mosaic, show_mosaic
 
 _CELL = 0.5  # inches
 _MAX_SIDE = 40.0  # inches
 
 
 class Direction(NamedTuple):
-    """One panel: images (S, P, H, W) in [0, 1], NaN if missing; a row per sign with P pairs of images."""
+    """One panel: images (S, P, H, W[, 3]) in [0, 1], NaN if missing; a row per sign with P pairs of images."""
 
     speaker: str
     listener: str
@@ -27,20 +27,15 @@ class Direction(NamedTuple):
 
 
 def _pair_columns(direction: Direction) -> tuple[NDArray[np.float32], int]:
-    """Interleave seen and decoded images (S, 2 P, H, W), padded to a common size; also returns W."""
-    S, P = direction.saw.shape[:2]
-    H, W = (max(sizes) for sizes in zip(direction.saw.shape[2:], direction.imagined.shape[2:], strict=True))
-    padded = np.full((2, S, P, H, W), np.nan, dtype=np.float32)
-    for target, images in zip(padded, (direction.saw, direction.imagined), strict=True):
-        h, w = images.shape[2:]
-        top, left = (H - h) // 2, (W - w) // 2
-        target[:, :, top : top + h, left : left + w] = images
-    return np.stack([*padded], axis=2).reshape(S, 2 * P, H, W), W
+    """Interleave seen and decoded images (S, 2 P, H, W[, 3]), padded to a common size; also returns W."""
+    padded = alike([direction.saw, direction.imagined])
+    S, P = padded.shape[1:3]
+    return np.stack([*padded], axis=2).reshape(S, 2 * P, *padded.shape[3:]), padded.shape[4]
 
 
 def plot_cross(path: Path, directions: Sequence[Direction]) -> None:
     """Draw one panel per direction, two in a row, with pairs of seen and decoded images."""
-    S, P, H, W = directions[0].saw.shape
+    S, P, H, W = directions[0].saw.shape[:4]
     across = min(len(directions), 2)
     down = -(-len(directions) // across)
     cell = min(_CELL, _MAX_SIDE / max(S * down, 2 * P * across))

@@ -25,6 +25,7 @@ with quiet_imports():
     from matplotlib import colormaps
     from matplotlib.axes import Axes
     from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.colors import to_rgb
     from matplotlib.figure import Figure
     from matplotlib.patheffects import withStroke
     from matplotlib.ticker import MaxNLocator, ScalarFormatter
@@ -43,6 +44,7 @@ __all__ = [
     "label_ticks",
     "legend",
     "picture",
+    "to_rgb",
     "truncate",
 ]
 

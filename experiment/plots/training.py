@@ -26,6 +26,7 @@ from mhng.experiment.plots.style import (
     label_ticks,
     legend,
     picture,
+    to_rgb,
     truncate,
 )
 
@@ -193,13 +194,20 @@ def plot_confusion(
 
 
 def plot_images(path: Path, images: ArrayLike, row_names: Sequence[str], column_names: Sequence[str]) -> None:
-    """Plot grey images (R, C, H, W) in [0, 1] in a grid with named rows and columns; NaN is pale blue."""
+    """Plot images (R, C, H, W), or (R, C, H, W, 3) in colour, in a grid with named rows and columns.
+
+    Pixels are in [0, 1]; NaN is pale blue.
+    """
     images = np.asarray(images, dtype=np.float64)
-    if images.ndim != 4 or images.shape[:2] != (len(row_names), len(column_names)) or 0 in images.shape:
+    if (
+        images.shape[4:] not in ((), (3,))
+        or images.shape[:2] != (len(row_names), len(column_names))
+        or 0 in images.shape
+    ):
         raise ValueError(
             f"images must be ({len(row_names)} rows, {len(column_names)} columns, H, W); their shape is {images.shape}"
         )
-    R, C, H, W = images.shape
+    R, C, H, W = images.shape[:4]
     tiles = mosaic(images, max(1, H // 14))
     rows, columns = truncate(row_names, 26), truncate(column_names)
     cell = float(np.clip(12 / max(R, C), 0.2, 1.2))  # inches
@@ -218,6 +226,9 @@ def plot_images(path: Path, images: ArrayLike, row_names: Sequence[str], column_
 # -- mosaics of images -----------------------------------------------------------------------------
 
 
+_ABSENT = "#DCE6F0"
+
+
 class Mosaic(NamedTuple):
     """A grid of images in pixels, NaN between them, and the centres of its rows and columns."""
 
@@ -227,19 +238,33 @@ class Mosaic(NamedTuple):
 
 
 def mosaic(images: NDArray[Any], gap: int, *, group: int = 1, group_gap: int = 0) -> Mosaic:
-    """Arrange images (R, C, H, W) `gap` pixels apart, with `group_gap` more after every `group` columns."""
-    R, C, H, W = images.shape
+    """Arrange images (R, C, H, W[, 3]) `gap` pixels apart, with `group_gap` more after every `group` columns."""
+    R, C, H, W = images.shape[:4]
     tops = gap + (H + gap) * np.arange(R)
     lefts = gap + (W + gap) * np.arange(C) + group_gap * (np.arange(C) // group)
-    grid = np.full((tops[-1] + H + gap, lefts[-1] + W + gap), np.nan)
+    grid = np.full((tops[-1] + H + gap, lefts[-1] + W + gap, *images.shape[4:]), np.nan)
     for r, c in np.ndindex(R, C):
         grid[tops[r] : tops[r] + H, lefts[c] : lefts[c] + W] = images[r, c]
     return Mosaic(grid, tops + (H - 1) / 2, lefts + (W - 1) / 2)
 
 
+def alike(grids: Sequence[NDArray[np.float32]]) -> NDArray[np.float32]:
+    """Stack grids of images (R, C, H, W[, 3]): small images are centred, grey ones get channels if any has colour."""
+    H, W = (max(grid.shape[axis] for grid in grids) for axis in (2, 3))
+    colour = (3,) if any(grid.ndim == 5 for grid in grids) else ()
+    stacked = np.full((len(grids), *grids[0].shape[:2], H, W, *colour), np.nan, dtype=np.float32)
+    for target, grid in zip(stacked, grids, strict=True):
+        h, w = grid.shape[2:4]
+        top, left = (H - h) // 2, (W - w) // 2
+        target[:, :, top : top + h, left : left + w] = grid[..., None] if colour and grid.ndim == 4 else grid
+    return stacked
+
+
 def show_mosaic(axes: Axes, grid: NDArray[np.float64]) -> None:
-    """Draw a mosaic in grey; NaN is pale blue."""
-    colours = colormaps["gray"].with_extremes(bad="#DCE6F0")
+    """Draw a mosaic in grey or colour; NaN is pale blue."""
+    colours = colormaps["gray"].with_extremes(bad=_ABSENT)
+    if grid.ndim == 3:
+        grid = np.where(np.isnan(grid), to_rgb(_ABSENT), grid)
     axes.imshow(grid, cmap=colours, vmin=0, vmax=1, interpolation="nearest")
     hide_frame(axes)
 

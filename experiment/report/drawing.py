@@ -69,18 +69,20 @@ def _svg_size(svg: str) -> tuple[int, int]:
 
 
 def image_strip(images: NDArray[Any], alt: str, *, every: int = 1) -> Picture:
-    """Join grey images (C, H, W) in [0, 1] horizontally, with a wider gap after `every` images. NaN is transparent."""
+    """Join images (C, H, W[, 3]) in [0, 1] horizontally, with a wider gap after `every` images. NaN is transparent."""
     from PIL import Image
 
     from mhng.experiment.plots.training import mosaic
 
-    _, _, W = images.shape
+    W = images.shape[2]
     gap = max(1, W // 14)
     grid = mosaic(images[None], gap, group=every, group_gap=2 * gap if every > 1 else 0).grid
     grid = grid[gap:-gap, gap:-gap]
+    if grid.ndim == 2:
+        grid = grid[..., None]
     known = np.isfinite(grid)
-    grey = np.where(known, np.nan_to_num(grid), 0.0).clip(0, 1)
-    pixels = np.stack([np.round(255 * grey), 255.0 * known], axis=-1).astype(np.uint8)
+    levels = np.where(known, np.nan_to_num(grid), 0.0).clip(0, 1)
+    pixels = np.concatenate([np.round(255 * levels), 255.0 * known[..., :1]], axis=-1).astype(np.uint8)
     buffer = io.BytesIO()
     Image.fromarray(pixels, mode=None).save(buffer, format="PNG", optimize=True)
     return Picture(alt, _data_uri("png", buffer.getvalue()), pixels.shape[1], pixels.shape[0])

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from mhng.experiment.evaluation import matching
 from mhng.experiment.metrics import partitions
 from mhng.experiment.plots.latent_map import plot_map
-from mhng.experiment.plots.training import plot_confusion
+from mhng.experiment.plots.training import alike, plot_confusion
 from mhng.experiment.report.drawing import ChartRenderer, image_strip
 from mhng.experiment.report.page import ImageRows, Picture, Section, Table, cells, number
 from mhng.experiment.report.projection import Projection, project
@@ -222,8 +222,9 @@ def _cross_recall_images(gallery: Gallery) -> list[ImageRows]:
         for k, text, seen_images, imagined_images in zip(
             gallery.shown, gallery.captions[speaker], seen, gallery.imagined[direction], strict=True
         ):
-            pairs = np.stack([seen_images, imagined_images], axis=1).reshape(-1, *seen_images.shape[1:])
-            known = int(np.isfinite(seen_images[:, 0, 0]).sum())
+            padded = alike([seen_images[None], imagined_images[None]])[:, 0]
+            pairs = np.stack([*padded], axis=1).reshape(-1, *padded.shape[2:])
+            known = int(np.isfinite(seen_images.reshape(len(seen_images), -1)[:, 0]).sum())
             if not known:
                 continue
             alt = f"Sign {k} ({text}) from {speaker} to {listener}: observed and imagined images of {known} objects."

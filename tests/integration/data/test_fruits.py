@@ -13,6 +13,8 @@ from mhng.experiment.data import loading
 from mhng.experiment.data.builtin import fruits
 from mhng.experiment.data.objects import Objects
 from mhng.experiment.errors import UsageError
+from mhng.experiment.evaluation.recall import evaluate
+from mhng.experiment.training.saved_run import SavedRun
 
 PICTURES = 3
 
@@ -81,10 +83,16 @@ def test_absent_kinds_and_downloads_are_refused(tmp_path: Path, capsys: pytest.C
     assert "--download does not support fruits360-20" in capsys.readouterr().err
 
 
-def test_a_run_names_fruits(tmp_path: Path) -> None:
+def test_a_run_names_fruits_and_recalls_them_in_colour(tmp_path: Path) -> None:
     kinds_in(tmp_path / "fruits-360/Training", fruits.TEN)
     settings = [
         "--dataset", "fruits360", "--data-root", str(tmp_path), "--epochs", "1", "--rounds", "0",
         "--sweeps", "2", "--burn-in", "0", "--latent-dim", "2", "--starts", "1",
     ]  # fmt: skip
     assert cli.main(["train", *settings, "--run-dir", str(tmp_path / "run")]) == 0
+    run = SavedRun(tmp_path / "run")
+    _, gallery = evaluate(run, temperature=1.0, count=2, pairs=2)
+    seen = gallery.saw["A->B"]
+    assert seen.shape[1:] == gallery.imagined["A->B"].shape[1:] == (2, 32, 32, 3)
+    observed = run.objects.views[0].movedim(1, -1).numpy()
+    assert (seen[0, 0] == observed).all((1, 2, 3)).any()

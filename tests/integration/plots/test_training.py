@@ -175,6 +175,22 @@ def test_images_stand_where_their_names_say(drawn: list[Figure]) -> None:
     assert (axes.images[0].norm.vmin, axes.images[0].norm.vmax) == (0, 1)
 
 
+def test_images_in_colour_stand_beside_grey_ones(drawn: list[Figure]) -> None:
+    grey, colour = np.full((1, 2, 14, 14), 0.25), np.zeros((1, 2, 28, 28, 3))
+    colour[..., 0] = 0.75
+    colour[0, 1] = np.nan
+    both = training_plots.alike([grey.astype(np.float32), colour.astype(np.float32)])
+    assert both.shape == (2, 1, 2, 28, 28, 3) and np.isnan(both[0, 0, 0, 6]).all()
+    np.testing.assert_array_equal(both[0, 0, 0, 7:21, 7:21], 0.25)
+    training_plots.plot_images(Path(), both[1], ["a"], ["b", "absent"])
+    axes = drawn[0].axes[0]
+    y, (x, absent) = int(axes.get_yticks()[0]), map(int, axes.get_xticks())
+    pixels = axes.images[0].get_array()
+    np.testing.assert_allclose(pixels[y, x], (0.75, 0, 0))
+    np.testing.assert_allclose(pixels[y, absent], np.array([220, 230, 240]) / 255)
+    assert training_plots.alike([grey.astype(np.float32)]).shape == (1, 1, 2, 14, 14)
+
+
 def test_wrong_shapes_are_named() -> None:
     with pytest.raises(ValueError, match=r"2 rows, 1 columns.*\(1, 1, 3, 3\)"):
         training_plots.plot_images(Path("no.png"), np.zeros((1, 1, 3, 3)), ["a", "b"], ["c"])

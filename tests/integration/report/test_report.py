@@ -358,6 +358,21 @@ def test_a_strip_is_transparent_between_its_images() -> None:
     assert (pixels[:, 29:32, 1] == 0).all() and (pixels[:, -14:, 1] == 0).all()
 
 
+def test_a_strip_keeps_colours() -> None:
+    import base64
+    import io
+
+    from PIL import Image
+
+    images = np.zeros((2, 14, 14, 3))
+    images[0] = (1.0, 0.5, 0.0)
+    images[1] = np.nan
+    strip = drawing.image_strip(images, "x")
+    pixels = np.asarray(Image.open(io.BytesIO(base64.b64decode(strip.uri.split(",")[1]))))
+    assert pixels.shape == (14, 29, 4)
+    assert (pixels[:, :14] == [255, 128, 0, 255]).all() and (pixels[:, 14:, 3] == 0).all()
+
+
 def test_charts_have_ids_of_their_own_and_are_the_same_again() -> None:
     from mhng.experiment.plots.training import Curves, plot_curves
 

@@ -7,7 +7,7 @@ from typing import Any
 
 from mhng.experiment.data.views import parse_view
 
-# A learned noise becomes so small that each picture is far from all others.
+# A noise of 0.5 gives latents a KL of 22 nats, about that of digits; a learned one is smaller, with 44 nats.
 _FRUITS: dict[str, Any] = {
     "views": (parse_view(0.0), parse_view(25.0)), "likelihood": "gaussian-fixed", "noise": 0.5, "batch_size": 64,
     "epochs": 30, "rounds": 5,

@@ -140,7 +140,7 @@ def law(cell: Cell) -> Law:
     if cell.mode == "variational":
         return _variational(cell)
     families, column = _families(cell), _column(cell)
-    if cell.mode == "gibbs" or _is_exact(cell, families, column):
+    if cell.mode == "gibbs" or cell.signs == 1 or _is_exact(cell, families, column):
         return Law("exact", "The chains sample the joint posterior of all agents.", 0)
     bias = _bias(cell, families, column)
     if not cell.redrawn and (sentence := _other_law(cell, families, column)):

@@ -32,11 +32,11 @@ def target(settings: Mapping[str, Any]) -> Target:
 def _words(verdict: Law) -> str:
     if verdict.kind == "biased":
         return (
-            f"Biased: {verdict.sentence} Its total variation from the joint posterior is {verdict.bias:.2f} on the "
-            "case of docs/correctness.md."
+            f"Biased: {verdict.sentence} On the case of docs/correctness.md the total variation from the joint "
+            f"posterior is {verdict.bias:.2f}."
         )
     if verdict.kind == "unproved":
-        return f"Unproved: {verdict.sentence} Its distance from the joint posterior was never measured."
+        return f"Unproved: {verdict.sentence} The distance of this game from the joint posterior was never measured."
     return verdict.sentence
 
 

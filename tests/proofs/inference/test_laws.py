@@ -162,6 +162,7 @@ def test_rules_at_the_end_of_their_range():
     assert law(fixed._replace(rules=("tempered:1",))).kind == "exact"
     assert law(fixed._replace(rules=("constant:0",))).kind == "unproved"
     assert law(fixed._replace(rules=("subtraction",), signs=2)).kind == "exact"
+    assert law(Cell("all", signs=1)).kind == "exact", "there is one assignment"
     assert distance(fixed._replace(rules=("subtraction",), signs=2)) < 1e-9
 
 

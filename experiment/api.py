@@ -93,7 +93,7 @@ def train(
     config = together(from_keywords(settings))
     path = config.run_dir or free_folder(config)
     run_training(replace(config, run_dir=path), printer=printer, callbacks=callbacks)
-    return load_run(path)
+    return load_run(path, trust_plugins=True)  # the caller has named them
 
 
 class LoadedRun(SavedRun):

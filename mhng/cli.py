@@ -49,9 +49,16 @@ def build_parser(program: str = "mhng") -> Parser:
     _add_play(
         command(
             "play",
-            "play the game with the finished agents of a run, without learning",
+            "play the game with the finished agents of a run, without learning, or a game of Pyro programs",
             "Writes a run folder that the other commands read. The chains start afresh, on a new draw of the latents.",
-            usage="RUN [options] [SETTINGS OF THE GAME]",
+            usage="{RUN,FILE.py:NAME} [options] [SETTINGS OF THE GAME]",
+        )
+    )
+    _add_prove(
+        command(
+            "prove",
+            "check that a game of Pyro programs has its law, and plant faults that the check must see",
+            "Exit code 0: the game has its law; 1: it does not, or the check does not apply to it. Runs FILE.py.",
         )
     )
     _add_diagnose(
@@ -139,12 +146,30 @@ def _add_play(parser: Parser) -> None:
     from mhng.experiment.settings.parsing import add_settings
     from mhng.experiment.settings.schema import PLAY_SETTINGS
 
-    parser.add_argument("run", metavar="RUN", help="folder of a finished run")
-    parser.add_argument("--out", metavar="DIR", help="new run folder (default: RUN/play-001, or the next free number)")
+    parser.add_argument(
+        "run",
+        metavar="RUN",
+        help="folder of a finished run; or FILE.py:NAME, a game of Pyro programs (docs/programs.md)",
+    )
+    parser.add_argument(
+        "--out",
+        metavar="DIR",
+        help="new run folder (default: RUN/play-001, or the next free number; for FILE.py:NAME a new folder in runs/)",
+    )
+    parser.add_argument("--seed", metavar="SEED", help="seed of the game FILE.py:NAME (default: 0)")
     parser.add_argument("--overwrite", action="store_true", help="replacement of the run in --out")
     _add_moved_data(parser)
     _add_trust(parser)
     add_settings(parser, PLAY_SETTINGS, "that of RUN")
+
+
+def _add_prove(parser: Parser) -> None:
+    parser.add_argument(
+        "game", metavar="FILE.py:NAME", help="NAME in FILE.py: a NamingGame, or a function that returns one"
+    )
+    parser.add_argument("--chains", metavar="C", type=int, help="chains of each check (default: 4000)")
+    parser.add_argument("--sweeps", metavar="T", type=int, help="sweeps from the prior to the law (default: 20)")
+    parser.add_argument("--seed", metavar="SEED", type=int, default=0, help="seed of the check (default: 0)")
 
 
 def _add_diagnose(parser: Parser) -> None:
@@ -487,10 +512,24 @@ def _train(arguments: argparse.Namespace, argv: Sequence[str]) -> int:
 
 def _play(arguments: argparse.Namespace, argv: Sequence[str]) -> int:
     from mhng.experiment.errors import UsageError
-    from mhng.experiment.settings.config import from_flags
+    from mhng.experiment.settings.config import from_flags, resolve
     from mhng.experiment.settings.schema import PLAY_SETTINGS
+    from mhng.experiment.training.game_file import is_game_name
 
-    values = from_flags({name: value for name, value in vars(arguments).items() if name in PLAY_SETTINGS})
+    flags = {name: value for name, value in vars(arguments).items() if name in PLAY_SETTINGS}
+    if is_game_name(arguments.run):
+        if arguments.data_root is not None or arguments.data is not None:
+            raise UsageError("--data-root and --data require a run folder; FILE.py:NAME has its own observations")
+        flags |= {} if arguments.seed is None else {"seed": arguments.seed}
+        flags |= {} if arguments.out is None else {"run_dir": arguments.out}
+        from mhng.experiment.training.play_program import play_program
+
+        config = resolve(flags | {"program": arguments.run, "overwrite": arguments.overwrite})
+        play_program(config, command_line=argv)
+        return 0
+    if arguments.seed is not None:
+        raise UsageError("--seed requires FILE.py:NAME; the seed of a run is that of its agents")
+    values = from_flags(flags)
     if arguments.overwrite and arguments.out is None:
         raise UsageError("--overwrite requires --out DIR; without it, play makes a new folder")
     from mhng.experiment.training.play import play
@@ -504,6 +543,13 @@ def _play(arguments: argparse.Namespace, argv: Sequence[str]) -> int:
     )
     play(run, values, out=_path(arguments.out, "--out"), overwrite=arguments.overwrite, command_line=argv)
     return 0
+
+
+def _prove(arguments: argparse.Namespace, argv: Sequence[str]) -> int:
+    from mhng.experiment.diagnostics.prove import prove
+
+    proved = prove(arguments.game, chains=arguments.chains, sweeps=arguments.sweeps, seed=arguments.seed)
+    return 0 if proved else 1
 
 
 def _diagnose(arguments: argparse.Namespace, argv: Sequence[str]) -> int:
@@ -650,6 +696,7 @@ _READERS = ("diagnose", "name", "recall", "report")
 _COMMANDS = {
     "train": _train,
     "play": _play,
+    "prove": _prove,
     "diagnose": _diagnose,
     "name": _name,
     "recall": _recall,

@@ -1,6 +1,8 @@
 """Two agents watch one sequence: A sees a position, B counts events. They agree on the hidden states.
 
     python examples/programs/hidden_markov.py
+    python cli.py play examples/programs/hidden_markov.py:game --sweeps 100 --out runs/states
+    python cli.py prove examples/programs/hidden_markov.py:twin
 
 The signs are the states w_0 ... w_11 of a Markov chain. A turn proposes T consecutive states given the listener's
 other states. Short stretches move slowly through a chain that rarely changes; the whole path is rarely accepted.
@@ -33,24 +35,35 @@ def positions(x):
 
 
 def events(y):
-    """Agent B: a number of events at every step."""
+    """Agent B: a number of events at every step; B knows their rates roughly."""
+    rate = pyro.sample("rate", dist.Gamma(4 * RATE, 4.0).to_event(1))
     for t, w in states(len(y)):
-        pyro.sample(f"y_{t}", dist.Poisson(RATE[w]), obs=y[t])
+        pyro.sample(f"y_{t}", dist.Poisson(rate[w]), obs=y[t])
+
+
+PATH = torch.tensor([0, 0, 0, 1, 1, 1, 1, 2, 2, 2, 0, 0])
+
+
+def game(path=PATH) -> NamingGame:
+    """The game about observations of a path, with stretches of 3 states."""
+    pyro.set_rng_seed(0)
+    x, y = dist.Normal(POSITION[path], 0.8).sample(), dist.Poisson(RATE[path]).sample()
+    players = {"A": ProgramPlayer(positions, x), "B": ProgramPlayer(events, y)}
+    return NamingGame(players, sign="w_*", turn=turns.stretch(3))
+
+
+def twin() -> NamingGame:
+    """Five states: 243 paths to enumerate."""
+    return game(PATH[2:7])
 
 
 def main(chains: int = 500, sweeps: int = 30) -> None:
-    """Play with stretches of 3 states and print the recovered path."""
-    pyro.set_rng_seed(0)
-    path = torch.tensor([0, 0, 0, 1, 1, 1, 1, 2, 2, 2, 0, 0])
-    x, y = dist.Normal(POSITION[path], 0.8).sample(), dist.Poisson(RATE[path]).sample()
-    game = NamingGame(
-        {"A": ProgramPlayer(positions, x), "B": ProgramPlayer(events, y)}, sign="w_*", turn=turns.stretch(3)
-    )
-    w = game.play(chains, sweeps, thin=sweeps)["w"][:, 0]
+    """Play and print the recovered path."""
+    w = game().play(chains, sweeps, thin=sweeps)["w"][:, 0]
     best = torch.stack([(w == k).double().mean(0) for k in range(3)]).argmax(0)
-    print("true path:     ", *path.tolist())
+    print("true path:     ", *PATH.tolist())
     print("agreed path:   ", *best.tolist())
-    print(f"states right: {float((best == path).double().mean()):.2f}")
+    print(f"states right: {float((best == PATH).double().mean()):.2f}")
 
 
 if __name__ == "__main__":

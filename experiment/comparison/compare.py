@@ -143,10 +143,14 @@ def _check_variants(runs: Sequence[Run]) -> None:
         return
     from mhng.experiment.training import memory_estimate
     from mhng.experiment.training.build import game_of
+    from mhng.experiment.training.play_program import check_program
     from mhng.experiment.training.prepare import load_objects, pick_device
 
     for run in first_runs.values():
         try:
+            if run.config.program:
+                check_program(run.config)
+                continue
             check_new(run.config)
             device = pick_device(run.config.device)
             prepared = load_objects(run.config)

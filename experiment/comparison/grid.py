@@ -142,7 +142,8 @@ def build_grid(
     if variant_settings.get(""):
         raise UsageError(f"{place if variants is None else '--variant'}: a variant with settings requires a name")
 
-    where, given = ("--modes", modes) if modes is not None else (f"{place}: modes", head.get("modes", _DEFAULT_MODES))
+    default = ["com"] if "program" in shared else _DEFAULT_MODES
+    where, given = ("--modes", modes) if modes is not None else (f"{place}: modes", head.get("modes", default))
     grid_modes = [from_value("mode", str(mode), where) for mode in _as_list(given, where)]
     _refuse_repeated(grid_modes, where)
     where, given = ("--seeds", seeds) if seeds is not None else (f"{place}: seeds", head.get("seeds", SEEDS))

@@ -45,6 +45,8 @@ def next_action(path: Path, config: Config, *, overwrite: bool) -> Action:
             )
     if manifest["status"] == "done" and folder.file(run_folder.SUMMARY).exists():
         return "skip"
+    if config.program is not None:  # a game of programs does not resume
+        return "overwrite"
     # The settings file is written first. Without it the run cannot be resumed, and there is nothing to lose.
     return "resume" if folder.file(run_folder.CONFIG).exists() else "overwrite"
 

@@ -133,6 +133,8 @@ def _largest_shares(run: SavedRun) -> dict[str, float]:
 
 def _play_command(run: SavedRun) -> str:
     """The command that plays with the agents of the run; empty if they are not finished."""
+    if run.config.program:
+        return f"play {shlex.quote(run.config.program)}"
     finished = run.status == "done" and run.folder.file(run_folder.CHECKPOINT).is_file()
     return f"play {shlex.quote(str(run.path))}" if finished else ""
 

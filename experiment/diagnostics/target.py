@@ -24,6 +24,17 @@ class Target(NamedTuple):
 
 def target(settings: Mapping[str, Any]) -> Target:
     """The distribution that a game with these settings samples."""
+    if settings.get("program"):
+        exact = bool(settings.get("exact"))
+        words = (
+            "Exact: the chains sample the joint posterior."
+            if exact
+            else (
+                "Unproved: the game of programs is approximate (docs/programs.md), and the distance from the joint "
+                "posterior was never measured."
+            )
+        )
+        return Target("exact" if exact else "unproved", words, None, True)
     verdict = law(_cell(settings))
     known = verdict.kind in ("exact", "another") or verdict.near
     return Target(verdict.kind, _words(verdict), verdict.bias, known)

@@ -225,6 +225,8 @@ def _start_options(settings: Mapping[str, Any]) -> list[str]:
 
 
 def _better_starts(settings: Mapping[str, Any], play: str) -> list[str]:
+    if settings.get("program"):
+        return ["other turns, such as larger blocks, or another kernel of beliefs (docs/programs.md)"]
     advice = [_command(play, options) for options in _start_options(settings)]
     return [*advice, "longer chains seldom help: sweeps rarely lead from one basin to another"]
 

@@ -26,8 +26,7 @@ def run_page(path: Path, *, kind: str, data_root: Path | None, data: str | None,
         sections = [
             run_sections.scores(run.summary),
             run_sections.curves(renderer, run.metrics),
-            evaluation_sections.confusion(renderer, run, None if reason else run.objects.class_names),
-            *_agent_sections(renderer, run, reason, kind),
+            *([] if run.config.program else _object_sections(renderer, run, reason, kind)),
             run_sections.diagnostics(renderer, run, report),
             run_sections.settings(run.manifest.get("settings") or run.settings),
             run_sections.provenance(run.manifest | {"status": run.status}, str(path)),
@@ -70,14 +69,16 @@ def _missing_agents(run: SavedRun, *, moved: bool) -> str:
     return ""
 
 
-def _agent_sections(renderer: ChartRenderer, run: SavedRun, reason: str, kind: str) -> list[Section]:
+def _object_sections(renderer: ChartRenderer, run: SavedRun, reason: str, kind: str) -> list[Section]:
+    confusion = evaluation_sections.confusion(renderer, run, None if reason else run.objects.class_names)
     if reason:
         missing = f"This section requires the trained agents and their data. {reason}"
         return [
+            confusion,
             Section("map", evaluation_sections.MAP_TITLE, missing=missing),
             Section("recall", evaluation_sections.RECALL_TITLE, missing=missing),
         ]
-    return [evaluation_sections.latent_map(renderer, run, kind), evaluation_sections.recall(run)]
+    return [confusion, evaluation_sections.latent_map(renderer, run, kind), evaluation_sections.recall(run)]
 
 
 def _title(run: SavedRun) -> str:

@@ -51,6 +51,7 @@ class RoundTrace:
     encounters: NDArray[Any] | None = None  # (T, M) encounters with agent m as the listener; None: one per sweep
     pointwise: NDArray[Any] | None = None  # (C, T, M, N) log p(z_n | w_n, phi), if kept
     latents: tuple[NDArray[Any], ...] | None = None  # (N, L) of each agent, if known
+    beliefs: Mapping[str, NDArray[Any]] | None = None  # (C, T, ...) of Pyro programs, by name
 
     @property
     def kappa_signs(self) -> NDArray[Any]:
@@ -138,6 +139,8 @@ def to_variables(
       co_assignment (agent, pair)      1 if the agent gives one sign to both objects of a pair such as "12-873";
                                        absent if N = 1
 
+    Group beliefs: draws of the beliefs of Pyro programs, "AGENT.SITE".
+
     Group log_likelihood: z (agent, object), log p(z_n | w_n, phi) given the drawn sign. Group observed_data:
     z (agent, object, latent), padded with NaN where an agent has fewer dimensions. Group constant_data: `objects`.
 
@@ -206,6 +209,8 @@ def to_variables(
             groups["log_likelihood"] = {"z": trace.pointwise[:, sweeps]}
         if trace.latents is not None and sum(z.size for z in trace.latents) <= _LARGEST_Z:
             groups["observed_data"] = {"z": _padded(trace.latents)}
+    if "mu" in KEPT[keep] and trace.beliefs:
+        groups["beliefs"] = {name: values[:, sweeps] for name, values in trace.beliefs.items()}
     if objects:
         groups["constant_data"] = dict(objects)
     dims |= {"z": ["agent", "object"]} | {name: ["object"] for name in objects or ()}

@@ -22,6 +22,7 @@ from mhng.experiment.settings import by_dataset, parsing, per_agent, presets, va
 from mhng.experiment.settings.parsing import PARSERS, plain_value, toml_value
 from mhng.experiment.settings.schema import CHOSEN, SETTINGS, Config, key
 from mhng.experiment.util.jsonable import to_plain
+from mhng.experiment.util.paths import typed_path
 
 # Keys that may change while a run remains the same run.
 MOVABLE = (
@@ -85,6 +86,9 @@ def together(values: Mapping[str, Any]) -> Config:
         values["views"] = tuple(parse_view(100 * m / M) for m in range(M))
     if "burn_in" not in values:
         values["burn_in"] = min(SETTINGS["burn_in"].default, 2 * values.get("sweeps", SETTINGS["sweeps"].default) // 5)
+    if values.get("program"):
+        file, colon, name = values["program"].rpartition(":")
+        values["program"] = f"{typed_path(file, '--program').absolute()}{colon}{name}"
     config = Config(**values)
     validation.check(config)
     return config

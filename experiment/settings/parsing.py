@@ -433,7 +433,7 @@ def from_table(table: Mapping[str, Any], place: str, *, trust_plugins: bool = Fa
 
 def refuse_plugin(name: str, value: Any, place: str) -> None:
     """Raise `UntrustedError` if the value of a setting, from a file, names code to import."""
-    if name in FAMILIES and isinstance(value, str) and is_plugin(value):
+    if (name in FAMILIES or name == "program") and isinstance(value, str) and is_plugin(value):
         raise UntrustedError(
             f"{place} is {value}, code from outside this program; pass --trust-plugins if you trust the code and the "
             "file"

@@ -86,6 +86,13 @@ class Config:
         "access to the latents of all agents, an upper bound; variational: agents exchange sign probabilities instead "
         "of samples. Aliases: -1 is com, 0 is no-com, 1 is all",
     )
+    program: str | None = _setting(
+        None,
+        "game",
+        "game between Pyro programs instead of agents that learn from images: FILE.py:NAME, a NamingGame or a "
+        "function that returns one (docs/programs.md); the command `play` takes it, too",
+        default_help="none",
+    )
     signs: Annotated[int, Limits(1, 10_000)] = _setting(
         10, "game", "number of signs K", default_help="10; fruits360-20: 20"
     )

@@ -21,6 +21,9 @@ _NEEDS_GRAPH = "requires --meet with a graph of pairs, such as complete"
 
 def check(config: Config) -> None:
     """Check constraints between settings. Raises UsageError."""
+    if config.program is not None:
+        _check_program(config)
+        return
     if len(config.views) != config.agents:
         raise UsageError(f"--views has {len(config.views)} entries; expected one for each agent, {config.agents}")
     _check_agents(config)
@@ -29,6 +32,23 @@ def check(config: Config) -> None:
     _check_recursion(config)
     _check_engine(config)
     _check_data(config)
+
+
+# Settings of a game of Pyro programs. The game itself decides the last row.
+PROGRAM_SETTINGS = (
+    "program", "sweeps", "burn_in", "chains", "thin", "keep", "seed", "threads", "run_dir", "overwrite", "mode",
+    "signs", "agents", "views", "listener_state", "recursion",
+)  # fmt: skip
+
+
+def _check_program(config: Config) -> None:
+    for name in SETTINGS:
+        if name not in PROGRAM_SETTINGS and not _is_default(config, name):
+            raise UsageError(f"--program does not support {flag(name)}: FILE.py defines the agents and the game")
+    if config.mode != "com":
+        raise UsageError(f"--program requires --mode com; --mode is {config.mode}")
+    if config.burn_in >= config.sweeps:
+        raise UsageError(f"--burn-in is {config.burn_in}; expected less than --sweeps, {config.sweeps}")
 
 
 def check_new(config: Config) -> None:

@@ -15,7 +15,6 @@ from mhng.experiment.errors import Interrupted, RunError
 from mhng.experiment.metrics.latents import REMEDY, collapse, latent_nats
 from mhng.experiment.runs import folder as run_folder
 from mhng.experiment.runs.folder import RunFolder
-from mhng.experiment.runs.posterior import save_posterior
 from mhng.experiment.runs.tensorboard import Scalars
 from mhng.experiment.runs.trace import RoundTrace
 from mhng.experiment.settings import config as settings
@@ -27,7 +26,7 @@ from mhng.experiment.training.defaults import describe
 from mhng.experiment.training.graphs import Edges, edges_at
 from mhng.experiment.training.prepare import Prepared
 from mhng.experiment.training.ray_agents import BYTES_PER_SIGN, AgentLostError, AgentPlacement, RemoteMember
-from mhng.experiment.training.results import summarise, sweep_rows, to_round_trace
+from mhng.experiment.training.results import sweep_rows, to_round_trace, write_results
 from mhng.experiment.util.memory import is_out_of_memory
 from mhng.experiment.util.process import ignore_interrupt, on_stop_signals
 from mhng.inference.cuda_graphs import CannotCaptureError
@@ -313,37 +312,21 @@ class TrainingLoop:
         seconds: float,
         traffic: dict[str, int] | None,
     ) -> None:
-        config, objects, folder = self.config, self.objects, self.folder
-        arrays = {f"signs_{name}": trace.signs[0, -1, m] for m, name in enumerate(trace.agent_names)}
-        if objects.files is not None:
-            arrays["files"] = np.array(objects.files)
-        folder.write_npz(run_folder.SIGNS, index=objects.indices, label=objects.labels, round=played.round, **arrays)
-        save_posterior(
-            folder.file(run_folder.POSTERIOR),
+        write_results(
+            self.folder,
+            self.config,
+            self.objects,
             trace,
-            burn_in=config.burn_in,
+            rows,
+            self._bounds(played),
             settings=self.settings,
+            edges=self._edges(played.round),
+            agreement=self._agreement(),
             round=played.round,
-            thin=config.thin,
-            keep=config.keep,
-            objects={"index": objects.indices} | ({} if objects.labels is None else {"label": objects.labels}),
-        )
-        folder.write_json(
-            run_folder.SUMMARY,
-            summarise(
-                config,
-                objects,
-                trace,
-                rows,
-                self._bounds(played),
-                nats=latent_nats(folder.read_metrics()),
-                edges=self._edges(played.round),
-                agreement=self._agreement(),
-                round=played.round,
-                traffic=traffic,
-                seconds=round(seconds, 1),
-                device=str(self.device),
-            ),
+            nats=latent_nats(self.folder.read_metrics()),
+            traffic=traffic,
+            seconds=round(seconds, 1),
+            device=str(self.device),
         )
 
     def _bounds(self, played: Played) -> dict[str, Loss | None]:

@@ -5,13 +5,14 @@ from __future__ import annotations
 import os
 import platform
 import subprocess
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from importlib import metadata
 from pathlib import Path
 from typing import Any
 
 import torch
 
+from mhng.experiment.data.objects import Objects
 from mhng.experiment.settings import config as settings
 from mhng.experiment.settings.schema import SETTINGS, Config, key
 from mhng.experiment.training.graphs import recorded_edges
@@ -39,12 +40,24 @@ def manifest_of(
     chosen: the reasons for settings that were not given. fitted: the keys of settings that have another value than
     the user's.
     """
-    objects, config = prepared.objects, prepared.config
+    fields = common_fields(given, prepared.config, prepared.objects, prepared.reasons, device, threads, command_line)
+    return {"edges": recorded_edges(game.meetings), **fields}
+
+
+def common_fields(
+    given: Config,
+    config: Config,
+    objects: Objects,
+    reasons: Mapping[str, str],
+    device: torch.device,
+    threads: Threads,
+    command_line: Sequence[str],
+) -> dict[str, Any]:
+    """Fields of the manifest of any run, with images or with Pyro programs."""
     return {
-        "edges": recorded_edges(game.meetings),
         "command_line": list(command_line),
         "settings": settings.plain(config),
-        "chosen": {key(name): reason for name, reason in prepared.reasons.items()},
+        "chosen": {key(name): reason for name, reason in reasons.items()},
         "fitted": sorted(
             key(name)
             for name in SETTINGS

@@ -13,6 +13,9 @@ from mhng.experiment.data.objects import Objects
 from mhng.experiment.metrics import partitions
 from mhng.experiment.metrics.latents import REMEDY, collapse
 from mhng.experiment.metrics.thresholds import MAX_SHARE
+from mhng.experiment.runs import folder as run_folder
+from mhng.experiment.runs.folder import RunFolder
+from mhng.experiment.runs.posterior import save_posterior
 from mhng.experiment.runs.trace import RoundTrace
 from mhng.experiment.settings.schema import Config
 from mhng.experiment.training.graphs import Edges, pairs_by_distance
@@ -93,6 +96,41 @@ def sweep_rows(
             }
         )
     return rows
+
+
+def write_results(
+    folder: RunFolder,
+    config: Config,
+    objects: Objects,
+    trace: RoundTrace,
+    rows: Sequence[Mapping[str, Any]],
+    bounds: Mapping[str, Loss | None],
+    *,
+    settings: Mapping[str, Any],
+    round: int,
+    **more: Any,
+) -> dict[str, Any]:
+    """Write the signs, the draws and the summary of the last round; returns the summary.
+
+    settings: for the attributes of posterior.nc. more: further arguments of `summarise`.
+    """
+    arrays = {f"signs_{name}": trace.signs[0, -1, m] for m, name in enumerate(trace.agent_names)}
+    if objects.files is not None:
+        arrays["files"] = np.array(objects.files)
+    folder.write_npz(run_folder.SIGNS, index=objects.indices, label=objects.labels, round=round, **arrays)
+    save_posterior(
+        folder.file(run_folder.POSTERIOR),
+        trace,
+        burn_in=config.burn_in,
+        settings=settings,
+        round=round,
+        thin=config.thin,
+        keep=config.keep,
+        objects={"index": objects.indices} | ({} if objects.labels is None else {"label": objects.labels}),
+    )
+    summary = summarise(config, objects, trace, rows, bounds, round=round, **more)
+    folder.write_json(run_folder.SUMMARY, summary)
+    return summary
 
 
 def summarise(

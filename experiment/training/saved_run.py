@@ -71,7 +71,8 @@ class SavedRun:
         self.path = folder.path
         self.settings: dict[str, Any] = plain(self.config)
         self._rounds: dict[str, int] = {}  # the round of each file that was read
-        self.agents = tuple(agent_names(self.config.agents))
+        named = self.manifest.get("agents") if self.config.program else None
+        self.agents = tuple(named if isinstance(named, list) else agent_names(self.config.agents))
 
     # -- results -------------------------------------------------------------------------------------
 
@@ -139,6 +140,8 @@ class SavedRun:
     def _prepared(self) -> Prepared:
         from mhng.experiment.training.prepare import load_objects
 
+        if self.config.program:
+            raise UsageError(f"{self.path} is a run of Pyro programs; its folder holds no observations and latents")
         count = len(self.index)
         prepared = load_objects(self.config, download=False)
         objects = prepared.objects

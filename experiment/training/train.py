@@ -7,7 +7,6 @@ round writes the results before its checkpoint.
 
 from __future__ import annotations
 
-import os
 from collections.abc import Sequence
 from contextlib import ExitStack
 from dataclasses import replace
@@ -30,6 +29,7 @@ from mhng.experiment.training.dry_run import report
 from mhng.experiment.training.loop import Callback, TrainingLoop, precedes, record_status
 from mhng.experiment.training.manifest import manifest_of
 from mhng.experiment.training.packages import check_packages
+from mhng.experiment.training.play_program import RUNS, next_free, play_program
 from mhng.experiment.training.prepare import load_objects, pick_device
 from mhng.experiment.training.ray_agents import place_agents
 from mhng.experiment.training.resume import (
@@ -45,8 +45,6 @@ from mhng.experiment.training.resume import (
 from mhng.experiment.training.threads import plan_threads
 from mhng.inference.rounds import RoundProgress
 from mhng.models.torch_defaults import torch_defaults
-
-RUNS = Path("runs")
 
 
 @torch_defaults()
@@ -65,6 +63,8 @@ def train(
     the run, beside those on its data. dry: print what the run would do, write nothing and return nothing.
     """
     printer = printer or Printer()
+    if config.program is not None:
+        return play_program(config, command_line=command_line, printer=printer, callbacks=callbacks)
     check_packages(config)
     device = pick_device(config.device)
     check_new(config)
@@ -129,6 +129,8 @@ def resume(
         flags = {name: value for name, value in given.items() if value is not None}
         config = settings.resolve(flags, folder.file(run_folder.CONFIG), trust_plugins=trust_plugins)
         manifest = folder.read_manifest()
+        if config.program:
+            raise UsageError(f"--resume {path} is a game of Pyro programs, which does not resume; play it again")
         if source := manifest.get("played_from"):
             raise UsageError(f"--resume {path}: play made this run, without learning; resume {source}, or play again")
         refuse_changes(config, manifest, folder)
@@ -191,9 +193,4 @@ def resume(
 
 def free_folder(config: Config) -> Path:
     """The path of a new folder in runs/, named by mode, data set and seed, with a number if that exists."""
-    name = f"{config.mode}-{config.dataset}-seed{config.seed}"
-    path, number = RUNS / name, 1
-    while os.path.lexists(path):
-        number += 1
-        path = RUNS / f"{name}-{number}"
-    return path
+    return next_free(RUNS / f"{config.mode}-{config.dataset}-seed{config.seed}")

@@ -28,22 +28,34 @@ def check_agreement(players: Sequence[ProgramPlayer], prior_once: bool, steps: S
                 f"{_shapes(player.sites.signs)} in agent {player.name}"
             )
     _refuse_shared_parameters(players)
-    signs = random_signs(first.sites.signs, _TRIES)
+    signs = random_signs(first, _TRIES)
+    if first.guide is None:
+        changed = (signs + 1) % torch.tensor([site.K for site in first.sites.signs for _ in range(site.size)])
+    else:
+        changed = random_signs(first, _TRIES)
     if prior_once:
         _check_priors(players, signs)
     for player in players:
         for step in steps:
             if step.plate is not None:
-                _check_plate(player, step, signs)
+                _check_plate(player, step, signs, changed)
+        plates = {step.plate for step in steps}
+        player.plate = plates.pop() if len(plates) == 1 else None
 
 
-def random_signs(sites: Sequence[Site], chains: int) -> Tensor:
-    """Uniform signs (C, D), as indices of values."""
-    return torch.cat([torch.randint(site.K, (chains, site.shape.numel())) for site in sites], dim=1)
+def random_signs(player: ProgramPlayer, chains: int) -> Tensor:
+    """Signs (C, D): uniform indices of discrete values, or draws from the prior of continuous ones."""
+    if player.guide is not None:
+        return player.sign_starts(chains)
+    return torch.cat([torch.randint(site.K, (chains, site.size)) for site in player.sites.signs], dim=1)
 
 
 def _shapes(signs: Sequence[Site]) -> str:
-    return ", ".join(f"{site.name} of shape {tuple(site.shape)} with {site.K} values" for site in signs)
+    return ", ".join(
+        f"{site.name} of shape {tuple(site.shape + site.event)}"
+        + (" with continuous values" if site.support is None else f" with {site.K} values")
+        for site in signs
+    )
 
 
 def _refuse_shared_parameters(players: Sequence[ProgramPlayer]) -> None:
@@ -86,26 +98,35 @@ def _check_priors(players: Sequence[ProgramPlayer], signs: Tensor) -> None:
             )
 
 
-def _check_plate(player: ProgramPlayer, step: Step, signs: Tensor) -> None:
-    """Compare the change of one object's signs in the table with the change of the program's whole density."""
-    beliefs = player.starts(len(signs))
+def _check_plate(player: ProgramPlayer, step: Step, signs: Tensor, others: Tensor) -> None:
+    """Compare, for new signs and beliefs of one object, the change of its density with the change of the whole."""
+    assert step.plate is not None
+    beliefs, other_beliefs = player.starts(len(signs)), player.starts(len(signs))
     rows = torch.arange(len(signs))
     block = torch.randint(len(step.coordinates), (len(signs),))
-    index = step.indices(signs)
-    before = index[rows, block]
-    changed = index.clone()
-    changed[rows, block] = after = (before + 1 + torch.randint(len(step.values) - 1, (len(signs),))) % len(step.values)
-    moved = step.write(signs, changed)
-    table = player.table(signs, beliefs, step).total
-    by_table = table[rows, block, after] - table[rows, block, before]
-    whole = [player.log_density(w, beliefs).total for w in (signs, moved)]
-    if _close(by_table, whole[1] - whole[0], 1 + whole[0].abs()):
+    places = step.coordinates[block]  # (C, B)
+    moved, new_beliefs = signs.clone(), dict(beliefs)
+    moved[rows.unsqueeze(1), places] = others[rows.unsqueeze(1), places]
+    for site in player.sites.beliefs:
+        dims = [plate.dim for plate in site.plates if plate.name == step.plate]
+        if dims:
+            inside = beliefs[site.name].clone().movedim(dims[0] - len(site.event), 1)
+            inside[rows, block] = other_beliefs[site.name].movedim(dims[0] - len(site.event), 1)[rows, block]
+            new_beliefs[site.name] = inside.movedim(1, dims[0] - len(site.event))
+    pairs = ((signs, beliefs), (moved, new_beliefs))
+    by_object = [player.log_density(*pair, step.plate).total[rows, block] for pair in pairs]
+    whole = [player.log_density(*pair).total for pair in pairs]
+    if _close(by_object[1] - by_object[0], whole[1] - whole[0], 1 + whole[0].abs()):
         return
     for c in rows.tolist():
-        values = {name: value[c] for name, value in beliefs.items()}
         here, there = (
-            site_factors(player.program, player.args, player.kwargs, {**player.sign_values(w[c]), **values})
-            for w in (signs, moved)
+            site_factors(
+                player.program,
+                player.args,
+                player.kwargs,
+                {**player.sign_values(w[c]), **{name: value[c] for name, value in theta.items()}},
+            )
+            for w, theta in pairs
         )
         for name, factor in here.items():
             outside = step.plate not in {plate.name for plate in factor.plates}

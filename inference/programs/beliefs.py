@@ -2,7 +2,8 @@
 
 Each kernel leaves p(theta | x, w) invariant, but for `Variational`:
 
-    RandomWalk    Metropolis with Gaussian steps in the unconstrained space, all chains at once
+    RandomWalk    Metropolis with Gaussian steps in the unconstrained space, all chains at once; beliefs inside the
+                  plate of the turn are accepted object by object
     PyroKernel    a kernel of `pyro.infer.mcmc` (NUTS, HMC, RandomWalkKernel), chain by chain
     Variational   a mean-field normal fitted by SVI: inexact
     Function      a function of the user, for example a conjugate draw
@@ -13,8 +14,9 @@ Discrete nuisance sites that an agent does not sum out are drawn from their cond
 
 from __future__ import annotations
 
+import inspect
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Protocol
 
 import torch
@@ -22,6 +24,7 @@ from pyro import poutine
 from torch import Tensor
 
 from mhng.inference.programs.player import ProgramPlayer
+from mhng.inference.programs.sites import Site
 from mhng.models.rng import categorical
 
 __all__ = ["Fixed", "Function", "Kernel", "PyroKernel", "RandomWalk", "Variational", "kernel_of", "redraw_nuisance"]
@@ -49,19 +52,31 @@ class Fixed:
 
 
 class Function:
-    """A function `redraw(signs, values)` of the user, with chains as the first dimension.
+    """A function `redraw(signs, values)` or `redraw(signs, values, data)` of the user; chains are the first dimension.
 
-    signs: {site: (C, ...)}; values: {belief: (C, ...)}. It returns new values of beliefs.
+    signs: {site: (C, ...)}; values: {belief: (C, ...)}; data: {observed site: (C, ...)}. It returns new values of
+    beliefs. `prove` requires `data`, because it simulates observations.
     """
 
     exact = True
 
-    def __init__(self, function: Callable[[dict[str, Tensor], dict[str, Tensor]], Values]) -> None:
+    def __init__(self, function: Callable[..., Values]) -> None:
         self.function = function
+        self.takes_data = len(inspect.signature(function).parameters) > 2
 
     def redraw(self, player: ProgramPlayer, signs: Tensor, beliefs: Values, warmup: bool) -> dict[str, Tensor]:
         """Call the function and check the shapes of its values."""
-        drawn = {**beliefs, **self.function(player.sign_values(signs), dict(beliefs))}
+        arguments = [
+            player.sign_values(signs),
+            {name: v for name, v in beliefs.items() if name not in player.observed},
+        ]
+        if self.takes_data:
+            data = {
+                name: beliefs.get(name, value.expand(len(signs), *value.shape))
+                for name, value in player.observed.items()
+            }
+            arguments.append(data)
+        drawn = {**beliefs, **self.function(*arguments)}
         for name, value in drawn.items():
             expected = beliefs[name].shape if name in beliefs else None
             if value.shape != expected:
@@ -75,36 +90,58 @@ class Function:
 class RandomWalk:
     """Random-walk Metropolis for all chains at once.
 
-    In warm-up the step adapts to an acceptance of 0.234, one step for all chains; afterwards it is fixed.
+    Beliefs in the plate of the turn are proposed together and accepted object by object; all others, with one
+    acceptance for each chain. In warm-up both steps adapt to an acceptance of 0.234; afterwards they are fixed.
     """
 
     exact = True
 
     def __init__(self, step: float = 0.3) -> None:
-        self.log_step = math.log(step)
+        self.log_step = {True: math.log(step), False: math.log(step)}  # by object, by chain
         self._adaptations = 0
 
     def redraw(self, player: ProgramPlayer, signs: Tensor, beliefs: Values, warmup: bool) -> dict[str, Tensor]:
         """One step of every chain."""
-        transforms = {site.name: site.transform for site in player.sites.beliefs}
-        current = {name: transforms[name].inv(value) for name, value in beliefs.items() if name in transforms}
-        scale = math.exp(self.log_step)
+        self._adaptations += warmup
+        drawn = dict(beliefs)
+        inner = {site.name for site in player.sites.beliefs if player.plate in {plate.name for plate in site.plates}}
+        for by_object in (False, True):
+            sites = [site for site in player.sites.beliefs if (site.name in inner) == by_object]
+            if sites:
+                drawn = self._step(player, signs, drawn, sites, player.plate if by_object else None, warmup)
+        return drawn
+
+    def _step(
+        self,
+        player: ProgramPlayer,
+        signs: Tensor,
+        beliefs: dict[str, Tensor],
+        sites: Sequence[Site],
+        plate: str | None,
+        warmup: bool,
+    ) -> dict[str, Tensor]:
+        """Propose the beliefs of `sites`; accept by chain, or by object of the plate."""
+        current = {site.name: site.transform.inv(beliefs[site.name]) for site in sites}
+        scale = math.exp(self.log_step[plate is not None])
         proposed = {name: value + scale * torch.randn_like(value) for name, value in current.items()}
-        constrained = {**beliefs, **{name: transforms[name](value) for name, value in proposed.items()}}
+        moved = beliefs | {site.name: site.transform(proposed[site.name]) for site in sites}
         with torch.no_grad():
-            log_ratio = player.log_density(signs, constrained).total - player.log_density(signs, beliefs).total
-        for name in current:
-            log_ratio = log_ratio + _volume(transforms[name], proposed[name], constrained[name])
-            log_ratio = log_ratio - _volume(transforms[name], current[name], beliefs[name])
+            log_ratio = player.log_density(signs, moved, plate).total - player.log_density(signs, beliefs, plate).total
+        for site in sites:
+            log_ratio = log_ratio + _volume(site, proposed[site.name], moved[site.name], plate)
+            log_ratio = log_ratio - _volume(site, current[site.name], beliefs[site.name], plate)
         accepted = torch.rand_like(log_ratio).log() < log_ratio
         if warmup:
-            self._adaptations += 1
             rate = float(log_ratio.exp().clamp_max(1).nan_to_num().mean())
-            self.log_step += (rate - 0.234) * max(0.05, self._adaptations**-0.5)
-        return {
-            name: torch.where(accepted.view(-1, *[1] * (value.dim() - 1)), constrained[name], value)
-            for name, value in beliefs.items()
-        }
+            self.log_step[plate is not None] += (rate - 0.234) * max(0.05, self._adaptations**-0.5)
+        for site in sites:
+            old, new = beliefs[site.name], moved[site.name]
+            shape = [len(old)] + [1] * (old.dim() - 1)
+            if plate is not None:
+                place = _place(site, plate, old)
+                shape[place] = old.shape[place]
+            moved[site.name] = torch.where(accepted.reshape(shape), new, old)
+        return moved
 
 
 class Variational:
@@ -134,8 +171,9 @@ class Variational:
                 drawn = {name: m + s.exp() * torch.randn_like(m) for name, (m, s) in self._fitted.items()}
                 constrained = {name: transforms[name](value) for name, value in drawn.items()}
                 bound = player.log_density(signs, {**beliefs, **constrained}).total
-                for name, (_, log_scale) in self._fitted.items():
-                    bound = bound + _volume(transforms[name], drawn[name], constrained[name])
+                for site in player.sites.beliefs:
+                    log_scale = self._fitted[site.name][1]
+                    bound = bound + _volume(site, drawn[site.name], constrained[site.name])
                     bound = bound + log_scale.reshape(len(log_scale), -1).sum(1)
                 (-bound.sum()).backward()
                 optimizer.step()
@@ -238,7 +276,16 @@ def redraw_nuisance(player: ProgramPlayer, signs: Tensor, beliefs: Values) -> di
     return drawn
 
 
-def _volume(transform: Any, unconstrained: Tensor, constrained: Tensor) -> Tensor:
-    """(C,) log absolute determinant of the Jacobian of a transform."""
-    log_det = transform.log_abs_det_jacobian(unconstrained, constrained)
-    return log_det.reshape(len(log_det), -1).sum(1)
+def _place(site: Site, plate: str, values: Tensor) -> int:
+    """The dimension of the plate in values (C, *shape, *event)."""
+    (dim,) = (frame.dim for frame in site.plates if frame.name == plate)
+    return values.dim() + dim - len(site.event)
+
+
+def _volume(site: Site, unconstrained: Tensor, constrained: Tensor, plate: str | None = None) -> Tensor:
+    """Log absolute determinant of the Jacobian of a site's transform: (C,), or (C, N) along the plate."""
+    log_det = site.transform.log_abs_det_jacobian(unconstrained, constrained)
+    if plate is None:
+        return log_det.reshape(len(log_det), -1).sum(1)
+    by_object = log_det.movedim(_place(site, plate, constrained), 1)
+    return by_object.reshape(*by_object.shape[:2], -1).sum(2)

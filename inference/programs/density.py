@@ -73,7 +73,7 @@ def density(
     if any(_depends(factor, sites.nesting + place) for factor in prior for place in range(len(summed))):
         prior, rest = [], [*prior, *rest]
     rest = _eliminate(rest, summed, sites.nesting, plate)
-    return Density(*torch.broadcast_tensors(_total(prior, plate), _total(rest, plate)))
+    return Density(*torch.broadcast_tensors(total(prior, plate), total(rest, plate)))
 
 
 def conditional_logits(
@@ -89,11 +89,11 @@ def conditional_logits(
     assert site.support is not None
     event = site.support.shape[1:]
     held = {**values, site.name: site.support.reshape(site.K, *[1] * sites.nesting, *event)}
-    total = torch.zeros(site.K, *[1] * (sites.nesting - len(site.shape)), *site.shape, dtype=torch.float64)
+    logits = torch.zeros(site.K, *[1] * (sites.nesting - len(site.shape)), *site.shape, dtype=torch.float64)
     for factor in site_factors(program, args, kwargs, held).values():
         if _depends(factor, sites.nesting):
-            total = total + _sum_over(factor.value.double(), factor.plates - frozenset(site.plates))
-    return total.reshape(site.K, *site.shape)
+            logits = logits + _sum_over(factor.value.double(), factor.plates - frozenset(site.plates))
+    return logits.reshape(site.K, *site.shape)
 
 
 def site_factors(program: Any, args: Any, kwargs: Any, values: Mapping[str, Tensor]) -> dict[str, Factor]:
@@ -143,9 +143,9 @@ def _eliminate(factors: list[Factor], summed: Sequence[Site], nesting: int, plat
                 "pass nuisance='redraw', or use turns.whole()"
             )
         # Sites in further plates are a product over them, given this site.
-        total = sum(_sum_over(factor.value, factor.plates - around) for factor in with_site)
+        joint = sum(_sum_over(factor.value, factor.plates - around) for factor in with_site)
         factors = [factor for factor in factors if not _depends(factor, nesting + place)]
-        factors.append(Factor(torch.as_tensor(total).logsumexp(-1 - (nesting + place), keepdim=True), around))
+        factors.append(Factor(torch.as_tensor(joint).logsumexp(-1 - (nesting + place), keepdim=True), around))
     return factors
 
 
@@ -154,14 +154,14 @@ def _sum_over(value: Tensor, plates: frozenset[Plate]) -> Tensor:
     return value.sum(dims, keepdim=True) if dims else value
 
 
-def _total(factors: Sequence[Factor], plate: str | None) -> Tensor:
+def total(factors: Sequence[Factor], plate: str | None) -> Tensor:
     """The sum of factors: a number, or (N,) along the plate for the factors inside it."""
-    total: Any = torch.zeros((), dtype=torch.float64)
+    result: Any = torch.zeros((), dtype=torch.float64)
     for factor in factors:
         dims = [other.dim for other in factor.plates if other.name == plate]
         if plate is None:
-            total = total + factor.value.double().sum()
+            result = result + factor.value.double().sum()
         elif dims:
             by_object = factor.value.double().movedim(dims[0], -1)
-            total = total + by_object.reshape(-1, by_object.shape[-1]).sum(0)
-    return total
+            result = result + by_object.reshape(-1, by_object.shape[-1]).sum(0)
+    return result

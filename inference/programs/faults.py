@@ -47,19 +47,17 @@ class OwnRemainder(NamingGame):
 
 
 class StaleTable(NamingGame):
-    """Tables are computed once and not after a redraw of beliefs."""
+    """Tables are those of the first beliefs, and not computed after a redraw."""
 
     def setup(self, warmup_steps: int, *args: Any, **kwargs: Any) -> None:
-        """Forget the tables of the last run."""
+        """Forget the beliefs of the last run."""
         super().setup(warmup_steps, *args, **kwargs)
-        self._tables: dict[tuple[int, int], Density] = {}
+        self._first: dict[int, dict[str, Tensor]] = {}
 
-    def table(self, m: int, state: GameState, held: Tensor, step: Step) -> Density:
-        """The first table of agent m."""
-        key = m, id(step)
-        if key not in self._tables:
-            self._tables[key] = super().table(m, state, held, step)
-        return self._tables[key]
+    def player(self, m: int, state: GameState) -> tuple[ProgramPlayer, dict[str, Tensor]]:
+        """Agent m with its beliefs in its first turn."""
+        player, beliefs = super().player(m, state)
+        return player, self._first.setdefault(m, beliefs)
 
 
 class BeliefsNotRedrawn(NamingGame):
@@ -73,15 +71,15 @@ class BeliefsNotRedrawn(NamingGame):
 class NuisanceNotSummed(NamingGame):
     """Nuisance sites are held at their first value."""
 
-    def table(self, m: int, state: GameState, held: Tensor, step: Step) -> Density:
-        """The table with every nuisance site at its first value."""
-        player = self.agents[m]
+    def player(self, m: int, state: GameState) -> tuple[ProgramPlayer, dict[str, Tensor]]:
+        """Agent m with every nuisance site at its first value."""
+        player, beliefs = super().player(m, state)
         if not player.summed:
-            return super().table(m, state, held, step)
-        silent = ProgramPlayer(player.program, *player.args, nuisance="redraw", vmap=player.vmap, **player.kwargs)
+            return player, beliefs
+        silent = ProgramPlayer(
+            player.program, *player.args, guide=player.guide, nuisance="redraw", vmap=player.vmap, **player.kwargs
+        )
         silent.name, silent.sites = player.name, player.sites
-        first = {
-            site.name: site.values(torch.zeros(len(held), *site.shape, dtype=torch.int64)) for site in player.summed
-        }
-        with torch.no_grad():
-            return silent.table(held, {**state.beliefs[m], **first}, step)
+        chains = len(state.signs)
+        first = {site.name: site.values(torch.zeros(chains, *site.shape, dtype=torch.int64)) for site in player.summed}
+        return silent, {**beliefs, **first}

@@ -91,6 +91,9 @@ class NamingGame(MCMCKernel):
         self.agents = list(self.players.values())
         seeded(self._read)
         self.signs = self.agents[0].sites.signs
+        self.continuous = self.signs[0].continuous
+        if self.continuous and recursion != "os":
+            raise ValueError(f"recursion is {recursion!r}; continuous signs require 'os'")
         self.turns = [turn] if isinstance(turn, Turn) else list(turn or [self._default_turn()])
         self.steps = [step for part in self.turns for step in part.steps(self.signs)]
         self.kernels: list[Kernel] = [kernel_of(player, 0) for player in self.agents]
@@ -102,8 +105,9 @@ class NamingGame(MCMCKernel):
         }
         self._initial: dict[str, Tensor] | None = None
         self._warmup = self._sweeps = 0
-        self._accepted = torch.zeros(len(self.agents), dtype=torch.int64)
-        self._offered = torch.zeros(len(self.agents), dtype=torch.int64)
+        self.accepted: list[Tensor] = []
+        self.offered: list[int] = []
+        self._reset_counts()
 
     def _read(self) -> None:
         for name, player in self.players.items():
@@ -136,17 +140,52 @@ class NamingGame(MCMCKernel):
         """One proposal and one answer for the blocks of a step; the last agent of the encounter listens."""
         *speakers, listener = encounter
         held = self.held_signs(state, listener)
-        tables = [self.table(m, state, held, step) for m in encounter]
+        if self.continuous:
+            return self._write(state, listener, self._guided(state, held, step, encounter))
+        tables = [self.table(m, state, held, step) for m in speakers or [listener]]
         current = step.indices(held)
         beliefs = [TableAnswers(table) for table in (tables[0].likelihood, *self.answers(tables))]
         row = [Speaker(_GLOBAL, cast(Belief, belief), _MH) for belief in beliefs]
-        proposal = propose(tables[0].prior, row[: max(1, len(speakers))], self.length, current)
+        proposal = propose(tables[0].prior, row, self.length, current)
+        proposed = step.write(held, proposal.signs)
         if not speakers:  # an agent alone draws from its own posterior
-            return self._write(state, listener, step.write(held, proposal.signs))
-        response = beliefs[-1].respond(_GLOBAL, proposal.signs, current, _MH)
-        self._accepted[listener] += response.accepted.sum()
-        self._offered[listener] += response.accepted.numel()
-        return self._write(state, listener, step.write(held, response.signs))
+            return self._write(state, listener, proposed)
+        # The listener needs its likelihood at two values only.
+        places = torch.stack([current, proposal.signs], dim=-1)
+        said = Density(*(part.expand(tables[0].likelihood.shape).gather(-1, places) for part in tables[0]))
+        heard = self.densities(listener, state, (held, proposed), step.plate)
+        heard = Density(*(part.reshape(current.shape + (2,)) for part in heard))
+        answer = TableAnswers(self.answers([said, heard])[0])
+        now = torch.zeros_like(current)
+        response = answer.respond(_GLOBAL, now + 1, now, _MH)
+        self._count(listener, response.accepted)
+        return self._write(state, listener, step.write(held, torch.where(response.accepted, proposal.signs, current)))
+
+    def _guided(self, state: GameState, held: Tensor, step: Step, encounter: Encounter) -> Tensor:
+        """Continuous signs after a turn: the first speaker proposes by its guide, all others accept in sequence.
+
+        The first ratio is multiplied by exp(v(w') - v(w)), v(w) = log p(w) L_Sp(w) - log q(w) of the speaker.
+        """
+        speaker, *others = encounter
+        player, beliefs = self.player(speaker, state)
+        with torch.no_grad():
+            proposed = player.propose(len(held), beliefs).to(held.dtype)
+            log_q = [player.log_guide(w, beliefs, step.plate) for w in (held, proposed)]
+        pairs = [self.densities(m, state, (held, proposed), step.plate) for m in encounter]
+        densities = [[Density(*(part[..., n] for part in pair)) for pair in pairs] for n in range(2)]
+        v = [row[0].total - q for row, q in zip(densities, log_q, strict=True)]
+        answers = [[v_w, *self.answers(row)] for v_w, row in zip(v, densities, strict=True)]
+        ratios = [after - before for before, after in zip(*answers, strict=True)]
+        ratios = [ratios[0] + ratios[1], *ratios[2:]] if others else ratios
+        accepted = torch.ones_like(ratios[0], dtype=torch.bool)
+        for m, ratio in zip(others or [speaker], ratios, strict=True):
+            accepted &= torch.rand_like(ratio).log() < ratio
+            if others:
+                self._count(m, accepted.reshape(len(held), -1))
+        chosen = torch.zeros_like(held, dtype=torch.bool)
+        blocks = accepted.reshape(len(held), -1, 1).expand(-1, -1, step.coordinates.shape[1])
+        chosen[:, step.coordinates] = blocks
+        return torch.where(chosen, proposed, held)
 
     def held_signs(self, state: GameState, listener: int) -> Tensor:
         """(C, D) the signs with which a listener compares a proposal, and which complete it."""
@@ -154,12 +193,40 @@ class NamingGame(MCMCKernel):
 
     def table(self, m: int, state: GameState, held: Tensor, step: Step) -> Density:
         """The table (C, G, V) of agent m for the blocks of a step, given all other signs of `held`."""
+        player, beliefs = self.player(m, state)
         with torch.no_grad():
-            return self.agents[m].table(held, state.beliefs[m], step)
+            return player.table(held, beliefs, step)
+
+    def densities(self, m: int, state: GameState, signs: Sequence[Tensor], plate: str | None) -> Density:
+        """The densities of agent m at several signs (C, D): (C, N, len(signs)) along the plate, or (C, len(signs))."""
+        player, beliefs = self.player(m, state)
+        with torch.no_grad():
+            parts = [player.log_density(w, beliefs, plate) for w in signs]
+        return Density(*(torch.stack(part, dim=-1) for part in zip(*parts, strict=True)))
+
+    def player(self, m: int, state: GameState) -> tuple[ProgramPlayer, dict[str, Tensor]]:
+        """Agent m, and its beliefs (C, ...) in a turn."""
+        return self.agents[m], state.beliefs[m]
 
     def answers(self, tables: Sequence[Density]) -> list[Tensor]:
         """For all agents of an encounter but the first, the log density (C, G, V) by whose ratio it accepts."""
         return [table.likelihood if self.prior == "once" else table.total for table in tables[1:]]
+
+    def preferred(self, m: int, state: GameState) -> Tensor:
+        """(C, D) the signs that agent m would choose alone: block by block, the most probable values."""
+        signs = held = self.held_signs(state, m)
+        for step in self.turns[0].steps(self.signs):
+            signs = step.write(signs, self.table(m, state, held, step).total.argmax(-1))
+        return signs
+
+    def log_joint(self, state: GameState) -> list[tuple[Density, Tensor]]:
+        """For each agent, its log density (C,) at its signs, and the part log p(theta) of it."""
+        parts = []
+        for m, player in enumerate(self.agents):
+            held = self.held_signs(state, m)
+            with torch.no_grad():
+                parts.append((player.log_density(held, state.beliefs[m]), player.log_beliefs(held, state.beliefs[m])))
+        return parts
 
     def redraw(self, state: GameState, m: int, warmup: bool) -> GameState:
         """Agent m redraws its beliefs and nuisance sites given its signs."""
@@ -186,7 +253,7 @@ class NamingGame(MCMCKernel):
         if unknown := sorted(set(params) - known):
             raise ValueError(f"start has {unknown[0]!r}; expected some of {', '.join(sorted(known))}")
         drawn = self.agents[0].sign_starts(chains)
-        signs = [params[key].reshape(chains, -1).to(torch.int64) if key in params else drawn for key in self.sign_keys]
+        signs = [params[key].reshape(chains, -1).to(drawn.dtype) if key in params else drawn for key in self.sign_keys]
         beliefs = []
         for name, player in self.players.items():
             values = player.starts(chains)
@@ -218,12 +285,13 @@ class NamingGame(MCMCKernel):
             for number in range(warmup + sweeps):
                 state = self.sweep(state, number < warmup)
                 if number >= warmup and (number - warmup + 1) % thin == 0:
-                    kept.append(self._named(state))
+                    kept.append(self.named(state))
         return {name: torch.stack([values[name] for values in kept], dim=1) for name in (kept[0] if kept else ())}
 
-    def _named(self, state: GameState) -> dict[str, Tensor]:
+    def named(self, state: GameState) -> dict[str, Tensor]:
         """The state as values by site."""
-        shape = self.signs[0].shape if len(self.signs) == 1 else state.signs.shape[2:]
+        first = self.signs[0]
+        shape = first.shape + first.event if len(self.signs) == 1 else state.signs.shape[2:]
         values = {key: state.signs[:, s].reshape(-1, *shape) for s, key in enumerate(self.sign_keys)}
         for (name, site), beliefs in zip(self._belief_names(), self._belief_values(state), strict=True):
             values[f"{name}.{site}"] = beliefs
@@ -251,8 +319,7 @@ class NamingGame(MCMCKernel):
         """Make new kernels of beliefs, which adapt for `warmup_steps` sweeps."""
         self.kernels = [kernel_of(player, warmup_steps) for player in self.agents]
         self._warmup, self._sweeps = warmup_steps, 0
-        self._accepted.zero_()
-        self._offered.zero_()
+        self._reset_counts()
 
     @property
     def initial_params(self) -> dict[str, Tensor]:
@@ -270,8 +337,7 @@ class NamingGame(MCMCKernel):
         state = self.sweep(self._from_params(params), self._sweeps < self._warmup)
         self._sweeps += 1
         if self._sweeps == self._warmup:  # rates are those after warm-up
-            self._accepted.zero_()
-            self._offered.zero_()
+            self._reset_counts()
         return self._to_params(state)
 
     def cleanup(self) -> None:
@@ -286,17 +352,28 @@ class NamingGame(MCMCKernel):
 
     def diagnostics(self) -> dict[str, Any]:
         """The acceptance rate of each listener."""
-        rates = (self._accepted / self._offered.clamp_min(1)).tolist()
+        rates = [float(n.mean()) / max(1, offered) for n, offered in zip(self.accepted, self.offered, strict=True)]
         return {"acceptance rate": dict(zip(self.players, rates, strict=True))}
+
+    def _reset_counts(self) -> None:
+        """Forget the numbers of blocks that each listener was offered, and accepted (C,)."""
+        self.accepted = [torch.zeros(1, dtype=torch.float64) for _ in self.agents]
+        self.offered = [0] * len(self.agents)
+
+    def _count(self, listener: int, accepted: Tensor) -> None:
+        """Add the answers (C, G) to the blocks of a step."""
+        self.accepted[listener] = self.accepted[listener] + accepted.double().sum(1)
+        self.offered[listener] += accepted.shape[1]
 
     def _to_params(self, state: GameState) -> dict[str, Tensor]:
         """Parameters of Pyro's MCMC: unconstrained, and signs as floats, because it averages all sites."""
-        values = {name: value[0] for name, value in self._named(state).items()}
+        values = {name: value[0] for name, value in self.named(state).items()}
         params = {name: self.transforms[name](value) for name, value in values.items() if name in self.transforms}
         return {**{name: value.double() for name, value in values.items()}, **params}
 
     def _from_params(self, params: Mapping[str, Tensor]) -> GameState:
-        signs = [params[key].reshape(1, -1).to(torch.int64) for key in self.sign_keys]
+        signs = [params[key].reshape(1, -1) for key in self.sign_keys]
+        signs = signs if self.continuous else [part.to(torch.int64) for part in signs]
         beliefs = []
         for name, player in self.players.items():
             values = {}
@@ -315,7 +392,10 @@ class NamingGame(MCMCKernel):
             import arviz
         values = samples if isinstance(samples, Mapping) else samples.get_samples(group_by_chain=True)
         arrays = {
-            name: (value.round().long() if name in self.sign_keys else value).detach().cpu().numpy()
+            name: (value.round().long() if name in self.sign_keys and not self.continuous else value)
+            .detach()
+            .cpu()
+            .numpy()
             for name, value in values.items()
         }
         groups = {"posterior": arrays}

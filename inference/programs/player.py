@@ -15,10 +15,11 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 import torch
+from pyro import poutine
 from torch import Tensor
 
-from mhng.inference.programs.density import Density, conditional_logits, density
-from mhng.inference.programs.sites import Site, Sites, read_sites, run
+from mhng.inference.programs.density import Density, conditional_logits, density, site_factors, total
+from mhng.inference.programs.sites import Quantiles, Site, Sites, read_sites, run
 from mhng.inference.programs.turns import Step
 
 # Most numbers in one tensor of a batched evaluation.
@@ -39,6 +40,8 @@ class ProgramPlayer:
         beliefs: how continuous latent sites are redrawn given the signs (`mhng.inference.programs.beliefs`):
             "random-walk" (the default), a Pyro kernel such as NUTS, HMC or `functools.partial(HMC, step_size=0.1)`,
             a function `redraw(signs, values)`, "svi" (inexact), or "fixed".
+        guide: for a continuous sign, a Pyro program with the same arguments that proposes it, q(w | x, theta). It may
+            sample the sites of beliefs too; these are held at their current values. Detailed balance needs no more.
         nuisance: "sum" sums discrete nuisance sites out, "redraw" draws them from their conditional.
         steps: redraws of the beliefs in each turn as a listener.
         vmap: whether the program runs under `torch.func.vmap`. False: a loop, for programs that branch on values.
@@ -52,6 +55,7 @@ class ProgramPlayer:
         program: Callable[..., Any],
         *args: Any,
         beliefs: Any = None,
+        guide: Callable[..., Any] | None = None,
         nuisance: str = "sum",
         steps: int = 1,
         vmap: bool = True,
@@ -59,15 +63,20 @@ class ProgramPlayer:
     ) -> None:
         if nuisance not in ("sum", "redraw"):
             raise ValueError(f"nuisance is {nuisance!r}; expected 'sum' or 'redraw'")
-        self.program, self.args, self.kwargs = program, args, kwargs
+        self.program, self.guide, self.args, self.kwargs = program, guide, args, kwargs
         self.beliefs, self.nuisance, self.steps, self.vmap = beliefs, nuisance, steps, vmap
         self.name = getattr(program, "__name__", type(program).__name__)
         self.sites: Sites
+        self.observed: dict[str, Tensor] = {}
+        # The plate whose objects are independent given the other beliefs, once the game has checked it.
+        self.plate: str | None = None
 
     def read(self, name: str, sign: str) -> None:
         """Read the sites of the program, as the agent `name` in a game about `sign`."""
         self.name = name
-        self.sites = read_sites(name, run(self.program, self.args, self.kwargs), sign)
+        trace = run(self.program, self.args, self.kwargs)
+        self.sites = read_sites(name, trace, sign, self.guide is not None)
+        self.observed = {site: trace.nodes[site]["value"] for site in self.sites.observations}
 
     @property
     def summed(self) -> tuple[Site, ...]:
@@ -101,6 +110,51 @@ class ProgramPlayer:
         """The log density for every chain: signs (C, D) and beliefs (C, ...) -> (C,), or (C, N) along the plate."""
         return Density(*self._map(lambda w, theta: self._density(w, theta, plate), signs, beliefs))
 
+    def log_beliefs(self, signs: Tensor, beliefs: Values) -> Tensor:
+        """The log density of the beliefs alone, (C,); nuisance sites that are summed out are at their first value."""
+
+        def of_chain(w: Tensor, theta: Values) -> tuple[Tensor]:
+            held = {site.name: site.values(torch.zeros(site.shape, dtype=torch.int64)) for site in self.summed}
+            factors = site_factors(self.program, self.args, self.kwargs, {**held, **self.sign_values(w), **theta})
+            names = [site.name for site in self.sites.beliefs]
+            return (sum((factors[name].value.double().sum() for name in names), torch.zeros((), dtype=torch.float64)),)
+
+        return self._map(of_chain, signs, beliefs)[0]
+
+    def propose(self, chains: int, beliefs: Values) -> Tensor:
+        """Continuous signs (C, D) from the guide.
+
+        Distributions with a quantile function run for all chains at once; with others the guide runs in a loop.
+        """
+        sites = self.sites.signs
+
+        def of_chain(u: Tensor, theta: Values) -> tuple[Tensor]:
+            uniform = {site.name: part for site, part in zip(sites, u.split([s.size for s in sites]), strict=True)}
+            guide = Quantiles(uniform)(poutine.condition(self.guide, data=theta))
+            nodes = run(guide, self.args, self.kwargs).nodes
+            return (torch.cat([nodes[site.name]["value"].reshape(-1) for site in sites]),)
+
+        def drawn(c: int) -> Tensor:
+            theta = {name: value[c] for name, value in beliefs.items()}
+            nodes = run(poutine.condition(self.guide, data=theta), self.args, self.kwargs).nodes
+            return torch.cat([nodes[site.name]["value"].reshape(-1) for site in sites])
+
+        try:
+            u = torch.rand(chains, sum(site.size for site in sites), dtype=torch.float64)
+            return self._map(of_chain, u.clamp(1e-15, 1 - 1e-15), beliefs)[0]
+        except NotImplementedError:  # no quantile function
+            return torch.stack([drawn(c) for c in range(chains)])
+
+    def log_guide(self, signs: Tensor, beliefs: Values, plate: str | None) -> Tensor:
+        """log q(w | x, theta) of the guide: (C,), or (C, N) along the plate."""
+        names = {site.name for site in self.sites.signs}
+
+        def of_chain(w: Tensor, theta: Values) -> tuple[Tensor]:
+            factors = site_factors(self.guide, self.args, self.kwargs, {**theta, **self.sign_values(w)})
+            return (total([factor for name, factor in factors.items() if name in names], plate),)
+
+        return self._map(of_chain, signs, beliefs)[0]
+
     def table(self, signs: Tensor, beliefs: Values, step: Step) -> Density:
         """The log density for every chain, block and joint value of it: (C, G, V); signs (C, D)."""
 
@@ -130,9 +184,9 @@ class ProgramPlayer:
 
     def sign_values(self, signs: Tensor) -> dict[str, Tensor]:
         """The values of the sites of the signs: indices (..., D) -> {site: (..., *shape)}."""
-        parts = signs.split([site.shape.numel() for site in self.sites.signs], dim=-1)
+        parts = signs.split([site.size for site in self.sites.signs], dim=-1)
         return {
-            site.name: site.values(part.reshape((*signs.shape[:-1], *site.shape)))
+            site.name: site.values(part.reshape((*signs.shape[:-1], *site.shape, *site.event)))
             for site, part in zip(self.sites.signs, parts, strict=True)
         }
 

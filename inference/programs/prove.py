@@ -2,10 +2,13 @@
 
     enumeration  games without beliefs and with at most 10^6 assignments: chains that start at the prior must reach the
                  enumerated P(w | x); chi-square
-    simulation   other games: signs, beliefs and observations are simulated from the programs. Sweeps given the
-                 simulated observations must keep their joint law (Geweke 2004). Chains that start at other draws from
-                 the prior must reach it, if the right game does in the given sweeps. Kolmogorov-Smirnov and
-                 chi-square, with Bonferroni's correction
+    simulation   other games: signs, beliefs and observations are simulated from the programs, and sweeps given the
+                 simulated observations must keep their joint law (Geweke 2004), in three checks:
+                   sweeps    a few sweeps
+                   signs     a sweep, many redraws of the beliefs, then only turns of signs: signs given new beliefs
+                   beliefs   the true signs and other beliefs from the prior, then many redraws: beliefs given signs.
+                             It counts only if the game itself reaches the law
+                 Kolmogorov-Smirnov and chi-square, with Bonferroni's correction
 
 Then each of the faults of `mhng.inference.programs.faults` is planted. A fault that passes the check is not visible on
 this model, for example a second prior if the prior is uniform.
@@ -13,8 +16,9 @@ this model, for example a second prior if the prior is uniform.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
+from functools import cache
 
 import numpy as np
 import torch
@@ -24,15 +28,18 @@ from scipy import stats
 from torch import Tensor
 
 from mhng.inference.programs import faults
-from mhng.inference.programs.beliefs import Function
+from mhng.inference.programs.beliefs import Function, PyroKernel
 from mhng.inference.programs.naming_game import GameState, NamingGame
 from mhng.inference.programs.player import ProgramPlayer
 from mhng.inference.programs.sites import run
+from mhng.inference.topology import Together
 from mhng.models.rng import seeded_global_rng, stream
 
 MOST_ASSIGNMENTS = 10**6
 # A check fails if its p-value is below this.
 ALPHA = 1e-4
+# Redraws of beliefs between two turns of the check "signs".
+MOVES = 20
 
 FAULTS: Mapping[str, type[NamingGame]] = {
     "prior twice": faults.PriorTwice,
@@ -41,6 +48,10 @@ FAULTS: Mapping[str, type[NamingGame]] = {
     "beliefs not redrawn": faults.BeliefsNotRedrawn,
     "nuisance not summed": faults.NuisanceNotSummed,
 }
+
+
+class NotProvableError(ValueError):
+    """The law of the game is approximate, or its observations cannot be simulated."""
 
 
 @dataclass(frozen=True)
@@ -73,34 +84,32 @@ def prove(game: NamingGame, chains: int = 4000, sweeps: int = 20, seed: int = 0)
     """Check the law of a game, plant faults, and say which of them the check sees.
 
     Raises:
-        ValueError: the law is known to be approximate, or the observations cannot be simulated.
+        NotProvableError: the law is known to be approximate, or the observations cannot be simulated.
     """
     if not game.exact:
-        raise ValueError("the game is approximate: state='chain' with beliefs redrawn, or beliefs='svi'")
+        raise NotProvableError("the game is approximate: state='chain' with beliefs redrawn, or beliefs='svi'")
     has_beliefs = any(player.sites.beliefs or player.redrawn for player in game.agents)
-    assignments = np.prod([float(site.K) ** site.shape.numel() for site in game.signs])
+    assignments = np.prod([np.inf if game.continuous else float(site.K) ** site.size for site in game.signs])
     if not has_beliefs and assignments <= MOST_ASSIGNMENTS:
         method, p_values = "enumeration", _by_enumeration(game, chains, sweeps, seed)
     else:
         method, p_values = "simulation", _by_simulation(game, chains, sweeps, seed)
-    right = p_values(NamingGame)
-    # The second check is about convergence: it counts only if the right game converges.
-    usable = [number == 0 or p >= ALPHA for number, p in enumerate(right)]
+    right = list(p_values(type(game)))
     seen: dict[str, bool | None] = {}
     for name, kind in FAULTS.items():
         needs = {"stale table": has_beliefs, "beliefs not redrawn": has_beliefs}
         needs["nuisance not summed"] = any(player.summed for player in game.agents)
         applies = needs.get(name, len(game.agents) > 1)
-        seen[name] = min(p for p, use in zip(p_values(kind), usable, strict=True) if use) < ALPHA if applies else None
-    return Proof(method, right[0], seen)
+        seen[name] = any(p < ALPHA for p in p_values(kind)) if applies else None
+    return Proof(method, min(1.0, min(right) * len(right)), seen)
 
 
-Check = Callable[[type[NamingGame]], list[float]]
+Check = Callable[[type[NamingGame]], Iterator[float]]
 
 
 def _by_enumeration(game: NamingGame, chains: int, sweeps: int, seed: int) -> Check:
     """The p-value of the signs of chains against the enumerated posterior."""
-    sizes = [site.K for site in game.signs for _ in range(site.shape.numel())]
+    sizes = [site.K for site in game.signs for _ in range(site.size)]
     signs = torch.cartesian_prod(*[torch.arange(K) for K in sizes]).view(-1, len(sizes))
     with torch.no_grad():
         parts = [player.log_density(signs, {}) for player in game.agents]
@@ -109,27 +118,28 @@ def _by_enumeration(game: NamingGame, chains: int, sweeps: int, seed: int) -> Ch
         log_p = log_p + torch.stack([part.prior for part in parts[1:]]).sum(0) if len(parts) > 1 else log_p
     law = log_p.softmax(0).numpy()
 
-    def p_values(kind: type[NamingGame]) -> list[float]:
+    def p_values(kind: type[NamingGame]) -> Iterator[float]:
         wrong = like(game, kind)
         samples = wrong.play(chains, sweeps, thin=sweeps, seed=seed)
         drawn = samples[wrong.sign_keys[-1]][:, -1].reshape(chains, -1).long()
         cells = torch.zeros(chains, dtype=torch.int64)
         for place, K in enumerate(sizes):
             cells = cells * K + drawn[:, place]
-        return [_chi_square(np.bincount(cells.numpy(), minlength=len(law)), law)]
+        yield _chi_square(np.bincount(cells.numpy(), minlength=len(law)), law)
 
     return p_values
 
 
 def _by_simulation(game: NamingGame, chains: int, sweeps: int, seed: int) -> Check:
-    """The p-values of two samples: simulated, and played from the truth or from other draws."""
+    """The p-values of the three checks: simulated samples against samples that were played."""
+    has_beliefs = any(player.sites.beliefs or player.redrawn for player in game.agents)
     if game.prior == "each":
-        raise ValueError("prove cannot simulate a product of experts; give all agents one prior")
+        raise NotProvableError("prove cannot simulate a product of experts; give all agents one prior")
     for player, kernel in zip(game.agents, game.kernels, strict=True):
-        if isinstance(kernel, Function):
-            raise ValueError(
-                f"agent {player.name}: prove cannot give simulated observations to a beliefs function; "
-                "check the game with beliefs='random-walk'"
+        if isinstance(kernel, Function) and not kernel.takes_data:
+            raise NotProvableError(
+                f"agent {player.name}: prove cannot give simulated observations to the beliefs function; give it a "
+                "third argument, redraw(signs, values, data)"
             )
     with seeded_global_rng(stream(seed, "simulation")):
         reference, truth, others = (_simulate(game, chains) for _ in range(3))
@@ -137,23 +147,58 @@ def _by_simulation(game: NamingGame, chains: int, sweeps: int, seed: int) -> Che
         {name: values[name] for name in player.sites.observations}
         for player, values in zip(game.agents, truth.beliefs, strict=True)
     ]
-    other_start = GameState(
-        others.signs, tuple({**theirs, **data} for theirs, data in zip(others.beliefs, observed, strict=True))
+    elsewhere = GameState(
+        truth.signs, tuple({**theirs, **data} for theirs, data in zip(others.beliefs, observed, strict=True))
     )
+    slow = any(isinstance(kernel, PyroKernel) for kernel in game.kernels)
+    moves = 3 if slow else MOVES
 
-    def p_values(kind: type[NamingGame]) -> list[float]:
-        wrong = like(game, kind)
-        played = []
-        for start, number in ((truth, 3), (other_start, sweeps)):
-            with seeded_global_rng(stream(seed, "play")):
-                wrong.setup(0)
-                state = start
-                for _ in range(number):
-                    state = wrong.sweep(state)
-            played.append(_compare(game, reference, state))
-        return played
+    def redrawn(played: NamingGame, state: GameState, count: int, warmup: int = 0) -> GameState:
+        for number in range(count):
+            for m in range(len(played.agents)):
+                state = played.redraw(state, m, number < warmup)
+        return state
+
+    def settles(kind: type[NamingGame], count: int) -> float:
+        """The p-value of beliefs after `count` redraws from other starts."""
+        played = like(game, kind)
+        with seeded_global_rng(stream(seed, "settle")):
+            played.setup(0)
+            return _compare(game, reference, redrawn(played, elsewhere, count, count // 2))
+
+    @cache
+    def settled() -> int:
+        """The number of redraws after which beliefs of the right game have their law; 0: they do not reach it."""
+        tries = (sweeps,) if slow else (sweeps, 5 * sweeps)
+        return next((n for n in tries if settles(NamingGame, n) >= ALPHA), 0)
+
+    def p_values(kind: type[NamingGame]) -> Iterator[float]:
+        played = like(game, kind)
+        with seeded_global_rng(stream(seed, "play")):
+            played.setup(0)
+            state = truth
+            for _ in range(3):
+                state = played.sweep(state)
+        yield _compare(game, reference, state)
+        if not has_beliefs:
+            return
+        with seeded_global_rng(stream(seed, "signs")):
+            played.setup(0)
+            state = _turns_only(played, redrawn(played, played.sweep(truth), moves))
+        yield _compare(game, reference, state)
+        # Games of other kinds redraw as the right one does.
+        if kind.redraw is not NamingGame.redraw and (count := settled()):
+            yield settles(kind, count)
 
     return p_values
+
+
+def _turns_only(played: NamingGame, state: GameState) -> GameState:
+    """A sweep in which no agent redraws its beliefs."""
+    for encounter in Together().encounters(len(played.agents), 0):
+        for step in played.steps:
+            state = played.turn(state, step, encounter)
+    return state
 
 
 def like(game: NamingGame, kind: type[NamingGame]) -> NamingGame:
@@ -172,7 +217,7 @@ def _simulate(game: NamingGame, chains: int) -> GameState:
             nodes = run(free, player.args, player.kwargs).nodes
             for name in player.sites.observations:
                 if isinstance(nodes[name]["fn"], Unit):
-                    raise ValueError(f"agent {player.name}: prove cannot simulate pyro.factor site {name!r}")
+                    raise NotProvableError(f"agent {player.name}: prove cannot simulate pyro.factor site {name!r}")
             given = {site.name: nodes[site.name]["value"] for site in player.sites.signs}
             names = [site.name for site in player.sites.beliefs + player.redrawn] + list(player.sites.observations)
             kept.append({name: nodes[name]["value"] for name in names})
@@ -186,6 +231,9 @@ def _compare(game: NamingGame, reference: GameState, played: GameState) -> float
     p_values = []
     for place in range(reference.signs.shape[2]):
         both = [state.signs[:, 0, place].numpy() for state in (reference, played)]
+        if game.continuous:
+            p_values.append(float(stats.ks_2samp(*both).pvalue))
+            continue
         table = np.stack([np.bincount(part, minlength=max(map(np.max, both)) + 1) for part in both])
         table = table[:, table.sum(0) > 0]
         p_values.append(float(stats.chi2_contingency(table).pvalue) if table.shape[1] > 1 else 1.0)

@@ -1,6 +1,7 @@
 """Read the sites of a Pyro program: which of them are signs, beliefs, nuisance and observations.
 
-signs         the discrete sites on which the agents agree, named by a site name or a pattern such as "w_*"
+signs         the sites on which the agents agree, named by a site name or a pattern such as "w_*": all discrete, or
+              all continuous
 beliefs       continuous latent sites
 nuisance      the other discrete latent sites
 observations  sites with `obs=`
@@ -17,9 +18,10 @@ from typing import Any, NamedTuple
 import pyro
 import torch
 from pyro import poutine
+from pyro.poutine.messenger import Messenger
 from pyro.poutine.subsample_messenger import _Subsample
 from torch import Tensor
-from torch.distributions import biject_to, constraints
+from torch.distributions import Independent, biject_to, constraints
 
 # Most sites that a program may have summed out side by side: a tensor has at most 64 dimensions.
 MOST_NUISANCE = 48
@@ -38,6 +40,7 @@ class Site(NamedTuple):
 
     name: str
     shape: torch.Size  # batch shape
+    event: torch.Size  # event shape of a continuous site; () for a discrete one, whose values have indices
     plates: tuple[Plate, ...]
     support: Tensor | None  # (K, *event) values of a finite discrete site
     transform: Any  # from unconstrained to constrained values; None for a discrete site
@@ -49,14 +52,19 @@ class Site(NamedTuple):
         assert self.support is not None
         return len(self.support)
 
+    @property
+    def size(self) -> int:
+        """The number of coordinates: the indices of a discrete site, the numbers of a continuous one."""
+        return (self.shape + self.event).numel()
+
     def values(self, index: Tensor) -> Tensor:
-        """The values with these indices: (...) -> (..., *event)."""
-        assert self.support is not None
-        return self.support[index]
+        """The values with these indices: (...) -> (..., *event). Continuous values are as they are."""
+        return index if self.support is None else self.support[index]
 
     def indices(self, values: Tensor) -> Tensor:
-        """The indices of values: (..., *event) -> (...)."""
-        assert self.support is not None
+        """The indices of values: (..., *event) -> (...). Continuous values are as they are."""
+        if self.support is None:
+            return values
         event = self.support.dim() - 1
         same = values.unsqueeze(values.dim() - event).eq(self.support)
         return (same.flatten(-event).all(-1) if event else same).to(torch.int64).argmax(-1)
@@ -80,6 +88,27 @@ def run(program: Callable[..., Any], args: Sequence[Any], kwargs: Mapping[str, A
         return poutine.trace(program).get_trace(*args, **kwargs)
 
 
+class Quantiles(Messenger):
+    """Draw continuous sites by their quantile functions, because samplers do not run under `torch.func.vmap`.
+
+    Args:
+        uniform: for each site, uniform numbers (D,).
+    """
+
+    def __init__(self, uniform: Mapping[str, Tensor]) -> None:
+        super().__init__()
+        self.uniform = uniform
+
+    def _pyro_sample(self, message: Any) -> None:
+        if message["name"] in self.uniform:
+            distribution = message["fn"]
+            u = self.uniform[message["name"]].reshape(distribution.batch_shape + distribution.event_shape)
+            while isinstance(distribution, Independent):
+                distribution = distribution.base_dist
+            message["value"] = distribution.icdf(u)
+            message["done"] = True
+
+
 def is_density(node: Mapping[str, Any]) -> bool:
     """Whether a node of a trace has a log density: sample sites but those of plates."""
     return node["type"] == "sample" and not isinstance(node["fn"], _Subsample)
@@ -92,8 +121,8 @@ def plates_of(node: Mapping[str, Any]) -> tuple[Plate, ...]:
     )
 
 
-def read_sites(agent: str, trace: Any, sign: str) -> Sites:
-    """Sort the sites of a trace by role.
+def read_sites(agent: str, trace: Any, sign: str, guided: bool = False) -> Sites:
+    """Sort the sites of a trace by role. guided: the agent has a guide, which continuous signs require.
 
     Raises:
         ValueError: no site matches `sign`, a sign is observed, a plate is subsampled, or a discrete site has no finite
@@ -111,9 +140,15 @@ def read_sites(agent: str, trace: Any, sign: str) -> Sites:
         hint = f"; did you mean {near[0]!r}?" if near else f"; its latent sites are {', '.join(latent) or 'none'}"
         raise ValueError(f"agent {agent}: the program has no site {sign!r}{hint}")
     for site in signs:
-        if site.support is None:
-            kind = "continuous" if site.continuous else "discrete with infinitely many values"
-            raise ValueError(f"agent {agent}: site {site.name!r} is {kind}; a sign needs a finite discrete support")
+        if site.continuous != guided:
+            remedy = "pass guide=, a program that proposes it" if site.continuous else "remove guide="
+            kind = "continuous" if site.continuous else "discrete"
+            raise ValueError(f"agent {agent}: the sign {site.name!r} is {kind}; {remedy}")
+        if site.support is None and not site.continuous:
+            raise ValueError(
+                f"agent {agent}: site {site.name!r} is discrete with infinitely many values; a sign needs a finite "
+                "discrete support"
+            )
     others = [site for site in latent.values() if site not in signs]
     nuisance = tuple(site for site in others if not site.continuous)
     for site in nuisance:
@@ -144,7 +179,8 @@ def _site(name: str, node: Mapping[str, Any]) -> Site:
         values = distribution.enumerate_support(expand=False)
         support = values.reshape(len(values), *distribution.event_shape)
     transform = biject_to(_support(distribution)) if continuous else None
-    return Site(name, distribution.batch_shape, plates_of(node), support, transform, continuous)
+    event = distribution.event_shape if continuous else torch.Size()
+    return Site(name, distribution.batch_shape, event, plates_of(node), support, transform, continuous)
 
 
 def _support(distribution: Any) -> Any:

@@ -36,7 +36,7 @@ class Step(NamedTuple):
     """Blocks that are updated side by side: G blocks of B signs with V joint values."""
 
     coordinates: Tensor  # (G, B) places in the vector of all signs
-    values: Tensor  # (V, B) joint values of a block
+    values: Tensor  # (V, B) joint values of a block; (0, B) for continuous signs
     plate: str | None  # the plate whose objects are the blocks; None: one block
 
     def indices(self, signs: Tensor) -> Tensor:
@@ -77,6 +77,10 @@ class Turn:
             ValueError: a sign is outside the plate, or a block has too many values.
         """
         coordinates, sizes = self._coordinates(signs)
+        if not all(sizes):  # continuous
+            if self.size is not None:
+                raise ValueError(f"{self} requires discrete signs; use turns.each(plate) or turns.whole()")
+            return [Step(coordinates, torch.empty(0, coordinates.shape[1]), self.plate)]
         steps = []
         for start in range(0, coordinates.shape[1], self.size or coordinates.shape[1]):
             stop = start + (self.size or coordinates.shape[1])
@@ -94,8 +98,8 @@ class Turn:
         """Places (G, B) of the signs of every object, and the number of values of each of the B."""
         parts, sizes, start = [], [], 0
         for site in signs:
-            places = start + torch.arange(site.shape.numel()).view(site.shape)
-            start += site.shape.numel()
+            places = start + torch.arange(site.size).view(site.shape + site.event)
+            start += site.size
             if self.plate is None:
                 places = places.reshape(1, -1)
             else:
@@ -106,9 +110,9 @@ class Turn:
                         f"site {site.name!r} is not in plate {self.plate!r} of {self}; "
                         + (f"its plates are {around}" if around else "it is in no plate, so use turns.stretch(T)")
                     )
-                places = places.movedim(dims[0], 0).reshape(places.shape[dims[0]], -1)
+                places = places.movedim(dims[0] - len(site.event), 0).reshape(site.shape[dims[0]], -1)
             parts.append(places)
-            sizes += [site.K] * places.shape[1]
+            sizes += [0 if site.support is None else site.K] * places.shape[1]
         return torch.cat(parts, dim=1), sizes
 
 

@@ -69,6 +69,7 @@ ELSEWHERE = {
     "engine": "agents in processes of their own: test_ray_agents.py", "address": "test_ray_agents.py",
     "threads": "the run keeps those of its start: test_states.py",
     "tensorboard": "only looks on: test_tensorboard.py",
+    "program": "a game of programs does not resume: test_play_program.py",
     "run_dir": "the folder itself", "overwrite": "before a run begins",
 }  # fmt: skip
 

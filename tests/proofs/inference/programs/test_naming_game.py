@@ -13,7 +13,7 @@ from scipy import special, stats
 
 from mhng import NamingGame, ProgramPlayer, turns
 from mhng.inference.programs import faults
-from mhng.inference.programs.beliefs import PyroKernel
+from mhng.inference.programs.beliefs import PyroKernel, Variational
 from tests.checks import ALPHA, chi_square
 from tests.proofs.inference.programs import twins
 
@@ -127,6 +127,49 @@ def test_kernels_of_pyro_follow_the_signs(kernel, draws_in_block):
         drawn = torch.stack(kept)
         assert ((drawn.mean(0) - exact.mean(0)).abs() / exact.std(0)).max() < 0.35
         assert (drawn.std(0) / exact.std(0)).log().abs().max() < 0.35
+
+
+def test_svi_fits_a_posterior_that_is_in_its_family():
+    """Given signs the posterior of mu is an independent normal, so the fit of SVI reaches it."""
+    pyro.set_rng_seed(0)
+    player = ProgramPlayer(twins.points, twins.X_POINTS, beliefs="svi")
+    NamingGame({"A": player})
+    w = torch.tensor([[0, 0, 1, 1]]).expand(100, -1)
+    kernel, beliefs = Variational(), player.starts(100)
+    for _ in range(15):
+        beliefs = kernel.redraw(player, w, beliefs, warmup=False)
+    exact = twins.redraw_points({"w": w.repeat(40, 1)}, {})["mu"]
+    assert ((beliefs["mu"].mean(0) - exact.mean(0)).abs() / exact.std(0)).max() < 0.4
+    assert (beliefs["mu"].std(0) / exact.std(0)).log().abs().max() < 0.4
+
+
+def in_plate(x):
+    """Each object has a latent position in the plate."""
+    with pyro.plate("objects", len(x)):
+        w = pyro.sample("w", dist.Categorical(twins.PI))
+        z = pyro.sample("z", dist.Normal(w.double(), 0.7))
+        pyro.sample("x", dist.Normal(z, 0.5), obs=x)
+
+
+def test_random_walks_accept_beliefs_of_the_plate_object_by_object():
+    """The law of signs and positions is in closed form for every object."""
+    x = torch.tensor([0.3, 1.7], dtype=torch.float64)
+    played = NamingGame({"A": ProgramPlayer(in_plate, x, steps=3), "B": ProgramPlayer(in_plate, x + 0.4)})
+    assert played.agents[0].plate == "objects"
+    log_p = np.log(twins.PI.numpy()) + sum(
+        stats.norm(np.arange(3), np.sqrt(0.74)).logpdf(seen[:, None]) for seen in (x.numpy(), x.numpy() + 0.4)
+    )
+    law, rng = special.softmax(log_p, axis=1), np.random.default_rng(0)
+    w = np.stack([rng.choice(3, C, p=part) for part in law], axis=1)
+    start = {"w": torch.as_tensor(w)}
+    for name, seen in (("A", x), ("B", x + 0.4)):
+        mean = (w / 0.49 + seen.numpy() / 0.25) / (1 / 0.49 + 1 / 0.25)
+        start[f"{name}.z"] = torch.as_tensor(rng.normal(mean, (1 / 0.49 + 1 / 0.25) ** -0.5))
+    samples = played.play(C, 3, thin=3, start=start)
+    for n in range(2):
+        assert chi_square(np.bincount(samples["w"][:, 0, n], minlength=3), law[n]) > ALPHA
+        drawn, exact = samples["A.z"][:, 0, n], start["A.z"][:, n]
+        assert stats.ks_2samp(drawn, exact).pvalue > ALPHA and float((drawn != exact).double().mean()) > 0.5
 
 
 def known(table):

@@ -36,7 +36,7 @@ SEEN_B = [[[-0.4, 1.1], [-1.3, 0.1], [-0.9, -2.0]], [[-1.7, 0.3], [-0.5, 1.4], [
 
 
 def test_a_game_without_beliefs_is_proved_by_enumeration():
-    proof = prove(NamingGame({"A": with_nuisance(SEEN_A), "B": with_nuisance(SEEN_B)}), chains=20_000)
+    proof = prove(NamingGame({"A": with_nuisance(SEEN_A), "B": with_nuisance(SEEN_B)}), chains=20_000, sweeps=10)
     assert proof.passed and proof.method == "enumeration"
     none = ["stale table", "beliefs not redrawn"]
     assert dict(proof.faults) == {name: None if name in none else True for name in FAULTS}
@@ -48,8 +48,7 @@ def test_a_game_with_beliefs_is_proved_by_simulation():
     assert proof.passed and proof.method == "simulation"
     assert proof.faults["prior twice"] and proof.faults["speaker's ratio"]
     assert proof.faults["nuisance not summed"] is None
-    # Random walks do not converge in 20 sweeps, and from the truth neither fault changes the law.
-    assert proof.faults["beliefs not redrawn"] is False
+    assert proof.faults["stale table"] and proof.faults["beliefs not redrawn"]
 
 
 def test_a_uniform_prior_hides_a_second_prior():
@@ -63,7 +62,7 @@ def test_a_uniform_prior_hides_a_second_prior():
 
         return ProgramPlayer(program)
 
-    proof = prove(NamingGame({"A": uniform(SEEN_A), "B": uniform(SEEN_B)}), chains=20_000)
+    proof = prove(NamingGame({"A": uniform(SEEN_A), "B": uniform(SEEN_B)}), chains=20_000, sweeps=10)
     assert proof.passed and not proof.faults["prior twice"] and proof.faults["speaker's ratio"]
     assert "prior twice: not visible on this model" in str(proof)
 
@@ -71,9 +70,9 @@ def test_a_uniform_prior_hides_a_second_prior():
 @pytest.mark.parametrize("name", ["prior twice", "speaker's ratio"])
 def test_both_checks_reject_wrong_games(name):
     fixed = NamingGame({"A": with_nuisance(SEEN_A), "B": with_nuisance(SEEN_B)})
-    assert min(_by_enumeration(fixed, 20_000, 20, 1)(FAULTS[name])) < ALPHA
+    assert next(_by_enumeration(fixed, 20_000, 10, 1)(FAULTS[name])) < ALPHA
     free = NamingGame({"A": player("A"), "B": player("B")})
-    assert _by_simulation(free, 2000, 3, 1)(FAULTS[name])[0] < ALPHA
+    assert next(_by_simulation(free, 2000, 3, 1)(FAULTS[name])) < ALPHA
 
 
 def test_what_cannot_be_proved_says_why():
@@ -81,7 +80,7 @@ def test_what_cannot_be_proved_says_why():
     with pytest.raises(ValueError, match="the game is approximate"):
         prove(chain)
     program, x, redraw = twins.PROGRAMS["A"]
-    with pytest.raises(ValueError, match="check the game with beliefs='random-walk'"):
+    with pytest.raises(ValueError, match="give it a third argument, redraw\\(signs, values, data\\)"):
         prove(NamingGame({"A": ProgramPlayer(program, x, beliefs=redraw), "B": player("B")}))
     assert turns.each("objects") == NamingGame({"B": player("B")}).turns[0]
 

@@ -23,8 +23,13 @@ PATHS = np.array(list(itertools.product(range(K), repeat=T)))
 
 
 def game(turn, kind=NamingGame, **options):
-    players = {"A": ProgramPlayer(HMM["positions"], X), "B": ProgramPlayer(HMM["events"], Y)}
+    players = {"A": ProgramPlayer(HMM["positions"], X), "B": ProgramPlayer(HMM["events"], Y, beliefs="fixed")}
     return kind(players, sign="w_*", turn=turn, **options)
+
+
+def known(chains):
+    """Fixed rates of events: the beliefs of B."""
+    return {"rate": HMM["RATE"].expand(chains, -1)}
 
 
 def log_terms():
@@ -43,7 +48,10 @@ LAW = special.softmax(sum(log_terms()))
 def kernel(played, step, speaker):
     """The transition matrix of a turn, by the tables of the game: agent `speaker` speaks, the other one listens."""
     paths = torch.as_tensor(PATHS)
-    tables = [player.table(paths, {}, step) for player in played.agents]
+    tables = [
+        player.table(paths, beliefs, step)
+        for player, beliefs in zip(played.agents, ({}, known(len(paths))), strict=True)
+    ]
     proposal = tables[speaker].total[:, 0].softmax(-1)
     current = step.indices(paths)[:, :1]
     listener = tables[1 - speaker].likelihood[:, 0]
@@ -76,6 +84,11 @@ def test_a_stretch_moves_faster_than_a_step_and_a_path():
     assert max(gaps[2], gaps[3]) > 1.1 * max(gaps[1], gaps[5]), gaps
 
 
+def play(played, sweeps):
+    """4,000 chains with known rates."""
+    return played.play(4000, sweeps, thin=sweeps, start={"B.rate": known(4000)["rate"]})
+
+
 def p_value(samples, key):
     cells = (samples[key][:, -1].numpy() * K ** np.arange(T - 1, -1, -1)).sum(1)
     return chi_square(np.bincount(cells, minlength=K**T), LAW)
@@ -83,16 +96,16 @@ def p_value(samples, key):
 
 @pytest.mark.parametrize("turn", [turns.stretch(2), [turns.stretch(1), turns.stretch(3)]], ids=str)
 def test_the_law_of_paths(turn):
-    assert p_value(game(turn).play(4000, 20, thin=20), "w") > ALPHA
+    assert p_value(play(game(turn), 20), "w") > ALPHA
 
 
 def test_signs_of_their_own_keep_the_law_of_paths():
-    samples = game(turns.stretch(3), state="chain").play(4000, 40, thin=40)
+    samples = play(game(turns.stretch(3), state="chain"), 40)
     assert p_value(samples, "A.w") > ALPHA and p_value(samples, "B.w") > ALPHA
 
 
 def test_a_speaker_that_completes_its_own_path_is_rejected():
-    samples = game(turns.stretch(3), faults.OwnRemainder, state="chain").play(4000, 40, thin=40)
+    samples = play(game(turns.stretch(3), faults.OwnRemainder, state="chain"), 40)
     assert p_value(samples, "B.w") < ALPHA
 
 

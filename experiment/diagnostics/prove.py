@@ -1,0 +1,34 @@
+"""The command `prove FILE.py:NAME`: check that a game of Pyro programs has its law."""
+
+from __future__ import annotations
+
+from mhng.experiment.errors import RunError, UsageError
+from mhng.experiment.training.game_file import errors_of, load_game
+from mhng.experiment.util.paths import typed_path
+from mhng.models.torch_defaults import torch_defaults
+
+
+@torch_defaults()
+def prove(name: str, *, chains: int | None = None, sweeps: int | None = None, seed: int = 0) -> bool:
+    """Prove the game and print the verdict; returns whether it has its law.
+
+    chains, sweeps: as for `mhng.prove`; None: its defaults. Raises UsageError for bad input, RunError for a game that
+    cannot be proved.
+    """
+    given = {"chains": chains, "sweeps": sweeps}
+    for option, value in given.items():
+        if value is not None and value < 1:
+            raise UsageError(f"--{option} is {value}; expected 1 or more")
+    if seed < 0:
+        raise UsageError(f"--seed is {seed}; expected 0 or more")
+    game = load_game(name)
+    from mhng.inference.programs.prove import NotProvableError
+    from mhng.inference.programs.prove import prove as prove_game
+
+    with errors_of(typed_path(name.rpartition(":")[0], "the file"), RunError):
+        try:
+            proof = prove_game(game, **{option: value for option, value in given.items() if value}, seed=seed)
+        except NotProvableError as error:
+            raise RunError(f"not provable: {error}") from error
+    print(proof)
+    return proof.passed

@@ -1,0 +1,204 @@
+"""The gallery in examples/programs: each twin has its enumerated law, and `prove` sees the planted faults.
+
+Chains start at exact draws from the posterior of signs and beliefs. Laws are computed here, without the programs.
+"""
+
+import itertools
+import runpy
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from scipy import special, stats
+
+from mhng import prove
+from tests.checks import ALPHA, chi_square
+from tests.proofs.inference.programs import twins
+
+GALLERY = Path(__file__).resolve().parents[4] / "examples" / "programs"
+RNG = np.random.default_rng(0)
+
+
+def example(name):
+    return runpy.run_path(str(GALLERY / f"{name}.py"))
+
+
+def assignments(K, size):
+    return np.array(list(itertools.product(range(K), repeat=size)))
+
+
+def draw(table, law, chains):
+    """Rows of `table`, drawn from `law`."""
+    return torch.as_tensor(table[RNG.choice(len(table), chains, p=law)])
+
+
+def p_value(w, K, law):
+    cells = (w.long().numpy() * K ** np.arange(w.shape[1] - 1, -1, -1)).sum(1)
+    return chi_square(np.bincount(cells, minlength=len(law)), law)
+
+
+def by_inversion(grid, log_density):
+    """A draw for each row of log densities (C, G) on an even grid (G,)."""
+    weights = np.exp(log_density - log_density.max(1, keepdims=True)).cumsum(1)
+    u = RNG.uniform(size=(len(weights), 1)) * weights[:, -1:]
+    place = (weights < u).sum(1)
+    return torch.as_tensor(grid[place] + (RNG.uniform(size=len(place)) - 0.5) * (grid[1] - grid[0]))
+
+
+# -- laws: (game, start (C, ...), law over assignments, K) ---------------------------------------------
+
+
+def points_and_counts(C):
+    start = twins.exact_start("AB", C)
+    return example("points_and_counts")["twin"](), start, twins.law("AB"), 3
+
+
+def topics(C):
+    module = example("topics")
+    game = module["twin"]()
+    table = assignments(3, 4)
+    words = [player.args[0].numpy() for player in game.agents]
+    log_p = np.log(module["PI"].numpy())[table].sum(1)
+    for x in words:
+        counts = np.eye(3)[table].swapaxes(1, 2) @ x  # (assignments, K, V)
+        log_p += (special.gammaln(counts + 0.5).sum(-1) - special.gammaln(counts.sum(-1) + 0.5 * x.shape[1])).sum(-1)
+    law = special.softmax(log_p)
+    w = draw(table, law, C)
+    start = {"w": w}
+    for name, x in zip("AB", words, strict=True):
+        start[f"{name}.phi"] = module["redraw"]({"w": w}, {}, {"words": torch.as_tensor(x).expand(C, -1, -1)})["phi"]
+    return game, start, law, 3
+
+
+def hidden_markov(C):
+    module = example("hidden_markov")
+    game = module["twin"]()
+    x, y = (player.args[0].numpy() for player in game.agents)
+    table = assignments(3, 5)
+    log_p = np.log(module["START"].numpy())[table[:, 0]] + np.log(module["MOVE"].numpy())[
+        table[:, :-1], table[:, 1:]
+    ].sum(1)
+    log_p += stats.norm(module["POSITION"].numpy()[table], 0.8).logpdf(x).sum(1)
+    shape, members = 4 * module["RATE"].numpy(), np.eye(3)[table].swapaxes(1, 2)
+    total, count = members @ y, members.sum(2)
+    log_p += (special.gammaln(shape + total) - (shape + total) * np.log(4 + count)).sum(1)
+    law = special.softmax(log_p)
+    place = RNG.choice(len(table), C, p=law)
+    rate = RNG.gamma((shape + total)[place], 1 / (4 + count[place]))
+    return game, {"w": torch.as_tensor(table[place]), "B.rate": torch.as_tensor(rate)}, law, 3
+
+
+def planning(C):
+    module = example("planning")
+    game = module["twin"]()
+    table = assignments(4, 2)
+    move = module["MOVE"].numpy()
+    log_p = np.log(move[1][table[:, 0]]) + np.log(move[table[:, 0], table[:, 1]])
+    steps = {0: (0, 1), 1: (1, 0), 2: (0, -1), 3: (-1, 0)}
+    passed = []
+    for plan in table:
+        place, cells = np.zeros(2, int), []
+        for w in plan:
+            place = np.clip(place + steps[w], 0, 2)
+            cells.append(3 * place[0] + place[1])
+        passed.append(cells)
+    passed = np.array(passed)
+    arrives = np.where(passed[:, -1] == 4, 0.75, 0.25)
+    parts, grid = [], (np.arange(2000) + 0.5) / 2000
+    for pit in (1, 3):
+        eyes = np.where(np.arange(9) == pit, 0.75, 0.25 / 8)
+        falls = (passed[:, :, None] == np.arange(9)).any(1) @ eyes  # probability that the plan meets the pit
+        log_p += np.log(arrives * (1 - falls * 50 / 51))
+        parts.append(falls)
+    law = special.softmax(log_p)
+    place = RNG.choice(len(table), C, p=law)
+    start = {"w": torch.as_tensor(table[place])}
+    for name, falls in zip("AB", parts, strict=True):
+        prior = stats.beta(50, 1).logpdf(grid)
+        by_plan = prior + np.log(1 - falls[:, None] * grid)
+        drawn = torch.empty(C, dtype=torch.float64)
+        for v in range(len(table)):
+            chosen = torch.as_tensor(place == v)
+            drawn[chosen] = by_inversion(grid, np.tile(by_plan[v], (int(chosen.sum()), 1)))
+        start[f"{name}.danger"] = drawn
+    return game, start, law, 4
+
+
+def video(C):
+    module = example("video")
+    game = module["twin"]()
+    x, pictures = (arg.numpy() for arg in game.agents[0].args)
+    y = game.agents[1].args[0].numpy()
+    table, T = assignments(3, 4), 4
+    log_p = np.log(module["START"].numpy())[table[:, 0]] + np.log(module["MOVE"].numpy())[
+        table[:, :-1], table[:, 1:]
+    ].sum(1)
+    seen = np.logaddexp(
+        np.log(0.8) + stats.norm(pictures, 1).logpdf(x[:, None]).sum(-1),
+        np.log(0.2) + stats.norm(pictures, 2).logpdf(x[:, None]).sum(-1),
+    )
+    log_p += seen[np.arange(T), table].sum(1)
+    for path, w in enumerate(table):
+        for k in range(3):
+            members = y[w == k]
+            if n := len(members):
+                log_p[path] += stats.multivariate_normal(np.zeros(n), np.eye(n) + 4).logpdf(members.T).sum()
+    law = special.softmax(log_p)
+    w = draw(table, law, C)
+    signs = {f"w_{t}": w[:, t] for t in range(T)}
+    data = {f"y_{t}": torch.as_tensor(y[t]).expand(C, -1) for t in range(T)}
+    return game, {"w": w, "B.drift": module["redraw"](signs, {}, data)["drift"]}, law, 3
+
+
+TWINS = {"points_and_counts": 4, "topics": 4, "hidden_markov": 4, "planning": 5, "video": 5}
+LAWS = {law.__name__: law for law in (points_and_counts, topics, hidden_markov, planning, video)}
+
+
+@pytest.mark.parametrize("name", LAWS)
+@pytest.mark.parametrize("chains", [8000, pytest.param(100_000, marks=pytest.mark.slow)])
+def test_the_law_of_the_twin(name, chains):
+    game, start, law, K = LAWS[name](chains)
+    w = game.play(chains, 2, thin=2, start=start)["w"][:, 0]
+    assert (w != start["w"]).any(1).double().mean() > 0.05
+    assert p_value(w, K, law) > ALPHA
+
+
+def normal_law(seen, scale):
+    """Mean and covariance of the positions and the offset of the twin: weights of (w_1, w_2, offset) in x and y."""
+    prior = np.diag([4.0, 4.0, 0.25])
+    design = np.array([[1, 0, 1], [0, 1, 1], [2, 0, 0], [0, 2, 0]], float)
+    precision = np.linalg.inv(prior) + design.T @ (design / scale[:, None] ** 2)
+    mean = np.linalg.solve(precision, np.linalg.inv(prior) @ [1, 1, 0] + design.T @ (seen / scale**2))
+    return mean, np.linalg.inv(precision)
+
+
+@pytest.mark.parametrize("chains", [8000, pytest.param(100_000, marks=pytest.mark.slow)])
+def test_the_law_of_continuous_signs(chains):
+    game = example("positions")["twin"]()
+    seen = np.concatenate([player.args[0].numpy() for player in game.agents])
+    mean, covariance = normal_law(seen, np.array([0.5, 0.5, 1.5, 1.5]))
+    exact = torch.as_tensor(RNG.multivariate_normal(mean, covariance, chains))
+    samples = game.play(chains, 3, thin=3, start={"w": exact[:, :2], "A.offset": exact[:, 2]})
+    drawn = torch.cat([samples["w"][:, 0], samples["A.offset"]], dim=1).numpy()
+    assert (drawn != exact.numpy()).any(1).mean() > 0.5
+    whitened = np.linalg.solve(np.linalg.cholesky(covariance), (drawn - mean).T)
+    p_values = [stats.kstest(part, "norm").pvalue for part in whitened]
+    p_values.append(stats.kstest((whitened**2).sum(0), stats.chi2(3).cdf).pvalue)
+    assert min(p_values) * len(p_values) > ALPHA
+
+
+def test_an_exact_guide_says_a_constant():
+    game = example("positions")["twin"]()
+    player, beliefs = game.agents[0], {"offset": torch.full((50,), 0.3, dtype=torch.float64)}
+    w = player.propose(50, beliefs)
+    v = player.log_density(w, beliefs, "objects").total - player.log_guide(w, beliefs, "objects")
+    assert w.shape == v.shape == (50, 2) and float(v.std(0).max()) < 1e-12
+
+
+@pytest.mark.parametrize("name", [*TWINS, "positions", "vae"])
+@pytest.mark.slow
+def test_prove_sees_the_faults(name):
+    proof = prove(example(name)["twin"]())
+    assert proof.passed, str(proof)
+    assert sum(seen is True for seen in proof.faults.values()) >= TWINS.get(name, 4), str(proof)

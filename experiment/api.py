@@ -30,11 +30,16 @@ from mhng.experiment.runs import folder as run_folder
 from mhng.experiment.runs.metrics_table import History, history_of
 from mhng.experiment.training.saved_run import Ints, SavedRun
 from mhng.experiment.util.paths import typed_path
-from mhng.experiment.util.text import decimal
+from mhng.experiment.util.text import decimal, short_repr
 from mhng.models.torch_defaults import torch_defaults
 
 if TYPE_CHECKING:
     from mhng.experiment.evaluation.new_objects import NewObjects
+    from mhng.experiment.plots.style import Figure
+    from mhng.experiment.training.console import Printer
+
+Callback = Callable[[dict[str, Any]], object]
+Pictures = dict[str, Callable[[Path], object]]
 
 
 class Recalled(NamedTuple):
@@ -66,34 +71,74 @@ def load_run(
 
 
 def train(
-    *, callbacks: Sequence[Callable[[dict[str, Any]], object]] = (), verbose: bool = False, **settings: Any
+    *,
+    callbacks: Sequence[Callback] = (),
+    verbose: bool = False,
+    config: str | Path | None = None,
+    preset: str | None = None,
+    trust_plugins: bool = False,
+    **settings: Any,
 ) -> LoadedRun:
     """Train one run, as `python cli.py train` does, and load it.
 
         run = train(mode="com", dataset="digits", epochs=20, rounds=2, callbacks=[print])
 
     Args:
-        callbacks: functions that receive each row of metrics.jsonl, as a dictionary, when it is written. The
-            "kind" of a row is epoch (losses in parts), start (log evidence) or sweep (ARI, kappa, acceptance, log
-            joint). An exception of a callback ends the run; `python cli.py train --resume RUN` continues it.
-        verbose: print what the command line prints.
+        callbacks: functions that receive each row of metrics.jsonl as a dictionary. The "kind" of a row is epoch
+            (losses in parts), start (log evidence) or sweep (ARI, kappa, acceptance, log joint). The row of an epoch
+            comes after the epoch. The rows of a game come together, after its round is saved. An exception of a
+            callback ends the run, after saving it, and passes through; `load_run(FOLDER).resume()` continues.
+        verbose: print what the command line prints. Otherwise only notes and warnings are printed, on stderr.
+        config: a TOML file of settings, as --config takes it. `settings` override it.
+        preset: "quick" or "paper", as --preset takes it. File and settings override it.
+        trust_plugins: allow MODULE:NAME settings of that file to import code that is not part of this program.
         settings: the settings of the command line, with underscores: `latent_dim=8` is `--latent-dim 8`. `agent`
-            maps names to such settings: `agent={"B": {"network": "conv"}}`.
+            maps names to such settings: `agent={"B": {"network": "conv"}}`. None is the default.
 
     Raises:
         UsageError: a setting is unknown or bad; nothing has been written.
         RunError: the run failed.
+        KeyboardInterrupt: the run was stopped by a signal, and saved.
     """
-    from mhng.experiment.settings.config import from_keywords, together
-    from mhng.experiment.training.console import Printer, Silent
+    from mhng.experiment.settings import presets
+    from mhng.experiment.settings.config import from_keywords, read_file, with_preset
     from mhng.experiment.training.train import free_folder
     from mhng.experiment.training.train import train as run_training
 
-    printer = Printer() if verbose else Silent()
-    config = together(from_keywords(settings))
-    path = config.run_dir or free_folder(config)
-    run_training(replace(config, run_dir=path), printer=printer, callbacks=callbacks)
+    if "resume" in settings:
+        raise UsageError("train() has no setting 'resume'; load_run(FOLDER).resume() continues a run")
+    file = {} if config is None else read_file(typed_path(config, "config"), trust_plugins=trust_plugins)
+    checked = with_preset(file | from_keywords(settings), preset)
+    callbacks = _check_callbacks(callbacks)
+    about = [] if preset is None else [presets.find(preset).note]
+    checked = replace(checked, run_dir=checked.run_dir or free_folder(checked))
+    run_training(checked, printer=_printer(verbose), callbacks=callbacks, about=about)
+    path = checked.run_dir
+    assert path is not None
     return load_run(path, trust_plugins=True)  # the caller has named them
+
+
+def _check_callbacks(callbacks: Sequence[Callback] | None) -> Sequence[Callback]:
+    if callbacks is None:
+        return ()
+    if not isinstance(callbacks, list | tuple) or not all(map(callable, callbacks)):
+        raise UsageError(f"callbacks is {short_repr(callbacks)}; expected a list of functions, such as [print]")
+    return callbacks
+
+
+def _printer(verbose: bool) -> Printer:
+    from mhng.experiment.training.console import Printer, Quiet
+
+    return Printer() if verbose else Quiet()
+
+
+class Diagnosis(dict[str, Any]):
+    """What `cli.py diagnose --json` prints, as a dictionary. As text it is what `cli.py diagnose` prints."""
+
+    def __repr__(self) -> str:
+        from mhng.experiment.diagnostics.diagnose import report_lines
+
+        return "\n".join(report_lines(self))
 
 
 class LoadedRun(SavedRun):
@@ -229,23 +274,162 @@ class LoadedRun(SavedRun):
 
         return self._named(from_data(self, str(data), None))
 
-    def play(self, *, out: str | Path | None = None, overwrite: bool = False, **settings: Any) -> LoadedRun:
+    def resume(
+        self, *, rounds: int | None = None, callbacks: Sequence[Callback] = (), verbose: bool = False
+    ) -> LoadedRun:
+        """Continue this run, as `cli.py train --resume` does, and load it again.
+
+        rounds: the new number of rounds (default: as before); fewer ends a stopped run early, with results.
+        callbacks, verbose: as in `train`. Raises UsageError if there is nothing to continue.
+        """
+        from mhng.experiment.training.train import resume
+
+        resume(
+            self.path,
+            rounds=rounds,
+            trust_plugins=self.trust_plugins,
+            printer=_printer(verbose),
+            callbacks=_check_callbacks(callbacks),
+        )
+        return load_run(self.path, trust_plugins=self.trust_plugins)
+
+    def play(
+        self, *, out: str | Path | None = None, overwrite: bool = False, verbose: bool = False, **settings: Any
+    ) -> LoadedRun:
         """Play the game with the agents of this run, without learning, as `cli.py play` does; load the new run.
 
             played = run.play(chains=4, sweeps=600)
 
         out: the new run folder (default: a new folder play-001, play-002, ... in this one). settings: settings of the
-        game, with underscores. Raises UsageError before anything is written, RunError if the game fails.
+        game, with underscores. verbose: as in `train`. Raises UsageError before anything is written, RunError if the
+        game fails.
         """
         from mhng.experiment.settings.config import from_keywords
-        from mhng.experiment.training.console import Silent
         from mhng.experiment.training.play import play
 
         values = from_keywords(settings)
         folder = None if out is None else typed_path(out, "out")
-        return load_run(play(self, values, out=folder, overwrite=overwrite, printer=Silent()))
+        path = play(self, values, out=folder, overwrite=overwrite, printer=_printer(verbose))
+        return load_run(path, trust_plugins=self.trust_plugins)
+
+    def diagnose(self, *, exact: bool = False) -> Diagnosis:
+        """Verdicts, R-hat, ESS and the next step, as `cli.py diagnose` gives them; `print` shows its text.
+
+        exact: also compare the draws with the enumerated posterior, for small runs.
+        """
+        from mhng.experiment.diagnostics.diagnose import build_report
+
+        return Diagnosis(build_report(self, exact=exact))
+
+    # -- figures -------------------------------------------------------------------------------------
+    # Each returns a matplotlib figure and writes no file. UsageError: the run has nothing to draw there.
+
+    def plot_training(self) -> Figure:
+        """Loss, reconstruction and KL (nats per object) by epoch."""
+        return self._figure(self._training_pictures, "training.png")
+
+    def plot_game(self) -> Figure:
+        """ARI, kappa, acceptance and log joint by sweep."""
+        return self._figure(self._training_pictures, "game.png")
+
+    def plot_confusion(self) -> Figure:
+        """Signs against classes, by agent. Requires labels."""
+        return self._figure(self._training_pictures, "confusion.png", "labels")
+
+    def plot_community(self) -> Figure:
+        """Kappa of each pair of agents. Requires three agents or more."""
+        return self._figure(self._training_pictures, "community.png", "three agents or more")
+
+    def plot_distance(self) -> Figure:
+        """Kappa by distance of two agents in the encounter graph. Requires a graph with distances."""
+        return self._figure(self._training_pictures, "distance.png", "--meet with a graph of several distances")
+
+    def plot_monitors(self) -> Figure:
+        """Traces and ranks of log joint, log evidence, kappa and the largest share, by chain."""
+        return self._figure(self._diagnostic_pictures, "monitors.png")
+
+    def plot_components(self) -> Figure:
+        """Share of the objects by sign, over the draws."""
+        return self._figure(self._diagnostic_pictures, "components.png")
+
+    def plot_acceptance(self) -> Figure:
+        """Acceptance rate by sweep and chain. Requires a mode with proposals."""
+        return self._figure(self._diagnostic_pictures, "acceptance.png", "--mode com or all")
+
+    def plot_co_assignment(self) -> Figure:
+        """Share of draws that give two objects the same sign."""
+        return self._figure(self._diagnostic_pictures, "co_assignment.png", "--keep signs or all")
+
+    def plot_chains(self) -> Figure:
+        """ARI between the draws of two chains."""
+        return self._figure(self._diagnostic_pictures, "chains.png", "--keep signs or all")
+
+    @torch_defaults()
+    def plot_recall(self, agent: str) -> Figure:
+        """What the agent decodes from each sign: the image at the mean, and at eight draws. Requires images."""
+        self._number(agent)
+        return self._figure(self._recall_pictures, f"recall_{agent}.png")
+
+    @torch_defaults()
+    def plot_cross_recall(self) -> Figure:
+        """What one agent sees, and what another decodes from its sign. Requires images."""
+        return self._figure(self._recall_pictures, "cross_recall.png")
+
+    def plot_latents(self, agent: str, *, by: str = "sign", kind: str = "pca") -> Figure:
+        """The agent's latents in two dimensions. by: sign or class, for the colours. kind: pca or tsne."""
+        from mhng.experiment.evaluation import matching
+        from mhng.experiment.evaluation.projection import MAPS, project
+        from mhng.experiment.plots.latent_map import plot_map
+        from mhng.experiment.plots.style import figure_of
+
+        for name, value, choices in (("by", by, ("sign", "class")), ("kind", kind, MAPS)):
+            if value not in choices:
+                raise UsageError(f"{name} is {value!r}; expected {' or '.join(choices)}")
+        self._number(agent)
+        labels, names, K = self.objects.labels, list(self.objects.class_names), self.config.signs
+        groups, colours = self.signs[agent], matching.sign_colours(self.signs[agent], labels, K, len(names))
+        if by == "class":
+            if labels is None:
+                raise UsageError(f"by is 'class', but the objects of {self.path} have no labels")
+            groups, colours = labels, list(range(len(names)))
+        else:
+            names = [str(k) for k in range(K)]
+        flat = project(self.latents(agent), kind, self.config.seed)
+        return figure_of(lambda path: plot_map(path, flat.points, groups[flat.shown], names, colours, flat.axes))
 
     # -- internals -----------------------------------------------------------------------------------
+
+    def _figure(self, pictures: Pictures, name: str, required: str = "") -> Figure:
+        from mhng.experiment.plots.style import figure_of
+
+        if name not in pictures:
+            raise UsageError(f"{self.path} has no picture {name.removesuffix('.png')}, which requires {required}")
+        return figure_of(pictures[name])
+
+    @property
+    def _training_pictures(self) -> Pictures:
+        from mhng.experiment.training.pictures import run_pictures
+
+        finished = self.folder.file(run_folder.SUMMARY).exists()
+        signs = self.signs if finished else {}
+        labels = self.labels if finished else None
+        names = () if labels is None else self.objects.class_names
+        matrix = self.scores.get("kappa_matrix") if finished else None
+        return run_pictures(self.metrics, signs, labels, names, self.config.signs, matrix)
+
+    @cached_property
+    def _diagnostic_pictures(self) -> Pictures:
+        from mhng.experiment.diagnostics.diagnose import pictures_of
+
+        return pictures_of(self, self.diagnose()["basins"])
+
+    @cached_property
+    def _recall_pictures(self) -> Pictures:
+        from mhng.experiment.evaluation import recall
+        from mhng.experiment.evaluation.new_objects import require_images
+
+        require_images(self, "has no images to recall")
+        return recall.pictures_of(self, recall.evaluate(self, temperature=1.0, count=8, pairs=4)[1])
 
     def _named(self, objects: NewObjects) -> Named:
         from mhng.experiment.evaluation.naming import name_objects

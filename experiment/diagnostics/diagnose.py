@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import shlex
 import textwrap
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -292,10 +292,12 @@ def monitored_scalars(run: SavedRun) -> dict[str, NDArray[Any]]:
     return {name: remove_rounding(chains) for name, chains in scalars.items()}
 
 
-def _draw(run: SavedRun, report: Mapping[str, Any]) -> list[str]:
-    """Draw the pictures; returns the names of those that succeeded. A failure prints a warning."""
+def pictures_of(run: SavedRun, compared: Mapping[str, Any] | None) -> dict[str, Callable[[Path], object]]:
+    """Functions that draw the pictures into a file, by file name. A picture without content is left out.
+
+    compared: the entry "basins" of the report.
+    """
     from mhng.experiment.plots import diagnostics as pictures
-    from mhng.experiment.plots import training as plots
 
     weight = _required(run, "weight")
     signs, acceptance = run.draws("signs"), run.draws("acceptance_rate")
@@ -304,19 +306,26 @@ def _draw(run: SavedRun, report: Mapping[str, Any]) -> list[str]:
         "monitors.png": lambda path: pictures.plot_monitors(path, monitored_scalars(run), draws),
         "components.png": lambda path: pictures.plot_components(path, weight, run.agents),
     }
-    if acceptance is not None and report["settings"]["mode"] in ("com", "all"):
+    if acceptance is not None and run.config.mode in ("com", "all"):
         directions = [str(name) for name in run.posterior["sample_stats"]["direction"].values]
         jobs["acceptance.png"] = lambda path: pictures.plot_acceptance(path, acceptance, directions, draws)
-    folder = run.folder.file(run_folder.PLOTS)
-    if not (folder / "game.png").exists():
-        jobs["game.png"] = lambda path: plots.plot_game(path, run.metrics)
-    if signs is not None:
+    if signs is not None and compared is not None:
         permutation = _required(run, "relabel")
         jobs["co_assignment.png"] = lambda path: pictures.plot_co_assignment(path, signs, permutation, run.agents)
-        compared = report["basins"]
         agreement = np.array(compared["agreement"])
         jobs["chains.png"] = lambda path: pictures.plot_agreement(path, agreement, compared["chains"], run.agents)
-    drawn = ["game.png"] if "game.png" not in jobs else []
+    return jobs
+
+
+def _draw(run: SavedRun, report: Mapping[str, Any]) -> list[str]:
+    """Draw the pictures; returns the names of those that succeeded. A failure prints a warning."""
+    from mhng.experiment.plots import training as plots
+
+    folder = run.folder.file(run_folder.PLOTS)
+    jobs = pictures_of(run, report["basins"])
+    drawn = ["game.png"] if (folder / "game.png").exists() else []
+    if not drawn:
+        jobs["game.png"] = lambda path: plots.plot_game(path, run.metrics)
     for name, draw in jobs.items():
         try:
             draw(folder / name)

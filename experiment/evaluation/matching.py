@@ -35,6 +35,13 @@ def match_signs(counts: Ints) -> Ints:
     return result
 
 
+def sign_colours(signs: Ints, labels: Ints | None, K: int, classes: int) -> list[int]:
+    """The number of each sign's colour: that of its class, -1 without a class; its own number without labels."""
+    if labels is None:
+        return list(range(K))
+    return match_signs(contingency_table(signs, labels, K, classes)).tolist()
+
+
 def captions(counts: Ints, class_names: Sequence[str]) -> list[str]:
     """For each sign its most frequent class with its share, "7, 92%"; "unused" for a sign without objects."""
     result = []

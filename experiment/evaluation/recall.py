@@ -18,7 +18,8 @@ Notation: M agents, N objects, K signs, S drawn signs, L latent dimensions, T te
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from functools import partial
 from itertools import permutations
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -360,15 +361,22 @@ def _grid(rows: list[NDArray[np.intp]], pairs: int, images: Mapping[int, Tensor]
 
 def _draw(run: SavedRun, gallery: Gallery) -> list[str]:
     """Draw the pictures into plots/; returns their names."""
+    pictures = pictures_of(run, gallery)
+    for name, draw in pictures.items():
+        draw(run.folder.file(run_folder.PLOTS) / name)
+    return list(pictures)
+
+
+def pictures_of(run: SavedRun, gallery: Gallery) -> dict[str, Callable[[Path], object]]:
+    """Functions that draw the pictures into a file, by file name."""
     from mhng.experiment.plots import recall as recall_plots
     from mhng.experiment.plots import training as training_plots
 
-    folder = run.folder.file(run_folder.PLOTS)
     rows = {
         label: [f"sign {k}: {caption}" for k, caption in zip(gallery.shown, captions, strict=True)]
         for label, captions in gallery.captions.items()
     }
-    names = []
+    pictures: dict[str, Callable[[Path], object]] = {}
     for modalities in modalities_of(run):
         # The modalities of a sign stand below each other.
         images = np.stack(
@@ -380,12 +388,12 @@ def _draw(run: SavedRun, gallery: Gallery) -> list[str]:
         if len(modalities) > 1:  # one row per modality; the first also names the sign
             later = [f"({modality.title})" for modality in modalities[1:]]
             titles = [text for title in titles for text in (f"{title} ({modalities[0].title})", *later)]
-        names.append(f"recall_{modalities[0].agent}.png")
-        training_plots.plot_images(folder / names[-1], images, titles, columns)
+        pictures[f"recall_{modalities[0].agent}.png"] = partial(
+            training_plots.plot_images, images=images, row_names=titles, column_names=columns
+        )
     panels = []
     for direction, saw in gallery.saw.items():
         speaker, listener = direction.split("->")
         panels.append(recall_plots.Direction(speaker, listener, rows[speaker], saw, gallery.imagined[direction]))
-    names.append("cross_recall.png")
-    recall_plots.plot_cross(folder / names[-1], panels)
-    return names
+    pictures["cross_recall.png"] = partial(recall_plots.plot_cross, directions=panels)
+    return pictures

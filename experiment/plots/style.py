@@ -8,8 +8,10 @@ Lines differ in colour and in line style. The palette by Okabe and Ito is safe f
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+import io
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from contextvars import ContextVar
 from pathlib import Path
 from typing import Any
 
@@ -38,7 +40,9 @@ __all__ = [
     "Figure",
     "MaxNLocator",
     "ScalarFormatter",
+    "Shown",
     "colormaps",
+    "figure_of",
     "halo",
     "hide_frame",
     "label_ticks",
@@ -69,6 +73,31 @@ _STYLE: dict[str, Any] = {
 }
 
 
+class Shown(Figure):
+    """A figure that notebooks display, also without pyplot."""
+
+    def _repr_png_(self) -> bytes:
+        buffer = io.BytesIO()
+        draw_letters(self, lambda: self.savefig(buffer, format="png"), is_text=False)
+        return buffer.getvalue()
+
+
+# Where `figure_of` collects figures; None outside of it.
+_shown: ContextVar[list[Figure] | None] = ContextVar("shown", default=None)
+
+
+def figure_of(draw: Callable[[Path], object]) -> Figure:
+    """The figure that `draw` makes for a path, in place of the file."""
+    figures: list[Figure] = []
+    token = _shown.set(figures)
+    try:
+        draw(Path("figure.png"))
+    finally:
+        _shown.reset(token)
+    (figure,) = figures
+    return figure
+
+
 @contextmanager
 def picture(path: Path, width: float, height: float) -> Iterator[Figure]:
     """Yield an empty figure of `width` x `height` inches; write it to `path` when the block ends.
@@ -80,9 +109,13 @@ def picture(path: Path, width: float, height: float) -> Iterator[Figure]:
     # The file name is the salt for ids in an SVG: reproducible, and different between the plots of a page.
     style: Any = plain | _STYLE | {"svg.fonttype": "none", "svg.hashsalt": path.name}
     with matplotlib.rc_context(style):
-        figure = Figure(figsize=(width, height), layout="constrained")
+        shown = _shown.get()
+        figure = (Figure if shown is None else Shown)(figsize=(width, height), layout="constrained")
         FigureCanvasAgg(figure)
         yield figure
+        if shown is not None:
+            shown.append(figure)
+            return
         with atomic_path(path) as beside:
             extra: dict[str, Any] = {"transparent": True, "metadata": {"Date": None}} if form == "svg" else {}
             draw_letters(figure, lambda: figure.savefig(beside, format=form, **extra), is_text=form == "svg")

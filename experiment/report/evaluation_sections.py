@@ -13,12 +13,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mhng.experiment.evaluation import matching
+from mhng.experiment.evaluation.projection import Projection, project
 from mhng.experiment.metrics import partitions
 from mhng.experiment.plots.latent_map import plot_map
 from mhng.experiment.plots.training import alike, plot_confusion
 from mhng.experiment.report.drawing import ChartRenderer, image_strip
 from mhng.experiment.report.page import ImageRows, Picture, Section, Table, cells, number
-from mhng.experiment.report.projection import Projection, project
 from mhng.experiment.training.saved_run import SavedRun
 
 if TYPE_CHECKING:
@@ -81,11 +81,7 @@ def latent_map(renderer: ChartRenderer, run: SavedRun, kind: str) -> Section:
         projection = project(z, kind, run.config.seed)
         shown = len(projection.shown)
         signs = run.signs[name]
-        sign_colours = list(range(K))
-        if labels is not None:
-            sign_colours = matching.match_signs(
-                matching.contingency_table(signs, labels, K, len(class_names))
-            ).tolist()
+        sign_colours = matching.sign_colours(signs, labels, K, len(class_names))
         colourings = [("sign", signs, [str(k) for k in range(K)], sign_colours)]
         if labels is not None:
             colourings.append(("class", labels, list(class_names), list(range(len(class_names)))))

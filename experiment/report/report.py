@@ -8,9 +8,9 @@ from __future__ import annotations
 from pathlib import Path
 
 from mhng.experiment.errors import UsageError
+from mhng.experiment.evaluation.projection import MAPS
 from mhng.experiment.report import comparison_page
 from mhng.experiment.report.page import render
-from mhng.experiment.report.projection import MAPS
 from mhng.experiment.runs import folder as run_folder
 from mhng.experiment.util.files import atomic_path
 from mhng.experiment.util.output import check_out

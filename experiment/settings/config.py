@@ -50,7 +50,12 @@ def resolve(
     it that is an `UntrustedError`.
     """
     given = ({} if file is None else read_file(file, trust_plugins=trust_plugins)) | from_flags(flags)
-    return together(({} if preset is None else from_flags(presets.settings_of(preset, given))) | given)
+    return with_preset(given, preset)
+
+
+def with_preset(given: Mapping[str, Any], preset: str | None) -> Config:
+    """A `Config` of parsed values by field name, and of those of a preset where none are given."""
+    return together(({} if preset is None else from_flags(presets.settings_of(preset, given))) | dict(given))
 
 
 def from_flags(flags: Mapping[str, Any]) -> dict[str, Any]:
@@ -92,6 +97,13 @@ def together(values: Mapping[str, Any]) -> Config:
     config = Config(**values)
     validation.check(config)
     return config
+
+
+def check_values(config: Config) -> None:
+    """Check a `Config` that was built in Python, as flags are checked. Raises UsageError."""
+    given = {name: value for name in SETTINGS if (value := getattr(config, name)) != SETTINGS[name].default}
+    parsing.from_keywords({name: plain_value(value) for name, value in given.items() if name != "agent"})
+    validation.check(config)
 
 
 def _from_data(values: dict[str, Any]) -> dict[str, Any]:

@@ -86,7 +86,8 @@ def from_value(name: str, value: Any, place: str) -> Any:
     if name in ("mode", "threads") and _is_number(value):
         value = str(value)
     if not _fits(setting, value):
-        expected = _EXPECTED.get(setting.type, "text in quotes")
+        expected = f"one of {', '.join(setting.choices)}" if setting.choices else "text in quotes"
+        expected = _EXPECTED.get(setting.type, expected)
         raise UsageError(f"{place} is {short_repr(value)}; expected {expected}")
     try:
         if setting.type is float:
@@ -259,6 +260,8 @@ def _data(entries: Sequence[str | list[str]], place: str) -> Data:
 
 def _path(setting: Setting, typed: str, place: str) -> Path:
     """A path, absolute if it is saved with the run, so that it means the same from every folder."""
+    if not typed:
+        raise UsageError(f"{place} is empty; expected a path")
     if "\0" in typed:
         raise UsageError(f"{place} is {short_repr(typed)}; expected a path without null bytes")
     path = typed_path(typed, place)
@@ -395,17 +398,39 @@ def from_keywords(keywords: Mapping[str, Any], prefix: str = "") -> dict[str, An
     """Parse and check Python values by field name; messages begin with `prefix` and the name. None is the default."""
     values = {}
     for name, value in keywords.items():
+        place = f"{prefix}{name}"
         if name not in SETTINGS:
-            raise UsageError(f"{prefix}unknown setting {short_repr(name)}{suggestion(name, SETTINGS)}")
+            near = suggestion(name, SETTINGS) or "; python cli.py train --help lists the settings"
+            raise UsageError(f"{prefix}unknown setting {short_repr(name)}{near}")
+        if isinstance(value, type) and name in FAMILIES:
+            value = _plugin_name(value, place)
+        if name == "data" and not isinstance(value, str | os.PathLike | list | tuple | None):
+            raise UsageError(
+                f"{place} is of type {type(value).__name__}; expected a path; numpy.savez('mine.npz', features=x, "
+                "labels=y) writes arrays to a file"
+            )
         if value is not None:
-            values[name] = from_value(name, _as_toml(value), f"{prefix}{name}")
+            values[name] = from_value(name, _as_toml(value), place)
     return values
 
 
+def _plugin_name(part: type, place: str) -> str:
+    """MODULE:NAME of a class. Raises UsageError for a class that a later `load_run` could not import."""
+    name = f"{part.__module__}:{part.__qualname__}"
+    if part.__module__ == "__main__" or not is_well_formed(name):
+        raise UsageError(
+            f"{place} is the class {part.__qualname__} of a notebook or script; write it to a file my_parts.py and "
+            f"pass 'my_parts:{part.__name__}', so that load_run can import it"
+        )
+    return name
+
+
 def _as_toml(value: Any) -> Any:
-    """A Python value with the types of TOML: paths are texts, tuples and arrays lists, NumPy scalars numbers."""
+    """A Python value with the types of TOML: paths and devices are texts, tuples and arrays lists."""
     if isinstance(value, os.PathLike):
         return os.fspath(value)
+    if type(value).__name__ == "device":  # torch.device, without importing torch
+        return str(value)
     if isinstance(value, np.ndarray | np.generic):
         return value.tolist()
     if isinstance(value, Mapping):

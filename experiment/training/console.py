@@ -136,14 +136,18 @@ class Printer:
         self.write(f"Run folder: {folder} ({summary['seconds']:.0f} s)")
 
 
-class Silent(Printer):
-    """Prints nothing: for runs from Python."""
+class Quiet(Printer):
+    """Prints notes and warnings only, for runs from Python."""
 
     def __init__(self) -> None:
         self.bars = False
 
     def write(self, text: str) -> None:
         """Drop the line."""
+
+
+class Silent(Quiet):
+    """Prints nothing."""
 
     def note(self, text: str) -> None:
         """Drop the note."""

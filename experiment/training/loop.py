@@ -9,8 +9,6 @@ from contextlib import contextmanager, suppress
 from dataclasses import replace
 from typing import Any
 
-import numpy as np
-
 from mhng.experiment.errors import Interrupted, RunError
 from mhng.experiment.metrics.latents import REMEDY, collapse, latent_nats
 from mhng.experiment.runs import folder as run_folder
@@ -24,6 +22,7 @@ from mhng.experiment.training.checkpoint import from_checkpoint, identity_of, to
 from mhng.experiment.training.console import Printer
 from mhng.experiment.training.defaults import describe
 from mhng.experiment.training.graphs import Edges, edges_at
+from mhng.experiment.training.pictures import run_pictures
 from mhng.experiment.training.prepare import Prepared
 from mhng.experiment.training.ray_agents import BYTES_PER_SIGN, AgentLostError, AgentPlacement, RemoteMember
 from mhng.experiment.training.results import sweep_rows, to_round_trace, write_results
@@ -42,7 +41,7 @@ MAX_RESTARTS = 3
 # A signal that follows another within this time is the same wish: a terminal or a scheduler may tell every process.
 SAME_STOP_SECONDS = 1.0
 
-# Receives a row of metrics.jsonl when it is written; its "kind" is epoch, start or sweep.
+# Receives a row of metrics.jsonl; its "kind" is epoch, start or sweep.
 Callback = Callable[[dict[str, Any]], object]
 
 
@@ -171,10 +170,11 @@ class TrainingLoop:
     def epoch(self, round: int, member: str, epoch: int, epochs: int, loss: Loss) -> None:
         """Record and print the loss of an epoch, and save a checkpoint every --checkpoint-minutes."""
         self._announce(round)
-        row = {"kind": "epoch", "round": round, "agent": member, "epoch": epoch, "loss": loss.total}
-        self._record([row | loss._asdict()])
+        row = {"kind": "epoch", "round": round, "agent": member, "epoch": epoch, "loss": loss.total} | loss._asdict()
+        self._record([row])
         if self.printer.shows(round, self.config.rounds):
             self.printer.epoch(round, member, epoch, epochs, loss)
+        self._call_back([row])
         # After the row, so that metrics.jsonl covers every epoch in the checkpoint.
         every = 60 * self.config.checkpoint_minutes
         # With Ray the agents are in different epochs at the same time.
@@ -238,10 +238,10 @@ class TrainingLoop:
             connected_components(self.game.meetings, len(self.members)),
             self._edges(played.round),
         )
+        start = []
         if played.start_evidence is not None:
-            start = {"kind": "start", "round": played.round, "log_evidence": played.start_evidence.tolist()}
-            self._record([start])
-        self._record(rows)
+            start = [{"kind": "start", "round": played.round, "log_evidence": played.start_evidence.tolist()}]
+        self._record([*start, *rows])
         if self.printer.shows(played.round, config.rounds):
             self.printer.sweeps(rows)
         if any(row["not_a_number"] for row in rows):
@@ -260,6 +260,7 @@ class TrainingLoop:
             folder.file(run_folder.FINISHED).unlink(missing_ok=True)
         self._saved = time.monotonic()
         self._defers = self._has_epochs_left()
+        self._call_back([*start, *rows])
         self._stop_if_asked()
 
     def _record_prior_scales(self, state: Mapping[str, Any]) -> None:
@@ -300,9 +301,20 @@ class TrainingLoop:
         self.folder.append_metrics(rows)
         if self.scalars is not None:
             self.scalars.add(rows)
-        for callback in self.callbacks:
-            for row in rows:
-                callback(dict(row))
+
+    def _call_back(self, rows: Sequence[Mapping[str, Any]]) -> None:
+        """Pass the rows to the callbacks. If one raises an exception, save the epoch; the exception ends the run."""
+        try:
+            for callback in self.callbacks:
+                for row in rows:
+                    callback(dict(row))
+        except Interrupted:  # a second signal
+            raise
+        except BaseException:
+            if rows[0]["kind"] == "epoch" and self.config.checkpoint_minutes and self.placement.traffic is None:
+                with ignore_interrupt(), suppress(RunError):  # a full disk: the older checkpoints are whole
+                    self.folder.save_epochs(self._checkpoint())
+            raise
 
     def _write_results(
         self,
@@ -343,31 +355,18 @@ class TrainingLoop:
 
     def _draw(self) -> None:
         """Draw the plots. A plot that fails costs a warning on stderr, not the run."""
-        rows = self.folder.read_metrics()
-        names = [member.name for member in self.members]
-        plots: dict[str, tuple[str, tuple[Any, ...]]] = {
-            "training.png": ("plot_training", (rows,)),
-            "game.png": ("plot_game", (rows,)),
-        }
-        if self.objects.labels is not None:
-            arrays = self.folder.read_npz(run_folder.SIGNS)
-            signs = np.stack([arrays[f"signs_{name}"] for name in names])
-            plots["confusion.png"] = (
-                "plot_confusion",
-                (signs, self.objects.labels, names, self.objects.class_names, self.config.signs),
-            )
-        if len(names) > 2:
-            matrix = np.array(self.folder.read_json(run_folder.SUMMARY)["kappa_matrix"])
-            plots["community.png"] = ("plot_community", (matrix, names))
-        if any(len(row.get("kappa_by_distance", ())) > 1 for row in rows):
-            plots["distance.png"] = ("plot_distance", (rows,))
-        for name, (function, arguments) in plots.items():
+        arrays = self.folder.read_npz(run_folder.SIGNS)
+        pictures = run_pictures(
+            self.folder.read_metrics(),
+            {member.name: arrays[f"signs_{member.name}"] for member in self.members},
+            self.objects.labels,
+            self.objects.class_names,
+            self.config.signs,
+            self.folder.read_json(run_folder.SUMMARY).get("kappa_matrix"),
+        )
+        for name, draw in pictures.items():
             try:
-                from mhng.experiment.plots import community as community_plots
-                from mhng.experiment.plots import training as training_plots
-
-                module = community_plots if hasattr(community_plots, function) else training_plots
-                getattr(module, function)(self.folder.file(run_folder.PLOTS) / name, *arguments)
+                draw(self.folder.file(run_folder.PLOTS) / name)
             except Exception as error:
                 self.printer.note(f"warning: {run_folder.PLOTS}/{name} could not be drawn: {error}")
 

@@ -45,7 +45,8 @@ class SavedRun:
     """A run folder, read only. The run may be finished or not.
 
     folder: the open `RunFolder`. path: its path. status: "done", "running", "killed", "failed" or "interrupted".
-    config: the settings. settings: the same by key, as in config.toml ("latent-dim"). agents: the agents' names.
+    config: the settings. settings: the same by key, as in config.toml ("latent-dim"). trust_plugins: as given.
+    agents: the agents' names.
     """
 
     def __init__(
@@ -68,6 +69,7 @@ class SavedRun:
             self.folder = folder
             self.config = resolve(moved, folder.file(run_folder.CONFIG), trust_plugins=trust_plugins)
             self.status: str = folder.status
+        self.trust_plugins = trust_plugins
         self.path = folder.path
         self.settings: dict[str, Any] = plain(self.config)
         self._rounds: dict[str, int] = {}  # the round of each file that was read

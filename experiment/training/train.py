@@ -59,10 +59,12 @@ def train(
 ) -> dict[str, Any]:
     """Train a run and return its summary. Raises UsageError before anything is written.
 
-    callbacks: functions that receive each row of metrics.jsonl, as a dictionary, when it is written. about: notes on
-    the run, beside those on its data. dry: print what the run would do, write nothing and return nothing.
+    callbacks: functions that receive each row of metrics.jsonl, as a dictionary: the row of an epoch after the epoch,
+    the rows of a game after its round is saved. about: notes on the run, beside those on its data. dry: print what the
+    run would do, write nothing and return nothing.
     """
     printer = printer or Printer()
+    settings.check_values(config)
     if config.program is not None:
         return play_program(config, command_line=command_line, printer=printer, callbacks=callbacks)
     check_packages(config)
@@ -118,10 +120,12 @@ def resume(
     trust_plugins: bool = False,
     command_line: Sequence[str] = (),
     printer: Printer | None = None,
+    callbacks: Sequence[Callback] = (),
 ) -> dict[str, Any]:
     """Resume the run in `path` and return its summary. Raises UsageError.
 
     rounds, tensorboard: new values of these settings. trust_plugins: allow parts "module:attribute" of the run.
+    callbacks: as in `train`.
     """
     printer = printer or Printer()
     with RunFolder.open(path) as folder, ExitStack() as stack:
@@ -187,7 +191,7 @@ def resume(
         printer.note(f"resuming {place_of(progress, config, members)}")
         with record_status(folder), open_scalars(folder, config.tensorboard) as scalars:
             return TrainingLoop(
-                config, prepared, game, places, members, progress, folder, printer, scalars, spent
+                config, prepared, game, places, members, progress, folder, printer, scalars, spent, callbacks
             ).run()
 
 

@@ -3,22 +3,31 @@
 from __future__ import annotations
 
 import json
+import re
 import shutil
 import subprocess
 import sys
+from importlib import import_module
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 import torch
+from matplotlib.figure import Figure
+from matplotlib.text import Text
 
 import mhng
 from mhng import cli, load_run
 from mhng.experiment.api import LoadedRun
 from mhng.experiment.data.builtin import registry as builtin_registry
+from mhng.experiment.diagnostics.diagnose import diagnose
 from mhng.experiment.errors import UsageError
 from mhng.experiment.evaluation.recall import evaluate
+from mhng.experiment.settings.schema import Config, key
 from mhng.experiment.training.saved_run import SavedRun
+from mhng.experiment.training.train import train as train_config
+from tests.runs import all_outputs
 
 HOME = Path(__file__).resolve().parents[2]
 
@@ -165,6 +174,68 @@ def test_a_run_of_vectors_has_all_but_images_to_name(vectors_run: Path) -> None:
         run.name(np.zeros((2, 8, 8)))
 
 
+# -- verdicts and figures ------------------------------------------------------------------------------
+
+
+def test_its_diagnosis_is_that_of_the_command(
+    run: LoadedRun, digits_run: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    report = run.diagnose()
+    diagnose(digits_run, as_json=True, plots=False)
+    assert report == json.loads(capsys.readouterr().out)
+    diagnose(digits_run, plots=False)
+    assert repr(report) == str(report) == capsys.readouterr().out.rstrip("\n")
+
+
+FIGURES = {
+    "plot_training": ("loss", ()), "plot_game": ("kappa", ()), "plot_confusion": ("agent A: ", ()),
+    "plot_monitors": ("log joint (nats)", ()), "plot_components": ("relabelled sign", ()),
+    "plot_acceptance": ("A->B", ()), "plot_co_assignment": ("objects sorted by sign", ()),
+    "plot_chains": ("chain", ()), "plot_recall": ("sign 0", ("A",)),
+    "plot_cross_recall": ("B speaks, A decodes", ()), "plot_latents": ("component 1", ("B",)),
+}  # fmt: skip
+
+
+def texts(figure: Figure) -> str:
+    return "\n".join(text.get_text() for text in figure.findobj(Text))
+
+
+def test_its_figures_are_those_of_the_commands_and_no_file_is_written(run: LoadedRun, digits_run: Path) -> None:
+    methods = {name for name in dir(run) if name.startswith("plot_")}
+    assert methods == {*FIGURES, "plot_community", "plot_distance"}
+    before = {file: file.stat().st_mtime_ns for file in digits_run.rglob("*")}
+    for name, (text, arguments) in FIGURES.items():
+        figure = getattr(run, name)(*arguments)
+        assert isinstance(figure, Figure) and text in texts(figure), name
+    assert figure._repr_png_().startswith(b"\x89PNG")
+    assert texts(run.plot_latents("A", by="class")).startswith("0\n1\n2\n")
+    assert {file: file.stat().st_mtime_ns for file in digits_run.rglob("*")} == before
+
+
+def test_figures_of_a_community(tmp_path: Path) -> None:
+    run = mhng.train(
+        dataset="synthetic", likelihood="identity", agents=4, meet="ring", limit=30, signs=3, rounds=0, sweeps=8,
+        burn_in=2, starts=1, device="cpu", run_dir=tmp_path / "run",
+    )  # fmt: skip
+    assert "kappa" in texts(run.plot_community()) and "distance" in texts(run.plot_distance())
+    with pytest.raises(UsageError, match="has no images to recall"):
+        run.plot_recall("A")
+
+
+def test_what_cannot_be_drawn_is_one_line(run: LoadedRun, vectors_run: Path) -> None:
+    for ask, message in (
+        (run.plot_community, "has no picture community, which requires three agents or more"),
+        (run.plot_distance, "has no picture distance, which requires --meet"),
+        (lambda: run.plot_latents("C"), "no agent 'C'"),
+        (lambda: run.plot_recall("C"), "no agent 'C'"),
+        (lambda: run.plot_latents("A", by="colour"), "by is 'colour'; expected sign or class"),
+        (lambda: run.plot_latents("A", kind="umap"), "kind is 'umap'; expected pca or tsne"),
+        (load_run(vectors_run).plot_cross_recall, "has no images to recall"),
+    ):
+        with pytest.raises(UsageError, match=message):
+            ask()
+
+
 # -- refusals ----------------------------------------------------------------------------------------
 
 
@@ -258,7 +329,7 @@ def test_train_by_keyword_is_train_by_flags(
     rows: list[dict[str, object]] = []
     agent = {"B": {"likelihood": "gaussian"}}
     run = mhng.train(**SMALL, run_dir=tmp_path / "a", agent=agent, prior={"W": 0.5}, callbacks=[rows.append])
-    assert capsys.readouterr() == ("", "")
+    assert capsys.readouterr().out == ""
     assert isinstance(run, LoadedRun) and run.scores["rounds"] == 1
     flags = [f"--{name.replace('_', '-')}={value}" for name, value in SMALL.items()]
     flags += ["--agent", "B: --likelihood gaussian", "--prior", "W=0.5", "--run-dir", str(tmp_path / "b")]
@@ -280,6 +351,18 @@ def test_train_by_keyword_is_train_by_flags(
         ({"seed": "x"}, "seed is 'x'; expected a whole number"),
         ({"agent": {"B": {"network": "convv"}}}, "agent['B']: network is 'convv'"),
         ({"burn_in": 9, "sweeps": 9}, "--burn-in"),
+        ({"mode": True}, "mode is True; expected one of com, no-com, all, gibbs, variational"),
+        ({"K": 3}, "unknown setting 'K'; python cli.py train --help lists the settings"),
+        ({"run_dir": ""}, "run_dir is empty; expected a path"),
+        ({"data": np.zeros((2, 3))}, "data is of type ndarray; expected a path; numpy.savez('mine.npz', features=x"),
+        ({"config": "nowhere.toml"}, "--config nowhere.toml: No such file"),
+        ({"preset": "quik"}, "--preset is 'quik'; expected one of quick, paper; did you mean quick?"),
+        ({"resume": "runs/x"}, "load_run(FOLDER).resume() continues a run"),
+        ({"callbacks": print}, "callbacks is <built-in function print>; expected a list of functions"),
+        ({"callbacks": [3]}, "callbacks is [3]; expected a list of functions"),
+        ({"device": torch.device("meta")}, "--device is 'meta'; expected auto, cpu"),
+        ({"likelihood": type("Mine", (), {"__module__": "__main__"})}, "write it to a file my_parts.py"),
+        ({"likelihood": torch.nn.Linear}, "--likelihood torch.nn.modules.linear:Linear: 'Linear' lacks mean"),
     ],
 )
 def test_a_bad_keyword_is_one_line_and_writes_nothing(
@@ -292,15 +375,88 @@ def test_a_bad_keyword_is_one_line_and_writes_nothing(
     assert list(tmp_path.iterdir()) == []
 
 
-def test_a_run_that_a_callback_ends_can_be_resumed(tmp_path: Path) -> None:
-    class StopError(Exception):
-        pass
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [({"mode": "comm"}, "did you mean com?"), ({"signs": 0}, "signs is 0"), ({"lr": "x"}, "lr")],
+)
+def test_a_config_that_was_built_in_python_is_checked(
+    changes: dict[str, Any], message: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(mhng.UsageError, match=re.escape(message)):
+        train_config(Config(**changes))
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_file_of_settings_is_overridden_by_keywords(tmp_path: Path) -> None:
+    (tmp_path / "small.toml").write_text(
+        "".join(f"{key(name)} = {value!r}\n" for name, value in SMALL.items()), encoding="utf-8"
+    )
+    run = mhng.train(config=tmp_path / "small.toml", rounds=0, run_dir=tmp_path / "run")
+    assert {name: getattr(run.config, name) for name in SMALL} == SMALL | {"rounds": 0}
+
+
+def test_a_preset_is_overridden_by_keywords(tmp_path: Path) -> None:
+    run = mhng.train(**SMALL, preset="quick", run_dir=tmp_path / "run")
+    assert (run.config.limit, run.config.rounds, run.config.round_epochs) == (60, 1, 1)
+    assert "preset quick" in run.manifest["notes"][0]
+
+
+def test_a_class_is_its_name_and_can_be_loaded_at_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "ones_own.py").write_text("from mhng.models.likelihoods import Gaussian as Mine\n")
+    monkeypatch.syspath_prepend(tmp_path)
+    kind = import_module("ones_own").Mine
+    for likelihood in (kind, "ones_own:Mine"):
+        run = mhng.train(**SMALL | {"rounds": 0}, likelihood=likelihood, run_dir=tmp_path / str(likelihood))
+        assert run.latents("A").shape == (60, 2)
+
+
+def test_warnings_are_printed_and_nothing_else(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    run = mhng.train(**SMALL | {"rounds": 0}, run_dir=tmp_path / "run")
+    out, err = capsys.readouterr()
+    assert out == "" and err.splitlines()[0].startswith("note: --sweeps 4, --burn-in 1 and --thin 1 leave 3 draws")
+    run.play(sweeps=8, burn_in=1)
+    out, err = capsys.readouterr()
+    assert out == "" and all(line.startswith("warning: ") for line in err.splitlines())
+    run.play(sweeps=8, burn_in=1, verbose=True)
+    assert "iteration 8/8" in capsys.readouterr().out
+
+
+class StopError(Exception):
+    """What a callback raises to stop a run."""
+
+
+@pytest.mark.parametrize("error", [StopError, KeyboardInterrupt])
+@pytest.mark.parametrize(
+    "when", [{"kind": "epoch", "round": 0, "agent": "B", "epoch": 1}, {"kind": "sweep", "round": 0, "sweep": 1}]
+)
+def test_a_run_that_a_callback_ends_loses_nothing(
+    when: dict[str, object], error: type[BaseException], tmp_path: Path
+) -> None:
+    whole = mhng.train(**SMALL, run_dir=tmp_path / "whole")
 
     def stop(row: dict[str, object]) -> None:
-        if row["kind"] == "epoch" and row["round"] == 1:
+        if when.items() <= row.items():
+            raise error
+
+    with pytest.raises(error):
+        mhng.train(**SMALL, run_dir=tmp_path / "run", callbacks=[stop])
+    stopped = mhng.load_run(tmp_path / "run")
+    assert stopped.status == ("failed" if error is StopError else "interrupted")
+    before, rows = stopped.metrics, list[dict[str, object]]()
+    run = stopped.resume(callbacks=[rows.append])
+    assert run.status == "done" and all_outputs(run.path) == all_outputs(whole.path)
+    assert before + rows == whole.metrics and before[-1]["round"] == 0
+
+
+def test_a_callback_ends_a_run_early_with_results(tmp_path: Path) -> None:
+    def enough(row: dict[str, Any]) -> None:
+        if row["kind"] == "sweep" and row["round"] == 1:
             raise StopError
 
     with pytest.raises(StopError):
-        mhng.train(**SMALL, run_dir=tmp_path / "run", callbacks=[stop])
-    assert cli.main(["train", "--resume", str(tmp_path / "run")]) == 0
-    assert mhng.load_run(tmp_path / "run").status == "done"
+        mhng.train(**SMALL | {"rounds": 3}, run_dir=tmp_path / "run", callbacks=[enough])
+    run = mhng.load_run(tmp_path / "run").resume(rounds=1)
+    assert (run.status, run.scores["rounds"], run.config.rounds) == ("done", 1, 1)
+    with pytest.raises(mhng.UsageError, match="the run is complete"):
+        run.resume()

@@ -15,9 +15,9 @@ import numpy as np
 import pytest
 
 from mhng import cli
+from mhng.experiment.evaluation.projection import MAX_POINTS, project
 from mhng.experiment.report import drawing
 from mhng.experiment.report.page import Page, number, render
-from mhng.experiment.report.projection import MAX_POINTS, project
 from mhng.experiment.training.saved_run import SavedRun
 from tests.comparisons import comparison
 from tests.runs import made

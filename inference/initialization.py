@@ -80,6 +80,7 @@ def initial_signs(
 ) -> tuple[Tensor, Tensor]:
     """Initial signs (C, M, N) of `chains` chains, and the evidences (C, G, tries) of all starts.
 
+    Chain 0 is the chain with the largest evidence, in every group.
     G is the number of groups of agents that start separately: all agents are one group, unless the graph has several
     components; in `no-com` every agent is a group. Evidences are summed over the agents of a group.
     """
@@ -95,10 +96,19 @@ def initial_signs(
         signs, evidence = _group_signs(
             start, group_game, [players[m] for m in members], [generators[m] for m in members], chains
         )
-        evidences.append(evidence)
+        order = _best_first(evidence)
+        signs = signs[order]
+        evidences.append(evidence[order])
         for m, agent_signs in zip(members, signs.unbind(1), strict=True):
             result[m] = agent_signs
     return torch.stack(result, dim=1), torch.cat(evidences, dim=1)
+
+
+def _best_first(evidence: Tensor) -> Tensor:
+    """The order of chains (C,) in which that with the largest evidence (C, 1, tries) is the first."""
+    best = evidence.flatten(1).amax(1).argmax()
+    chains = torch.arange(len(evidence), device=evidence.device)
+    return torch.cat([best.unsqueeze(0), chains[chains != best]])
 
 
 def _groups(game: Game, M: int) -> list[list[int]]:

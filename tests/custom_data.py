@@ -15,7 +15,22 @@ _RNG = np.random.default_rng(0)
 BYTES = _RNG.integers(0, 256, (12, 5, 4), dtype=np.uint8)
 FLOATS = _RNG.random((12, 5, 4, 3))
 NUMBERS = _RNG.normal(size=(12, 6))
-QUICK = ["--rounds", "0", "--epochs", "1", "--sweeps", "5", "--burn-in", "1", "--starts", "1", "--signs", "3"]
+QUICK = [
+    "--rounds",
+    "0",
+    "--epochs",
+    "1",
+    "--sweeps",
+    "5",
+    "--burn-in",
+    "1",
+    "--starts",
+    "1",
+    "--chains",
+    "1",
+    "--signs",
+    "3",
+]
 
 
 def npz(folder: Path, **arrays: Any) -> Path:

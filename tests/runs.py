@@ -29,7 +29,8 @@ from mhng.experiment.training.train import train
 SMALL_FLAGS = [
     "--dataset", "digits", "--limit", "60", "--signs", "3", "--latent-dim", "2", "--epochs", "2",
     "--round-epochs", "1", "--rounds", "1", "--sweeps", "5", "--burn-in", "1", "--starts", "1",
-    "--likelihood", "bernoulli", "--batch-size", "16", "--lr", "3e-2",  # enough that latents do not collapse
+    "--chains", "1", "--likelihood", "bernoulli",
+    "--batch-size", "16", "--lr", "3e-2",  # enough that latents do not collapse
 ]  # fmt: skip
 
 

@@ -172,7 +172,9 @@ class Config:
         default_help="20, or two fifths of --sweeps if that is less",
     )
     chains: Annotated[int, Limits(1, 10_000)] = _setting(
-        1, "game", "Markov chains on the same latents, C; agents learn from chain 0"
+        4,
+        "game",
+        "Markov chains on the same latents, C; agents learn from chain 0, whose start has the largest evidence",
     )
     thin: Annotated[int, Limits(1, 10**7)] = _setting(
         1, "game", "thinning interval of posterior.nc, in sweeps after burn-in"

@@ -98,6 +98,16 @@ class Printer:
 
         return tqdm(steps, desc=title, leave=False, file=sys.stderr)
 
+    def start(self, evidences: Sequence[float], learns: bool) -> None:
+        """Print which chain counts. evidences: the log evidence of the best start of each chain."""
+        if len(evidences) > 1:
+            others = ", ".join(f"{evidence:.1f}" for evidence in evidences[1:9]) + ", ..." * (len(evidences) > 9)
+            use = "agents learn from it, and scores are its scores" if learns else "scores are its scores"
+            self.write(
+                f"Chain 0 of {len(evidences)} has the largest log evidence after the starts: {evidences[0]:.1f} "
+                f"(others: {others}); {use}"
+            )
+
     def sweeps(self, rows: Sequence[Mapping[str, Any]]) -> None:
         """Print the scores of the game of one round, by sweep."""
         for row in rows:

@@ -241,6 +241,7 @@ class TrainingLoop:
         start = []
         if played.start_evidence is not None:
             start = [{"kind": "start", "round": played.round, "log_evidence": played.start_evidence.tolist()}]
+            self.printer.start(played.start_evidence.amax(2).sum(1).tolist(), self.resumable)
         self._record([*start, *rows])
         if self.printer.shows(played.round, config.rounds):
             self.printer.sweeps(rows)

@@ -179,6 +179,7 @@ def summarise(
         "objects": objects.count,
         "signs": config.signs,
         "chains": config.chains,
+        "chain": 0,  # the chain of all scores below
         "rounds": round,
         "seconds": seconds,
         "device": device,

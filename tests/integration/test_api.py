@@ -319,7 +319,7 @@ def test_the_readmes_lines_work(tmp_path: Path, monkeypatch: pytest.MonkeyPatch)
 
 SMALL = {
     "dataset": "digits", "limit": 60, "signs": 3, "latent_dim": 2, "epochs": 2, "rounds": 1, "sweeps": 4,
-    "burn_in": 1, "starts": 1, "device": "cpu",
+    "burn_in": 1, "starts": 1, "chains": 1, "device": "cpu",
 }  # fmt: skip
 
 

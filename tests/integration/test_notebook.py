@@ -24,7 +24,7 @@ from mhng.experiment.api import LoadedRun
 
 SMALL = {
     "dataset": "digits", "limit": 60, "signs": 3, "latent_dim": 2, "epochs": 2, "rounds": 1, "sweeps": 5,
-    "burn_in": 1, "starts": 1, "device": "cpu",
+    "burn_in": 1, "starts": 1, "chains": 1, "device": "cpu",
 }  # fmt: skip
 
 

@@ -31,6 +31,7 @@ HOME = Path(__file__).resolve().parents[2]
 SETTINGS = [
     "--dataset", "digits", "--limit", "100", "--batch-size", "20", "--lr", "3e-3", "--latent-dim", "4",
     "--jitter", "0", "--epochs", "30", "--round-epochs", "1", "--sweeps", "4", "--burn-in", "1", "--starts", "1",
+    "--chains", "1",
     "--device", "cpu",
 ]  # fmt: skip
 

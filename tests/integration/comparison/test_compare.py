@@ -33,7 +33,7 @@ from mhng.experiment.util.locks import locked
 HOME = Path(__file__).resolve().parents[3]
 TINY = [
     "--dataset", "synthetic", "--likelihood", "identity", "--limit", "20", "--signs", "3", "--rounds", "0",
-    "--sweeps", "4", "--burn-in", "1", "--starts", "1", "--device", "cpu",
+    "--sweeps", "4", "--burn-in", "1", "--starts", "1", "--chains", "1", "--device", "cpu",
 ]  # fmt: skip
 
 
@@ -310,7 +310,7 @@ def test_what_a_folder_holds_decides_what_is_done(tmp_path, vectors_run):
     changed = {
         "dataset": "synthetic", "likelihood": "identity", "limit": "20", "signs": "3", "rounds": "0",
         "latent_dim": "4", "epochs": "60", "sweeps": "6", "burn_in": "1", "starts": "2", "batch_size": "32",
-        "lr": "3e-3",
+        "lr": "3e-3", "chains": "1",
     }  # fmt: skip
     same, folder = resolve(changed), tmp_path / "run"
     assert next_action(folder, same, overwrite=False) == "train"
@@ -485,7 +485,8 @@ def test_a_failed_run_is_listed_and_the_others_go_on(here, tmp_path, capsys):
     digits = ["--dataset", "digits", "--limit", "20", "--epochs", "2", "--rounds", "0", "--sweeps", "2"]
     arguments = [
         "compare", "--out", str(tmp_path), "--modes", "com", "--seeds", "0", "--variant", "broken: --lr 1e30",
-        "--variant", "whole: --lr 1e-3", "--", *digits, "--burn-in", "1", "--starts", "1", "--batch-size", "10",
+        "--variant", "whole: --lr 1e-3", "--", *digits, "--burn-in", "1", "--starts", "1",
+        "--chains", "1", "--batch-size", "10",
         "--device", "cpu",
     ]  # fmt: skip
     assert cli.main(arguments) == 1
@@ -551,6 +552,7 @@ def test_ctrl_c_ends_the_command_and_its_runs(tmp_path):
     arguments = [
         sys.executable, str(HOME / "cli.py"), "compare", "--out", "grid", "--modes", "com", "--seeds", "0", "--",
         "--dataset", "digits", "--limit", "60", "--epochs", "2", "--sweeps", "4", "--burn-in", "1", "--starts", "1",
+        "--chains", "1",
         "--rounds", "4000", "--device", "cpu",
     ]  # fmt: skip
     process = subprocess.Popen(arguments, cwd=tmp_path, text=True, stdout=subprocess.PIPE, stderr=subprocess.PIPE)

@@ -149,6 +149,7 @@ def test_agents_look_at_colours(
     arguments = [
         "--dataset", "svhn", "--data-root", str(tmp_path / "root"), "--network", network, "--epochs", "1",
         "--rounds", "0", "--sweeps", "2", "--burn-in", "0", "--signs", "2", "--latent-dim", "2", "--starts", "1",
+        "--chains", "1",
     ]  # fmt: skip
     assert cli.main(["train", *arguments, "--run-dir", str(tmp_path / "run")]) == 0
     assert "categories: 7" in capsys.readouterr().out

@@ -440,7 +440,7 @@ def test_sizes_are_judged_before_there_is_memory_for_them(tmp_path: Path, monkey
         with pytest.raises(UsageError, match="GiB of memory are available"):
             read(kind, data)
     monkeypatch.setattr("mhng.experiment.training.memory_estimate.available_memory", lambda: 10**7)
-    config = Config(likelihood="identity")
+    config = Config(likelihood="identity", chains=1)
     specs = [spec.with_shapes(((900,),)) for spec in agent_specs(config)]
     with pytest.raises(UsageError, match=r"3 latents with 900 dimensions .* pass --reduce"):
         check(config, specs, 3, torch.device("cpu"))

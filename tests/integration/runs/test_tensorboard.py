@@ -19,7 +19,7 @@ from mhng.experiment.runs.metrics_table import history_of
 TINY = [
     "--dataset", "synthetic", "--likelihood", "gaussian", "--limit", "40", "--signs", "3", "--latent-dim", "2",
     "--epochs", "3", "--round-epochs", "2", "--rounds", "1", "--sweeps", "6", "--round-sweeps", "2", "--burn-in", "1",
-    "--starts", "1", "--device", "cpu",
+    "--starts", "1", "--chains", "1", "--device", "cpu",
 ]  # fmt: skip
 
 

@@ -132,7 +132,7 @@ def test_agents_that_differ_train_resume_and_are_looked_at(tmp_path, capsys):
         "--burn-in",
         "2",
     ]
-    tiny += ["--starts", "1", "--signs", "4"]
+    tiny += ["--starts", "1", "--chains", "1", "--signs", "4"]
     own = ["--agent", "A: --network conv --latent-dim 3 --mixture student-t", "--agent", "B: --likelihood gaussian"]
     assert main(["train", *tiny, *own, "--run-dir", run]) == 0
     assert "latent dimensions of the agents differ" in capsys.readouterr().err

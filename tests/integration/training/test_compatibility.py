@@ -184,7 +184,7 @@ def test_a_mixture_of_ones_own_is_asked_for_one_agent_at_a_time(here: Path, mode
     """In a graph too, where those of this program are asked for many; and where there is no network."""
     mixture = f"{module(here, 'plug_old', OF_OLD)}:Mine"
     objects = ["--dataset", "synthetic", "--likelihood", "identity", "--limit", "40", "--signs", "3"]
-    game = ["--rounds", "0", "--sweeps", "3", "--burn-in", "1", "--starts", "1", "--mode", mode]
+    game = ["--rounds", "0", "--sweeps", "3", "--burn-in", "1", "--starts", "1", "--chains", "1", "--mode", mode]
     graph = ["--agents", "4", "--meet", "ring", "--mixture", mixture, "--run-dir", "run"]
     assert cli.main(["train", *objects, *game, *graph]) == 0
     assert (here / "run" / "summary.json").exists()

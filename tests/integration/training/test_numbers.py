@@ -35,6 +35,8 @@ QUICK = [
     "2",
     "--start",
     "kmeans",
+    "--chains",
+    "1",
     "--device",
     "cpu",
 ]

@@ -11,10 +11,18 @@ from mhng.experiment.runs import folder as run_folder
 from mhng.experiment.training.train import resume
 from tests.runs import all_outputs
 
-FEATURES = {"dataset": "csv", "likelihood": "identity", "signs": 4, "rounds": 0, "sweeps": 10, "burn_in": 3}
+FEATURES = {
+    "dataset": "csv",
+    "likelihood": "identity",
+    "signs": 4,
+    "rounds": 0,
+    "sweeps": 10,
+    "burn_in": 3,
+    "chains": 1,
+}
 DIGITS = {
     "dataset": "digits", "limit": 60, "signs": 3, "latent_dim": 2, "epochs": 2, "rounds": 1, "sweeps": 5,
-    "burn_in": 1, "starts": 1,
+    "burn_in": 1, "starts": 1, "chains": 1,
 }  # fmt: skip
 
 
@@ -40,7 +48,7 @@ def test_clear_classes_in_features_have_a_sign_each_without_a_prior(tmp_path, se
 
 
 def test_the_synthetic_set_has_its_six_classes(tmp_path):
-    run = train(dataset="synthetic", likelihood="identity", rounds=0, run_dir=tmp_path / "run")
+    run = train(dataset="synthetic", likelihood="identity", rounds=0, chains=1, run_dir=tmp_path / "run")
     assert all(agent["ari"] > 0.95 and agent["signs_used"] == 6 for agent in run.scores["agents"].values())
 
 

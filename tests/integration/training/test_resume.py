@@ -33,7 +33,7 @@ from tests.runs import all_outputs
 BASE = [
     "--dataset", "digits", "--limit", "24", "--signs", "3", "--latent-dim", "2", "--epochs", "1", "--rounds", "2",
     "--sweeps", "3", "--burn-in", "1", "--round-sweeps", "2", "--start", "prior", "--starts", "2", "--device", "cpu",
-    "--round-epochs", "1", "--batch-size", "16", "--checkpoint-minutes", "1e-9",
+    "--chains", "1", "--round-epochs", "1", "--batch-size", "16", "--checkpoint-minutes", "1e-9",
 ]  # fmt: skip
 VECTORS = ["--dataset", "synthetic", "--dimension", "3", "--likelihood", "identity"]
 # What stands for the file of counts that is made for these tests

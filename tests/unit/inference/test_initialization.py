@@ -105,6 +105,18 @@ def test_the_start_with_the_largest_evidence_is_kept(monkeypatch):
         assert (signs[chain] == expected).double().mean() > 0.9
 
 
+def test_the_chain_with_the_largest_evidence_is_the_first() -> None:
+    signs, evidence = initial_signs(
+        Start("kmeans", tries=2, after=2, tail=1), game(), players(), generators(0), chains=5
+    )
+    alone, before = initial_signs(Start("kmeans", tries=1), game("no-com"), players(), generators(0), chains=5)
+    for evidences in (evidence, before):
+        assert (evidences.amax(2).argmax(0) == 0).all()
+    assert signs.shape == alone.shape
+    order = initialization._best_first(torch.tensor([3.0, 9.0, 5.0, 1.0]).view(4, 1, 1))
+    assert order.tolist() == [1, 0, 2, 3] and initialization._best_first(torch.ones(1, 1, 3)).tolist() == [0]
+
+
 def test_with_three_agents_each_start_has_another_clusterer():
     """The first agent sees nothing; what it names is worse on average than what the others name."""
     blind = Percepts(torch.randn(120, 2, generator=stream(9, "z"), dtype=torch.float64), NormalWishart(2))
@@ -182,9 +194,13 @@ def test_starts_beyond_the_memory_limit_are_made_in_batches(mode, monkeypatch):
     assert [len(own) for own, _ in made] == [4, 4, 2] * owners
     for m in range(owners):
         of_agent = made[3 * m : 3 * m + 3]
-        for c in range(chains):
-            each = [(own[c * len(own) // 2 + i], told[c * len(own) // 2 + i])
-                    for own, told in of_agent for i in range(len(own) // 2)]  # fmt: skip
+        by_chain = [
+            [(own[c * len(own) // 2 + i], told[c * len(own) // 2 + i]) for own, told in of_agent
+             for i in range(len(own) // 2)]
+            for c in range(chains)
+        ]  # fmt: skip
+        by_chain.sort(key=lambda each: -max(float(told) for _, told in each))  # the best chain is the first
+        for c, each in enumerate(by_chain):
             assert [float(told) for _, told in each] == evidence[c, m].tolist()
             best = max(each, key=lambda one: float(one[1]))[0]
             assert torch.equal(signs[c, m : m + 1] if owners == 2 else signs[c], best)

@@ -194,7 +194,7 @@ def test_the_revision_is_that_of_this_program_only(tmp_path: Path, monkeypatch: 
     ("words", "message"),
     [
         (["--seed", "1"], "its seed is 1; this run has 0"),
-        (["--lr", "0.01"], "its lr is 0.01; this run has 0.001"),
+        (["--lr", "0.01"], "its lr is 0.01; this run has 0.03"),
         (["--agent", "B: --acceptance binary"], "its agent is"),
     ],
 )

@@ -187,12 +187,20 @@ class LoadedRun(SavedRun):
         view = self.objects.views[self._number(agent)]
         return self.models[agent].perceive(view, None).z.numpy()
 
+    @cached_property
+    def language(self) -> dict[str, Any]:
+        """What the command `language --json` prints. Raises UsageError for a run of single signs."""
+        from mhng.experiment.evaluation.language import language_report
+
+        return language_report(self)
+
     @torch_defaults()
     def components(self, agent: str) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
         """The agent's mixture components in latent space, from chain 0: means (K, L) and covariances (K, L, L)."""
         self._number(agent)
         parameters = self.parameters[agent]
-        return parameters.mu.numpy().copy(), self.models[agent].mixture.covariance(parameters).numpy()
+        mixture = self.models[agent].mixture
+        return mixture.means(parameters).numpy().copy(), mixture.covariance(parameters).numpy()
 
     @torch_defaults()
     def recall(self, sign: int, *, draws: int = 8, temperature: float = 1.0) -> dict[str, Recalled]:

@@ -12,6 +12,7 @@ from mhng.inference.log_joint import agent_log_pi
 from mhng.inference.metropolis import step
 from mhng.inference.proposals import Rule
 from mhng.inference.recursive import Speaker, propose
+from mhng.inference.sentence_turns import blocks, take_turns
 from mhng.inference.spec import Game
 from mhng.inference.topology import Encounter
 from mhng.inference.types import Info, State, Stream
@@ -33,6 +34,11 @@ def play_encounter(
     compared = _compared_signs(game, state)
     log_pi = agent_log_pi(game, state, speakers[0])
     belief, current, rule = state.beliefs[listener], compared[:, listener], rules[listener]
+    if game.sentences is not None:
+        (speaker,) = speakers
+        own = generators[speaker], generators[listener]
+        response = take_turns(game.sentences, game.turns, state.beliefs[speaker], belief, own, log_pi, current, rule)
+        return _record(game, state, encounter, response, info, messages=current.shape[-1], turns=turns_of(game))
     if len(speakers) == 1:
         (speaker,) = speakers
         response = step(
@@ -77,25 +83,36 @@ def sign_holders(game: Game, encounter: Encounter, M: int) -> Sequence[int]:
     return range(M) if game.shares_signs else encounter[-1:]
 
 
+def turns_of(game: Game) -> int:
+    """Proposals about one object in an encounter."""
+    return 1 if game.sentences is None else len(blocks(game.sentences, game.turns))
+
+
 def _compared_signs(game: Game, state: State) -> Tensor:
     """(C, M, N) the signs with which listeners compare proposals."""
     return state.private if game.listener_state == "speaker-sample" else state.signs
 
 
 def _record(
-    game: Game, state: State, encounter: Encounter, response: Response, info: Info, messages: int | Tensor
+    game: Game,
+    state: State,
+    encounter: Encounter,
+    response: Response,
+    info: Info,
+    messages: int | Tensor,
+    turns: int = 1,
 ) -> Info:
-    """Write the response into the signs of `state`, and count it."""
+    """Write the response into the signs of `state`, and count it. turns: proposals about each object."""
     *speakers, listener = encounter
     info.accepted[:, listener] += response.accepted.sum(-1)
     encounters = list(info.encounters)
-    encounters[listener] += 1
+    encounters[listener] += turns
     # One agent at a time: an index with a list is copied to the device.
     for m in sign_holders(game, encounter, state.signs.shape[1]):
         state.signs[:, m] = response.signs
     state.private[:, speakers[0]] = response.proposed
     return info._replace(
         encounters=encounters,
-        messages=info.messages + messages,
+        messages=info.messages + messages * turns,
         not_a_number=info.not_a_number + response.not_a_number.sum(-1),
     )

@@ -14,6 +14,7 @@ from torch import Tensor
 
 from mhng.inference.proposals import Rule
 from mhng.models.belief import offer, proposal_logits
+from mhng.models.languages import Sentences
 
 _CHUNK = 2**14
 
@@ -78,3 +79,15 @@ def joint_posterior(players: Sequence[EvidencePlayer], log_prior: Tensor, N: int
             total = total + player.evidence(signs, K)
         logits.append(total)
     return torch.cat(logits).softmax(0)
+
+
+def block_kernel(
+    sentences: Sentences, slot: int | None, log_prior: Tensor, speaker: Tensor, listener: Tensor, rule: Rule
+) -> Tensor:
+    """`transition_matrix` of a turn about sentences: slot None for the whole sentence, or that of a word: (K, K)."""
+    if slot is None:
+        return transition_matrix(log_prior, speaker, listener, rule)
+    matrix = torch.zeros(sentences.count, sentences.count, dtype=log_prior.dtype)
+    for row in sentences.variants(torch.arange(sentences.count), slot).unique(dim=0):
+        matrix[row.unsqueeze(1), row] = transition_matrix(log_prior[row], speaker[row], listener[row], rule)
+    return matrix

@@ -44,6 +44,7 @@ from mhng.inference.encounters import play_encounter, play_pairs, sign_holders
 from mhng.inference.log_joint import agent_log_pi, agent_terms, best_signs, log_evidence, log_joint, sign_counts
 from mhng.inference.proposals import acceptance_rule, joint_logits
 from mhng.inference.recursive import inner_length
+from mhng.inference.sentence_turns import draw
 from mhng.inference.spec import Game
 from mhng.inference.split_merge import split_merge
 from mhng.inference.topology import isolated_agents, newcomers
@@ -134,7 +135,7 @@ def _encounters(
     for layer in layers:
         # A newcomer has no signs to compare with, so it accepts the first proposal.
         layer_rules = [_ACCEPT_ALL if m in new and not info.encounters[m] else rule for m, rule in enumerate(rules)]
-        batches, singles = batched.split_layer(layer, layer_rules, state)
+        batches, singles = batched.split_layer(layer, layer_rules, state) if game.sentences is None else ([], layer)
         for rule, pairs in batches:
             info = play_pairs(game, rule, generators, state, pairs, info)
         for encounter in singles:
@@ -156,6 +157,10 @@ def _encounters(
 
 def _joint_draw(game: Game, generators: Sequence[Stream], state: State) -> Tensor:
     """One draw for all agents, from the product of their likelihoods: (C, M, N)."""
+    if game.sentences is not None:
+        log_pi, current = agent_log_pi(game, state, 0), state.signs[:, 0]
+        signs = draw(game.sentences, game.turns, state.beliefs, generators[0], log_pi, current)
+        return signs.unsqueeze(1).expand_as(state.signs)
     beliefs = cast(Sequence[TableBelief], state.beliefs)
     logits = joint_logits(agent_log_pi(game, state, 0), [belief.table for belief in beliefs])
     return categorical(generators[0], logits).unsqueeze(1).expand_as(state.signs)
@@ -165,6 +170,8 @@ def _own_draws(game: Game, generators: Sequence[Stream], state: State) -> Tensor
     """A draw of each agent from its own posterior: (C, M, N)."""
     draws = [
         belief.propose(generator, agent_log_pi(game, state, m))
+        if game.sentences is None
+        else draw(game.sentences, game.turns, [belief], generator, agent_log_pi(game, state, m), state.signs[:, m])
         for m, (generator, belief) in enumerate(zip(generators, state.beliefs, strict=True))
     ]
     return torch.stack(draws, dim=1)

@@ -9,6 +9,7 @@ that of the game's mixture, summed over agents and averaged over the last sweeps
     merge   one agent clusters its latents into more than K signs; all agents play a short game with these; then pairs
             of signs are merged greedily by the change of log evidence until K remain. The starts of a chain differ in
             the number of signs and in the mixture of that game and of the mergers (`RECIPES`)
+            (words of sentences: see `mhng.inference.word_starts`)
     split   from kmeans, all agents play a short game with shared signs and split-merge steps
             (`mhng.inference.split_merge`)
 
@@ -22,7 +23,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import NamedTuple
+from typing import NamedTuple, cast
 
 import torch
 from torch import Tensor
@@ -33,6 +34,7 @@ from mhng.inference.log_joint import sign_counts, sign_log_evidence
 from mhng.inference.spec import Game
 from mhng.inference.topology import connected_components, restrict
 from mhng.inference.types import StartPlayer, Stream
+from mhng.inference.word_starts import WordPlayer, refine_words
 
 # Bytes of one agent's table of log densities (chains x objects x signs) while starts are made. Several such tables
 # exist at a time.
@@ -183,6 +185,9 @@ def _candidates(
         return _prior_signs(game, players, generators, len(clusterers))
     if start.kind == "kmeans":
         return _kmeans_signs(players, generators, clusterers, game.K)
+    if start.kind == "merge" and all(getattr(player, "has_words", False) for player in players):
+        signs = _kmeans_signs(players, generators, clusterers, game.K)
+        return refine_words(game, cast(Sequence[WordPlayer], players), generators, signs, start.before)
     if start.kind == "merge":
         recipes = [
             start.recipes[(chain * start.tries + number) % len(start.recipes)]

@@ -9,6 +9,7 @@ from torch import Tensor
 from mhng.inference.proposals import Rule, acceptance_rule
 from mhng.inference.recursive import inner_length
 from mhng.inference.topology import Meetings, Together
+from mhng.models.languages import TURNS, Sentences
 from mhng.models.sign_prior import SignPrior
 
 
@@ -27,6 +28,8 @@ class Game:
             shared. None: pi is known.
         newcomers: what an agent does at its first encounter: `keep` responds by its rule, with its own signs; `take`
             accepts every proposal.
+        sentences: the language, if signs are sentences of several words (`mhng.models.languages`); K is then V^S.
+        turns: what a turn proposes, for sentences: `sentence`, `word` or `both` (`mhng.inference.sentence_turns`).
 
     Raises:
         ValueError: split_merge without shared signs, weights with mode variational, or an unknown recursion.
@@ -42,12 +45,18 @@ class Game:
     inner_start: str = "listener"
     weights: SignPrior | None = None
     newcomers: str = "keep"
+    sentences: Sentences | None = None
+    turns: str = "both"
 
     def __post_init__(self) -> None:
         if self.split_merge and not self.shares_signs:
             raise ValueError("split-merge steps require shared signs: mode gibbs, or listener state shared")
         if self.weights is not None and self.mode == "variational":
             raise ValueError("mode variational requires a known sign prior; weights must be None")
+        if self.turns not in TURNS:
+            raise ValueError(f"turns is {self.turns!r}; expected one of {', '.join(TURNS)}")
+        if self.sentences is not None and self.sentences.count != self.K:
+            raise ValueError(f"log_prior has {self.K} signs; expected the {self.sentences.count} sentences")
         inner_length(self.recursion)
 
     @property

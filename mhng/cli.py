@@ -93,6 +93,14 @@ def build_parser(program: str = "mhng") -> Parser:
             "languages.",
         )
     )
+    _add_language(
+        command(
+            "language",
+            "score the sentences of a run",
+            "Log evidence by meaning, agreement on each word and, for objects with several attributes, topsim, "
+            "posdis, bosdis, and whether agents describe combinations that --hold-out kept unseen.",
+        )
+    )
     _add_report(
         command(
             "report",
@@ -249,6 +257,12 @@ def _add_corpus(parser: Parser) -> None:
     _add_trust(parser)
 
 
+def _add_language(parser: Parser) -> None:
+    parser.add_argument("run", metavar="RUN", help="run folder")
+    parser.add_argument("--json", action="store_true", help="one JSON object instead of text")
+    _add_trust(parser)
+
+
 def _add_report(parser: Parser) -> None:
     parser.add_argument("run", metavar="RUN", help="run folder, or folder of a comparison")
     parser.add_argument("--out", metavar="FILE", help="file of the page (default: RUN/report.html)")
@@ -342,7 +356,7 @@ def parse(argv: Sequence[str], program: str = "mhng") -> argparse.Namespace:
         end = list(argv).index("--")
         argv, words = argv[:end], list(argv[end + 1 :])
     arguments, unknown = parser.parse_known_args(argv)
-    arguments.words = words
+    arguments.typed = words
     if unknown:
         wrong = unknown[0].split("=")[0]
         known = [
@@ -600,6 +614,13 @@ def _recall(arguments: argparse.Namespace, argv: Sequence[str]) -> int:
     return 0
 
 
+def _language(arguments: argparse.Namespace, argv: Sequence[str]) -> int:
+    from mhng.experiment.evaluation.language import language
+
+    language(_folder(arguments.run), as_json=arguments.json, trust_plugins=arguments.trust_plugins)
+    return 0
+
+
 def _corpus(arguments: argparse.Namespace, argv: Sequence[str]) -> int:
     from mhng.experiment.evaluation.corpus import corpus
 
@@ -635,7 +656,7 @@ def _compare(arguments: argparse.Namespace, argv: Sequence[str]) -> int:
         seeds=arguments.seeds,
         variants=arguments.variant,
         baseline=arguments.baseline,
-        words=arguments.words,
+        words=arguments.typed,
         file=_path(arguments.config, "--config"),
         jobs=arguments.jobs,
         threads=arguments.threads,
@@ -701,6 +722,7 @@ _COMMANDS = {
     "name": _name,
     "recall": _recall,
     "corpus": _corpus,
+    "language": _language,
     "report": _report,
     "compare": _compare,
     "models": _models,

@@ -28,7 +28,7 @@ from mhng.models.percepts import Percepts
 from mhng.models.prior_scale import latent_scale
 from mhng.models.registry import resolve
 from mhng.models.rng import seeded_global_rng
-from mhng.models.sign_prior import parse_sign_prior
+from mhng.models.sign_prior import SignPrior, parse_sign_prior
 
 pyro.settings.set(module_local_params=True)
 
@@ -70,8 +70,9 @@ class Agent(PyroModule):
         shape: shape of one observation: (C, H, W) or (D,).
         signs: K, the number of signs.
         latent: L; D with the identity likelihood.
-        network, likelihood, mixture, guide: names in `mhng.models.registry`, or "module:attribute".
-        weights: the prior of pi, as `mhng.models.sign_prior.parse_sign_prior` reads it.
+        network, likelihood, mixture, guide: names in `mhng.models.registry`, or "module:attribute"; the mixture may be
+            a class.
+        weights: the prior of pi, or its name for `mhng.models.sign_prior.parse_sign_prior`.
         prior: hyperparameters of the mixture, as keyword arguments of its constructor.
         fits_scale: whether `fit_prior_scale` will select W; `prior` has no W.
         noise: standard deviation of observations, for likelihoods with the option "noise".
@@ -91,8 +92,8 @@ class Agent(PyroModule):
         latent: int,
         network: str = "mlp",
         likelihood: str = "bernoulli",
-        mixture: str = "normal-wishart",
-        weights: str = "uniform",
+        mixture: str | type[Any] = "normal-wishart",
+        weights: str | SignPrior | None = "uniform",
         prior: Mapping[str, float] | None = None,
         fits_scale: bool = False,
         guide: str = "diagonal",
@@ -106,11 +107,12 @@ class Agent(PyroModule):
         self._guide = resolve("guide", guide)
         self._build_modalities(shape, ModalitySettings(latent, network, likelihood, self._guide, noise, generator))
         self._prior = dict(prior or {})
-        self.mixture = resolve("mixture", mixture)(latent, device=device, **self._prior)
+        family = resolve("mixture", mixture) if isinstance(mixture, str) else mixture
+        self.mixture = family(latent, device=device, **self._prior)
         self.fits_scale = fits_scale
         self.prior_scale: Tensor  # W, selected by `fit_prior_scale`; 0 before
         self.register_buffer("prior_scale", torch.zeros((), dtype=torch.float64))
-        self.weights = parse_sign_prior(weights)
+        self.weights = parse_sign_prior(weights) if isinstance(weights, str) else weights
         if self.weights is not None and has_sign_probabilities(type(self.mixture)):
             raise ValueError(f"weights is {weights!r}; mixture {mixture} requires 'uniform'")
         self.log_pi: Tensor  # the current log pi; the game writes its draws here

@@ -14,10 +14,12 @@ from torch import Tensor
 
 from mhng.models.belief import Belief
 from mhng.models.clustering import kmeans
+from mhng.models.mixtures.additive import Additive
 from mhng.models.mixtures.base import Conjugate, Family, Features, StackedFeatures
 from mhng.models.mixtures.normal_wishart import WishartPrior
 from mhng.models.registry import resolve
 from mhng.models.rng import GeneratorStack
+from mhng.models.word_clusters import word_clusters
 
 __all__ = ["Belief", "Percepts"]
 
@@ -81,9 +83,30 @@ class Percepts:
         return bool(self.z.isfinite().all())
 
     def clusters(self, generator: torch.Generator, chains: int, K: int) -> Tensor:
-        """Cluster the latents by k-means, once for each chain: (chains, N)."""
+        """Cluster the latents by k-means, once for each chain: (chains, N). Sentences are found word by word."""
         seeds = torch.randint(2**31 - 1, (chains,), generator=generator, device=generator.device).tolist()
+        if isinstance(self.mixture, Additive):
+            return word_clusters(self.mixture, self._features, self.places, seeds)
         return torch.stack([kmeans(self.places, K, seed, self._features.far) for seed in seeds])
+
+    @property
+    def has_words(self) -> bool:
+        """Whether signs are sentences whose words have meanings."""
+        return isinstance(self.mixture, Additive)
+
+    def word_sides(self, signs: Tensor, group: Tensor) -> Tensor:
+        """Split the objects of `group` (C, N) by what their sentences (C, N) leave unexplained: (C, N) bool.
+
+        The sides lie apart on the first principal component of the group's residuals.
+        """
+        assert isinstance(self.mixture, Additive)
+        mean = self.mixture.posterior(self._features, signs).mean
+        members = group.unsqueeze(-1).to(self.z.dtype)
+        residual = self.z - self.mixture.design[signs] @ mean
+        count = members.sum(1, keepdim=True).clamp_min(1)
+        residual = (residual - (members * residual).sum(1, keepdim=True) / count) * members
+        direction = torch.linalg.eigh(residual.mT @ residual).eigenvectors[..., -1:]
+        return (residual @ direction).squeeze(-1) > 0
 
     def log_prob_table(self, phi: Any) -> Tensor:
         """log p(z_n | w_n = k, phi) for given parameters: (..., N, K)."""

@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from mhng.experiment.data import combinations
 from mhng.experiment.data.builtin import fruits
 from mhng.experiment.data.builtin import registry as builtin_registry
 from mhng.experiment.data.builtin.source import TEST, Source
@@ -64,6 +65,8 @@ def load(
     dimension: int = 4,
     files: custom_dataset.Files = custom_dataset.NO_FILES,
     missing: float | None = 0.0,
+    hold_out: str | None = None,
+    held: bool = False,
 ) -> Objects:
     """Load the first `limit` objects (None: all) of the data set `name`, with one view per modality of every agent.
 
@@ -73,6 +76,7 @@ def load(
     classes, ambiguity, dimension: parameters of `synthetic` (`mhng.experiment.data.synthetic`).
     files: location of custom data (`mhng.experiment.data.custom.dataset`).
     missing: share of modalities to drop (`modalities.drop_modalities`).
+    hold_out, held: combinations that are left out, and whether to load those (`mhng.experiment.data.combinations`).
 
     Raises UsageError, one line that names the flag or the file.
     """
@@ -82,6 +86,11 @@ def load(
     flat, stream_names, counts = expand_views(parsed, agent_names(len(parsed)))
     if name == "synthetic":
         objects = _draw_synthetic(limit, len(flat), seed, classes, ambiguity, dimension)
+        return _with_modalities(objects, ["features"] * len(flat), counts, missing, seed)
+    if combinations.has_combinations(name):
+        objects = combinations.load_combinations(
+            name, limit=limit, views=flat, seed=seed, hold_out=hold_out, held=held
+        )
         return _with_modalities(objects, ["features"] * len(flat), counts, missing, seed)
     source = _read(name, data_root, download)
     _check_limit(name, limit, len(source.images))
@@ -115,6 +124,8 @@ def held_out(
         return source, np.arange(len(source.images), dtype=np.int64)
     if name == "synthetic":
         raise UsageError("--split rest does not support synthetic: its objects are drawn for the run")
+    if combinations.has_combinations(name):
+        raise UsageError(f"--split rest does not support {name}; the command `language` tests held-out combinations")
     if name in custom_dataset.KINDS:
         data = custom_dataset.read(name, files)
         source = Source(data.arrays[0], data.labels, data.class_names)
@@ -342,10 +353,12 @@ def _with_modalities(
 
 def _checked(name: str, limit: int | None, views: Sequence[View | float | str]) -> tuple[View, ...]:
     """Check the name and the limit, and parse the views. Raises UsageError."""
-    if name not in DATASETS:
+    if name not in DATASETS and not combinations.has_combinations(name):
         close = difflib.get_close_matches(name.lower(), DATASETS, n=1)
         hint = f"did you mean {close[0]}?" if close else f"expected one of {', '.join(DATASETS)}"
         raise UsageError(f"--dataset is {name!r}; {hint}")
+    if name == combinations.PATTERN:
+        raise UsageError(f"--dataset is {name}; expected numbers for A and V, as in attributes:2x10")
     if limit is not None and limit < 1:
         raise UsageError(f"--limit is {limit}; expected 1 or more")
     if not views:

@@ -26,6 +26,8 @@ DATASETS: Mapping[str, str] = MappingProxyType(
         "fruits360-20": "4,700 pictures of twenty kinds of fruit on a turntable (Fruits 360), 32x32, in colour",
         "digits": "1,797 handwritten digits, 8x8",
         "synthetic": "features from a known Gaussian mixture; the agents confuse different pairs of classes",
+        "numbers": "numbers of two handwritten digits side by side, 2x8x8 as features, drawn from --seed",
+        "attributes:AxV": "one object for each combination of A attributes with V values, as one-hots",
         **custom_dataset.KINDS,
     }
 )

@@ -55,6 +55,8 @@ def build_report(run: SavedRun, *, exact: bool = False) -> dict[str, Any]:
     settings = _check(run)
     summary = _drop_inapplicable(summarise_posterior(run.posterior), settings["mode"])
     signs, kappa = run.draws("signs"), run.draws("kappa")
+    if exact and run.config.sentences is not None:
+        raise UsageError("--exact does not support sentences of several words: they are not exchangeable")
     if exact and signs is None:
         raise UsageError("--exact requires the signs of every draw; train with --keep signs or all")
     play = _play_command(run)
@@ -82,6 +84,7 @@ def build_report(run: SavedRun, *, exact: bool = False) -> dict[str, Any]:
         "settings": settings,
         "objects": run.summary.get("objects"),
         "round": run.summary["rounds"],
+        "kappa_slots": run.summary.get("kappa_slots"),
         "target": target(settings)._asdict(),
         "verdict": {name: {"answer": part.answer, "words": part.words} for name, part in verdicts.items()},
         "next": list(dict.fromkeys(step for part in verdicts.values() for step in part.next)),
@@ -181,6 +184,7 @@ def report_lines(report: Mapping[str, Any]) -> list[str]:
         f"Mode {settings['mode']}{_acceptance_text(settings)}; "
         f"{report['objects']} objects, {settings['signs']} signs; round {report['round']}: {report['chains']} "
         f"{'chain' if report['chains'] == 1 else 'chains'} of {report['draws']} draws",
+        *_sentence_lines(report),
         *([f"Played, without learning, by the agents of {report['played_from']}"] if report["played_from"] else []),
         "",
         *_table(report),
@@ -199,6 +203,18 @@ def report_lines(report: Mapping[str, Any]) -> list[str]:
     if report.get("plots"):
         lines += ["", f"Pictures: {Path(report['run']) / run_folder.PLOTS}: {', '.join(report['plots'])}"]
     return lines
+
+
+def _sentence_lines(report: Mapping[str, Any]) -> list[str]:
+    """The language and the agreement on each word; empty for single signs."""
+    if (kappas := report.get("kappa_slots")) is None:
+        return []
+    settings = report["settings"]
+    words = ", ".join(f"word {slot} {decimal(kappa, 3)}" for slot, kappa in enumerate(kappas, 1))
+    return [
+        f"Sentences of {settings['words']} words from {settings['vocabulary']}, meaning {settings['meaning']}, turns "
+        f"{settings['turns']}; kappa: {words}"
+    ]
 
 
 def _acceptance_text(settings: Mapping[str, Any]) -> str:

@@ -65,7 +65,7 @@ def _cell(settings: Mapping[str, Any]) -> Cell:
         True,
         settings.get("synchronous", False),
         tuple(_by_agent(settings, "mixture", "normal-wishart").values()),
-        settings.get("weights", "uniform").partition(":")[0],
+        "dirichlet" if settings.get("grammar") == "markov" else settings.get("weights", "uniform").partition(":")[0],
     )
 
 

@@ -4,7 +4,8 @@ One JSON object per line, for each object and speaker (with --draws all also for
 
     {"object": 0, "index": 1732, "speaker": "A", "message": [3], "label": 7, "round": 30, "chain": 0, "draw": 49}
 
-A message is a list with one sign. `object` is the object's position in the run, `index` its position in the data set,
+A message is a list with one sign, or with the words of a sentence. `object` is the object's position in the run,
+`index` its position in the data set,
 `label` the index of its class or null. `draw` is the sweep of the last round's game, counted from 0.
 
 last    the final draw of chain 0, as in signs.npz
@@ -51,13 +52,13 @@ def corpus(path: Path, *, draws: str = "last", out: Path | None = None, trust_pl
 
 def messages(run: SavedRun, signs: NDArray[Any], sweeps: list[int], round: int | None) -> Iterator[dict[str, Any]]:
     """One message per line of the corpus. signs: (C, D, M, N); sweeps: the sweep of each of the D draws."""
-    index, labels = run.index, run.labels
+    index, labels, sentences = run.index, run.labels, run.config.sentences
     for (c, d, m, n), sign in np.ndenumerate(signs):
         yield {
             "object": n,
             "index": int(index[n]),
             "speaker": run.agents[m],
-            "message": [int(sign)],
+            "message": [int(sign)] if sentences is None else sentences.digits(int(sign)),
             "label": None if labels is None else int(labels[n]),
             "round": round,
             "chain": c,
@@ -67,6 +68,8 @@ def messages(run: SavedRun, signs: NDArray[Any], sweeps: list[int], round: int |
 
 def _relabelled_draws(run: SavedRun) -> tuple[NDArray[Any], list[int]]:
     """All draws in posterior.nc, (C, D, M, N), in the numbering of chain 0's last draw; and the draws' sweeps."""
+    if run.config.sentences is not None:
+        raise UsageError("--draws all does not support sentences of several words; pass --draws last")
     signs, permutation = run.draws("signs"), run.draws("relabel")
     file = run.folder.file(run_folder.POSTERIOR)
     if signs is None or permutation is None:

@@ -299,7 +299,8 @@ def _evaluate_cross(
     spoken = torch.from_numpy(signs)
     generator = stream(run.config.seed, f"{speaker}->{modality.agent}/recall/shuffle")
     permuted = spoken[torch.randperm(len(spoken), generator=generator)]
-    means = modality.select(run, agent.decode(parameters.mu))
+    components = agent.mixture.means(parameters)
+    means = modality.select(run, agent.decode(components))
     z = agent.perceive(x, None).places
     images: dict[int, Tensor] = {}
     objects = np.concatenate([np.array([], dtype=np.intp), *drawn])
@@ -316,8 +317,8 @@ def _evaluate_cross(
         "judge_accuracy": None if classifier is None else classifier.held_out,
         "pixel_distance": _pixel_distance(means, spoken[present], view[present]),
         "pixel_distance_shuffled": _pixel_distance(means, permuted[present], view[present]),
-        "latent_distance": float((parameters.mu[spoken] - z).norm(dim=1).mean()),
-        "latent_distance_shuffled": float((parameters.mu[permuted] - z).norm(dim=1).mean()),
+        "latent_distance": float((components[spoken] - z).norm(dim=1).mean()),
+        "latent_distance_shuffled": float((components[permuted] - z).norm(dim=1).mean()),
     }
     return scores, images
 

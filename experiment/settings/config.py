@@ -20,9 +20,10 @@ from mhng.experiment.data.views import parse_view
 from mhng.experiment.errors import UsageError
 from mhng.experiment.settings import by_dataset, parsing, per_agent, presets, validation
 from mhng.experiment.settings.parsing import PARSERS, plain_value, toml_value
-from mhng.experiment.settings.schema import CHOSEN, SETTINGS, Config, key
+from mhng.experiment.settings.schema import CHOSEN, MOST_SENTENCES, SETTINGS, Config, key
 from mhng.experiment.util.jsonable import to_plain
 from mhng.experiment.util.paths import typed_path
+from mhng.experiment.util.text import short_number
 
 # Keys that may change while a run remains the same run.
 MOVABLE = (
@@ -94,6 +95,7 @@ def together(values: Mapping[str, Any]) -> Config:
     if values.get("program"):
         file, colon, name = values["program"].rpartition(":")
         values["program"] = f"{typed_path(file, '--program').absolute()}{colon}{name}"
+    values |= _of_sentences(values)
     config = Config(**values)
     validation.check(config)
     return config
@@ -104,6 +106,25 @@ def check_values(config: Config) -> None:
     given = {name: value for name in SETTINGS if (value := getattr(config, name)) != SETTINGS[name].default}
     parsing.from_keywords({name: plain_value(value) for name, value in given.items() if name != "agent"})
     validation.check(config)
+
+
+def _of_sentences(values: Mapping[str, Any]) -> dict[str, Any]:
+    """The vocabulary and the number of signs of sentences, where they are not given."""
+    words, vocabulary = values.get("words", 1), values.get("vocabulary")
+    if words == 1:
+        return {}
+    vocabulary = 10 if vocabulary is None else vocabulary
+    sentences: int = vocabulary**words
+    if sentences > MOST_SENTENCES:
+        raise UsageError(
+            f"--words {words} and --vocabulary {vocabulary} give {short_number(sentences)} sentences; expected at "
+            f"most {MOST_SENTENCES}"
+        )
+    if values.get("signs", sentences) != sentences:
+        raise UsageError(
+            f"--signs is {values['signs']}; --words {words} and --vocabulary {vocabulary} give {sentences} signs"
+        )
+    return {"vocabulary": vocabulary, "signs": sentences}
 
 
 def _from_data(values: dict[str, Any]) -> dict[str, Any]:

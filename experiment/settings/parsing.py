@@ -18,6 +18,7 @@ from typing import Any, NoReturn
 
 import numpy as np
 
+from mhng.experiment.data.combinations import has_combinations
 from mhng.experiment.data.custom import dataset as custom_dataset
 from mhng.experiment.data.modalities import SEPARATOR
 from mhng.experiment.data.views import View, parse_view, parse_views
@@ -40,6 +41,7 @@ _SYNTAX = {
     "acceptance": "mhng.inference.proposals:acceptance_rule",
     "recursion": "mhng.inference.recursive:inner_length",
     "weights": "mhng.models.sign_prior:parse_sign_prior",
+    "hold_out": "mhng.experiment.data.combinations:parse_hold_out",
 }
 
 
@@ -141,6 +143,8 @@ def _checked(setting: Setting, value: Any, place: str) -> Any:
     if plugs_in and is_plugin(value):
         if not is_well_formed(value):
             raise UsageError(f"{place} is {value!r}; expected MODULE:NAME, such as my_module:MyClass")
+    elif setting.name == "dataset" and has_combinations(value):
+        pass
     elif setting.choices is not None and value not in setting.choices:
         plugin = ", or MODULE:NAME" if plugs_in else ""
         raise UsageError(

@@ -22,9 +22,12 @@ from mhng.experiment.runs.trace import KEPT
 from mhng.experiment.settings.graph_spec import TOGETHER, GraphSpec, LaterGraphs
 from mhng.experiment.util.agent_names import agent_names
 from mhng.inference import INNER_STARTS, LISTENER_STATES, MODES, NEWCOMERS, PERCEPTS, STARTS
+from mhng.models.languages import GRAMMARS, MEANINGS, TURNS, Sentences
 from mhng.models.registry import FUSIONS, GUIDES, LIKELIHOODS, MIXTURES, NETWORKS
 
 ENGINES = ("local", "ray")
+# The most sentences: agents hold a table of all objects and sentences.
+MOST_SENTENCES = 4096
 
 
 @dataclass(frozen=True)
@@ -95,6 +98,33 @@ class Config:
     )
     signs: Annotated[int, Limits(1, 10_000)] = _setting(
         10, "game", "number of signs K", default_help="10; fruits360-20: 20"
+    )
+    words: Annotated[int, Limits(1, 12)] = _setting(
+        1, "game", "words of a sentence, S; with 2 or more, agents exchange sentences instead of single signs"
+    )
+    vocabulary: Annotated[int, Limits(2, MOST_SENTENCES)] | None = _setting(
+        None,
+        "game",
+        f"number of words V; requires --words 2 or more. --signs is then V^S, at most {MOST_SENTENCES}",
+        default_help="10 with --words 2 or more",
+    )
+    meaning: Annotated[str, Choices(MEANINGS)] = _setting(
+        "positions",
+        "game",
+        "mean of a sentence's component. positions: sum of what each word adds in its slot; bag: sum of what each "
+        "word adds in any slot; pairs: positions, and what each pair of words adds; holistic: no parts",
+    )
+    grammar: Annotated[str, Choices(GRAMMARS)] = _setting(
+        "none",
+        "game",
+        "prior of sentences. none: all are equally probable; markov: a word depends on the word before it, with "
+        "learned probabilities",
+    )
+    turns: Annotated[str, Choices(TURNS)] = _setting(
+        "both",
+        "game",
+        "proposals about an object in an encounter. sentence: a whole sentence; word: each word in turn, given the "
+        "listener's other words; both: a sentence, then each word",
     )
     weights: str = _setting(
         "uniform",
@@ -255,6 +285,13 @@ class Config:
     dimension: Annotated[int, Limits(1, 1_000)] = _setting(
         4, "objects", "number of features per object and view of --dataset synthetic"
     )
+    hold_out: str | None = _setting(
+        None,
+        "objects",
+        "combinations of attributes that the agents never observe, for the command `language`. F: a share, such as "
+        "0.2; egg: the two hold-outs of EGG; requires --dataset numbers or attributes:AxV",
+        default_help="none",
+    )
     agents: Annotated[int, Limits(2, 1_000)] = _setting(2, "agents", "number of agents M")
     network: Annotated[str, Choices(NETWORKS)] | None = _setting(
         None, "agents", "encoder and decoder network f", default_help="mlp"
@@ -373,6 +410,11 @@ class Config:
         return {name: replace(self, agent=(), **dict(overrides.get(name, ()))) for name in agent_names(self.agents)}
 
     @property
+    def sentences(self) -> Sentences | None:
+        """The language, if signs are sentences of several words."""
+        return None if self.words == 1 or self.vocabulary is None else Sentences(self.words, self.vocabulary)
+
+    @property
     def graphs(self) -> tuple[tuple[int, GraphSpec], ...]:
         """The graphs of the run, each with the first round that uses it."""
         return ((0, self.meet), *(self.meet_later.stages if self.meet_later else ()))
@@ -430,7 +472,7 @@ WITHOUT_EFFECT: Mapping[str, Any] = {"network": "mlp", "image_size": 28, "channe
 # Settings that the command `play` may change, for finished agents.
 PLAY_SETTINGS = (
     "mode", "listener_state", "acceptance", "meet", "recursion", "inner_start", "synchronous", "start", "starts",
-    "split_merge", "sweeps", "burn_in", "chains", "thin", "keep", "device", "threads",
+    "split_merge", "turns", "sweeps", "burn_in", "chains", "thin", "keep", "device", "threads",
 )  # fmt: skip
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Collection
 
+from mhng.experiment.data.combinations import has_combinations
 from mhng.experiment.data.custom import dataset as custom_dataset
 from mhng.experiment.data.loading import check_ahead
 from mhng.experiment.errors import UsageError
@@ -28,6 +29,7 @@ def check(config: Config) -> None:
         raise UsageError(f"--views has {len(config.views)} entries; expected one for each agent, {config.agents}")
     _check_agents(config)
     _check_game(config)
+    _check_sentences(config)
     _check_graphs(config)
     _check_recursion(config)
     _check_engine(config)
@@ -141,6 +143,31 @@ def _check_game(config: Config) -> None:
             )
 
 
+def _check_sentences(config: Config) -> None:
+    """Check what sentences of several words support. Raises UsageError."""
+    if config.words == 1:
+        for name in ("vocabulary", "meaning", "grammar", "turns"):
+            if not _is_default(config, name):
+                raise UsageError(f"{flag(name)} {getattr(config, name)} requires --words 2 or more")
+        return
+    place = f"--words {config.words} does not support"
+    refused = {
+        "mode": ("variational",),
+        "listener_state": ("speaker-sample",),
+        "start": ("split",),
+        "engine": ("ray",),
+    }
+    for name, values in refused.items():
+        if getattr(config, name) in values:
+            raise UsageError(f"{place} {flag(name)} {getattr(config, name)}")
+    for name in ("agents", "meet", "meet_later", "weights", "split_merge"):
+        if not _is_default(config, name):
+            raise UsageError(f"{place} {flag(name)} {getattr(config, name)}")
+    for name, settings in config.per_agent.items():
+        if not _is_default(settings, "mixture"):
+            raise UsageError(f"{place} --mixture {settings.mixture}{of_agent(config, name)}; pass --meaning instead")
+
+
 def _check_graphs(config: Config) -> None:
     together = config.meet.kind == "together"
     if config.synchronous and together:
@@ -220,6 +247,8 @@ def _check_data(config: Config) -> None:
         for name in names:
             if config.dataset != kind and not _is_default(config, name):
                 raise UsageError(f"{flag(name)} requires --dataset {kind}; --dataset is {config.dataset}")
+    if config.hold_out is not None and not has_combinations(config.dataset):
+        raise UsageError(f"--hold-out requires --dataset numbers or attributes:AxV; --dataset is {config.dataset}")
     check_ahead(config.dataset, config.views)
     if config.channels == 2:
         raise UsageError("--channels is 2; expected 1 or 3")

@@ -12,6 +12,7 @@ from mhng.experiment.errors import UsageError
 from mhng.experiment.settings.per_agent import of_agent
 from mhng.experiment.settings.schema import Config, flag
 from mhng.models.hyperparameters import hyperparameter_names
+from mhng.models.mixtures.additive import additive
 from mhng.models.mixtures.base import InputSupport
 from mhng.models.plugins import PluginError, is_plugin
 from mhng.models.prior_scale import feature_scale
@@ -122,4 +123,6 @@ def find_parts(settings: Config, suffix: str = "") -> Parts:
             parts[name] = None if value is None else resolve(name, value)
         except PluginError as error:
             raise UsageError(f"{flag(name)} {value}{suffix}: {error}") from error
+    if settings.sentences is not None:
+        parts["mixture"] = additive(settings.sentences, settings.meaning)
     return Parts(**parts)

@@ -11,14 +11,15 @@ from mhng.experiment.data.objects import Objects
 from mhng.experiment.settings.schema import Config
 from mhng.experiment.training.agent_spec import AgentSpec
 from mhng.experiment.training.graphs import Edges, meetings_of
-from mhng.inference.initialization import Start
+from mhng.inference.initialization import RECIPES, Recipe, Start
 from mhng.inference.rounds import Member, Schedule, agent_streams, make_member
 from mhng.inference.spec import Game
 from mhng.models.agent import Agent
+from mhng.models.grammar import Markov
 from mhng.models.multimodal import Multimodal
 from mhng.models.plugins import is_plugin
 from mhng.models.registry import FAMILIES
-from mhng.models.sign_prior import parse_sign_prior
+from mhng.models.sign_prior import SignPrior, parse_sign_prior
 
 # The most log likelihoods of objects that a trace stores: 200 MB.
 POINTWISE_LIMIT = 5 * 10**7
@@ -36,7 +37,8 @@ def schedule_of(config: Config, *, jitter: float = 0.0) -> Schedule:
         sweeps=config.sweeps,
         round_sweeps=config.round_sweeps,
         chains=config.chains,
-        start=Start(config.start, tries=config.starts),
+        # Sentences are too many to start with more of them.
+        start=Start(config.start, config.starts, RECIPES if config.words == 1 else (Recipe(1),)),
         batch_size=config.batch_size or 0,
         lr=config.lr,
         jitter=jitter,
@@ -72,9 +74,18 @@ def game_of(config: Config, device: torch.device, known: Sequence[Edges | None] 
         meetings,
         config.recursion,
         config.inner_start,
-        parse_sign_prior(config.weights),
+        sign_prior_of(config),
         newcomers=config.newcomers,
+        sentences=config.sentences,
+        turns=config.turns,
     )
+
+
+def sign_prior_of(config: Config) -> SignPrior | None:
+    """The prior of pi, or of sentences; None if the probabilities are known and equal."""
+    if config.sentences is not None and config.grammar == "markov":
+        return Markov(config.sentences)
+    return parse_sign_prior(config.weights)
 
 
 def build_members(agents: Sequence[AgentSpec], objects: Objects, device: torch.device) -> list[Member]:
@@ -97,9 +108,9 @@ def build_agent(spec: AgentSpec, generator: torch.Generator, device: torch.devic
         "latent": spec.latent_dim,
         "network": settings.network,
         "likelihood": settings.likelihood,
-        "mixture": settings.mixture,
+        "mixture": settings.mixture if settings.words == 1 else spec.parts.mixture,
         "guide": settings.guide,
-        "weights": settings.weights,
+        "weights": sign_prior_of(settings),
         "prior": spec.prior,
         "fits_scale": spec.fits_scale,
         "noise": settings.noise,

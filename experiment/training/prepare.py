@@ -119,6 +119,15 @@ def load_others(config: Config, files: Files) -> Objects:
     return replace(others, views=views, checksum=others.checksum).packed()
 
 
+def load_held_out(config: Config) -> Objects | None:
+    """Load the objects with held-out combinations, with the scaling of the run's objects; None without --hold-out."""
+    if config.hold_out is None:
+        return None
+    held = _load(config, held=True)
+    views = _scale(config.reduce, check_parts(config), _load(config))[1](held.views)
+    return replace(held, views=views, checksum=held.checksum).packed()
+
+
 def _check_observations(specs: Sequence[AgentSpec], objects: Objects) -> None:
     """Check that each agent can observe its views. Raises UsageError."""
     for m, view in zip(objects.view_agents, objects.views, strict=True):
@@ -129,7 +138,7 @@ def _modalities(objects: Objects) -> list[Modality]:
     return [modality for group in objects.modalities for modality in group]
 
 
-def _load(config: Config, others: Files | None = None, *, download: bool = False) -> Objects:
+def _load(config: Config, others: Files | None = None, *, download: bool = False, held: bool = False) -> Objects:
     """Load the objects of the settings, or all objects in other files, unscaled."""
     return load(
         config.dataset,
@@ -143,6 +152,8 @@ def _load(config: Config, others: Files | None = None, *, download: bool = False
         dimension=config.dimension,
         files=files_of(config) if others is None else others,
         missing=config.missing if others is None else None,
+        hold_out=config.hold_out,
+        held=held,
     )
 
 

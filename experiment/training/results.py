@@ -189,6 +189,7 @@ def summarise(
         "kappa_mean": _mean([row["kappa"] for row in kept]),
         "kappa_of": "what each agent would say alone" if trace.best_signs is not None else "signs",
         "kappa_matched": float(np.mean([partitions.matched_kappa(a, b) for a, b in combinations(kappa_signs, 2)])),
+        **_of_sentences(config, kappa_signs),
         "kappa_matrix": kappas.tolist(),
         "kappa_fleiss": partitions.fleiss_kappa(kappa_signs),
         "kappa_by_distance": _by_distance(kappas, _pairs_by_distance(edges, config.agents)).get("kappa_by_distance"),
@@ -204,6 +205,21 @@ def summarise(
         "log_evidence": last["log_evidence"],
         "log_evidence_mean": _mean([row["log_evidence"] for row in kept]),
         "warnings": warnings_of(config, trace, nats),
+    }
+
+
+def _of_sentences(config: Config, signs: NDArray[Any]) -> dict[str, Any]:
+    """The language, and kappa of the words in each slot, mean over pairs of agents; empty for single signs."""
+    if config.sentences is None:
+        return {}
+    words = np.stack([config.sentences.word(signs.astype(np.int64), slot) for slot in range(config.words)])
+    return {
+        "words": config.words,
+        "vocabulary": config.vocabulary,
+        "meaning": config.meaning,
+        "grammar": config.grammar,
+        "turns": config.turns,
+        "kappa_slots": [partitions.mean_pairwise_kappa(slot) for slot in words],
     }
 
 

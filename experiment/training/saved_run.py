@@ -102,6 +102,18 @@ class SavedRun:
         return self._final.signs
 
     @property
+    def words(self) -> dict[str, Ints]:
+        """Final sentences by agent, word by word: (N, S); one word if signs are single."""
+        language = self.config.sentences
+        if language is None:
+            return {name: signs[:, None] for name, signs in self.signs.items()}
+        slots = range(language.words)
+        return {
+            name: np.stack([language.word(signs, slot) for slot in slots], axis=1)
+            for name, signs in self.signs.items()
+        }
+
+    @property
     def labels(self) -> Ints | None:
         """Class labels (N,), indices of `objects.class_names`; None without labels. Agents never see them."""
         return self._final.labels

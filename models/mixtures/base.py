@@ -2,7 +2,8 @@
 
 The game, the Pyro model, the pictures and the scores use a mixture through `Family` only. A mixture holds
 hyperparameters; it stores no latents and no draws. Its parameters phi are a NamedTuple of tensors. Their leading
-dimensions are any chain dimensions, then K signs. phi has an attribute `mu` (..., K, L), the component means.
+dimensions are any chain dimensions, then K signs. `Family.means` returns the component means (..., K, L); by default
+phi has them as `mu`.
 
 `Conjugate` implements `Family` from sufficient statistics. A mixture whose posterior of phi has a closed form
 implements five methods, which do not deal with chains, objects or the game. A new mixture is one file and one line
@@ -213,6 +214,11 @@ class Family(ABC):
         """phi of one standard component, the prior of z before round 1."""
 
     # -- for the pictures and the scores ---------------------------------------------------------------
+
+    def means(self, phi: Any) -> Tensor:
+        """Means of all components: (..., K, L)."""
+        mu: Tensor = phi.mu
+        return mu
 
     def to_mean_scale(self, z: Tensor) -> Tensor:
         """Map latents z (N, L) to the scale of `mu`, on which distances are meaningful."""

@@ -36,6 +36,7 @@ BASE = [
     "--chains", "1", "--round-epochs", "1", "--batch-size", "16", "--checkpoint-minutes", "1e-9",
 ]  # fmt: skip
 VECTORS = ["--dataset", "synthetic", "--dimension", "3", "--likelihood", "identity"]
+SENTENCES = ["--words", "2", "--vocabulary", "2", "--signs", "4"]
 # What stands for the file of counts that is made for these tests
 COUNTS_FILE = "COUNTS.npz"
 COUNTS = ["--dataset", "npz", "--data", COUNTS_FILE]
@@ -49,7 +50,8 @@ NUMBERS = {"T": "2", "P": "0.5", "B": "1", "ALPHA": "1.5"}
 
 # Values of settings that no registry lists: others than the usual ones.
 SAMPLES: dict[str, list[str]] = {
-    "signs": ["5"], "meet_later": ["1=ring", "2=complete"], "synchronous": [""], "starts": ["1"],
+    "signs": ["5"], "words": ["2"], "vocabulary": ["2"], "meet_later": ["1=ring", "2=complete"],
+    "synchronous": [""], "starts": ["1"],
     "split_merge": ["2"], "sweeps": ["1"], "burn_in": ["0"], "chains": ["2"], "thin": ["2"], "reduce": ["2"],
     "views": ["0,noise:0.2", "0,30+occlude:0.4", "0&90,45"], "missing": ["0.4"], "classes": ["3"],
     "ambiguity": ["0"], "dimension": ["1"], "agents": ["3"], "noise": ["0.5"], "prior": ["W=2,beta=0.1"],
@@ -60,6 +62,7 @@ SAMPLES: dict[str, list[str]] = {
 
 # Settings that are not varied here, and why.
 ELSEWHERE = {
+    "hold_out": "as data sets are",
     "dataset": "objects are read again and held to the checksum of the run", "limit": "as data sets are",
     "data": "as data sets are: test_custom.py",
     "label_column": "as data sets are", "header": "as data sets are", "image_size": "as data sets are",
@@ -83,6 +86,8 @@ BESIDE: dict[str | tuple[str, str], list[str]] = {
     "recursion": ["--agents", "3"],
     "newcomers": ["--agents", "4", "--meet", LONELY, "--meet-later", "1=star"],
     "inner_start": ["--agents", "3", "--recursion", "ll:2"],
+    "words": ["--vocabulary", "2", "--signs", "4"], "vocabulary": ["--words", "2", "--signs", "4"],
+    "meaning": SENTENCES, "grammar": SENTENCES, "turns": SENTENCES,
     "split_merge": ["--listener-state", "shared", "--signs", "5"],
     "fusion": ["--views", "0&90,45", "--missing", "0.3"],
     "missing": ["--views", "0&90,45"],

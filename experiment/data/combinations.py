@@ -1,0 +1,133 @@
+"""Objects with several attributes: `numbers`, `attributes:AxV`, and combinations that are held out.
+
+    numbers          two digits of scikit-learn side by side, 2 x 8 x 8 grey values as features; a view changes each
+                     digit
+    attributes:AxV   one object for each combination of A attributes with V values, as A one-hots of V features (the
+                     attribute-value vectors of EGG)
+
+The class of an object is its combination, and the name of a class lists the values, as in "3 7". Combinations that are
+held out never reach the agents; the command `language` tests them.
+
+    F      a share of the combinations, drawn from the seed; every value of every attribute keeps two combinations
+    egg    the two hold-outs of EGG (Chaabouni et al. 2020): all combinations with a value 0 but those with only one
+           other value, at most 1 (out of distribution), and 10% of the others (in distribution)
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+
+import numpy as np
+from numpy.typing import NDArray
+
+from mhng.experiment.data.objects import Objects
+from mhng.experiment.data.views import View, apply_views
+from mhng.experiment.errors import UsageError
+from mhng.models.rng import random_integer, stream
+
+Ints = NDArray[np.int64]
+
+NUMBERS, ATTRIBUTES = "numbers", re.compile(r"attributes:([1-9]\d?)x([1-9]\d{0,3})")
+PATTERN = "attributes:AxV"  # in the list of data sets
+NUMBERS_COUNT = 1000
+_MOST_OBJECTS = 100_000
+_SHARE_IN = 0.1  # of the hold-out `egg` in distribution
+
+
+def has_combinations(name: str) -> bool:
+    """Whether the objects of a data set have several attributes."""
+    return name == NUMBERS or ATTRIBUTES.fullmatch(name) is not None
+
+
+def attributes_of(class_names: Sequence[str], labels: Ints) -> Ints | None:
+    """The attributes (N, A) that names of classes such as "3 7" list; None for other names."""
+    values = [name.split() for name in class_names]
+    if len({len(row) for row in values}) != 1 or len(values[0]) < 2 or not all(v.isdigit() for r in values for v in r):
+        return None
+    return np.array(values, dtype=np.int64)[labels]
+
+
+def parse_hold_out(text: str) -> float | str:
+    """Parse --hold-out: a share between 0 and 1, or egg. Raises ValueError."""
+    if text == "egg":
+        return text
+    try:
+        share = float(text)
+    except ValueError:
+        share = -1.0
+    if not 0 < share < 1:
+        raise ValueError(f"is {text!r}; expected a share between 0 and 1, or egg")
+    return share
+
+
+def held_combinations(combinations: Ints, hold_out: str | None, seed: int) -> Ints:
+    """Which combinations (K, A) are held out: 0 none, 1 in distribution, 2 out of distribution."""
+    held = np.zeros(len(combinations), dtype=np.int64)
+    if hold_out is None:
+        return held
+    share = parse_hold_out(hold_out)
+    order = np.random.RandomState(random_integer(stream(seed, "hold out"))).permutation(len(combinations))
+    if isinstance(share, str):
+        with_zero = (combinations == 0).any(1)
+        simple = ((combinations != 0).sum(1) <= 1) & (combinations.max(1) <= 1)
+        held[with_zero & ~simple] = 2
+        share, order = _SHARE_IN, order[~with_zero[order]]
+    wanted = round(share * len(order))
+    seen = np.stack([np.bincount(combinations[held == 0, a]) for a in range(combinations.shape[1])])
+    for number in order:
+        places = np.arange(combinations.shape[1]), combinations[number]
+        if wanted and (seen[places] > 2).all():
+            seen[places] -= 1
+            held[number] = 1
+            wanted -= 1
+    return held
+
+
+def load_combinations(
+    name: str, *, limit: int | None, views: Sequence[View], seed: int, hold_out: str | None, held: bool = False
+) -> Objects:
+    """Load the objects with combinations that are seen, or those that are `held` out. Raises UsageError."""
+    combinations, observed = _numbers(limit, views, seed) if name == NUMBERS else _attributes(name, len(views))
+    every, labels = np.unique(combinations, axis=0, return_inverse=True)
+    out = held_combinations(every, hold_out, seed)[labels.reshape(-1)] > 0
+    indices = np.flatnonzero(out == held)[: None if held else limit]
+    if not len(indices):
+        raise UsageError(f"--hold-out {hold_out} leaves no objects of {name}; pass a smaller share")
+    return Objects(
+        name=name,
+        views=tuple(view[indices] for view in observed),
+        labels=labels.reshape(-1)[indices],
+        class_names=tuple(" ".join(map(str, row)) for row in every),
+        indices=indices,
+    )
+
+
+def _numbers(limit: int | None, views: Sequence[View], seed: int) -> tuple[Ints, list]:
+    """Combinations (N, 2) and the features of each view (N, 128)."""
+    from mhng.experiment.data.builtin.registry import BUNDLED
+
+    source, count = BUNDLED["digits"].read(), NUMBERS_COUNT if limit is None else limit
+    if count > _MOST_OBJECTS:
+        raise UsageError(f"--limit is {count}; {NUMBERS} has at most {_MOST_OBJECTS} objects")
+    # A held-out combination is drawn as often as another, so more numbers are drawn than are seen.
+    draw = np.random.RandomState(random_integer(stream(seed, NUMBERS)))
+    picks = draw.randint(len(source.images), size=(2 * count, 2))
+    assert source.labels is not None
+    images = source.images[picks.reshape(-1)]
+    turned = apply_views(images, views, names=[str(m) for m in range(len(views))], seed=seed)
+    return source.labels[picks], [view.reshape(len(picks), -1) for view in turned]
+
+
+def _attributes(name: str, agents: int) -> tuple[Ints, list]:
+    """Combinations (V^A, A) and their one-hots (V^A, A V), the same for each agent."""
+    import torch
+
+    matched = ATTRIBUTES.fullmatch(name)
+    assert matched is not None
+    A, V = int(matched[1]), int(matched[2])
+    if V**A > _MOST_OBJECTS or V < 2:
+        raise UsageError(f"--dataset {name} has {V}^{A} objects; expected 2 to {_MOST_OBJECTS:,}")
+    combinations = np.stack(np.unravel_index(np.arange(V**A), (V,) * A), axis=1).astype(np.int64)
+    onehots = torch.nn.functional.one_hot(torch.from_numpy(combinations), V).flatten(1).float()
+    return combinations, [onehots] * agents

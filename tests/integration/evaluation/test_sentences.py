@@ -1,0 +1,92 @@
+"""Runs whose agents exchange sentences: folder, summary, diagnosis, corpus and `load_run`."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from mhng import cli, load_run
+from mhng.experiment.settings.config import resolve
+from mhng.experiment.training.console import Silent
+from mhng.experiment.training.train import train
+
+SETTINGS = {
+    "dataset": "synthetic", "likelihood": "identity", "limit": "80", "rounds": "0", "words": "2", "vocabulary": "3",
+    "sweeps": "12", "starts": "2", "chains": "2",
+}  # fmt: skip
+
+
+def made(folder: Path, **changes: str) -> Path:
+    train(resolve(SETTINGS | {"run_dir": str(folder)} | changes), printer=Silent())
+    return folder
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return made(tmp_path_factory.mktemp("sentences") / "run")
+
+
+def test_the_folder_speaks_sentences(run: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    loaded = load_run(run)
+    assert loaded.scores["signs"] == 9 and loaded.scores["meaning"] == "positions"
+    assert len(loaded.scores["kappa_slots"]) == 2
+    words = loaded.words["A"]
+    assert words.shape == (80, 2) and (words @ [3, 1] == loaded.signs["A"]).all()
+    means, covariances = loaded.components("A")
+    assert means.shape == (9, 4) and covariances.shape == (9, 4, 4)
+    # What a sentence means is the sum of what its words add.
+    assert np.allclose(means[0] - means[1], means[6] - means[7])
+    assert cli.main(["corpus", str(run)]) == 0
+    lines = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
+    assert [line["message"] for line in lines[:80]] == words.tolist()
+    assert cli.main(["corpus", str(run), "--draws", "all"]) == 2
+
+
+def test_diagnose_tells_the_agreement_of_each_word(run: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert cli.main(["diagnose", str(run), "--no-plots"]) == 0
+    assert "kappa: word 1" in capsys.readouterr().out
+    assert cli.main(["diagnose", str(run), "--exact"]) == 2
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"mode": "gibbs", "meaning": "bag", "turns": "word"},
+        {"mode": "no-com", "meaning": "pairs", "grammar": "markov"},
+        {"mode": "all", "meaning": "holistic"},
+        {"listener_state": "shared", "grammar": "markov", "turns": "sentence", "start": "kmeans"},
+    ],
+)
+def test_modes_and_meanings(tmp_path: Path, changes: dict[str, str]) -> None:
+    loaded = load_run(made(tmp_path / "run", **changes))
+    assert len(loaded.scores["kappa_slots"]) == 2 and loaded.words["B"].max() <= 2
+
+
+def test_a_vae_learns_from_sentences(tmp_path: Path) -> None:
+    changes = {"likelihood": "gaussian", "rounds": "1", "epochs": "2", "latent_dim": "3", "chains": "1"}
+    loaded = load_run(made(tmp_path / "run", **changes))
+    assert loaded.recall(4, draws=2)["A"].mean.shape == (4,)
+
+
+def test_language_scores_combinations_that_nobody_has_seen(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    changes = {"dataset": "attributes:2x5", "vocabulary": "5", "hold_out": "0.3", "sweeps": "20", "starts": "3"}
+    settings = {name: value for name, value in SETTINGS.items() if name != "limit"} | changes
+    train(resolve(settings | {"run_dir": str(tmp_path / "run")}), printer=Silent())
+    assert cli.main(["language", str(tmp_path / "run"), "--json"]) == 0
+    report = json.loads(capsys.readouterr().out)
+    for row in report["agents"].values():
+        assert row["over_holistic"] > 0 and row["seen"]["all_right"] == 1
+    assert report["unseen"]["all_right"]["together"]["in"] == 1
+    assert cli.main(["language", str(tmp_path / "run")]) == 0
+    assert "over holistic +" in capsys.readouterr().out
+    assert load_run(tmp_path / "run").language["words"] == 2
+
+
+def test_language_needs_sentences(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    settings = {name: value for name, value in SETTINGS.items() if name not in ("words", "vocabulary")}
+    train(resolve(settings | {"signs": "3", "run_dir": str(tmp_path / "run")}), printer=Silent())
+    assert cli.main(["language", str(tmp_path / "run")]) == 2
+    assert "--words 2 or more" in capsys.readouterr().err

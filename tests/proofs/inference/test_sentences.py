@@ -1,0 +1,270 @@
+"""Sentences: turns have detailed balance, whole games have the enumerated posterior, and wrong games do not."""
+
+import functools
+
+import numpy as np
+import pytest
+import torch
+
+from mhng.inference.enumeration import (
+    block_kernel,
+    detailed_balance_gap,
+    joint_posterior,
+    sign_posterior,
+)
+from mhng.inference.game import Game, init, play
+from mhng.inference.metropolis import step
+from mhng.inference.proposals import acceptance_rule
+from mhng.inference.sentence_turns import block_prior, block_table, blocks, draw, take_turns, word_step
+from mhng.models.belief import Response, TableAnswers
+from mhng.models.languages import Sentences
+from mhng.models.mixtures.additive import additive
+from mhng.models.percepts import Percepts
+from mhng.models.rng import stream
+from tests.checks import ALPHA, chi_square, total_variation
+from tests.proofs.models.test_additive import prior_of
+from tests.proofs.problems import generators
+
+MH = acceptance_rule("mh")
+LANGUAGE = Sentences(3, 3)  # 27 sentences
+K = LANGUAGE.count
+real = {"dtype": torch.float64}
+
+
+def table(name, spread=1.3):
+    return spread * torch.randn(K, generator=stream(7, name), **real)
+
+
+LOG_PRIOR, A, B = table("prior").log_softmax(0), table("A"), table("B")
+LAW = sign_posterior(LOG_PRIOR, [A, B])
+TURNS = ("sentence", "word", "both")
+
+
+def test_codes_are_numbers_with_a_digit_for_each_word():
+    language = Sentences(3, 4)
+    signs = torch.arange(language.count)
+    words = language.split(signs)
+    assert words[27].tolist() == [1, 2, 3] and torch.equal(language.join(words), signs)
+    assert language.split(language.variants(signs, 1))[27].tolist() == [[1, v, 3] for v in range(4)]
+
+
+# -- exact kernels ---------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("slot", [None, 0, 1, 2])
+@pytest.mark.parametrize("rule", ["mh", "numerator"])
+@pytest.mark.parametrize("pair", [(A, B), (B, A)], ids=["A speaks", "B speaks"])
+def test_every_block_has_detailed_balance(slot, rule, pair):
+    kernel = block_kernel(LANGUAGE, slot, LOG_PRIOR, *pair, acceptance_rule(rule))
+    assert detailed_balance_gap(kernel, LAW) < 1e-15
+    assert torch.allclose(kernel.sum(1), torch.ones(K, **real), atol=1e-14, rtol=0)
+
+
+def half_blind(seed, S=5, V=3):
+    """Tables of two agents that see every other word, with overlapping clues."""
+    language = Sentences(S, V)
+    words = language.split(torch.arange(language.count))
+    tables = []
+    for m in range(2):
+        clue = torch.randn(S, V, generator=stream(seed, f"clue {m}"), **real)
+        sharp = torch.tensor([3.0 if s % 2 == m else 0.15 for s in range(S)], **real)
+        tables.append((sharp[:, None] * clue)[torch.arange(S), words].sum(-1))
+    return language, torch.full((language.count,), 1 / language.count, **real).log(), tables
+
+
+def measured(seed):
+    """Spectral gap of a sweep by turns, and the mean acceptance of sentence and of word turns in equilibrium."""
+    language, log_prior, tables = half_blind(seed)
+    law, gaps, accepted = sign_posterior(log_prior, tables), {}, {}
+    kernels = {}
+    for slot in [None, *range(language.words)]:
+        shares = []
+        for speaker, listener in (tables, tables[::-1]):
+            pair = language, slot, log_prior, speaker, listener
+            kernels[slot, len(shares)] = block_kernel(*pair, MH)
+            ratio = (listener - listener.unsqueeze(1)).clamp_max(0).exp()
+            shares.append(float((law.unsqueeze(1) * block_kernel(*pair, acceptance_rule("constant:1")) * ratio).sum()))
+        accepted[slot] = sum(shares) / 2
+    for turns in TURNS:
+        sweep = [kernels[slot, number] for number in range(2) for slot in blocks(language, turns)]
+        gaps[turns] = 1 - float(torch.linalg.eigvals(functools.reduce(torch.matmul, sweep)).abs().topk(2).values[1])
+    return gaps, accepted.pop(None), float(np.mean(list(accepted.values())))
+
+
+def test_word_turns_serve_agents_that_see_different_parts():
+    """Five words of three, each agent half blind: means of four problems."""
+    results = [measured(seed) for seed in range(4)]
+    assert np.mean([words for _, _, words in results]) > 0.7 > 0.25 > np.mean([whole for _, whole, _ in results])
+    assert all(gaps["both"] > 2.5 * gaps["sentence"] for gaps, _, _ in results)
+
+
+# -- the game samples what the kernels say --------------------------------------------------------------
+
+C = 20_000
+
+
+class Fixed(TableAnswers):
+    """An agent with one object and fixed parameters."""
+
+    def __init__(self, values):
+        super().__init__(values.expand(C, 1, K))
+
+
+def twice(speaker, listener, own, log_prior, current, slot):
+    return right(speaker, listener, own, 2 * log_prior, current, slot)
+
+
+def right(speaker, listener, own, log_prior, current, slot, rule=MH):
+    if slot is None:
+        return step(speaker, listener, *own, log_prior, current, rule).signs
+    return word_step(LANGUAGE, slot, speaker, listener, own, log_prior, current, rule).signs
+
+
+def always(speaker, listener, own, log_prior, current, slot):
+    return right(speaker, listener, own, log_prior, current, slot, acceptance_rule("constant:1"))
+
+
+def speakers_ratio(speaker, listener, own, log_prior, current, slot):
+    """The speaker's likelihood ratio in place of the listener's."""
+
+    class Mixed(TableAnswers):
+        def respond(self, generator, proposed, now, rule):
+            offered = LANGUAGE.variants(current, slot) if slot is not None else None
+            mine = speaker if offered is None else TableAnswers(block_table(speaker, offered))
+            return TableAnswers(mine.table).respond(generator, proposed, now, rule)
+
+    if slot is None:
+        return step(speaker, Mixed(listener.table), *own, log_prior, current, MH).signs
+    offered = LANGUAGE.variants(current, slot)
+    said, heard = (TableAnswers(block_table(agent, offered)) for agent in (speaker, speaker))
+    word = step(said, heard, *own, block_prior(log_prior, offered), LANGUAGE.word(current, slot), MH).signs
+    return LANGUAGE.replace(current, slot, word)
+
+
+def tempered(speaker, listener, own, log_prior, current, slot):
+    """A proposal at temperature 0.62 with the listener's ratio alone."""
+    colder = TableAnswers((speaker.table + log_prior) / 0.62)
+    return right(colder, listener, own, torch.zeros_like(log_prior), current, slot)
+
+
+def played(turn, turns="both", sweeps=12):
+    """Sentences of C chains of a game with fixed parameters, and the law of its sweeps."""
+    agents, own, signs = (Fixed(A), Fixed(B)), generators(11), torch.randint(K, (C, 1), generator=stream(11, "w"))
+    for _ in range(sweeps):
+        for speaker, listener in ((0, 1), (1, 0)):
+            for slot in blocks(LANGUAGE, turns):
+                pair = agents[speaker], agents[listener]
+                signs = turn(*pair, (own[speaker], own[listener]), LOG_PRIOR, signs, slot)
+    return np.bincount(signs[:, 0].numpy(), minlength=K)
+
+
+def own_completed(sweeps=12):
+    """Each agent completes its OWN sentence with a word; the listener compares it with its sentence."""
+    agents, own = (Fixed(A), Fixed(B)), generators(11)
+    held = [torch.randint(K, (C, 1), generator=stream(11, f"w{m}")) for m in range(2)]
+    for _ in range(sweeps):
+        for speaker, listener in ((0, 1), (1, 0)):
+            for slot in range(LANGUAGE.words):
+                offered = LANGUAGE.variants(held[speaker], slot)
+                said = TableAnswers(block_table(agents[speaker], offered))
+                word = said.propose(own[speaker], block_prior(LOG_PRIOR, offered))
+                proposed = LANGUAGE.replace(held[speaker], slot, word)
+                held[listener] = agents[listener].respond(own[listener], proposed, held[listener], MH).signs
+    return np.bincount(held[0][:, 0].numpy(), minlength=K)
+
+
+@pytest.mark.parametrize("turns", TURNS)
+def test_the_sampled_game_has_the_posterior(turns):
+    assert chi_square(played(right, turns), LAW.numpy()) > ALPHA
+
+
+@pytest.mark.parametrize("turns", ["sentence", "both"])
+@pytest.mark.parametrize("wrong", [twice, always, speakers_ratio, tempered])
+def test_wrong_games_are_rejected(wrong, turns):
+    counts = played(wrong, turns)
+    assert chi_square(counts, LAW.numpy()) < ALPHA
+    assert total_variation(counts / C, LAW.numpy()) > 0.05
+
+
+def test_a_speaker_that_completes_its_own_sentence_is_rejected():
+    counts = own_completed()
+    assert chi_square(counts, LAW.numpy()) < ALPHA
+    assert total_variation(counts / C, LAW.numpy()) > 0.1
+
+
+def test_an_encounter_takes_the_turns_in_order():
+    agents, own, again = (Fixed(A), Fixed(B)), generators(4), generators(4)
+    signs = current = torch.randint(K, (C, 1), generator=stream(4, "w"))
+    told = take_turns(LANGUAGE, "both", *agents, (own[0], own[1]), LOG_PRIOR, current, MH)
+    for slot in blocks(LANGUAGE, "both"):
+        signs = right(*agents, (again[0], again[1]), LOG_PRIOR, signs, slot)
+    assert isinstance(told, Response) and torch.equal(told.signs, signs) and told.accepted.max() <= 4
+
+
+@pytest.mark.parametrize("turns", TURNS)
+def test_gibbs_draws_have_the_posterior(turns):
+    agents, signs = [Fixed(A), Fixed(B)], torch.randint(K, (C, 1), generator=stream(2, "w"))
+    for _ in range(1 if turns == "sentence" else 15):
+        signs = draw(LANGUAGE, turns, agents, stream(2 + int(signs.sum()), "play"), LOG_PRIOR, signs)
+    assert chi_square(np.bincount(signs[:, 0].numpy(), minlength=K), LAW.numpy()) > ALPHA
+
+
+# -- whole games: 256 assignments of 4 sentences to 4 objects, parameters redrawn --------------------------
+
+SMALL = Sentences(2, 2)
+SMALL_PRIOR = torch.tensor([0.42, 0.27, 0.2, 0.11], **real).log()
+PLACES = (
+    torch.tensor([[-1.0, 0.6], [-0.8, 0.1], [1.2, -0.3], [0.9, 0.4]], **real),
+    torch.tensor([[0.5, 1.1], [-0.7, -0.9], [0.6, 0.8], [-0.9, -1.2]], **real),
+)
+
+
+@functools.cache
+def players(meaning="positions"):
+    family = additive(SMALL, meaning)
+    return [Percepts(z, family(2, **prior_of(family, m))) for m, z in enumerate(PLACES)]
+
+
+@functools.cache
+def law(meaning="positions"):
+    return joint_posterior(players(meaning), SMALL_PRIOR, 4).numpy()
+
+
+def whole(game, chains, sweeps=30, meaning="positions", signs=None):
+    if signs is None:
+        signs = torch.randint(4, (chains, 1, 4), generator=stream(3, "signs")).expand(-1, 2, -1)
+    state = init(players(meaning), generators(9), signs, 4)
+    final = play(game, players(meaning), generators(9), state, sweeps, keep_means=False)[0].signs[:, 0]
+    return np.bincount((final * torch.tensor([64, 16, 4, 1])).sum(1).numpy(), minlength=256)
+
+
+def shared(turns, mode="com"):
+    return Game(SMALL_PRIOR, mode, "chain" if mode == "gibbs" else "shared", sentences=SMALL, turns=turns)
+
+
+@pytest.mark.parametrize("turns", TURNS)
+@pytest.mark.parametrize("mode", ["com", "gibbs"])
+def test_whole_games_have_the_enumerated_posterior(mode, turns):
+    assert chi_square(whole(shared(turns, mode), 2000), law()) > ALPHA
+
+
+@pytest.mark.parametrize("meaning", ["bag", "pairs"])
+def test_whole_games_of_other_meanings(meaning):
+    assert chi_square(whole(shared("both"), 2000, meaning=meaning), law(meaning)) > ALPHA
+
+
+def test_a_whole_game_that_accepts_everything_is_rejected():
+    assert chi_square(whole(shared("both", "all"), 2000), law()) < ALPHA
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("turns", TURNS)
+@pytest.mark.parametrize("mode", ["com", "gibbs"])
+def test_whole_games_at_100_000_chains(mode, turns):
+    assert chi_square(whole(shared(turns, mode), 100_000, sweeps=80), law()) > ALPHA
+
+
+def test_meanings_without_communication_are_each_agents_own():
+    """With `no-com`, each agent has its own posterior."""
+    alone = joint_posterior(players()[:1], SMALL_PRIOR, 4).numpy()
+    assert chi_square(whole(shared("word", "no-com"), 2000), alone) > ALPHA

@@ -241,8 +241,8 @@ class Watcher(Protocol):
     def epoch(self, round: int, member: str, epoch: int, epochs: int, loss: Loss) -> None:
         """Called after each epoch of a member; a checkpoint may be taken now."""
 
-    def progress(self, steps: Iterable[int], title: str) -> Iterable[int]:
-        """Wrap an iterable, to show a progress bar."""
+    def progress(self, steps: Iterable[int], round: int, stage: str) -> Iterable[int]:
+        """Wrap an iterable, to show progress. stage: "agent A learns", "starts" or "game"."""
 
 
 class RoundError(ArithmeticError):
@@ -318,7 +318,10 @@ def _play(
     number, generators = progress.done, [member.play_stream for member in members]
     signs, evidence = progress.signs, None
     if signs is None:
+        starts = iter(watcher.progress(range(1), number, "starts"))
+        next(starts)
         signs, evidence = initial_signs(schedule.start, game, players, generators, schedule.chains)
+        next(starts, None)
     else:
         # The posterior differs from that of the last round, so mergers between the games change no law.
         signs = merge_if_sparse(game, players, signs)
@@ -331,7 +334,7 @@ def _play(
         generators,
         state,
         between,
-        lambda steps: watcher.progress(steps, f"round {number}: game"),
+        lambda steps: watcher.progress(steps, number, "game"),
         first=number * between,
         keep_means=schedule.keep_means,
         keep_pointwise=keep_pointwise,
@@ -350,7 +353,7 @@ def _play(
             [member.copy_play_stream() for member in members],
             state,
             schedule.sweeps - between,
-            lambda steps: watcher.progress(steps, f"round {number}: game, continued"),
+            lambda steps: watcher.progress(steps, number, "game"),
             first=number * between + between,
             keep_means=schedule.keep_means,
             keep_pointwise=keep_pointwise,
@@ -379,7 +382,7 @@ def _learn(
     for member, losses in zip(members, iterators, strict=True):
         left = range(progress.learned.get(member.name, 0), epochs)
         try:
-            steps = watcher.progress(left, f"round {number}: agent {member.name} learns")
+            steps = watcher.progress(left, number, f"agent {member.name} learns")
             for _, (epoch, loss) in zip(steps, losses, strict=False):  # an agent without networks has no losses
                 progress.learned[member.name] = epoch
                 watcher.epoch(number, member.name, epoch, epochs, loss)

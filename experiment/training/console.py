@@ -1,15 +1,16 @@
-"""Printed lines of `train`: results on stdout in the form of the public reference's log, progress bars on stderr."""
+"""Printed lines of `train`: results on stdout in the form of the public reference's log, a progress bar on stderr."""
 
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from mhng.experiment.data import modalities
 from mhng.experiment.data.views import View
+from mhng.experiment.training.progress import Progress
 from mhng.experiment.util.agent_names import agent_names
-from mhng.experiment.util.output import print_note
+from mhng.experiment.util.output import is_terminal, print_note
 from mhng.experiment.util.text import decimal
 
 if TYPE_CHECKING:
@@ -33,8 +34,7 @@ class Printer:
     """Prints the progress and the results of a run (`mhng.inference.rounds.Watcher`)."""
 
     def __init__(self) -> None:
-        # stderr is None if the caller closed it.
-        self.bars = sys.stderr is not None and sys.stderr.isatty()
+        self.bars = is_terminal(sys.stderr)
 
     def write(self, text: str) -> None:
         """Print a line of results on stdout, if there is a stdout."""
@@ -47,7 +47,12 @@ class Printer:
 
     def note(self, text: str) -> None:
         """Print a line about the run on stderr."""
-        print_note(text)
+        if self.bars:
+            from tqdm import tqdm
+
+            tqdm.write(text, file=sys.stderr)
+        else:
+            print_note(text)
 
     def objects(self, objects: Objects, views: Sequence[View], signs: int) -> None:
         """Print the data set and the views of the agents."""
@@ -90,13 +95,9 @@ class Printer:
                 f"(reconstruction {-loss.reconstruction:.4f}, KL {loss.kl:.4f})"
             )
 
-    def progress(self, steps: Iterable[int], title: str) -> Iterable[int]:
-        """Show a progress bar on a terminal. A log file shows the progress by its lines."""
-        if not self.bars:
-            return steps
-        from tqdm import tqdm
-
-        return tqdm(steps, desc=title, leave=False, file=sys.stderr)
+    def progress(self, left: Mapping[str, int], done: Mapping[str, int]) -> Progress:
+        """Start the progress of a run with these steps, by stage (see `Progress`)."""
+        return Progress(left, done, None if is_terminal(sys.stdout) else self.write)
 
     def start(self, evidences: Sequence[float], learns: bool) -> None:
         """Print which chain counts. evidences: the log evidence of the best start of each chain."""
@@ -161,3 +162,7 @@ class Silent(Quiet):
 
     def note(self, text: str) -> None:
         """Drop the note."""
+
+    def progress(self, left: Mapping[str, int], done: Mapping[str, int]) -> Progress:
+        """Progress that is counted and not shown."""
+        return Progress(left, done, None, bar=False)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import signal
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import replace
 from typing import Any
@@ -24,6 +24,7 @@ from mhng.experiment.training.defaults import describe
 from mhng.experiment.training.graphs import Edges, edges_at
 from mhng.experiment.training.pictures import run_pictures
 from mhng.experiment.training.prepare import Prepared
+from mhng.experiment.training.progress import Progress
 from mhng.experiment.training.ray_agents import BYTES_PER_SIGN, AgentLostError, AgentPlacement, RemoteMember
 from mhng.experiment.training.results import sweep_rows, to_round_trace, write_results
 from mhng.experiment.util.memory import is_out_of_memory
@@ -91,6 +92,7 @@ class TrainingLoop:
         self._defers = self._has_epochs_left()  # whether a signal waits until an epoch or a round is saved
         self._learned: dict[str, Any] | None = None  # the state after the last epoch, to save if the run is stopped
         self._saved = self.started
+        self._progress: Progress | None = None
 
     def run(self) -> dict[str, Any]:
         """Run the remaining rounds, draw the plots and return the summary.
@@ -121,11 +123,14 @@ class TrainingLoop:
                 "note: posterior.nc will hold no log_likelihood: --chains x --sweeps x agents x objects is more than "
                 f"{self.schedule.pointwise_limit:,}"
             )
+        self._progress = self.printer.progress(*self._steps())
         try:
             while not self._run_rounds():
                 pass
         except (RoundError, CannotCaptureError) as error:
             raise RunError(f"{error} (run folder: {self.folder.path})") from error
+        finally:
+            self._progress.close()
         self._draw()
         summary = self.folder.read_json(run_folder.SUMMARY)
         self.printer.summary(summary, str(self.folder.path))
@@ -164,6 +169,8 @@ class TrainingLoop:
         self.folder.file(run_folder.EPOCHS).unlink(missing_ok=True)
         self.folder.truncate_metrics(lambda row: precedes(row, self.state))
         self._defers = self._has_epochs_left()
+        if self._progress is not None:
+            self._progress.left = self._steps()[0]
 
     # -- calls from inference --------------------------------------------------------------------
 
@@ -219,9 +226,26 @@ class TrainingLoop:
         if self._stop is not None:
             raise Interrupted(self._stop[0])
 
-    def progress(self, steps: Any, title: str) -> Any:
-        """Show a progress bar over the steps."""
-        return self.printer.progress(steps, title)
+    def progress(self, steps: Iterable[int], round: int, stage: str) -> Iterable[int]:
+        """Count the steps of a stage, and show how far the run is."""
+        assert self._progress is not None
+        return self._progress.count(steps, stage, f"round {round} of {self.config.rounds}: {stage}")
+
+    def _steps(self) -> tuple[dict[str, int], dict[str, int]]:
+        """Steps left and steps done in the run, by stage as in `Watcher.progress`."""
+        schedule, rounds, finished = self.schedule, self.config.rounds, self.state.done
+        if not self.resumable:
+            return {"starts": 1, "game": schedule.sweeps}, {}
+        between = schedule.sweeps_between()
+        totals, done = {"starts": 1, "game": rounds * between + schedule.sweeps}, {"starts": min(finished, 1)}
+        done["game"] = min(finished * between, totals["game"])
+        for member in self.members:
+            if not isinstance(member, Member) or member.learns:
+                stage = f"agent {member.name} learns"
+                totals[stage] = schedule.epochs + rounds * schedule.round_epochs
+                before = schedule.epochs + (finished - 1) * schedule.round_epochs if finished else 0
+                done[stage] = before + self.state.learned.get(member.name, 0)
+        return {stage: total - done[stage] for stage, total in totals.items()}, done
 
     # -- after a round ---------------------------------------------------------------------------
 

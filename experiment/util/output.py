@@ -143,6 +143,11 @@ def print_report(
             print(line)
 
 
+def is_terminal(stream: Any) -> bool:
+    """Whether stdout or stderr is a terminal; it is None if the caller closed it."""
+    return stream is not None and bool(stream.isatty())
+
+
 def print_note(text: str) -> None:
     """Print a line on stderr, if there is a stderr."""
     if sys.stderr is not None:

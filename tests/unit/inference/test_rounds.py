@@ -19,7 +19,7 @@ class Watch:
     def epoch(self, round, member, epoch, epochs, loss):
         self.losses.append((round, member, epoch, loss))
 
-    def progress(self, steps, title):
+    def progress(self, steps, round, stage):
         return steps
 
 

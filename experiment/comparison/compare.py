@@ -53,8 +53,7 @@ TABLE = "table.md"
 CSV = "table.csv"
 PICTURE = "quality.png"
 
-CLI = Path(__file__).resolve().parents[2] / "cli.py"
-_ERROR_PREFIX = "cli.py train: "
+_ERROR_PREFIX = "mhng train: "
 _MAX_REASON = 300  # characters
 
 
@@ -236,7 +235,7 @@ def _task(out: Path, run: Run, action: Action) -> Task:
 
 
 def _command(path: Path, run: Run, action: Action) -> list[str]:
-    train = [sys.executable, str(CLI), "train"]
+    train = [sys.executable, "-P", "-m", "mhng", "train"]
     if action == "resume":
         # The settings in the folder equal those of the grid, so the user has already trusted its plugins.
         agents = list(run.config.per_agent.values())

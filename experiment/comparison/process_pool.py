@@ -14,8 +14,12 @@ from contextlib import suppress
 from pathlib import Path
 from typing import NamedTuple, Protocol, TypeVar
 
+import mhng
 from mhng.experiment.util.cores import THREAD_VARIABLES
 from mhng.experiment.util.process import defer_interrupt, interrupt_on_termination, interruptible_children
+
+# The folder that holds the package mhng, so that the runs import the same.
+HOME = Path(mhng.__file__).resolve().parents[1]
 
 COMMAND_MARK = "$ "  # first characters of the log line with the command
 
@@ -112,12 +116,17 @@ def _start(task: Task, threads: int, kill_with_parent: bool) -> subprocess.Popen
             stdout=log,
             stderr=subprocess.STDOUT,
             # All threading libraries get the same number, whatever the user's environment says.
-            env=os.environ | dict.fromkeys(THREAD_VARIABLES, str(threads)),
+            env=os.environ | dict.fromkeys(THREAD_VARIABLES, str(threads)) | {"PYTHONPATH": _import_path()},
             # A terminal interrupts its whole process group. In that group a task would get a second interrupt from
             # `_stop`, which breaks its cleanup.
             process_group=0,
             preexec_fn=_parent_death_hook() if kill_with_parent else None,
         )
+
+
+def _import_path() -> str:
+    """PYTHONPATH of a task: this package first."""
+    return os.pathsep.join([str(HOME), *filter(None, [os.environ.get("PYTHONPATH")])])
 
 
 def _parent_death_hook() -> Callable[[], None]:

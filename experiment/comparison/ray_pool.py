@@ -19,7 +19,6 @@ from mhng.experiment.errors import RunError, UsageError
 
 RETRIES = 3  # restarts of a run before it counts as failed
 
-_HOME = Path(__file__).resolve().parents[2]
 _TOKEN_PREFIX = ".cluster-"
 _VISIBLE_SECONDS = 5.0  # a network file system may show a new file with a delay
 _EXTRA_STOP_SECONDS = 5.0  # beyond STOP_SECONDS, which the nodes use
@@ -84,7 +83,7 @@ def run_on_node(command: Sequence[str], log: str, threads: int) -> int:
 
 def _remote_function(ray: Any, threads: int, token: str) -> Any:
     """The Ray remote function: returns the exit code, or a text that says what the node lacks."""
-    home, working_directory, patience = str(_HOME), str(Path.cwd()), _VISIBLE_SECONDS
+    home, working_directory, patience = str(process_pool.HOME), str(Path.cwd()), _VISIBLE_SECONDS
 
     # Ray sends a local function by value, so a node without this program can still report that.
     @ray.remote(num_cpus=threads, max_retries=0)
@@ -98,7 +97,7 @@ def _remote_function(ray: Any, threads: int, token: str) -> Any:
             if time.monotonic() > deadline:
                 return f"{os.path.dirname(token)} on {os.uname().nodename} is missing or another folder"
             time.sleep(0.1)
-        for path in (*command[:2], working_directory):
+        for path in (command[0], home, working_directory):
             if not os.path.exists(path):
                 return f"{path} is missing on {os.uname().nodename}"
         os.chdir(working_directory)

@@ -73,8 +73,9 @@ class RunFolder:
     def create(cls, path: Path, overwrite: bool, option: str = "--run-dir") -> RunFolder:
         """Create and lock a new run folder; `path` is absent, empty or, with `overwrite`, the folder of a run.
 
-        Overwriting removes the files of a run only (`RUN_FILES`, plots/, tensorboard/), and only in a folder with a
-        manifest of this program. Raises UsageError naming `option` for any other folder and changes no file.
+        Overwriting removes the files of a run only (`RUN_FILES`, plots/, tensorboard/, runs of `play`), and only in a
+        folder with a manifest of this program. Raises UsageError naming `option` for any other folder and changes no
+        file.
         """
         run = cls(path)
         with run._opening(f"{option} {path}"):
@@ -250,18 +251,19 @@ class RunFolder:
 
     def load_epochs(self) -> dict[str, Any] | None:
         """Read the file of `save_epochs`; None if it is missing or, with a warning in the log, if it is damaged."""
-        file = self.path / EPOCHS
-        if not file.exists():
-            return None
         try:
-            return read_checkpoint(file)
-        except Exception as error:  # as in `load_checkpoint`
-            log.warning("%s cannot be read (%s); resuming from the last completed round", file, error_line(error))
+            return self._load_if_present(EPOCHS)
+        except UsageError as error:
+            log.warning("%s; resuming from the last completed round", error)
             return None
 
     def load_finished(self) -> dict[str, Any] | None:
         """Read the file of `keep_checkpoint`; None if it is missing. Raises UsageError if it is damaged."""
-        file = self.path / FINISHED
+        return self._load_if_present(FINISHED)
+
+    def _load_if_present(self, name: str) -> dict[str, Any] | None:
+        """Read a checkpoint; None if it is missing. Raises UsageError if it is damaged."""
+        file = self.path / name
         if not file.exists():
             return None
         try:
@@ -379,11 +381,21 @@ def _remove_run(path: Path) -> None:
     """Remove all files of an earlier run except its manifest."""
     for file in {path / name for name in RUN_FILES} | _leftovers(path):
         file.unlink(missing_ok=True)
-    for folder in (path / PLOTS, path / TENSORBOARD):
+    for folder in (path / PLOTS, path / TENSORBOARD, *_played_runs(path)):
         if folder.is_symlink():
             folder.unlink()  # its target does not belong to the run
         elif folder.is_dir():
             shutil.rmtree(folder)
+
+
+def _played_runs(path: Path) -> list[Path]:
+    """Folders of the command `play`, whose agents are those of the run in `path`."""
+    played = []
+    for manifest in path.glob(f"play-*/{MANIFEST}"):
+        with suppress(UsageError):
+            if "played_from" in RunFolder(manifest.parent).read_manifest():
+                played.append(manifest.parent)
+    return played
 
 
 def _now() -> str:

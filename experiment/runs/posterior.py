@@ -62,29 +62,19 @@ def to_arviz(
     return _container(variables, attributes)
 
 
-def save_posterior(
-    path: Path,
-    trace: RoundTrace,
-    *,
-    burn_in: int,
-    settings: Mapping[str, Any],
-    round: int | None = None,
-    thin: int = 1,
-    pairs: int = 200,
-    keep: str = "all",
-    objects: Mapping[str, Any] | None = None,
-) -> Any:
-    """Convert a trace as `to_arviz` does, write it to `path` (netCDF) and return it. Leaves no file open."""
-    data = to_arviz(
-        trace, burn_in=burn_in, settings=settings, round=round, thin=thin, pairs=pairs, keep=keep, objects=objects
-    )
+def save_posterior(path: Path, trace: RoundTrace, **options: Any) -> Any:
+    """Convert a trace by `to_arviz`, which takes the options; write it to `path` (netCDF) and return it.
+
+    Leaves no file open.
+    """
+    data = to_arviz(trace, **options)
     size = sum(array.nbytes for group in _groups(data) for array in data[group].data_vars.values())
     with atomic_path(path) as beside:
         reserve(beside, size + _HDF5_OVERHEAD)
         try:
             with defer_interrupt():
                 _write(data, beside)
-            if not is_posterior(beside, round):
+            if not is_posterior(beside, options.get("round")):
                 raise OSError("the file does not hold what was written")
         except RuntimeError as error:  # from h5py, if the disk fills up nevertheless
             raise OSError(str(error).splitlines()[0]) from error

@@ -274,7 +274,7 @@ class TrainingLoop:
         seconds, traffic = self._seconds(), self._traffic(played)
         if played.round == config.rounds:
             self._write_results(played, trace, rows, seconds, traffic)
-        state = to_checkpoint(self.members, self.state, seconds, self.identity)
+        state = self._checkpoint()
         if played.round == 0:
             self._record_prior_scales(state)
             if config.rounds and (clause := collapse(latent_nats(folder.read_metrics()), config.signs)):

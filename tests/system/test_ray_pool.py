@@ -20,7 +20,7 @@ import numpy as np
 import pytest
 
 from mhng import cli
-from mhng.experiment.comparison import ray_pool
+from mhng.experiment.comparison import process_pool, ray_pool
 from mhng.experiment.comparison.process_pool import Task
 from mhng.experiment.comparison.ray_pool import RETRIES, allocate, run_tasks
 from mhng.experiment.errors import RunError, UsageError
@@ -206,7 +206,9 @@ def test_a_node_says_what_it_lacks(tmp_path: Path, monkeypatch: pytest.MonkeyPat
     with ray_pool._token_file(tmp_path) as token:
         ray_pool._remote_function(fake, 3, token)
         assert "/no/python is missing on" in fake.function(["/no/python", str(HOME / "cli.py")], "0.log")
-        assert "/no/cli.py is missing on" in fake.function([sys.executable, "/no/cli.py"], "0.log")
+        monkeypatch.setattr(process_pool, "HOME", "/no/folder")
+        ray_pool._remote_function(fake, 3, token)
+        assert "/no/folder is missing on" in fake.function([sys.executable, "-m", "mhng"], "0.log")
         assert started == []
         command = [sys.executable, str(HOME / "cli.py"), "train", "/no/flag"]
         assert fake.function(command, "0.log") == 7 and started == [(command, "0.log", 3)]
@@ -397,5 +399,5 @@ def test_a_worker_that_was_killed_is_replaced_and_ctrl_c_ends_all(tmp_path: Path
         "cli.py compare: interrupted",
     ]
     assert json.loads((folder / "manifest.json").read_text())["status"] == "interrupted"
-    assert log.read_text().splitlines()[-1].startswith("cli.py train: interrupted; continue: ")
+    assert log.read_text().splitlines()[-1].startswith("mhng train: interrupted; continue: ")
     assert parent_of(str(folder)) == 0 and not folder.with_name("com-seed1.log").exists()

@@ -533,10 +533,10 @@ def test_two_grids_cannot_have_one_folder(here, tmp_path, capsys):
 @pytest.mark.parametrize(
     ("code", "log", "reason"),
     [
-        (1, "$ x\nEpoch\ncli.py train: the disk is full\n\n", "the disk is full"),
+        (1, "$ x\nEpoch\nmhng train: the disk is full\n\n", "the disk is full"),
         (1, "$ x\nTraceback:\n  line\nValueError: odd\n", "ValueError: odd"),
-        (1, "$ x\ncli.py train: it is in use\niteration 5/5\n", "it is in use"),
-        (1, "$ x\ncli.py train: interrupted\n$ y\nSegments\n", "Segments"),
+        (1, "$ x\nmhng train: it is in use\niteration 5/5\n", "it is in use"),
+        (1, "$ x\nmhng train: interrupted\n$ y\nSegments\n", "Segments"),
         (-9, "$ x\n", "killed by SIGKILL"),
         (3, "$ x\n", "exit code 3"),
         (3, None, "exit code 3"),
@@ -569,4 +569,4 @@ def test_ctrl_c_ends_the_command_and_its_runs(tmp_path):
     ]
     assert json.loads((run / "manifest.json").read_text())["status"] == "interrupted"
     log = (tmp_path / "grid" / "com-seed0.log").read_text().splitlines()
-    assert log[0].startswith("$ ") and log[-1].startswith("cli.py train: interrupted; continue: ")
+    assert log[0].startswith("$ ") and log[-1].startswith("mhng train: interrupted; continue: ")

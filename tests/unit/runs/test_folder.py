@@ -88,6 +88,17 @@ def test_overwrite_removes_what_a_run_writes_and_nothing_else(run: RunFolder) ->
         assert new.read_manifest()["status"] == "running"  # and no longer "done"
 
 
+def test_overwrite_removes_the_games_of_the_agents_that_it_replaces(run: RunFolder) -> None:
+    run.update_manifest(status="done")
+    run.close()
+    with RunFolder.create(run.path / "play-001", overwrite=False) as played:
+        played.start_manifest({"played_from": str(run.path)})
+    (run.path / "play-mine").mkdir()
+    (run.path / "play-mine" / "notes.txt").write_text("mine")
+    RunFolder.create(run.path, overwrite=True).close()
+    assert sorted(os.listdir(run.path)) == [".lock", "manifest.json", "play-mine"]
+
+
 def test_overwrite_does_not_follow_a_link_out_of_the_folder(run: RunFolder, tmp_path: Path) -> None:
     outside = tmp_path / "pictures"
     outside.mkdir()

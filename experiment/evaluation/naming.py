@@ -29,6 +29,7 @@ from mhng.experiment.data.custom import dataset as custom_dataset
 from mhng.experiment.errors import UsageError
 from mhng.experiment.evaluation import matching, new_objects
 from mhng.experiment.evaluation.new_objects import NewObjects, print_note
+from mhng.experiment.evaluation.unlike import UnlikeObjects
 from mhng.experiment.metrics import partitions
 from mhng.experiment.metrics.thresholds import KAPPA_PARTLY
 from mhng.experiment.runs import folder as run_folder
@@ -121,8 +122,14 @@ def _warn_if_joint_is_meaningless(run: SavedRun) -> None:
 
 
 def name_objects(run: SavedRun, objects: NewObjects) -> InferredSigns:
-    """Infer the signs of all objects, batch by batch. Raises UsageError if a probability is not finite."""
-    parts = [infer_signs(run, views) for views in objects.batches]
+    """Infer the signs of all objects, batch by batch. Notes objects that are unlike those of the run.
+
+    Raises UsageError if a probability is not finite.
+    """
+    parts, masks, unlike = [], [], UnlikeObjects(run)
+    for views in objects.batches:
+        parts.append(infer_signs(run, views))
+        masks.append(unlike.find(views))
     inferred = InferredSigns(*(np.concatenate(arrays, axis=-1) for arrays in zip(*parts, strict=True)))
     finite = np.isfinite(inferred.probability).all(0) & np.isfinite(inferred.joint_probability)
     if not finite.all():
@@ -130,7 +137,19 @@ def name_objects(run: SavedRun, objects: NewObjects) -> InferredSigns:
             f"{objects.heading} {objects.names[int(np.argmin(finite))]} cannot be named: its sign probabilities are "
             "not finite; it lies too far from the objects of the run"
         )
+    _note_unlike(objects, np.concatenate(masks))
     return inferred
+
+
+def _note_unlike(objects: NewObjects, mask: NDArray[np.bool_]) -> None:
+    if not (count := int(mask.sum())):
+        return
+    listed = ", ".join(str(objects.names[n]) for n in np.flatnonzero(mask)[:3]) + (", ..." if count > 3 else "")
+    print_note(
+        f"note: {count} of {len(mask)} objects are unlike those of the run, so their signs mean little whatever their "
+        f"probability ({objects.heading} {listed}): their reconstructions are far less likely; images must be bright "
+        "on black if those of the run are"[:400]
+    )
 
 
 @torch.no_grad()

@@ -178,10 +178,20 @@ def require_images(run: SavedRun, problem: str) -> None:
 
 
 def require_single_image(run: SavedRun, problem: str) -> None:
-    """Raise UsageError, with the run and the `problem`, unless `has_single_image`."""
+    """Raise UsageError, with the run and the `problem`, unless each agent can see the same image.
+
+    Agents with separate data of one shape can; a note says what their signs mean.
+    """
     if has_single_image(run):
         return
     require_images(run, problem)
+    shapes = {sense.shape for senses in run.objects.modalities for sense in senses}
+    if len(shapes) == 1 and all(len(senses) == 1 for senses in run.objects.modalities):
+        print_note(
+            f"note: each agent of {run.path} has separate data; every agent names each image as if it were its own "
+            "observation"
+        )
+        return
     for name, senses in zip(run.agents, run.objects.modalities, strict=True):
         if len(senses) > 1:
             titles = " & ".join(sense.title for sense in senses)
@@ -190,8 +200,8 @@ def require_single_image(run: SavedRun, problem: str) -> None:
                 "image would be only one of them"
             )
     raise UsageError(
-        f"{run.path} {problem}: each agent has separate data in {run.config.dataset}; an image would be data of one "
-        "agent only"
+        f"{run.path} {problem}: each agent has separate data in {run.config.dataset}, of different shapes; an image "
+        "would be data of one agent only"
     )
 
 

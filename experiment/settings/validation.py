@@ -61,13 +61,24 @@ def check_new(config: Config) -> None:
 
 def notes(config: Config) -> list[str]:
     """Notes on settings that are allowed, but seldom meant."""
+    result = [f"--mode {config.mode} ignores {text}" for text in _ignored_by_mode(config)]
+    if config.agents == 2 and config.mode in ("com", "all") and not _is_default(config, "recursion"):
+        result.append(f"with two agents --recursion {config.recursion} has no effect")
     draws = len(range(config.burn_in, config.sweeps, config.thin))
     if draws >= MIN_DRAWS or config.mode == "variational":
-        return []
+        return result
     return [
+        *result,
         f"--sweeps {config.sweeps}, --burn-in {config.burn_in} and --thin {config.thin} leave {draws} "
-        f"{'draw' if draws == 1 else 'draws'} per chain; R-hat and ESS need at least {MIN_DRAWS}"
+        f"{'draw' if draws == 1 else 'draws'} per chain; R-hat and ESS need at least {MIN_DRAWS}",
     ]
+
+
+def _ignored_by_mode(config: Config) -> list[str]:
+    """Settings of the game, with their values, that the mode does not use."""
+    names = {"com": (), "all": ("acceptance",)}.get(config.mode, ("acceptance", "listener_state", "recursion"))
+    given = [(name, getattr(settings, name)) for name in names for settings in config.per_agent.values()]
+    return [f"{flag(name)} {value}" for name, value in dict.fromkeys(given) if value != SETTINGS[name].default]
 
 
 def _is_default(config: Config, name: str) -> bool:

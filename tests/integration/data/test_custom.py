@@ -546,6 +546,20 @@ def test_paired_images_of_unequal_shapes_are_recalled_and_not_named(
     assert "each agent has separate data" in capsys.readouterr().err
 
 
+def test_paired_images_of_one_shape_are_named_by_each_agent(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    file = npz(tmp_path, view_A=BYTES, view_B=BYTES[::-1], labels=np.array(["x", "y"] * 6))
+    folder, new = tmp_path / "run", tmp_path / "new.npz"
+    np.savez(new, images=BYTES)
+    assert cli.main(["train", "--dataset", "npz", "--data", str(file), *QUICK, "--run-dir", str(folder)]) == 0
+    capsys.readouterr()
+    assert cli.main(["name", str(folder), "--images", str(new)]) == 0
+    out, err = capsys.readouterr()
+    assert len(out.splitlines()) == 13
+    assert "every agent names each image as if it were its own observation" in err
+
+
 def test_multiple_features_of_handwritten_digits() -> None:
     if not SHARED.is_dir():
         pytest.skip(f"{SHARED} is not there")

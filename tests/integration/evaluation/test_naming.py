@@ -151,6 +151,16 @@ def test_every_container_of_the_same_images_gives_the_same_names(
     assert [row["file"] for row in one] == ["03.bmp"] and one[0]["sign_A"] == signs[3][0]
 
 
+def test_black_on_white_is_said_to_be_unlike_the_objects_of_the_run(
+    digits_run: Path, unseen: np.ndarray, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    file = tmp_path / "new.npz"
+    for images, count in ((unseen, 0), (1 - unseen, 12)):
+        np.savez(file, images=images)
+        assert cli.main(["name", str(digits_run), "--images", str(file)]) == 0
+        assert (f"note: {count} of 12 objects are unlike those of the run" in capsys.readouterr().err) == (count > 0)
+
+
 def test_labels_of_an_npz_are_scored_and_json_is_strict(
     digits_run: Path, unseen: np.ndarray, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

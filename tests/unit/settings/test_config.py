@@ -204,6 +204,22 @@ def test_settings_that_leave_few_draws_are_noted(flags, draws):
 
 
 @pytest.mark.parametrize(
+    ("flags", "said"),
+    [
+        ({"mode": "gibbs", "acceptance": "binary"}, ["--mode gibbs ignores --acceptance binary"]),
+        ({"mode": "all", "acceptance": "binary"}, ["--mode all ignores --acceptance binary"]),
+        ({"mode": "no-com", "listener_state": "shared"}, ["--mode no-com ignores --listener-state shared"]),
+        ({"mode": "com", "recursion": "ll:3"}, ["with two agents --recursion ll:3 has no effect"]),
+        ({"mode": "com", "recursion": "ll:3", "agents": "3"}, []),
+        ({"mode": "com", "acceptance": "binary", "listener_state": "shared"}, []),
+        ({"mode": "gibbs"}, []),
+    ],
+)
+def test_settings_of_the_game_that_have_no_effect_are_noted(flags, said):
+    assert notes(resolve(flags)) == said
+
+
+@pytest.mark.parametrize(
     "data",
     [
         ("a,b c/p.csv",),

@@ -333,8 +333,8 @@ class LoadedRun(SavedRun):
     # Each returns a matplotlib figure and writes no file. UsageError: the run has nothing to draw there.
 
     def plot_training(self) -> Figure:
-        """Loss, reconstruction and KL (nats per object) by epoch."""
-        return self._figure(self._training_pictures, "training.png")
+        """Loss, reconstruction and KL (nats per object) by epoch. Requires agents with networks."""
+        return self._figure(self._training_pictures, "training.png", "agents with networks")
 
     def plot_game(self) -> Figure:
         """ARI, kappa, acceptance and log joint by sweep."""

@@ -17,6 +17,7 @@ from matplotlib.figure import Figure
 from mhng.experiment.plots import community as community_plots
 from mhng.experiment.plots import comparison as comparison_plots
 from mhng.experiment.plots import diagnostics as diagnostic_plots
+from mhng.experiment.plots import latent_map
 from mhng.experiment.plots import training as training_plots
 from mhng.experiment.report.report import report
 from mhng.experiment.runs import folder as run_folder
@@ -139,7 +140,7 @@ def drawn(monkeypatch: pytest.MonkeyPatch) -> list[Figure]:
         figures.append(Figure(figsize=(width, height)))
         yield figures[-1]
 
-    for module in (training_plots, community_plots, diagnostic_plots, comparison_plots):
+    for module in (training_plots, community_plots, diagnostic_plots, comparison_plots, latent_map):
         monkeypatch.setattr(module, "picture", keep)
     return figures
 

@@ -14,12 +14,11 @@ from contextlib import suppress
 from pathlib import Path
 from typing import NamedTuple, Protocol, TypeVar
 
-import mhng
 from mhng.experiment.util.cores import THREAD_VARIABLES
 from mhng.experiment.util.process import defer_interrupt, interrupt_on_termination, interruptible_children
 
 # The folder that holds the package mhng, so that the runs import the same.
-HOME = Path(mhng.__file__).resolve().parents[1]
+HOME = Path(str(sys.modules["mhng"].__file__)).resolve().parents[1]
 
 COMMAND_MARK = "$ "  # first characters of the log line with the command
 

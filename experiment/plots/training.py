@@ -59,7 +59,7 @@ def training_curves(rows: Sequence[Row]) -> tuple[list[Curves], list[Row]]:
             by_agent.setdefault(row["agent"], []).append(row)
     panels = {
         "loss": "loss = −ELBO\n(nats per object)",
-        "reconstruction": "reconstruction\nE log p(x|z) (nats per object)",
+        "reconstruction": "reconstruction\n(nats per object)",
         "kl": "KL\n(nats per object)",
     }
     curves = [
@@ -128,7 +128,8 @@ def plot_curves(path: Path, curves: Curves, rows: Sequence[Row], steps: str) -> 
         axes.set_xlabel(steps)
         handles, names = axes.get_legend_handles_labels()
         if curves.legend and handles:
-            figure.legend(handles, names, loc="outside lower center", ncols=4, handlelength=2.8)
+            columns = max(1, min(4, 360 // (56 + 6 * max(map(len, names)))))  # of 360 points
+            figure.legend(handles, names, loc="outside lower center", ncols=columns, handlelength=2.8)
 
 
 def _plot_all(path: Path, curves: Sequence[Curves], rows: Sequence[Row], steps: str, height: float) -> None:
@@ -154,14 +155,17 @@ def plot_confusion(
     signs_count: int,
     *,
     bar: bool = True,
+    order: ArrayLike | None = None,
+    min_width: float = 2.4,
 ) -> None:
     """Plot signs against classes, one panel per agent.
 
-    signs: (M, N), 0..signs_count - 1. labels: (N,), indices of class_names. bar: draw the colour bar.
+    signs: (M, N), 0..signs_count - 1. labels: (N,), indices of class_names. bar: draw the colour bar. order: signs
+    (M', N) that decide the order of the columns (default: those that are drawn). min_width: of a panel, in inches.
 
     A cell is the share of a class (row) that has the sign (column), in per cent, without a number below 0.5. Columns
-    are ordered by the one-to-one matching of `partitions.match`, so that perfect naming gives a diagonal. Unmatched
-    signs are to the right of a vertical line.
+    are ordered by the one-to-one matching of `partitions.match` with the signs of all agents. So all panels have one
+    order, and a dialect stands out. Unmatched signs are to the right of a vertical line.
     """
     signs, labels = np.asarray(signs), np.asarray(labels)
     classes, K = len(class_names), signs_count
@@ -172,7 +176,11 @@ def plot_confusion(
     across = min(len(signs), 3)
     down = -(-len(signs) // across)
     cell = _cell(classes, K)
-    width, height = max(2.4, cell * K) + 0.9, max(2.0, cell * classes) + 0.9
+    pooled = np.zeros((classes, K), dtype=np.intp)
+    deciding = signs if order is None else np.asarray(order)
+    np.add.at(pooled, (np.broadcast_to(labels, deciding.shape), deciding), 1)
+    matching = partitions.match(pooled)[1]
+    width, height = max(min_width, cell * K) + 0.9, max(2.0, cell * classes) + 0.9
     with picture(path, across * width + 0.9 * bar, down * height) as figure:
         axes = figure.subplots(down, across, squeeze=False).ravel()
         for panel, name, agent_signs in zip(axes, agent_names, signs, strict=False):
@@ -180,7 +188,7 @@ def plot_confusion(
             np.add.at(table, (labels, agent_signs), 1)
             first_column = panel.get_subplotspec().is_first_col()
             names = truncate(class_names) if first_column else [""] * classes
-            image = _draw_confusion(panel, table, names)
+            image = _draw_confusion(panel, table, names, matching)
             matched = table[partitions.match(table)].sum() / max(table.sum(), 1)
             panel.set_title(f"agent {name}: {matched:.0%} matched", parse_math=False)
             panel.set_xlabel("sign")
@@ -352,10 +360,9 @@ def _cell(classes: int, K: int) -> float:
     return float(np.clip(8 / max(classes, K), 0.1, 0.45))
 
 
-def _draw_confusion(axes: Axes, table: NDArray[np.intp], class_names: Sequence[str]) -> Any:
-    """Draw counts (classes, K) as shares of their row, columns in the order of the matching; return the image."""
+def _draw_confusion(axes: Axes, table: NDArray[np.intp], class_names: Sequence[str], matched: NDArray[np.intp]) -> Any:
+    """Draw counts (classes, K) as shares of their row, first the columns `matched`, then the others; the image."""
     classes, K = table.shape
-    matched = partitions.match(table)[1]
     order = np.concatenate([matched, np.setdiff1d(np.arange(K), matched)])
     totals = table.sum(axis=1, keepdims=True)
     percent = np.where(totals > 0, 100 * table[:, order] / np.maximum(totals, 1), np.nan)

@@ -32,6 +32,7 @@ _DRAWS = 8
 _PAIRS = 4
 _MAX_DIRECTIONS = 6  # pairs of agents with images; the table has all pairs
 _MAX_CLASSES_WITHOUT_COLOUR_BAR = 30
+_CONFUSION_WIDTH = 4.1  # inches; letters have the size of other charts
 
 
 # -- confusion ---------------------------------------------------------------------------------------
@@ -41,6 +42,7 @@ def confusion(renderer: ChartRenderer, run: SavedRun, class_names: tuple[str, ..
     """One confusion matrix per agent. class_names: None shows class numbers."""
     if run.labels is None:
         return Section("confusion", CONFUSION_TITLE, missing="The objects have no labels.")
+    order = np.stack(list(run.signs.values()))
     names = class_names or tuple(str(number) for number in range(int(run.labels.max()) + 1))
     K = int(run.settings["signs"])
     pictures = []
@@ -50,10 +52,11 @@ def confusion(renderer: ChartRenderer, run: SavedRun, class_names: tuple[str, ..
             f"Confusion matrix of agent {name}: ARI {number(partitions.ari(signs, run.labels), 2)}, accuracy "
             f"{number(partitions.accuracy(signs, run.labels), 2)}, {K} signs, {len(names)} classes."
         )
-        pictures.append(renderer.chart(_confusion_plot(signs, run.labels, name, names, K), alt))
+        pictures.append(renderer.chart(_confusion_plot(signs, run.labels, name, names, K, order), alt))
     paragraphs = [
         "A row is a class, a column is a sign. A cell is the percentage of the objects of the class that have the "
-        "sign. The columns follow the best one-to-one matching with the classes: perfect signs give a diagonal."
+        "sign. The columns follow the best one-to-one matching of all agents' signs with the classes: perfect signs "
+        "give a diagonal, and agents with different signs differ."
     ]
     if class_names is None:
         paragraphs.append("The classes are numbered, because their names require the data set.")
@@ -61,10 +64,12 @@ def confusion(renderer: ChartRenderer, run: SavedRun, class_names: tuple[str, ..
 
 
 def _confusion_plot(
-    signs: NDArray[Any], labels: NDArray[Any], name: str, names: tuple[str, ...], K: int
+    signs: NDArray[Any], labels: NDArray[Any], name: str, names: tuple[str, ...], K: int, order: NDArray[Any]
 ) -> Callable[[Any], None]:
     bar = max(len(names), K) > _MAX_CLASSES_WITHOUT_COLOUR_BAR
-    return lambda path: plot_confusion(path, signs[None], labels, [name], names, K, bar=bar)
+    return lambda path: plot_confusion(
+        path, signs[None], labels, [name], names, K, bar=bar, order=order, min_width=_CONFUSION_WIDTH
+    )
 
 
 # -- latent map --------------------------------------------------------------------------------------

@@ -110,7 +110,7 @@ def _facts(run: SavedRun, path: Path) -> list[str]:
         f"{number(summary.get('objects'), 0)} objects",
         f"{as_text(settings['signs'])} signs",
         count(len(run.agents), "agent"),
-        f"{as_text(summary['rounds'])} rounds",
+        count(summary["rounds"], "round"),
         f"device {as_text(summary.get('device'))}",
     ]
     if isinstance(seconds, int | float):

@@ -27,9 +27,10 @@ def run_pictures(
     """
     names = list(signs)
     plots: dict[str, tuple[str, str, tuple[Any, ...]]] = {
-        "training.png": ("training", "plot_training", (rows,)),
         "game.png": ("training", "plot_game", (rows,)),
     }
+    if any(row["kind"] == "epoch" for row in rows):
+        plots["training.png"] = ("training", "plot_training", (rows,))
     if labels is not None:
         table = np.stack(list(signs.values()))
         plots["confusion.png"] = ("training", "plot_confusion", (table, labels, names, class_names, K))

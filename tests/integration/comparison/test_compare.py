@@ -422,7 +422,7 @@ def here(monkeypatch):
 
     def one_by_one(tasks, *, jobs, threads, on_end, on_poll):
         for index, task in enumerate(tasks):
-            commands.append(list(task.command[2:]))
+            commands.append(list(task.command[task.command.index("train") :]))
             with task.log.open("a") as log, contextlib.redirect_stdout(log), contextlib.redirect_stderr(log):
                 code = cli.main(commands[-1])
             on_end(index, code)

@@ -13,6 +13,7 @@ import pytest
 from matplotlib.figure import Figure
 
 from mhng.experiment.errors import RunError
+from mhng.experiment.plots import latent_map
 from mhng.experiment.plots import training as training_plots
 
 ROOT = Path(__file__).resolve().parents[3]
@@ -142,13 +143,16 @@ def test_one_sweep_a_round_is_visible(drawn: list[Figure]) -> None:
 
 def test_confusion_has_a_perfect_naming_on_the_diagonal(drawn: list[Figure]) -> None:
     labels = np.array([0, 0, 1, 1, 2, 2, 2, 2])
-    signs = np.array([[3, 3, 0, 0, 1, 1, 1, 1], [0, 0, 2, 2, 3, 3, 3, 1]])
-    training_plots.plot_confusion(Path(), signs, labels, ["A", "B"], ["x", "y", "z"], 5)
-    a, b, _ = drawn[0].axes
+    signs = np.array([[3, 3, 0, 0, 1, 1, 1, 1], [3, 3, 0, 0, 1, 1, 1, 1], [0, 0, 2, 2, 3, 3, 3, 1]])
+    training_plots.plot_confusion(Path(), signs, labels, ["A", "A2", "B"], ["x", "y", "z"], 5)
+    a, _, b, _ = drawn[0].axes
     np.testing.assert_array_equal(a.images[0].get_array(), 100 * np.eye(3, 5))
     assert [tick.get_text() for tick in a.get_xticklabels()] == ["3", "0", "1", "2", "4"]
-    assert b.images[0].get_array()[2].tolist() == [0, 0, 75, 25, 0]
-    assert [text.get_text() for text in b.texts] == ["100", "100", "75", "25"]
+    # The columns of all agents have one order, so that the dialect of B stands out.
+    assert [tick.get_text() for tick in b.get_xticklabels()] == ["3", "0", "1", "2", "4"]
+    assert b.images[0].get_array().tolist() == [[0, 100, 0, 0, 0], [0, 0, 0, 100, 0], [75, 0, 25, 0, 0]]
+    training_plots.plot_confusion(Path(), signs[2:], labels, ["B"], ["x", "y", "z"], 5, order=signs)
+    assert [tick.get_text() for tick in drawn[1].axes[0].get_xticklabels()] == ["3", "0", "1", "2", "4"]
     assert (a.get_title(), b.get_title()) == ("agent A: 100% matched", "agent B: 88% matched")
 
 
@@ -189,6 +193,19 @@ def test_images_in_colour_stand_beside_grey_ones(drawn: list[Figure]) -> None:
     np.testing.assert_allclose(pixels[y, x], (0.75, 0, 0))
     np.testing.assert_allclose(pixels[y, absent], np.array([220, 230, 240]) / 255)
     assert training_plots.alike([grey.astype(np.float32)]).shape == (1, 1, 2, 14, 14)
+
+
+@pytest.mark.parametrize("count", [1, 10, 20, 40])
+def test_no_class_of_a_map_is_grey(count: int) -> None:
+    colours = latent_map.palette(count)[:count, :3]
+    assert (np.ptp(colours, axis=1) > 0.1).sum() + (colours.max(1) == 0).sum() == count
+    assert len(np.unique(colours, axis=0)) == count
+
+
+def test_names_near_the_edge_of_a_map_extend_inwards(drawn: list[Figure]) -> None:
+    points = np.array([[0.0, 0], [5, 0], [10, 0]])
+    latent_map.plot_map(Path(), points, np.arange(3), ["left", "middle", "right"], [0, 1, -1], ("x", "y"))
+    assert [text.get_ha() for text in drawn[0].axes[0].texts] == ["left", "center", "right"]
 
 
 def test_wrong_shapes_are_named() -> None:

@@ -95,7 +95,7 @@ def test_pictures_say_what_they_show_with_numbers(page: Reader) -> None:
     assert len(set(alts)) == len(alts) and all(re.search(r"\d", alt) for alt in alts)
     for start in (
         "ARI by sweep: A from", "kappa by sweep", "acceptance (share of proposals) by sweep: A->B from",
-        "reconstruction E log p(x|z) (nats per object) by epoch", "KL (nats per object) by epoch",
+        "reconstruction (nats per object) by epoch", "KL (nats per object) by epoch",
         "Confusion matrix of agent A: ARI 0.", "Latents of agent B, projected by two principal components",
         "Agent B, sign 9 (",
         "Sign 0 (", "log joint (nats) over the draws of one chain", "Co-assignment of agent A: share of",

@@ -13,6 +13,7 @@ import hashlib
 import os
 import time
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import ExitStack
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -135,11 +136,13 @@ def next_free(path: Path) -> Path:
 def _play(game: NamingGame, config: Config, printer: Printer) -> tuple[Trace, dict[str, Any]]:
     """Play as `NamingGame.play` does, and record every sweep; the draws of beliefs by name, (C, T, ...)."""
     rows: list[dict[str, Tensor]] = []
-    with seeded_global_rng(stream(config.seed, "programs")):
+    with seeded_global_rng(stream(config.seed, "programs")), ExitStack() as stack:
         game.setup(config.burn_in)
         state = game.start(config.chains)
         before = [torch.zeros(1) for _ in game.agents]
-        for number in printer.progress(range(config.sweeps), "sweeps"):
+        progress = printer.progress({"game": config.sweeps}, {})
+        stack.callback(progress.close)
+        for number in progress.count(range(config.sweeps), "game", "sweeps"):
             offered = list(game.offered)
             state = game.sweep(state, number < config.burn_in)
             now = [count.expand(config.chains) for count in game.accepted]

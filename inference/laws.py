@@ -41,7 +41,8 @@ class Cell(NamedTuple):
     rules: the acceptance rule of each agent, or one for all. agents, signs: M and K. meet: together, or a graph.
     redrawn: whether agents redraw their parameters. synchronous: whether they do so at the end of a sweep only.
     mixtures: the mixture of each agent, or one for all. weights: the prior of pi, uniform, fixed (any known pi),
-    dirichlet or sticks. Both count with redrawn parameters only.
+    dirichlet, sticks or markov. Both count with redrawn parameters only. words: those of a sentence; with two or more,
+    mixtures are meanings of sentences.
     """
 
     mode: str = "com"
@@ -56,6 +57,7 @@ class Cell(NamedTuple):
     synchronous: bool = False
     mixtures: tuple[str, ...] = ("normal-wishart",)
     weights: str = "uniform"
+    words: int = 1
 
 
 class _Biases(NamedTuple):
@@ -125,6 +127,11 @@ PROVED_WEIGHTS = {
     "dirichlet": _KNOWN | _DRAWN,
     "student-t": _KNOWN | _DRAWN,
     "head-to-head": _KNOWN,
+    # meanings of sentences
+    "positions": _KNOWN | {"markov"},
+    "bag": _KNOWN,
+    "pairs": _KNOWN,
+    "holistic": _KNOWN,
 }
 
 # Rules that keep the posterior invariant.
@@ -175,9 +182,10 @@ def _unproved_parts(cell: Cell) -> Law | None:
     """Law of a game whose mixture and weights were never compared with a posterior; None if they were."""
     for mixture in dict.fromkeys(cell.mixtures):
         if cell.weights not in PROVED_WEIGHTS.get(mixture, ()):
+            part = "mixture" if cell.words == 1 else "meaning"
             return Law(
                 "unproved",
-                f"No proof covers mixture {mixture} with weights {cell.weights}. The game samples the joint posterior "
+                f"No proof covers {part} {mixture} with weights {cell.weights}. The game samples the joint posterior "
                 "if the mixture redraws its parameters from their posterior given the signs.",
                 near=True,
             )
@@ -200,7 +208,7 @@ def _column(cell: Cell) -> str:
 
 def _bias(cell: Cell, families: set[str], column: str) -> float | None:
     """The distance in the table; None for games that were not measured."""
-    if len(families) > 1 or (cell.redrawn and cell.synchronous and column == "two"):
+    if len(families) > 1 or cell.words > 1 or (cell.redrawn and cell.synchronous and column == "two"):
         return None
     (family,) = families
     row = (_REDRAWN if cell.redrawn else _FIXED).get((cell.listener_state, family))
@@ -209,6 +217,8 @@ def _bias(cell: Cell, families: set[str], column: str) -> float | None:
 
 def _other_law(cell: Cell, families: set[str], column: str) -> str | None:
     """The law of a game with fixed parameters, if it is known and not the posterior of all agents."""
+    if cell.words > 1:
+        return None
     if families <= {"constant", "all"}:
         return (
             "Acceptance does not depend on the sign, so each agent's sign has a mixture of the posteriors that the "

@@ -53,6 +53,11 @@ def _words(verdict: Law) -> str:
 
 def _cell(settings: Mapping[str, Any]) -> Cell:
     """The cell of the table for a run, which redraws its parameters."""
+    mixtures = tuple(_by_agent(settings, "mixture", "normal-wishart").values())
+    weights, words = settings.get("weights", "uniform").partition(":")[0], settings.get("words", 1)
+    if words > 1:
+        mixtures = (settings["meaning"],)
+        weights = "markov" if settings["grammar"] == "markov" else weights
     return Cell(
         settings["mode"],
         settings["listener-state"],
@@ -62,10 +67,10 @@ def _cell(settings: Mapping[str, Any]) -> Cell:
         settings.get("agents", 2),
         settings["signs"],
         settings.get("meet", "together"),
-        True,
-        settings.get("synchronous", False),
-        tuple(_by_agent(settings, "mixture", "normal-wishart").values()),
-        "dirichlet" if settings.get("grammar") == "markov" else settings.get("weights", "uniform").partition(":")[0],
+        synchronous=settings.get("synchronous", False),
+        mixtures=mixtures,
+        weights=weights,
+        words=words,
     )
 
 

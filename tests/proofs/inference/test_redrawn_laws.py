@@ -15,6 +15,7 @@ from mhng.inference.enumeration import all_signs, joint_posterior
 from mhng.inference.game import Game, init, play
 from mhng.inference.laws import _REDRAWN, PROVED_WEIGHTS, Cell, law
 from mhng.inference.topology import Graph
+from mhng.models.languages import MEANINGS
 from mhng.models.mixtures.head_to_head import HeadToHead
 from mhng.models.mixtures.student_t import StudentT
 from mhng.models.percepts import Percepts
@@ -216,7 +217,12 @@ def test_chain_is_biased_with_every_mixture(name):
 
 
 def test_a_mixture_or_weights_without_a_proof_are_unproved():
-    assert set(PROVED_WEIGHTS) == set(MIXTURES)
+    assert set(PROVED_WEIGHTS) == {*MIXTURES, *MEANINGS}
+    sentences = Cell("com", "shared", mixtures=("positions",), weights="markov", words=2)  # see test_grammar.py
+    assert law(sentences).kind == "exact" and law(sentences._replace(mixtures=("bag",))).kind == "unproved"
+    assert law(sentences._replace(listener_state="chain", redrawn=False)).kind == "exact"
+    assert law(sentences._replace(listener_state="chain")).kind == "unproved", "nobody measured it"
+    assert law(sentences._replace(rules=("constant:0.5",), redrawn=False)).kind == "unproved"
     for mode in ("com", "gibbs", "no-com", "variational"):
         assert law(Cell(mode, "shared", mixtures=("normal-wishart", "my_module:Mine"))).kind == "unproved"
         assert law(Cell(mode, "shared", mixtures=("head-to-head",), weights="dirichlet")).kind == "unproved"

@@ -248,7 +248,7 @@ def test_whole_games_have_the_enumerated_posterior(mode, turns):
     assert chi_square(whole(shared(turns, mode), 2000), law()) > ALPHA
 
 
-@pytest.mark.parametrize("meaning", ["bag", "pairs"])
+@pytest.mark.parametrize("meaning", ["bag", "pairs", "holistic"])
 def test_whole_games_of_other_meanings(meaning):
     assert chi_square(whole(shared("both"), 2000, meaning=meaning), law(meaning)) > ALPHA
 

@@ -26,6 +26,8 @@ K, N, L = LANGUAGE.count, 12, 2
 
 def prior_of(family, m=0):
     """Hyperparameters of agent m that are not the identity: M0, V0, nu and Psi."""
+    if not hasattr(family, "meaning"):  # holistic
+        return {"m0": 0.3, "beta": 0.9, "nu": 6.1 + m, "W": (1 + m) * SCALE}
     F = meaning_features(family.sentences, family.meaning).shape[1]
     generator = stream(m, "prior")
     M0 = 0.3 * torch.randn(F, 2, generator=generator, **real)

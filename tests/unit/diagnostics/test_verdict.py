@@ -119,6 +119,8 @@ def test_constant_chains_are_told_and_are_no_perfect_ess() -> None:
         ({"mixture": "my_module:Mixture"}, "unproved", "No proof covers mixture my_module:Mixture"),
         ({"agent": {"B": {"mixture": "m:M"}}}, "unproved", "No proof covers mixture m:M with weights uniform"),
         ({"weights": "sticks:0.5"}, "exact", "joint posterior"),
+        ({"words": 2, "meaning": "bag", "grammar": "none"}, "exact", "joint posterior"),
+        ({"words": 2, "meaning": "bag", "grammar": "markov"}, "unproved", "No proof covers meaning bag with weights"),
         ({"agents": 3, "meet": "ring"}, "biased", "Encounters in pairs"),
         ({"agents": 3, "inner-start": "own", "listener-state": "chain"}, "biased", "own copy of the signs"),
         ({}, "exact", "joint posterior"),

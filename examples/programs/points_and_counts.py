@@ -47,9 +47,9 @@ def twin() -> NamingGame:
     return game(x, torch.tensor([1.0, 0.0, 4.0, 3.0], dtype=torch.float64))
 
 
-def main(chains: int = 200, sweeps: int = 100) -> None:
+def main(chains: int = 200, sweeps: int = 40) -> None:
     """Play and print the share of chains in which the signs tell each pair of kinds apart."""
-    w = game().play(chains, sweeps, thin=sweeps, warmup=100)["w"][:, 0]
+    w = game().play(chains, sweeps, thin=sweeps, warmup=60)["w"][:, 0]
     for a, b in ((0, 1), (0, 2), (1, 2)):
         apart = (w[:, a::3].mode(1).values != w[:, b::3].mode(1).values).double().mean()
         print(f"kinds {a} and {b} have different signs: {float(apart):.2f}")

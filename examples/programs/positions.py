@@ -20,23 +20,23 @@ def normal(mean, scale):
 
 def ruler(x):
     """Agent A: the position, with an offset and a little noise."""
-    offset = pyro.sample("offset", normal(0.0, 0.5))
+    offset = pyro.sample("offset", normal(0.0, 1.0))
     with pyro.plate("objects", len(x)):
-        w = pyro.sample("w", normal(1.0, 2.0))
+        w = pyro.sample("w", normal(1.0, 1.0))
         pyro.sample("x", normal(w + offset, 0.5), obs=x)
 
 
 def exact(x):
     """A's guide: its posterior given the offset that it believes in now."""
-    offset = pyro.sample("offset", normal(0.0, 0.5))
+    offset = pyro.sample("offset", normal(0.0, 1.0))
     with pyro.plate("objects", len(x)):
-        pyro.sample("w", normal((1.0 / 4 + (x - offset) * 4) / (1 / 4 + 4), (1 / 4 + 4) ** -0.5))
+        pyro.sample("w", normal((1.0 + 4 * (x - offset)) / 5, 5**-0.5))
 
 
 def glimpse(y):
     """Agent B: twice the position, with more noise and no offset."""
     with pyro.plate("objects", len(y)):
-        w = pyro.sample("w", normal(1.0, 2.0))
+        w = pyro.sample("w", normal(1.0, 1.0))
         pyro.sample("y", normal(2 * w, 1.5), obs=y)
 
 

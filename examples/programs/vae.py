@@ -85,11 +85,11 @@ def twin() -> NamingGame:
     return NamingGame(players, turn=turns.each("objects"))
 
 
-def main(chains: int = 4, sweeps: int = 150) -> None:
+def main(chains: int = 4, sweeps: int = 60) -> None:
     """Play and print the agreement of the signs with the classes, which no agent has seen."""
     from sklearn.metrics import adjusted_rand_score
 
-    w = game().play(chains, sweeps, thin=sweeps, warmup=100)["w"][:, 0]
+    w = game().play(chains, sweeps, thin=sweeps, warmup=60)["w"][:, 0]
     print("ARI of each chain:", *(f"{adjusted_rand_score(digits()[2], signs):.2f}" for signs in w))
 
 

@@ -13,7 +13,7 @@ import torch
 from mhng import NamingGame, ProgramPlayer, turns
 
 K = 3
-MOVE = 0.04 + 0.88 * torch.eye(K, dtype=torch.float64)
+MOVE = 0.02 + 0.94 * torch.eye(K, dtype=torch.float64)
 START = torch.tensor([0.5, 0.3, 0.2], dtype=torch.float64)
 
 
@@ -57,7 +57,7 @@ def digits():
 
     images, classes = load_digits(return_X_y=True)
     means = torch.stack([torch.tensor(images[classes == k].mean(0)) for k in (0, 1, 7)]).view(K, 2, 4, 2, 4)
-    return (means.mean((2, 4)).flatten(1) - 5) / 3
+    return (means.mean((2, 4)).flatten(1) - 5) / 1.5
 
 
 def video(T, seed):
@@ -82,7 +82,7 @@ def twin() -> NamingGame:
     return game(4, 1, 2)
 
 
-def main(T: int = 20, seeds: int = 2, chains: int = 20, sweeps: int = 3) -> None:
+def main(T: int = 20, seeds: int = 1, chains: int = 20, sweeps: int = 6) -> None:
     """Print the ARI of the states with the true ones, after the same number of sweeps."""
     from sklearn.metrics import adjusted_rand_score
 

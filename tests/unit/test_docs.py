@@ -3,6 +3,7 @@
 import re
 from pathlib import Path
 
+from mhng import __version__
 from mhng.inference import LISTENER_STATES, MODES
 from mhng.inference.laws import Cell, law
 
@@ -58,3 +59,16 @@ def test_the_page_on_correctness_has_the_verdicts_of_the_table_of_laws():
         assert shown == [verdict(law(cell._replace(redrawn=redrawn))) for redrawn in (False, True)], options
         seen.add((cell.mode, cell.listener_state))
     assert {mode for mode, _ in seen} == set(MODES) and {state for _, state in seen} == set(LISTENER_STATES)
+
+
+def test_the_citation_is_that_of_this_version():
+    text = (HOME / "CITATION.cff").read_text(encoding="utf-8")
+    try:
+        import yaml  # comes with other packages, such as Ray
+    except ImportError:
+        keys = dict(re.findall(r"^([\w-]+): *(.*)$", text, re.M))
+    else:
+        keys = yaml.safe_load(text)
+        assert keys["preferred-citation"]["year"] == 2023 and len(keys["preferred-citation"]["authors"]) == 6
+    assert (keys["cff-version"], keys["version"], keys["license"]) == ("1.2.0", __version__, "MIT")
+    assert "doi: 10.1080/01691864.2023.2260856" in text and "2205.12392" in text

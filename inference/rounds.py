@@ -294,7 +294,8 @@ def _perceive_and_play(
     for member, player in zip(members, players, strict=True):
         # No loss was computed after the last learning step.
         if not player.is_finite():
-            raise RoundError(f"round {number}, agent {member.name}: the latents are not finite; try a smaller --lr")
+            remedy = _remedy([member])
+            raise RoundError(f"round {number}, agent {member.name}: the latents are not finite; {remedy}")
 
     played = _play(game, schedule, members, players, progress, watcher)
     if not played.trace.log_joint.isfinite().all():
@@ -302,7 +303,7 @@ def _perceive_and_play(
         agents = f", agent {', '.join(failed)}" if failed else ""
         raise RoundError(
             f"round {number}{agents}: the log joint of the game is not finite; the latents are too large or too close "
-            "to each other; try a smaller --lr"
+            f"to each other; {_remedy(members)}"
         )
     return played
 
@@ -388,6 +389,12 @@ def _learn(
                 watcher.epoch(number, member.name, epoch, epochs, loss)
         except NotFiniteError as error:
             raise RoundError(f"round {number}, agent {member.name}: {error}; try a smaller --lr") from error
+
+
+def _remedy(members: Sequence[Participant]) -> str:
+    """What may make numbers finite: a smaller step, if an agent learns."""
+    learns = any(getattr(member, "learns", True) for member in members)
+    return "try a smaller --lr" if learns else "try another --prior or --mixture, or scale the features"
 
 
 def _finite(components: Any) -> bool:

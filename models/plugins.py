@@ -11,7 +11,8 @@ import importlib
 import os
 import re
 import sys
-from collections.abc import Iterator
+import traceback
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
@@ -55,6 +56,13 @@ def load_plugin(name: str, required: tuple[str, ...]) -> Any:
     if missing:
         raise PluginError(f"{attribute!r} lacks {', '.join(missing)}")
     return plugin
+
+
+def line_of(error: BaseException, modules: Sequence[str]) -> str:
+    """ " (FILE, line N, FUNCTION)" of the innermost line of the plug-in `modules` that raised the error, or ""."""
+    files = {getattr(sys.modules.get(name), "__file__", None) for name in modules}
+    frames = [frame for frame in traceback.extract_tb(error.__traceback__) if frame.filename in files]
+    return f" ({os.path.basename(frames[-1].filename)}, line {frames[-1].lineno}, {frames[-1].name})" if frames else ""
 
 
 @contextmanager

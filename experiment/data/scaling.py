@@ -62,6 +62,11 @@ def varies(features: Tensor) -> Tensor:
     return most.double() - least.double() > _ROUNDINGS * torch.finfo(features.dtype).eps * size
 
 
+def is_binary(features: Tensor) -> bool:
+    """Whether all features (N, D) are 0 or 1; missing rows are NaN."""
+    return bool(((features == 0) | (features == 1) | features.isnan()).all())
+
+
 def rounding_loss(features: Tensor) -> Tensor:
     """Largest rounding error of float32 in each column, as a share of its standard deviation: (D,), 0 if constant."""
     exact = _statistics(features)
@@ -123,9 +128,9 @@ def transform_features(
     """Fit a change to the features of every view. Returns the changed views, as float32, and the changes.
 
     unscaled: for each view, whether its features keep their values. Images stay as they are, with the change None.
-    Missing rows stay NaN. Agents that share a view share the result.
+    Missing rows stay NaN. Agents that share a view, and keep its values or not, share the result.
     """
-    results: dict[int, tuple[Tensor, Transform]] = {}
+    results: dict[tuple[int, bool], tuple[Tensor, Transform]] = {}
     changed: list[Tensor] = []
     changes: list[Transform | None] = []
     for view, keeps in zip(views, unscaled, strict=True):
@@ -133,10 +138,11 @@ def transform_features(
             changed.append(view)
             changes.append(None)
             continue
-        if id(view) not in results:
-            results[id(view)] = (view.float(), Tensor.float) if keeps else _fit_present(fit, view)
-        changed.append(results[id(view)][0])
-        changes.append(results[id(view)][1])
+        key = id(view), keeps
+        if key not in results:
+            results[key] = (view.float(), Tensor.float) if keeps else _fit_present(fit, view)
+        changed.append(results[key][0])
+        changes.append(results[key][1])
     return tuple(changed), changes
 
 

@@ -248,11 +248,17 @@ class Config:
         "colour channels of the images of --dataset folder. 1: grey; 3: colour",
         default_help="3 if any image has colour, else 1",
     )
+    standardise: Annotated[str, Choices(("yes", "no"))] | None = _setting(
+        None,
+        "objects",
+        "features with mean 0 and standard deviation 1. yes; no: the values of the data",
+        default_help="yes; no for features that are all 0 or 1, and for mixtures of counts, angles or simplex rows",
+    )
     reduce: Annotated[int, Limits(1, 1_000)] | None = _setting(
         None,
         "objects",
         "principal components that replace the features of each agent, whitened",
-        default_help="features as they are, standardised",
+        default_help="features as they are",
     )
     data_root: Path | None = _setting(
         None, "objects", "folder of the data sets that no Python package contains", default_help="./data"

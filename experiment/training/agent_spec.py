@@ -8,6 +8,9 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from typing import Any, NamedTuple
 
+from torch import Tensor
+
+from mhng.experiment.data.scaling import is_binary
 from mhng.experiment.errors import UsageError
 from mhng.experiment.settings.per_agent import of_agent
 from mhng.experiment.settings.schema import Config, flag
@@ -36,7 +39,8 @@ class AgentSpec:
     """One agent of a run.
 
     settings: of this agent (`Config.per_agent`). suffix: " of agent B" in messages if agents differ, else "".
-    shapes: of an observation, for each modality; empty until the objects are loaded.
+    shapes: of an observation, for each modality; empty until the objects are loaded. variance: mean variance of the
+    features; 1 if they are standardised.
     """
 
     name: str
@@ -44,6 +48,7 @@ class AgentSpec:
     suffix: str
     parts: Parts
     shapes: Shapes = ()
+    variance: float = 1.0
 
     @property
     def latent_dim(self) -> int:
@@ -62,6 +67,14 @@ class AgentSpec:
         """The values that observations must have. Only real ones are standardised and reduced."""
         support: InputSupport = "counts" if self.parts.likelihood.needs_counts else self.parts.mixture.input_support
         return support
+
+    def standardises(self, view: Tensor) -> bool:
+        """Whether features (N, D) are standardised: by --standardise, else unless all of them are 0 or 1."""
+        if self.input_support != "real" or view.dim() != 2:
+            return False
+        if self.settings.standardise is not None:
+            return self.settings.standardise == "yes"
+        return not is_binary(view)
 
     @property
     def chooses_scale(self) -> bool:
@@ -82,24 +95,25 @@ class AgentSpec:
         """Hyperparameters of the mixture: those of --prior, and W for observed features."""
         values = dict(self.settings.prior.values)
         if self.chooses_scale and not self.fits_scale:
-            values["W"] = feature_scale(self.parts.mixture, self.latent_dim, self.settings.signs, values)
+            scale = feature_scale(self.parts.mixture, self.latent_dim, self.settings.signs, values)
+            values["W"] = scale / self.variance
         return values
 
     def mixture(self) -> Any:
         """The mixture in L dimensions, with the hyperparameters `prior`. Raises ValueError."""
         return self.parts.mixture(self.latent_dim, **self.prior)
 
-    def with_shapes(self, shapes: Shapes) -> AgentSpec:
-        """The specification for observations of these shapes."""
-        return replace(self, shapes=shapes)
+    def with_shapes(self, shapes: Shapes, variance: float = 1.0) -> AgentSpec:
+        """The specification for observations of these shapes and this mean variance of the features."""
+        return replace(self, shapes=shapes, variance=variance)
 
     def __reduce__(self) -> tuple[Any, ...]:
         # Another process imports the parts again: classes of the user cannot be pickled by name everywhere.
-        return _again, (self.name, self.settings, self.suffix, self.shapes)
+        return _again, (self.name, self.settings, self.suffix, self.shapes, self.variance)
 
 
-def _again(name: str, settings: Config, suffix: str, shapes: Shapes) -> AgentSpec:
-    return AgentSpec(name, settings, suffix, find_parts(settings, suffix), shapes)
+def _again(name: str, settings: Config, suffix: str, shapes: Shapes, variance: float) -> AgentSpec:
+    return AgentSpec(name, settings, suffix, find_parts(settings, suffix), shapes, variance)
 
 
 def agent_specs(config: Config) -> tuple[AgentSpec, ...]:

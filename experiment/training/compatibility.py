@@ -17,7 +17,7 @@ from mhng.experiment.settings.schema import SETTINGS, Config, flag, modality_cou
 from mhng.experiment.training.agent_spec import AgentSpec, agent_specs
 from mhng.models.hyperparameters import hyperparameter_names
 from mhng.models.mixtures.base import INPUT_SUPPORTS, Conjugate, InputSupport, has_sign_probabilities
-from mhng.models.plugins import is_plugin
+from mhng.models.plugins import is_plugin, line_of
 from mhng.models.registry import NETWORKS
 
 # The largest count. float32 represents all whole numbers up to it.
@@ -49,6 +49,10 @@ def check_parts(config: Config) -> tuple[AgentSpec, ...]:
             except ValueError as error:
                 raise UsageError(f"--fusion {settings.fusion}{suffix}, --guide {settings.guide}: {error}") from None
         mixture = f"--mixture {settings.mixture}{suffix}"
+        if undefined := sorted(getattr(parts.mixture, "__abstractmethods__", ())):
+            raise UsageError(f"{mixture} does not define {', '.join(undefined)}")
+        if is_plugin(settings.mixture):
+            _check_constructor(spec, mixture)
         names = hyperparameter_names(parts.mixture)
         for name in settings.prior.values:
             if name not in names:
@@ -87,10 +91,14 @@ def check_observations(spec: AgentSpec, view: torch.Tensor, dataset: str) -> Non
             raise UsageError(f"--likelihood identity{suffix} requires features; the objects of {dataset} are images")
         return
     if likelihood.needs_unit_interval:
-        raise UsageError(
-            f"--likelihood {settings.likelihood}{suffix} requires pixels in [0, 1]; the objects of {dataset} are "
-            "features; pass gaussian or identity"
-        )
+        outside = (view < 0) | (view > 1)  # False for NaN
+        if outside.any() or spec.standardises(view):
+            values = "standardised features" if not outside.any() else "features outside"
+            remedy = "--standardise no, or --likelihood" if not outside.any() else "--likelihood"
+            raise UsageError(
+                f"--likelihood {settings.likelihood}{suffix} requires pixels in [0, 1]; the objects of {dataset} are "
+                f"{values}; pass {remedy} gaussian or identity"
+            )
     if likelihood.has_network and settings.network in NETWORKS and settings.network != "mlp":
         raise UsageError(
             f"--network {settings.network}{suffix} requires images; the objects of {dataset} are features"
@@ -99,16 +107,16 @@ def check_observations(spec: AgentSpec, view: torch.Tensor, dataset: str) -> Non
 
 def check_precision(spec: AgentSpec, view: torch.Tensor, dataset: str) -> None:
     """Check that float32 holds the spread of features that are not standardised. Raises UsageError."""
-    if spec.input_support == "real" or view.dim() != 2:
+    if view.dim() != 2 or spec.standardises(view):
         return
     lost = (rounding_loss(view[is_present(view)]) > _MOST_LOSS).nonzero()
     if len(lost):
         d = int(lost[0])
+        reason = "--standardise no" if spec.input_support == "real" else f"--mixture {spec.settings.mixture}"
         column = view[:, d][~view[:, d].isnan()].double()
         raise UsageError(
             f"column {d} of agent {spec.name} in {dataset} varies by {float(column.max() - column.min()):g} around "
-            f"{float(column.mean()):g}; --mixture {spec.settings.mixture} uses it as float32, which is too coarse for "
-            "that"
+            f"{float(column.mean()):g}; {reason} uses it as float32, which is too coarse for that"
         )
 
 
@@ -162,6 +170,19 @@ def _outside(support: InputSupport, view: torch.Tensor) -> torch.Tensor:
     half, full = (float(torch.tensor(limit, dtype=view.dtype)) for limit in (math.pi, 2 * math.pi))
     signed = (view < 0).any()
     return (view < -half) | (view > (half if signed else full))
+
+
+def _check_constructor(spec: AgentSpec, place: str) -> None:
+    """Check that a mixture of the user can be made. Raises UsageError."""
+    try:
+        _ = spec.mixture().feature_dim
+    except ValueError:  # a hyperparameter: it is checked again for the latent dimension of the data
+        return
+    except Exception as error:  # code of the user may raise anything
+        arguments = ", ".join(["latent", *(f"{name}={value:g}" for name, value in spec.prior.items())])
+        reason = " ".join(f"{type(error).__name__}: {error}".split())[:300]
+        line = line_of(error, [spec.settings.mixture.partition(":")[0]])
+        raise UsageError(f"{place} cannot be made with ({arguments}): {reason}{line}") from error
 
 
 def _check_likelihood(kind: Any, place: str) -> None:

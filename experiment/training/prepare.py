@@ -28,7 +28,8 @@ from mhng.experiment.util.agent_names import agent_names
 from mhng.inference import variational
 from mhng.inference.svi import elbo
 from mhng.models.agent import Agent
-from mhng.models.plugins import is_plugin
+from mhng.models.mixtures.check import MixtureError, check_mixture
+from mhng.models.plugins import is_plugin, line_of
 from mhng.models.registry import FAMILIES
 from mhng.models.rng import stream
 
@@ -53,8 +54,9 @@ def load_objects(
     """Load the objects of a run as its agents observe them, and choose the settings that are not given.
 
     Each feature is standardised with its mean and standard deviation over the objects, because the mixture's prior
-    expects latents around zero. --reduce then projects them on principal components. Counts, angles and simplex rows
-    stay as they are. `objects.notes` holds what a user should know about the data.
+    expects latents around zero. Binary features stay as they are, unless --standardise is yes. --reduce then projects
+    features on principal components. Counts, angles and simplex rows stay as they are. `objects.notes` holds what a
+    user should know about the data.
 
     specs: the result of `check_parts(config)`. download: instead of the setting.
     Raises UsageError if an agent does not support the objects.
@@ -73,11 +75,14 @@ def load_objects(
     _check_observations(specs, objects)
     for m, view in zip(objects.view_agents, objects.views, strict=True):
         check_precision(specs[m], view, objects.name)
-    objects = replace(objects, notes=(*objects.notes, *view_notes(objects)))
+    objects = replace(objects, notes=(*objects.notes, *view_notes(objects), *_binary_notes(specs, objects)))
     if any(are_features):
         objects = _scale(config.reduce, specs, objects)[0]
     objects = objects.packed()
-    agents = tuple(spec.with_shapes(objects.shapes(m)) for m, spec in enumerate(specs))
+    agents = tuple(
+        spec.with_shapes(objects.shapes(m), _variance(spec, view))
+        for m, (spec, view) in enumerate(zip(specs, objects.views, strict=True))
+    )
     for spec, view in zip(agents, objects.views, strict=True):
         check_dimensions(spec)
         _rehearse(spec, view)
@@ -161,10 +166,12 @@ def _scale(
     reduce: int | None, specs: Sequence[AgentSpec], objects: Objects
 ) -> tuple[Objects, Callable[[Sequence[torch.Tensor]], tuple[torch.Tensor, ...]]]:
     """Standardise and reduce features. Returns the objects, and a function that scales views of others equally."""
-    unscaled = [specs[m].input_support != "real" for m in objects.view_agents]
-    views, transforms = transform_features(fit_standardisation, objects.views, unscaled)
+    seen = list(zip(objects.view_agents, objects.views, strict=True))
+    kept = [not specs[m].standardises(view) for m, view in seen]
+    views, transforms = transform_features(fit_standardisation, objects.views, kept)
     # The checksum is that of standardised features: the last digits of principal components depend on the machine.
     objects, steps = replace(objects, views=views, checksum=""), [transforms]
+    unscaled = [specs[m].input_support != "real" for m in objects.view_agents]
     if reduce is not None:
         views, transforms = transform_features(partial(fit_pca, dimensions=reduce), objects.views, unscaled)
         reduced = replace(objects, views=views)
@@ -177,6 +184,22 @@ def _scale(
         return tuple(others)
 
     return objects, scale_others
+
+
+def _binary_notes(specs: Sequence[AgentSpec], objects: Objects) -> Iterator[str]:
+    """Notes on features that are not standardised, because all of them are 0 or 1."""
+    for index, who in objects.viewers.items():
+        spec, view = specs[objects.view_agents[index]], objects.views[index]
+        chosen = spec.settings.standardise is None and spec.input_support == "real"
+        if chosen and view.dim() == 2 and not spec.standardises(view):
+            yield f"{who}: all features are 0 or 1, so they are not standardised; --standardise yes does it"
+
+
+def _variance(spec: AgentSpec, view: torch.Tensor) -> float:
+    """Mean variance of features (N, D) that are latents; 1 if they are standardised or constant."""
+    if spec.settings.likelihood != "identity" or spec.settings.reduce is not None or spec.standardises(view):
+        return 1.0
+    return float(view.double().var(0, correction=0).mean()) or 1.0
 
 
 def _rank_notes(reduce: int, before: Objects, after: Objects, unscaled: Sequence[bool]) -> Iterator[str]:
@@ -193,13 +216,16 @@ def _rank_notes(reduce: int, before: Objects, after: Objects, unscaled: Sequence
 def _rehearse(spec: AgentSpec, view: torch.Tensor) -> None:
     """Try parts of the user on two objects, with everything that a run will do. Raises UsageError."""
     settings = spec.settings
-    plugins = [f"{flag(name)} {getattr(settings, name)}" for name in FAMILIES if is_plugin(getattr(settings, name))]
+    plugins = {flag(name): value for name in FAMILIES if is_plugin(value := getattr(settings, name))}
     if not plugins:
         return
-    place = f"{', '.join(plugins)}: a rehearsal with two objects failed"
+    modules = [value.partition(":")[0] for value in plugins.values()]
+    place = f"{', '.join(f'{name} {value}' for name, value in plugins.items())}: a rehearsal with two objects failed"
     x, generator = view[:2], stream(settings.seed, "rehearsal")
     try:
         agent = build_agent(spec, generator, x.device)
+        if is_plugin(settings.mixture):
+            check_mixture(agent.mixture, agent.perceive(x, generator).z, settings.signs)
         signs = torch.zeros(len(x), dtype=torch.int64)
         learns = any(True for _ in agent.parameters())
         if learns and (fault := _batch_fault(agent, x)) is not None:
@@ -213,8 +239,9 @@ def _rehearse(spec: AgentSpec, view: torch.Tensor) -> None:
     except UsageError:
         raise
     except Exception as error:  # code of the user may raise anything
-        reason = " ".join(f"{type(error).__name__}: {error}".split())[:300]
-        raise UsageError(f"{place}: {reason}") from error
+        kind = "" if isinstance(error, MixtureError | NotImplementedError) else f"{type(error).__name__}: "
+        reason = " ".join(f"{kind}{error}".split())[:300]
+        raise UsageError(f"{place}: {reason}{line_of(error, modules)}") from error
     expected = (len(x), agent.latent), tuple(x.shape)
     if shapes != expected:
         raise UsageError(f"{place}: latents and decoded observations have the shapes {shapes}; expected {expected}")

@@ -5,9 +5,9 @@ hyperparameters; it stores no latents and no draws. Its parameters phi are a Nam
 dimensions are any chain dimensions, then K signs. `Family.means` returns the component means (..., K, L); by default
 phi has them as `mu`.
 
-`Conjugate` implements `Family` from sufficient statistics. A mixture whose posterior of phi has a closed form
-implements five methods, which do not deal with chains, objects or the game. A new mixture is one file and one line
-in the registry.
+`Conjugate` derives what the game needs from sufficient statistics and a closed-form posterior of phi: five methods of
+`Conjugate` and ten of `Family` remain. `ExponentialFamily` (`exponential.py`) derives all but three. A new mixture is
+one file and one line in the registry.
 
 Notation: N objects, K signs, L latent dimensions, C chains, F features. All tensors are float64.
 """
@@ -126,6 +126,10 @@ class Family(ABC):
     def __init_subclass__(cls, *, batched: bool = False, **options: Any) -> None:
         super().__init_subclass__(**options)
         cls.batched = batched
+
+    def __init__(self, latent: int, device: torch.device | str = "cpu") -> None:
+        self.latent = latent
+        self.device = device
 
     # -- for the game ----------------------------------------------------------------------------------
 

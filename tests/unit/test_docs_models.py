@@ -35,6 +35,17 @@ def test_the_likelihood_of_ones_own_is_the_example_that_is_run():
     assert shown.strip() in example
 
 
+def test_the_mixture_of_the_page_is_right():
+    import torch
+
+    from mhng.models.mixtures.check import check_mixture
+
+    (shown,) = re.findall(r"```python\n(import pyro.*?)```", TEXT, flags=re.S)
+    names = {}
+    exec(shown, names)
+    check_mixture(names["Boxes"](3), torch.eye(3, dtype=torch.float64), K=2)
+
+
 def test_the_tables_of_agents_that_differ_make_the_settings_of_the_flag(tmp_path):
     import shlex
 

@@ -405,6 +405,142 @@ def test_agents_that_count_words_agree_on_topics(tmp_path: Path, capsys: pytest.
     assert shares.sum() == pytest.approx(1, abs=1e-5)
 
 
+# -- a mixture of one's own ------------------------------------------------------------------------------
+
+BOXES = """
+import pyro.distributions as dist
+from mhng.models.mixtures import Conjugate, ExponentialFamily
+class Boxes(ExponentialFamily):
+    def component(self, theta):
+        return dist.Bernoulli(theta)
+    def parameter_posterior(self, number, total):
+        return dist.Beta(1 + total, 1 + number - total)
+    def log_likelihood(self, number, total, theta):
+        return (total * theta.log() + (number - total) * (1 - theta).log()).sum(-1)
+class Half(ExponentialFamily):
+    def component(self, theta):
+        return dist.Bernoulli(theta)
+class Little(Conjugate):
+    Parameters = tuple
+class Bare(Boxes):
+    def __init__(self):
+        pass
+class Unready(Boxes):
+    def __init__(self, latent, a=1.0):
+        self.a = a
+class Unsummed(Boxes):
+    def log_likelihood(self, number, total, theta):
+        return total * theta.log()
+class Crashing(Boxes):
+    def component(self, theta):
+        return dist.Bernoulli(theta[..., 100])
+"""
+
+
+def boxes(folder: Path, name: str) -> list[str]:
+    """Flags of a run of binary features, two kinds, with a mixture of the module above."""
+    rng = np.random.default_rng(0)
+    kind = rng.integers(2, size=60)
+    views = {f"view_{m}": (rng.random((60, 8)) < np.where(kind, 0.85, 0.15)[:, None]).astype(float) for m in "AB"}
+    np.savez(folder / "boxes.npz", labels=kind, **views)
+    return [
+        "train", "--dataset", "npz", "--data", "boxes.npz", "--likelihood", "identity", "--signs", "2",
+        "--rounds", "0", "--sweeps", "10", "--run-dir", "run",
+        "--mixture", f"{module(folder, 'plug_boxes', BOXES)}:{name}",
+    ]  # fmt: skip
+
+
+def test_three_methods_are_a_mixture_and_binary_features_stay_as_they_are(
+    here: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert cli.main(boxes(here, "Boxes")) == 0
+    run = load_run("run", trust_plugins=True)
+    assert [run.scores["agents"][name]["ari"] for name in "AB"] == [1.0, 1.0]
+    assert set(run.objects.views[0].unique().tolist()) == {0, 1}
+    told = "note: agent A: all features are 0 or 1, so they are not standardised; --standardise yes does it"
+    assert told in capsys.readouterr().err.splitlines()
+    assert run.recall(0)["A"].mean.shape == (8,) and run.components("A")[1].shape == (2, 8, 8)
+
+
+@pytest.mark.parametrize(
+    ("name", "message"),
+    [
+        ("Half", "--mixture plug_boxes:Half does not define log_likelihood, parameter_posterior"),
+        ("Little", "--mixture plug_boxes:Little does not define component_distribution, covariance, draw, "),
+        (
+            "Bare",
+            "cannot be made with (latent): TypeError: Bare.__init__() takes 1 positional argument but 2 were given",
+        ),
+        ("Unready", "AttributeError: 'Unready' object has no attribute 'latent'"),
+        ("Unsummed", "log_likelihood returns the shape (1, 8); expected (1,)"),
+        (
+            "Crashing",
+            "IndexError: index 100 is out of bounds for dimension 1 with size 8 (plug_boxes.py, line 27, component)",
+        ),
+    ],
+)
+def test_a_mistake_in_a_mixture_is_one_line(
+    name: str, message: str, here: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    capsys.readouterr()
+    assert cli.main(boxes(here, name)) == 2
+    line = [line for line in capsys.readouterr().err.splitlines() if not line.startswith("note: ")]
+    assert len(line) == 1 and message in line[0]
+    assert not (here / "run").exists()
+
+
+def test_a_mixture_that_fails_in_the_game_is_not_cured_by_a_smaller_step(
+    here: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert cli.main([*boxes(here, "Boxes"), "--standardise", "yes"]) != 0
+    err = capsys.readouterr().err
+    assert "--lr" not in err
+
+
+@pytest.mark.parametrize("standardise", ["yes", "no", None])
+def test_standardise_decides_what_the_agents_see(standardise: str | None, here: Path) -> None:
+    rng = np.random.default_rng(0)
+    real, binary = rng.normal(5, 3, (40, 3)), rng.integers(2, size=(40, 3)).astype(float)
+    np.savez(here / "x.npz", view_A=real, view_B=binary)
+    flags = {"dataset": "npz", "data": "x.npz", "likelihood": "identity", "signs": "4"}
+    prepared = load_objects(resolve(flags | ({} if standardise is None else {"standardise": standardise})))
+    a, b = (view.double().numpy() for view in prepared.objects.views)
+    for seen, given, scaled in ((a, real, standardise != "no"), (b, binary, standardise == "yes")):
+        wanted = (given - given.mean(0)) / given.std(0) if scaled else given
+        np.testing.assert_allclose(seen, wanted, atol=1e-5)
+    W = [spec.prior["W"] for spec in prepared.agents]
+    wanted_W = 4 ** (2 / 3)  # 3 K^(2/L) / nu over the mean variance
+    variances = [1 if standardise != "no" else real.var(0).mean(), 1 if standardise == "yes" else binary.var(0).mean()]
+    np.testing.assert_allclose(W, [wanted_W / variance for variance in variances], rtol=1e-5)
+
+
+def test_agents_of_one_view_may_keep_its_values_or_not(here: Path) -> None:
+    np.savez(here / "x.npz", features=np.random.default_rng(0).uniform(-3, 3, (40, 3)))
+    flags = {"dataset": "npz", "data": "x.npz", "likelihood": "identity", "agent": [f"B: --mixture {VON_MISES}"]}
+    shutil.copy(Path(__file__).resolve().parents[3] / "examples" / "your_own_mixture.py", here)
+    try:
+        views = load_objects(resolve(flags)).objects.views
+    finally:
+        sys.modules.pop("your_own_mixture", None)
+    np.testing.assert_allclose(views[0].std(0, correction=0), np.ones(3), atol=1e-5)
+    assert 1.5 < float(views[1].std()) < 2
+
+
+def test_binary_features_are_pixels_enough(here: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    rng = np.random.default_rng(0)
+    np.savez(here / "x.npz", features=rng.integers(2, size=(30, 6)).astype(float))
+    np.savez(here / "y.npz", features=rng.random((30, 6)))
+    np.savez(here / "z.npz", features=rng.normal(size=(30, 6)))
+    small = "--latent-dim 2 --epochs 1 --rounds 0 --sweeps 9 --starts 1 --signs 2 --likelihood bernoulli --dataset npz"
+    assert cli.main(["train", *small.split(), "--data", "x.npz", "--run-dir", "x"]) == 0
+    for data, more, told in (
+        ("x.npz", ["--standardise", "yes"], "standardised features; pass --standardise no, or --likelihood gaussian"),
+        ("y.npz", [], "standardised features; pass --standardise no, or --likelihood gaussian"),
+        ("z.npz", ["--standardise", "no"], "features outside; pass --likelihood gaussian or identity"),
+    ):
+        assert told in refused(["train", *small.split(), "--data", data, "--run-dir", "y", *more], capsys)
+
+
 # -- every variant plays -------------------------------------------------------------------------------
 
 

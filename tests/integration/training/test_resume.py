@@ -93,7 +93,7 @@ BESIDE: dict[str | tuple[str, str], list[str]] = {
     "missing": ["--views", "0&90,45"],
     "noise": ["--likelihood", "gaussian-fixed"],
     "sweeps": ["--burn-in", "0"],
-    "reduce": VECTORS, "classes": VECTORS, "ambiguity": VECTORS, "dimension": VECTORS,
+    "reduce": VECTORS, "standardise": VECTORS, "classes": VECTORS, "ambiguity": VECTORS, "dimension": VECTORS,
     ("likelihood", "identity"): VECTORS,
     ("likelihood", "multinomial"): COUNTS,
     ("mixture", "dirichlet"): [*COUNTS, "--likelihood", "identity"],

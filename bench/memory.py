@@ -58,7 +58,7 @@ def child(words: list[str]) -> None:
     peak, seconds = _peak(), time.process_time() - start
     assert config.run_dir is not None
     size = (config.run_dir / run_folder.POSTERIOR).stat().st_size
-    objects, agents, *_ = load_objects(config)
+    objects, agents, config, _ = load_objects(config)
     estimate = memory_estimate.host_bytes(config, agents, objects, pick_device(config.device))
     print(
         json.dumps({"imported": imported, "peak": peak, "estimate": estimate, "seconds": seconds, "posterior": size})

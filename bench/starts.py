@@ -49,7 +49,7 @@ def main() -> None:
                 "signs": str(options.signs), "limit": str(options.objects), "dimension": str(options.dimension),
             }
         )  # fmt: skip
-        objects, agents, *_ = load_objects(config)
+        objects, agents, config, _ = load_objects(config)
         members = build_members(agents, objects, torch.device("cpu"))
         players = [member.agent.perceive(member.x, None) for member in members]
         game = game_of(config, torch.device("cpu"))

@@ -24,7 +24,6 @@ from numpy.typing import NDArray
 from mhng.experiment.data.objects import Objects
 from mhng.experiment.data.views import View, apply_views
 from mhng.experiment.errors import UsageError
-from mhng.models.rng import random_integer, stream
 
 Ints = NDArray[np.int64]
 
@@ -67,7 +66,7 @@ def held_combinations(combinations: Ints, hold_out: str | None, seed: int) -> In
     if hold_out is None:
         return held
     share = parse_hold_out(hold_out)
-    order = np.random.RandomState(random_integer(stream(seed, "hold out"))).permutation(len(combinations))
+    order = _random(seed, "hold out").permutation(len(combinations))
     if isinstance(share, str):
         with_zero = (combinations == 0).any(1)
         simple = ((combinations != 0).sum(1) <= 1) & (combinations.max(1) <= 1)
@@ -111,12 +110,18 @@ def _numbers(limit: int | None, views: Sequence[View], seed: int) -> tuple[Ints,
     if count > _MOST_OBJECTS:
         raise UsageError(f"--limit is {count}; {NUMBERS} has at most {_MOST_OBJECTS} objects")
     # A held-out combination is drawn as often as another, so more numbers are drawn than are seen.
-    draw = np.random.RandomState(random_integer(stream(seed, NUMBERS)))
-    picks = draw.randint(len(source.images), size=(2 * count, 2))
+    picks = _random(seed, NUMBERS).randint(len(source.images), size=(2 * count, 2))
     assert source.labels is not None
     images = source.images[picks.reshape(-1)]
     turned = apply_views(images, views, names=[str(m) for m in range(len(views))], seed=seed)
     return source.labels[picks], [view.reshape(len(picks), -1) for view in turned]
+
+
+def _random(seed: int, name: str) -> np.random.RandomState:
+    """A random stream. RandomState: NumPy guarantees its numbers."""
+    from mhng.models.rng import random_integer, stream  # torch, which the list of data sets does not need
+
+    return np.random.RandomState(random_integer(stream(seed, name)))
 
 
 def _attributes(name: str, agents: int) -> tuple[Ints, list]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -90,3 +91,12 @@ def test_language_needs_sentences(tmp_path: Path, capsys: pytest.CaptureFixture[
     train(resolve(settings | {"signs": "3", "run_dir": str(tmp_path / "run")}), printer=Silent())
     assert cli.main(["language", str(tmp_path / "run")]) == 2
     assert "--words 2 or more" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    "words", [["report"], ["recall"], ["play", "--sweeps", "6", "--turns", "word", "--starts", "1"]]
+)
+def test_other_commands_read_runs_with_sentences(run: Path, tmp_path: Path, words: list[str]) -> None:
+    command, *flags = words
+    copy = shutil.copytree(run, tmp_path / "run")
+    assert cli.main([command, str(copy), *flags]) == 0

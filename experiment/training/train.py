@@ -197,4 +197,4 @@ def resume(
 
 def free_folder(config: Config) -> Path:
     """The path of a new folder in runs/, named by mode, data set and seed, with a number if that exists."""
-    return next_free(RUNS / f"{config.mode}-{config.dataset}-seed{config.seed}")
+    return next_free(RUNS / f"{config.mode}-{config.dataset}-seed{config.seed}".replace(":", "-"))

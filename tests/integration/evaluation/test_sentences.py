@@ -66,10 +66,11 @@ def test_modes_and_meanings(tmp_path: Path, changes: dict[str, str]) -> None:
     assert len(loaded.scores["kappa_slots"]) == 2 and loaded.words["B"].max() <= 2
 
 
-def test_a_vae_learns_from_sentences(tmp_path: Path) -> None:
-    changes = {"likelihood": "gaussian", "rounds": "1", "epochs": "2", "latent_dim": "3", "chains": "1"}
-    loaded = load_run(made(tmp_path / "run", **changes))
-    assert loaded.recall(4, draws=2)["A"].mean.shape == (4,)
+def test_a_vae_learns_from_sentences_and_recalls_them(tmp_path: Path) -> None:
+    changes = {"dataset": "digits", "likelihood": "gaussian", "rounds": "1", "epochs": "2", "latent_dim": "3"}
+    folder = made(tmp_path / "run", **changes, chains="1", starts="1")
+    assert load_run(folder).recall(4, draws=2)["A"].mean.shape == (1, 8, 8)
+    assert cli.main(["recall", str(folder), "--count", "1", "--pairs", "1"]) == 0
 
 
 def test_language_scores_combinations_that_nobody_has_seen(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -93,9 +94,7 @@ def test_language_needs_sentences(tmp_path: Path, capsys: pytest.CaptureFixture[
     assert "--words 2 or more" in capsys.readouterr().err
 
 
-@pytest.mark.parametrize(
-    "words", [["report"], ["recall"], ["play", "--sweeps", "6", "--turns", "word", "--starts", "1"]]
-)
+@pytest.mark.parametrize("words", [["report"], ["play", "--sweeps", "6", "--turns", "word", "--starts", "1"]])
 def test_other_commands_read_runs_with_sentences(run: Path, tmp_path: Path, words: list[str]) -> None:
     command, *flags = words
     copy = shutil.copytree(run, tmp_path / "run")

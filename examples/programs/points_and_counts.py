@@ -1,7 +1,9 @@
 """Two agents name things: A sees points in a plane, B counts events. Each learns what a name means.
 
-python examples/programs/points_and_counts.py
-python cli.py prove examples/programs/points_and_counts.py:twin
+    python examples/programs/points_and_counts.py
+    python cli.py prove examples/programs/points_and_counts.py:twin
+
+Means and rates are beliefs, which each agent redraws by a random walk.
 """
 
 import pyro

@@ -1,7 +1,9 @@
 """Two agents read the same documents in two languages. They agree on a topic for each document.
 
-python examples/programs/topics.py
-python cli.py prove examples/programs/topics.py:twin
+    python examples/programs/topics.py
+    python cli.py prove examples/programs/topics.py:twin
+
+The beliefs have a conjugate draw. It takes the observations, so that `prove` can simulate them.
 """
 
 import pyro

@@ -273,6 +273,7 @@ def _add_report(parser: Parser) -> None:
         help="projection of the latents to the plane. pca: principal components; tsne: t-SNE of at most 2,000 "
         "objects, slower (default: pca)",
     )
+    parser.add_argument("--all", action="store_true", help="also the page of each complete run of a comparison")
     _add_moved_data(parser)
     _add_threads(parser)
     _add_trust(parser)
@@ -642,6 +643,7 @@ def _report(arguments: argparse.Namespace, argv: Sequence[str]) -> int:
         kind=arguments.map,
         data_root=_path(arguments.data_root, "--data-root"),
         data=arguments.data,
+        all_runs=arguments.all,
         trust_plugins=arguments.trust_plugins,
     )
     return 0

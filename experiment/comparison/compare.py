@@ -6,7 +6,9 @@ The output folder has a run folder and a log for each run, and
     summary.json   scores of the runs, statistics of the rows, differences from the baseline
     table.md       the printed tables
     table.csv      one line per run
+    table.tex      the table of scores for LaTeX (booktabs)
     quality.png    plot of the scores of all seeds
+    curves.png     ARI and kappa by sweep: mean of each row and range over its seeds
 
 The run folders are the only record of which runs are complete.
 """
@@ -16,7 +18,7 @@ from __future__ import annotations
 import json
 import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -45,13 +47,16 @@ from mhng.experiment.util.cores import available_cores
 from mhng.experiment.util.files import atomic_path
 from mhng.experiment.util.jsonable import to_plain
 from mhng.experiment.util.locks import locked
+from mhng.experiment.util.output import print_note
 from mhng.models.plugins import is_plugin
 from mhng.models.registry import FAMILIES
 
 GRID = "grid.toml"
 TABLE = "table.md"
 CSV = "table.csv"
+LATEX = "table.tex"
 PICTURE = "quality.png"
+CURVES = "curves.png"
 
 _ERROR_PREFIX = "mhng train: "
 _MAX_REASON = 300  # characters
@@ -104,13 +109,18 @@ def compare(
     with _task_runner(used, address, len(runs), jobs, threads) as run_all, _locked_folder(out):
         _write(out / GRID, grid.to_toml())
         outcomes = _run_grid(out, runs, actions, overwrite, run_all)
-        summary = statistics.summarise(_rows(grid, runs, outcomes), _baseline(grid), _by_key(grid.settings))
+        references = _references(out, runs, all(action == "skip" for action in actions))
+        summary = statistics.summarise(
+            _rows(grid, runs, outcomes), _baseline(grid), _by_key(grid.settings), references
+        )
         text = table.markdown(summary)
         _write(out / TABLE, text)
         _write(out / CSV, table.comma_separated(summary))
+        _write(out / LATEX, table.latex(summary))
         json_text = json.dumps(to_plain(summary), ensure_ascii=False, allow_nan=False, indent=2) + "\n"
         _write(out / run_folder.SUMMARY, json_text)
-        _draw(out / PICTURE, summary)
+        _draw(out / PICTURE, "plot_quality", summary)
+        _draw(out / CURVES, "plot_learning", _curves(out, runs, outcomes))
     print(json_text if as_json else text, end="", flush=True)
     return all(outcome.error is None for outcome in outcomes)
 
@@ -127,7 +137,7 @@ def _check_folder(out: Path) -> None:
         raise UsageError(f"--out {out} cannot be used: {error}") from error
     if (out / GRID).exists():
         return
-    for name in (run_folder.MANIFEST, run_folder.SUMMARY, TABLE, CSV, PICTURE):
+    for name in (run_folder.MANIFEST, run_folder.SUMMARY, TABLE, CSV, LATEX, PICTURE, CURVES):
         if (out / name).exists():
             raise UsageError(f"--out {out} has a {name} but no {GRID}; give another folder")
 
@@ -208,7 +218,7 @@ def _run_grid(
             run = todo[index][0]
             outcome = _read_outcome(out, run) if code == 0 else _failed(run, _failure(code, _log(out, run)))
             outcomes[run.folder] = outcome
-            progress.finished(_run_name(run), outcome.error)
+            progress.finished(_run_name(run), outcome.error, outcome.numbers)
 
         def retry(index: int, reason: str) -> Task | None:
             run = todo[index][0]
@@ -251,7 +261,8 @@ def _log(out: Path, run: Run) -> Path:
 def _read_outcome(out: Path, run: Run) -> Outcome:
     try:
         summary = RunFolder(out / run.folder).read_json(run_folder.SUMMARY)
-        return Outcome(run.seed, run.folder, numbers=statistics.numbers(summary))
+        kappa_of = str(summary.get("kappa_of", "signs"))
+        return Outcome(run.seed, run.folder, numbers=statistics.numbers(summary), kappa_of=kappa_of)
     except UsageError as error:
         return _failed(run, str(error))
     except (KeyError, TypeError, AttributeError, ValueError):
@@ -306,12 +317,44 @@ def _write(file: Path, text: str) -> None:
         temporary.write_bytes(text.encode("utf-8", "backslashreplace"))
 
 
-def _draw(file: Path, summary: dict[str, Any]) -> None:
-    """Draw the plot. A failure is a warning on stderr: the tables matter more."""
-    try:
-        from mhng.experiment.plots.comparison import plot_quality
+def _references(out: Path, runs: Sequence[Run], is_complete: bool) -> list[dict[str, Any]]:
+    """Rows of the reference methods on the data of the first row; those of an earlier summary if no run was missing.
 
-        plot_quality(file, summary)
+    A failure costs a note: the runs matter more.
+    """
+    seeds = sorted({run.seed for run in runs})
+    if is_complete:
+        with suppress(UsageError, KeyError, TypeError):
+            earlier = RunFolder(out).read_json(run_folder.SUMMARY)
+            if sorted({run["seed"] for row in earlier["rows"] for run in row["runs"]}) == seeds:
+                return list(earlier["references"])
+    from mhng.experiment.comparison import references
+    from mhng.experiment.training.prepare import load_objects
+
+    try:
+        return references.evaluate(load_objects(runs[0].config).objects, runs[0].config.signs, seeds)
+    except (UsageError, ValueError, ArithmeticError) as error:
+        print_note(f"note: no reference methods: {error}")
+        return []
+
+
+def _curves(out: Path, runs: Sequence[Run], outcomes: Sequence[Outcome]) -> dict[str, list[list[dict[str, Any]]]]:
+    """Rows of the sweeps of every complete run, by row of the grid."""
+    curves: dict[str, list[list[dict[str, Any]]]] = {}
+    for run, outcome in zip(runs, outcomes, strict=True):
+        if outcome.numbers is not None:
+            with suppress(UsageError):
+                rows = RunFolder(out / run.folder).read_metrics()
+                curves.setdefault(run.row, []).append([row for row in rows if row.get("kind") == "sweep"])
+    return curves
+
+
+def _draw(file: Path, function: str, content: Any) -> None:
+    """Draw a plot. A failure is a warning on stderr: the tables matter more."""
+    try:
+        from mhng.experiment.plots import comparison
+
+        getattr(comparison, function)(file, content)
     except RunError:
         raise
     except Exception as error:

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from types import TracebackType
 from typing import Any, Self
+
+from mhng.experiment.util.text import decimal, duration
 
 
 class Progress:
@@ -16,6 +18,8 @@ class Progress:
         self.total = total
         self.done = done
         self.failed = 0
+        self._before = done
+        self._started = time.monotonic()
         self._bar: Any = None
         # sys.stderr is None if the caller closed it.
         if done < total and sys.stderr is not None and sys.stderr.isatty():
@@ -45,18 +49,18 @@ class Progress:
         """Report a run that is restarted because its worker died."""
         self._print(f"{name}: {reason}; retrying")
 
-    def finished(self, name: str, error: str | None) -> None:
-        """Count a run. On a terminal, only failed runs get a line."""
+    def finished(self, name: str, error: str | None, numbers: Mapping[str, float | None] | None = None) -> None:
+        """Count a run, and print its scores with the time left. numbers: those of `statistics.numbers`."""
         self.done += 1
+        left = (self.total - self.done) * (time.monotonic() - self._started) / (self.done - self._before)
+        end = f"; about {duration(left)} left" if self.done < self.total else ""
+        result = f"failed: {error}" if error is not None else _scores(numbers or {})
         if error is not None:
             self.failed += 1
         if self._bar is not None:
             self._bar.set_postfix({"failed": self.failed} if self.failed else {}, refresh=False)
             self._bar.update()
-            if error is not None:
-                self._print(f"{name}: failed: {error}")
-        else:
-            self._print(f"[{self.done}/{self.total}] {name}: {'done' if error is None else f'failed: {error}'}")
+        self._print(f"[{self.done}/{self.total}] {name}: {result}{end}")
 
     def refresh(self) -> None:
         """Update the clock of the progress bar, at most once a second."""
@@ -73,3 +77,11 @@ class Progress:
             self._bar.write(text, file=sys.stderr)
         elif sys.stderr is not None:
             print(text, file=sys.stderr, flush=True)
+
+
+def _scores(numbers: Mapping[str, float | None]) -> str:
+    """The scores of a run as text: those that it has."""
+    known = [f"{title} {decimal(numbers[name])}" for title, name in (("ARI", "ari"), ("kappa", "kappa"))
+             if numbers.get(name) is not None]  # fmt: skip
+    seconds = numbers.get("seconds")
+    return ", ".join(["done", *known, *([] if seconds is None else [duration(seconds)])])

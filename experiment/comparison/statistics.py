@@ -7,11 +7,13 @@
      "rows": [
        {"row": "com, split", "mode": "com", "variant": "split",     variant: null for rows without a variant
         "settings": {"start": "split"},                             settings given for the variant
+        "kappa_of": "signs",         of one chain of signs that all agents share: "what each agent would say alone"
         "runs": [
           {"seed": 0, "folder": "com-split-seed0", "status": "done", "error": null, "numbers": {"ari": 0.8, ...}},
           {"seed": 1, "folder": "com-split-seed1", "status": "failed", "error": "one line", "numbers": null}],
         "statistics": {"ari": {"count": 1, "mean": 0.8, "sd": null, "low": null, "high": null, "worst": 0.8}, ...},
-        "paired": {"ari": {"mean": 0.1, "low": null, "high": null, "won": 1, "lost": 0, "of": 1}, ...}}]}
+        "paired": {"ari": {"mean": 0.1, "low": null, "high": null, "won": 1, "lost": 0, "of": 1}, ...}}],
+     "references": [...]}                  reference methods without agents (`references.evaluate`)
 
 The keys of `numbers` and `statistics` are METRICS; the keys of `paired` are PAIRED. `paired` is null for the baseline
 and for a single row. A score uses the final draw, or the mean over the sweeps after burn-in (`*_after_burn_in`),
@@ -48,6 +50,7 @@ class Outcome(NamedTuple):
     folder: str
     numbers: Numbers | None = None
     error: str | None = None
+    kappa_of: str = "signs"
 
 
 class Row(NamedTuple):
@@ -115,10 +118,20 @@ def paired(row: Mapping[int, float | None], base: Mapping[int, float | None]) ->
     }
 
 
-def summarise(rows: Sequence[Row], baseline: str | None, settings: Mapping[str, Any]) -> dict[str, Any]:
+def summarise(
+    rows: Sequence[Row],
+    baseline: str | None,
+    settings: Mapping[str, Any],
+    references: Sequence[Mapping[str, Any]] = (),
+) -> dict[str, Any]:
     """Content of summary.json, see above. baseline: name of a row, or None. settings: those of all runs."""
     base = next((row for row in rows if row.name == baseline), None)
-    return {"baseline": baseline, "settings": dict(settings), "rows": [_summarise_row(row, base) for row in rows]}
+    return {
+        "baseline": baseline,
+        "settings": dict(settings),
+        "rows": [_summarise_row(row, base) for row in rows],
+        "references": list(references),
+    }
 
 
 def _summarise_row(row: Row, base: Row | None) -> dict[str, Any]:
@@ -127,6 +140,7 @@ def _summarise_row(row: Row, base: Row | None) -> dict[str, Any]:
         "mode": row.mode,
         "variant": row.variant or None,
         "settings": dict(row.settings),
+        "kappa_of": next((outcome.kappa_of for outcome in row.outcomes if outcome.numbers is not None), "signs"),
         "runs": [
             {
                 "seed": outcome.seed,

@@ -14,6 +14,7 @@ _HEAD = (
     "row", "ARI per seed, final draw", "mean ± sd [95%]", "worst", "mean after burn-in", "accuracy", "kappa (worst)",
     "matched kappa", "acceptance", "seconds",
 )  # fmt: skip
+_REFERENCE_HEAD = ("method", "ARI: mean ± sd [95%]", "worst", "accuracy")
 _PAIRED_HEAD = ("row", "ARI: mean [95%]", "seeds above, below", "kappa: mean [95%]", "seeds above, below")
 
 
@@ -23,6 +24,11 @@ def markdown(summary: Mapping[str, Any]) -> str:
     seeds = " ".join(str(run["seed"]) for run in rows[0]["runs"])
     parts = [_table(_HEAD, [_line(row) for row in rows])]
     parts += [f"Seeds: {seeds}. ±: standard deviation over seeds. [ ]: Student's 95% interval of the mean."]
+    if any(_is_alone(row) for row in rows):
+        parts += ["alone: all agents share one chain of signs; kappa compares what each agent would say alone."]
+    if references := summary["references"]:
+        parts += ["Reference methods on the observations of all agents, without agents:"]
+        parts += [_table(_REFERENCE_HEAD, [_reference_line(row) for row in references])]
     compared = [row for row in rows if row["paired"] is not None]
     if compared:
         parts += [f"Paired differences from {summary['baseline']} (same seeds):"]
@@ -47,6 +53,35 @@ def comma_separated(summary: Mapping[str, Any]) -> str:
     return text.getvalue()
 
 
+def latex(summary: Mapping[str, Any]) -> str:
+    """The scores of the rows and of the reference methods as a LaTeX table (booktabs): mean ± sd over seeds."""
+    head = ("", "ARI", "worst ARI", "accuracy", "$\\kappa$")
+    lines = [_latex_line(row, row["statistics"].get("kappa"), _is_alone(row)) for row in summary["rows"]]
+    references = [_latex_line(row, None, False) for row in summary["references"]]
+    body = [*lines, *(["\\midrule", *references] if references else [])]
+    return "\n".join(
+        ["\\begin{tabular}{lrrrr}", "\\toprule", " & ".join(head) + " \\\\", "\\midrule", *body, "\\bottomrule",
+         "\\end{tabular}", ""]
+    )  # fmt: skip
+
+
+def _latex_line(row: Mapping[str, Any], kappa: Mapping[str, Any] | None, is_alone: bool) -> str:
+    ari, accuracy = row["statistics"]["ari"], row["statistics"]["accuracy"]
+    cells = [_latex_text(row["row"]), _latex_mean(ari), decimal(ari["worst"]), decimal(accuracy["mean"])]
+    cells.append("-" if kappa is None else _latex_mean(kappa) + " (alone)" * is_alone)
+    return " & ".join(cells) + " \\\\"
+
+
+def _latex_mean(statistics: Mapping[str, Any]) -> str:
+    sd = "" if statistics["sd"] is None else f" $\\pm$ {statistics['sd']:.3f}"
+    return decimal(statistics["mean"]) + sd
+
+
+def _latex_text(text: str) -> str:
+    special = {"\\": r"\textbackslash{}", "~": r"\textasciitilde{}", "^": r"\textasciicircum{}"}
+    return "".join(special.get(letter, f"\\{letter}" if letter in "&%$#_{}" else letter) for letter in text)
+
+
 def _line(row: Mapping[str, Any]) -> list[str]:
     runs, statistics = row["runs"], row["statistics"]
     done = sum(run["status"] == "done" for run in runs)
@@ -57,12 +92,21 @@ def _line(row: Mapping[str, Any]) -> list[str]:
         _with_interval(ari, sd=True),
         decimal(ari["worst"]),
         *(decimal(statistics[name]["mean"]) for name in ("ari_after_burn_in", "accuracy")),
-        f"{decimal(statistics['kappa']['mean'])} ({decimal(statistics['kappa']['worst'])})"
+        f"{decimal(statistics['kappa']['mean'])} ({decimal(statistics['kappa']['worst'])})" + " alone" * _is_alone(row)
         if statistics["kappa"]["count"]
         else "-",
         *(decimal(statistics[name]["mean"]) for name in ("kappa_matched", "acceptance")),
         decimal(statistics["seconds"]["mean"], 0),
     ]
+
+
+def _is_alone(row: Mapping[str, Any]) -> bool:
+    return bool(row["kappa_of"] != "signs")
+
+
+def _reference_line(row: Mapping[str, Any]) -> list[str]:
+    ari, accuracy = row["statistics"]["ari"], row["statistics"]["accuracy"]
+    return [row["row"], _with_interval(ari, sd=True), decimal(ari["worst"]), decimal(accuracy["mean"])]
 
 
 def _paired_line(row: Mapping[str, Any]) -> list[str]:

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from itertools import cycle
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
 
-from mhng.experiment.plots.style import COLOURS, GREY, Axes, MaxNLocator, picture, truncate
+from mhng.experiment.plots.style import COLOURS, GREY, LINES, Axes, MaxNLocator, legend, picture, truncate
 
 _PANELS = {
     "ari": ("ARI, final draw", "no ARI: the objects have no labels"),
@@ -57,6 +58,37 @@ def plot_quality(path: Path, summary: Mapping[str, Any]) -> None:
         if summary["baseline"] is not None:
             (short,) = truncate([summary["baseline"]], 40)
             axes[1].set_title(f"vertical line: mean of {short}", loc="left", parse_math=False)
+
+
+def plot_learning(path: Path, curves: Mapping[str, Sequence[Sequence[Mapping[str, Any]]]]) -> None:
+    """Plot ARI and kappa by sweep, over all rounds: a line for the mean of each row, a band for its range over seeds.
+
+    curves: for each row, the rows of metrics.jsonl of kind "sweep" of each run. ARI is the mean of the agents.
+    """
+    with picture(path, 8, 5.4) as figure:
+        panels = figure.subplots(2, 1, sharex=True)
+        for panel, (label, value) in zip(panels, _CURVES.items(), strict=True):
+            for (name, runs), colour, line in zip(curves.items(), cycle(COLOURS), cycle(LINES), strict=False):
+                length = min((len(run) for run in runs), default=0)
+                values = np.array([[value(row) for row in run[:length]] for run in runs], dtype=np.float64)
+                if not length or not np.isfinite(values).any():
+                    continue
+                sweeps = np.arange(1, length + 1)
+                panel.fill_between(sweeps, values.min(0), values.max(0), color=colour, alpha=0.15, linewidth=0)
+                panel.plot(sweeps, values.mean(0), color=colour, linestyle=line, label=truncate([name], 24)[0])
+            panel.set_ylabel(label)
+            panel.xaxis.set_major_locator(MaxNLocator(integer=True))
+        panels[0].set_title("line: mean over seeds; band: range over seeds", loc="left")
+        panels[-1].set_xlabel("sweep, over all rounds")
+        legend(panels[-1], "")
+
+
+def _mean_ari(row: Mapping[str, Any]) -> float:
+    aris = [scores["ari"] for scores in row["agents"].values()]
+    return float("nan") if None in aris else float(np.mean(aris))
+
+
+_CURVES: dict[str, Callable[[Mapping[str, Any]], float]] = {"ARI": _mean_ari, "kappa": lambda row: float(row["kappa"])}
 
 
 def _draw_row(panel: Axes, place: int, row: Mapping[str, Any], metric: str) -> None:

@@ -13,13 +13,13 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import quote
 
-from mhng.experiment.comparison.compare import CSV, GRID, PICTURE, TABLE
+from mhng.experiment.comparison.compare import CSV, CURVES, GRID, LATEX, PICTURE, TABLE
 from mhng.experiment.errors import UsageError
 from mhng.experiment.report.drawing import ChartRenderer
 from mhng.experiment.report.page import Cell, Page, Picture, Section, Table, as_text, cells, count, number
 from mhng.experiment.runs import folder as run_folder
 
-FILES = (GRID, run_folder.SUMMARY, TABLE, CSV, PICTURE)
+FILES = (GRID, run_folder.SUMMARY, TABLE, CSV, LATEX, PICTURE, CURVES)
 
 _METRICS = {"ari": "ARI", "accuracy": "accuracy", "kappa": "kappa"}
 
@@ -51,6 +51,15 @@ def compare_page(path: Path, file: Path) -> Page:
         ) from error
 
 
+def complete_runs(path: Path) -> list[Path]:
+    """Folders of the complete runs of the comparison in `path`."""
+    try:
+        runs = [run for row in _read_summary(path)["rows"] for run in row["runs"]]
+        return [path / run["folder"] for run in runs if run["status"] == "done"]
+    except (KeyError, TypeError) as error:
+        raise UsageError(f"{path / run_folder.SUMMARY} is not a comparison summary of this version") from error
+
+
 def _read_summary(path: Path) -> dict[str, Any]:
     file = path / run_folder.SUMMARY
     try:
@@ -72,7 +81,12 @@ def _page(path: Path, file: Path, summary: dict[str, Any]) -> Page:
     seeds = sorted({run["seed"] for _, run in runs})
     done = len(runs) - len(failed)
     with ChartRenderer() as renderer:
-        sections = [_scores(renderer, rows, baseline), _differences(rows, baseline), _runs(path, file, runs)]
+        references: list[Row] = summary.get("references") or []
+        sections = [
+            _scores(renderer, rows, baseline, references),
+            _differences(rows, baseline),
+            _runs(path, file, runs),
+        ]
     if failed:
         sections.insert(0, _failures(failed))
     sections.append(_settings(path, summary))
@@ -103,7 +117,7 @@ def _best(rows: Sequence[Row]) -> str:
 # -- scores ------------------------------------------------------------------------------------------
 
 
-def _scores(renderer: ChartRenderer, rows: Sequence[Row], baseline: str | None) -> Section:
+def _scores(renderer: ChartRenderer, rows: Sequence[Row], baseline: str | None, references: Sequence[Row]) -> Section:
     head = [
         "", "runs done", "ARI", "sd of ARI", "95% interval of ARI", "lowest ARI", "ARI after burn-in", "accuracy",
         "kappa", "lowest kappa", "kappa after matching", "acceptance rate", "seconds",
@@ -120,7 +134,8 @@ def _scores(renderer: ChartRenderer, rows: Sequence[Row], baseline: str | None) 
                     f"{sum(run['status'] == 'done' for run in runs)} of {len(runs)}",
                     number(ari["mean"]), number(ari.get("sd")), _interval(ari), number(ari.get("worst")),
                     number(_mean(statistics, "ari_after_burn_in")), number(_mean(statistics, "accuracy")),
-                    number(_mean(statistics, "kappa")), number((statistics.get("kappa") or {}).get("worst")),
+                    number(_mean(statistics, "kappa")) + _alone(row),
+                    number((statistics.get("kappa") or {}).get("worst")),
                     number(_mean(statistics, "kappa_matched")), number(_mean(statistics, "acceptance")),
                     number(_mean(statistics, "seconds"), 0),
                 ]
@@ -135,10 +150,39 @@ def _scores(renderer: ChartRenderer, rows: Sequence[Row], baseline: str | None) 
             "ARI after burn-in is averaged over the sweeps after burn-in. The interval is Student's 95% interval of "
             "the mean.",
             f"Dots in the plots: seeds. Diamond: mean and its 95% interval.{line}",
+            *(
+                ["alone: all agents share one chain of signs; kappa compares what each agent would say alone."]
+                if any(_alone(row) for row in rows)
+                else []
+            ),
         ],
-        tables=[Table(head, body, "Mean scores per row")],
+        tables=[Table(head, body, "Mean scores per row"), *_reference_table(references)],
         pictures=[_score_plots(renderer, rows, baseline)],
     )
+
+
+def _alone(row: Row) -> str:
+    """The mark of a kappa between what agents that share their signs would say alone."""
+    return "" if row.get("kappa_of", "signs") == "signs" else " alone"
+
+
+def _reference_table(references: Sequence[Row]) -> list[Table]:
+    """Scores of the reference methods, if there are any."""
+    if not references:
+        return []
+    head = ["", "ARI", "sd of ARI", "lowest ARI", "accuracy"]
+    body = [
+        cells([str(row["row"])] + [number(_of(row, metric, name)) for metric, name in _REFERENCE_CELLS])
+        for row in references
+    ]
+    return [Table(head, body, "Reference methods on the observations of all agents, without agents")]
+
+
+_REFERENCE_CELLS = (("ari", "mean"), ("ari", "sd"), ("ari", "worst"), ("accuracy", "mean"))
+
+
+def _of(row: Row, metric: str, name: str) -> Any:
+    return row["statistics"][metric][name]
 
 
 def _score_plots(renderer: ChartRenderer, rows: Sequence[Row], baseline: str | None) -> list[Picture]:

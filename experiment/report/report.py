@@ -24,11 +24,13 @@ def report(
     data_root: Path | None = None,
     data: str | None = None,
     trust_plugins: bool = False,
+    all_runs: bool = False,
 ) -> Path:
     """Write the page of the run or comparison in `path`, print its file name, and return it.
 
     out: output file; None writes report.html in `path`. kind: projection of the latents (`MAPS`). data_root, data:
-    new location of moved data. Raises `UsageError` for bad input, before a file is written.
+    new location of moved data. all_runs: also write the page of every complete run of the comparison.
+    Raises `UsageError` for bad input, before a file is written.
     """
     if kind not in MAPS:
         raise UsageError(f"--map is {kind!r}; expected one of {', '.join(MAPS)}")
@@ -36,10 +38,15 @@ def report(
     inputs = {run_folder.MANIFEST, *run_folder.RUN_FILES, *comparison_page.FILES} - {run_folder.REPORT}
     check_out(file, [path / name for name in sorted(inputs)])
     if comparison_page.is_comparison(path):
-        if data_root is not None or data is not None:
+        if all_runs:
+            for run in comparison_page.complete_runs(path):
+                report(run, kind=kind, data_root=data_root, data=data, trust_plugins=trust_plugins)
+        elif data_root is not None or data is not None:
             raise UsageError(f"--data-root and --data require a run folder; {path} is the folder of a comparison")
         page = comparison_page.compare_page(path, file)
     else:
+        if all_runs:
+            raise UsageError(f"--all requires the folder of a comparison; {path} is none")
         from mhng.experiment.report.run_page import run_page
 
         page = run_page(path, kind=kind, data_root=data_root, data=data, trust_plugins=trust_plugins)

@@ -13,6 +13,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any
 
 from mhng.experiment.util.output import is_terminal
+from mhng.experiment.util.text import duration
 
 # Seconds between lines of a log, and between changes of a bar.
 LOG_SECONDS = 60.0
@@ -117,12 +118,3 @@ class Progress:
             self._written = now
             share = "" if estimate is None else f", {estimate[0]:.0%} of the run"
             self._write(f"[{time.strftime('%Y-%m-%d %H:%M:%S')}] {where}{share}{remaining}")
-
-
-def duration(seconds: float) -> str:
-    """A time as text with its unit: "40 s", "12 min", "3.5 h", "2.1 days"."""
-    if seconds < 99.5:
-        return f"{seconds:.0f} s"
-    if seconds < 99.5 * 60:
-        return f"{seconds / 60:.0f} min"
-    return f"{seconds / 3600:.1f} h" if seconds < 48 * 3600 else f"{seconds / 86400:.1f} days"

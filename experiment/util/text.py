@@ -26,6 +26,15 @@ def decimal_beside(value: float, limit: float, digits: int = 3) -> str:
     return f"{value:.{digits}f}"
 
 
+def duration(seconds: float) -> str:
+    """A time as text with its unit: "40 s", "12 min", "3.5 h", "2.1 days"."""
+    if seconds < 99.5:
+        return f"{seconds:.0f} s"
+    if seconds < 99.5 * 60:
+        return f"{seconds / 60:.0f} min"
+    return f"{seconds / 3600:.1f} h" if seconds < 48 * 3600 else f"{seconds / 86400:.1f} days"
+
+
 def percent(share: float | None) -> str:
     """Format a share as a whole percentage; "-" for None."""
     return "-" if share is None else f"{share:.0%}"

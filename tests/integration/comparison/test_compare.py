@@ -438,9 +438,11 @@ def test_a_grid_is_run_once_and_grows(here, tmp_path, capsys):
     assert cli.main([*arguments[:3], "--seeds", "0-1", *arguments[3:]]) == 0
     printed = capsys.readouterr()
     assert len(here) == 4 and printed.out == (out / "table.md").read_text()
-    assert printed.err.splitlines()[-1] == "[4/4] all, seed 1: done"
+    lines = [line for line in printed.err.splitlines() if line.startswith("[")]
+    assert re.fullmatch(r"\[4/4\] all, seed 1: done, ARI -?0\.\d+, kappa -?[01]\.\d+, \d+ s", lines[-1])
+    assert re.fullmatch(r"\[1/4\] com, seed 0: done, .*; about \d+ .* left", lines[0])
     assert {file.name for file in out.iterdir() if file.is_file()} == {
-        "grid.toml", "summary.json", "table.md", "table.csv", "quality.png", ".lock",
+        "grid.toml", "summary.json", "table.md", "table.csv", "table.tex", "quality.png", "curves.png", ".lock",
         "com-seed0.log", "com-seed1.log", "all-seed0.log", "all-seed1.log",
     }  # fmt: skip
     found = json.loads((out / "summary.json").read_text(), parse_constant=pytest.fail)

@@ -5,7 +5,8 @@ import sys
 import pytest
 
 from mhng.experiment.training import progress as module
-from mhng.experiment.training.progress import Progress, duration
+from mhng.experiment.training.progress import Progress
+from mhng.experiment.util.text import duration
 
 
 class Clock:

@@ -353,7 +353,7 @@ class Config:
         None,
         "learning",
         "epochs of learning in round 0, before the first game",
-        default_help="as many as 3,200 gradient steps take, from 80 to 250",
+        default_help="as many as 3,200 gradient steps take, or 1,000 for colour images; from 80 to 250",
     )
     round_epochs: Natural | None = _setting(
         None,

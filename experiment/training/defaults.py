@@ -8,7 +8,7 @@
     image-size      image folders: the longest side, at most 32
     channels        image folders: 3 if any image has colour, else 1
     batch-size      a power of two near N / 40, from 16 to 128
-    epochs          at least 3,200 steps; from 80 to 250
+    epochs          at least 3,200 steps, or 1,000 for colour images; from 80 to 250
     round-epochs    at least 40 steps
 
 The choice becomes part of the settings of the run, so config.toml holds plain values.
@@ -39,6 +39,9 @@ BINARY_SHARE = 0.75
 LARGEST_IMAGE = 32
 LATENT_DIM = 12
 STEPS, ROUND_STEPS = 3_200, 40
+# Longer learning of few colour images shrinks the learned noise, and spreads latents over what does not tell classes
+# apart (docs/results.md).
+COLOUR_STEPS = 1_000
 LEAST_EPOCHS, MOST_EPOCHS = 80, 250
 LEAST_BATCH, MOST_BATCH = 16, 128
 # Pixels of at most this many objects decide the likelihood.
@@ -87,8 +90,9 @@ def choose(config: Config, objects: Objects) -> tuple[Config, Reasons]:
         chosen["batch_size"] = batch_size(objects.count)
     size = config.batch_size or chosen["batch_size"]
     steps = math.ceil(objects.count / size)
+    least = COLOUR_STEPS if any(view.dim() == 4 and view.shape[1] > 1 for view in objects.views) else STEPS
     lengths = {
-        "epochs": min(max(LEAST_EPOCHS, math.ceil(STEPS / steps)), MOST_EPOCHS),
+        "epochs": min(max(LEAST_EPOCHS, math.ceil(least / steps)), MOST_EPOCHS),
         "round_epochs": math.ceil(ROUND_STEPS / steps),
     }
     chosen |= {name: value for name, value in lengths.items() if getattr(config, name) is None}

@@ -93,6 +93,11 @@ def test_steps_follow_the_number_of_objects(count: int, batch: int, epochs: int,
     assert batch_size(count) == batch
 
 
+def test_colour_images_learn_shorter() -> None:
+    colour = BINARY.expand(-1, 3, -1, -1)
+    assert (chosen({}, colour, colour).epochs, chosen({}, BINARY, BINARY).epochs) == (80, 247)
+
+
 def test_given_settings_stay() -> None:
     given = {"epochs": "3", "round_epochs": "0", "batch_size": "7", "network": "conv", "latent_dim": "2"}
     config, reasons = choose(resolve(given), objects_of(GREY, GREY))

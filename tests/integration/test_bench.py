@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from bench import reference_game, scale
+from bench import programs, reference_game, scale
 
 
 def test_reference_game_agrees_with_ours():
@@ -25,6 +25,11 @@ def test_proposals_and_acceptances_follow_their_probabilities(monkeypatch):
     better = np.arange(60) % 2 == 0
     monkeypatch.setattr(reference_game, "acceptance_ratios", lambda listener, proposed: np.where(better, 2.0, 0.0))
     assert (reference_game.accept_or_reject(rng, agent, proposed) == np.where(better, proposed, agent.signs)).all()
+
+
+def test_a_game_of_programs_is_timed_against_the_native_game(capsys):
+    assert programs.main(60, 3) > 0
+    assert "native" in capsys.readouterr().out
 
 
 @pytest.mark.parametrize("slope", [0.5, 1, 2])

@@ -28,6 +28,7 @@ from torch import Tensor
 
 from mhng.inference.game import init, play
 from mhng.inference.initialization import Start, initial_signs, merge_if_sparse
+from mhng.inference.side_by_side import AgentError, SideBySide, Task, gains
 from mhng.inference.spec import Game
 from mhng.inference.svi import Learner, Loss, NotFiniteError, elbo
 from mhng.inference.trace import Trace, concatenate
@@ -41,10 +42,11 @@ STREAMS = ("init", "learn", "perceive", "play")
 
 
 class Threads(NamedTuple):
-    """Threads on the CPU while an agent learns, and in the game."""
+    """Threads on the CPU while an agent learns, and in the game; and processes."""
 
     learning: int = 1
     game: int = 1
+    processes: int = 1  # agents of this process that learn side by side
 
 
 @dataclass(frozen=True)
@@ -239,7 +241,13 @@ class Watcher(Protocol):
     """Callbacks of a run."""
 
     def epoch(self, round: int, member: str, epoch: int, epochs: int, loss: Loss) -> None:
-        """Called after each epoch of a member; a checkpoint may be taken now."""
+        """Called after each epoch of a member."""
+
+    def wants_state(self) -> bool:
+        """Whether a checkpoint is due, for which members in other processes must send their state."""
+
+    def keep(self) -> None:
+        """Called when the state of all members is that of the progress; a checkpoint may be taken now."""
 
     def progress(self, steps: Iterable[int], round: int, stage: str) -> Iterable[int]:
         """Wrap an iterable, to show progress. stage: "agent A learns", "starts" or "game"."""
@@ -375,20 +383,70 @@ def _learn(
     members: Sequence[Participant], number: int, schedule: Schedule, progress: RoundProgress, watcher: Watcher
 ) -> None:
     epochs = schedule.epochs if number == 0 else schedule.round_epochs
-    iterators = []
+    tasks = []
     for m, member in enumerate(members):
         signs = None if progress.signs is None else progress.signs[0, m]
         components = progress.components[m] if progress.components else None
-        iterators.append(member.train_epochs(epochs, signs, components, progress.learned.get(member.name, 0)))
-    for member, losses in zip(members, iterators, strict=True):
-        left = range(progress.learned.get(member.name, 0), epochs)
+        tasks.append(Task(member, epochs, signs, components, progress.learned.get(member.name, 0)))
+    try:
+        if (threads := schedule.threads) is not None and threads.processes > 1 and gains(tasks):
+            _learn_side_by_side(tasks, threads, number, progress, watcher)
+        else:
+            _learn_in_turn(tasks, number, progress, watcher)
+    except AgentError as error:
+        name, reason = error.args
+        if isinstance(reason, NotFiniteError):
+            raise RoundError(f"round {number}, agent {name}: {reason}; try a smaller --lr") from error
+        raise reason from error
+
+
+def _learn_in_turn(tasks: Sequence[Task], number: int, progress: RoundProgress, watcher: Watcher) -> None:
+    # An agent in another process starts at once.
+    iterators = [task.member.train_epochs(*task[1:]) for task in tasks]
+    for task, losses in zip(tasks, iterators, strict=True):
+        name = task.member.name
         try:
-            steps = watcher.progress(left, number, f"agent {member.name} learns")
-            for _, (epoch, loss) in zip(steps, losses, strict=False):  # an agent without networks has no losses
-                progress.learned[member.name] = epoch
-                watcher.epoch(number, member.name, epoch, epochs, loss)
+            for epoch, loss in _with_progress(task, losses, number, watcher):
+                progress.learned[name] = epoch
+                watcher.epoch(number, name, epoch, task.epochs, loss)
+                watcher.keep()
         except NotFiniteError as error:
-            raise RoundError(f"round {number}, agent {member.name}: {error}; try a smaller --lr") from error
+            raise AgentError(name, error) from error
+
+
+def _learn_side_by_side(
+    tasks: Sequence[Task], threads: Threads, number: int, progress: RoundProgress, watcher: Watcher
+) -> None:
+    """Learn in forked processes. Epochs are reported in the order of learning in turn, but before a checkpoint."""
+    left = [task for task in tasks if task.done < task.epochs and task.member.learner.optimiser is not None]
+    epochs = {task.member.name: task.epochs for task in left}
+
+    def keep(learners: SideBySide) -> None:
+        for name in epochs:  # the checkpoint covers these epochs
+            for epoch, loss in learners.before_state(name):
+                watcher.epoch(number, name, epoch, epochs[name], loss)
+            progress.learned[name] = learners.learned[name]
+        watcher.keep()
+
+    with SideBySide(left, threads.processes, threads.learning) as learners:
+        for task in left:
+            name = task.member.name
+            for epoch, loss in _with_progress(task, learners.epochs(name), number, watcher):
+                watcher.epoch(number, name, epoch, task.epochs, loss)
+                if watcher.wants_state():
+                    learners.synchronise()
+                    keep(learners)
+        keep(learners)
+
+
+def _with_progress(
+    task: Task, losses: Iterable[tuple[int, Loss]], number: int, watcher: Watcher
+) -> Iterator[tuple[int, Loss]]:
+    """The losses, with a progress bar. An agent without networks has none."""
+    left = range(task.done, task.epochs)
+    steps = watcher.progress(left, number, f"agent {task.member.name} learns")
+    for _, loss in zip(steps, losses, strict=False):
+        yield loss
 
 
 def _remedy(members: Sequence[Participant]) -> str:

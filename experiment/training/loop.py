@@ -31,6 +31,7 @@ from mhng.experiment.util.memory import is_out_of_memory
 from mhng.experiment.util.process import ignore_interrupt, on_stop_signals
 from mhng.inference.cuda_graphs import CannotCaptureError
 from mhng.inference.rounds import Member, Played, RoundError, RoundProgress, run_rounds
+from mhng.inference.side_by_side import LearnerLostError
 from mhng.inference.spec import Game
 from mhng.inference.svi import Loss
 from mhng.inference.topology import connected_components
@@ -127,7 +128,7 @@ class TrainingLoop:
         try:
             while not self._run_rounds():
                 pass
-        except (RoundError, CannotCaptureError) as error:
+        except (RoundError, CannotCaptureError, LearnerLostError) as error:
             raise RunError(f"{error} (run folder: {self.folder.path})") from error
         finally:
             self._progress.close()
@@ -175,23 +176,37 @@ class TrainingLoop:
     # -- calls from inference --------------------------------------------------------------------
 
     def epoch(self, round: int, member: str, epoch: int, epochs: int, loss: Loss) -> None:
-        """Record and print the loss of an epoch, and save a checkpoint every --checkpoint-minutes."""
+        """Record and print the loss of an epoch."""
         self._announce(round)
         row = {"kind": "epoch", "round": round, "agent": member, "epoch": epoch, "loss": loss.total} | loss._asdict()
         self._record([row])
         if self.printer.shows(round, self.config.rounds):
             self.printer.epoch(round, member, epoch, epochs, loss)
         self._call_back([row])
-        # After the row, so that metrics.jsonl covers every epoch in the checkpoint.
-        every = 60 * self.config.checkpoint_minutes
-        # With Ray the agents are in different epochs at the same time.
-        if every and self.placement.traffic is None and time.monotonic() - self._saved >= every:
+
+    def wants_state(self) -> bool:
+        """Whether a checkpoint between epochs is due, or the run shall stop."""
+        return self._stop is not None or self._is_due()
+
+    def keep(self) -> None:
+        """Save a checkpoint every --checkpoint-minutes; end the run if a signal asked for it.
+
+        Called after the rows of the epochs, so that metrics.jsonl covers every epoch in the checkpoint.
+        """
+        if self._is_due():
             self.folder.save_epochs(self._checkpoint())
             self._saved = time.monotonic()
         self._defers = self._has_epochs_left()
-        if every and self.placement.traffic is None and (self._stop is not None or not self._defers):
+        if self._keeps_epochs() and (self._stop is not None or not self._defers):
             self._learned = self._checkpoint()
         self._stop_if_asked()
+
+    def _keeps_epochs(self) -> bool:
+        """Whether checkpoints are saved between epochs. With Ray the agents are in different epochs."""
+        return self.config.checkpoint_minutes > 0 and self.placement.traffic is None
+
+    def _is_due(self) -> bool:
+        return self._keeps_epochs() and time.monotonic() - self._saved >= 60 * self.config.checkpoint_minutes
 
     def _checkpoint(self) -> dict[str, Any]:
         return to_checkpoint(self.members, self.state, self._seconds(), self.identity)
@@ -336,7 +351,7 @@ class TrainingLoop:
         except Interrupted:  # a second signal
             raise
         except BaseException:
-            if rows[0]["kind"] == "epoch" and self.config.checkpoint_minutes and self.placement.traffic is None:
+            if rows[0]["kind"] == "epoch" and self._keeps_epochs():
                 with ignore_interrupt(), suppress(RunError):  # a full disk: the older checkpoints are whole
                     self.folder.save_epochs(self._checkpoint())
             raise

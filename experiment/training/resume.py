@@ -83,19 +83,18 @@ def same_threads(planned: Threads, manifest: Mapping[str, Any], printer: Printer
     The last digits of sums depend on that number, and a resumed run must equal an uninterrupted one.
     """
     begun = threads_of(manifest)
-    if begun is None or begun == planned:
+    if begun is None or begun[:2] == planned[:2]:
         return planned
     cores = available_cores()
-    if max(begun) > cores:
+    then, now = max(begun[:2]), max(planned[:2])
+    if then > cores:
         printer.note(
-            f"note: the run began with {max(begun)} threads, but {cores} cores are available; it resumes with "
-            f"{max(planned)}, so its numbers may differ in the last digits from those of an uninterrupted run"
+            f"note: the run began with {then} threads, but {cores} cores are available; it resumes with {now}, so "
+            "its numbers may differ in the last digits from those of an uninterrupted run"
         )
         return planned
-    printer.note(
-        f"note: resuming with the number of threads that the run began with, {max(begun)} instead of {max(planned)}"
-    )
-    return begun
+    printer.note(f"note: resuming with the number of threads that the run began with, {then} instead of {now}")
+    return begun._replace(processes=max(1, min(planned.processes, cores // begun.learning)))
 
 
 def threads_of(manifest: Mapping[str, Any]) -> Threads | None:

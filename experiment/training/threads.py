@@ -16,6 +16,7 @@ from mhng.experiment.training.agent_spec import AgentSpec
 from mhng.experiment.training.build import build_agent
 from mhng.experiment.util.cores import AUTO, thread_limit
 from mhng.inference.rounds import Threads
+from mhng.inference.side_by_side import can_fork
 from mhng.models.rng import stream
 
 # Work for which one more thread gains: objects of a batch times parameters of a network, and in a sweep the entries
@@ -27,16 +28,19 @@ GAME_WORK = 10**7
 def plan_threads(config: Config, agents: Sequence[AgentSpec], N: int, device: torch.device) -> Threads:
     """The threads of a run of these agents with N objects."""
     limit = thread_limit(config.threads)
-    if config.engine == "ray":  # agents compute side by side
+    if config.engine == "ray":  # agents compute side by side, each on its share
         limit = max(1, limit // config.agents)
+    forks = config.engine == "local" and device.type == "cpu" and can_fork()
+    processes = min(limit, config.agents) if forks else 1
+    share = limit // processes
     if config.threads != AUTO:
-        return Threads(learning=limit, game=limit)
+        return Threads(learning=share, game=limit, processes=processes)
     if device.type == "cuda":
         return Threads(learning=1, game=1)
     learning = max(min(spec.settings.batch_size or N, N) * _parameters(spec) for spec in agents)
     L = max(spec.latent_dim for spec in agents)
     game = config.chains * N * config.signs * (1 + L + math.comb(L + 1, 2))
-    return Threads(learning=_share(learning, LEARNING_WORK, limit), game=_share(game, GAME_WORK, limit))
+    return Threads(_share(learning, LEARNING_WORK, share), _share(game, GAME_WORK, limit), processes)
 
 
 def _share(work: int, least: int, limit: int) -> int:

@@ -19,6 +19,12 @@ class Watch:
     def epoch(self, round, member, epoch, epochs, loss):
         self.losses.append((round, member, epoch, loss))
 
+    def wants_state(self):
+        return False
+
+    def keep(self):
+        pass
+
     def progress(self, steps, round, stage):
         return steps
 

@@ -22,6 +22,7 @@ def planned(N: int, shape: tuple[int, ...], **settings: object) -> tuple[int | N
 @pytest.fixture(autouse=True)
 def cores(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(threads, "thread_limit", lambda text: 16 if text == "auto" else int(text))
+    monkeypatch.setattr(threads, "can_fork", lambda: True)
 
 
 def test_small_work_has_one_thread_on_any_machine() -> None:
@@ -30,16 +31,18 @@ def test_small_work_has_one_thread_on_any_machine() -> None:
 
 
 def test_large_work_has_more_threads() -> None:
-    learning, game = planned(100_000, (1, 28, 28), network="conv-large", chains=1)[:2]
-    assert learning == 16 and game == 9
+    assert planned(100_000, (1, 28, 28), network="conv-large", chains=1) == (8, 9, 2)
 
 
 def test_a_number_is_taken_and_ray_agents_share_it() -> None:
-    assert planned(100, (1, 8, 8), threads="6")[:2] == (6, 6)
-    assert planned(100, (1, 8, 8), threads="6", engine="ray", agents=3, views=together({"agents": 3}).views)[:2] == (
-        2,
-        2,
-    )
+    assert planned(100, (1, 8, 8), threads="6") == (3, 6, 2)
+    assert planned(100, (1, 8, 8), threads="1") == (1, 1, 1)
+    assert planned(100, (1, 8, 8), threads="6", agents=3, engine="ray") == (2, 2, 1)
+
+
+def test_agents_learn_in_turn_where_a_copy_of_the_process_cannot_learn(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(threads, "can_fork", lambda: False)
+    assert planned(100, (1, 8, 8), threads="6") == (6, 6, 1)
 
 
 def test_a_gpu_needs_one_thread() -> None:

@@ -4,8 +4,8 @@ A copy shares the memory of this process, so it starts in milliseconds with the 
 included. Losses come back after each epoch, the agent's state after its last one or on request. The same threads give
 the same numbers as learning in turn.
 
-Threads of one process gain little: Pyro's part of a step holds Python's lock. A new interpreter imports torch for
-seconds and needs a copy of the data.
+In threads of one process, Pyro's part of a step would hold Python's lock. A new interpreter would import torch for
+seconds and need a copy of the data.
 """
 
 from __future__ import annotations
@@ -17,6 +17,7 @@ import os
 import signal
 import sys
 import threading
+import warnings
 from collections import deque
 from collections.abc import Iterator, Sequence
 from contextlib import suppress
@@ -166,7 +167,10 @@ class SideBySide:
         # A signal between the fork and the handlers of the copy would run the parent's handlers in the copy.
         before = signal.pthread_sigmask(signal.SIG_BLOCK, _STOP)
         try:
-            process.start()
+            with warnings.catch_warnings():
+                # Python 3.12 warns of forks beside other threads; a copy takes no lock that they may hold.
+                warnings.simplefilter("ignore", DeprecationWarning)
+                process.start()
             self._running[here] = task, process
         finally:
             signal.pthread_sigmask(signal.SIG_SETMASK, before)

@@ -162,7 +162,7 @@ def _play(game: NamingGame, config: Config, printer: Printer) -> tuple[Trace, di
     trace = Trace(
         signs=kept["signs"],
         best_signs=kept.get("preferred"),
-        accepted=kept["accepted"],
+        accepted=kept["accepted"].long(),
         encounters=kept["offered"] / D,  # shares of acceptance are for each sign
         messages=none + D * M * (M - 1) * len(game.turns),
         not_a_number=none,

@@ -42,6 +42,7 @@ def test_the_run_holds_the_samples_of_the_game(folder):
     np.testing.assert_allclose(joint, run.draws("log_evidence"))
     prior = np.log([0.6, 0.3, 0.1])[samples["w"]].sum(-1)
     np.testing.assert_allclose(run.draws("lp") - run.draws("log_evidence"), prior, rtol=1e-5)
+    assert all(type(count) is int for row in run.metrics for count in row["accepted"].values())
     assert len(run.history.sweeps["kappa"]) == 12 and run.scores["kappa"] is not None
 
 

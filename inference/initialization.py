@@ -53,7 +53,7 @@ class Recipe(NamedTuple):
 
 
 # No recipe is best for all latents; docs/results.md has the comparison.
-RECIPES = (Recipe(3), Recipe(2, "tied"), Recipe(5))
+RECIPES = (Recipe(3), Recipe(2, "tied"), Recipe(5), Recipe(3, "tied"))
 
 
 @dataclass(frozen=True)

@@ -8,7 +8,7 @@ that of the game's mixture, summed over agents and averaged over the last sweeps
     kmeans  one agent clusters its latents into K signs by k-means
     merge   one agent clusters its latents into more than K signs; all agents play a short game with these; then pairs
             of signs are merged greedily by the change of log evidence until K remain. The starts of a chain differ in
-            the number of signs and in the mixture of that game and of the mergers (`RECIPES`)
+            the mixture of that game and of the mergers (`RECIPES`)
             (words of sentences: see `mhng.inference.word_starts`)
     split   from kmeans, all agents play a short game with shared signs and split-merge steps
             (`mhng.inference.split_merge`)
@@ -53,7 +53,7 @@ class Recipe(NamedTuple):
 
 
 # No recipe is best for all latents; docs/results.md has the comparison.
-RECIPES = (Recipe(3), Recipe(2, "tied"), Recipe(5), Recipe(3, "tied"))
+RECIPES = (Recipe(3), Recipe(3, "tied"))
 
 
 @dataclass(frozen=True)
@@ -64,15 +64,17 @@ class Start:
         kind: one of STARTS.
         tries: starts per chain.
         recipes: recipes of `merge`; the starts use them in turn.
-        before: sweeps before the mergers, or with split-merge steps.
+        before: sweeps before the mergers.
+        moves: sweeps with split-merge steps.
         after: sweeps before the evidences are compared.
         tail: last sweeps over which the evidence is averaged.
     """
 
     kind: str = "merge"
-    tries: int = 6
+    tries: int = 12
     recipes: tuple[Recipe, ...] = RECIPES
-    before: int = 40
+    before: int = 15
+    moves: int = 40
     after: int = 30
     tail: int = 10
 
@@ -189,8 +191,10 @@ def _candidates(
         signs = _kmeans_signs(players, generators, clusterers, game.K)
         return refine_words(game, cast(Sequence[WordPlayer], players), generators, signs, start.before)
     if start.kind == "merge":
+        # Each agent that clusters uses all recipes.
+        turn = len(players) if len(players) > 2 else 1
         recipes = [
-            start.recipes[(chain * start.tries + number) % len(start.recipes)]
+            start.recipes[(chain * start.tries + number) // turn % len(start.recipes)]
             for chain in range(chains)
             for number in tries
         ]
@@ -250,7 +254,7 @@ def _split_signs(
     mode = "gibbs" if game.mode == "gibbs" or len(players) == 1 else "com"
     shared = replace(game, mode=mode, listener_state="shared", acceptance="mh", split_merge=1, weights=None)
     state = init(players, generators, signs, game.K)
-    return play(shared, players, generators, state, start.before, keep_means=False)[0].signs
+    return play(shared, players, generators, state, start.moves, keep_means=False)[0].signs
 
 
 def merge_if_sparse(game: Game, players: Sequence[StartPlayer], signs: Tensor) -> Tensor:

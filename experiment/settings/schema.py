@@ -184,10 +184,10 @@ class Config:
         "merge",
         "game",
         "initialisation of a chain. prior: sample from the prior; kmeans: clusters of one agent; merge: too many "
-        "clusters (2 K, 3 K or 5 K in turn), merged by log evidence; split: clusters, changed by split-merge steps",
+        "clusters (3 K), merged by log evidence; split: clusters, changed by split-merge steps",
     )
     starts: Annotated[int, Limits(1, 10_000)] = _setting(
-        6, "game", "initialisations per chain; the one with the highest log evidence is kept"
+        12, "game", "initialisations per chain; the one with the highest log evidence is kept"
     )
     split_merge: Annotated[int, Limits(0, 1_000)] = _setting(
         0,

@@ -87,7 +87,7 @@ def _start(config: Config, N: int) -> int:
     candidates = config.chains * tries_per_batch(start, N, config.signs, config.chains)
     # In mode no-com agents are initialised one after another.
     M = 1 if config.mode == "no-com" else config.agents
-    traces = 2 * candidates * M * N * max(start.before, start.after)
+    traces = 2 * candidates * M * N * max(start.before, start.moves, start.after)
     return (2 * M + _WORKING) * 8 * candidates * N * most_signs(start, config.signs) + traces
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import shutil
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -99,3 +100,28 @@ def test_other_commands_read_runs_with_sentences(run: Path, tmp_path: Path, word
     command, *flags = words
     copy = shutil.copytree(run, tmp_path / "run")
     assert cli.main([command, str(copy), *flags]) == 0
+
+
+def scored(folder: Path, **changes: str) -> dict[str, Any]:
+    settings = {
+        "likelihood": "identity", "rounds": "0", "words": "2", "vocabulary": "10", "chains": "1", "starts": "4",
+        "sweeps": "30",
+    }  # fmt: skip
+    train(resolve(settings | {"run_dir": str(folder)} | changes), printer=Silent())
+    report = load_run(folder).language
+    print(report)  # with -s: docs/sentences.md has the figures
+    return report
+
+
+@pytest.mark.slow
+def test_both_digits_of_unseen_numbers(tmp_path: Path) -> None:
+    changes = {"dataset": "numbers", "limit": "400", "reduce": "24", "hold_out": "0.2"}
+    unseen = scored(tmp_path / "run", **changes)["unseen"]
+    assert unseen["all_right"]["together"]["in"] > 0.2  # chance: 0.01
+    assert all(shares["10"] > 0.6 for shares in unseen["found"].values())  # chance: 0.1
+
+
+@pytest.mark.slow
+def test_the_hold_outs_of_egg(tmp_path: Path) -> None:
+    report = scored(tmp_path / "run", dataset="attributes:2x10", hold_out="egg")
+    assert report["unseen"]["all_right"]["together"]["in"] > 0.5

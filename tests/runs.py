@@ -75,7 +75,7 @@ def made(folder: Path, **changes: str) -> Path:
     settings = {
         "dataset": "digits", "limit": "200", "signs": "10", "latent_dim": "4", "epochs": "60", "rounds": "1",
         "sweeps": "6", "burn_in": "1", "starts": "2", "device": "cpu", "run_dir": str(folder),
-        "likelihood": "bernoulli", "round_epochs": "1",
+        "likelihood": "bernoulli", "round_epochs": "1", "chains": "1",
         "batch_size": "32", "lr": "3e-3", "jitter": "0",  # enough steps to see: a collapsed run tests nothing
     }  # fmt: skip
     train(resolve(settings | changes), printer=Silent())

@@ -52,8 +52,8 @@ class Recipe(NamedTuple):
     mixture: str | None = None
 
 
-# No recipe is best for all latents; docs/results.md has the comparison.
-RECIPES = (Recipe(3), Recipe(3, "tied"))
+# docs/results.md compares others.
+RECIPES = (Recipe(3),)
 
 
 @dataclass(frozen=True)
@@ -71,9 +71,9 @@ class Start:
     """
 
     kind: str = "merge"
-    tries: int = 12
+    tries: int = 6
     recipes: tuple[Recipe, ...] = RECIPES
-    before: int = 15
+    before: int = 40
     moves: int = 40
     after: int = 30
     tail: int = 10

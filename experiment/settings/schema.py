@@ -187,7 +187,7 @@ class Config:
         "clusters (3 K), merged by log evidence; split: clusters, changed by split-merge steps",
     )
     starts: Annotated[int, Limits(1, 10_000)] = _setting(
-        12, "game", "initialisations per chain; the one with the highest log evidence is kept"
+        6, "game", "initialisations per chain; the one with the highest log evidence is kept"
     )
     split_merge: Annotated[int, Limits(0, 1_000)] = _setting(
         0,

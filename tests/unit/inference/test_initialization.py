@@ -208,5 +208,5 @@ def test_starts_beyond_the_memory_limit_are_made_in_batches(mode, monkeypatch):
 
 def test_all_starts_are_one_batch_up_to_many_objects():
     """What is kept of a run of usual size does not depend on how large a table may be."""
-    assert initialization.tries_per_batch(Start(), 60_000, 10, 1) == 12
+    assert initialization.tries_per_batch(Start(), 60_000, 10, 1) == 6
     assert initialization.tries_per_batch(Start(), 1_000_000, 20, 1) == 1

@@ -23,7 +23,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 GIB = 2**30
 VECTORS = "--dataset synthetic --likelihood identity --classes 20 --signs 20 --rounds 0 --device cpu"
 IMAGES = "--dataset mnist --rounds 0 --epochs 1 --device cpu"
-FEW = "--sweeps 5 --burn-in 1"
+FEW = "--chains 1 --sweeps 5 --burn-in 1"
 RUNS = {
     "vectors-2": f"{VECTORS} --limit 1000000 --dimension 2 --start kmeans --starts 1 {FEW}",
     "vectors-4": f"{VECTORS} --limit 1000000 --dimension 4 --start kmeans --starts 1 {FEW}",

@@ -30,8 +30,6 @@ from mhng.experiment.runs import folder as run_folder
 from mhng.experiment.training.saved_run import SavedRun
 from mhng.experiment.util.output import check_out, write_out
 
-DRAWS = ("last", "all")
-
 
 def corpus(path: Path, *, draws: str = "last", out: Path | None = None, trust_plugins: bool = False) -> int:
     """Write the messages to `out`, or to stdout; returns their number. Raises UsageError before writing anything."""

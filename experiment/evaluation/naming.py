@@ -39,8 +39,6 @@ from mhng.experiment.util.jsonable import to_plain
 from mhng.experiment.util.output import check_out, write_out
 from mhng.experiment.util.text import decimal
 
-FORMATS = ("csv", "jsonl")
-
 Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]
 

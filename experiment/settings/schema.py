@@ -384,8 +384,8 @@ class Config:
     engine: Annotated[str, Choices(ENGINES)] = _setting(
         "local",
         "running",
-        "processes. local: all agents in one process; ray: one Ray process per agent, which exchange only signs "
-        "(requires the package ray)",
+        "processes. local: one process, with copies of it during learning; ray: one Ray process per agent, which "
+        "exchange only signs (requires the package ray)",
     )
     address: str | None = _setting(
         None,

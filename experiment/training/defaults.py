@@ -19,7 +19,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 from dataclasses import replace
-from typing import Any, NamedTuple
+from typing import Any
 
 import torch
 
@@ -48,12 +48,6 @@ LEAST_BATCH, MOST_BATCH = 16, 128
 _SAMPLE = 2_000
 
 Reasons = dict[str, str]
-
-
-class _Learning(NamedTuple):
-    batch_size: int
-    epochs: int
-    round_epochs: int
 
 
 def choose_images(config: Config) -> tuple[Config, Reasons]:
@@ -85,7 +79,6 @@ def choose(config: Config, objects: Objects) -> tuple[Config, Reasons]:
     learns = any(settings.likelihood != "identity" for settings in config.per_agent.values())
     if config.latent_dim is None:
         chosen["latent_dim"] = LATENT_DIM
-    steps = None
     if config.batch_size is None:
         chosen["batch_size"] = batch_size(objects.count)
     size = config.batch_size or chosen["batch_size"]

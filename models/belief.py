@@ -55,10 +55,10 @@ def proposal_logits(log_prior: Tensor, table: Tensor) -> Tensor:
     A sign whose density is not a number is impossible. If every sign is impossible, the logits are those of the prior.
     """
     logits = log_prior + table
-    possible = logits > -math.inf  # False for NaN
-    # On a GPU, this question would make the host wait for the device.
-    if logits.device.type == "cpu" and possible.all():
+    # On a GPU, this question would make the host wait for the device. The minimum is NaN if an entry is.
+    if logits.device.type == "cpu" and logits.numel() and logits.min() > -math.inf:
         return logits
+    possible = logits > -math.inf  # False for NaN
     logits = torch.where(possible, logits, -math.inf)
     return torch.where(possible.any(-1, keepdim=True), logits, log_prior)
 

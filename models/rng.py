@@ -69,8 +69,8 @@ def categorical(generator: Generators | None, logits: torch.Tensor) -> torch.Ten
     cumulated = (logits - logits.amax(-1, keepdim=True)).exp().cumsum(-1)
     total = cumulated[..., -1]
     u = uniform(generator, total)
-    # Strictly below the total, even if u * total is rounded up: an index with probability 0 is never drawn.
-    level = torch.minimum(u * total, torch.nextafter(total, torch.zeros_like(total)))
+    # Strictly below the total, even if the product is rounded up: an index with probability 0 is never drawn.
+    level = u * (1 - torch.finfo(total.dtype).eps) * total
     return (cumulated <= level.unsqueeze(-1)).sum(-1)
 
 

@@ -76,7 +76,7 @@ def stopped(folder: Path, stop: tuple[int, str, int], *words: str) -> None:
     def interrupted(self: Any, round: int, member: str, number: int, epochs: int, loss: Any) -> None:
         epoch(self, round, member, number, epochs, loss)
         if (round, member, number) == stop:
-            raise KeyboardInterrupt
+            signal.raise_signal(signal.SIGINT)
 
     with pytest.MonkeyPatch.context() as patched:
         patched.setattr(running.TrainingLoop, "epoch", interrupted)

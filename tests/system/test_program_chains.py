@@ -1,6 +1,7 @@
 """Chains of a game of programs in separate processes of pyro.infer.MCMC."""
 
 import multiprocessing
+import signal
 
 import pyro
 import pyro.distributions as dist
@@ -35,4 +36,4 @@ def test_chains_in_several_processes(monkeypatch, context):
     assert data.posterior["w"].dtype == "int64" and set(data.posterior["w"].values.ravel()) <= {0, 1, 2}
     for child in multiprocessing.active_children():
         child.join(30)
-        assert child.exitcode == 0
+        assert child.exitcode in (0, -signal.SIGTERM)  # Pyro ends its workers

@@ -206,12 +206,13 @@ def test_a_node_says_what_it_lacks(tmp_path: Path, monkeypatch: pytest.MonkeyPat
     with ray_pool._token_file(tmp_path) as token:
         ray_pool._remote_function(fake, 3, token)
         assert "/no/python is missing on" in fake.function(["/no/python", str(HOME / "cli.py")], "0.log")
-        monkeypatch.setattr(process_pool, "HOME", "/no/folder")
-        ray_pool._remote_function(fake, 3, token)
-        assert "/no/folder is missing on" in fake.function([sys.executable, "-m", "mhng"], "0.log")
         assert started == []
         command = [sys.executable, str(HOME / "cli.py"), "train", "/no/flag"]
         assert fake.function(command, "0.log") == 7 and started == [(command, "0.log", 3)]
+        monkeypatch.setattr(process_pool, "HOME", "/no/folder")
+        ray_pool._remote_function(fake, 3, token)
+        assert "/no/folder is missing on" in fake.function([sys.executable, "-m", "mhng"], "0.log")
+        assert len(started) == 1
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="only Linux kills a program with its parent")

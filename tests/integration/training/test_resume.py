@@ -9,6 +9,7 @@ learning, where anything is learned, and goes on to the end.
 from __future__ import annotations
 
 import re
+import signal
 from pathlib import Path
 from typing import Any
 
@@ -199,7 +200,10 @@ class Stop:
             round = arguments[0] if self.method == "epoch" else arguments[0].round
             if round == self.round and not self.stopped:
                 self.stopped = True
-                raise KeyboardInterrupt
+                if self.method == "epoch":
+                    signal.raise_signal(signal.SIGINT)  # the run saves the epoch first
+                else:
+                    raise KeyboardInterrupt
 
         return called
 

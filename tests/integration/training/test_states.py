@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 import shutil
+import signal
 import subprocess
 from pathlib import Path
 
@@ -43,7 +44,9 @@ def interrupted(folder: Path, method: str, number: int, rounds: str) -> None:
     def stop(self: loop.TrainingLoop, *arguments: object) -> None:
         whole(self, *arguments)
         calls.append(1)
-        if len(calls) == number:
+        if len(calls) == number and method == "epoch":
+            signal.raise_signal(signal.SIGINT)  # the run saves the epoch first
+        elif len(calls) == number:
             raise KeyboardInterrupt
 
     with pytest.MonkeyPatch.context() as patched:

@@ -437,6 +437,12 @@ def _as_toml(value: Any) -> Any:
         return str(value)
     if isinstance(value, np.ndarray | np.generic):
         return value.tolist()
+    if isinstance(value, str):
+        return str.__str__(value)  # of a subclass, as the member of an Enum, which no checkpoint holds
+    if isinstance(value, int) and not isinstance(value, bool):
+        return int.__int__(value)
+    if isinstance(value, float):
+        return float.__float__(value)
     if isinstance(value, Mapping):
         return ",".join(f"{name}={number}" for name, number in value.items())
     return [_as_toml(item) for item in value] if isinstance(value, list | tuple) else value

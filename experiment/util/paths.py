@@ -7,14 +7,17 @@ import stat
 from pathlib import Path
 
 from mhng.experiment.errors import UsageError
+from mhng.experiment.util.text import short_repr
 
 
 def typed_path(typed: str | os.PathLike[str], place: str) -> Path:
-    """The path that a user typed. Raises UsageError, which begins with `place`, for an unknown home folder.
+    """The path that a user typed. Raises UsageError, which begins with `place`, for no path or an unknown home folder.
 
     A shell expands `~` at the start of a word only: not in --run-dir=~/x, in a list, in a file or in Python.
     """
-    text = os.fspath(typed)
+    text = os.fspath(typed) if isinstance(typed, str | os.PathLike) else None
+    if not isinstance(text, str):
+        raise UsageError(f"{place} is {short_repr(typed)}; expected a path in quotes")
     path = Path(text)
     if text.startswith("~"):
         try:

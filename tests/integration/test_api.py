@@ -249,6 +249,7 @@ def test_what_cannot_be_asked_is_refused_in_one_line(run: LoadedRun) -> None:
         (lambda: run.name([[1.0, 2.0], [3.0]]), "one array"),
         (lambda: run.recall(10), "sign is 10; expected 0 to 9"),
         (lambda: run.recall(-1), "sign is -1"),
+        (lambda: run.play(out=b"x"), "out is b'x'; expected a path in quotes"),
         (lambda: run.recall(0, draws=-1), "draws is -1"),
         (lambda: run.recall(0, temperature=float("nan")), "temperature is nan; expected 0 to 100"),
         (lambda: run.name(dark[0]), "their shape is (8, 8)"),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from enum import IntEnum, StrEnum
 from pathlib import Path
 
 import pytest
@@ -110,3 +111,14 @@ def test_a_current_folder_that_is_not_utf8_is_refused_for_relative_data(tmp_path
     monkeypatch.chdir(tmp_path / "\udcff")
     with pytest.raises(UsageError, match=r"--data is .*not valid UTF-8"):
         from_flags({"data": "a.npz"})
+
+
+@pytest.mark.parametrize("wrong", [None, 3, b"runs", ["runs"], {}])
+def test_what_is_no_path_is_refused_in_one_line(wrong: object) -> None:
+    with pytest.raises(UsageError, match=r"^X is .*; expected a path in quotes$"):
+        typed_path(wrong, "X")  # type: ignore[arg-type]
+
+
+def test_members_of_an_enum_are_plain_values() -> None:
+    values = from_keywords({"mode": StrEnum("E", {"a": "com"}).a, "signs": IntEnum("I", {"b": 3}).b})
+    assert values == {"mode": "com", "signs": 3} and [type(value) for value in values.values()] == [str, int]

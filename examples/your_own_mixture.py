@@ -36,7 +36,7 @@ class VonMises(ExponentialFamily):
 
     def parameter_posterior(self, number: Tensor, total: Tensor) -> dist.TorchDistribution:  # p(mu | z); prior: zeros
         cosine, sine = total.chunk(2, dim=-1)
-        length = (cosine.square() + sine.square()).clamp_min(1e-20).sqrt()
+        length = (cosine.square() + sine.square() + 1e-300).sqrt()  # a clamp would lose the gradient near zero
         return dist.VonMises(torch.atan2(sine, cosine), self.concentration * length)
 
     def component(self, mu: Tensor) -> dist.TorchDistribution:  # p(z | mu)

@@ -33,7 +33,7 @@ _CPU_CHUNK = 2**14
 _LEAST_INDEXED = 512
 
 # Lower bound for responsibilities; the gradient is undefined at zero total weight.
-_MIN_RESPONSIBILITY = 1e-60
+_MIN_RESPONSIBILITY = 1e-30
 
 # Iterations of expectation-maximisation in `Conjugate.bipartition_logits`.
 _BIPARTITION_STEPS = 8

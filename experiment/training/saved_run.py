@@ -40,6 +40,9 @@ if TYPE_CHECKING:
 
 Ints = NDArray[np.int64]
 
+# Settings that tell the posterior.nc of another run.
+_IDENTITY = {"mode", "seed", "dataset", "agents", "signs", "words"}
+
 
 class SavedRun:
     """A run folder, read only. The run may be finished or not.
@@ -126,10 +129,16 @@ class SavedRun:
     @cached_property
     def posterior(self) -> Any:
         """The last round's draws: InferenceData (ArviZ 0.23) or DataTree (ArviZ 1.x)."""
-        from mhng.experiment.runs.posterior import load_posterior, round_of
+        from mhng.experiment.runs.posterior import load_posterior, round_of, settings_of
 
-        posterior = load_posterior(self.folder.result(run_folder.POSTERIOR))
+        file = self.folder.result(run_folder.POSTERIOR)
+        posterior = load_posterior(file)
         self._check_round(run_folder.POSTERIOR, round_of(posterior))
+        with suppress(KeyError, ValueError, TypeError):  # `diagnose` refuses a file without settings
+            theirs, ours = settings_of(posterior), plain(self.config)
+            for name in _IDENTITY & set(theirs):
+                if theirs[name] != ours[name]:
+                    raise UsageError(f"{file} belongs to another run: its {name} is {theirs[name]}, not {ours[name]}")
         return posterior
 
     def draws(self, variable: str) -> NDArray[Any] | None:

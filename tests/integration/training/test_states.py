@@ -20,6 +20,7 @@ from mhng.experiment.runs import folder as run_folder
 from mhng.experiment.settings.config import resolve
 from mhng.experiment.training import loop, manifest
 from mhng.experiment.training.console import Silent
+from mhng.experiment.training.saved_run import SavedRun
 from mhng.experiment.training.train import resume, train
 from tests.runs import SMALL_FLAGS, all_outputs
 
@@ -239,3 +240,12 @@ def test_a_checkpoint_between_epochs_of_another_run_is_refused(finished: Path, t
     shutil.copy(other / run_folder.EPOCHS, folder / run_folder.EPOCHS)
     with pytest.raises(UsageError, match=r"checkpoint\.epochs\.pt belongs to another run: its seed is 1"):
         resume(folder, rounds="3", printer=Silent())
+
+
+def test_draws_of_another_run_are_refused(finished: Path, tmp_path: Path) -> None:
+    folder, other = tmp_path / "run", tmp_path / "other"
+    shutil.copytree(finished, folder)
+    made(other, "--seed", "1")
+    shutil.copy(other / run_folder.POSTERIOR, folder / run_folder.POSTERIOR)
+    with pytest.raises(UsageError, match=r"posterior\.nc belongs to another run: its seed is 1, not"):
+        _ = SavedRun(folder).posterior

@@ -20,6 +20,7 @@ from mhng.experiment.settings import config as settings
 from mhng.experiment.settings import validation
 from mhng.experiment.settings.schema import PLAY_SETTINGS, Config, flag
 from mhng.experiment.training import memory_estimate
+from mhng.experiment.training.alone import alone
 from mhng.experiment.training.build import game_of
 from mhng.experiment.training.console import Printer
 from mhng.experiment.training.loop import TrainingLoop, record_status
@@ -36,6 +37,7 @@ from mhng.models.torch_defaults import torch_defaults
 
 
 @torch_defaults()
+@alone()
 def play(
     run: SavedRun,
     values: Mapping[str, Any],

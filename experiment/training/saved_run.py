@@ -84,7 +84,11 @@ class SavedRun:
     @cached_property
     def manifest(self) -> dict[str, Any]:
         """manifest.json: command, versions, machine, data checksum."""
-        return self.folder.read_manifest()
+        manifest, seed = self.folder.read_manifest(), self.config.seed
+        if manifest.get("seed", seed) != seed or manifest.get("dataset", self.config.dataset) != self.config.dataset:
+            file = self.folder.file(run_folder.MANIFEST)
+            raise UsageError(f"{file} belongs to another run: its seed or data set is not that of {run_folder.CONFIG}")
+        return manifest
 
     @cached_property
     def summary(self) -> dict[str, Any]:

@@ -21,6 +21,7 @@ from mhng.experiment.settings import config as settings
 from mhng.experiment.settings.schema import Config
 from mhng.experiment.settings.validation import check_new, notes
 from mhng.experiment.training import memory_estimate
+from mhng.experiment.training.alone import alone
 from mhng.experiment.training.build import game_of
 from mhng.experiment.training.checkpoint import from_checkpoint, identity_of
 from mhng.experiment.training.compatibility import check_parts
@@ -48,6 +49,7 @@ from mhng.models.torch_defaults import torch_defaults
 
 
 @torch_defaults()
+@alone()
 def train(
     config: Config,
     *,
@@ -112,6 +114,7 @@ def train(
 
 
 @torch_defaults()
+@alone()
 def resume(
     path: Path,
     *,

@@ -7,9 +7,11 @@ import re
 import shutil
 import signal
 import subprocess
+import threading
 from pathlib import Path
 
 import numpy as np
+import pyro
 import pytest
 import torch
 
@@ -19,6 +21,7 @@ from mhng.experiment.errors import UsageError
 from mhng.experiment.runs import folder as run_folder
 from mhng.experiment.settings.config import resolve
 from mhng.experiment.training import loop, manifest
+from mhng.experiment.training.alone import alone
 from mhng.experiment.training.console import Silent
 from mhng.experiment.training.saved_run import SavedRun
 from mhng.experiment.training.train import resume, train
@@ -249,3 +252,29 @@ def test_draws_of_another_run_are_refused(finished: Path, tmp_path: Path) -> Non
     shutil.copy(other / run_folder.POSTERIOR, folder / run_folder.POSTERIOR)
     with pytest.raises(UsageError, match=r"posterior\.nc belongs to another run: its seed is 1, not"):
         _ = SavedRun(folder).posterior
+
+
+def test_a_manifest_of_another_run_is_refused(finished: Path, tmp_path: Path) -> None:
+    shutil.copytree(finished, tmp_path / "run")
+    file = tmp_path / "run" / run_folder.MANIFEST
+    file.write_text(json.dumps(json.loads(file.read_text()) | {"seed": 5}))
+    with pytest.raises(UsageError, match=r"manifest\.json belongs to another run"):
+        _ = SavedRun(tmp_path / "run").manifest
+
+
+def test_one_run_at_a_time(tmp_path: Path) -> None:
+    with pyro.plate("mine", 2), pytest.raises(UsageError, match="inside a Pyro effect handler"):
+        made(tmp_path / "handled")
+    said: list[BaseException] = []
+
+    def other() -> None:
+        try:
+            made(tmp_path / "other")
+        except UsageError as error:
+            said.append(error)
+
+    with alone():
+        thread = threading.Thread(target=other)
+        thread.start()
+        thread.join()
+    assert "another thread of this process has a run" in str(said[0]) and not (tmp_path / "other").exists()

@@ -84,10 +84,10 @@ class SavedRun:
     @cached_property
     def manifest(self) -> dict[str, Any]:
         """manifest.json: command, versions, machine, data checksum."""
-        manifest, seed = self.folder.read_manifest(), self.config.seed
-        if manifest.get("seed", seed) != seed or manifest.get("dataset", self.config.dataset) != self.config.dataset:
+        manifest, config = self.folder.read_manifest(), self.config
+        if config.program is None and manifest.get("seed", config.seed) != config.seed:
             file = self.folder.file(run_folder.MANIFEST)
-            raise UsageError(f"{file} belongs to another run: its seed or data set is not that of {run_folder.CONFIG}")
+            raise UsageError(f"{file} belongs to another run: its seed is not that of {run_folder.CONFIG}")
         return manifest
 
     @cached_property

@@ -41,7 +41,7 @@ if TYPE_CHECKING:
 Ints = NDArray[np.int64]
 
 # Settings that tell the posterior.nc of another run.
-_IDENTITY = {"mode", "seed", "dataset", "agents", "signs", "words"}
+_IDENTITY = ("mode", "seed", "dataset", "agents", "signs", "words")
 
 
 class SavedRun:
@@ -139,9 +139,9 @@ class SavedRun:
         posterior = load_posterior(file)
         self._check_round(run_folder.POSTERIOR, round_of(posterior))
         with suppress(KeyError, ValueError, TypeError):  # `diagnose` refuses a file without settings
-            theirs, ours = settings_of(posterior), plain(self.config)
-            for name in _IDENTITY & set(theirs):
-                if theirs[name] != ours[name]:
+            theirs, ours = settings_of(posterior), self.settings
+            for name in _IDENTITY:
+                if theirs.get(name, ours[name]) != ours[name]:
                     raise UsageError(f"{file} belongs to another run: its {name} is {theirs[name]}, not {ours[name]}")
         return posterior
 

@@ -24,6 +24,7 @@ FLOORS = {
     "experiment/diagnostics": 6,
     "experiment/evaluation": 6,
     "experiment/comparison": 6,
+    "experiment/people": 6,
     "experiment/report": 7,
     "experiment/api.py": 7,
     "experiment/__init__.py": 8,

@@ -1,7 +1,7 @@
 """Acceptance rules: the probability that a listener takes an offered sign.
 
-A listener holds sign w and is offered w'. Let q(k) = L(k) / sum_j L(j) be its likelihood over signs, normalised. Every rule
-is a function of q(w'), q(w) and r = q(w') / q(w) = L(w') / L(w):
+A listener holds sign w and is offered w'. Let q(k) = L(k) / sum_j L(j) be its likelihood over signs, normalised.
+Every rule is a function of q(w'), q(w) and r = q(w') / q(w) = L(w') / L(w):
 
     mh            min(1, r)                         Metropolis-Hastings
     numerator     q(w')                             the offered sign alone

@@ -7,8 +7,7 @@ that of the game's mixture, summed over agents and averaged over the last sweeps
     prior   each agent draws parameters from its prior, and signs given them
     kmeans  one agent clusters its latents into K signs by k-means
     merge   one agent clusters its latents into more than K signs; all agents play a short game with these; then pairs
-            of signs are merged greedily by the change of log evidence until K remain. The starts of a chain differ in
-            the mixture of that game and of the mergers (`RECIPES`)
+            of signs are merged greedily by the change of log evidence until K remain
             (words of sentences: see `mhng.inference.word_starts`)
     split   from kmeans, all agents play a short game with shared signs and split-merge steps
             (`mhng.inference.split_merge`)
@@ -23,7 +22,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import NamedTuple, cast
+from typing import cast
 
 import torch
 from torch import Tensor
@@ -41,21 +40,6 @@ from mhng.inference.word_starts import WordPlayer, refine_words
 _TABLE_BYTES = 2**28
 
 
-class Recipe(NamedTuple):
-    """How `merge` makes one start.
-
-    excess: signs before the mergers, per final sign. mixture: the mixture before and during the mergers
-    (`StartPlayer.with_mixture`); None for the agent's.
-    """
-
-    excess: float
-    mixture: str | None = None
-
-
-# docs/results.md compares others.
-RECIPES = (Recipe(3),)
-
-
 @dataclass(frozen=True)
 class Start:
     """Settings of the initialisation.
@@ -63,7 +47,7 @@ class Start:
     Args:
         kind: one of STARTS.
         tries: starts per chain.
-        recipes: recipes of `merge`; the starts use them in turn.
+        excess: signs of `merge` before the mergers, per final sign.
         before: sweeps before the mergers.
         moves: sweeps with split-merge steps.
         after: sweeps before the evidences are compared.
@@ -72,7 +56,7 @@ class Start:
 
     kind: str = "merge"
     tries: int = 6
-    recipes: tuple[Recipe, ...] = RECIPES
+    excess: int = 3
     before: int = 40
     moves: int = 40
     after: int = 30
@@ -159,12 +143,7 @@ def tries_per_batch(start: Start, N: int, K: int, chains: int) -> int:
 
 def most_signs(start: Start, K: int) -> int:
     """The largest number of signs during a start."""
-    return max(_signs_before(recipe, K) for recipe in start.recipes) if start.kind == "merge" else K
-
-
-def _signs_before(recipe: Recipe, K: int) -> int:
-    """The number of signs before the mergers."""
-    return max(K, round(recipe.excess * K))
+    return start.excess * K if start.kind == "merge" else K
 
 
 def _clusterers(tries: range, chains: int, players: Sequence[StartPlayer]) -> list[int]:
@@ -191,14 +170,7 @@ def _candidates(
         signs = _kmeans_signs(players, generators, clusterers, game.K)
         return refine_words(game, cast(Sequence[WordPlayer], players), generators, signs, start.before)
     if start.kind == "merge":
-        # Each agent that clusters uses all recipes.
-        turn = len(players) if len(players) > 2 else 1
-        recipes = [
-            start.recipes[(chain * start.tries + number) // turn % len(start.recipes)]
-            for chain in range(chains)
-            for number in tries
-        ]
-        return _merge_signs(start, game, players, generators, clusterers, recipes)
+        return _merge_signs(start, game, players, generators, clusterers)
     if start.kind == "split":
         return _split_signs(start, game, players, generators, clusterers)
     raise ValueError(f"start is {start.kind!r}; expected one of {', '.join(STARTS)}")
@@ -221,27 +193,16 @@ def _kmeans_signs(
 
 
 def _merge_signs(
-    start: Start,
-    game: Game,
-    players: Sequence[StartPlayer],
-    generators: Sequence[Stream],
-    clusterers: Sequence[int],
-    recipes: Sequence[Recipe],
+    start: Start, game: Game, players: Sequence[StartPlayer], generators: Sequence[Stream], clusterers: Sequence[int]
 ) -> Tensor:
-    """The merged signs of all candidates; those with the same recipe are made together."""
-    made: dict[int, Tensor] = {}
-    for recipe in dict.fromkeys(recipes):
-        places = [place for place, its in enumerate(recipes) if its == recipe]
-        more = _signs_before(recipe, game.K)
-        # The additional signs exist in the start only; their prior is uniform.
-        uniform = torch.zeros(more, dtype=torch.float64, device=game.log_prior.device).log_softmax(0)
-        overcomplete = replace(game, log_prior=uniform, weights=None)
-        others = players if recipe.mixture is None else [player.with_mixture(recipe.mixture) for player in players]
-        signs = _kmeans_signs(others, generators, [clusterers[place] for place in places], more)
-        state = init(others, generators, signs, more, game.mode)
-        state, _ = play(overcomplete, others, generators, state, start.before, keep_means=False)
-        made |= dict(zip(places, merge(others, state.signs, more, game.K, game), strict=True))
-    return torch.stack([made[place] for place in range(len(recipes))])
+    more = most_signs(start, game.K)
+    # The additional signs exist in the start only; their prior is uniform.
+    uniform = torch.zeros(more, dtype=torch.float64, device=game.log_prior.device).log_softmax(0)
+    overcomplete = replace(game, log_prior=uniform, weights=None)
+    signs = _kmeans_signs(players, generators, clusterers, more)
+    state = init(players, generators, signs, more, game.mode)
+    state, _ = play(overcomplete, players, generators, state, start.before, keep_means=False)
+    return merge(players, state.signs, more, game.K, game)
 
 
 def _split_signs(

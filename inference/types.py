@@ -101,9 +101,6 @@ class StartPlayer(SplitMergePlayer, Protocol):
     def from_prior(self, generator: Any, chains: int, K: int) -> Belief:
         """A belief with parameters from the prior."""
 
-    def with_mixture(self, name: str) -> StartPlayer:
-        """The same latents under the mixture `name` of the registry; this player where that mixture does not fit."""
-
     def merge_gain(self, signs: Tensor, K: int, sign: Tensor) -> Tensor:
         """(C, K) change of log evidence if `sign` (C,) were merged with each other sign."""
 

@@ -16,8 +16,6 @@ from mhng.models.belief import Belief
 from mhng.models.clustering import kmeans
 from mhng.models.mixtures.additive import Additive
 from mhng.models.mixtures.base import Conjugate, Family, Features, StackedFeatures
-from mhng.models.mixtures.normal_wishart import WishartPrior
-from mhng.models.registry import resolve
 from mhng.models.rng import GeneratorStack
 from mhng.models.word_clusters import word_clusters
 
@@ -51,22 +49,6 @@ class Percepts:
     @cached_property
     def _features(self) -> Features:
         return self.mixture.features(self.z)
-
-    def with_mixture(self, name: str) -> Percepts:
-        """The same latents under the Gaussian mixture `name`, with the same hyperparameters as far as both have them.
-
-        The mixture of counts, angles and the like does not change.
-        """
-        family, own = resolve("mixture", name), self.mixture
-        if own.input_support != "real" or type(own) is family:
-            return self
-        shared = {}
-        if isinstance(own, WishartPrior) and issubclass(family, WishartPrior):
-            shared = {"m0": own.m0, "beta": own.beta, "nu": own.nu, "W": own.W}
-        player = Percepts(self.z, family(own.latent, device=self.z.device, **shared), check=False)
-        if type(own).features is family.features and shared:
-            player._features = self._features  # with the same centre m0
-        return player
 
     @property
     def count(self) -> int:

@@ -11,7 +11,7 @@ from mhng.experiment.data.objects import Objects
 from mhng.experiment.settings.schema import Config
 from mhng.experiment.training.agent_spec import AgentSpec
 from mhng.experiment.training.graphs import Edges, meetings_of
-from mhng.inference.initialization import RECIPES, Recipe, Start
+from mhng.inference.initialization import Start
 from mhng.inference.rounds import Member, Schedule, agent_streams, make_member
 from mhng.inference.spec import Game
 from mhng.models.agent import Agent
@@ -38,7 +38,7 @@ def schedule_of(config: Config, *, jitter: float = 0.0) -> Schedule:
         round_sweeps=config.round_sweeps,
         chains=config.chains,
         # Sentences are too many to start with more of them.
-        start=Start(config.start, config.starts, RECIPES if config.words == 1 else (Recipe(1),)),
+        start=Start(config.start, config.starts, excess=3 if config.words == 1 else 1),
         batch_size=config.batch_size or 0,
         lr=config.lr,
         jitter=jitter,

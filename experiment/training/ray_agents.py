@@ -30,7 +30,6 @@ from mhng.experiment.training.prepare import Prepared, pick_device
 from mhng.inference.rounds import Member, Threads
 from mhng.inference.svi import Loss
 from mhng.models.belief import Belief, Response, Rule
-from mhng.models.percepts import Percepts
 
 Array = NDArray[Any]
 
@@ -92,12 +91,10 @@ class AgentActor:
         """Initial signs from clusters of the latents."""
         return encode_signs(self._player.clusters(self._stream(stream), chains, K))
 
-    def redraw(
-        self, serial: int, stream: str, signs: Array, K: int, first: bool, mixture: str | None
-    ) -> tuple[Array, Array]:
+    def redraw(self, serial: int, stream: str, signs: Array, K: int, first: bool) -> tuple[Array, Array]:
         """Redraw the parameters as belief number `serial`; return log density and evidence, both (C,)."""
         previous = None if first else self._belief
-        self._belief = self._with(mixture).redraw(self._stream(stream), self._decode(signs), K, previous)
+        self._belief = self._player.redraw(self._stream(stream), self._decode(signs), K, previous)
         return self._numbered(serial)
 
     def from_prior(self, serial: int, stream: str, chains: int, K: int) -> tuple[Array, Array]:
@@ -132,9 +129,9 @@ class AgentActor:
         """Log evidence log p(z | signs): (C,)."""
         return _array(self._player.evidence(self._decode(signs), K))
 
-    def merge_gain(self, signs: Array, K: int, sign: Array, mixture: str | None) -> Array:
+    def merge_gain(self, signs: Array, K: int, sign: Array) -> Array:
         """Change of the log evidence by merging `sign` (C,) with every other sign: (C, K)."""
-        return _array(self._with(mixture).merge_gain(self._decode(signs), K, self._decode(sign)))
+        return _array(self._player.merge_gain(self._decode(signs), K, self._decode(sign)))
 
     def copy_stream(self) -> None:
         """Copy the stream "play" to "aside"."""
@@ -153,9 +150,6 @@ class AgentActor:
         """Restore the agent as `Member.restore` does."""
         components = self._member.restore(state, parts)
         return None if components is None else _on_cpu(components)
-
-    def _with(self, mixture: str | None) -> Percepts:
-        return self._player if mixture is None else self._player.with_mixture(mixture)
 
     def _use(self, threads: int) -> None:
         if threads != torch.get_num_threads():
@@ -317,14 +311,10 @@ class _Belief:
 class _Player:
     """Remote agent in the game. Implements `mhng.inference.types.StartPlayer`."""
 
-    def __init__(self, actor: ActorHandle, count: int, finite: Any, mixture: str | None = None) -> None:
+    def __init__(self, actor: ActorHandle, count: int, finite: Any) -> None:
         self._actor = actor
         self._finite = finite
-        self._mixture = mixture  # of `with_mixture`; None for the agent's
         self.count = count
-
-    def with_mixture(self, name: str) -> _Player:
-        return _Player(self._actor, self.count, self._finite, name)
 
     def is_finite(self) -> bool:
         return bool(self._actor.get(self._finite))
@@ -334,9 +324,7 @@ class _Player:
 
     def redraw(self, generator: _Stream, signs: Tensor, K: int, previous: Any = None) -> _Belief:
         serial = self._actor.next_serial()
-        pending = self._actor.send(
-            "redraw", serial, generator.name, encode_signs(signs), K, previous is None, self._mixture
-        )
+        pending = self._actor.send("redraw", serial, generator.name, encode_signs(signs), K, previous is None)
         return _Belief(self._actor, serial, pending)
 
     def from_prior(self, generator: _Stream, chains: int, K: int) -> _Belief:
@@ -347,8 +335,7 @@ class _Player:
         return decode_array(self._actor.call("evidence", encode_signs(signs), K))
 
     def merge_gain(self, signs: Tensor, K: int, sign: Tensor) -> Tensor:
-        gain = self._actor.call("merge_gain", encode_signs(signs), K, encode_signs(sign), self._mixture)
-        return decode_array(gain)
+        return decode_array(self._actor.call("merge_gain", encode_signs(signs), K, encode_signs(sign)))
 
     def bipartition_logits(self, group: Tensor, seeds: Tensor) -> Tensor:
         raise NotImplementedError("split-merge steps require local agents")

@@ -1,13 +1,11 @@
 """Initialisation: mergers, the choice by evidence, and separate starts without communication."""
 
-from dataclasses import replace
-
 import pytest
 import torch
 
 from mhng.inference import MODES, STARTS, initialization
 from mhng.inference.game import Game
-from mhng.inference.initialization import Recipe, Start, initial_signs, merge
+from mhng.inference.initialization import Start, initial_signs, merge
 from mhng.models.mixtures import NormalWishart
 from mhng.models.percepts import Percepts
 from mhng.models.rng import stream
@@ -147,24 +145,9 @@ def test_more_signs_than_objects():
     assert signs.shape == (1, 2, 3)
 
 
-def test_merging_uses_its_recipes_in_turn(monkeypatch):
-    """With several numbers of signs and mixtures, for each chain, also in batches."""
-    both, made = players(), []
-    original = initialization._kmeans_signs
-
-    def recorded(players, generators, clusterers, K):
-        made.append((K, type(players[0].mixture).__name__, len(clusterers)))
-        return original(players, generators, clusterers, K)
-
-    monkeypatch.setattr(initialization, "_kmeans_signs", recorded)
-    start = Start("merge", tries=4, before=2, after=2, tail=1, recipes=(Recipe(3), Recipe(2, "tied"), Recipe(1.5)))
-    initial_signs(start, game(), both, generators(0), chains=3)
-    assert sorted(made) == [(6, "NormalWishart", 4), (8, "Tied", 4), (12, "NormalWishart", 4)]
-    made.clear()
-    initial_signs(replace(start, tries=1), game(), both, generators(0), chains=4)
-    assert sorted(made) == [(6, "NormalWishart", 1), (8, "Tied", 1), (12, "NormalWishart", 2)]
+def test_merging_starts_with_more_signs():
+    start = Start("merge", tries=1, before=2, excess=3)
     assert initialization.most_signs(start, 4) == 12 and initialization.most_signs(Start("kmeans"), 4) == 4
-    assert all(type(player.mixture) is NormalWishart for player in both)
 
 
 def test_an_unknown_start_is_refused():

@@ -11,7 +11,6 @@ import torch
 from mhng import Game, NormalWishart, Percepts, init, play
 from mhng.models.belief import TableAnswers, proposal_logits
 from mhng.models.mixtures.dirichlet import DirichletMultinomial
-from mhng.models.mixtures.tied import Tied
 from mhng.models.registry import MIXTURES, load_variant
 from mhng.models.rng import stream
 
@@ -175,17 +174,3 @@ def test_a_sign_without_a_number_is_never_drawn() -> None:
     left = proposal_logits(known, torch.tensor([[-math.inf, 0.0, 0.0]], dtype=torch.float64))
     assert torch.equal(left[0], known)
     assert TableAnswers(table.double()).best(prior).tolist() == [[1, 0, 0, 2]]
-
-
-def test_latents_under_another_mixture_keep_its_hyperparameters() -> None:
-    z = torch.randn(30, 3, generator=stream(0, "z"), dtype=torch.float64)
-    signs = torch.arange(30).remainder(4).unsqueeze(0)
-    own = Percepts(z, NormalWishart(3, m0=0.5, beta=0.3, nu=5, W=0.7))
-    other = own.with_mixture("tied")
-    expected = Percepts(z, Tied(3, m0=0.5, beta=0.3, nu=5, W=0.7))
-    torch.testing.assert_close(other.evidence(signs, 4), expected.evidence(signs, 4))
-    assert own.with_mixture("normal-wishart") is own and type(own.mixture) is NormalWishart
-    diagonal = Percepts(z, load_variant(MIXTURES["normal-gamma"])(3))
-    assert type(diagonal.with_mixture("tied").mixture) is Tied
-    counts = Percepts(torch.ones(4, 3), DirichletMultinomial(3))
-    assert counts.with_mixture("tied") is counts

@@ -15,6 +15,9 @@ def test_a_compositional_language_has_the_highest_scores():
     assert scores["topsim"] == pytest.approx(1) and scores["posdis"] == pytest.approx(1)
     assert scores["all_right"] == 1 and scores["right"] == [1, 1]
     assert scores["messages"] == 12 and scores["entropy"] == pytest.approx(np.log2(12))
+    assert scores["cbm_slots"] == 1 and scores["length"] == 2
+    # A word that stands for a value in each slot is matched with one of them: three with the second attribute.
+    assert scores["cbm"] == pytest.approx((3 * 4 + 3) / 24)
 
 
 def test_a_language_whose_order_does_not_matter():
@@ -31,9 +34,35 @@ def test_a_holistic_language_has_low_scores():
     assert scores["topsim"] < 0.5 and scores["all_right"] < 0.7 and scores["messages"] == 12
 
 
-def test_a_constant_language_scores_0():
+def test_a_constant_language_has_no_scores():
     scores = language(np.zeros((12, 2), dtype=int), ATTRIBUTES)
-    assert scores["topsim"] == scores["posdis"] == scores["bosdis"] == scores["entropy"] == 0
+    assert all(np.isnan(scores[name]) for name in ("topsim", "posdis", "bosdis"))
+    assert scores["entropy"] == scores["entropy_words"] == 0
+    assert scores["cbm"] == pytest.approx(4 / 24)  # "0 0" has one word, matched with a value of the second attribute
+
+
+def test_concept_best_matching():
+    """Words 0 to 6 are the values. "0 0" names one value only."""
+    words = ATTRIBUTES + [0, 4]
+    assert language(words, ATTRIBUTES)["cbm"] == 1
+    words[:3] = 0  # these three objects have the value 0 of the first attribute
+    assert language(words, ATTRIBUTES)["cbm"] == pytest.approx(21 / 24)
+    # A word that belongs to no value costs as much as a value without a word.
+    extra = np.concatenate([ATTRIBUTES + [0, 4], np.full((12, 1), 9)], axis=1)
+    assert language(extra, ATTRIBUTES)["cbm"] == pytest.approx(24 / 36)
+
+
+def test_messages_end_at_the_end_word():
+    """The words after the end word do not matter."""
+    words = np.concatenate([ATTRIBUTES + [1, 5], np.zeros((12, 1), dtype=int)], axis=1)
+    words[0, 1] = 0
+    noisy = words.copy()
+    noisy[0, 2] = 3
+    scores = language(words, ATTRIBUTES, end=0)
+    assert language(noisy, ATTRIBUTES, end=0) == scores
+    assert scores["length"] == pytest.approx(23 / 12) and scores["cbm"] == pytest.approx(23 / 24)
+    assert scores["topsim"] < 1
+    assert edit_distances(np.array([[1, 2, 0], [0, 1, 1], [1, 0, 2], [1, 2, 3]]), end=0).tolist() == [2, 1, 1, 1, 3, 2]
 
 
 def test_a_decoder_reads_new_combinations():
@@ -71,6 +100,8 @@ def test_arrays_that_do_not_fit_are_named(messages, attributes, named):
 @pytest.mark.slow
 def test_scores_are_those_of_emlangkit():
     metrics = pytest.importorskip("emlangkit.metrics")
+    from emlangkit.metrics import entropy
+
     for seed in range(50):
         draw = np.random.default_rng(seed)
         attributes = draw.integers(0, 4, (40, 3))
@@ -80,4 +111,6 @@ def test_scores_are_those_of_emlangkit():
             metrics.compute_topographic_similarity(messages, attributes)[0], abs=1e-6
         )
         assert scores["posdis"] == pytest.approx(metrics.compute_posdis(messages, attributes), abs=1e-6)
+        assert scores["entropy"] == pytest.approx(entropy.compute_entropy(messages), abs=1e-6)
+        assert scores["entropy_words"] == pytest.approx(entropy.compute_entropy(messages.ravel()), abs=1e-6)
         assert scores["bosdis"] == pytest.approx(metrics.compute_bosdis(messages, attributes), abs=1e-6)

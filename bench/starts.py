@@ -1,4 +1,4 @@
-"""Success rate and time of the initialisations (--start): the table in docs/results.md.
+"""Success rate and time of the initialisations (--start): the table in docs/notes.md.
 
     python bench/starts.py [--signs 6 --objects 600 --dimension 2 --seeds 0 1 2 --starts 50]
 

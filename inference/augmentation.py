@@ -1,6 +1,6 @@
 """Data augmentation: small random rotations, scalings, shears and shifts of images.
 
-Images are moved anew in every learning step; the game uses the original views (docs/results.md has the effect).
+Images are moved anew in every learning step; the game uses the original views (docs/notes.md has the effect).
 """
 
 from __future__ import annotations

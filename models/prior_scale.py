@@ -25,7 +25,7 @@ def feature_scale(family: type[Any], latent: int, signs: int, prior: Mapping[str
     """W for standardised features: the prior precision nu W is 3 K^(2/L).
 
     K components that share the volume of the data equally have standard deviations of about K^(-1/L). The factor 3
-    leaves gaps between them; docs/results.md has the comparison. prior: the other hyperparameters.
+    leaves gaps between them; docs/notes.md has the comparison. prior: the other hyperparameters.
     """
     nu = prior.get("nu", inspect.signature(family).parameters["nu"].default)
     return float(3 * signs ** (2 / latent) / (latent if nu is None else nu))

@@ -1,4 +1,4 @@
-"""Defaults of single data sets, where they differ from those of the schema. docs/results.md has the comparison."""
+"""Defaults of single data sets, where they differ from those of the schema. docs/notes.md has the comparison."""
 
 from __future__ import annotations
 

@@ -40,7 +40,7 @@ LARGEST_IMAGE = 32
 LATENT_DIM = 12
 STEPS, ROUND_STEPS = 3_200, 40
 # Longer learning of few colour images shrinks the learned noise, and spreads latents over what does not tell classes
-# apart (docs/results.md).
+# apart (docs/notes.md).
 COLOUR_STEPS = 1_000
 LEAST_EPOCHS, MOST_EPOCHS = 80, 250
 LEAST_BATCH, MOST_BATCH = 16, 128

@@ -30,9 +30,14 @@ from typing import Any, NamedTuple
 import numpy as np
 from scipy.special import stdtrit
 
+# Scores of sentences: the lowest kappa of a slot; nats of positions over holistic; topsim of seen objects; share of
+# unseen combinations (in and out of distribution) whose words are all right, for all agents together; share found
+# among 10, of unseen objects if there are any.
+SENTENCE_METRICS = ("kappa_slot", "over_holistic", "topsim", "unseen_in", "unseen_out", "found_10")
+
 METRICS = (
     "ari", "ari_after_burn_in", "nmi", "accuracy", "kappa", "kappa_after_burn_in", "kappa_matched", "acceptance",
-    "log_evidence", "seconds",
+    "log_evidence", "seconds", *SENTENCE_METRICS,
 )  # fmt: skip
 
 # Metrics that can be compared between rows; higher is better. A log evidence depends on the latents of its row.
@@ -78,6 +83,25 @@ def numbers(summary: Mapping[str, Any]) -> Numbers:
         "acceptance": _mean(list(acceptance.values())),
         "log_evidence": summary["log_evidence_mean"],
         "seconds": summary["seconds"],
+        **dict.fromkeys(SENTENCE_METRICS),
+        **_of_sentences(summary.get("language")),
+    }
+
+
+def _of_sentences(language: Mapping[str, Any] | None) -> Numbers:
+    """SENTENCE_METRICS; empty for single signs, and for runs of older versions."""
+    if language is None:
+        return {}
+    agents, unseen = list(language["agents"].values()), language["unseen"] or {}
+    right = unseen.get("all_right", {}).get("together", {})
+    found = unseen.get("found") or language["seen"]["found"]
+    return {
+        "kappa_slot": min(language["kappa_slots"]),
+        "over_holistic": _mean([row["over_holistic"] for row in agents]),
+        "topsim": _mean([(row["seen"] or {}).get("topsim") for row in agents]),
+        "unseen_in": right.get("in"),
+        "unseen_out": right.get("out"),
+        "found_10": _mean([shares.get("10") for shares in found.values()]),
     }
 
 

@@ -14,6 +14,10 @@ _HEAD = (
     "row", "ARI per seed, final draw", "mean ± sd [95%]", "worst", "mean after burn-in", "accuracy", "kappa (worst)",
     "matched kappa", "acceptance", "seconds",
 )  # fmt: skip
+_SENTENCE_HEAD = (
+    "row", "unseen right: mean ± sd [95%]", "worst", "out of distribution", "worst", "positions over holistic (nats)",
+    "lowest kappa of a word (worst)", "topsim", "found among 10",
+)  # fmt: skip
 _REFERENCE_HEAD = ("method", "ARI: mean ± sd [95%]", "worst", "accuracy")
 _PAIRED_HEAD = ("row", "ARI: mean [95%]", "seeds above, below", "kappa: mean [95%]", "seeds above, below")
 
@@ -26,6 +30,8 @@ def markdown(summary: Mapping[str, Any]) -> str:
     parts += [f"Seeds: {seeds}. ±: standard deviation over seeds. [ ]: Student's 95% interval of the mean."]
     if any(_is_alone(row) for row in rows):
         parts += ["alone: all agents share one chain of signs; kappa compares what each agent would say alone."]
+    if spoken := [row for row in rows if row["statistics"]["over_holistic"]["count"]]:
+        parts += ["Sentences (docs/sentences.md):", _table(_SENTENCE_HEAD, [_sentence_line(row) for row in spoken])]
     if references := summary["references"]:
         parts += ["Reference methods on the observations of all agents, without agents:"]
         parts += [_table(_REFERENCE_HEAD, [_reference_line(row) for row in references])]
@@ -102,6 +108,21 @@ def _line(row: Mapping[str, Any]) -> list[str]:
 
 def _is_alone(row: Mapping[str, Any]) -> bool:
     return bool(row["kappa_of"] != "signs")
+
+
+def _sentence_line(row: Mapping[str, Any]) -> list[str]:
+    of = row["statistics"]
+    return [
+        row["row"],
+        *(text for name in ("unseen_in", "unseen_out") for text in _right(of[name])),
+        decimal(of["over_holistic"]["mean"], 1),
+        f"{decimal(of['kappa_slot']['mean'])} ({decimal(of['kappa_slot']['worst'])})",
+        *(decimal(of[name]["mean"]) for name in ("topsim", "found_10")),
+    ]
+
+
+def _right(statistics: Mapping[str, Any]) -> tuple[str, str]:
+    return _with_interval(statistics, sd=True), decimal(statistics["worst"])
 
 
 def _reference_line(row: Mapping[str, Any]) -> list[str]:

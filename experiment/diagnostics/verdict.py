@@ -219,7 +219,7 @@ def _start_options(settings: Mapping[str, Any]) -> list[str]:
         options = [f"--start merge --starts {max(starts, 20)} (now {settings['start']}, {starts})"]
     else:
         options = [f"--starts {5 * starts} (now {starts})"]
-    if settings["start"] != "split":
+    if settings["start"] != "split" and settings.get("words", 1) == 1:
         options.append("--start split, whose moves lead between basins (for hundreds of objects)")
     return options
 
@@ -327,6 +327,16 @@ def agreed(
     return Verdict(answer, words, advice)
 
 
+def _more_signs(settings: Mapping[str, Any], classes: int) -> str:
+    """The option that allows a sign, or a sentence, for each class."""
+    words = settings.get("words", 1)
+    if words == 1:
+        return f"--signs {classes} (now {settings['signs']}, for {classes} classes)"
+    vocabulary = settings["vocabulary"]
+    needed = next(V for V in range(vocabulary + 1, classes + 1) if V**words >= classes)
+    return f"--vocabulary {needed} (now {vocabulary}: {settings['signs']} sentences for {classes} classes)"
+
+
 def _distance_words(by_distance: Mapping[int, float]) -> str:
     """A sentence on kappa by distance in the encounter graph, of neighbours first."""
     distances = sorted(by_distance)
@@ -366,7 +376,7 @@ def right(
     advice = []
     if answer != "yes":
         if classes is not None and classes > settings["signs"]:
-            advice.append(f"--signs {classes} (now {settings['signs']}, for {classes} classes)")
+            advice.append(_more_signs(settings, classes))
         elif classes is not None and used is not None and used < classes:
             words.append(f"{used} of {settings['signs']} signs for {classes} classes: some classes share a sign.")
             advice += [_command(play, options) for options in _start_options(settings)]

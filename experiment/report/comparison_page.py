@@ -156,7 +156,7 @@ def _scores(renderer: ChartRenderer, rows: Sequence[Row], baseline: str | None, 
                 else []
             ),
         ],
-        tables=[Table(head, body, "Mean scores per row"), *_reference_table(references)],
+        tables=[Table(head, body, "Mean scores per row"), *_sentence_table(rows), *_reference_table(references)],
         pictures=[_score_plots(renderer, rows, baseline)],
     )
 
@@ -164,6 +164,35 @@ def _scores(renderer: ChartRenderer, rows: Sequence[Row], baseline: str | None, 
 def _alone(row: Row) -> str:
     """The mark of a kappa between what agents that share their signs would say alone."""
     return "" if row.get("kappa_of", "signs") == "signs" else " alone"
+
+
+_SENTENCE_COLUMNS = {
+    "unseen right": ("unseen_in", "mean", 3),
+    "lowest": ("unseen_in", "worst", 3),
+    "unseen right, out of distribution": ("unseen_out", "mean", 3),
+    "positions over holistic (nats)": ("over_holistic", "mean", 1),
+    "lowest kappa of a word": ("kappa_slot", "mean", 3),
+    "topsim": ("topsim", "mean", 3),
+    "found among 10": ("found_10", "mean", 3),
+}
+
+
+def _sentence_table(rows: Sequence[Row]) -> list[Table]:
+    """Scores of sentences, for the rows that have them."""
+    spoken = [row for row in rows if _mean(row["statistics"], "over_holistic") is not None]
+    body = [
+        cells(
+            [
+                str(row["row"]),
+                *(
+                    number((row["statistics"].get(metric) or {}).get(kind), digits)
+                    for metric, kind, digits in _SENTENCE_COLUMNS.values()
+                ),
+            ]
+        )
+        for row in spoken
+    ]
+    return [Table(["", *_SENTENCE_COLUMNS], body, "Scores of sentences")] if spoken else []
 
 
 def _reference_table(references: Sequence[Row]) -> list[Table]:

@@ -7,6 +7,7 @@ import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import replace
+from functools import partial
 from typing import Any
 
 from mhng.experiment.errors import Interrupted, RunError
@@ -22,8 +23,9 @@ from mhng.experiment.training.checkpoint import from_checkpoint, identity_of, to
 from mhng.experiment.training.console import Printer
 from mhng.experiment.training.defaults import describe
 from mhng.experiment.training.graphs import Edges, edges_at
+from mhng.experiment.training.language_scores import language_scores
 from mhng.experiment.training.pictures import run_pictures
-from mhng.experiment.training.prepare import Prepared
+from mhng.experiment.training.prepare import Prepared, load_held_out
 from mhng.experiment.training.progress import Progress
 from mhng.experiment.training.ray_agents import BYTES_PER_SIGN, AgentLostError, AgentPlacement, RemoteMember
 from mhng.experiment.training.results import sweep_rows, to_round_trace, write_results
@@ -379,7 +381,16 @@ class TrainingLoop:
             traffic=traffic,
             seconds=round(seconds, 1),
             device=str(self.device),
+            language=self._language(trace),
         )
+
+    def _language(self, trace: RoundTrace) -> dict[str, Any] | None:
+        """Scores of the final sentences of chain 0; None for single signs."""
+        if self.config.sentences is None:
+            return None
+        agents = {member.name: member.agent for member in self.members if isinstance(member, Member)}
+        signs = dict(zip(trace.agent_names, trace.signs[0, -1], strict=True))
+        return language_scores(self.config, self.objects, agents, signs, partial(load_held_out, self.config))
 
     def _bounds(self, played: Played) -> dict[str, Loss | None]:
         """ELBO of each agent given its signs."""

@@ -147,12 +147,13 @@ def summarise(
     seconds: float,
     device: str,
     traffic: Mapping[str, int] | None = None,
+    language: Mapping[str, Any] | None = None,
 ) -> dict[str, Any]:
     """Content of summary.json: scores of the final draw in chain 0, and means over sweeps after burn-in (`*_mean`).
 
     kappa is the mean over all pairs of agents. messages is the number of signs sent per sweep. edges: the encounter
     graph at the end, or None. nats: `latent_nats` of the agents that learn. agreement: sweeps until the agents agree.
-    traffic: bytes per sweep, for agents in separate processes.
+    traffic: bytes per sweep, for agents in separate processes. language: scores of sentences (`language_scores`).
     """
     kept = rows[config.burn_in :]
     last = rows[-1]
@@ -189,7 +190,7 @@ def summarise(
         "kappa_mean": _mean([row["kappa"] for row in kept]),
         "kappa_of": "what each agent would say alone" if trace.best_signs is not None else "signs",
         "kappa_matched": float(np.mean([partitions.matched_kappa(a, b) for a, b in combinations(kappa_signs, 2)])),
-        **_of_sentences(config, kappa_signs),
+        **_of_sentences(config, kappa_signs, language),
         "kappa_matrix": kappas.tolist(),
         "kappa_fleiss": partitions.fleiss_kappa(kappa_signs),
         "kappa_by_distance": _by_distance(kappas, _pairs_by_distance(edges, config.agents)).get("kappa_by_distance"),
@@ -208,8 +209,8 @@ def summarise(
     }
 
 
-def _of_sentences(config: Config, signs: NDArray[Any]) -> dict[str, Any]:
-    """The language, and kappa of the words in each slot, mean over pairs of agents; empty for single signs."""
+def _of_sentences(config: Config, signs: NDArray[Any], language: Mapping[str, Any] | None) -> dict[str, Any]:
+    """The language, its scores, and kappa of the words in each slot, mean over pairs; empty for single signs."""
     if config.sentences is None:
         return {}
     words = np.stack([config.sentences.word(signs.astype(np.int64), slot) for slot in range(config.words)])
@@ -220,6 +221,7 @@ def _of_sentences(config: Config, signs: NDArray[Any]) -> dict[str, Any]:
         "grammar": config.grammar,
         "turns": config.turns,
         "kappa_slots": [partitions.mean_pairwise_kappa(slot) for slot in words],
+        "language": language,
     }
 
 

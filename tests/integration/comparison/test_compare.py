@@ -23,7 +23,16 @@ from mhng.experiment.comparison.compare import compare
 from mhng.experiment.comparison.grid import build_grid, parse_seeds
 from mhng.experiment.comparison.plan import next_action
 from mhng.experiment.comparison.process_pool import Task, run_tasks
-from mhng.experiment.comparison.statistics import METRICS, Outcome, Row, numbers, paired, spread, summarise
+from mhng.experiment.comparison.statistics import (
+    METRICS,
+    SENTENCE_METRICS,
+    Outcome,
+    Row,
+    numbers,
+    paired,
+    spread,
+    summarise,
+)
 from mhng.experiment.comparison.table import comma_separated, markdown
 from mhng.experiment.errors import UsageError
 from mhng.experiment.plots.comparison import Dots, plot_dots, plot_quality
@@ -79,8 +88,24 @@ def test_a_runs_numbers_are_means_over_agents():
     assert silent["ari"] is None and silent["acceptance"] is None
 
 
+def test_the_numbers_of_sentences():
+    agents = {name: {"over_holistic": nats, "seen": {"topsim": 0.5}} for name, nats in (("A", 10.0), ("B", 30.0))}
+    language = {"kappa_slots": [0.9, 0.7], "agents": agents, "seen": {"found": {"A->B": {"10": 0.5}}}, "unseen": None}
+    found = numbers(summary_of_run({"A": 0.4, "B": 0.6}) | {"language": language})
+    assert tuple(found) == METRICS
+    assert [found[name] for name in SENTENCE_METRICS] == [0.7, 20.0, 0.5, None, None, 0.5]
+    language["unseen"] = {"all_right": {"together": {"in": 0.75, "out": None}}, "found": {"A->B": {"10": 0.25}}}
+    found = numbers(summary_of_run({"A": 0.4, "B": 0.6}) | {"language": language})
+    assert [found[name] for name in SENTENCE_METRICS] == [0.7, 20.0, 0.5, 0.75, None, 0.25]
+    row = Row("com", "com", "", {}, [Outcome(0, "x", found)])
+    assert "| com | 0.750 | 0.750 | - | - | 20.0 | 0.700 (0.700) | 0.500 | 0.250 |" in markdown(
+        summarise([row], None, {})
+    )
+
+
 def outcome(seed, ari, kappa=0.5):
-    return Outcome(seed, f"x-seed{seed}", dict.fromkeys(METRICS, 0.25) | {"ari": ari, "kappa": kappa, "seconds": 60.0})
+    found = dict.fromkeys(METRICS, 0.25) | dict.fromkeys(SENTENCE_METRICS)
+    return Outcome(seed, f"x-seed{seed}", found | {"ari": ari, "kappa": kappa, "seconds": 60.0})
 
 
 @pytest.fixture

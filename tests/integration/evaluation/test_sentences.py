@@ -82,7 +82,12 @@ def test_language_scores_combinations_that_nobody_has_seen(tmp_path: Path, capsy
     report = json.loads(capsys.readouterr().out)
     for row in report["agents"].values():
         assert row["over_holistic"] > 0 and row["seen"]["all_right"] == 1
-    assert report["unseen"]["all_right"]["together"]["in"] == 1
+    unseen = report["unseen"]
+    assert unseen["all_right"]["together"]["in"] == unseen["decoded"]["A->B"]["in"] == 1
+    assert report["seen"]["found"]["B->A"] == {"10": 1} and report["seen"]["decoded"]["B->A"] == 1
+    # The run has scored itself.
+    summary = json.loads((tmp_path / "run" / "summary.json").read_text())
+    assert summary["language"] == {name: report[name] for name in summary["language"]}
     assert cli.main(["language", str(tmp_path / "run")]) == 0
     assert "over holistic +" in capsys.readouterr().out
     assert load_run(tmp_path / "run").language["words"] == 2

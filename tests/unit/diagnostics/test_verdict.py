@@ -283,3 +283,11 @@ def test_many_chains_and_single_draws_are_compared_too() -> None:
 
 def test_a_chain_that_wanders_everywhere_has_no_basin() -> None:
     assert any("there are no basins" in text for text in judged(trace(4, 100, N=60)).words)
+
+
+def test_advice_for_sentences_names_no_setting_that_they_refuse() -> None:
+    settings = SETTINGS | {"words": 2, "vocabulary": 2, "start": "merge"}
+    apart = {"A": [0.3], "B": [0.3]}
+    few = verdict.right(settings, apart, classes=4, used=3, play="play RUN")
+    assert few.next and not any("split" in step for step in few.next)
+    assert verdict.right(settings, apart, classes=5).next == ["--vocabulary 3 (now 2: 4 sentences for 5 classes)"]

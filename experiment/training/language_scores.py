@@ -1,0 +1,242 @@
+"""Scores of the agents' sentences, for summary.json and the command `language`.
+
+    evidence    log p(z | sentences) of each agent under every meaning, in nats. `over_holistic` is the gain of the
+                meaning `positions` over a mean for every sentence: compositionality without labels
+    seen        scores of the final sentences (`mhng.experiment.metrics.language`), for objects with attributes
+    unseen      combinations held out by --hold-out: each agent, and both together, say the most probable sentence.
+                The words are read by the matching fitted on the seen objects
+    found       reference games: the listener picks the object that its own latents fit best to the speaker's
+                sentence, among 10 and among 100 objects; by pair of agents, for seen and unseen objects
+    decoded     the listener tells the attributes from the sentence alone: a linear classifier of each attribute
+                (ridge regression), fitted on the listener's latents of seen objects, reads the latent that the
+                sentence means
+
+z are the means of q(z | x). Parameters of sentences are posterior means given the final sentences. So the scores draw
+no parameters. Labels are used for scores only.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from itertools import permutations
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from mhng.experiment.data.combinations import attributes_of, held_combinations
+from mhng.experiment.data.objects import Objects
+from mhng.experiment.metrics import partitions
+from mhng.experiment.metrics.language import Decoder, Ints, fit_decoder
+from mhng.experiment.metrics.language import language as score
+from mhng.experiment.settings.schema import Config
+from mhng.experiment.util.jsonable import to_plain
+from mhng.models.agent import Agent
+from mhng.models.languages import MEANINGS, Sentences
+from mhng.models.mixtures.additive import Additive, additive
+from mhng.models.rng import random_integer, stream
+
+CANDIDATES = (10, 100)
+
+# Objects beyond these, chosen at random, take no part in reference games and decoding.
+MOST_OBJECTS = 1000
+
+
+@dataclass(frozen=True)
+class Speaker:
+    """An agent's language after a run, on the CPU: signs (N,), mixture of its meaning, parameters, latents (N, L)."""
+
+    agent: Agent
+    signs: NDArray[np.int64]
+    mixture: Any
+    parameters: Any
+    z: Tensor
+
+    def perceive(self, view: Tensor) -> Tensor:
+        """Latents of observations (N, *shape): (N, L)."""
+        return self.agent.perceive(view.to(self.agent.log_pi.device), None).z.cpu()
+
+    def table(self, z: Tensor) -> Tensor:
+        """log p(z_n | w) of latents (N, L) under every sentence: (N, K)."""
+        table: Tensor = self.mixture.log_prob_table(self.mixture.features(z), self.parameters)
+        return table
+
+    @property
+    def log_pi(self) -> Tensor:
+        """log p(w) of every sentence: (K,)."""
+        return self.agent.log_pi.cpu()
+
+
+def language_scores(
+    config: Config,
+    objects: Objects,
+    agents: Mapping[str, Agent],
+    signs: Mapping[str, NDArray[np.int64]],
+    load_held_out: Callable[[], Objects | None],
+) -> dict[str, Any]:
+    """All scores as plain values. signs: final sentences of each agent, (N,).
+
+    load_held_out: returns the objects that --hold-out keeps from the agents, or None.
+    """
+    sentences = config.sentences
+    assert sentences is not None
+    labels = objects.labels
+    attributes = None if labels is None else attributes_of(objects.class_names, labels)
+    speakers, evidence = {}, {}
+    for (name, agent), view in zip(agents.items(), objects.views, strict=True):
+        speakers[name], evidence[name] = _fit(config, sentences, agent, view, signs[name])
+    words = {name: _words(sentences, torch.from_numpy(speaker.signs)) for name, speaker in speakers.items()}
+    report: dict[str, Any] = {
+        "kappa_slots": [
+            partitions.mean_pairwise_kappa(np.stack([table[:, slot] for table in words.values()]))
+            for slot in range(config.words)
+        ],
+        "agents": {
+            name: {
+                "evidence": nats,
+                "over_holistic": nats["positions"] - nats["holistic"],
+                "over_bag": nats["positions"] - nats["bag"],
+                "seen": None if attributes is None else score(words[name], attributes),
+            }
+            for name, nats in evidence.items()
+        },
+        "seen": _understood(config, speakers, {name: speaker.z for name, speaker in speakers.items()}, attributes),
+        "unseen": None,
+    }
+    if attributes is not None and (held := load_held_out()) is not None:
+        decoders = {name: fit_decoder(words[name], attributes) for name in agents}
+        report["unseen"] = _unseen(config, sentences, speakers, held, decoders, attributes)
+    plain: dict[str, Any] = to_plain(report)
+    return plain
+
+
+def _words(sentences: Sentences, signs: Tensor) -> Ints:
+    words: Ints = sentences.split(signs).numpy()
+    return words
+
+
+def _fit(
+    config: Config, sentences: Sentences, agent: Agent, view: Tensor, signs: NDArray[np.int64]
+) -> tuple[Speaker, dict[str, float]]:
+    """An agent's language, and the log evidence of its sentences under every meaning."""
+    z = agent.perceive(view.to(agent.log_pi.device), None).z.cpu()
+    prior = {name: torch.as_tensor(getattr(agent.mixture, name)).cpu() for name in ("m0", "W")}
+    prior |= {name: getattr(agent.mixture, name) for name in ("beta", "nu")}
+    said = torch.from_numpy(np.asarray(signs, dtype=np.int64)).unsqueeze(0)
+    evidence = {}
+    for meaning in MEANINGS:
+        mixture = additive(sentences, meaning)(agent.latent, **prior)
+        features = mixture.features(z)
+        evidence[meaning] = float(mixture.log_evidence(features, said, sentences.count))
+        if meaning == config.meaning:
+            own, parameters = mixture, _posterior_mean(mixture, features, said, sentences.count)
+    return Speaker(agent, said[0].numpy(), own, parameters, z), evidence
+
+
+def _posterior_mean(mixture: Any, features: Any, signs: Tensor, K: int) -> Any:
+    """Parameters of sentences at their posterior mean given sentences (1, N)."""
+    if isinstance(mixture, Additive):
+        parameters: Any = mixture.best_parameters(features, signs)
+    else:
+        parameters = mixture.posterior_mean(mixture.posterior(mixture.sufficient_statistics(features, signs, K)))
+    return type(parameters)(*(part[0] for part in parameters))
+
+
+def _unseen(
+    config: Config,
+    sentences: Sentences,
+    speakers: Mapping[str, Speaker],
+    held: Objects,
+    decoders: Mapping[str, Decoder],
+    seen: Ints,
+) -> dict[str, Any]:
+    """Scores for held-out combinations. seen: attributes of the seen objects."""
+    assert held.labels is not None
+    attributes = attributes_of(held.class_names, held.labels)
+    assert attributes is not None
+    every = np.array([name.split() for name in held.class_names], dtype=np.int64)
+    kinds = held_combinations(every, config.hold_out, config.seed)[held.labels]
+    z = {name: speaker.perceive(view) for (name, speaker), view in zip(speakers.items(), held.views, strict=True)}
+    tables = {name: speaker.table(z[name]) for name, speaker in speakers.items()}
+    said = {name: (table + speakers[name].log_pi).argmax(-1) for name, table in tables.items()}
+    first = next(iter(speakers))
+    together = (torch.stack(list(tables.values())).sum(0) + speakers[first].log_pi).argmax(-1)
+
+    def right(signs: Tensor, name: str) -> dict[str, float | None]:
+        return _by_kind((decoders[name].decode(_words(sentences, signs)) == attributes).all(1), kinds)
+
+    return {
+        "objects": held.count,
+        "combinations": len(np.unique(held.labels)),
+        "all_right": {name: right(signs, name) for name, signs in said.items()} | {"together": right(together, first)},
+        **_understood(config, speakers, z, seen, said, attributes, kinds),
+    }
+
+
+def _by_kind(right: NDArray[np.bool_], kinds: Ints) -> dict[str, float | None]:
+    """Share of objects that are right: in and out of distribution."""
+    which = {"in": kinds == 1, "out": kinds == 2}
+    return {name: float(right[mask].mean()) if mask.any() else None for name, mask in which.items()}
+
+
+# -- from speaker to listener ------------------------------------------------------------------------
+
+
+def _understood(
+    config: Config,
+    speakers: Mapping[str, Speaker],
+    z: Mapping[str, Tensor],
+    seen: Ints | None,
+    said: Mapping[str, Tensor] | None = None,
+    attributes: Ints | None = None,
+    kinds: Ints | None = None,
+) -> dict[str, Any]:
+    """`found` and `decoded` by pair of agents, for objects with latents z (N, L) of each agent.
+
+    seen: attributes of the seen objects, None without. said, attributes, kinds: sentences (N,), attributes and kinds
+    of unseen objects; None for the seen ones.
+    """
+    random = np.random.RandomState(random_integer(stream(config.seed, "language/candidates")))
+    N = len(next(iter(z.values())))
+    shown = np.sort(random.permutation(N)[:MOST_OBJECTS])
+    attributes = seen if attributes is None else attributes
+    readers = {} if seen is None else {name: _readers(speaker.z, seen) for name, speaker in speakers.items()}
+    found, decoded = {}, {}
+    for first, second in permutations(speakers, 2):
+        listener, pair = speakers[second], f"{first}->{second}"
+        signs = (torch.from_numpy(speakers[first].signs) if said is None else said[first])[shown]
+        fits = listener.table(z[second][shown])[:, signs].numpy()  # object, sentence of target
+        found[pair] = {
+            str(count): _found(fits, count, random) for count in CANDIDATES if count <= len(shown)
+        }  # fmt: skip
+        if seen is not None:
+            assert attributes is not None
+            meant = listener.mixture.means(listener.parameters)[signs].numpy()
+            told = np.stack([reader.predict(meant) for reader in readers[second]], axis=1)
+            right = (told == attributes[shown]).all(1)
+            decoded[pair] = float(right.mean()) if kinds is None else _by_kind(right, kinds[shown])
+    return {"found": found, "decoded": decoded or None}
+
+
+def _readers(z: Tensor, attributes: Ints) -> list[Any]:
+    """A linear classifier of each attribute, fitted on latents z (N, L)."""
+    from sklearn.dummy import DummyClassifier
+    from sklearn.linear_model import RidgeClassifier
+
+    return [
+        (RidgeClassifier() if np.ptp(column) else DummyClassifier()).fit(z.numpy(), column) for column in attributes.T
+    ]
+
+
+def _found(fits: NDArray[Any], count: int, random: np.random.RandomState) -> float:
+    """Share of targets found among `count` objects. fits (N, N): of objects (rows) with the sentences of targets."""
+    N = len(fits)
+    found: list[bool] = []
+    for target in range(N):
+        others: NDArray[Any] = random.choice(N - 1, count - 1, replace=False)
+        others = others + (others >= target)
+        found.append(bool(fits[target, target] > fits[others, target].max()))
+    return float(np.mean(found))

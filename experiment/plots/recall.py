@@ -9,7 +9,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from mhng.experiment.plots.style import label_ticks, picture, truncate
+from mhng.experiment.plots.style import MAX_ROW, label_ticks, picture, truncate
 from mhng.experiment.plots.training import alike, mosaic, show_mosaic
 
 _CELL = 0.5  # inches
@@ -39,7 +39,7 @@ def plot_cross(path: Path, directions: Sequence[Direction]) -> None:
     across = min(len(directions), 2)
     down = -(-len(directions) // across)
     cell = min(_CELL, _MAX_SIDE / max(S * down, 2 * P * across))
-    beside = 0.4 + 0.085 * max(len(name) for direction in directions for name in truncate(direction.rows, 26))
+    beside = 0.4 + 0.085 * max(len(name) for direction in directions for name in truncate(direction.rows, MAX_ROW))
     width, height = across * (2 * P * cell + beside), down * (S * cell * H / W + 0.8)
     with picture(path, max(width, 4.0), height) as figure:
         panels = figure.subplots(down, across, squeeze=False).ravel()
@@ -47,10 +47,11 @@ def plot_cross(path: Path, directions: Sequence[Direction]) -> None:
             paired, W = _pair_columns(direction)
             gap = max(1, W // 14)
             tiles = mosaic(paired, gap, group=2, group_gap=3 * gap)
+            axes.set_anchor("E")  # leaves free space to the row names
             show_mosaic(axes, tiles.grid)
             headings = ["seen", "decoded"] * P
             label_ticks(axes.xaxis, tiles.columns, headings, cell if cell > 0.42 else 0.05)
-            label_ticks(axes.yaxis, tiles.rows, truncate(direction.rows, 26), cell * H / W)
+            label_ticks(axes.yaxis, tiles.rows, truncate(direction.rows, MAX_ROW), cell * H / W)
             axes.xaxis.tick_top()
             axes.tick_params(axis="x", labelsize=6.5)
             axes.set_title(

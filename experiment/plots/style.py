@@ -36,6 +36,7 @@ __all__ = [
     "COLOURS",
     "GREY",
     "LINES",
+    "MAX_ROW",
     "Axes",
     "Figure",
     "MaxNLocator",
@@ -119,6 +120,10 @@ def picture(path: Path, width: float, height: float) -> Iterator[Figure]:
         with atomic_path(path) as beside:
             extra: dict[str, Any] = {"transparent": True, "metadata": {"Date": None}} if form == "svg" else {}
             draw_letters(figure, lambda: figure.savefig(beside, format=form, **extra), is_text=form == "svg")
+
+
+# Characters of a row label: a sign, its most frequent class and the share of it
+MAX_ROW = 36
 
 
 def truncate(names: Sequence[str], longest: int = _MAX_NAME) -> list[str]:

@@ -18,6 +18,7 @@ from mhng.experiment.plots.style import (
     COLOURS,
     GREY,
     LINES,
+    MAX_ROW,
     Axes,
     MaxNLocator,
     ScalarFormatter,
@@ -217,7 +218,7 @@ def plot_images(path: Path, images: ArrayLike, row_names: Sequence[str], column_
         )
     R, C, H, W = images.shape[:4]
     tiles = mosaic(images, max(1, H // 14))
-    rows, columns = truncate(row_names, 26), truncate(column_names)
+    rows, columns = truncate(row_names, MAX_ROW), truncate(column_names)
     cell = float(np.clip(12 / max(R, C), 0.2, 1.2))  # inches
     sideways = max(map(len, columns)) * 0.085 > cell
     beside = 0.3 + 0.085 * max(map(len, rows))

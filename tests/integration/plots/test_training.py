@@ -13,8 +13,9 @@ import pytest
 from matplotlib.figure import Figure
 
 from mhng.experiment.errors import RunError
-from mhng.experiment.plots import latent_map
+from mhng.experiment.plots import latent_map, recall
 from mhng.experiment.plots import training as training_plots
+from mhng.experiment.plots.style import figure_of
 
 ROOT = Path(__file__).resolve().parents[3]
 
@@ -193,6 +194,18 @@ def test_images_in_colour_stand_beside_grey_ones(drawn: list[Figure]) -> None:
     np.testing.assert_allclose(pixels[y, x], (0.75, 0, 0))
     np.testing.assert_allclose(pixels[y, absent], np.array([220, 230, 240]) / 255)
     assert training_plots.alike([grey.astype(np.float32)]).shape == (1, 1, 2, 14, 14)
+
+
+def test_row_names_of_a_cross_recall_are_whole_and_inside_the_picture() -> None:
+    images = np.zeros((2, 4, 28, 28), dtype=np.float32)
+    names = ["sign 0: Cherry Wax Red, 100%", "sign 1: Corn, 97%"]
+    panels = [recall.Direction(a, b, names, images, images) for a, b in ("AB", "BA")]
+    figure = figure_of(lambda path: recall.plot_cross(path, panels))
+    figure.draw_without_rendering()
+    for axes in figure.axes:
+        labels = axes.get_yticklabels()
+        assert [label.get_text() for label in labels] == names
+        assert min(label.get_window_extent().x0 for label in labels) >= 0
 
 
 @pytest.mark.parametrize("count", [1, 10, 20, 40])

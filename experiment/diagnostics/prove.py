@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from mhng.experiment.errors import RunError, UsageError
-from mhng.experiment.training.game_file import errors_of, load_game
+from mhng.experiment.training.game_file import errors_of, load_game, twin_of
 from mhng.experiment.util.paths import typed_path
 from mhng.models.torch_defaults import torch_defaults
 
 
 @torch_defaults()
 def prove(name: str, *, chains: int | None = None, sweeps: int | None = None, seed: int = 0) -> bool:
-    """Prove the game and print the verdict; returns whether it has its law.
+    """Prove the game, or its twin if it is large, and print the verdict; returns whether it has its law.
 
     chains, sweeps: as for `mhng.prove`; None: its defaults. Raises UsageError for bad input, RunError for a game that
     cannot be proved.
@@ -22,9 +22,12 @@ def prove(name: str, *, chains: int | None = None, sweeps: int | None = None, se
     if seed < 0:
         raise UsageError(f"--seed is {seed}; expected 0 or more")
     game = load_game(name)
-    from mhng.inference.programs.prove import NotProvableError
+    from mhng.inference.programs.prove import NotProvableError, is_small
     from mhng.inference.programs.prove import prove as prove_game
 
+    if not is_small(game) and (twin := twin_of(name)):
+        print(f"{name} has more than 10^6 assignments of signs; this is the proof of {twin}")
+        game = load_game(twin)
     with errors_of(typed_path(name.rpartition(":")[0], "the file"), RunError):
         try:
             proof = prove_game(game, **{option: value for option, value in given.items() if value}, seed=seed)

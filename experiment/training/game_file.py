@@ -65,6 +65,13 @@ def load_game(text: str) -> NamingGame:
     return game
 
 
+def twin_of(text: str) -> str | None:
+    """The name of the small twin in the file of a game that is loaded; None: the file has no `twin`."""
+    typed, _, name = text.rpartition(":")
+    module = sys.modules.get(_module_name(Path(typed)))
+    return f"{typed}:twin" if name != "twin" and hasattr(module, "twin") else None
+
+
 @contextmanager
 def errors_of(file: Path, kind: type[UsageError] | type[RunError] = UsageError) -> Iterator[None]:
     """Raise errors of the code in `file` as one line of `kind`, with the number of its line."""
@@ -92,7 +99,7 @@ def _run(file: Path) -> ModuleType:
     """Import the file as `python FILE.py` does, but for its __name__."""
     if not file.is_file():
         raise UsageError(f"{file}: {'it is not a file' if file.exists() else 'no such file'}")
-    name = f"_game_{file.stem}"
+    name = _module_name(file)
     spec = importlib.util.spec_from_file_location(name, file)
     assert spec is not None and spec.loader is not None
     loader, module = spec.loader, importlib.util.module_from_spec(spec)
@@ -105,6 +112,10 @@ def _run(file: Path) -> ModuleType:
         with suppress(ValueError):  # the file may have changed the path
             sys.path.remove(str(file.absolute().parent))
     return module
+
+
+def _module_name(file: Path) -> str:
+    return f"_game_{file.stem}"
 
 
 def _seeded(function: Any) -> Any:

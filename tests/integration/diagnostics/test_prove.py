@@ -29,6 +29,12 @@ def wrong():
         pass
     return Wrong(game.players)
 
+def large():
+    X, Y = torch.randn(2, 13, dtype=torch.float64)
+    return NamingGame({"A": ProgramPlayer(seen, X), "B": ProgramPlayer(seen, Y)})
+
+twin = game
+
 def with_argument(N):
     return game
 
@@ -59,6 +65,13 @@ def test_a_right_game_is_proved(file, capsys):
     assert out.startswith("the game has its law (by enumeration") and "speaker's ratio: seen" in out
 
 
+def test_the_twin_of_a_large_game_is_proved(file, capsys):
+    assert cli.main(["prove", "games.py:large", "--sweeps", "10"]) == 0
+    first, verdict, *_ = capsys.readouterr().out.splitlines()
+    assert first == "games.py:large has more than 10^6 assignments of signs; this is the proof of games.py:twin"
+    assert verdict.startswith("the game has its law (by enumeration")
+
+
 def test_a_wrong_game_is_rejected(file, capsys):
     assert cli.main(["prove", f"{file}:wrong", "--chains", "4000", "--sweeps", "10"]) == 1
     assert capsys.readouterr().out.startswith("the game does NOT have its law")
@@ -79,8 +92,8 @@ def test_an_approximate_game_is_not_provable(file, capsys):
         ("games.py:gane", "games.py has no 'gane'; did you mean game?"),
         ("games.py:number", "games.py:number is of type int; expected a NamingGame"),
         ("games.py:with_argument", "requires the argument 'N'; expected a function without arguments"),
-        ("games.py:without_site", "games.py, line 30: agent A: the program has no site 'word'; did you mean 'w'?"),
-        ("games.py:fails", "games.py, line 33: TypeError: "),
+        ("games.py:without_site", "games.py, line 36: agent A: the program has no site 'word'; did you mean 'w'?"),
+        ("games.py:fails", "games.py, line 39: TypeError: "),
         ("syntax.py:game", "syntax.py, line 1: SyntaxError: '(' was never closed"),
         ("package.py:game", "package.py, line 2: ModuleNotFoundError: No module named 'no_such_package'"),
         ("exits.py:game", "exits.py, line 1: SystemExit: 3"),

@@ -38,14 +38,6 @@ def p_value(w, K, law):
     return chi_square(np.bincount(cells, minlength=len(law)), law)
 
 
-def by_inversion(grid, log_density):
-    """A draw for each row of log densities (C, G) on an even grid (G,)."""
-    weights = np.exp(log_density - log_density.max(1, keepdims=True)).cumsum(1)
-    u = RNG.uniform(size=(len(weights), 1)) * weights[:, -1:]
-    place = (weights < u).sum(1)
-    return torch.as_tensor(grid[place] + (RNG.uniform(size=len(place)) - 0.5) * (grid[1] - grid[0]))
-
-
 # -- laws: (game, start (C, ...), law over assignments, K) ---------------------------------------------
 
 
@@ -100,28 +92,23 @@ def planning(C):
     for plan in table:
         place, cells = np.zeros(2, int), []
         for w in plan:
-            place = np.clip(place + steps[w], 0, 2)
-            cells.append(3 * place[0] + place[1])
+            place = np.clip(place + steps[w], 0, 1)
+            cells.append(2 * place[0] + place[1])
         passed.append(cells)
     passed = np.array(passed)
-    arrives = np.where(passed[:, -1] == 4, 0.75, 0.25)
-    parts, grid = [], (np.arange(2000) + 0.5) / 2000
+    falls = (passed[:, :, None] == np.arange(4)).any(1)
+    good, parts, a = (passed[:, -1:] == 2) & ~falls, [], 2.0
     for pit in (1, 3):
-        eyes = np.where(np.arange(9) == pit, 0.75, 0.25 / 8)
-        falls = (passed[:, :, None] == np.arange(9)).any(1) @ eyes  # probability that the plan meets the pit
-        log_p += np.log(arrives * (1 - falls * 50 / 51))
-        parts.append(falls)
+        # Skill has the prior Beta(a, 1); a good plan succeeds with it, another one with 1 - skill.
+        share = good @ np.where(np.arange(4) == pit, 0.9, 0.1 / 3)
+        log_p += np.log(share * a / (a + 1) + (1 - share) / (a + 1))
+        parts.append(share)
     law = special.softmax(log_p)
     place = RNG.choice(len(table), C, p=law)
     start = {"w": torch.as_tensor(table[place])}
-    for name, falls in zip("AB", parts, strict=True):
-        prior = stats.beta(50, 1).logpdf(grid)
-        by_plan = prior + np.log(1 - falls[:, None] * grid)
-        drawn = torch.empty(C, dtype=torch.float64)
-        for v in range(len(table)):
-            chosen = torch.as_tensor(place == v)
-            drawn[chosen] = by_inversion(grid, np.tile(by_plan[v], (int(chosen.sum()), 1)))
-        start[f"{name}.danger"] = drawn
+    for name, share in zip("AB", parts, strict=True):
+        good = RNG.uniform(size=C) < (share * a / (share * a + 1 - share))[place]
+        start[f"{name}.skill"] = torch.as_tensor(np.where(good, RNG.beta(a + 1, 1, C), RNG.beta(a, 2, C)))
     return game, start, law, 4
 
 
@@ -151,9 +138,48 @@ def video(C):
     return game, {"w": w, "B.drift": module["redraw"](signs, {}, data)["drift"]}, law, 3
 
 
+def vae(C):
+    """Latents are integrated on a grid: on its square if both objects have one sign, and else object by object."""
+    module = example("vae")
+    game = module["twin"]()
+    table, grid = assignments(3, 2), np.linspace(-6, 6, 1201)
+    log_p, start, posteriors = np.log(module["PI"].double().numpy())[table].sum(1), {}, []
+    same = table[:, 0] == table[:, 1]
+    spread, noise = 0.4**2, 0.3
+    one = stats.norm(0, (1 + spread) ** 0.5).logpdf(grid)
+    both = stats.multivariate_normal(np.zeros(2), 1 + spread * np.eye(2)).logpdf(
+        np.stack(np.meshgrid(grid, grid, indexing="ij"), axis=-1)
+    )
+    for player in game.agents:
+        decoder = player.args[1]
+        pixels = decoder(torch.as_tensor(grid, dtype=torch.float32).unsqueeze(1)).double().numpy()
+        seen = stats.norm(pixels, noise).logpdf(player.args[0].numpy()[:, None]).sum(-1)  # (objects, grid)
+        apart, joint = one + seen, (both + seen[0][:, None] + seen[1]).ravel()
+        posteriors.append((special.softmax(apart, axis=1), special.softmax(joint)))
+        step = np.log(grid[1] - grid[0])
+        log_p += np.where(same, special.logsumexp(joint), special.logsumexp(apart, axis=1).sum()) + 2 * step
+    law = special.softmax(log_p)
+    place = RNG.choice(len(table), C, p=law)
+    w = table[place]
+    for name, (apart, joint) in zip("AB", posteriors, strict=True):
+        cells = RNG.choice(len(joint), C, p=joint)
+        z = np.stack([grid[cells // len(grid)], grid[cells % len(grid)]], axis=1)
+        for n, law_of_one in enumerate(apart):
+            z[~same[place], n] = RNG.choice(grid, int((~same[place]).sum()), p=law_of_one)
+        members = np.eye(3)[w]  # (C, objects, K)
+        precision = 1 + members.sum(1) / spread
+        mu = RNG.normal((members * z[:, :, None]).sum(1) / spread / precision, precision**-0.5)
+        for site, value in (("mu", mu), ("z", z)):
+            start[f"{name}.{site}"] = torch.as_tensor(value, dtype=torch.float32).unsqueeze(-1)
+    return game, start | {"w": torch.as_tensor(w)}, law, 3
+
+
 # The faults that `prove` sees on each twin.
-SEEN = {"hidden_markov": 3, "planning": 2, "positions": 4, "topics": 4}
-LAWS = {law.__name__: law for law in (points_and_counts, topics, hidden_markov, planning, video)}
+SEEN = dict.fromkeys(("points_and_counts", "topics", "positions", "hidden_markov", "vae"), 4) | {
+    "planning": 5,
+    "video": 5,
+}
+LAWS = {law.__name__: law for law in (points_and_counts, topics, hidden_markov, planning, video, vae)}
 
 
 @pytest.mark.parametrize("name", LAWS)

@@ -44,7 +44,7 @@ def test_a_game_without_beliefs_is_proved_by_enumeration():
 
 
 def test_a_game_with_beliefs_is_proved_by_simulation():
-    proof = prove(NamingGame({"A": player("A"), "B": player("B")}), chains=2000, sweeps=20)
+    proof = prove(NamingGame({"A": player("A"), "B": player("B")}), chains=800, sweeps=20)
     assert proof.passed and proof.method == "simulation"
     assert proof.faults["prior twice"] and proof.faults["speaker's ratio"]
     assert proof.faults["nuisance not summed"] is None
@@ -72,7 +72,7 @@ def test_both_checks_reject_wrong_games(name):
     fixed = NamingGame({"A": with_nuisance(SEEN_A), "B": with_nuisance(SEEN_B)})
     assert next(_by_enumeration(fixed, 20_000, 10, 1)(FAULTS[name])) < ALPHA
     free = NamingGame({"A": player("A"), "B": player("B")})
-    assert next(_by_simulation(free, 2000, 3, 1)(FAULTS[name])) < ALPHA
+    assert next(_by_simulation(free, 1000, 3, 1)(FAULTS[name])) < ALPHA
 
 
 def test_what_cannot_be_proved_says_why():

@@ -383,6 +383,22 @@ class LoadedRun(SavedRun):
         """What one agent sees, and what another decodes from its sign. Requires images."""
         return self._figure(self._recall_pictures, "cross_recall.png")
 
+    @torch_defaults()
+    def plot_vocabulary(self) -> Figure:
+        """Words of each slot against the values of an attribute. Requires sentences about objects with attributes."""
+        return self._figure(self._language_pictures, "vocabulary.png", "objects with several attributes")
+
+    @torch_defaults()
+    def plot_evidence(self) -> Figure:
+        """Log evidence of the sentences under each meaning. Requires sentences."""
+        return self._figure(self._language_pictures, "evidence.png")
+
+    @torch_defaults()
+    def plot_imagined(self, agent: str) -> Figure:
+        """What the agent imagines as the first and the second word change. Requires sentences and images."""
+        self._number(agent)
+        return self._figure(self._language_pictures, f"imagined_{agent}.png", "images")
+
     def plot_latents(self, agent: str, *, by: str = "sign", kind: str = "pca") -> Figure:
         """The agent's latents in two dimensions. by: sign or class, for the colours. kind: pca or tsne."""
         from mhng.experiment.evaluation import matching
@@ -438,6 +454,13 @@ class LoadedRun(SavedRun):
 
         require_images(self, "has no images to recall")
         return recall.pictures_of(self, recall.evaluate(self, temperature=1.0, count=8, pairs=4)[1])
+
+    @cached_property
+    def _language_pictures(self) -> Pictures:
+        from mhng.experiment.evaluation.language import speakers_of
+        from mhng.experiment.evaluation.vocabulary import pictures_of
+
+        return pictures_of(self, self.language, speakers_of(self))
 
     def _named(self, objects: NewObjects) -> Named:
         from mhng.experiment.evaluation.naming import name_objects

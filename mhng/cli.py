@@ -98,7 +98,8 @@ def build_parser(program: str = "mhng") -> Parser:
             "language",
             "score the sentences of a run",
             "Log evidence by meaning, agreement on each word and, for objects with several attributes, topsim, "
-            "posdis, bosdis, and whether agents describe combinations that --hold-out kept unseen.",
+            "posdis, bosdis, and whether agents describe combinations that --hold-out kept unseen. Draws pictures in "
+            "RUN/plots.",
         )
     )
     _add_report(
@@ -260,6 +261,7 @@ def _add_corpus(parser: Parser) -> None:
 def _add_language(parser: Parser) -> None:
     parser.add_argument("run", metavar="RUN", help="run folder")
     parser.add_argument("--json", action="store_true", help="one JSON object instead of text")
+    parser.add_argument("--plots", action=argparse.BooleanOptionalAction, default=True, help="pictures (default: yes)")
     _add_trust(parser)
 
 
@@ -618,7 +620,12 @@ def _recall(arguments: argparse.Namespace, argv: Sequence[str]) -> int:
 def _language(arguments: argparse.Namespace, argv: Sequence[str]) -> int:
     from mhng.experiment.evaluation.language import language
 
-    language(_folder(arguments.run), as_json=arguments.json, trust_plugins=arguments.trust_plugins)
+    language(
+        _folder(arguments.run),
+        as_json=arguments.json,
+        plots=arguments.plots,
+        trust_plugins=arguments.trust_plugins,
+    )
     return 0
 
 

@@ -39,6 +39,17 @@ def has_combinations(name: str) -> bool:
     return name == NUMBERS or ATTRIBUTES.fullmatch(name) is not None
 
 
+def pixel_shape(name: str) -> tuple[int, int] | None:
+    """The height and width of images whose pixels are the features of a data set; None for other features.
+
+    attributes:AxV: a row for each attribute, with a bright pixel at its value.
+    """
+    if name == NUMBERS:
+        return 8, 16
+    matched = ATTRIBUTES.fullmatch(name)
+    return None if matched is None else (int(matched[1]), int(matched[2]))
+
+
 def attributes_of(class_names: Sequence[str], labels: Ints) -> Ints | None:
     """The attributes (N, A) that names of classes such as "3 7" list; None for other names."""
     values = [name.split() for name in class_names]

@@ -36,6 +36,7 @@ from mhng.experiment.evaluation.classifier import Classifier, train_classifier
 from mhng.experiment.evaluation.imagination import check_temperature, recall_across, recall_signs
 from mhng.experiment.evaluation.naming import infer_signs
 from mhng.experiment.evaluation.new_objects import require_images
+from mhng.experiment.evaluation.picturing import Images, to_pixels
 from mhng.experiment.runs import folder as run_folder
 from mhng.experiment.training.saved_run import SavedRun
 from mhng.experiment.util.jsonable import to_plain
@@ -49,7 +50,6 @@ MAX_PAIRS = 20
 MAX_SIGNS = 50
 
 Ints = NDArray[np.int64]
-Images = NDArray[np.float32]
 
 
 class Modality(NamedTuple):
@@ -257,7 +257,7 @@ def _evaluate_recall(
             if classifier is not None:
                 predicted[column, part] = classifier.predict(chunk)
             here = (shown >= part.start) & (shown < part.stop)
-            images.append(_pixels(chunk[shown[here] - part.start]))
+            images.append(to_pixels(chunk[shown[here] - part.start]))
         columns.append(np.concatenate(images))
     matched = vocabulary.matched >= 0
     right = (predicted == vocabulary.matched)[:, matched]
@@ -340,23 +340,13 @@ def _most_used_signs(signs: Ints, K: int) -> Ints:
     return np.sort(np.argsort(-counts, kind="stable")[:MAX_SIGNS])
 
 
-def _pixels(images: Tensor) -> Images:
-    """(B, C, H, W) -> (B, H, W), or (B, H, W, 3) in colour, in [0, 1].
-
-    The mean of a Gaussian decoder can lie outside.
-    """
-    pixels = images.movedim(1, -1) if images.shape[1] == 3 else images.mean(1)
-    result: Images = pixels.clamp(0, 1).numpy()
-    return result
-
-
 def _grid(rows: list[NDArray[np.intp]], pairs: int, images: Mapping[int, Tensor]) -> Images:
     """The images of the objects in each row, left-aligned: (S, pairs, H, W[, 3])."""
-    shape = _pixels(next(iter(images.values()))[None]).shape[1:]
+    shape = to_pixels(next(iter(images.values()))[None]).shape[1:]
     grid = np.full((len(rows), pairs, *shape), np.nan, dtype=np.float32)
     for r, row in enumerate(rows):
         for c, n in enumerate(row):
-            grid[r, c] = _pixels(images[int(n)][None])[0]
+            grid[r, c] = to_pixels(images[int(n)][None])[0]
     return grid
 
 

@@ -29,6 +29,7 @@ with quiet_imports():
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.colors import to_rgb
     from matplotlib.figure import Figure
+    from matplotlib.patches import Rectangle
     from matplotlib.patheffects import withStroke
     from matplotlib.ticker import MaxNLocator, ScalarFormatter
 
@@ -49,6 +50,7 @@ __all__ = [
     "label_ticks",
     "legend",
     "picture",
+    "rectangle",
     "to_rgb",
     "truncate",
 ]
@@ -134,6 +136,11 @@ def truncate(names: Sequence[str], longest: int = _MAX_NAME) -> list[str]:
 def halo(width: float) -> list[Any]:
     """White outline of `width` points for text on an image."""
     return [withStroke(linewidth=width, foreground="white")]
+
+
+def rectangle(corner: tuple[float, float], width: float, height: float, colour: str) -> Any:
+    """A frame on an image; corner: the smallest coordinates."""
+    return Rectangle(corner, width, height, fill=False, edgecolor=colour, linewidth=1.4)
 
 
 def hide_frame(axes: Axes) -> None:

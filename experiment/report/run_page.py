@@ -7,7 +7,7 @@ from typing import Any
 
 from mhng.experiment.diagnostics.diagnose import build_report
 from mhng.experiment.errors import UntrustedError, UsageError
-from mhng.experiment.report import evaluation_sections, run_sections
+from mhng.experiment.report import evaluation_sections, language_section, run_sections
 from mhng.experiment.report.drawing import ChartRenderer
 from mhng.experiment.report.page import Page, Section, as_text, count, number
 from mhng.experiment.runs.folder import POSTERIOR, RunFolder
@@ -71,14 +71,21 @@ def _missing_agents(run: SavedRun, *, moved: bool) -> str:
 
 def _object_sections(renderer: ChartRenderer, run: SavedRun, reason: str, kind: str) -> list[Section]:
     confusion = evaluation_sections.confusion(renderer, run, None if reason else run.objects.class_names)
+    spoken = run.config.sentences is not None
     if reason:
         missing = f"This section requires the trained agents and their data. {reason}"
         return [
+            *([Section("language", language_section.TITLE, missing=missing)] if spoken else []),
             confusion,
             Section("map", evaluation_sections.MAP_TITLE, missing=missing),
             Section("recall", evaluation_sections.RECALL_TITLE, missing=missing),
         ]
-    return [confusion, evaluation_sections.latent_map(renderer, run, kind), evaluation_sections.recall(run)]
+    return [
+        *([language_section.language(renderer, run)] if spoken else []),
+        confusion,
+        evaluation_sections.latent_map(renderer, run, kind),
+        evaluation_sections.recall(run),
+    ]
 
 
 def _title(run: SavedRun) -> str:

@@ -47,13 +47,18 @@ MOST_OBJECTS = 1000
 
 @dataclass(frozen=True)
 class Speaker:
-    """An agent's language after a run, on the CPU: signs (N,), mixture of its meaning, parameters, latents (N, L)."""
+    """An agent's language after a run, on the CPU.
+
+    signs: final sentences (N,). mixture: of the run's meaning. parameters: posterior means given the sentences. z:
+    latents (N, L). evidence: log p(z | sentences) under every meaning, in nats.
+    """
 
     agent: Agent
     signs: NDArray[np.int64]
     mixture: Any
     parameters: Any
     z: Tensor
+    evidence: dict[str, float]
 
     def perceive(self, view: Tensor) -> Tensor:
         """Latents of observations (N, *shape): (N, L)."""
@@ -64,20 +69,35 @@ class Speaker:
         table: Tensor = self.mixture.log_prob_table(self.mixture.features(z), self.parameters)
         return table
 
+    def means(self, signs: Tensor) -> Tensor:
+        """The latents that sentences (B,) mean: (B, L)."""
+        means: Tensor = self.mixture.means(self.parameters)[signs]
+        return means
+
     @property
     def log_pi(self) -> Tensor:
         """log p(w) of every sentence: (K,)."""
         return self.agent.log_pi.cpu()
 
 
+def fit_speakers(
+    config: Config, objects: Objects, agents: Mapping[str, Agent], signs: Mapping[str, NDArray[np.int64]]
+) -> dict[str, Speaker]:
+    """The language of each agent, by name. signs: its final sentences, (N,)."""
+    assert config.sentences is not None
+    return {
+        name: _fit(config, config.sentences, agent, view, signs[name])
+        for (name, agent), view in zip(agents.items(), objects.views, strict=True)
+    }
+
+
 def language_scores(
     config: Config,
     objects: Objects,
-    agents: Mapping[str, Agent],
-    signs: Mapping[str, NDArray[np.int64]],
+    speakers: Mapping[str, Speaker],
     load_held_out: Callable[[], Objects | None],
 ) -> dict[str, Any]:
-    """All scores as plain values. signs: final sentences of each agent, (N,).
+    """All scores as plain values.
 
     load_held_out: returns the objects that --hold-out keeps from the agents, or None.
     """
@@ -85,9 +105,6 @@ def language_scores(
     assert sentences is not None
     labels = objects.labels
     attributes = None if labels is None else attributes_of(objects.class_names, labels)
-    speakers, evidence = {}, {}
-    for (name, agent), view in zip(agents.items(), objects.views, strict=True):
-        speakers[name], evidence[name] = _fit(config, sentences, agent, view, signs[name])
     words = {name: _words(sentences, torch.from_numpy(speaker.signs)) for name, speaker in speakers.items()}
     report: dict[str, Any] = {
         "kappa_slots": [
@@ -96,21 +113,26 @@ def language_scores(
         ],
         "agents": {
             name: {
-                "evidence": nats,
-                "over_holistic": nats["positions"] - nats["holistic"],
-                "over_bag": nats["positions"] - nats["bag"],
+                "evidence": speaker.evidence,
+                "over_holistic": _gain(speaker.evidence, "holistic"),
+                "over_bag": _gain(speaker.evidence, "bag"),
                 "seen": None if attributes is None else score(words[name], attributes),
             }
-            for name, nats in evidence.items()
+            for name, speaker in speakers.items()
         },
         "seen": _understood(config, speakers, {name: speaker.z for name, speaker in speakers.items()}, attributes),
         "unseen": None,
     }
     if attributes is not None and (held := load_held_out()) is not None:
-        decoders = {name: fit_decoder(words[name], attributes) for name in agents}
+        decoders = {name: fit_decoder(words[name], attributes) for name in speakers}
         report["unseen"] = _unseen(config, sentences, speakers, held, decoders, attributes)
     plain: dict[str, Any] = to_plain(report)
     return plain
+
+
+def _gain(evidence: Mapping[str, float], over: str) -> float | None:
+    """Nats of `positions` over another meaning; None if that has no evidence."""
+    return evidence["positions"] - evidence[over] if over in evidence else None
 
 
 def _words(sentences: Sentences, signs: Tensor) -> Ints:
@@ -118,10 +140,8 @@ def _words(sentences: Sentences, signs: Tensor) -> Ints:
     return words
 
 
-def _fit(
-    config: Config, sentences: Sentences, agent: Agent, view: Tensor, signs: NDArray[np.int64]
-) -> tuple[Speaker, dict[str, float]]:
-    """An agent's language, and the log evidence of its sentences under every meaning."""
+def _fit(config: Config, sentences: Sentences, agent: Agent, view: Tensor, signs: NDArray[np.int64]) -> Speaker:
+    """An agent's language."""
     z = agent.perceive(view.to(agent.log_pi.device), None).z.cpu()
     prior = {name: torch.as_tensor(getattr(agent.mixture, name)).cpu() for name in ("m0", "W")}
     prior |= {name: getattr(agent.mixture, name) for name in ("beta", "nu")}
@@ -133,7 +153,7 @@ def _fit(
         evidence[meaning] = float(mixture.log_evidence(features, said, sentences.count))
         if meaning == config.meaning:
             own, parameters = mixture, _posterior_mean(mixture, features, said, sentences.count)
-    return Speaker(agent, said[0].numpy(), own, parameters, z), evidence
+    return Speaker(agent, said[0].numpy(), own, parameters, z, evidence)
 
 
 def _posterior_mean(mixture: Any, features: Any, signs: Tensor, K: int) -> Any:
@@ -214,8 +234,7 @@ def _understood(
         }  # fmt: skip
         if seen is not None:
             assert attributes is not None
-            meant = listener.mixture.means(listener.parameters)[signs].numpy()
-            told = np.stack([reader.predict(meant) for reader in readers[second]], axis=1)
+            told = np.stack([reader.predict(listener.means(signs).numpy()) for reader in readers[second]], axis=1)
             right = (told == attributes[shown]).all(1)
             decoded[pair] = float(right.mean()) if kinds is None else _by_kind(right, kinds[shown])
     return {"found": found, "decoded": decoded or None}

@@ -23,7 +23,7 @@ from mhng.experiment.training.checkpoint import from_checkpoint, identity_of, to
 from mhng.experiment.training.console import Printer
 from mhng.experiment.training.defaults import describe
 from mhng.experiment.training.graphs import Edges, edges_at
-from mhng.experiment.training.language_scores import language_scores
+from mhng.experiment.training.language_scores import fit_speakers, language_scores
 from mhng.experiment.training.pictures import run_pictures
 from mhng.experiment.training.prepare import Prepared, load_held_out
 from mhng.experiment.training.progress import Progress
@@ -390,7 +390,8 @@ class TrainingLoop:
             return None
         agents = {member.name: member.agent for member in self.members if isinstance(member, Member)}
         signs = dict(zip(trace.agent_names, trace.signs[0, -1], strict=True))
-        return language_scores(self.config, self.objects, agents, signs, partial(load_held_out, self.config))
+        speakers = fit_speakers(self.config, self.objects, agents, signs)
+        return language_scores(self.config, self.objects, speakers, partial(load_held_out, self.config))
 
     def _bounds(self, played: Played) -> dict[str, Loss | None]:
         """ELBO of each agent given its signs."""

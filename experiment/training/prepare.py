@@ -124,6 +124,11 @@ def load_others(config: Config, files: Files) -> Objects:
     return replace(others, views=views, checksum=others.checksum).packed()
 
 
+def load_unscaled(config: Config) -> Objects:
+    """Load the objects of a run with their features as the data set has them, neither scaled nor reduced."""
+    return _load(config)
+
+
 def load_held_out(config: Config) -> Objects | None:
     """Load the objects with held-out combinations, with the scaling of the run's objects; None without --hold-out."""
     if config.hold_out is None:

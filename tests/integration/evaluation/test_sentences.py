@@ -11,8 +11,11 @@ import numpy as np
 import pytest
 
 from mhng import cli, load_run
+from mhng.experiment.evaluation.language import speakers_of
+from mhng.experiment.evaluation.vocabulary import attributes_of_run, imagined, meanings
 from mhng.experiment.settings.config import resolve
 from mhng.experiment.training.console import Silent
+from mhng.experiment.training.saved_run import SavedRun
 from mhng.experiment.training.train import train
 
 SETTINGS = {
@@ -74,11 +77,20 @@ def test_a_vae_learns_from_sentences_and_recalls_them(tmp_path: Path) -> None:
     assert cli.main(["recall", str(folder), "--count", "1", "--pairs", "1"]) == 0
 
 
-def test_language_scores_combinations_that_nobody_has_seen(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+@pytest.fixture(scope="module")
+def attributes_run(tmp_path_factory: pytest.TempPathFactory) -> Path:
     changes = {"dataset": "attributes:2x5", "vocabulary": "5", "hold_out": "0.3", "sweeps": "20", "starts": "3"}
     settings = {name: value for name, value in SETTINGS.items() if name != "limit"} | changes
-    train(resolve(settings | {"run_dir": str(tmp_path / "run")}), printer=Silent())
-    assert cli.main(["language", str(tmp_path / "run"), "--json"]) == 0
+    folder = tmp_path_factory.mktemp("attributes") / "run"
+    train(resolve(settings | {"run_dir": str(folder)}), printer=Silent())
+    return folder
+
+
+def test_language_scores_combinations_that_nobody_has_seen(
+    attributes_run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    shutil.copytree(attributes_run, tmp_path / "run")
+    assert cli.main(["language", str(tmp_path / "run"), "--json", "--no-plots"]) == 0
     report = json.loads(capsys.readouterr().out)
     for row in report["agents"].values():
         assert row["over_holistic"] > 0 and row["seen"]["all_right"] == 1
@@ -90,7 +102,36 @@ def test_language_scores_combinations_that_nobody_has_seen(tmp_path: Path, capsy
     assert summary["language"] == {name: report[name] for name in summary["language"]}
     assert cli.main(["language", str(tmp_path / "run")]) == 0
     assert "over holistic +" in capsys.readouterr().out
-    assert load_run(tmp_path / "run").language["words"] == 2
+    names = ["evidence.png", "imagined_A.png", "imagined_B.png", "vocabulary.png"]
+    assert sorted(path.name for path in (tmp_path / "run" / "plots").iterdir()) == names
+    loaded = load_run(tmp_path / "run")
+    assert loaded.language["words"] == 2 and loaded.plot_imagined("A").axes
+    assert cli.main(["report", str(tmp_path / "run")]) == 0
+    page = (tmp_path / "run" / "report.html").read_text()
+    for text in ("All words right, unseen objects", "Vocabulary of agent B, word 2", "What agent A imagines"):
+        assert text in page
+
+
+def test_an_agent_imagines_combinations_that_nobody_has_seen(attributes_run: Path) -> None:
+    """The image of a sentence has its brightest pixels at the values of the words, also where no object has it."""
+    run = SavedRun(attributes_run)
+    grid = imagined(run, speakers_of(run))["A"]
+    assert 0 < grid.unsaid.sum() <= 8 and grid.images.shape == (5, 5, 2, 5)
+    values = [[int(name.split("(")[1][:-1]) for name in names] for names in (grid.rows, grid.columns)]
+    slots = [words.attribute for words in meanings(run.words["A"], attributes_of_run(run))]
+    brightest = grid.images.argmax(-1)  # (word 1, word 2, attribute)
+    assert (brightest[..., slots[0]] == np.array(values[0])[:, None]).all()
+    assert (brightest[..., slots[1]] == np.array(values[1])).all()
+
+
+def test_the_vocabulary_as_a_table_of_meanings() -> None:
+    attributes = np.array([[a, b] for a in range(3) for b in range(2)])
+    words = np.stack([1 - attributes[:, 1], (attributes[:, 0] + 2) % 3, attributes[:, 1]], axis=1)
+    words[0, 1] = 5
+    first, second, third = meanings(words, attributes)
+    assert {first.attribute, third.attribute} == {1} and second.attribute == 0
+    assert first.names == ["1", "0"] and (first.shares == np.eye(2)).all()
+    assert second.names == ["2", "5", "0", "1"] and second.shares[:2].tolist() == [[1, 0, 0], [1, 0, 0]]
 
 
 def test_language_needs_sentences(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

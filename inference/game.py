@@ -231,10 +231,11 @@ def play(
     means = component_means(state) if keep_means else None
     keep_pointwise = keep_pointwise and all(hasattr(belief, "pointwise") for belief in state.beliefs)
     device = state.signs.device
+    code = torch.int16 if game.K <= 2**15 else torch.int32
     real: dict[str, Any] = {"dtype": torch.float64, "device": device}
     trace = Trace(
-        signs=torch.empty(C, sweeps, M, N, dtype=torch.int16, device=device),
-        best_signs=torch.empty(C, sweeps, M, N, dtype=torch.int16, device=device) if game.shares_signs else None,
+        signs=torch.empty(C, sweeps, M, N, dtype=code, device=device),
+        best_signs=torch.empty(C, sweeps, M, N, dtype=code, device=device) if game.shares_signs else None,
         accepted=torch.empty(C, sweeps, M, dtype=torch.int64, device=device),
         encounters=torch.empty(sweeps, M, dtype=torch.int64),
         messages=torch.empty(C, sweeps, dtype=torch.int64, device=device),

@@ -116,7 +116,7 @@ def _group_signs(
         if game.weights is not None:
             evidence = evidence + sign_log_evidence(game, game.weights, signs)
         return signs, evidence.view(chains, 1, 1)
-    batch = tries_per_batch(start, players[0].count, game.K, chains)
+    batch = tries_per_batch(start, players[0].count, game.table_width, chains)
     results, evidences = [], []
     for first in range(0, start.tries, batch):
         tries = min(batch, start.tries - first)

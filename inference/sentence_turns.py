@@ -8,7 +8,8 @@ speaker's likelihood cancel for every block, because the other words are the lis
 posterior of `mhng.inference.enumeration.sign_posterior` invariant. If the speaker completed its own sentence instead,
 it would not.
 
-In a word turn the V variants of a sentence take the place of the K signs: a table of C x N x V.
+In a word turn the V variants of a sentence take the place of the K signs: a table of C x N x V. With more than
+`languages.MOST_TABLE` sentences there are word turns only.
 """
 
 from __future__ import annotations
@@ -25,12 +26,13 @@ from mhng.inference.types import Belief, Stream, TableBelief
 from mhng.models.belief import Response, TableAnswers
 from mhng.models.languages import Sentences
 from mhng.models.rng import categorical
+from mhng.models.word_belief import WordBelief
 
 
 def blocks(sentences: Sentences, turns: str) -> list[int | None]:
     """The blocks of a sweep in their order: None is the whole sentence, a number the slot of a word."""
     words: list[int | None] = list(range(sentences.words))
-    if turns == "word":
+    if turns == "word" or not sentences.fits_table:
         return words
     return [None] if turns == "sentence" else [None, *words]
 
@@ -73,7 +75,7 @@ def word_step(
 ) -> Response:
     """One word turn: the speaker keeps the listener's other words, current (C, N)."""
     offered = sentences.variants(current, slot)
-    said, heard = (TableAnswers(block_table(belief, offered)) for belief in (speaker, listener))
+    said, heard = (TableAnswers(word_table(belief, sentences, current, slot)) for belief in (speaker, listener))
     word = sentences.word(current, slot)
     answer = step(said, heard, *generators, block_prior(log_prior, offered), word, rule)
     return answer._replace(
@@ -97,10 +99,17 @@ def draw(
             signs = categorical(generator, joint_logits(log_prior, tables))
         else:
             offered = sentences.variants(signs, slot)
-            tables = [block_table(belief, offered) for belief in beliefs]
+            tables = [word_table(belief, sentences, signs, slot) for belief in beliefs]
             word = categorical(generator, joint_logits(block_prior(log_prior, offered), tables))
             signs = sentences.replace(signs, slot, word)
     return signs
+
+
+def word_table(belief: Belief, sentences: Sentences, signs: Tensor, slot: int) -> Tensor:
+    """log p(z_n | w, phi) of sentences (C, N) with every word in a slot: (C, N, V)."""
+    if isinstance(belief, WordBelief):
+        return belief.word_table(signs, slot)
+    return block_table(belief, sentences.variants(signs, slot))
 
 
 def block_table(belief: Belief, offered: Tensor) -> Tensor:

@@ -30,6 +30,7 @@ class Game:
             accepts every proposal.
         sentences: the language, if signs are sentences of several words (`mhng.models.languages`); K is then V^S.
         turns: what a turn proposes, for sentences: `sentence`, `word` or `both` (`mhng.inference.sentence_turns`).
+            With more than `languages.MOST_TABLE` sentences, `both` has word turns only.
 
     Raises:
         ValueError: split_merge without shared signs, weights with mode variational, or an unknown recursion.
@@ -57,12 +58,19 @@ class Game:
             raise ValueError(f"turns is {self.turns!r}; expected one of {', '.join(TURNS)}")
         if self.sentences is not None and self.sentences.count != self.K:
             raise ValueError(f"log_prior has {self.K} signs; expected the {self.sentences.count} sentences")
+        if self.turns == "sentence" and self.sentences is not None and not self.sentences.fits_table:
+            raise ValueError(f"turns is sentence, but {self.sentences.count} sentences are too many for a table")
         inner_length(self.recursion)
 
     @property
     def K(self) -> int:  # noqa: N802 - the letter of the mathematics
         """The number of signs."""
         return len(self.log_prior)
+
+    @property
+    def table_width(self) -> int:
+        """The largest number of signs that a proposal compares for an object: K, or that of words."""
+        return self.K if self.sentences is None else self.sentences.table_width
 
     @property
     def shares_signs(self) -> bool:

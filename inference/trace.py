@@ -13,8 +13,8 @@ from mhng.inference.types import State
 class Trace(NamedTuple):
     """T sweeps of a game, on the device of the game. C chains, M agents, N objects, K signs."""
 
-    signs: Tensor  # (C, T, M, N) int16
-    best_signs: Tensor | None  # (C, T, M, N) int16, the most probable sign of each agent alone; if signs are shared
+    signs: Tensor  # (C, T, M, N) int16; int32 with more than 2^15 signs
+    best_signs: Tensor | None  # (C, T, M, N) the most probable sign of each agent alone; if signs are shared
     accepted: Tensor  # (C, T, M)
     encounters: Tensor  # (T, M)
     messages: Tensor  # (C, T)

@@ -28,13 +28,14 @@ class Offer(NamedTuple):
     """A proposal, as the listener sees it."""
 
     log_ratio: Tensor  # (..., N) log r
-    table: Tensor  # (..., N, K) log p(z | w)
+    table: Callable[[], Tensor]  # (..., N, K) log p(z | w), computed for the rules that need it
     proposed: Tensor  # (..., N)
     current: Tensor  # (..., N)
 
     def log_normalised(self, signs: Tensor) -> Tensor:
         """log of p(z | w) / sum_k p(z | k) for signs (..., N)."""
-        return _select(self.table, signs) - self.table.logsumexp(-1)
+        table = self.table()
+        return _select(table, signs) - table.logsumexp(-1)
 
 
 Rule = Callable[[Offer], Tensor]  # log acceptance probability (..., N)
@@ -68,7 +69,17 @@ def offer(table: Tensor, proposed: Tensor, current: Tensor) -> Offer:
 
     If both signs are impossible, log r is NaN. It stays NaN, to be counted.
     """
-    return Offer(_select(table, proposed) - _select(table, current), table, proposed, current)
+    return Offer(_select(table, proposed) - _select(table, current), lambda: table, proposed, current)
+
+
+def answer(generator: Any, offered: Offer, rule: Rule) -> Response:
+    """Accept or reject the proposals of an offer by the acceptance rule."""
+    log_u = uniform(generator, offered.log_ratio).log()
+    # NaN is a rejection for rules that do not look at the ratio, too.
+    not_a_number = offered.log_ratio.isnan()
+    accepted = (log_u < rule(offered)) & ~not_a_number
+    signs = torch.where(accepted, offered.proposed, offered.current)
+    return Response(signs, offered.proposed, accepted, not_a_number)
 
 
 @dataclass(frozen=True, eq=False)
@@ -83,12 +94,7 @@ class TableAnswers:
 
     def respond(self, generator: Generators, proposed: Tensor, current: Tensor, rule: Rule) -> Response:
         """Accept signs `proposed` (C, N) by the acceptance rule, or keep `current` (C, N)."""
-        offered = offer(self.table, proposed, current)
-        log_u = uniform(generator, offered.log_ratio).log()
-        # NaN is a rejection for rules that do not look at the ratio, too.
-        not_a_number = offered.log_ratio.isnan()
-        accepted = (log_u < rule(offered)) & ~not_a_number
-        return Response(torch.where(accepted, proposed, current), proposed, accepted, not_a_number)
+        return answer(generator, offer(self.table, proposed, current), rule)
 
     def log_likelihood(self, signs: Tensor) -> Tensor:
         """log p(z | signs, phi), summed over objects: signs (C, N) -> (C,)."""

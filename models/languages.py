@@ -16,6 +16,9 @@ MEANINGS = ("positions", "bag", "pairs", "holistic")
 GRAMMARS = ("none", "markov")
 TURNS = ("both", "sentence", "word")
 
+# Most sentences in a table of all objects and sentences; with more, turns propose words.
+MOST_TABLE = 4096
+
 
 @dataclass(frozen=True)
 class Sentences:
@@ -28,6 +31,16 @@ class Sentences:
     def count(self) -> int:
         """K = V^S."""
         return self.vocabulary**self.words
+
+    @property
+    def fits_table(self) -> bool:
+        """Whether a table of all objects and sentences is allowed."""
+        return self.count <= MOST_TABLE
+
+    @property
+    def table_width(self) -> int:
+        """The largest number of sentences that a turn compares for an object."""
+        return self.count if self.fits_table else self.vocabulary
 
     def split(self, signs: Tensor) -> Tensor:
         """The words of sentences: (...) -> (..., S)."""

@@ -17,6 +17,7 @@ from mhng.models.clustering import kmeans
 from mhng.models.mixtures.additive import Additive
 from mhng.models.mixtures.base import Conjugate, Family, Features, StackedFeatures
 from mhng.models.rng import GeneratorStack
+from mhng.models.word_belief import WordBelief
 from mhng.models.word_clusters import word_clusters
 
 __all__ = ["Belief", "Percepts"]
@@ -84,7 +85,7 @@ class Percepts:
         assert isinstance(self.mixture, Additive)
         mean = self.mixture.posterior(self._features, signs).mean
         members = group.unsqueeze(-1).to(self.z.dtype)
-        residual = self.z - self.mixture.design[signs] @ mean
+        residual = self.z - self.mixture.sums(mean, signs)
         count = members.sum(1, keepdim=True).clamp_min(1)
         residual = (residual - (members * residual).sum(1, keepdim=True) / count) * members
         direction = torch.linalg.eigh(residual.mT @ residual).eigenvectors[..., -1:]
@@ -101,7 +102,15 @@ class Percepts:
         """
         before = None if previous is None else previous.parameters
         phi, evidence = self.mixture.redraw(generator, self._features, signs, K, before)
-        return Belief(self.log_prob_table(phi), phi, self.mixture.log_density(phi), evidence)
+        return self.belief(phi, evidence)
+
+    def belief(self, phi: Any, evidence: Tensor | None = None) -> Any:
+        """The belief with parameters phi (C, ...). evidence: (C,) of signs; None: 0, without objects."""
+        mixture, density = self.mixture, self.mixture.log_density(phi)
+        evidence = torch.zeros_like(density) if evidence is None else evidence
+        if isinstance(mixture, Additive) and (parts := mixture.whitened_parts(self._features, phi)) is not None:
+            return WordBelief(mixture.sentences, *parts, phi, density, evidence)
+        return Belief(self.log_prob_table(phi), phi, density, evidence)
 
     def variational_belief(self, responsibilities: Tensor) -> Belief:
         """The variational posterior q(phi) given responsibilities (C, N, K). Requires a Conjugate mixture.
@@ -116,8 +125,7 @@ class Percepts:
     def from_prior(self, generator: torch.Generator, chains: int, K: int) -> Belief:
         """A belief with phi from its prior. Its evidence is 0, because it has no objects."""
         phi = self.mixture.from_prior(generator, chains, K)
-        table = self.log_prob_table(phi)
-        return Belief(table, phi, self.mixture.log_density(phi), torch.zeros_like(table[:, 0, 0]))
+        return self.belief(phi)
 
     @property
     def batch_key(self) -> Any:

@@ -32,7 +32,7 @@ _WIDTH = 110  # columns of printed text
 
 # Contents of posterior.nc in this version
 _SETTINGS = {"mode", "listener-state", "acceptance", "start", "starts", "sweeps", "burn-in", "thin", "signs"}
-_VARIABLES = {"lp", "log_evidence", "component_share", "weight"}
+_VARIABLES = {"lp", "log_evidence", "component_share"}
 
 
 def diagnose(
@@ -315,19 +315,21 @@ def pictures_of(run: SavedRun, compared: Mapping[str, Any] | None) -> dict[str, 
     """
     from mhng.experiment.plots import diagnostics as pictures
 
-    weight = _required(run, "weight")
+    weight = run.draws("weight")
     signs, acceptance = run.draws("signs"), run.draws("acceptance_rate")
     draws = run.posterior["posterior"]["draw"].values
     jobs: dict[str, Any] = {
         "monitors.png": lambda path: pictures.plot_monitors(path, monitored_scalars(run), draws),
-        "components.png": lambda path: pictures.plot_components(path, weight, run.agents),
     }
+    if weight is not None:
+        jobs["components.png"] = lambda path: pictures.plot_components(path, weight, run.agents)
     if acceptance is not None and run.config.mode in ("com", "all"):
         directions = [str(name) for name in run.posterior["sample_stats"]["direction"].values]
         jobs["acceptance.png"] = lambda path: pictures.plot_acceptance(path, acceptance, directions, draws)
     if signs is not None and compared is not None:
-        permutation = _required(run, "relabel")
-        jobs["co_assignment.png"] = lambda path: pictures.plot_co_assignment(path, signs, permutation, run.agents)
+        permutation = run.draws("relabel")
+        if permutation is not None:
+            jobs["co_assignment.png"] = lambda path: pictures.plot_co_assignment(path, signs, permutation, run.agents)
         agreement = np.array(compared["agreement"])
         jobs["chains.png"] = lambda path: pictures.plot_agreement(path, agreement, compared["chains"], run.agents)
     return jobs

@@ -30,6 +30,9 @@ from numpy.typing import ArrayLike, NDArray
 
 IntArray = NDArray[np.intp]
 
+# Entries of a table beyond which only pairs of values that occur are counted: sentences are many.
+_MOST_ENTRIES = 2**22
+
 # Codes below this limit index the table directly. Others (a label 1000000, text) are sorted and renumbered first.
 _DIRECT = 1024
 
@@ -52,7 +55,7 @@ def ari(signs: ArrayLike, labels: ArrayLike | None) -> float | None:
     """Adjusted Rand index in [-0.5, 1], 0 for chance (Hubert and Arabie 1985). None without labels."""
     if labels is None:
         return None
-    return _ari(contingency(signs, labels))
+    return _ari(*map(_codes, _pair(signs, labels)))
 
 
 def nmi(signs: ArrayLike, labels: ArrayLike | None) -> float | None:
@@ -61,7 +64,12 @@ def nmi(signs: ArrayLike, labels: ArrayLike | None) -> float | None:
         return None
     from sklearn.metrics import mutual_info_score  # half a second to import, needed at the end of a run only
 
-    table = contingency(signs, labels)
+    a, b = map(_codes, _pair(signs, labels))
+    if _is_large(a, b):
+        rows, columns = np.bincount(a), np.bincount(b)
+        entropy = (_entropy(rows) + _entropy(columns)) / 2
+        return min(max(float(mutual_info_score(a, b)) / entropy, 0.0), 1.0)
+    table = _table(a, b)
     table = table[np.ix_(table.any(axis=1), table.any(axis=0))]
     if table.shape == (1, 1):
         return 1.0
@@ -78,14 +86,19 @@ def accuracy(signs: ArrayLike, labels: ArrayLike | None) -> float | None:
     """
     if labels is None:
         return None
-    table = contingency(signs, labels)
+    a, b = map(_codes, _pair(signs, labels))
+    if _is_large(a, b):
+        rows, columns = _sparse_match(a, b)
+        partner = np.full(int(a.max()) + 1, -1, dtype=np.intp)
+        partner[rows] = columns
+        return float((partner[a] == b).mean())
+    table = _table(a, b)
     return float(table[match(table)].sum() / table.sum())
 
 
 def kappa(a: ArrayLike, b: ArrayLike) -> float:
     """Cohen's kappa between the raw signs (N,) of two agents, in [-1, 1]: agreement beyond chance."""
-    a, b = _pair(a, b)
-    return _kappa(_square(a, b))
+    return _kappa(*_shared_codes(a, b))
 
 
 def matched_kappa(a: ArrayLike, b: ArrayLike) -> float:
@@ -94,12 +107,13 @@ def matched_kappa(a: ArrayLike, b: ArrayLike) -> float:
     At least `kappa`, because the renumbering can also raise the agreement expected by chance. Biased upwards: with
     many signs, unrelated agents score above 0. Use it for agents without a shared code (`no-com`).
     """
-    a, b = _pair(a, b)
-    table = _square(a, b)
-    rows, columns = match(table)
-    matched = np.empty_like(table)
-    matched[:, rows] = table[:, columns]
-    return max(_kappa(matched), _kappa(table))
+    a, b = _shared_codes(a, b)
+    size = int(max(a.max(), b.max())) + 1
+    large = _is_large(a, b)
+    rows, columns = _sparse_match(a, b) if large else match(_table(a, b, size))
+    renumbered = size + np.arange(size)
+    renumbered[columns] = rows
+    return max(_kappa(a, renumbered[b]), _kappa(a, b))
 
 
 def kappa_matrix(signs: ArrayLike) -> NDArray[np.float64]:
@@ -140,7 +154,11 @@ def _agreement(signs: ArrayLike) -> tuple[IntArray, IntArray, int]:
         raise ValueError(f"kappa needs the signs of two or more agents, (M, N); got the shape {signs.shape}")
     codes = _codes(signs)
     agreed = np.zeros((len(signs), len(signs)))
-    for k in range(int(codes.max()) + 1):
+    K = int(codes.max()) + 1
+    many = len(signs) ** 2 < K
+    if many:
+        agreed += np.stack([(codes == row).sum(1) for row in codes])
+    for k in range(0 if many else K):
         given = (codes == k).astype(np.float64)  # float products are quick, and exact for integers below 2**53
         agreed += given @ given.T
     counts = np.stack([np.bincount(row, minlength=int(codes.max()) + 1) for row in codes])
@@ -153,7 +171,7 @@ def successive_ari(draws: ArrayLike) -> NDArray[np.float64]:
     if draws.ndim != 2 or not len(draws):
         raise ValueError(f"draws must be (T, N) with T >= 1; got the shape {draws.shape}")
     codes = [_codes(draw) for draw in draws]
-    return np.array([_ari(_table(a, b)) for a, b in pairwise(codes)], dtype=np.float64)
+    return np.array([_ari(a, b) for a, b in pairwise(codes)], dtype=np.float64)
 
 
 def _pair(a: ArrayLike, b: ArrayLike) -> tuple[NDArray[Any], NDArray[Any]]:
@@ -178,17 +196,47 @@ def _table(a: IntArray, b: IntArray, size: int | None = None) -> IntArray:
     return np.bincount(a * columns + b, minlength=rows * columns).reshape(rows, columns)
 
 
-def _square(a: NDArray[Any], b: NDArray[Any]) -> IntArray:
-    """Contingency table of two raters with one code: row k and column k are the same sign."""
+def _shared_codes(a: ArrayLike, b: ArrayLike) -> tuple[IntArray, IntArray]:
+    """Codes of two raters, equal for equal signs."""
+    a, b = _pair(a, b)
     both = _codes(np.concatenate([a, b]))
-    return _table(both[: a.size], both[a.size :], int(both.max()) + 1)
+    return both[: a.size], both[a.size :]
 
 
-def _ari(table: IntArray) -> float:
+def _is_large(a: IntArray, b: IntArray) -> bool:
+    """Whether the table of codes a and b is too large to be stored."""
+    return (int(a.max()) + 1) * (int(b.max()) + 1) > _MOST_ENTRIES
+
+
+def _pair_counts(a: IntArray, b: IntArray) -> IntArray:
+    """Numbers of objects with each pair of codes, without order; some are 0."""
+    pairs = a * (int(b.max()) + 1) + b
+    counts = np.unique(pairs, return_counts=True)[1] if _is_large(a, b) else np.bincount(pairs)
+    return counts.astype(np.intp)
+
+
+def _sparse_match(a: IntArray, b: IntArray) -> tuple[IntArray, IntArray]:
+    """`match` of the table of codes a and b, for the pairs that occur only."""
+    from scipy.sparse import csr_array
+    from scipy.sparse.csgraph import min_weight_full_bipartite_matching
+
+    used, counts = np.unique(np.stack([a, b]), axis=1, return_counts=True)
+    size = int(a.max()) + 1, int(b.max()) + 1
+    # Every row may stay unmatched, with a column of its own; weights are at least 1.
+    rows = np.arange(size[0])
+    entries = np.concatenate([counts + 1.0, np.ones(size[0])])
+    places = np.concatenate([used[0], rows]), np.concatenate([used[1], size[1] + rows])
+    table = csr_array((entries, places), shape=(size[0], size[1] + size[0]))
+    matched, columns = min_weight_full_bipartite_matching(table, maximize=True)
+    real = columns < size[1]
+    return matched[real].astype(np.intp), columns[real].astype(np.intp)
+
+
+def _ari(a: IntArray, b: IntArray) -> float:
     # Python integers, because products of pair counts exceed 2**63 at N = 100,000
-    n = int(table.sum())
-    both = int((table**2).sum())
-    by_row, by_column = int((table.sum(axis=1) ** 2).sum()), int((table.sum(axis=0) ** 2).sum())
+    n = len(a)
+    both = int((_pair_counts(a, b) ** 2).sum())
+    by_row, by_column = int((np.bincount(a) ** 2).sum()), int((np.bincount(b) ** 2).sum())
     together, only_rows, only_columns = both - n, by_row - both, by_column - both
     apart = n**2 - both - only_rows - only_columns
     if only_rows == only_columns == 0:
@@ -199,11 +247,11 @@ def _ari(table: IntArray) -> float:
     return numerator / (rows + columns)
 
 
-def _kappa(table: IntArray) -> float:
+def _kappa(a: IntArray, b: IntArray) -> float:
     # Integers up to one division: equal agreement gives equal kappa under any numbering. R-hat and ESS rank the
     # draws, so ties must stay ties.
-    n, agreed = int(table.sum()), int(np.trace(table))
-    by_chance = int(table.sum(axis=0) @ table.sum(axis=1))
+    n, agreed, size = len(a), int((a == b).sum()), int(max(a.max(), b.max())) + 1
+    by_chance = int(np.bincount(a, minlength=size) @ np.bincount(b, minlength=size))
     if by_chance == n**2:
         return 1.0
     return (n * agreed - by_chance) / (n**2 - by_chance)

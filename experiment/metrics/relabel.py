@@ -40,7 +40,7 @@ def relabel(signs: NDArray[Any], log_joint: NDArray[Any], K: int, *, together: b
     together: one permutation for all agents, from the sum of their contingency tables; else one per agent.
     """
     C, D, M, N = signs.shape
-    chain, draw = divmod(int(np.nanargmax(log_joint)) if np.isfinite(log_joint).any() else 0, D)
+    chain, draw = find_pivot(log_joint)
     groups = [list(range(M))] if together else [[m] for m in range(M)]
     permutation = np.empty((C, D, len(groups), K), dtype=np.int16)
     for g, group in enumerate(groups):
@@ -54,6 +54,11 @@ def relabel(signs: NDArray[Any], log_joint: NDArray[Any], K: int, *, together: b
         new = permutation[c, d, 0 if together else m]
         weight[c, d, m, new] = np.bincount(signs[c, d, m], minlength=K) / N
     return Relabelled(permutation[:, :, 0] if together else permutation, weight, (chain, draw))
+
+
+def find_pivot(log_joint: NDArray[Any]) -> tuple[int, int]:
+    """Chain and draw with the largest log joint (C, D)."""
+    return divmod(int(np.nanargmax(log_joint)) if np.isfinite(log_joint).any() else 0, log_joint.shape[1])
 
 
 def renumber(signs: NDArray[Any], permutation: NDArray[Any]) -> NDArray[Any]:

@@ -20,6 +20,7 @@ from mhng.experiment.plots.training import alike, plot_confusion
 from mhng.experiment.report.drawing import ChartRenderer, image_strip
 from mhng.experiment.report.page import ImageRows, Picture, Section, Table, cells, number
 from mhng.experiment.training.saved_run import SavedRun
+from mhng.models.languages import MOST_TABLE
 
 if TYPE_CHECKING:
     from mhng.experiment.evaluation.recall import Gallery
@@ -45,6 +46,8 @@ def confusion(renderer: ChartRenderer, run: SavedRun, class_names: tuple[str, ..
     order = np.stack(list(run.signs.values()))
     names = class_names or tuple(str(number) for number in range(int(run.labels.max()) + 1))
     K = int(run.settings["signs"])
+    if K > MOST_TABLE:
+        return Section("confusion", CONFUSION_TITLE, missing=f"The {K:,} sentences are too many for a picture.")
     pictures = []
     for name in run.agents:
         signs = run.signs[name]

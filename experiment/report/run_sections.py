@@ -199,7 +199,8 @@ def _range(values: NDArray[Any]) -> str:
 def _sign_pictures(renderer: ChartRenderer, run: SavedRun) -> list[list[Picture]]:
     """Sizes of the signs, and co-assignment of objects; one plot per agent."""
     weight, signs, permutation = run.draws("weight"), run.draws("signs"), run.draws("relabel")
-    assert weight is not None and permutation is not None
+    if weight is None or permutation is None:
+        return []
     sizes, co_assignments = [], []
     for m, name in enumerate(run.agents):
         agent_weight = weight[:, :, m : m + 1]

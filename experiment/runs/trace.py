@@ -21,13 +21,17 @@ from numpy.typing import NDArray
 
 from mhng.experiment.errors import UsageError
 from mhng.experiment.metrics import partitions
-from mhng.experiment.metrics.relabel import relabel, reorder
+from mhng.experiment.metrics.relabel import find_pivot, relabel, reorder
+from mhng.models.languages import MOST_TABLE
 
 # Seed for the pairs of objects in co_assignment: the same pairs in all runs with the same number of objects.
 _PAIRS_SEED = 20230101
 
 # Large variables of posterior.nc by value of --keep. z: in observed_data and log_likelihood.
 KEPT = {"all": ("signs", "mu", "z"), "signs": ("signs",), "components": ("mu",), "none": ()}
+
+# Sentences whose shares are stored if all are too many.
+_RANKS = 100
 
 # The most numbers of observed_data.
 _LARGEST_Z = 5 * 10**7
@@ -130,7 +134,8 @@ def to_variables(
 
     Group components:
       component_share (agent, rank)    share of objects per sign in descending order; rank 1 is the largest
-      weight (agent, sign)             share of objects per relabelled sign
+      weight (agent, sign)             share of objects per relabelled sign; absent, as mu and relabel are, with more
+                                       than 4,096 sentences
       mu (agent, sign, latent)         component means by relabelled sign
 
     Group signs:
@@ -159,14 +164,17 @@ def to_variables(
     first, second = object_pairs(N, pairs)
 
     together = trace.mode != "no-com"  # agents without communication have no common code
-    renumbered = relabel(kept, trace.log_joint[:, sweeps], K, together=together)
+    renumbered = None if K > MOST_TABLE else relabel(kept, trace.log_joint[:, sweeps], K, together=together)
 
     posterior = {name: np.asarray(getattr(trace, name)[:, sweeps], np.float64) for name in ("log_p_z", "log_p_phi")}
-    components: dict[str, NDArray[Any]] = {
-        "component_share": np.ascontiguousarray(np.sort(renumbered.weight, axis=-1)[..., ::-1]),
-        "weight": renumbered.weight,
-    }
-    raw: dict[str, NDArray[Any]] = {"relabel": renumbered.permutation}
+    components: dict[str, NDArray[Any]] = {}
+    raw: dict[str, NDArray[Any]] = {}
+    if renumbered is None:
+        components["component_share"] = _largest_shares(kept)
+    else:
+        components["component_share"] = np.ascontiguousarray(np.sort(renumbered.weight, axis=-1)[..., ::-1])
+        components["weight"] = renumbered.weight
+        raw["relabel"] = renumbered.permutation
     dims = {
         "log_p_z": ["agent"],
         "log_p_phi": ["agent"],
@@ -178,9 +186,9 @@ def to_variables(
         raw["co_assignment"] = (kept[..., first] == kept[..., second]).astype(np.int8)
         dims["co_assignment"] = ["agent", "pair"]
     if "signs" in KEPT[keep]:
-        raw["signs"] = kept.astype(np.int8 if K <= 127 else np.int16)
+        raw["signs"] = kept.astype(np.int8 if K <= 127 else kept.dtype)
         dims["signs"] = ["agent", "object"]
-    if "mu" in KEPT[keep] and trace.means is not None:
+    if "mu" in KEPT[keep] and trace.means is not None and renumbered is not None:
         components["mu"] = reorder(trace.means[:, sweeps], renumbered.permutation)
         dims["mu"] = ["agent", "sign", "latent"]
     sample_stats: dict[str, NDArray[Any]] = {
@@ -198,7 +206,7 @@ def to_variables(
         "chain": list(range(C)),
         "draw": sweeps.tolist(),
         "agent": list(trace.agent_names),
-        "rank": list(range(1, K + 1)),
+        "rank": list(range(1, components["component_share"].shape[-1] + 1)),
         "sign": list(range(K)),
         "direction": directions,
         "pair": [f"{i}-{j}" for i, j in zip(first, second, strict=True)],
@@ -218,7 +226,17 @@ def to_variables(
     latent = [components["mu"].shape[-1]] if "mu" in components else []
     latent += [groups["observed_data"]["z"].shape[-1]] if "observed_data" in groups else []
     coords["latent"] = list(range(max(latent, default=0)))
-    return Variables(groups, dims, coords, (renumbered.pivot[0], int(sweeps[renumbered.pivot[1]])))
+    pivot = find_pivot(trace.log_joint[:, sweeps])
+    return Variables(groups, dims, coords, (pivot[0], int(sweeps[pivot[1]])))
+
+
+def _largest_shares(signs: NDArray[Any]) -> NDArray[np.float64]:
+    """Shares of the objects with the most frequent signs, in descending order: (C, D, M, N) -> (C, D, M, _RANKS)."""
+    shares = np.zeros((*signs.shape[:3], _RANKS))
+    for place in np.ndindex(signs.shape[:3]):
+        counts = np.sort(np.unique(signs[place], return_counts=True)[1])[::-1][:_RANKS]
+        shares[*place, : len(counts)] = counts / signs.shape[-1]
+    return shares
 
 
 def _padded(latents: tuple[NDArray[Any], ...]) -> NDArray[np.float32]:

@@ -118,7 +118,7 @@ def _of_sentences(values: Mapping[str, Any]) -> dict[str, Any]:
     if sentences > MOST_SENTENCES:
         raise UsageError(
             f"--words {words} and --vocabulary {vocabulary} give {short_number(sentences)} sentences; expected at "
-            f"most {MOST_SENTENCES}"
+            f"most {MOST_SENTENCES:,}"
         )
     if values.get("signs", sentences) != sentences:
         raise UsageError(

@@ -22,12 +22,12 @@ from mhng.experiment.runs.trace import KEPT
 from mhng.experiment.settings.graph_spec import TOGETHER, GraphSpec, LaterGraphs
 from mhng.experiment.util.agent_names import agent_names
 from mhng.inference import INNER_STARTS, LISTENER_STATES, MODES, NEWCOMERS, PERCEPTS, STARTS
-from mhng.models.languages import GRAMMARS, MEANINGS, TURNS, Sentences
+from mhng.models.languages import GRAMMARS, MEANINGS, MOST_TABLE, TURNS, Sentences
 from mhng.models.registry import FUSIONS, GUIDES, LIKELIHOODS, MIXTURES, NETWORKS
 
 ENGINES = ("local", "ray")
-# The most sentences: agents hold a table of all objects and sentences.
-MOST_SENTENCES = 4096
+# The most sentences: some vectors have an entry for each.
+MOST_SENTENCES = 10**6
 
 
 @dataclass(frozen=True)
@@ -96,16 +96,16 @@ class Config:
         "function that returns one (docs/programs.md); the command `play` takes it, too",
         default_help="none",
     )
-    signs: Annotated[int, Limits(1, 10_000)] = _setting(
+    signs: Annotated[int, Limits(1, MOST_SENTENCES)] = _setting(
         10, "game", "number of signs K", default_help="10; fruits360-20: 20"
     )
     words: Annotated[int, Limits(1, 12)] = _setting(
         1, "game", "words of a sentence, S; with 2 or more, agents exchange sentences instead of single signs"
     )
-    vocabulary: Annotated[int, Limits(2, MOST_SENTENCES)] | None = _setting(
+    vocabulary: Annotated[int, Limits(2, 1000)] | None = _setting(
         None,
         "game",
-        f"number of words V; requires --words 2 or more. --signs is then V^S, at most {MOST_SENTENCES}",
+        f"number of words V; requires --words 2 or more. --signs is then V^S, at most {MOST_SENTENCES:,}",
         default_help="10 with --words 2 or more",
     )
     meaning: Annotated[str, Choices(MEANINGS)] = _setting(
@@ -124,7 +124,7 @@ class Config:
         "both",
         "game",
         "proposals about an object in an encounter. sentence: a whole sentence; word: each word in turn, given the "
-        "listener's other words; both: a sentence, then each word",
+        f"listener's other words; both: a sentence, then each word (above {MOST_TABLE:,} sentences: words only)",
     )
     weights: str = _setting(
         "uniform",
@@ -419,6 +419,11 @@ class Config:
     def sentences(self) -> Sentences | None:
         """The language, if signs are sentences of several words."""
         return None if self.words == 1 or self.vocabulary is None else Sentences(self.words, self.vocabulary)
+
+    @property
+    def table_width(self) -> int:
+        """The largest number of signs that a proposal compares for an object."""
+        return self.signs if self.sentences is None else self.sentences.table_width
 
     @property
     def graphs(self) -> tuple[tuple[int, GraphSpec], ...]:

@@ -12,10 +12,14 @@ from mhng.experiment.metrics.thresholds import MIN_DRAWS
 from mhng.experiment.settings.per_agent import of_agent
 from mhng.experiment.settings.schema import SETTINGS, WITHOUT_EFFECT, Config, flag, modality_count
 from mhng.experiment.util.text import short_number
+from mhng.models.languages import MOST_TABLE
 from mhng.models.registry import NETWORKS
 
 # Signs drawn for one proposal of the recursive game: more take hours for a sweep over a thousand objects.
 _MOST_NAMES = 10**5
+
+# The most single signs.
+_MOST_SIGNS = 10_000
 
 _NEEDS_GRAPH = "requires --meet with a graph of pairs, such as complete"
 
@@ -160,9 +164,11 @@ def _check_sentences(config: Config) -> None:
         for name in ("vocabulary", "meaning", "grammar", "turns"):
             if not _is_default(config, name):
                 raise UsageError(f"{flag(name)} {getattr(config, name)} requires --words 2 or more")
+        if config.signs > _MOST_SIGNS:
+            raise UsageError(f"--signs is {config.signs}; expected 1 to {_MOST_SIGNS} with --words 1")
         return
     place = f"--words {config.words} does not support"
-    refused = {
+    refused: dict[str, tuple[str, ...]] = {
         "mode": ("variational",),
         "listener_state": ("speaker-sample",),
         "start": ("split",),
@@ -174,6 +180,20 @@ def _check_sentences(config: Config) -> None:
     for name in ("agents", "meet", "meet_later", "weights", "split_merge"):
         if not _is_default(config, name):
             raise UsageError(f"{place} {flag(name)} {getattr(config, name)}")
+    assert config.sentences is not None
+    if not config.sentences.fits_table:
+        refused = {
+            "meaning": ("pairs", "holistic"),
+            "grammar": ("markov",),
+            "turns": ("sentence",),
+            "start": ("prior",),
+        }
+        for name, values in refused.items():
+            if getattr(config, name) in values:
+                raise UsageError(
+                    f"{flag(name)} {getattr(config, name)} requires at most {MOST_TABLE:,} sentences; --words "
+                    f"{config.words} and --vocabulary {config.vocabulary} give {config.signs:,}"
+                )
     for name, settings in config.per_agent.items():
         if not _is_default(settings, "mixture"):
             raise UsageError(f"{place} --mixture {settings.mixture}{of_agent(config, name)}; pass --meaning instead")

@@ -37,7 +37,9 @@ from mhng.experiment.util.jsonable import to_plain
 from mhng.models.agent import Agent
 from mhng.models.languages import MEANINGS, Sentences
 from mhng.models.mixtures.additive import Additive, additive
+from mhng.models.percepts import Percepts
 from mhng.models.rng import random_integer, stream
+from mhng.models.word_belief import most_probable
 
 CANDIDATES = (10, 100)
 
@@ -64,13 +66,25 @@ class Speaker:
         """Latents of observations (N, *shape): (N, L)."""
         return self.agent.perceive(view.to(self.agent.log_pi.device), None).z.cpu()
 
-    def table(self, z: Tensor) -> Tensor:
-        """log p(z_n | w) of latents (N, L) under every sentence: (N, K)."""
-        table: Tensor = self.mixture.log_prob_table(self.mixture.features(z), self.parameters)
-        return table
+    def belief(self, z: Tensor) -> Any:
+        """The belief about sentences of objects with latents z (N, L), with one chain."""
+        one_chain = type(self.parameters)(*(part.unsqueeze(0) for part in self.parameters))
+        return Percepts(z, self.mixture, check=False).belief(one_chain)
+
+    def fits(self, z: Tensor, signs: Tensor) -> Tensor:
+        """log p(z_n | w) of latents (N, L) under each of the sentences (B,): (N, B)."""
+        used, place = signs.unique(return_inverse=True)
+        features = self.mixture.features(z)
+        if isinstance(self.mixture, Additive):
+            table = self.mixture.log_prob_table(features, self.parameters, used)
+        else:
+            table = self.mixture.log_prob_table(features, self.parameters)[:, used]
+        return table[:, place]
 
     def means(self, signs: Tensor) -> Tensor:
         """The latents that sentences (B,) mean: (B, L)."""
+        if isinstance(self.mixture, Additive):
+            return self.mixture.sentence_means(self.parameters, signs)
         means: Tensor = self.mixture.means(self.parameters)[signs]
         return means
 
@@ -148,7 +162,12 @@ def _fit(config: Config, sentences: Sentences, agent: Agent, view: Tensor, signs
     said = torch.from_numpy(np.asarray(signs, dtype=np.int64)).unsqueeze(0)
     evidence = {}
     for meaning in MEANINGS:
+        if meaning == "pairs" and not sentences.fits_table:
+            continue  # as many parameters as sentences
         mixture = additive(sentences, meaning)(agent.latent, **prior)
+        if meaning == "holistic" and not sentences.fits_table:
+            evidence[meaning] = float(mixture.evidence_of(z, said[0]))
+            continue
         features = mixture.features(z)
         evidence[meaning] = float(mixture.log_evidence(features, said, sentences.count))
         if meaning == config.meaning:
@@ -180,10 +199,10 @@ def _unseen(
     every = np.array([name.split() for name in held.class_names], dtype=np.int64)
     kinds = held_combinations(every, config.hold_out, config.seed)[held.labels]
     z = {name: speaker.perceive(view) for (name, speaker), view in zip(speakers.items(), held.views, strict=True)}
-    tables = {name: speaker.table(z[name]) for name, speaker in speakers.items()}
-    said = {name: (table + speakers[name].log_pi).argmax(-1) for name, table in tables.items()}
+    beliefs = {name: speaker.belief(z[name]) for name, speaker in speakers.items()}
+    said = {name: most_probable(sentences, [belief], speakers[name].log_pi) for name, belief in beliefs.items()}
     first = next(iter(speakers))
-    together = (torch.stack(list(tables.values())).sum(0) + speakers[first].log_pi).argmax(-1)
+    together = most_probable(sentences, list(beliefs.values()), speakers[first].log_pi)
 
     def right(signs: Tensor, name: str) -> dict[str, float | None]:
         return _by_kind((decoders[name].decode(_words(sentences, signs)) == attributes).all(1), kinds)
@@ -228,7 +247,7 @@ def _understood(
     for first, second in permutations(speakers, 2):
         listener, pair = speakers[second], f"{first}->{second}"
         signs = (torch.from_numpy(speakers[first].signs) if said is None else said[first])[shown]
-        fits = listener.table(z[second][shown])[:, signs].numpy()  # object, sentence of target
+        fits = listener.fits(z[second][shown], signs).numpy()  # object, sentence of target
         found[pair] = {
             str(count): _found(fits, count, random) for count in CANDIDATES if count <= len(shown)
         }  # fmt: skip

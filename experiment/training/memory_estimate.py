@@ -55,11 +55,11 @@ def estimate(config: Config, agents: Sequence[AgentSpec], N: int) -> Estimate:
     feature_dims = [_feature_dim(spec) for spec in agents]
     C, T, M, K = config.chains, config.sweeps, config.agents, config.signs
     shared = config.mode == "gibbs" or (config.mode in ("com", "all") and config.listener_state == "shared")
-    signs = 2 * C * T * M * N * (2 if shared else 1)
-    means = 8 * C * T * M * K * L if config.keep in ("all", "components") else 0
+    signs = (2 if K <= 2**15 else 4) * C * T * M * N * (2 if shared else 1)
+    means = 8 * C * T * M * K * L if config.words == 1 and config.keep in ("all", "components") else 0
     pointwise = 4 * C * T * M * N if schedule_of(config).keeps_pointwise(M, N) else 0
     stored = -(-(T - config.burn_in) // config.thin) / T  # share of the draws in posterior.nc
-    table = 8 * C * N * K
+    table = 8 * C * N * config.table_width
     return Estimate(
         trace=signs + means + pointwise + 8 * C * T * (3 * M + 5) + 8 * T * M,
         tables=M * table,
@@ -84,11 +84,11 @@ def _start(config: Config, N: int) -> int:
     from mhng.inference.initialization import Start, most_signs, tries_per_batch
 
     start = Start(config.start, tries=config.starts)
-    candidates = config.chains * tries_per_batch(start, N, config.signs, config.chains)
+    candidates = config.chains * tries_per_batch(start, N, config.table_width, config.chains)
     # In mode no-com agents are initialised one after another.
     M = 1 if config.mode == "no-com" else config.agents
     traces = 2 * candidates * M * N * max(start.before, start.moves, start.after)
-    return (2 * M + _WORKING) * 8 * candidates * N * most_signs(start, config.signs) + traces
+    return (2 * M + _WORKING) * 8 * candidates * N * most_signs(start, config.table_width) + traces
 
 
 def host_bytes(config: Config, agents: Sequence[AgentSpec], objects: Objects, device: torch.device) -> int:

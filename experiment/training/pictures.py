@@ -11,6 +11,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from mhng.models.languages import MOST_TABLE
+
 
 def run_pictures(
     rows: Sequence[Mapping[str, Any]],
@@ -31,7 +33,7 @@ def run_pictures(
     }
     if any(row["kind"] == "epoch" for row in rows):
         plots["training.png"] = ("training", "plot_training", (rows,))
-    if labels is not None:
+    if labels is not None and K <= MOST_TABLE:
         table = np.stack(list(signs.values()))
         plots["confusion.png"] = ("training", "plot_confusion", (table, labels, names, class_names, K))
     if len(names) > 2:

@@ -39,7 +39,7 @@ def plan_threads(config: Config, agents: Sequence[AgentSpec], N: int, device: to
         return Threads(learning=1, game=1)
     learning = max(min(spec.settings.batch_size or N, N) * _parameters(spec) for spec in agents)
     L = max(spec.latent_dim for spec in agents)
-    game = config.chains * N * config.signs * (1 + L + math.comb(L + 1, 2))
+    game = config.chains * N * config.table_width * (1 + L + math.comb(L + 1, 2))
     return Threads(_share(learning, LEARNING_WORK, share), _share(game, GAME_WORK, limit), processes)
 
 

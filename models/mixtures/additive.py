@@ -12,7 +12,6 @@ Lambda and the evidence of sentences are exact.
 from __future__ import annotations
 
 import math
-from abc import abstractmethod
 from functools import cache
 from typing import Any, ClassVar, NamedTuple
 
@@ -23,7 +22,7 @@ from torch import Tensor
 
 from mhng.models.distributions import BartlettWishart, sample_scale_tril
 from mhng.models.languages import Sentences
-from mhng.models.meanings import meaning_features
+from mhng.models.meanings import active_features, feature_count, mean_features
 from mhng.models.mixtures.base import Family, Features, ParameterDraw
 from mhng.models.mixtures.gaussians import (
     LOG_2PI,
@@ -45,6 +44,14 @@ class Parts(NamedTuple):
 
     coefficients: Tensor  # (..., F, L) M
     scale_tril: Tensor  # (..., L, L) Cholesky factor of Lambda^-1
+
+
+class PartsWithPrecision(NamedTuple):
+    """Parts and the precision matrix: learning steps read them many times."""
+
+    coefficients: Tensor
+    scale_tril: Tensor
+    precision: Tensor  # (L, L) Lambda
 
 
 class RegressionPosterior(NamedTuple):
@@ -87,8 +94,8 @@ class Additive(WishartPrior, Family):
     ) -> None:
         matrix = isinstance(m0, Tensor) and m0.dim() == 2
         super().__init__(latent, 0.0 if matrix else m0, 1.0 if isinstance(beta, Tensor) else beta, nu, W, device)
-        self.design = self.language_features().to(device)  # (K, F)
-        active = float(self.design[0].sum())
+        self.feature_count = feature_count(self.sentences, self.meaning)  # F
+        active = self.active(torch.zeros((), dtype=torch.int64)).shape[-1]
         real: dict[str, Any] = {"dtype": torch.float64, "device": device}
         self.M0 = torch.as_tensor(m0, **real) if matrix else (self.m0 / active).expand(self.feature_count, latent)
         if isinstance(beta, Tensor):
@@ -100,30 +107,39 @@ class Additive(WishartPrior, Family):
             raise ValueError("beta is not positive definite")
         self.V0_half_log_det = -float(half_log_det(factor))
         if matrix:
-            self.m0 = self.design.mean(0) @ self.M0
+            self.m0 = mean_features(self.sentences, self.meaning).to(device) @ self.M0
 
     @classmethod
-    @abstractmethod
-    def language_features(cls) -> Tensor:
-        """(K, F) the features of all sentences."""
-
-    @property
-    def feature_count(self) -> int:
-        """F of the regression."""
-        return self.design.shape[1]
+    def active(cls, signs: Tensor) -> Tensor:
+        """The features of sentences (...) by number, each as often as it counts: (..., A)."""
+        return active_features(cls.sentences, cls.meaning, signs)
 
     # -- the regression --------------------------------------------------------------------------------
 
     def posterior(self, features: Features, signs: Tensor) -> RegressionPosterior:
         """Posterior hyperparameters given sentences (C, N)."""
-        f, z = self.design[signs], features.values + features.centre
-        lower = lower_factor(self.V0_inverse + f.mT @ f)
-        mean = torch.cholesky_solve(self.V0_inverse @ self.M0 + f.mT @ z, lower)
-        residual, shift = z - f @ mean, mean - self.M0
+        active, z = self.active(signs), features.values + features.centre
+        together, products = self._sums(active, z)
+        lower = lower_factor(self.V0_inverse + together)
+        mean = torch.cholesky_solve(self.V0_inverse @ self.M0 + products, lower)
+        residual, shift = z - _rows(mean, active), mean - self.M0
         # Sums of squares: the difference of large products, which the textbook has, would lose digits.
         scatter = self.W_inverse + residual.mT @ residual + shift.mT @ self.V0_inverse @ shift
         N = signs.shape[-1]
         return RegressionPosterior(N, mean, lower, self.nu + N, lower_factor(scatter))
+
+    def _sums(self, active: Tensor, z: Tensor) -> tuple[Tensor, Tensor]:
+        """f'f (C, F, F) and f'z (C, F, L) for features with the numbers active (C, N, A); z is ([C,] N, L)."""
+        C, F = len(active), self.feature_count
+        chain = F * torch.arange(C, device=z.device).view(C, 1)
+        together, products = z.new_zeros(C * F * F), z.new_zeros(C * F, self.latent)
+        columns = active.unbind(-1)
+        for row in columns:
+            products.index_add_(0, (chain + row).flatten(), z.expand(C, *z.shape[-2:]).reshape(-1, self.latent))
+            for column in columns:
+                entry = ((chain + row) * F + column).flatten()
+                together.index_add_(0, entry, torch.ones_like(entry, dtype=z.dtype))
+        return together.view(C, F, F), products.view(C, F, -1)
 
     def evidence(self, posterior: RegressionPosterior) -> Tensor:
         """log p(z | sentences), M and Lambda integrated out: (...,)."""
@@ -164,12 +180,36 @@ class Additive(WishartPrior, Family):
 
     def means(self, phi: Parts | Components) -> Tensor:
         """Means of all sentences: (..., K, L)."""
-        return phi.mu if isinstance(phi, Components) else self.design @ phi.coefficients
+        if isinstance(phi, Components):
+            return phi.mu
+        return self.sentence_means(phi, torch.arange(self.sentences.count, device=self.m0.device))
 
-    def log_prob_table(self, features: Features, phi: Parts) -> Tensor:
-        """log p(z_n | w, phi) of all sentences: (..., N, K)."""
+    def sentence_means(self, phi: Parts, signs: Tensor) -> Tensor:
+        """Means of sentences (B,): (..., B, L)."""
+        return self.sums(phi.coefficients, signs)
+
+    def whitened_parts(self, features: Features, phi: Parts) -> tuple[Tensor, Tensor, Tensor] | None:
+        """Latents (..., N, L) and what each word adds in each slot (..., S, V, L), whitened, and the constant (...,).
+
+        They are the first tensors of a `WordBelief`. None if what a word adds depends on the other words.
+        """
+        if self.meaning == "pairs":
+            return None
+        S, V, L = self.sentences.words, self.sentences.vocabulary, self.latent
+        whitened = _whiten(phi.scale_tril, phi.coefficients - features.centre / S).unflatten(-2, (-1, V))
+        constant = -half_log_det(phi.scale_tril) - L * LOG_2PI / 2
+        parts = whitened.expand(*whitened.shape[:-3], S, V, L)
+        return _whiten(phi.scale_tril, features.values), parts, constant
+
+    def sums(self, coefficients: Tensor, signs: Tensor) -> Tensor:
+        """f(w) M for sentences (..., N) and M (..., F, L): (..., N, L)."""
+        return _rows(coefficients, self.active(signs))
+
+    def log_prob_table(self, features: Features, phi: Parts, signs: Tensor | None = None) -> Tensor:
+        """log p(z_n | w, phi) of all sentences, or of sentences (B,): (..., N, K or B)."""
         y = _whiten(phi.scale_tril, features.values)  # (..., N, L)
-        mu = _whiten(phi.scale_tril, self.means(phi) - features.centre)
+        mu = self.means(phi) if signs is None else self.sentence_means(phi, signs)
+        mu = _whiten(phi.scale_tril, mu - features.centre)
         squares = y.square().sum(-1).unsqueeze(-1) + mu.square().sum(-1).unsqueeze(-2)
         constant = half_log_det(phi.scale_tril) + self.latent * LOG_2PI / 2
         return y @ mu.mT - squares / 2 - constant[..., None, None]
@@ -222,20 +262,22 @@ class Additive(WishartPrior, Family):
         coefficients: Tensor = pyro.sample("M", prior)
         return Parts(coefficients.view(self.feature_count, self.latent), covariance_factor(precision))
 
-    def precompute(self, phi: Any) -> ComponentsWithPrecision:
-        """The means of all sentences and their precision matrix, for `component_distribution`."""
-        if isinstance(phi, ComponentsWithPrecision):
-            return phi
-        mu = self.means(phi)
-        scale_tril = phi.scale_tril.expand(len(mu), self.latent, self.latent)
-        precision = torch.cholesky_inverse(scale_tril[0]).expand_as(scale_tril)
-        return ComponentsWithPrecision(mu, scale_tril, precision)
+    def precompute(self, phi: Any) -> Any:
+        """Parts with their precision, for `component_distribution`; one standard component as any Gaussian."""
+        kinds: dict[type, Any] = {Components: ComponentsWithPrecision, Parts: PartsWithPrecision}
+        return kinds[type(phi)](*phi, torch.cholesky_inverse(phi.scale_tril)) if type(phi) in kinds else phi
 
     def component_distribution(self, phi: Any, signs: Tensor) -> Any:
         """Normal(M^T f(w), Lambda^-1) for sentences (B,)."""
-        mu, scale_tril, precision = self.precompute(phi)
-        prior = dist.MultivariateNormal(mu[signs], scale_tril=scale_tril[signs])
-        prior.precision_matrix = precision[signs]
+        phi = self.precompute(phi)
+        if isinstance(phi, ComponentsWithPrecision):
+            mu, scale_tril, precision = (part[signs] for part in phi)
+        else:
+            mu = self.sentence_means(phi, signs)
+            size = (*mu.shape, self.latent)
+            scale_tril, precision = phi.scale_tril.expand(size), phi.precision.expand(size)
+        prior = dist.MultivariateNormal(mu, scale_tril=scale_tril)
+        prior.precision_matrix = precision
         return prior
 
     standard_normal_prior = Gaussian.standard_normal_prior
@@ -244,14 +286,14 @@ class Additive(WishartPrior, Family):
 
     def sample_percepts(self, generator: torch.Generator, phi: Parts, signs: Tensor, temperature: float) -> Tensor:
         """Draw one latent for each of the sentences (B,); the temperature scales the spread."""
-        mu = self.means(phi)[signs]
+        mu = self.sentence_means(phi, signs)
         noise = torch.randn(mu.shape, dtype=mu.dtype, generator=generator)
         return mu + temperature * noise @ phi.scale_tril.mT
 
     def covariance(self, phi: Parts) -> Tensor:
         """Lambda^-1 for each sentence: (..., K, L, L)."""
         covariance = (phi.scale_tril @ phi.scale_tril.mT).unsqueeze(-3)
-        return covariance.expand(*covariance.shape[:-3], len(self.design), -1, -1)
+        return covariance.expand(*covariance.shape[:-3], self.sentences.count, -1, -1)
 
     def shapes(self, K: int) -> tuple[tuple[int, ...], ...]:
         """Shapes of the coefficients and of scale_tril."""
@@ -267,13 +309,21 @@ def additive(sentences: Sentences, meaning: str) -> type[Any]:
     class Language(Additive):
         __doc__ = Additive.__doc__
 
-        @classmethod
-        def language_features(cls) -> Tensor:
-            """(K, F) the features of all sentences."""
-            return meaning_features(cls.sentences, cls.meaning)
-
     Language.sentences, Language.meaning = sentences, meaning
     return Language
+
+
+def _rows(coefficients: Tensor, active: Tensor) -> Tensor:
+    """f M for features with the numbers `active` (..., N, A) and M (..., F, L): (..., N, L)."""
+    L = coefficients.shape[-1]
+    total: Tensor | None = None
+    for numbers in active.unbind(-1):
+        shape = torch.broadcast_shapes(coefficients.shape[:-2], numbers.shape[:-1])
+        index = numbers.expand(*shape, -1).unsqueeze(-1).expand(*shape, -1, L)
+        row = coefficients.expand(*shape, *coefficients.shape[-2:]).gather(-2, index)
+        total = row if total is None else total + row
+    assert total is not None
+    return total
 
 
 def _whiten(scale_tril: Tensor, rows: Tensor) -> Tensor:

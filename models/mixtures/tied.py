@@ -57,6 +57,17 @@ class Tied(WishartPrior, Gaussian, batched=True):
         terms[..., 0] += self._precision_term(posterior.number.sum(-1), half_log_det(posterior.inverse_scale))
         return terms
 
+    def evidence_of(self, z: Tensor, signs: Tensor) -> Tensor:
+        """log p(z | signs) of latents z (N, L) and signs (N,) from any range, without statistics of each sign."""
+        numbers, place = signs.unique(return_inverse=True)
+        count = torch.bincount(place).to(z.dtype).unsqueeze(-1)
+        mean = z.new_zeros(len(numbers), self.latent).index_add_(0, place, z) / count
+        residual, shift = z - mean[place], mean - self.m0
+        weight = self.beta * count / (self.beta + count)
+        inverse = lower_factor(self.W_inverse + residual.mT @ residual + shift.mT @ (weight * shift))
+        means: Tensor = self._mean_term(self.beta + count).sum()
+        return means + self._precision_term(count.sum(), half_log_det(inverse))
+
     def _mean_term(self, beta: Tensor) -> Tensor:
         return self.latent / 2 * (math.log(self.beta) - beta.log())
 

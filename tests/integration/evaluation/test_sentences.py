@@ -148,6 +148,22 @@ def test_other_commands_read_runs_with_sentences(run: Path, tmp_path: Path, word
     assert cli.main([command, str(copy), *flags]) == 0
 
 
+def test_more_sentences_than_a_table_holds(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """17,576 sentences: no table of them is made, and every command reads the run."""
+    folder = tmp_path / "run"
+    changes = {"dataset": "attributes:3x4", "words": "3", "vocabulary": "26", "hold_out": "0.2", "starts": "1"}
+    settings = {name: value for name, value in SETTINGS.items() if name != "limit"} | changes
+    train(resolve(settings | {"run_dir": str(folder)}), printer=Silent())
+    loaded = load_run(folder)
+    assert loaded.words["A"].max() < 26 and loaded.signs["A"].max() > 4096
+    assert loaded.scores["agents"]["A"]["accuracy"] <= 1
+    for words in (["language"], ["diagnose", "--no-plots"], ["corpus"], ["report"]):
+        capsys.readouterr()
+        assert cli.main([words[0], str(folder), *words[1:]]) == 0, words
+    assert load_run(folder).language["agents"]["A"]["over_holistic"] != 0
+    assert "pairs" not in load_run(folder).language["agents"]["A"]["evidence"]
+
+
 def scored(folder: Path, **changes: str) -> dict[str, Any]:
     settings = {
         "likelihood": "identity", "rounds": "0", "words": "2", "vocabulary": "10", "chains": "1", "starts": "4",

@@ -34,7 +34,12 @@ def test_one_word_is_no_sentence():
     [
         ({"vocabulary": "5"}, "--words 2 or more"),
         ({"meaning": "bag"}, "--words 2 or more"),
-        ({"words": "4", "vocabulary": "9"}, "at most 4096"),
+        ({"words": "4", "vocabulary": "90"}, "at most 1,000,000"),
+        ({"words": "4", "vocabulary": "9", "meaning": "pairs"}, "--meaning pairs requires at most 4,096 sentences"),
+        ({"words": "4", "vocabulary": "9", "grammar": "markov"}, "--grammar markov requires at most 4,096"),
+        ({"words": "4", "vocabulary": "9", "turns": "sentence"}, "--turns sentence requires at most 4,096"),
+        ({"words": "4", "vocabulary": "9", "start": "prior"}, "--start prior requires at most 4,096"),
+        ({"signs": "10001"}, "--signs is 10001; expected 1 to 10000"),
         ({"words": "2", "vocabulary": "5", "signs": "10"}, "give 25 signs"),
         ({"words": "2", "mode": "variational"}, "--mode variational"),
         ({"words": "2", "listener_state": "speaker-sample"}, "--listener-state speaker-sample"),

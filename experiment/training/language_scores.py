@@ -242,14 +242,14 @@ def _understood(
     N = len(next(iter(z.values())))
     shown = np.sort(random.permutation(N)[:MOST_OBJECTS])
     attributes = seen if attributes is None else attributes
-    readers = {} if seen is None else {name: _readers(speaker.z, seen) for name, speaker in speakers.items()}
+    readers = {} if seen is None else {name: fit_readers(speaker.z, seen) for name, speaker in speakers.items()}
     found, decoded = {}, {}
     for first, second in permutations(speakers, 2):
         listener, pair = speakers[second], f"{first}->{second}"
         signs = (torch.from_numpy(speakers[first].signs) if said is None else said[first])[shown]
         fits = listener.fits(z[second][shown], signs).numpy()  # object, sentence of target
         found[pair] = {
-            str(count): _found(fits, count, random) for count in CANDIDATES if count <= len(shown)
+            str(count): share_found(fits, count, random) for count in CANDIDATES if count <= len(shown)
         }  # fmt: skip
         if seen is not None:
             assert attributes is not None
@@ -259,7 +259,7 @@ def _understood(
     return {"found": found, "decoded": decoded or None}
 
 
-def _readers(z: Tensor, attributes: Ints) -> list[Any]:
+def fit_readers(z: Tensor, attributes: Ints) -> list[Any]:
     """A linear classifier of each attribute, fitted on latents z (N, L)."""
     from sklearn.dummy import DummyClassifier
     from sklearn.linear_model import RidgeClassifier
@@ -269,7 +269,7 @@ def _readers(z: Tensor, attributes: Ints) -> list[Any]:
     ]
 
 
-def _found(fits: NDArray[Any], count: int, random: np.random.RandomState) -> float:
+def share_found(fits: NDArray[Any], count: int, random: np.random.RandomState) -> float:
     """Share of targets found among `count` objects. fits (N, N): of objects (rows) with the sentences of targets."""
     N = len(fits)
     found: list[bool] = []

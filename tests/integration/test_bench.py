@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from bench import programs, reference_game, scale
+from bench import programs, reference_game, rivals, scale
 
 
 def test_reference_game_agrees_with_ours():
@@ -37,3 +37,12 @@ def test_an_exponent_is_the_slope_of_the_last_decade(slope):
     points = [{"size": size, "seconds": max(size, 30) ** slope} for size in (1, 3, 10, 30, 100, 300)]
     assert scale.exponent(points) == pytest.approx(slope)
     assert scale.predict_seconds(points, 900) == pytest.approx(900**slope if slope >= 1 else 3 * 300**slope)
+
+
+def test_rivals_describe_the_objects_that_our_agents_describe(capsys):
+    """Both rivals learn words in a few steps; their scores are those of ours."""
+    rivals.main(["--sets", "attributes:2x10", "--seeds", "0", "--steps", "300"])
+    rows = [line.split(" | ") for line in capsys.readouterr().out.splitlines()[2:]]
+    assert [row[1] for row in rows] == ["ours", "lewis", "simsiam"]
+    assert all(len(row) == len(rivals.SCORES) + 3 for row in rows)
+    assert float(rows[0][2].split()[0]) > 0.5 and 0 < float(rows[1][6].split()[0]) <= 1

@@ -119,6 +119,13 @@ def build_parser(program: str = "mhng") -> Parser:
             usage="--out DIR [options] [-- FLAGS OF TRAIN]",
         )
     )
+    _add_study(
+        command(
+            "study",
+            "play the naming game between people and an agent: a page, its log, and the data",
+            "The page is served on this machine; docs/people.md tells how to put it behind a proxy.",
+        )
+    )
     command("models", "list the networks, likelihoods, mixtures and other parts of agents, with formulas and sources")
     data = command("data", "list the data sets, whether they are present, and how to get them")
     data.add_argument("--data-root", metavar="DIR", help="folder of data sets (default: ./data)")
@@ -325,6 +332,12 @@ def _add_compare(parser: Parser) -> None:
     parser.add_argument("--overwrite", action="store_true", help="replacement of runs in DIR that have other settings")
     parser.add_argument("--json", action="store_true", help="summary.json on stdout instead of the tables")
     _add_trust(parser, "the file of --config, or the grid in DIR,")
+
+
+def _add_study(parser: Parser) -> None:
+    from mhng.experiment.people.commands import add_study
+
+    add_study(parser)
 
 
 def _add_threads(parser: Parser) -> None:
@@ -678,6 +691,12 @@ def _compare(arguments: argparse.Namespace, argv: Sequence[str]) -> int:
     return 0 if complete else 1
 
 
+def _study(arguments: argparse.Namespace, argv: Sequence[str]) -> int:
+    from mhng.experiment.people.commands import run_study
+
+    return run_study(arguments)
+
+
 def _path(text: str | None, place: str) -> Path | None:
     return None if text is None else _folder(text, place)
 
@@ -734,6 +753,7 @@ _COMMANDS = {
     "language": _language,
     "report": _report,
     "compare": _compare,
+    "study": _study,
     "models": _models,
     "data": _data,
 }

@@ -1,0 +1,155 @@
+"""The command `study export`: the trials of a study as a Psych-DS data set.
+
+    dataset_description.json          what the columns mean, and the design
+    data/study-NAME_data.csv          a row for each trial, with jsPsych's names of columns where these exist
+    data/stimuli-NAME_data.csv        features of the objects on the person's side, if the design has them
+
+Names of participants are the hashes of the logs. Hashes of recruiting sites stay in the logs.
+"""
+
+from __future__ import annotations
+
+import csv
+import json
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from mhng.experiment.errors import UsageError
+from mhng.experiment.people.new import check_free
+from mhng.experiment.people.person import read_person
+from mhng.experiment.people.session import Session
+from mhng.experiment.people.study import Study
+from mhng.experiment.people.texts import texts
+from mhng.experiment.people.trials import COLUMNS, DESCRIPTION, STIMULI
+from mhng.experiment.util.files import atomic_path
+from mhng.experiment.util.output import print_note
+
+# A column of the quiz, beside those of every table of trials.
+CORRECT = "correct"
+
+
+def export(study: Study, out: Path, *, bots: bool = False, everyone: bool = False) -> int:
+    """Write the data set to the new folder `out`; returns the number of participants.
+
+    bots: those of bots instead of people. everyone: also participants who have not finished.
+    Raises UsageError if there are none, or a log is damaged.
+    """
+    check_free(out)
+    kept, unfinished, rows = 0, 0, []
+    for participant in study.logs.participants():
+        events = study.logs.read(participant)
+        if not events or (events[0].get("bot") is not None) != bots:
+            continue
+        mine, finished = _rows(study, participant, events)
+        if not finished:
+            unfinished += 1
+        if finished or everyone:
+            kept += 1
+            rows += mine
+    who, other = ("bots", "") if bots else ("participants", "; --bots exports bots")
+    if not rows:
+        raise UsageError(
+            f"{study.path} has no finished session of {who} to export ({unfinished} unfinished; --all exports "
+            f"those){other}"
+        )
+    if unfinished and not everyone:
+        print_note(f"note: {unfinished} unfinished sessions are left out; --all exports them too")
+    name = study.design.name
+    out.mkdir(parents=True, exist_ok=True)
+    features = read_person(study.path, study.design).features
+    _write_table(out / "data" / f"study-{name}_data.csv", [*COLUMNS, CORRECT], rows)
+    if features is not None:
+        stimuli: list[dict[str, Any]] = [
+            {"object": n, **{f"x{d}": float(x) for d, x in enumerate(row)}} for n, row in enumerate(features)
+        ]
+        _write_table(out / "data" / f"{STIMULI}-{name}_data.csv", list(stimuli[0]), stimuli)
+    with atomic_path(out / DESCRIPTION) as beside:
+        about = _description(study, bots, 0 if features is None else features.shape[1])
+        beside.write_text(json.dumps(about, ensure_ascii=False, indent=2) + "\n", encoding="utf-8")
+    return kept
+
+
+def _rows(study: Study, participant: str, events: Sequence[Mapping[str, Any]]) -> tuple[list[dict[str, Any]], bool]:
+    """The rows of one participant, and whether it has finished."""
+    session = Session(study, participant, events[0]) if events else None
+    assert session is not None
+    common = {"participant": participant, "condition": session.condition.name, "partner": session.condition.rule}
+    rows: list[dict[str, Any]] = []
+    names = texts(session.language)["names"]
+    for event in events[1:]:
+        before, block = session.groups, event.get("block")
+        session.advance(event)
+        for cells in _trials(event, session, before, names):
+            row = dict.fromkeys(COLUMNS, "") | common | cells
+            row |= {"trial_index": len(rows), "time_elapsed": max(0, event["time"] - events[0]["time"])}
+            row |= {"block": "" if block is None else block, "rt": "" if event["rt"] is None else event["rt"]}
+            rows.append(row)
+    return rows, session.finished
+
+
+def _trials(
+    event: Mapping[str, Any], session: Session, groups: Sequence[int | None], names: Sequence[str]
+) -> Iterator[dict[str, Any]]:
+    """The trials of an event. session: after it; groups: before it."""
+    kind = event["kind"]
+    if kind == "quiz":
+        yield {
+            "trial_type": "quiz",
+            "response": json.dumps(event["answer"]),
+            "correct": int(event["correct"]),
+        }
+    elif kind == "practice-offer":
+        yield {"trial_type": "practice", "response": event["answer"]}
+    elif kind == "practice-proposal":
+        yield {"trial_type": "practice", "response": names[event["offered"]]}
+    elif kind == "sort":
+        for n, group in enumerate(event["groups"]):
+            yield {
+                "trial_type": "sort", "object": n, "category": group, "sign_after": session.signs[n], "response": group
+            }  # fmt: skip
+    elif kind in ("offer", "proposal"):
+        n = event["object"]
+        took = event["answer"] == "take" if kind == "offer" else event["accepted"]
+        response = event["answer"] if kind == "offer" else names[event["offered"]]
+        yield {
+            "trial_type": kind, "object": n, "category": groups[n], "sign": event["sign"], "offered": event["offered"],
+            "accepted": int(took), "sign_after": session.signs[n], "response": response,
+        }  # fmt: skip
+    elif kind == "questions":
+        yield {"trial_type": "question", "response": json.dumps(event["answer"], ensure_ascii=False)}
+
+
+def _description(study: Study, bots: bool, features: int) -> dict[str, Any]:
+    """dataset_description.json: schema.org terms, and numbers of the design."""
+    design = study.design
+    measured = [
+        {"@type": "PropertyValue", "name": name, "description": column.meaning} for name, column in COLUMNS.items()
+    ]
+    measured.append({"@type": "PropertyValue", "name": CORRECT, "description": "1 if a quiz was answered rightly"})
+    measured += [
+        {"@type": "PropertyValue", "name": f"x{d}", "description": f"feature {d} of the object, as the person sees it"}
+        for d in range(features)
+    ]
+    return {
+        "@context": "https://schema.org/",
+        "@type": "Dataset",
+        "name": design.name,
+        "description": f"Trials of a naming game between a person and an agent; objects: {design.source}."
+        + (" The answers are those of bots." if bots else ""),
+        "variableMeasured": measured,
+        "signs": design.signs,
+        "categories": design.groups,
+        "objects": design.objects,
+        "conditions": list(design.partners),
+        "design": study.checksum,
+        "consent": design.consent,
+        **({"simulated": True} if bots else {}),
+    }
+
+
+def _write_table(file: Path, header: Sequence[str], rows: Sequence[Mapping[str, Any]]) -> None:
+    with atomic_path(file) as beside, beside.open("w", encoding="utf-8", newline="") as stream:
+        writer = csv.DictWriter(stream, header, extrasaction="ignore", lineterminator="\n")
+        writer.writeheader()
+        writer.writerows(rows)

@@ -1,0 +1,114 @@
+"""All sessions of a running study: begins them, continues them from their logs, and keeps their answers."""
+
+from __future__ import annotations
+
+import secrets
+import time
+from collections.abc import Mapping
+from typing import Any
+
+from mhng.experiment.errors import UsageError
+from mhng.experiment.people.log import VERSION
+from mhng.experiment.people.session import Session, replay
+from mhng.experiment.people.study import Study
+
+# Identifications that recruiting sites put into the address.
+RECRUITING = ("PROLIFIC_PID", "STUDY_ID", "SESSION_ID")
+MOST_PARTICIPANTS = 100_000
+# The largest time of a browser that is kept, in milliseconds.
+_MOST_TIME = 2**53
+
+
+class KnownParticipantError(Exception):
+    """Somebody with the same identification has begun."""
+
+
+class FullError(Exception):
+    """The study has no place left."""
+
+
+class Sessions:
+    """The sessions of a study. One process at a time may hold them, and one request at a time may change them."""
+
+    def __init__(self, study: Study, session: type[Session] = Session) -> None:
+        """Cut what a killed process left in the logs; `repaired` names the participants."""
+        self.study, self.logs, self._kind = study, study.logs, session
+        self.repaired = self.logs.repair()
+        self._open: dict[str, Session] = {}
+        self._slots = {False: 0, True: 0}
+        self._recruited: set[str] = set()
+        for participant in self.logs.participants():
+            self._note(self.logs.first(participant))
+        for place in self.logs.forgotten():
+            self._note(place)
+
+    def begin(self, language: str, recruiting: Mapping[str, str], bot: str | None = None) -> str:
+        """Begin a session, and return its token. Raises KnownParticipantError, FullError and OSError."""
+        hashes = {name: self.study.hashed(f"{name}/{text}")[:16] for name, text in recruiting.items() if text}
+        if hashes.get(RECRUITING[0]) in self._recruited:
+            raise KnownParticipantError
+        slot = self._slots[bot is not None]
+        if slot >= MOST_PARTICIPANTS:
+            raise FullError
+        token = secrets.token_urlsafe(24)
+        participant = self.study.participant(token)
+        event = {
+            "version": VERSION, "index": 0, "kind": "begin", "slot": slot, "bot": bot, "language": language,
+            "consent": self.study.design.consent, "design": self.study.checksum, "recruiting": hashes, "time": _now(),
+        }  # fmt: skip
+        self.logs.create(participant, event)
+        self._note(event)
+        self._open[participant] = self._kind(self.study, participant, event)
+        return token
+
+    def find(self, token: str | None) -> Session | None:
+        """The session with a token, if there is one. Raises UsageError if its log is damaged."""
+        if token is None or not 20 <= len(token) <= 60:
+            return None
+        participant = self.study.participant(token)
+        if not self.logs.file(participant).exists():  # it may have been deleted
+            self._open.pop(participant, None)
+            return None
+        if participant not in self._open:
+            self._open[participant] = replay(self.study, participant, self.logs.read(participant), self._kind)
+        return self._open[participant]
+
+    def answer(self, session: Session, form: Mapping[str, str]) -> bool:
+        """Keep an answer to the present page of a session. False if the form is that of another page.
+
+        Raises BadAnswerError for an unfit answer and OSError if it cannot be kept; the session then stays as it is.
+        """
+        if form.get("index") != str(session.index) or session.finished:
+            return False
+        event = session.event(form) | {
+            "version": VERSION, "time": _now(), "rt": _time(form.get("rt")), "client_time": _time(form.get("time")),
+        }  # fmt: skip
+        self.logs.append(session.participant, event)
+        session.advance(event)
+        return True
+
+    def belongs(self, session: Session, recruiting: Mapping[str, str]) -> bool:
+        """Whether a session is that of a recruited person, as far as the address names one."""
+        name = RECRUITING[0]
+        known = session.begin.get("recruiting", {}).get(name)
+        return not recruiting.get(name) or known == self.study.hashed(f"{name}/{recruiting[name]}")[:16]
+
+    def _note(self, first: Mapping[str, Any]) -> None:
+        """Note the place and the identification in the first event of a log."""
+        slot, bot, recruiting = first.get("slot"), first.get("bot") is not None, first.get("recruiting", {})
+        if type(slot) is not int or not isinstance(recruiting, Mapping):
+            raise UsageError(f"{self.logs.folder} holds a log whose first line is damaged")
+        self._slots[bot] = max(self._slots[bot], slot + 1)
+        if RECRUITING[0] in recruiting:
+            self._recruited.add(str(recruiting[RECRUITING[0]]))
+
+
+def _now() -> int:
+    return time.time_ns() // 10**6
+
+
+def _time(text: str | None) -> int | None:
+    """Milliseconds that a browser states; None for anything else."""
+    if text is None or not text.isascii() or not text.isdigit() or len(text) > 16:
+        return None
+    return int(text) if int(text) <= _MOST_TIME else None

@@ -1,0 +1,183 @@
+"""The commands of `study`, from a new folder to a data set."""
+
+import json
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from mhng import cli
+from mhng.experiment.people.study import Study
+from mhng.experiment.people.trials import load
+
+
+@pytest.fixture
+def consent(tmp_path):
+    for language in ("en", "ja"):
+        (tmp_path / f"{language}.txt").write_text(f"Consent ({language})", encoding="utf-8")
+    return f"{tmp_path / 'en.txt'},{tmp_path / 'ja.txt'}"
+
+
+def study(*arguments):
+    return cli.main(["study", *map(str, arguments)])
+
+
+def new(folder, consent, *more):
+    flags = ("--consent", consent, "--language", "en,ja", "--objects", 4, "--offers", 8)
+    return study("new", folder, *flags, *more)
+
+
+@pytest.mark.parametrize("data", ["creatures", "digits"])
+def test_bots_play_a_new_study_and_are_exported(tmp_path, consent, data, capsys):
+    folder = tmp_path / "first"
+    assert new(folder, consent, "--data", data, "--partner", "mh,known,reject") == 0
+    for rule in ("mh", "binary"):
+        assert study("bots", folder, "--rule", rule, "--count", 2) == 0
+    capsys.readouterr()
+    assert study("status", folder, "--json") == 0
+    report = json.loads(capsys.readouterr().out)
+    assert [row["bot"] for row in report["sessions"]].count("mh") == 2 and report["damaged"] == 0
+    assert all(row["finished"] and row["code"] for row in report["sessions"])
+    assert study("export", folder, "--out", tmp_path / "none") == 2  # no people
+    assert study("export", folder, "--out", tmp_path / "ds", "--bots") == 0
+    trials = load(tmp_path / "ds")
+    assert len(trials.participants) == 4 and trials.simulated and trials.stimuli.shape[0] == 4
+    kinds = trials["trial_type"].tolist()
+    assert (kinds.count("offer"), kinds.count("proposal"), kinds.count("sort")) == (32, 32, 32)
+    assert set(trials["condition"]) <= {"mh", "known", "reject"} and "constant:0" not in trials["condition"]
+    rejected = (trials["partner"] == "constant:0") & (trials["trial_type"] == "proposal")
+    assert (trials["accepted"][rejected] == 0).all()
+    participant = report["sessions"][0]["participant"]
+    assert study("forget", folder, participant) == 0
+    assert study("export", folder, "--out", tmp_path / "less", "--bots") == 0
+    assert len(load(tmp_path / "less").participants) == 3
+
+
+def test_a_design_is_the_same_for_a_seed(tmp_path, consent):
+    for name, seed in (("a", 3), ("b", 3), ("c", 4)):
+        assert new(tmp_path / name, consent, "--data", "creatures", "--seed", seed, "--name", "x") == 0
+    a, b, c = (Study.open(tmp_path / name) for name in "abc")
+    assert (a.checksum, a.pictures, a.partner.belief.table) == (b.checksum, b.pictures, b.partner.belief.table)
+    assert a.pictures != c.pictures and a.salt != b.salt
+
+
+def test_two_folders_are_the_two_sides(tmp_path, consent):
+    generator = np.random.default_rng(0)
+    for side in ("person", "partner"):
+        (tmp_path / side).mkdir()
+        for n in range(5):
+            pixels = generator.integers(0, 255, (20, 30, 3), dtype=np.uint8)
+            Image.fromarray(pixels).save(tmp_path / side / f"{n}.png")
+    assert new(tmp_path / "own", consent, "--data", f"{tmp_path / 'person'},{tmp_path / 'partner'}", "--signs", 2) == 0
+    served = Study.open(tmp_path / "own")
+    assert len(served.pictures) == 4 and served.hidden == ()
+    assert not set(served.pictures) & {path.read_bytes() for path in (tmp_path / "own/stimuli/partner").iterdir()}
+    assert study("bots", tmp_path / "own", "--count", 1) == 0
+
+
+def test_a_partner_from_a_run(tmp_path, consent, digits_run, capsys):
+    folder = tmp_path / "run"
+    assert new(folder, consent, "--run", digits_run, "--agent", "B", "--partner", "mh,known") == 0
+    assert study("bots", folder, "--knowledge", "known", "--count", 2) == 0
+    assert study("export", folder, "--out", tmp_path / "ds", "--bots") == 0
+    assert len(load(tmp_path / "ds").participants) == 2
+    capsys.readouterr()
+    assert new(tmp_path / "other", consent, "--run", digits_run, "--agent", "Z") == 2
+    assert "A, B" in capsys.readouterr().err
+
+
+PROGRAM = """
+import pyro, pyro.distributions as dist, torch
+from mhng import NamingGame, ProgramPlayer, turns
+
+x, y = torch.tensor([-2.0, -1.7, 1.9, 2.2]), torch.tensor([0.0, 1.0, 6.0, 5.0])
+def points(x):
+    mu = pyro.sample("mu", dist.Normal(torch.zeros(3), 2.0).to_event(1))
+    with pyro.plate("objects", 4):
+        pyro.sample("x", dist.Normal(mu[pyro.sample("w", dist.Categorical(torch.ones(3)))], 1.0), obs=x)
+def counts(y):
+    rate = pyro.sample("rate", dist.Gamma(torch.ones(3), 0.3).to_event(1))
+    with pyro.plate("objects", 4):
+        pyro.sample("y", dist.Poisson(rate[pyro.sample("w", dist.Categorical(torch.ones(3)))]), obs=y)
+game = NamingGame({"A": ProgramPlayer(points, x), "B": ProgramPlayer(counts, y)}, turn=turns.each("objects"))
+"""
+
+
+def test_a_partner_that_is_a_pyro_program(tmp_path, consent, capsys):
+    (tmp_path / "mine.py").write_text(PROGRAM)
+    (tmp_path / "pictures").mkdir()
+    for n in range(4):
+        Image.new("RGB", (30, 30), (60 * n, 0, 0)).save(tmp_path / "pictures" / f"{n}.png")
+    flags = ("--consent", consent, "--language", "en,ja", "--offers", 8, "--run", f"{tmp_path / 'mine.py'}:game")
+    folder = tmp_path / "program"
+    assert study("new", folder, *flags) == 2 and "--pictures" in capsys.readouterr().err
+    assert study("new", folder, *flags, "--pictures", tmp_path / "pictures", "--agent", "B") == 0
+    assert study("bots", folder, "--count", 2) == 2 and "--trust-plugins" in capsys.readouterr().err
+    assert study("bots", folder, "--count", 2, "--trust-plugins") == 0
+    # The logs replay, with beliefs that were redrawn by the program.
+    assert study("export", folder, "--out", tmp_path / "ds", "--bots", "--trust-plugins") == 0
+    (folder / "partner.py").write_text("print('another')")
+    capsys.readouterr()
+    assert study("status", folder, "--trust-plugins") == 2
+    assert "is not the program of this study" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(("flags", "said"), [
+    (["--partner", "mhh"], "mh"), (["--partner", "constant"], "constant:NUMBER"),
+    (["--partner", "constant:2"], "0 to 1"), (["--partner", "mh,mh"], "different"), (["--partner", ""], "--partner"),
+    (["--blocks", "3"], "multiple of --blocks"), (["--offers", "0"], "--offers"), (["--signs", "13"], "--signs"),
+    (["--groups", "1"], "--groups"), (["--language", "en,de"], "'de'"), (["--consent", "nowhere.txt"], "--language"),
+    (["--name", "a b"], "--name"), (["--objects", "1"], "--objects"), (["--data", "nowhere"], "nowhere"),
+    (["--data", "synthetic"], "images"), (["--code", "a b"], "--code"), (["--agent", "A"], "--run"),
+    (["--seed", "-1"], "--seed"),
+])  # fmt: skip
+def test_bad_flags_are_one_line_and_write_nothing(tmp_path, consent, flags, said, capsys):
+    folder = tmp_path / "study"
+    data = [] if flags[0] == "--data" else ["--data", "digits"]
+    assert new(folder, consent, *data, *flags) == 2
+    error = capsys.readouterr().err
+    assert said in error and error.count("\n") == 1, error
+    assert not folder.exists()
+
+
+@pytest.mark.parametrize("damage", [
+    lambda folder: (folder / "design.json").unlink(),
+    lambda folder: (folder / "design.json").write_text("{"),
+    lambda folder: (folder / "design.json").write_text("[]"),
+    lambda folder: (folder / "design.json").write_text('{"version": 2}'),
+    lambda folder: (folder / "design.json").write_text('{"version": 1, "seed": true}'),
+    lambda folder: (folder / "partner.pt").write_bytes(b"foreign"),
+    lambda folder: (folder / "partner.pt").unlink(),
+    lambda folder: (folder / "salt").write_text("short"),
+    lambda folder: (folder / "consent.en.txt").write_bytes(b"\xff\xfe\xff"),
+    lambda folder: (folder / "stimuli/person/002.png").write_text("no picture"),
+])  # fmt: skip
+def test_a_damaged_or_foreign_folder_is_refused(tmp_path, consent, damage, capsys):
+    folder = tmp_path / "study"
+    assert new(folder, consent, "--data", "creatures") == 0
+    damage(folder)
+    capsys.readouterr()
+    for command in (["status", folder], ["export", folder, "--out", tmp_path / "ds"], ["serve", folder]):
+        assert study(*command) == 2
+        error = capsys.readouterr().err
+        assert str(folder) in error and error.count("\n") == 1
+    assert not (tmp_path / "ds").exists()
+
+
+def test_a_folder_that_is_in_use_is_not_served_twice(tmp_path, consent, capsys):
+    from mhng.experiment.util.locks import locked
+
+    assert new(tmp_path / "study", consent, "--data", "creatures") == 0
+    with locked(tmp_path / "study"):
+        assert study("bots", tmp_path / "study") == 2
+    assert "in use" in capsys.readouterr().err
+    assert new(tmp_path / "study", consent, "--data", "creatures") == 2  # nor written twice
+
+
+def test_a_missing_package_is_told_in_one_line(tmp_path, consent, monkeypatch, capsys):
+    assert new(tmp_path / "study", consent, "--data", "creatures") == 0
+    capsys.readouterr()
+    monkeypatch.setitem(__import__("sys").modules, "uvicorn", None)
+    for command in (["serve", tmp_path / "study"], ["demo"], ["bots", tmp_path / "study"]):
+        assert study(*command) == 2
+        assert "pip install 'mh-naming-game[study]'" in capsys.readouterr().err

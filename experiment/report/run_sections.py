@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import shlex
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from functools import partial
 from typing import Any
 
@@ -19,6 +20,7 @@ from mhng.experiment.plots import diagnostics as plots
 from mhng.experiment.plots.training import Curves, game_curves, plot_curves, training_curves
 from mhng.experiment.report.drawing import ChartRenderer
 from mhng.experiment.report.page import Answer, Cell, Picture, Section, Table, as_text, cells, count, number
+from mhng.experiment.settings import by_dataset
 from mhng.experiment.settings.config import plain
 from mhng.experiment.settings.schema import SETTINGS, Config, key
 from mhng.experiment.training.saved_run import SavedRun
@@ -243,7 +245,8 @@ def _agreement_pictures(renderer: ChartRenderer, run: SavedRun, report: Mapping[
 
 def settings(resolved: Mapping[str, Any]) -> Section:
     """The settings in the manifest, by group. Settings that differ from the default are in bold."""
-    default = to_plain(plain(Config()))
+    special = by_dataset.defaults({name: resolved[name] for name in ("dataset", "agents") if name in resolved})
+    default = to_plain(plain(replace(Config(), **special)))
     groups: dict[str, list[tuple[str, str, bool]]] = {}
     group_names = {key(name): setting.group for name, setting in SETTINGS.items()}
     for name, value in resolved.items():

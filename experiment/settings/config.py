@@ -190,7 +190,8 @@ def plain(config: Config) -> dict[str, Any]:
 def to_flags(config: Config) -> list[str]:
     """The flags of `train` that give these settings: those that differ from the defaults."""
     values = {name: getattr(config, name) for name in SETTINGS if name != "agent"}
-    changed = {name: value for name, value in values.items() if value != SETTINGS[name].default}
+    defaults = {name: SETTINGS[name].default for name in values} | by_dataset.defaults_of(config)
+    changed = {name: value for name, value in values.items() if value != defaults[name]}
     return parsing.to_flags(changed) + per_agent.to_flags(config.agent)
 
 

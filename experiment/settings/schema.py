@@ -348,7 +348,12 @@ class Config:
         "settings of a single agent, as in 'B: --network conv --latent-dim 8'; may be repeated",
         default_help="all agents alike",
     )
-    rounds: Natural = _setting(30, "learning", "number of rounds after round 0; a round is learning, then a game")
+    rounds: Natural = _setting(
+        30,
+        "learning",
+        "number of rounds after round 0; a round is learning, then a game",
+        default_help="30; mnist5k: 60, fruits360: 5",
+    )
     epochs: Natural | None = _setting(
         None,
         "learning",

@@ -16,8 +16,9 @@ import pytest
 
 from mhng import cli
 from mhng.experiment.evaluation.projection import MAX_POINTS, project
-from mhng.experiment.report import drawing
+from mhng.experiment.report import drawing, run_sections
 from mhng.experiment.report.page import Page, number, render
+from mhng.experiment.settings.config import plain, resolve
 from mhng.experiment.training.saved_run import SavedRun
 from tests.comparisons import comparison
 from tests.runs import made
@@ -396,3 +397,15 @@ def test_numbers(value: Any, text: str) -> None:
 
 def test_a_page_of_nothing_is_a_page() -> None:
     assert "</html>" in render(Page("kind", "title", "lead", []))
+
+
+@pytest.mark.parametrize(
+    ("flags", "bold"), [({}, set()), ({"rounds": "30"}, {"rounds"}), ({"noise": "0.3"}, {"noise"})]
+)
+def test_settings_are_bold_where_they_differ_from_the_defaults_of_the_data_set(
+    flags: dict[str, str], bold: set[str]
+) -> None:
+    dataset = {"dataset": "fruits360"} if "noise" in flags else {}
+    section = run_sections.settings(plain(resolve(flags | dataset)))
+    changed = {name for _, items in section.lists for name, _, is_changed in items if is_changed}
+    assert changed - {"dataset"} == bold

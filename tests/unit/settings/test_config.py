@@ -1,5 +1,6 @@
 """Settings: defaults, file, flags; and one clear line for everything that is wrong."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -21,7 +22,7 @@ def test_a_flag_beats_the_file_and_the_file_the_default(tmp_path):
     file = write(tmp_path, 'epochs = 7\nlr = 1\nviews = [0, 90]\nmode = "all"\ndownload = true\n')
     config = resolve({"epochs": "9", "limit": "50"}, file)
     assert (config.epochs, config.lr, plain(config)["views"], config.mode) == (9, 1.0, (0.0, 90.0), "all")
-    assert config.limit == 50 and config.download is True and config.rounds == Config().rounds
+    assert config.limit == 50 and config.download is True and config.thin == Config().thin
 
 
 def test_views_are_spread_over_agents_that_have_none():
@@ -45,6 +46,24 @@ def test_data_sets_have_defaults_of_their_own():
         assert settings["likelihood"] == "gaussian-fixed" and settings["noise"] == 0.5
     assert resolve({"dataset": "fruits360", "likelihood": "gaussian"}).noise == Config().noise
     assert resolve({"dataset": "fruits360", "noise": "0.3"}).noise == 0.3
+    rounds = [({}, 60), ({"dataset": "mnist5k"}, 60), ({"rounds": "7"}, 7), ({"dataset": "digits"}, Config().rounds)]
+    for flags, expected in rounds:
+        assert resolve(flags).rounds == expected
+
+
+@pytest.mark.parametrize(
+    "flags",
+    [
+        {"rounds": "30"},
+        {"dataset": "fruits360", "rounds": "30", "views": "0,45"},
+        {"dataset": "fruits360", "likelihood": "gaussian"},
+        {"dataset": "fruits360-20", "noise": "0.2", "signs": "10"},
+    ],
+)
+def test_flags_of_settings_override_the_defaults_of_a_data_set(flags):
+    config = resolve(flags)
+    assert {word.split("=")[0] for word in to_flags(config)} == {f"--{name}" for name in flags}
+    assert resolve(read_settings(to_flags(config))) == config
 
 
 def test_the_resolved_file_gives_the_same_settings_again(tmp_path):
@@ -172,7 +191,7 @@ def test_a_saved_path_means_the_same_from_every_folder(tmp_path, monkeypatch):
 
 
 def test_an_empty_file_means_the_defaults_and_an_absent_one_is_an_error(tmp_path):
-    assert resolve({}, write(tmp_path, "")) == Config()
+    assert resolve({}, write(tmp_path, "")) == resolve({})
     with pytest.raises(UsageError, match="--config"):
         resolve({}, Path(tmp_path) / "absent.toml")
     with pytest.raises(UsageError, match="--config"):
@@ -180,7 +199,7 @@ def test_an_empty_file_means_the_defaults_and_an_absent_one_is_an_error(tmp_path
 
 
 def test_the_defaults_pass_their_own_checks():
-    assert resolve({}) == Config()
+    assert resolve({}) == replace(Config(), rounds=60)
 
 
 @pytest.mark.parametrize(

@@ -111,7 +111,7 @@ def test_steps_follow_a_given_batch_size() -> None:
 
 
 def test_settings_that_are_not_given_have_no_flag_and_no_value() -> None:
-    assert to_flags(Config()) == [] and plain(Config())["epochs"] is None
+    assert to_flags(resolve({})) == [] and plain(resolve({}))["epochs"] is None
     config, reasons = choose(Config(), objects_of(GREY, GREY))
     text = to_toml(config, reasons)
     assert 'likelihood = "gaussian"  # chosen: ' in text and 'network = "mlp"\n' in text

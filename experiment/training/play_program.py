@@ -108,7 +108,9 @@ def check_program(config: Config) -> tuple[NamingGame, dict[str, Any]]:
     assert config.program is not None
     game = load_game(config.program)
     if game.continuous:
-        raise UsageError(f"{config.program} has continuous signs; a run folder holds discrete ones, so use game.play")
+        raise UsageError(
+            f"{config.program} has continuous signs; a run folder holds discrete ones; use game.play and to_arviz"
+        )
     if len(game.players) < 2:
         raise UsageError(f"{config.program} has one agent; play requires two or more")
     derived = {

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from mhng.inference.programs.density import site_factors
-from mhng.inference.programs.player import ProgramPlayer
+from mhng.inference.programs.player import GAUSSIAN, ProgramPlayer
 from mhng.inference.programs.sites import Site
 from mhng.inference.programs.turns import Step
 
@@ -39,6 +39,8 @@ def check_agreement(players: Sequence[ProgramPlayer], prior_once: bool, steps: S
         for step in steps:
             if step.plate is not None:
                 _check_plate(player, step, signs, changed)
+            if player.guide == GAUSSIAN:
+                _check_gaussian(player, step, signs)
         plates = {step.plate for step in steps}
         player.plate = plates.pop() if len(plates) == 1 else None
 
@@ -139,6 +141,24 @@ def _check_plate(player: ProgramPlayer, step: Step, signs: Tensor, others: Tenso
         f"agent {player.name}: in plate {step.plate!r} the density of an object depends on the signs of other "
         "objects; use turns.stretch(T)"
     )
+
+
+def _check_gaussian(player: ProgramPlayer, step: Step, signs: Tensor) -> None:
+    """Compare the curvature of the log density in the signs at random signs, given the same beliefs."""
+    beliefs = {name: value[:1].expand_as(value) for name, value in player.starts(len(signs)).items()}
+    point = torch.tensor(-2.0)
+    unbounded = all(site.event or site.transform(point) == point for site in player.sites.signs)
+    try:
+        precision = player.gaussian(signs, beliefs, step).precision
+        torch.linalg.cholesky(precision)
+        same = bool(((precision - precision[:1]).abs() <= 1e-4 * precision.abs().amax()).all())
+    except RuntimeError:  # no derivative, or no positive curvature
+        same = False
+    if not (same and unbounded):
+        raise ValueError(
+            f"agent {player.name}: given beliefs, the log density is not quadratic in {player.sites.signs[0].name!r}; "
+            "pass guide=, a program that proposes it"
+        )
 
 
 def _close(a: Tensor, b: Tensor, scale: Tensor | float = 1.0) -> bool:

@@ -19,6 +19,7 @@ import math
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Protocol
 
+import pyro
 import torch
 from pyro import poutine
 from torch import Tensor
@@ -219,6 +220,11 @@ class _Chain:
         kept = {name: value for name, value in beliefs.items() if name not in transforms}
         self.held.clear()
         self.held.update(player.sign_values(signs), **kept)
+        with pyro.validation_enabled(False):  # a step may leave the support; the kernel rejects it
+            return {**kept, **self._step(transforms, beliefs)}
+
+    def _step(self, transforms: Mapping[str, Any], beliefs: Values) -> dict[str, Tensor]:
+        """One step of the kernel."""
         if not self.ready:
             self.kernel.setup(self.warmup)
             self.ready = True
@@ -229,7 +235,7 @@ class _Chain:
         else:
             self.kernel._energy_last = self.kernel.potential_fn(params)
         params = self.kernel.sample(params)
-        return {**kept, **{name: transforms[name](value.detach()) for name, value in params.items()}}
+        return {name: transforms[name](value.detach()) for name, value in params.items()}
 
 
 def kernel_of(player: ProgramPlayer, warmup: int) -> Kernel:

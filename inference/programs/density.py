@@ -10,15 +10,17 @@ does not run under `torch.func.vmap`; values given by `poutine.condition` do.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
 import pyro
 import torch
 from pyro import poutine
-from pyro.distributions.util import scale_and_mask
+from pyro.distributions.util import scale_and_mask, sum_rightmost
 from torch import Tensor
-from torch.distributions import Multinomial
+from torch.distributions import Categorical, Independent, Multinomial, Normal
+from torch.distributions.utils import probs_to_logits
 
 from mhng.inference.programs.sites import Plate, Site, Sites, is_density, plates_of
 
@@ -101,14 +103,55 @@ def site_factors(program: Any, args: Any, kwargs: Any, values: Mapping[str, Tens
     with pyro.validation_enabled(False), poutine.block():
         trace = poutine.trace(poutine.condition(program, data=values)).get_trace(*args, **kwargs)
         for node in trace.nodes.values():
-            if is_density(node) and isinstance(node["fn"], Multinomial):
-                node["log_prob"] = scale_and_mask(_multinomial(node["fn"], node["value"]), node["scale"], node["mask"])
+            if is_density(node) and (log_prob := _log_prob(node["fn"], node["value"])) is not None:
+                node["log_prob"] = scale_and_mask(log_prob, node["scale"], node["mask"])
         trace.compute_log_prob(lambda _, node: is_density(node))
     return {
         name: Factor(node["log_prob"], frozenset(plates_of(node)))
         for name, node in trace.nodes.items()
         if is_density(node)
     }
+
+
+def _log_prob(distribution: Any, value: Tensor) -> Tensor | None:
+    """The log density of frequent distributions in fewer operations than torch's; None for others and subclasses."""
+    base, events = distribution, 0
+    while isinstance(base, Independent):
+        base, events = base.base_dist, events + base.reinterpreted_batch_ndims
+    if type(base) in (Normal, pyro.distributions.Normal):
+        return _normal(base, value, events)
+    if type(base) in (Categorical, pyro.distributions.Categorical) and not events:
+        return _categorical(base, value)
+    return _multinomial(base, value) if isinstance(base, Multinomial) and not events else None
+
+
+def _normal(distribution: Normal, value: Tensor, events: int) -> Tensor:
+    """The log density of values (..., *event), summed over the last dimensions."""
+    scale = _distinct(distribution.scale)
+    squares = ((value - distribution.loc) / scale).square()
+    log_scale = (scale.log() + 0.5 * math.log(2 * math.pi)).expand(distribution.batch_shape)
+    return -0.5 * sum_rightmost(squares, events) - sum_rightmost(log_scale, events)
+
+
+def _categorical(distribution: Categorical, value: Tensor) -> Tensor:
+    """The log density of values. torch's own computes the logits of every element."""
+    if "logits" in vars(distribution):
+        logits = _distinct(distribution.logits)
+    else:
+        logits = probs_to_logits(_distinct(distribution.probs))
+    shape = torch.broadcast_shapes(distribution.batch_shape, value.shape)
+    if logits.shape[:-1].numel() == 1:
+        return logits.reshape(-1)[value.long()].expand(shape)
+    logits = logits.expand(*shape, logits.shape[-1])
+    return logits.gather(-1, value.long().expand(shape).unsqueeze(-1)).squeeze(-1)
+
+
+def _distinct(values: Tensor) -> Tensor:
+    """Values without the repeats of an expanded tensor: such dimensions have size 1."""
+    for dim, stride in enumerate(values.stride()):
+        if stride == 0 and values.shape[dim] > 1:
+            values = values.narrow(dim, 0, 1)
+    return values
 
 
 def _multinomial(distribution: Multinomial, counts: Tensor) -> Tensor:

@@ -169,8 +169,8 @@ class NamingGame(MCMCKernel):
         speaker, *others = encounter
         player, beliefs = self.player(speaker, state)
         with torch.no_grad():
-            proposed = player.propose(len(held), beliefs).to(held.dtype)
-            log_q = [player.log_guide(w, beliefs, step.plate) for w in (held, proposed)]
+            proposed = player.propose(held, beliefs, step).to(held.dtype)
+            log_q = [player.log_guide(w, beliefs, step) for w in (held, proposed)]
         pairs = [self.densities(m, state, (held, proposed), step.plate) for m in encounter]
         densities = [[Density(*(part[..., n] for part in pair)) for pair in pairs] for n in range(2)]
         v = [row[0].total - q for row, q in zip(densities, log_q, strict=True)]

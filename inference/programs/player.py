@@ -19,6 +19,7 @@ from pyro import poutine
 from torch import Tensor
 
 from mhng.inference.programs.density import Density, conditional_logits, density, site_factors, total
+from mhng.inference.programs.gaussian import Gaussian, conditional
 from mhng.inference.programs.sites import Quantiles, Site, Sites, read_sites, run
 from mhng.inference.programs.turns import Step
 
@@ -26,6 +27,9 @@ from mhng.inference.programs.turns import Step
 _CHUNK = 2**22
 # Most runs of a program for starting values: further chains repeat them.
 MOST_STARTS = 1000
+
+# The guide that draws from the Gaussian conditional.
+GAUSSIAN = "gaussian"
 
 Values = Mapping[str, Tensor]
 Parts = tuple[Tensor, ...]
@@ -40,8 +44,9 @@ class ProgramPlayer:
         beliefs: how continuous latent sites are redrawn given the signs (`mhng.inference.programs.beliefs`):
             "random-walk" (the default), a Pyro kernel such as NUTS, HMC or `functools.partial(HMC, step_size=0.1)`,
             a function `redraw(signs, values)`, "svi" (inexact), or "fixed".
-        guide: for a continuous sign, a Pyro program with the same arguments that proposes it, q(w | x, theta). It may
-            sample the sites of beliefs too; these are held at their current values. Detailed balance needs no more.
+        guide: for a continuous sign, "gaussian" or a Pyro program. "gaussian" draws from p(w | x, theta); it requires
+            that log p(w, x | theta) is quadratic in w. A program has the same arguments and proposes the sign,
+            q(w | x, theta). It may sample the sites of beliefs too; these are held at their current values.
         nuisance: "sum" sums discrete nuisance sites out, "redraw" draws them from their conditional.
         steps: redraws of the beliefs in each turn as a listener.
         vmap: whether the program runs under `torch.func.vmap`. False: a loop, for programs that branch on values.
@@ -55,7 +60,7 @@ class ProgramPlayer:
         program: Callable[..., Any],
         *args: Any,
         beliefs: Any = None,
-        guide: Callable[..., Any] | None = None,
+        guide: Callable[..., Any] | str | None = None,
         nuisance: str = "sum",
         steps: int = 1,
         vmap: bool = True,
@@ -63,6 +68,8 @@ class ProgramPlayer:
     ) -> None:
         if nuisance not in ("sum", "redraw"):
             raise ValueError(f"nuisance is {nuisance!r}; expected 'sum' or 'redraw'")
+        if isinstance(guide, str) and guide != GAUSSIAN:
+            raise ValueError(f"guide is {guide!r}; expected {GAUSSIAN!r} or a program")
         self.program, self.guide, self.args, self.kwargs = program, guide, args, kwargs
         self.beliefs, self.nuisance, self.steps, self.vmap = beliefs, nuisance, steps, vmap
         self.name = getattr(program, "__name__", type(program).__name__)
@@ -121,12 +128,15 @@ class ProgramPlayer:
 
         return self._map(of_chain, signs, beliefs)[0]
 
-    def propose(self, chains: int, beliefs: Values) -> Tensor:
-        """Continuous signs (C, D) from the guide.
+    def propose(self, signs: Tensor, beliefs: Values, step: Step) -> Tensor:
+        """Continuous signs (C, D) from the guide; the current `signs` (C, D) do not matter to it.
 
         Distributions with a quantile function run for all chains at once; with others the guide runs in a loop.
         """
-        sites = self.sites.signs
+        sites, drawn = self.sites.signs, signs.clone()
+        if self.guide == GAUSSIAN:
+            drawn[:, step.coordinates] = self.gaussian(torch.zeros_like(signs), beliefs, step).draw()
+            return drawn
 
         def of_chain(u: Tensor, theta: Values) -> tuple[Tensor]:
             uniform = {site.name: part for site, part in zip(sites, u.split([s.size for s in sites]), strict=True)}
@@ -134,26 +144,37 @@ class ProgramPlayer:
             nodes = run(guide, self.args, self.kwargs).nodes
             return (torch.cat([nodes[site.name]["value"].reshape(-1) for site in sites]),)
 
-        def drawn(c: int) -> Tensor:
+        def one(c: int) -> Tensor:
             theta = {name: value[c] for name, value in beliefs.items()}
             nodes = run(poutine.condition(self.guide, data=theta), self.args, self.kwargs).nodes
             return torch.cat([nodes[site.name]["value"].reshape(-1) for site in sites])
 
         try:
-            u = torch.rand(chains, sum(site.size for site in sites), dtype=torch.float64)
+            u = torch.rand(signs.shape, dtype=torch.float64)
             return self._map(of_chain, u.clamp(1e-15, 1 - 1e-15), beliefs)[0]
         except NotImplementedError:  # no quantile function
-            return torch.stack([drawn(c) for c in range(chains)])
+            return torch.stack([one(c) for c in range(len(signs))])
 
-    def log_guide(self, signs: Tensor, beliefs: Values, plate: str | None) -> Tensor:
-        """log q(w | x, theta) of the guide: (C,), or (C, N) along the plate."""
+    def log_guide(self, signs: Tensor, beliefs: Values, step: Step) -> Tensor:
+        """log q(w | x, theta) of the guide: (C,), or (C, N) along the plate of the step."""
         names = {site.name for site in self.sites.signs}
+        if self.guide == GAUSSIAN:
+            log_q = self.gaussian(torch.zeros_like(signs), beliefs, step).log_prob(signs[:, step.coordinates])
+            return log_q if step.plate is not None else log_q.squeeze(1)
 
         def of_chain(w: Tensor, theta: Values) -> tuple[Tensor]:
             factors = site_factors(self.guide, self.args, self.kwargs, {**theta, **self.sign_values(w)})
-            return (total([factor for name, factor in factors.items() if name in names], plate),)
+            return (total([factor for name, factor in factors.items() if name in names], step.plate),)
 
         return self._map(of_chain, signs, beliefs)[0]
+
+    def gaussian(self, signs: Tensor, beliefs: Values, step: Step) -> Gaussian:
+        """The Gaussian conditional of the blocks of a step, by the density around `signs` (C, D)."""
+
+        def of_chain(w: Tensor, theta: Values) -> Parts:
+            return conditional(lambda v: self._density(v, theta, step.plate).total.sum(), w, step.coordinates)
+
+        return Gaussian(*self._map(of_chain, signs, beliefs))
 
     def table(self, signs: Tensor, beliefs: Values, step: Step) -> Density:
         """The log density for every chain, block and joint value of it: (C, G, V); signs (C, D)."""
@@ -162,8 +183,7 @@ class ProgramPlayer:
             blocks = step.values.unsqueeze(1).expand(-1, len(step.coordinates), -1)
             varied = w.expand(len(blocks), -1).clone()
             varied = varied.index_put((torch.arange(len(blocks)).view(-1, 1, 1), step.coordinates), blocks)
-            shared = {name: value.expand(len(blocks), *value.shape) for name, value in theta.items()}
-            return self._map(lambda w, theta: self._density(w, theta, step.plate), varied, shared)
+            return self._map(lambda w, _: self._density(w, theta, step.plate), varied, {})
 
         parts = self._map(by_value, signs, beliefs, len(step.values))
         return Density(*((part.unsqueeze(-1) if step.plate is None else part).mT for part in parts))
@@ -195,6 +215,8 @@ class ProgramPlayer:
         if not self.vmap:
             rows = [function(w, {name: value[c] for name, value in beliefs.items()}) for c, w in enumerate(signs)]
             return tuple(torch.stack(part) for part in zip(*rows, strict=True))
+        if len(signs) == 1:  # faster than vmap
+            return tuple(part.unsqueeze(0) for part in function(signs[0], {n: v[0] for n, v in beliefs.items()}))
         size = max([signs.shape[1], *(value[0].numel() for value in beliefs.values())])
         chunk = max(1, _CHUNK // (width * size))
         try:

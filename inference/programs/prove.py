@@ -39,6 +39,8 @@ from mhng.inference.topology import Together
 from mhng.models.rng import seeded_global_rng, stream
 
 MOST_ASSIGNMENTS = 10**6
+# Chains, and chains with kernels of Pyro.
+CHAINS, SLOW_CHAINS = 4000, 400
 # A check fails if its p-value is below this.
 ALPHA = 1e-4
 # Sweeps, or turns of signs, of a check by simulation.
@@ -85,14 +87,17 @@ class Proof:
         return "\n".join([*lines, *(f"planted fault, {name}: {words[seen]}" for name, seen in self.faults.items())])
 
 
-def prove(game: NamingGame, chains: int = 4000, sweeps: int = 20, seed: int = 0) -> Proof:
+def prove(game: NamingGame, chains: int | None = None, sweeps: int = 20, seed: int = 0) -> Proof:
     """Check the law of a game, plant faults, and say which of them the check sees.
+
+    chains: None: 4,000, or 400 if a kernel of Pyro redraws beliefs, because it runs chain by chain.
 
     Raises:
         NotProvableError: the law is known to be approximate, or the observations cannot be simulated.
     """
     if not game.exact:
         raise NotProvableError("the game is approximate: state='chain' with beliefs redrawn, or beliefs='svi'")
+    chains = chains or (SLOW_CHAINS if _is_slow(game) else CHAINS)
     has_beliefs = any(player.sites.beliefs or player.redrawn for player in game.agents)
     if not has_beliefs and is_small(game):
         method, p_values = "enumeration", _by_enumeration(game, chains, sweeps, seed)
@@ -106,6 +111,10 @@ def prove(game: NamingGame, chains: int = 4000, sweeps: int = 20, seed: int = 0)
         applies = needs.get(name, len(game.agents) > 1)
         seen[name] = any(p < ALPHA for p in p_values(kind)) if applies else None
     return Proof(method, min(1.0, min(right) * len(right)), seen)
+
+
+def _is_slow(game: NamingGame) -> bool:
+    return any(isinstance(kernel, PyroKernel) for kernel in game.kernels)
 
 
 def is_small(game: NamingGame) -> bool:
@@ -160,7 +169,6 @@ def _by_simulation(game: NamingGame, chains: int, sweeps: int, seed: int) -> Che
         truth.signs, tuple({**theirs, **data} for theirs, data in zip(others.beliefs, observed, strict=True))
     )
     compare = _Comparison(game, truth)
-    slow = any(isinstance(kernel, PyroKernel) for kernel in game.kernels)
 
     def redrawn(played: NamingGame, state: GameState, count: int) -> GameState:
         """Many redraws of all beliefs; kernels adapt in the first half."""
@@ -179,7 +187,7 @@ def _by_simulation(game: NamingGame, chains: int, sweeps: int, seed: int) -> Che
     @cache
     def settled() -> int:
         """The number of redraws after which beliefs of the right game have their law; 0: they do not reach it."""
-        tries = (sweeps,) if slow else (sweeps, 5 * sweeps)
+        tries = (sweeps, (2 if _is_slow(game) else 5) * sweeps)
         return next((n for n in tries if settles(NamingGame, n) >= ALPHA), 0)
 
     def p_values(kind: type[NamingGame]) -> Iterator[float]:
@@ -196,7 +204,7 @@ def _by_simulation(game: NamingGame, chains: int, sweeps: int, seed: int) -> Che
         with seeded_global_rng(stream(seed, "signs")):
             played.setup(count // 2)
             state = redrawn(played, played.sweep(truth), count)
-            for _ in range(SWEEPS):
+            for _ in range(2 * SWEEPS):
                 state = _turns_only(played, state)
         yield compare(state)
         # Games of other kinds redraw as the right one does.
@@ -277,7 +285,8 @@ class _Comparison:
             numbers += [density.prior, density.likelihood, density.likelihood - own, own]
             for site in player.sites.beliefs:
                 numbers += list(beliefs[site.name].reshape(len(state.signs), -1)[:, :8].unbind(1))
-        return [number.numpy() for number in numbers]
+        # Single precision: rounding errors would break ties.
+        return [number.float().nan_to_num().numpy() for number in numbers]
 
 
 def _hotelling(differences: np.ndarray) -> float:

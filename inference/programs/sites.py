@@ -141,7 +141,7 @@ def read_sites(agent: str, trace: Any, sign: str, guided: bool = False) -> Sites
         raise ValueError(f"agent {agent}: the program has no site {sign!r}{hint}")
     for site in signs:
         if site.continuous != guided:
-            remedy = "pass guide=, a program that proposes it" if site.continuous else "remove guide="
+            remedy = "pass guide='gaussian', or a program that proposes it" if site.continuous else "remove guide="
             kind = "continuous" if site.continuous else "discrete"
             raise ValueError(f"agent {agent}: the sign {site.name!r} is {kind}; {remedy}")
         if site.support is None and not site.continuous:

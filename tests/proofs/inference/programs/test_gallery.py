@@ -8,11 +8,13 @@ import runpy
 from pathlib import Path
 
 import numpy as np
+import pyro
+import pyro.distributions as dist
 import pytest
 import torch
 from scipy import special, stats
 
-from mhng import prove
+from mhng import NamingGame, ProgramPlayer, prove
 from tests.checks import ALPHA, chi_square
 from tests.proofs.inference.programs import twins
 
@@ -215,12 +217,56 @@ def test_the_law_of_continuous_signs(chains):
     assert min(p_values) * len(p_values) > ALPHA
 
 
-def test_an_exact_guide_says_a_constant():
+def test_a_gaussian_guide_is_the_posterior_of_the_speaker():
     game = example("positions")["twin"]()
     player, beliefs = game.agents[0], {"offset": torch.full((50,), 0.3, dtype=torch.float64)}
-    w = player.propose(50, beliefs)
-    v = player.log_density(w, beliefs, "objects").total - player.log_guide(w, beliefs, "objects")
+    (step,), w = game.steps, torch.zeros(50, 2, dtype=torch.float64)
+    drawn = player.gaussian(w, beliefs, step)
+    expected = (1.0 + 4 * (player.args[0] - 0.3)) / 5
+    assert float((drawn.mean.squeeze(-1) - expected).abs().max()) < 1e-12
+    assert float((drawn.precision - 5.0).abs().max()) < 1e-12
+    w = player.propose(w, beliefs, step)
+    v = player.log_density(w, beliefs, "objects").total - player.log_guide(w, beliefs, step)
     assert w.shape == v.shape == (50, 2) and float(v.std(0).max()) < 1e-12
+
+
+def linked(x, noise, spread):
+    """Positions that follow each other, as one vector."""
+    offset = pyro.sample("offset", dist.Normal(torch.zeros((), dtype=torch.float64), spread))
+    w = pyro.sample("w", dist.MultivariateNormal(torch.ones(3, dtype=torch.float64), COVARIANCE))
+    pyro.sample("x", dist.Normal(w.cumsum(-1) + offset, noise).to_event(1), obs=x)
+
+
+COVARIANCE = torch.tensor([[1.0, 0.6, 0.1], [0.6, 1.2, -0.3], [0.1, -0.3, 0.8]], dtype=torch.float64)
+
+
+def test_the_law_of_a_gaussian_vector():
+    """Two agents with their own offsets, one sign of three numbers; the law is a normal distribution."""
+    chains = 8000
+    seen = torch.tensor([[0.3, 1.9, 2.2], [-0.5, 1.1, 4.0]], dtype=torch.float64)
+    scales = ((0.5, 1.0), (0.9, 0.4))
+    players = [ProgramPlayer(linked, x, *s, guide="gaussian", steps=2) for x, s in zip(seen, scales, strict=True)]
+    game = NamingGame(dict(zip("AB", players, strict=True)))
+    precision = np.zeros((5, 5))
+    precision[:3, :3] = np.linalg.inv(COVARIANCE.numpy())
+    right = precision @ [1, 1, 1, 0, 0]
+    for m, (x, (noise, spread)) in enumerate(zip(seen.numpy(), scales, strict=True)):
+        design = np.zeros((3, 5))
+        design[:, :3], design[:, 3 + m] = np.tril(np.ones((3, 3))), 1
+        precision += design.T @ design / noise**2
+        precision[3 + m, 3 + m] += 1 / spread**2
+        right += design.T @ x / noise**2
+    covariance = np.linalg.inv(precision)
+    mean = covariance @ right
+    exact = torch.as_tensor(RNG.multivariate_normal(mean, covariance, chains))
+    start = {"w": exact[:, :3], "A.offset": exact[:, 3], "B.offset": exact[:, 4]}
+    samples = game.play(chains, 3, thin=3, start=start)
+    drawn = torch.cat([samples["w"][:, 0], samples["A.offset"], samples["B.offset"]], dim=1).numpy()
+    assert (drawn[:, 0] != exact[:, 0].numpy()).mean() > 0.3
+    whitened = np.linalg.solve(np.linalg.cholesky(covariance), (drawn - mean).T)
+    p_values = [stats.kstest(part, "norm").pvalue for part in whitened]
+    p_values.append(stats.kstest((whitened**2).sum(0), stats.chi2(5).cdf).pvalue)
+    assert min(p_values) * len(p_values) > ALPHA
 
 
 @pytest.mark.parametrize("name", SEEN)

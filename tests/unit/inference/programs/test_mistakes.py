@@ -58,6 +58,17 @@ def continuous(x=X):
         pyro.sample("x", dist.Normal(w, 1.0), obs=x)
 
 
+def heavy(x=X):
+    with pyro.plate("objects", 4):
+        w = pyro.sample("w", dist.Normal(torch.zeros(()), 1.0))
+        pyro.sample("x", dist.StudentT(3.0, w, 1.0), obs=x)
+
+
+def bounded(x=X):
+    w = pyro.sample("w", dist.Uniform(torch.zeros(()), 1.0))
+    pyro.sample("x", dist.Normal(w, 1.0).expand([4]).to_event(1), obs=x)
+
+
 def branching(x=X):
     with pyro.plate("objects", 4):
         w = pyro.sample("w", dist.Categorical(PI))
@@ -87,7 +98,22 @@ MISTAKES = {
     "wrong plate": (lambda: game(seen, turn=turns.each("object")), "'w' is not in plate 'object' .* are 'objects'"),
     "outside the plate": (lambda: game(outside), "site 'mean' is outside plate 'objects' but depends on its signs"),
     "coupled objects": (lambda: game(coupled), "the density of an object depends on the signs of other objects"),
-    "continuous": (lambda: game(continuous), "agent A: the sign .w. is continuous; pass guide=, a program"),
+    "continuous": (
+        lambda: game(continuous),
+        "agent A: the sign .w. is continuous; pass guide='gaussian', or",
+    ),
+    "not quadratic": (
+        lambda: game(ProgramPlayer(heavy, guide="gaussian")),
+        "given beliefs, the log density is not quadratic in 'w'; pass guide=, a program",
+    ),
+    "bounded": (
+        lambda: game(ProgramPlayer(bounded, guide="gaussian"), turn=turns.whole()),
+        "given beliefs, the log density is not quadratic in 'w'; pass guide=, a program",
+    ),
+    "unknown guide": (
+        lambda: game(ProgramPlayer(continuous, guide="normal")),
+        "guide is 'normal'; expected 'gaussian' or a program",
+    ),
     "guide": (lambda: game(ProgramPlayer(seen, guide=seen)), "agent A: the sign .w. is discrete; remove guide="),
     "vmap": (lambda: game(branching), r"does not run under vmap .* remove .item\(\), validate_args=True and branches"),
     "infinite support": (lambda: game(endless), "discrete site 'u' has infinitely many values"),

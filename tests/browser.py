@@ -6,6 +6,7 @@ with Browser.started(tmp_path) as browser:
 
 from __future__ import annotations
 
+import base64
 import json
 import os
 import shutil
@@ -23,6 +24,9 @@ FLAGS = (
     "--headless", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run",
     "--disable-background-networking", "--disable-component-update", "--disable-sync", "--disable-dev-shm-usage",
     "--remote-debugging-pipe",
+)  # fmt: skip
+_COMPLAINTS = (
+    "Runtime.consoleAPICalled", "Runtime.exceptionThrown", "Log.entryAdded", "Page.javascriptDialogOpening"
 )  # fmt: skip
 PATIENCE = 120  # seconds for one answer, on a machine that does much else
 
@@ -127,6 +131,22 @@ class Browser:
         images = [(alt, natural) for alt, natural in seen["images"]]
         return Seen(problems, requests, images, overflow, seen["title"], seen["text"])
 
+    @contextmanager
+    def tab(self, *, width: int = 1200, height: int = 900, scheme: str = "light") -> Iterator[Tab]:
+        """A page of its own that is used by keyboard."""
+        context = self.call("Target.createBrowserContext")["browserContextId"]  # with cookies of its own
+        target = self.call("Target.createTarget", url="about:blank", browserContextId=context)["targetId"]
+        session = self.call("Target.attachToTarget", targetId=target, flatten=True)["sessionId"]
+        for domain in ("Page", "Runtime", "Log", "Network"):
+            self.call(f"{domain}.enable", session)
+        size = {"width": width, "height": height, "deviceScaleFactor": 1, "mobile": width < 500}
+        self.call("Emulation.setDeviceMetricsOverride", session, **size)
+        features = [{"name": "prefers-color-scheme", "value": scheme}]
+        self.call("Emulation.setEmulatedMedia", session, features=features)
+        self._events.clear()
+        yield Tab(self, session, width)
+        self.call("Target.disposeBrowserContext", browserContextId=context)
+
     def call(self, method: str, session: str | None = None, **params: Any) -> dict[str, Any]:
         """One command and its answer; what happens in between is kept."""
         self._count += 1
@@ -140,6 +160,22 @@ class Browser:
                 assert "error" not in answer, answer
                 result: dict[str, Any] = answer["result"]
                 return result
+
+    @property
+    def problems(self) -> list[str]:
+        """What the console and the browser complained of since the last page was opened."""
+        kinds = (
+            "Runtime.consoleAPICalled",
+            "Runtime.exceptionThrown",
+            "Log.entryAdded",
+            "Page.javascriptDialogOpening",
+        )
+        return [json.dumps(event.get("params", {})) for event in self._events if event["method"] in kinds]
+
+    @property
+    def requests(self) -> list[str]:
+        """URLs asked for since the last page was opened."""
+        return [e["params"]["request"]["url"] for e in self._events if e["method"] == "Network.requestWillBeSent"]
 
     def _wait_for(self, method: str) -> None:
         while not any(event["method"] == method for event in self._events):
@@ -158,3 +194,63 @@ class Browser:
         if "method" in message:
             self._events.append(message)
         return message
+
+
+# The code of a key and the text that it writes.
+_KEYS = {"Tab": (9, ""), "Enter": (13, "\r"), " ": (32, " "), "ArrowDown": (40, ""), "ArrowRight": (39, "")}
+
+
+class Tab:
+    """A page in a browser."""
+
+    def __init__(self, browser: Browser, session: str, width: int) -> None:
+        self.browser, self.session, self.width = browser, session, width
+
+    def go(self, url: str) -> None:
+        """Open a page and wait until it is loaded."""
+        self.browser._events = [e for e in self.browser._events if e["method"] != "Page.loadEventFired"]
+        self.browser.call("Page.navigate", self.session, url=url)
+        self.browser._wait_for("Page.loadEventFired")
+
+    def evaluate(self, expression: str) -> Any:
+        """The value of an expression of JavaScript."""
+        answer = self.browser.call("Runtime.evaluate", self.session, returnByValue=True, expression=expression)
+        assert "exceptionDetails" not in answer, answer
+        return answer["result"].get("value")
+
+    def press(self, key: str) -> None:
+        """Press and release a key."""
+        code, text = _KEYS.get(key, (ord(key.upper()) if len(key) == 1 else 0, key))
+        event = {"key": key, "windowsVirtualKeyCode": code, "nativeVirtualKeyCode": code}
+        kind = "keyDown" if text else "rawKeyDown"
+        self.browser.call("Input.dispatchKeyEvent", self.session, type=kind, text=text, **event)
+        self.browser.call("Input.dispatchKeyEvent", self.session, type="keyUp", **event)
+
+    def write(self, text: str) -> None:
+        """Write a text into the element that has the focus."""
+        self.browser.call("Input.insertText", self.session, text=text)
+
+    def focus(self, selector: str) -> None:
+        """Press Tab until an element that matches has the focus."""
+        for _ in range(100):
+            if self.evaluate(f"document.activeElement.matches({json.dumps(selector)})"):
+                return
+            self.press("Tab")
+        raise AssertionError(f"Tab does not lead to {selector}")
+
+    def wait(self, expression: str) -> Any:
+        """Wait until an expression is true, also over the change of a page."""
+        end = time.monotonic() + PATIENCE
+        while time.monotonic() < end:
+            try:
+                if value := self.evaluate(f"document.readyState === 'complete' && ({expression})"):
+                    return value
+            except AssertionError:  # the page is changing
+                pass
+            time.sleep(0.02)
+        raise AssertionError(f"not seen: {expression}")
+
+    def screenshot(self, file: Path) -> None:
+        """Write a picture of the whole page."""
+        answer = self.browser.call("Page.captureScreenshot", self.session, captureBeyondViewport=True)
+        file.write_bytes(base64.b64decode(answer["data"]))

@@ -191,6 +191,8 @@ def _say(line: str) -> None:
 
 
 def _bots(arguments: argparse.Namespace) -> None:
+    from contextlib import closing
+
     from mhng.experiment.people.bots import Bot
     from mhng.experiment.people.client import Http, InProcess
     from mhng.experiment.people.person import read_person
@@ -215,15 +217,12 @@ def _bots(arguments: argparse.Namespace) -> None:
             print(bot.play(transport, study.design.languages[0]))
 
     if arguments.url is not None:
-        play(Http(arguments.url))
+        with closing(Http(arguments.url)) as web:
+            play(web)
         return
     require_packages()
-    with locked(arguments.dir):
-        transport = InProcess(application(study))
-        try:
-            play(transport)
-        finally:
-            transport.close()
+    with locked(arguments.dir), closing(InProcess(application(study))) as transport:
+        play(transport)
 
 
 def _status(arguments: argparse.Namespace) -> None:

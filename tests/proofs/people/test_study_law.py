@@ -8,14 +8,20 @@ Given fixed tables the objects are independent, and each of both has a chain of 
 After V visits of an object the signs have the laws start P^V and start Q^V.
 """
 
+import threading
+import time
+from contextlib import closing
+
 import numpy as np
 import pytest
 from scipy import stats
 
 from mhng.experiment.people import draws
+from mhng.experiment.people.bots import Bot
+from mhng.experiment.people.client import Http
 from mhng.experiment.people.session import Session
 from tests.checks import ALPHA, chi_square
-from tests.studies import PARTNER, PERSON, PRIOR, K, N, logged, served, table_study
+from tests.studies import PARTNER, PERSON, PRIOR, K, N, Served, logged, person, served, table_study
 
 # Offers in the sessions of a test, and visits of each object in a short session.
 OFFERS, SESSIONS, VISITS = 300, 3, 3
@@ -61,12 +67,17 @@ def chains(rule, n):
 
 
 def moves_of(path, rule, kind=Session, sessions=SESSIONS):
-    """(2, N, K, K) moves from sign to sign of the participants and of their partners, by object, from the logs."""
-    counts = np.zeros((2, N, K, K))
+    """The moves of bots that play in this process."""
     study = table_study(path, offers=OFFERS)
     with served(study, kind) as site:
         for number in range(sessions):
             site.play(rule, number, known=True)
+    return moves_in(study)
+
+
+def moves_in(study):
+    """(2, N, K, K) moves from sign to sign of the participants and of their partners, by object, from the logs."""
+    counts = np.zeros((2, N, K, K))
     for events in logged(study).values():
         partner = [0, 1, 2]
         for event in events:
@@ -123,6 +134,31 @@ def test_twenty_thousand_bots_have_the_enumerated_law(tmp_path):
         for side, (start, moves) in enumerate(zip(starts, chains("mh", n), strict=True)):
             law = start @ np.linalg.matrix_power(moves, VISITS)
             assert chi_square(np.bincount(signs[:, side, n], minlength=K), law) > ALPHA
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("kind", [Session, "Forgets"])
+def test_two_hundred_bots_by_http_have_the_enumerated_law(tmp_path, kind):
+    import uvicorn
+
+    study = table_study(tmp_path, offers=VISITS * N)
+    site = Served(study, Forgets if kind == "Forgets" else kind)
+    config = uvicorn.Config(site.transport.app, "127.0.0.1", 0, log_level="error", lifespan="off")
+    server = uvicorn.Server(config)
+    thread = threading.Thread(target=server.run)
+    thread.start()
+    while not server.started:
+        time.sleep(0.01)
+    port = server.servers[0].sockets[0].getsockname()[1]
+    try:
+        for number in range(200):
+            with closing(Http(f"http://127.0.0.1:{port}")) as transport:
+                Bot("mh", person(), known=True, number=number).play(transport)
+    finally:
+        server.should_exit = True
+        thread.join()
+        site.transport.close()
+    assert (p_value(moves_in(study), "mh") > ALPHA) == (kind is Session)
 
 
 def test_metropolis_hastings_leads_to_the_product_of_both():

@@ -245,7 +245,9 @@ def _agreement_pictures(renderer: ChartRenderer, run: SavedRun, report: Mapping[
 
 def settings(resolved: Mapping[str, Any]) -> Section:
     """The settings in the manifest, by group. Settings that differ from the default are in bold."""
-    special = by_dataset.defaults({name: resolved[name] for name in ("dataset", "agents") if name in resolved})
+    special = by_dataset.defaults(
+        {name: resolved[name] for name in ("dataset", "agents", "program") if name in resolved}
+    )
     default = to_plain(plain(replace(Config(), **special)))
     groups: dict[str, list[tuple[str, str, bool]]] = {}
     group_names = {key(name): setting.group for name, setting in SETTINGS.items()}

@@ -19,7 +19,9 @@ BY_DATASET: Mapping[str, Mapping[str, Any]] = {
 
 
 def defaults(values: Mapping[str, Any]) -> dict[str, Any]:
-    """The defaults of the data set in `values`, for settings that are not in `values`."""
+    """The defaults of the data set in `values`, for settings that are not in `values`; none for a game of programs."""
+    if values.get("program") is not None:
+        return {}
     dataset = values.get("dataset", SETTINGS["dataset"].default)
     chosen = {name: value for name, value in BY_DATASET.get(dataset, {}).items() if name not in values}
     if values.get("agents", 2) != 2:
@@ -31,7 +33,7 @@ def defaults(values: Mapping[str, Any]) -> dict[str, Any]:
 
 def defaults_of(config: Config) -> dict[str, Any]:
     """The defaults of the data set of `config`, for its settings that are flags."""
-    values = {"dataset": config.dataset, "agents": config.agents}
+    values = {"dataset": config.dataset, "agents": config.agents, "program": config.program}
     result = defaults(values)
     return (
         result

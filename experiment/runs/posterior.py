@@ -95,8 +95,12 @@ def load_posterior(path: Path) -> Any:
             with az.rc_context({"data.load": "eager"}):
                 data = az.from_netcdf(str(path.absolute()))
         else:
+            import xarray
+
             with az.from_netcdf(str(path.absolute()), engine="h5netcdf") as lazy:
-                data = lazy.load()
+                # DataTree.load leaves groups in the file with some versions of xarray.
+                groups = {node.path: node.to_dataset(inherit=False).load() for node in lazy.subtree}
+            data = xarray.DataTree.from_dict(groups)
         if not {"posterior", "sample_stats"} <= _groups(data):
             raise ValueError("the groups posterior and sample_stats are missing")
         if data["posterior"].attrs.get("layout") != _LAYOUT:

@@ -67,11 +67,13 @@ class Proof:
 
     Args:
         method: "enumeration" or "simulation".
+        chains: their number; more chains see more.
         p_value: of the game.
         faults: for each planted fault, whether the check sees it; None: the model has no such part.
     """
 
     method: str
+    chains: int
     p_value: float
     faults: Mapping[str, bool | None] = field(default_factory=dict)
 
@@ -81,7 +83,8 @@ class Proof:
         return self.p_value >= ALPHA
 
     def __str__(self) -> str:
-        words = {True: "seen", False: "not visible on this model", None: "does not apply"}
+        unseen = f"not visible on this model with {self.chains:,} chains"
+        words = {True: "seen", False: unseen, None: "does not apply"}
         verdict = "the game has its law" if self.passed else "the game does NOT have its law"
         lines = [f"{verdict} (by {self.method}, p = {self.p_value:.3g})"]
         return "\n".join([*lines, *(f"planted fault, {name}: {words[seen]}" for name, seen in self.faults.items())])
@@ -110,7 +113,7 @@ def prove(game: NamingGame, chains: int | None = None, sweeps: int = 20, seed: i
         needs["nuisance not summed"] = any(player.summed for player in game.agents)
         applies = needs.get(name, len(game.agents) > 1)
         seen[name] = any(p < ALPHA for p in p_values(kind)) if applies else None
-    return Proof(method, min(1.0, min(right) * len(right)), seen)
+    return Proof(method, chains, min(1.0, min(right) * len(right)), seen)
 
 
 def _is_slow(game: NamingGame) -> bool:

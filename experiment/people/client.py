@@ -71,8 +71,8 @@ class Client:
 class InProcess:
     """Calls an ASGI application in this process, one request after the other."""
 
-    def __init__(self, app: Any) -> None:
-        self.app = app
+    def __init__(self, app: Any, scheme: str = "http") -> None:
+        self.app, self.scheme = app, scheme
         self._loop = asyncio.new_event_loop()
 
     def send(self, method: str, path: str, headers: Mapping[str, str], body: bytes) -> Answer:
@@ -88,7 +88,7 @@ class InProcess:
         pairs = [(b"host", b"study"), (b"content-length", str(len(body)).encode())]
         pairs += [(name.lower().encode(), value.encode("latin-1")) for name, value in headers.items()]
         scope = {
-            "type": "http", "asgi": {"version": "3.0"}, "http_version": "1.1", "method": method, "scheme": "http",
+            "type": "http", "asgi": {"version": "3.0"}, "http_version": "1.1", "method": method, "scheme": self.scheme,
             "path": address, "raw_path": address.encode(), "query_string": query.encode(), "root_path": "",
             "headers": pairs, "client": ("127.0.0.1", 1), "server": ("study", 80),
         }  # fmt: skip

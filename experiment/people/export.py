@@ -83,7 +83,7 @@ def _rows(study: Study, participant: str, events: Sequence[Mapping[str, Any]]) -
         for cells in _trials(event, session, before, names):
             row = dict.fromkeys(COLUMNS, "") | common | cells
             row |= {"trial_index": len(rows), "time_elapsed": max(0, event["time"] - events[0]["time"])}
-            row |= {"block": "" if block is None else block, "rt": "" if event["rt"] is None else event["rt"]}
+            row |= {"block": "" if block is None else block, "rt": "" if event.get("rt") is None else event["rt"]}
             rows.append(row)
     return rows, session.finished
 

@@ -50,7 +50,8 @@ class Session:
         design, slot, bot = study.design, begin.get("slot"), begin.get("bot")
         if begin.get("kind") != "begin" or begin.get("design") != study.checksum or type(slot) is not int:
             raise UsageError(f"the log of {participant} belongs to another design, or is damaged")
-        if begin.get("language") not in design.languages or not isinstance(bot, str | None):
+        kinds = type(begin.get("time")) is int and isinstance(bot, str | None)
+        if begin.get("language") not in design.languages or not kinds:
             raise UsageError(f"the log of {participant} is damaged in line 1")
         self.study, self.participant, self.begin = study, participant, begin
         self.language: str = begin["language"]
@@ -132,7 +133,7 @@ class Session:
     def advance(self, event: Mapping[str, Any]) -> None:
         """Apply an event. Raises UsageError unless it is one of the present page."""
         try:
-            if self.event(_form_of(event)).items() <= event.items():
+            if self.event(_form_of(event)).items() <= event.items() and type(event["time"]) is int:
                 self._apply(event)
                 return
         except (BadAnswerError, KeyError, TypeError, AttributeError):

@@ -213,6 +213,12 @@ def test_tokens_are_long_and_the_cookie_is_kept_from_scripts_and_other_sites(sit
     cookie = reply.headers["set-cookie"]
     assert len(cookie.partition(";")[0].partition("=")[2]) >= 32
     assert "httponly" in cookie.lower() and "samesite=lax" in cookie.lower()
+    assert "secure" not in cookie.lower()
+    site.transport.scheme = "https"
+    assert (
+        "secure"
+        in Client(site.transport).post("/begin", {"agree": "yes", "language": "en"}).headers["set-cookie"].lower()
+    )
     token = cookie.partition(";")[0].partition("=")[2]
     assert token not in json.dumps(logged(site.study)) and all(
         token not in path.name for path in site.study.path.rglob("*")
@@ -344,6 +350,7 @@ def test_a_log_without_a_whole_line_never_began(site, tmp_path):
     lambda lines: [*lines[:3], lines[3], *lines[3:]],
     lambda lines: [*lines[:-1], lines[-1].replace('"offered": ', '"offered": 1')],
     lambda lines: [*lines[:-1], lines[-1].replace("offer", "proposal")],
+    lambda lines: [*lines[:-1], lines[-1].replace('"time"', '"tame"')],
     lambda lines: [lines[0].replace("0123456789abcdef", "fedcba9876543210"), *lines[1:]],
 ])  # fmt: skip
 def test_a_damaged_or_edited_log_is_refused_and_others_go_on(site, tmp_path, change):

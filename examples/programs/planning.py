@@ -64,13 +64,13 @@ def successes(plans, pits=(1, 7)):
     return float(((passed[:, -1] == 8) & ~torch.isin(passed, torch.tensor(pits)).any(1)).double().mean())
 
 
-def main(chains: int = 200, sweeps: int = 30) -> None:
+def main(chains: int = 200, sweeps: int = 30, seed: int = 0) -> None:
     """Play and print the successes of plans of agents that talk, and of agents that plan alone."""
     together = game()
-    print(f"talking: {successes(together.play(chains, sweeps, thin=sweeps)['w'][:, 0]):.2f}")
+    print(f"talking: {successes(together.play(chains, sweeps, thin=sweeps, seed=seed)['w'][:, 0]):.2f}")
     for name, player in together.players.items():
         alone = NamingGame({name: player}, sign="w_*", turn=turns.whole())
-        print(f"{name} alone: {successes(alone.play(chains, sweeps, thin=sweeps)['w'][:, 0]):.2f}")
+        print(f"{name} alone: {successes(alone.play(chains, sweeps, thin=sweeps, seed=seed)['w'][:, 0]):.2f}")
 
 
 if __name__ == "__main__":

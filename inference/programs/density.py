@@ -127,10 +127,13 @@ def _log_prob(distribution: Any, value: Tensor) -> Tensor | None:
 
 def _normal(distribution: Normal, value: Tensor, events: int) -> Tensor:
     """The log density of values (..., *event), summed over the last dimensions."""
-    scale = _distinct(distribution.scale)
-    squares = ((value - distribution.loc) / scale).square()
+    scale, squares = _distinct(distribution.scale), (value - distribution.loc).square()
     log_scale = (scale.log() + 0.5 * math.log(2 * math.pi)).expand(distribution.batch_shape)
-    return -0.5 * sum_rightmost(squares, events) - sum_rightmost(log_scale, events)
+    if scale.shape[scale.dim() - events :].numel() == 1:  # one scale for all elements of an event: divide their sum
+        scaled = sum_rightmost(squares, events) / scale.reshape(scale.shape[: scale.dim() - events]).square()
+    else:
+        scaled = sum_rightmost(squares / scale.square(), events)
+    return -0.5 * scaled - sum_rightmost(log_scale, events)
 
 
 def _categorical(distribution: Categorical, value: Tensor) -> Tensor:

@@ -45,6 +45,7 @@ class Site(NamedTuple):
     support: Tensor | None  # (K, *event) values of a finite discrete site
     transform: Any  # from unconstrained to constrained values; None for a discrete site
     continuous: bool
+    is_index: bool  # the values of a discrete site are 0, 1, ..., K - 1
 
     @property
     def K(self) -> int:  # noqa: N802 - the letter of the mathematics
@@ -59,7 +60,7 @@ class Site(NamedTuple):
 
     def values(self, index: Tensor) -> Tensor:
         """The values with these indices: (...) -> (..., *event). Continuous values are as they are."""
-        return index if self.support is None else self.support[index]
+        return index if self.support is None or self.is_index else self.support[index]
 
     def indices(self, values: Tensor) -> Tensor:
         """The indices of values: (..., *event) -> (...). Continuous values are as they are."""
@@ -180,7 +181,8 @@ def _site(name: str, node: Mapping[str, Any]) -> Site:
         support = values.reshape(len(values), *distribution.event_shape)
     transform = biject_to(_support(distribution)) if continuous else None
     event = distribution.event_shape if continuous else torch.Size()
-    return Site(name, distribution.batch_shape, event, plates_of(node), support, transform, continuous)
+    is_index = support is not None and support.dtype == torch.int64 and support.equal(torch.arange(len(support)))
+    return Site(name, distribution.batch_shape, event, plates_of(node), support, transform, continuous, is_index)
 
 
 def _support(distribution: Any) -> Any:

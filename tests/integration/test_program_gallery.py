@@ -60,6 +60,18 @@ def test_a_proof_by_its_command(name, monkeypatch, capsys):
 
 
 @pytest.mark.slow
+@pytest.mark.parametrize("name", CHECKS)
+def test_a_run_folder_by_its_command(name, tmp_path, capsys):
+    command = ["play", f"{GALLERY / name}.py:game", "--sweeps", "6", "--burn-in", "2", "--chains", "2"]
+    continuous = name == "positions"
+    assert cli.main([*command, "--out", str(tmp_path / "run")]) == (2 if continuous else 0)
+    if continuous:
+        assert "has continuous signs; a run folder holds discrete ones" in capsys.readouterr().err
+    else:
+        assert cli.main(["diagnose", str(tmp_path / "run"), "--trust-plugins"]) == 0
+
+
+@pytest.mark.slow
 def test_turns_of_frames_segment_a_video_better(capsys):
     module = runpy.run_path(str(GALLERY / "video.py"))
     module["main"](seeds=10)

@@ -13,11 +13,12 @@ come twice, late or from a second tab carry the number of another page and are d
 
 from __future__ import annotations
 
+import asyncio
 import logging
 from collections.abc import Mapping
 from contextlib import suppress
 from typing import Any
-from urllib.parse import parse_qsl, urlencode, urlsplit
+from urllib.parse import parse_qsl, urlencode
 
 from starlette.applications import Starlette
 from starlette.datastructures import MutableHeaders
@@ -26,6 +27,8 @@ from starlette.responses import HTMLResponse, RedirectResponse, Response
 from starlette.routing import Route
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from mhng.experiment.errors import UsageError
+from mhng.experiment.people.conditions import parse_condition
 from mhng.experiment.people.page import (
     PRACTICE_PICTURE,
     STATIC,
@@ -40,8 +43,8 @@ from mhng.experiment.people.sessions import RECRUITING, FullError, KnownParticip
 from mhng.experiment.people.texts import texts
 
 COOKIE = "study"
-# Limits of a request: bytes of its body, fields, and characters of an identification.
-MOST_BYTES, MOST_FIELDS, MOST_ID = 64 * 1024, 300, 200
+# Limits of a request: bytes of its body, fields, characters of an identification, and seconds until it is read.
+MOST_BYTES, MOST_FIELDS, MOST_ID, PATIENCE = 64 * 1024, 300, 200, 30
 _WEEK = 7 * 24 * 3600
 
 HEADERS = {
@@ -87,7 +90,9 @@ class Site:
             Route("/static/{name}", self.static, methods=["GET"]),
         ]
         handlers: Any = {404: self.missing, 405: self.missing, BadRequestError: self.refused, Exception: self.fault}
-        return Guard(Starlette(routes=routes, exception_handlers=handlers), self)
+        site = Starlette(routes=routes, exception_handlers=handlers)
+        site.router.redirect_slashes = False  # the redirection would name the host that the request states
+        return Guard(site, self)
 
     async def first(self, request: Request) -> Response:
         """The consent page."""
@@ -106,17 +111,16 @@ class Site:
         if form.get("agree") != "yes":
             return self._consent(language, recruiting, "consent_needed")
         session = self._session(request)
-        if session is not None and session.index == 1 and self.sessions.belongs(session, recruiting):
-            return _to("/page")  # sent twice
-        bot = form.get("bot", "")
+        if session is not None and self.sessions.belongs(session, recruiting):
+            return _to("/page")  # sent twice, or from a second tab
         try:
-            token = self.sessions.begin(language, recruiting, bot[:40] or None)
+            token = self.sessions.begin(language, recruiting, _rule_of_bot(form))
         except KnownParticipantError:
             return HTMLResponse(render_message(language, "known"), 409)
         except FullError:
             return HTMLResponse(render_message(language, "full"), 503)
         response = _to("/page")
-        secure = request.url.scheme == "https"
+        secure = request.scope["scheme"] == "https"
         response.set_cookie(COOKIE, token, max_age=_WEEK, httponly=True, samesite="lax", secure=secure)
         return response
 
@@ -166,7 +170,7 @@ class Site:
 
     async def fault(self, request: Request, error: Exception) -> Response:
         """A page for an error of the server, such as a full disk or a damaged log."""
-        log.error("%s %s: %s: %s", request.method, request.url.path, type(error).__name__, error)
+        log.error("%s %r: %s: %s", request.method, request.scope["path"], type(error).__name__, error)
         return self._message(request, "fault", 503)
 
     def _message(self, request: Request, name: str, status: int) -> Response:
@@ -225,8 +229,10 @@ class Guard:
 def _is_from_here(request: Request) -> bool:
     """Whether a form was sent from our page: browsers state the origin, other programs need not."""
     origin = request.headers.get("origin")
-    if origin is not None and urlsplit(origin).netloc.lower() != request.headers.get("host", "").lower():
-        return False
+    if origin is not None:
+        host = origin.partition("://")[2].lower()
+        if not host or host != request.headers.get("host", "").lower():
+            return False
     return request.headers.get("sec-fetch-site", "same-origin") in ("same-origin", "none")
 
 
@@ -236,16 +242,30 @@ async def _form(request: Request) -> dict[str, str]:
     if kind != "application/x-www-form-urlencoded":
         raise BadRequestError(415)
     length = request.headers.get("content-length", "0")
-    if not length.isdigit() or int(length[:20]) > MOST_BYTES:
+    if not (length.isascii() and length.isdigit()) or int(length[:20]) > MOST_BYTES:
         raise BadRequestError(413)
     body = b""
-    async for part in request.stream():
-        body += part
-        if len(body) > MOST_BYTES:
-            raise BadRequestError(413)
+    try:
+        async with asyncio.timeout(PATIENCE):
+            async for part in request.stream():
+                body += part
+                if len(body) > MOST_BYTES:
+                    raise BadRequestError(413)
+    except TimeoutError as error:
+        raise BadRequestError(408) from error
     try:
         return dict(parse_qsl(body.decode("ascii"), keep_blank_values=True, max_num_fields=MOST_FIELDS))
     except ValueError as error:
+        raise BadRequestError(400) from error
+
+
+def _rule_of_bot(form: Mapping[str, str]) -> str | None:
+    """The rule of a bot; None for a person. Raises BadRequestError for another text."""
+    if not form.get("bot"):
+        return None
+    try:
+        return parse_condition(form["bot"]).name
+    except UsageError as error:
         raise BadRequestError(400) from error
 
 

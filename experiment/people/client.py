@@ -85,8 +85,8 @@ class InProcess:
 
     async def _call(self, method: str, path: str, headers: Mapping[str, str], body: bytes) -> Answer:
         address, _, query = path.partition("?")
-        pairs = [(b"host", b"study"), (b"content-length", str(len(body)).encode())]
-        pairs += [(name.lower().encode(), value.encode("latin-1")) for name, value in headers.items()]
+        given = {"host": "study", "content-length": str(len(body)), **headers}
+        pairs = [(name.lower().encode(), value.encode("latin-1")) for name, value in given.items()]
         scope = {
             "type": "http", "asgi": {"version": "3.0"}, "http_version": "1.1", "method": method, "scheme": self.scheme,
             "path": address, "raw_path": address.encode(), "query_string": query.encode(), "root_path": "",
@@ -114,12 +114,15 @@ class Http:
 
     def __init__(self, url: str) -> None:
         """Raises UsageError for an address that is not http://HOST[:PORT] or https://HOST[:PORT]."""
-        parts = urlsplit(url)
         kinds = {"http": http.client.HTTPConnection, "https": http.client.HTTPSConnection}
-        if parts.scheme not in kinds or not parts.hostname or parts.path.strip("/") or parts.query:
-            raise UsageError(f"--url is {url!r}; expected an address such as http://127.0.0.1:8000")
+        try:
+            parts = urlsplit(url)
+            if not parts.hostname or parts.path.strip("/") or parts.query:
+                raise ValueError(url)
+            self._connection = kinds[parts.scheme](parts.hostname, parts.port, timeout=_PATIENCE)
+        except (ValueError, KeyError, http.client.InvalidURL) as error:
+            raise UsageError(f"--url is {url!r}; expected an address such as http://127.0.0.1:8000") from error
         self.url = url
-        self._connection = kinds[parts.scheme](parts.hostname, parts.port, timeout=_PATIENCE)
 
     def send(self, method: str, path: str, headers: Mapping[str, str], body: bytes) -> Answer:
         """The answer to a request. Raises RunError if the server cannot be reached."""

@@ -136,17 +136,17 @@ def _new(arguments: argparse.Namespace) -> None:
 
     check_free(arguments.dir)
     languages = tuple(arguments.language.split(","))
-    signs = arguments.signs or 4
+    signs = 4 if arguments.signs is None else arguments.signs
     design = Design(
         name=arguments.name or study_name(arguments.dir),
         seed=arguments.seed,
-        source=arguments.data or arguments.run,
+        source=arguments.run if arguments.data is None else arguments.data,
         partners=tuple(arguments.partner.split(",")),
         blocks=arguments.blocks,
         offers=arguments.offers,
-        objects=arguments.objects or 10,
+        objects=10 if arguments.objects is None else arguments.objects,
         signs=signs,
-        groups=arguments.groups or min(signs, 9),
+        groups=min(signs, 9) if arguments.groups is None else arguments.groups,
         languages=languages,
         code=arguments.code,
     )
@@ -165,9 +165,9 @@ def _new(arguments: argparse.Namespace) -> None:
         )
         if arguments.signs not in (None, K):
             raise UsageError(f"--signs is {arguments.signs}; {arguments.run} has {K}")
-        groups = arguments.groups or min(K, 9)
-        design = check_design(replace(design, objects=N, signs=K, groups=groups, source=sides.source))
-    write_study(arguments.dir, design, sides, consent)
+        groups = min(K, 9) if arguments.groups is None else arguments.groups
+        design = check_design(replace(design, objects=N, signs=K, groups=groups))
+    write_study(arguments.dir, replace(design, source=sides.source), sides, consent)
     print(f"Study: {arguments.dir}")
     print(f"Conditions: {', '.join(design.partners)}; {design.blocks} blocks, {design.offers} offers, "
           f"{design.objects} objects, {design.signs} names")  # fmt: skip

@@ -22,7 +22,7 @@ from mhng.experiment.people.session import Session
 from mhng.experiment.people.study import Study
 from mhng.experiment.people.texts import texts
 from mhng.experiment.people.trials import COLUMNS, DESCRIPTION, STIMULI
-from mhng.experiment.util.files import atomic_path
+from mhng.experiment.util.files import atomic_path, disk_errors
 from mhng.experiment.util.output import print_note
 
 # A column of the quiz, beside those of every table of trials.
@@ -56,7 +56,8 @@ def export(study: Study, out: Path, *, bots: bool = False, everyone: bool = Fals
     if unfinished and not everyone:
         print_note(f"note: {unfinished} unfinished sessions are left out; --all exports them too")
     name = study.design.name
-    out.mkdir(parents=True, exist_ok=True)
+    with disk_errors(out):
+        out.mkdir(parents=True, exist_ok=True)
     features = read_person(study.path, study.design).features
     _write_table(out / "data" / f"study-{name}_data.csv", [*COLUMNS, CORRECT], rows)
     if features is not None:

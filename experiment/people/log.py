@@ -40,7 +40,7 @@ class Logs:
     def participants(self) -> list[str]:
         """All participants that have a log, sorted."""
         try:
-            found = [path.stem for path in self.folder.iterdir() if path.suffix == ".jsonl"]
+            found = [path.stem for path in self.folder.iterdir() if path.suffix == ".jsonl" and path.is_file()]
         except FileNotFoundError:
             return []
         return sorted(filter(is_participant, found))
@@ -111,15 +111,22 @@ class Logs:
         file = self.file(participant)
         if not file.exists():
             raise UsageError(f"{self.folder} holds no participant {participant}")
-        events = self.read(participant)
-        place = {key: events[0].get(key) for key in ("slot", "bot")} if events else {}
+        try:
+            first = self.first(participant)
+        except UsageError:  # a damaged log can be deleted too; its place is unknown
+            first = {}
+        place = {key: first.get(key) for key in ("slot", "bot")}
+        if type(place["slot"]) is int:
+            self._add_place(place)
+        file.unlink()
+        flush_to_disk(self.folder)
+
+    def _add_place(self, place: Mapping[str, Any]) -> None:
         descriptor = os.open(self.folder / FORGOTTEN, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o600)
         try:
             _write(descriptor, place)
         finally:
             os.close(descriptor)
-        file.unlink()
-        flush_to_disk(self.folder)
 
     def forgotten(self) -> list[dict[str, Any]]:
         """The places of deleted participants."""

@@ -55,9 +55,9 @@ def write_study(path: Path, design: Design, sides: Sides, consent: Mapping[str, 
         descriptor = os.open(path / SALT, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
         with os.fdopen(descriptor, "w", encoding="ascii") as file_of_salt:
             file_of_salt.write(secrets.token_hex(32) + "\n")
+        if "code" in sides.partner:  # a Pyro program
+            (path / PROGRAM).write_text(sides.partner["code"], encoding="utf-8")
     save(path / PARTNER, sides.partner)
-    if "code" in sides.partner:  # a Pyro program
-        (path / PROGRAM).write_text(sides.partner["code"], encoding="utf-8")
     person = sides.person
     features = None if person.features is None else torch.from_numpy(person.features)
     tables = {name: torch.from_numpy(getattr(person, name)) for name in ("log_prior", "table")}

@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, NamedTuple, Protocol
 
@@ -69,32 +70,49 @@ class Partner(Protocol):
 
 
 class MixturePartner:
-    """An agent with latents z (N, L) under a mixture of this package."""
+    """An agent with latents z under a mixture of this package.
 
-    def __init__(self, mixture: Family, z: Tensor, parameters: Any, log_pi: Tensor, signs: Iterable[Any]) -> None:
-        """parameters: phi (K, ...). log_pi: (K,)."""
+    The first N objects are those of the study. The agent keeps its signs of the others, which it has from a run; they
+    take part in a redraw only.
+    """
+
+    def __init__(
+        self,
+        mixture: Family,
+        z: Tensor,
+        parameters: Any,
+        log_pi: Tensor,
+        signs: Iterable[Any],
+        objects: int | None = None,
+    ) -> None:
+        """z: (N + others, L). parameters: phi (K, ...). log_pi: (K,). signs: those of z. objects: N (default: all)."""
         self.mixture, self.parameters, self.log_pi = mixture, parameters, log_pi.double()
         self.percepts = Percepts(z, mixture)
-        self.signs = tuple(int(sign) for sign in signs)
+        all_signs = tuple(int(sign) for sign in signs)
+        self.signs, self._others = all_signs[:objects], all_signs[objects:]
+        if len(all_signs) != len(z):
+            raise ValueError(f"{len(all_signs)} signs of {len(z)} objects")
         phi = type(parameters)(*(part.unsqueeze(0) for part in parameters))
         table = self.percepts.log_prob_table(phi)
         zero = torch.zeros(1, dtype=torch.float64)
         self.belief = self._belief(agents.Belief(table, phi, zero, zero))
 
     def redraw(self, seed: int, name: str, signs: Sequence[int], belief: Belief) -> Belief:
-        """Draw phi from p(phi | z, signs)."""
-        held = torch.tensor([list(signs)])
+        """Draw phi from p(phi | z, signs of all objects)."""
+        held = torch.tensor([[*signs, *self._others]])
         return self._belief(self.percepts.redraw(stream(seed, name), held, len(self.log_pi), belief.inner))
 
     def _belief(self, inner: agents.Belief) -> Belief:
-        prior = self.log_pi.expand(len(self.percepts.z), -1)
-        return Belief(prior.tolist(), finite(inner.table[0]).tolist(), inner)
+        table = inner.table[:, : len(self.signs)]
+        prior = self.log_pi.expand(len(self.signs), -1)
+        return Belief(prior.tolist(), finite(table[0]).tolist(), replace(inner, table=table.clone()))
 
     def state(self) -> dict[str, Any]:
         """The partner as tensors and plain values."""
         return {
             "kind": "mixture", "mixture": mixture_state(self.mixture), "z": self.percepts.z,
-            "parameters": list(self.parameters), "log_pi": self.log_pi, "signs": list(self.signs),
+            "parameters": list(self.parameters), "log_pi": self.log_pi,
+            "signs": [*self.signs, *self._others], "objects": len(self.signs),
         }  # fmt: skip
 
 

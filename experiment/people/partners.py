@@ -20,7 +20,9 @@ def load_partner(folder: Path, N: int, K: int, *, trust_plugins: bool = False) -
         else:
             mixture = mixture_of(state["mixture"])
             parameters = mixture.Parameters(*state["parameters"])
-            partner = MixturePartner(mixture, state["z"], parameters, state["log_pi"], state["signs"])
+            partner = MixturePartner(
+                mixture, state["z"], parameters, state["log_pi"], state["signs"], state["objects"]
+            )
         table, signs = partner.belief.table, partner.signs
         if (len(table), len(table[0])) != (N, K) or len(signs) != N or not all(0 <= sign < K for sign in signs):
             raise ValueError(f"{len(table)} objects and {len(table[0])} signs")

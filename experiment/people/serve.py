@@ -40,6 +40,10 @@ def serve(study: Study, host: str = "127.0.0.1", port: int = 8000, ready: Callab
 
     Raises UsageError if the folder is in use or the port is not free.
     """
+    if not host:
+        raise UsageError("--host is empty, which means all addresses of this machine; 0.0.0.0 says so")
+    if not 0 <= port < 2**16:
+        raise UsageError(f"--port is {port}; expected 0 to 65535")
     require_packages()
     import uvicorn
 

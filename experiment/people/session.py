@@ -21,6 +21,7 @@ from mhng.experiment.errors import UsageError
 from mhng.experiment.people import draws
 from mhng.experiment.people.conditions import Condition
 from mhng.experiment.people.design import Design
+from mhng.experiment.people.log import VERSION
 from mhng.experiment.people.study import Study
 
 # Characters of a free answer.
@@ -50,8 +51,10 @@ class Session:
         design, slot, bot = study.design, begin.get("slot"), begin.get("bot")
         if begin.get("kind") != "begin" or begin.get("design") != study.checksum or type(slot) is not int:
             raise UsageError(f"the log of {participant} belongs to another design, or is damaged")
-        kinds = type(begin.get("time")) is int and isinstance(bot, str | None)
-        if begin.get("language") not in design.languages or not kinds:
+        if begin.get("version") != VERSION:
+            raise UsageError(f"the log of {participant} has version {begin.get('version')!r}; expected {VERSION}")
+        sound = isinstance(bot, str | None) and isinstance(begin.get("recruiting"), Mapping) and _has_times(begin)
+        if begin.get("language") not in design.languages or not sound:
             raise UsageError(f"the log of {participant} is damaged in line 1")
         self.study, self.participant, self.begin = study, participant, begin
         self.language: str = begin["language"]
@@ -133,7 +136,7 @@ class Session:
     def advance(self, event: Mapping[str, Any]) -> None:
         """Apply an event. Raises UsageError unless it is one of the present page."""
         try:
-            if self.event(_form_of(event)).items() <= event.items() and type(event["time"]) is int:
+            if _has_times(event) and self.event(_form_of(event)).items() <= event.items():
                 self._apply(event)
                 return
         except (BadAnswerError, KeyError, TypeError, AttributeError):
@@ -193,6 +196,12 @@ def condition_of(design: Design, group: str, slot: int) -> Condition:
     return conditions[draws.order(len(conditions), design.seed, group, "conditions", round)[place]]
 
 
+def _has_times(event: Mapping[str, Any]) -> bool:
+    """Whether the times of an event are integers; those of the browser may be absent."""
+    browser = (event.get("rt"), event.get("client_time"))
+    return type(event.get("time")) is int and all(time is None or type(time) is int for time in browser)
+
+
 def _form_of(event: Mapping[str, Any]) -> dict[str, str]:
     """The form that an event answers."""
     kind, answer = event["kind"], event.get("answer")
@@ -223,4 +232,4 @@ def _take_or_keep(form: Mapping[str, str]) -> str:
 def _text(text: str | None) -> str:
     """A free answer without control characters, cut after MOST_TEXT characters."""
     kept = "".join(char if char.isprintable() else " " for char in text or "")
-    return " ".join(kept.split())[:MOST_TEXT]
+    return " ".join(kept.split())[:MOST_TEXT].rstrip()  # the text of a text is the same text

@@ -5,18 +5,21 @@ from __future__ import annotations
 import secrets
 import time
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
 from mhng.experiment.errors import UsageError
-from mhng.experiment.people.log import VERSION
+from mhng.experiment.people.log import FORGOTTEN, VERSION
 from mhng.experiment.people.session import Session, replay
 from mhng.experiment.people.study import Study
 
 # Identifications that recruiting sites put into the address.
 RECRUITING = ("PROLIFIC_PID", "STUDY_ID", "SESSION_ID")
 MOST_PARTICIPANTS = 100_000
-# The largest time of a browser that is kept, in milliseconds.
-_MOST_TIME = 2**53
+# Sessions in memory; others are read from their logs again.
+MOST_OPEN = 1000
+# The largest time and response time of a browser that are kept, in milliseconds; tables of trials hold no longer rt.
+_MOST_TIME, _MOST_RT = 2**53, 2**31 - 1
 
 
 class KnownParticipantError(Exception):
@@ -38,9 +41,9 @@ class Sessions:
         self._slots = {False: 0, True: 0}
         self._recruited: set[str] = set()
         for participant in self.logs.participants():
-            self._note(self.logs.first(participant))
+            self._note(self.logs.first(participant), self.logs.file(participant))
         for place in self.logs.forgotten():
-            self._note(place)
+            self._note(place, self.logs.folder / FORGOTTEN)
 
     def begin(self, language: str, recruiting: Mapping[str, str], bot: str | None = None) -> str:
         """Begin a session, and return its token. Raises KnownParticipantError, FullError and OSError."""
@@ -50,15 +53,15 @@ class Sessions:
         slot = self._slots[bot is not None]
         if slot >= MOST_PARTICIPANTS:
             raise FullError
-        token = secrets.token_urlsafe(24)
+        token = secrets.token_hex(24)
         participant = self.study.participant(token)
         event = {
             "version": VERSION, "index": 0, "kind": "begin", "slot": slot, "bot": bot, "language": language,
             "consent": self.study.design.consent, "design": self.study.checksum, "recruiting": hashes, "time": _now(),
         }  # fmt: skip
         self.logs.create(participant, event)
-        self._note(event)
-        self._open[participant] = self._kind(self.study, participant, event)
+        self._note(event, self.logs.file(participant))
+        self._keep(self._kind(self.study, participant, event))
         return token
 
     def find(self, token: str | None) -> Session | None:
@@ -69,9 +72,9 @@ class Sessions:
         if not self.logs.file(participant).exists():  # it may have been deleted
             self._open.pop(participant, None)
             return None
-        if participant not in self._open:
-            self._open[participant] = replay(self.study, participant, self.logs.read(participant), self._kind)
-        return self._open[participant]
+        if participant in self._open:
+            return self._keep(self._open.pop(participant))
+        return self._keep(replay(self.study, participant, self.logs.read(participant), self._kind))
 
     def answer(self, session: Session, form: Mapping[str, str]) -> bool:
         """Keep an answer to the present page of a session. False if the form is that of another page.
@@ -81,7 +84,8 @@ class Sessions:
         if form.get("index") != str(session.index) or session.finished:
             return False
         event = session.event(form) | {
-            "version": VERSION, "time": _now(), "rt": _time(form.get("rt")), "client_time": _time(form.get("time")),
+            "version": VERSION, "time": _now(), "rt": _time(form.get("rt"), _MOST_RT),
+            "client_time": _time(form.get("time"), _MOST_TIME),
         }  # fmt: skip
         self.logs.append(session.participant, event)
         session.advance(event)
@@ -93,11 +97,18 @@ class Sessions:
         known = session.begin.get("recruiting", {}).get(name)
         return not recruiting.get(name) or known == self.study.hashed(f"{name}/{recruiting[name]}")[:16]
 
-    def _note(self, first: Mapping[str, Any]) -> None:
+    def _keep(self, session: Session) -> Session:
+        """Hold a session in memory as the latest one, in place of the one that was used least recently."""
+        self._open[session.participant] = session
+        if len(self._open) > MOST_OPEN:
+            del self._open[next(iter(self._open))]
+        return session
+
+    def _note(self, first: Mapping[str, Any], file: Path) -> None:
         """Note the place and the identification in the first event of a log."""
         slot, bot, recruiting = first.get("slot"), first.get("bot") is not None, first.get("recruiting", {})
         if type(slot) is not int or not isinstance(recruiting, Mapping):
-            raise UsageError(f"{self.logs.folder} holds a log whose first line is damaged")
+            raise UsageError(f"{file} is damaged in line 1, the place of the participant; move or forget it")
         self._slots[bot] = max(self._slots[bot], slot + 1)
         if RECRUITING[0] in recruiting:
             self._recruited.add(str(recruiting[RECRUITING[0]]))
@@ -107,8 +118,8 @@ def _now() -> int:
     return time.time_ns() // 10**6
 
 
-def _time(text: str | None) -> int | None:
-    """Milliseconds that a browser states; None for anything else."""
+def _time(text: str | None, most: int) -> int | None:
+    """Milliseconds up to `most` that a browser states; None for anything else."""
     if text is None or not text.isascii() or not text.isdigit() or len(text) > 16:
         return None
-    return int(text) if int(text) <= _MOST_TIME else None
+    return int(text) if int(text) <= most else None

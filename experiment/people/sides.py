@@ -66,14 +66,16 @@ def sides_of_data(typed: str, objects: int, signs: int, seed: int, data_root: Pa
     if typed in DATASETS and typed not in ("npz", "csv", "folder"):
         found = load(typed, data_root=data_root, download=False, limit=None, views=(0.0, 45.0), seed=seed)
     else:
-        folders = tuple(typed_path(part, "--data") for part in typed.split(","))
-        if len(folders) > 2:
+        parts = typed.split(",")
+        folders = tuple(typed_path(part, "--data") for part in parts)
+        if len(folders) > 2 or not all(parts):
             raise UsageError(f"--data is {typed!r}; expected one folder, or those of the person and of the partner")
         for folder in folders:
             if not folder.is_dir():
                 raise UsageError(f"--data is {typed!r}; expected creatures, a data set of images, or a folder")
         files = Files(folders, image_size=_IMAGE_SIZE, channels=3)
         found = load("folder", data_root=None, download=False, limit=None, views=(0.0, 0.0), seed=seed, files=files)
+        typed = ",".join(folder.absolute().name for folder in folders)  # the data set tells no paths
     if found.views[0].dim() != 4:
         raise UsageError(f"--data {typed}: its objects are features; expected images")
     if objects > found.count:
@@ -107,13 +109,15 @@ def sides_of_run(
     else:
         raise UsageError(f"the objects of {run.path} are features; --pictures DIR gives a picture of each")
     models, parameters = run.models, run.parameters
-    rows = torch.from_numpy(chosen)
+    rows = np.concatenate([chosen, np.setdiff1d(np.arange(len(view)), chosen)])
     z = {name: models[name].perceive(run.objects.views[places[name]], None).z[rows] for name in {partner, person}}
     native, other = (
-        MixturePartner(models[name].mixture, z[name], parameters[name], models[name].log_pi, run.signs[name][chosen])
+        MixturePartner(
+            models[name].mixture, z[name], parameters[name], models[name].log_pi, run.signs[name][rows], objects
+        )
         for name in (partner, person)
     )
-    known = PersonSide(z[person].numpy(), np.array(other.belief.log_prior), np.array(other.belief.table))
+    known = PersonSide(z[person][:objects].numpy(), np.array(other.belief.log_prior), np.array(other.belief.table))
     return Sides(shown, hidden, known, native.state(), f"run {run.path.name}, partner {partner}"), K
 
 

@@ -51,13 +51,19 @@ class Study:
         if len(salt) < 16:
             raise UsageError(f"{path / SALT} is damaged; expected 32 or more hexadecimal digits")
         numbers = range(design.objects)
+        consent = {name: consent_text(path / CONSENT.format(language=name)) for name in design.languages}
+        if (version := consent_version(consent)) != design.consent:
+            raise UsageError(
+                f"{path}: the consent texts have version {version}, but {DESIGN} has {design.consent!r}; restore the "
+                "texts, or make a new study"
+            )
         return cls(
             path,
             design,
             partner,
             digest.hexdigest()[:16],
             salt,
-            {name: consent_text(path / CONSENT.format(language=name)) for name in design.languages},
+            consent,
             tuple(_read_picture(picture_file(path, "person", n)) for n in numbers),
             _read_picture(path / PICTURES / PRACTICE),
             tuple(_read_picture(picture_file(path, "partner", n)) for n in numbers) if design.demo else (),

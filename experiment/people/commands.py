@@ -167,7 +167,8 @@ def _new(arguments: argparse.Namespace) -> None:
             raise UsageError(f"--signs is {arguments.signs}; {arguments.run} has {K}")
         groups = min(K, 9) if arguments.groups is None else arguments.groups
         design = check_design(replace(design, objects=N, signs=K, groups=groups))
-    write_study(arguments.dir, replace(design, source=sides.source), sides, consent)
+    source = sides.source.encode(errors="replace").decode()  # a name of a file may not be text
+    write_study(arguments.dir, replace(design, source=source), sides, consent)
     print(f"Study: {arguments.dir}")
     print(f"Conditions: {', '.join(design.partners)}; {design.blocks} blocks, {design.offers} offers, "
           f"{design.objects} objects, {design.signs} names")  # fmt: skip

@@ -40,6 +40,7 @@ def render_session(session: Session, fault: str | None = None) -> str:
         "kind": place.kind,
         "place": place,
         "index": session.index,
+        "session": session.mark,
         "page": session.at + 1,
         "pages": len(session.places),
         "names": names,

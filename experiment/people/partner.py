@@ -89,7 +89,8 @@ class MixturePartner:
         self.mixture, self.parameters, self.log_pi = mixture, parameters, log_pi.double()
         self.percepts = Percepts(z, mixture)
         all_signs = tuple(int(sign) for sign in signs)
-        self.signs, self._others = all_signs[:objects], all_signs[objects:]
+        N = len(z) if objects is None else objects
+        self.signs, self._others = all_signs[:N], all_signs[N:]
         if len(all_signs) != len(z):
             raise ValueError(f"{len(all_signs)} signs of {len(z)} objects")
         phi = type(parameters)(*(part.unsqueeze(0) for part in parameters))

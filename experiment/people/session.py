@@ -71,6 +71,11 @@ class Session:
         self.belief = study.partner.belief
 
     @property
+    def mark(self) -> str:
+        """A text that its forms carry, so that a tab of another session in the same browser is known."""
+        return self.study.hashed(f"page/{self.participant}")[:8]
+
+    @property
     def place(self) -> Place:
         """The present page."""
         return self.places[self.at]
@@ -212,7 +217,8 @@ def _form_of(event: Mapping[str, Any]) -> dict[str, str]:
     if kind in ("practice-proposal", "proposal"):
         return {"sign": str(event["offered"])}
     if kind == "questions":
-        assert isinstance(answer, Mapping)
+        if not isinstance(answer, Mapping):
+            raise TypeError(answer)
         return {"how": answer["how"], "meaning": str(answer["meaning"] - 1), "more": answer["more"]}
     return {"answer": str(answer)}
 

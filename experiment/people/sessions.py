@@ -81,7 +81,8 @@ class Sessions:
 
         Raises BadAnswerError for an unfit answer and OSError if it cannot be kept; the session then stays as it is.
         """
-        if form.get("index") != str(session.index) or session.finished:
+        mine = form.get("index") == str(session.index) and form.get("session") in (None, session.mark)
+        if not mine or session.finished:
             return False
         event = session.event(form) | {
             "version": VERSION, "time": _now(), "rt": _time(form.get("rt"), _MOST_RT),

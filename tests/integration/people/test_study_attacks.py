@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import re
 
 import numpy as np
 import pytest
@@ -99,6 +100,20 @@ def test_a_second_tab_with_the_consent_goes_on_with_the_session(site):
     assert page_of(client).data["kind"] == "offer" and len(logged(site.study)) == 1
 
 
+def test_a_tab_of_another_session_in_the_same_browser_keeps_nothing(site):
+    client = site.client(PROLIFIC_PID="one")
+    stale = _fields(client)
+    assert client.post("/begin", {**AGREE, "PROLIFIC_PID": "two"}).status == 303  # another person
+    assert client.post("/page", stale).status == 303
+    assert page_of(client).data["index"] == "1"
+    assert client.post("/page", _fields(client)).status == 303
+    assert page_of(client).data["index"] == "2"
+
+
+def _fields(client):
+    return dict(re.findall(r'type="hidden" name="(index|session)" value="(\w+)"', page_of(client).text))
+
+
 def test_many_sessions_do_not_stay_in_memory(site, monkeypatch):
     monkeypatch.setattr(sessions_module, "MOST_OPEN", 3)
     clients = [site.client() for _ in range(6)]
@@ -152,6 +167,16 @@ def test_an_event_without_its_times_is_damaged(site, tmp_path, change, line):
     assert status(site.study)["damaged"] == 1
     with pytest.raises(UsageError, match=f"line {line + 1}"):
         export(site.study, tmp_path / "out", everyone=True)
+
+
+@pytest.mark.parametrize("answered", [[], "x", None, 3, {"how": 1}, {"how": "x", "meaning": "3", "more": ""}])
+def test_questions_with_a_damaged_answer_are_refused(site, answered):
+    site.play("mh", 0)
+    file = log_of(site)
+    *before, last = [json.loads(line) for line in file.read_text().splitlines()]
+    last["answer"] = answered
+    file.write_text("".join(json.dumps(event) + "\n" for event in [*before, last]))
+    assert status(site.study)["damaged"] == 1
 
 
 def test_a_log_of_another_version_is_refused(site):

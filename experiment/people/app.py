@@ -22,7 +22,7 @@ from urllib.parse import parse_qsl, urlencode
 
 from starlette.applications import Starlette
 from starlette.datastructures import MutableHeaders
-from starlette.requests import Request
+from starlette.requests import ClientDisconnect, Request
 from starlette.responses import HTMLResponse, RedirectResponse, Response
 from starlette.routing import Route
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
@@ -251,7 +251,7 @@ async def _form(request: Request) -> dict[str, str]:
                 body += part
                 if len(body) > MOST_BYTES:
                     raise BadRequestError(413)
-    except TimeoutError as error:
+    except (TimeoutError, ClientDisconnect) as error:
         raise BadRequestError(408) from error
     try:
         return dict(parse_qsl(body.decode("ascii"), keep_blank_values=True, max_num_fields=MOST_FIELDS))

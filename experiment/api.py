@@ -203,15 +203,16 @@ class LoadedRun(SavedRun):
         return mixture.means(parameters).numpy().copy(), mixture.covariance(parameters).numpy()
 
     @torch_defaults()
-    def recall(self, sign: int, *, draws: int = 8, temperature: float = 1.0) -> dict[str, Recalled]:
+    def recall(self, sign: int | Sequence[int], *, draws: int = 8, temperature: float = 1.0) -> dict[str, Recalled]:
         """Decode `sign`, 0..K-1, by each agent: at the component mean and at `draws` latents drawn around it.
 
+        A sentence of several words is given by its words, as in `recall([3, 7])`; nobody need have said it.
         temperature: scale of the deviation from the mean; 1 draws from the component, 0 gives the mean.
         The draws are those of `cli.py recall`, the same in every call.
         """
         from mhng.experiment.evaluation.imagination import check_temperature, recall_signs
 
-        k, K = operator.index(sign), self.config.signs
+        k, K = self._code(sign), self.config.signs
         if not 0 <= k < K:
             raise UsageError(f"sign is {k}; expected 0 to {K - 1}")
         if draws < 0:
@@ -479,6 +480,20 @@ class LoadedRun(SavedRun):
         from mhng.experiment.evaluation.naming import infer_signs
 
         return torch.from_numpy(infer_signs(self, self.objects.views).signs)
+
+    def _code(self, sign: int | Sequence[int]) -> int:
+        """The number of a sign, or of the sentence with these words. Raises UsageError."""
+        if not isinstance(sign, list | tuple | np.ndarray):
+            return operator.index(sign)  # type: ignore[arg-type]
+        from mhng.experiment.evaluation.recall_sentences import parse_sentence
+
+        sentences = self.config.sentences
+        if sentences is None:
+            raise UsageError(f"sign is {sign!r}; expected 0 to {self.config.signs - 1}: the run has single signs")
+        code = 0
+        for word in parse_sentence(",".join(map(str, sign)), sentences):
+            code = code * sentences.vocabulary + word
+        return code
 
     def _number(self, agent: str) -> int:
         """The agent's number. Raises UsageError if the run has no such agent."""

@@ -88,9 +88,8 @@ def build_parser(program: str = "mhng") -> Parser:
     _add_corpus(
         command(
             "corpus",
-            "export the signs of a run as messages in JSON lines",
-            "Each line is an object and a speaker, with a message of one sign, for tools that study emergent "
-            "languages.",
+            "export the signs of a run as messages, for tools that study emergent languages",
+            "Each line is an object and a speaker. A message has one sign, or the words of a sentence.",
         )
     )
     _add_language(
@@ -219,8 +218,9 @@ def _add_name(parser: Parser) -> None:
     )
     source.add_argument(
         "--split",
-        choices=("test", "rest"),
-        help="objects of the data set. test: its test files; rest: those beyond --limit of the run",
+        choices=("test", "rest", "unseen"),
+        help="objects of the data set. test: its test files; rest: those beyond --limit of the run; unseen: the "
+        "combinations of --hold-out",
     )
     _add_moved_data(parser)
     parser.add_argument("--limit", metavar="N", type=int, help="number of objects, from the first on (default: all)")
@@ -235,6 +235,13 @@ def _add_name(parser: Parser) -> None:
 
 def _add_recall(parser: Parser) -> None:
     parser.add_argument("run", metavar="RUN", help="run folder")
+    parser.add_argument(
+        "--sentence",
+        metavar="WORDS",
+        nargs="+",
+        help="sentences such as 3,7: what each agent imagines for them, also if nobody has said them, instead of all "
+        "signs",
+    )
     parser.add_argument(
         "--temperature",
         metavar="T",
@@ -255,7 +262,14 @@ def _add_recall(parser: Parser) -> None:
 
 def _add_corpus(parser: Parser) -> None:
     parser.add_argument("run", metavar="RUN", help="run folder")
-    parser.add_argument("--out", metavar="FILE", help="file of the lines (default: stdout)")
+    parser.add_argument("--out", metavar="FILE", help="file of the lines (default: stdout); a new folder for elcc")
+    parser.add_argument(
+        "--format",
+        choices=("jsonl", "xferbench", "elcc", "csar"),
+        default="jsonl",
+        help="jsonl: one object per line; xferbench: the words alone; elcc: a folder with metadata; csar: words with "
+        "their meaning (default: jsonl)",
+    )
     parser.add_argument(
         "--draws",
         choices=("last", "all"),
@@ -619,6 +633,7 @@ def _recall(arguments: argparse.Namespace, argv: Sequence[str]) -> int:
 
     recall(
         _folder(arguments.run),
+        sentences=arguments.sentence,
         temperature=arguments.temperature,
         count=arguments.count,
         pairs=arguments.pairs,
@@ -647,6 +662,7 @@ def _corpus(arguments: argparse.Namespace, argv: Sequence[str]) -> int:
 
     corpus(
         _folder(arguments.run),
+        form=arguments.format,
         draws=arguments.draws,
         out=_path(arguments.out, "--out"),
         trust_plugins=arguments.trust_plugins,

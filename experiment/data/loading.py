@@ -125,7 +125,9 @@ def held_out(
     if name == "synthetic":
         raise UsageError("--split rest does not support synthetic: its objects are drawn for the run")
     if combinations.has_combinations(name):
-        raise UsageError(f"--split rest does not support {name}; the command `language` tests held-out combinations")
+        raise UsageError(
+            f"--split rest does not support {name}; pass --split unseen for the combinations of --hold-out"
+        )
     if name in custom_dataset.KINDS:
         data = custom_dataset.read(name, files)
         source = Source(data.arrays[0], data.labels, data.class_names)

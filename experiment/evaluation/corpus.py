@@ -1,12 +1,20 @@
 """The command `corpus RUN`: write the agents' signs as messages, for tools that study emergent languages.
 
-One JSON object per line, for each object and speaker (with --draws all also for each chain and draw):
+A message is a list with one sign, or with the words of a sentence. There is one for each object and speaker (with
+--draws all also for each chain and draw). Formats:
 
-    {"object": 0, "index": 1732, "speaker": "A", "message": [3], "label": 7, "round": 30, "chain": 0, "draw": 49}
+jsonl       one JSON object per line:
+            {"object": 0, "index": 1732, "speaker": "A", "message": [3], "label": 7, "round": 3, "chain": 0, "draw": 9}
+            `object` is the object's position in the run, `index` its position in the data set, `label` the index of
+            its class or null. `draw` is the sweep of the last round's game, counted from 0
+xferbench   the message alone, one JSON array of integers per line (Boldt and Mortensen 2024, XferBench)
+elcc        a folder with the layout of the Emergent Language Corpus Collection (Boldt and Mortensen 2024, ELCC):
+            systems/mh-naming-game/metadata.yml describes the game, data/RUN/corpus.jsonl there has the messages as for
+            xferbench, data/RUN/metadata.json the scores. JSON is YAML, so metadata.yml holds JSON
+csar        pairs of a message and its meaning, one JSON array per line (Boldt and Mortensen 2025, CSAR):
+            [[3, 7], ["1=4", "2=0"]]. The meaning lists the values of the attributes, or the name of the class
 
-A message is a list with one sign, or with the words of a sentence. `object` is the object's position in the run,
-`index` its position in the data set,
-`label` the index of its class or null. `draw` is the sweep of the last round's game, counted from 0.
+Draws:
 
 last    the final draw of chain 0, as in signs.npz
 all     every draw in posterior.nc. Signs are exchangeable: chains number them differently, and a chain can renumber
@@ -17,39 +25,62 @@ all     every draw in posterior.nc. Signs are exchangeable: chains number them d
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+import os
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from mhng.experiment.data.combinations import attributes_of
 from mhng.experiment.errors import UsageError
 from mhng.experiment.metrics.relabel import renumber
 from mhng.experiment.runs import folder as run_folder
 from mhng.experiment.training.saved_run import SavedRun
+from mhng.experiment.util.jsonable import to_plain
 from mhng.experiment.util.output import check_out, write_out
 
+SYSTEM = "mh-naming-game"
 
-def corpus(path: Path, *, draws: str = "last", out: Path | None = None, trust_plugins: bool = False) -> int:
-    """Write the messages to `out`, or to stdout; returns their number. Raises UsageError before writing anything."""
-    if out is not None:
-        check_out(out, [path / file for file in (run_folder.MANIFEST, *run_folder.RUN_FILES)])
+# Data sets that a program draws, by the beginning of their names
+_DRAWN = ("synthetic", "attributes:", "sprites")
+
+Messages = Iterator[dict[str, Any]]
+
+
+def corpus(
+    path: Path, *, form: str = "jsonl", draws: str = "last", out: Path | None = None, trust_plugins: bool = False
+) -> int:
+    """Write the messages to `out`, or to stdout; returns their number. Raises UsageError before writing anything.
+
+    form: one of FORMATS; elcc writes a folder `out`.
+    """
+    inputs = [path / file for file in (run_folder.MANIFEST, *run_folder.RUN_FILES)]
+    if form == "elcc":
+        _check_folder(path, out)
+    elif out is not None:
+        check_out(out, inputs)
     run = SavedRun(path, trust_plugins=trust_plugins)
+    lines_of = FORMATS[form](run)
     if draws == "last":
         signs, sweeps = np.stack(list(run.signs.values()))[None, None], [run.config.sweeps - 1]
     else:
         signs, sweeps = _relabelled_draws(run)
-    lines = (json.dumps(message) + "\n" for message in messages(run, signs, sweeps, run.summary.get("rounds")))
-    write_out(lines, out)
+    lines = (line + "\n" for line in map(lines_of, messages(run, signs, sweeps, run.summary.get("rounds"))))
+    if form == "elcc":
+        assert out is not None
+        _write_elcc(run, lines, out)
+    else:
+        write_out(lines, out)
     if out is not None:
         C, D, M, N = signs.shape
         print(f"Corpus: {out}: {signs.size} messages ({M} speakers, {N} objects, chains x draws: {C} x {D})")
     return signs.size
 
 
-def messages(run: SavedRun, signs: NDArray[Any], sweeps: list[int], round: int | None) -> Iterator[dict[str, Any]]:
-    """One message per line of the corpus. signs: (C, D, M, N); sweeps: the sweep of each of the D draws."""
+def messages(run: SavedRun, signs: NDArray[Any], sweeps: list[int], round: int | None) -> Messages:
+    """All messages. signs: (C, D, M, N); sweeps: the sweep of each of the D draws."""
     index, labels, sentences = run.index, run.labels, run.config.sentences
     for (c, d, m, n), sign in np.ndenumerate(signs):
         yield {
@@ -78,3 +109,76 @@ def _relabelled_draws(run: SavedRun) -> tuple[NDArray[Any], list[int]]:
     inverse = np.broadcast_to(np.argsort(permutation[:1, -1:], axis=-1), permutation.shape)
     towards = np.take_along_axis(inverse, permutation.astype(np.intp), axis=-1)
     return renumber(signs, towards), run.posterior["posterior"]["draw"].values.tolist()
+
+
+# -- formats -----------------------------------------------------------------------------------------
+
+
+def _record(run: SavedRun) -> Callable[[Mapping[str, Any]], str]:
+    return json.dumps
+
+
+def _message(run: SavedRun) -> Callable[[Mapping[str, Any]], str]:
+    return lambda message: json.dumps(message["message"])
+
+
+def _with_meaning(run: SavedRun) -> Callable[[Mapping[str, Any]], str]:
+    if run.labels is None:
+        raise UsageError(f"--format csar requires objects with labels, their meanings; {run.path} has none")
+    names = run.objects.class_names
+    attributes = attributes_of(names, np.arange(len(names)))
+    if attributes is None:
+        meanings = [[name] for name in names]
+    else:
+        meanings = [[f"{a}={value}" for a, value in enumerate(row, 1)] for row in attributes.tolist()]
+    return lambda message: json.dumps([message["message"], meanings[message["label"]]], ensure_ascii=False)
+
+
+FORMATS: dict[str, Callable[[SavedRun], Callable[[Mapping[str, Any]], str]]] = {
+    "jsonl": _record,
+    "xferbench": _message,
+    "elcc": _message,
+    "csar": _with_meaning,
+}
+
+
+def _check_folder(path: Path, out: Path | None) -> None:
+    """Check that `out` is a new folder, or an empty one. Raises UsageError."""
+    if out is None:
+        raise UsageError("--format elcc writes a folder; pass --out DIR")
+    try:
+        if os.path.lexists(out) and not (out.is_dir() and not any(out.iterdir())):
+            raise UsageError(f"--out {out} exists; --format elcc requires a new folder")
+    except (OSError, ValueError) as error:
+        raise UsageError(f"--out {out} cannot be used: {getattr(error, 'strerror', None) or error}") from error
+
+
+def _write_elcc(run: SavedRun, lines: Iterator[str], out: Path) -> None:
+    """Write the three files. `metadata.yml` has the keys of the collection's systems."""
+    config, variant = run.config, run.path.resolve().name
+    images = any(len(sense.shape) == 3 for sense in run.objects.modalities[0])
+    language = {"vocabulary": config.signs} if config.sentences is None else {
+        "words": config.words, "vocabulary": config.vocabulary, "meaning": config.meaning
+    }  # fmt: skip
+    about = {
+        "origin": {"source": None, "upstream_source": None, "paper": "https://arxiv.org/abs/2205.12392"},
+        "system": {
+            "game_type": "signalling",
+            "game_subtype": "naming",
+            "data_source": "synthetic" if config.dataset.startswith(_DRAWN) else "natural",
+            "observation_continuous": not config.dataset.startswith("attributes:"),
+            "observation_type": "image" if images else "vector",
+            "seeding_available": True,
+            "multi_step": False,
+            "multi_utterance": False,
+            "more_than_2_agents": len(run.agents) > 2,
+            "symmetric_agents": True,
+            "variants": {variant: {"dataset": config.dataset, "mode": config.mode, "seed": config.seed, **language}},
+        },
+    }
+    scores = {name: run.summary.get(name) for name in ("kappa", "agents", "language")}
+    system = out / "systems" / SYSTEM
+    data = system / "data" / variant
+    for file, content in ((system / "metadata.yml", about), (data / "metadata.json", {"metrics": {"system": scores}})):
+        write_out([json.dumps(to_plain(content), indent=2, ensure_ascii=False) + "\n"], file)
+    write_out(lines, data / "corpus.jsonl")

@@ -8,12 +8,13 @@ Notation: K signs. `signs` (N,) are the signs of one agent, `labels` (N,) indice
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 import numpy as np
 from numpy.typing import NDArray
 
 from mhng.experiment.metrics import partitions
+from mhng.models.languages import Sentences
 
 Ints = NDArray[np.int64]
 
@@ -49,3 +50,10 @@ def captions(counts: Ints, class_names: Sequence[str]) -> list[str]:
         k = int(row.argmax())
         result.append(f"{class_names[k]}, {row[k] / row.sum():.0%}" if row.sum() else "unused")
     return result
+
+
+def sign_titles(sentences: Sentences | None, signs: Iterable[int]) -> list[str]:
+    """ "sign 3", or the words of a sentence, "3 7"."""
+    if sentences is None:
+        return [f"sign {sign}" for sign in signs]
+    return [" ".join(map(str, sentences.digits(int(sign)))) for sign in signs]

@@ -25,12 +25,14 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from mhng.experiment.data.combinations import attributes_of
 from mhng.experiment.data.custom import dataset as custom_dataset
 from mhng.experiment.errors import UsageError
 from mhng.experiment.evaluation import matching, new_objects
 from mhng.experiment.evaluation.new_objects import NewObjects, print_note
 from mhng.experiment.evaluation.unlike import UnlikeObjects
 from mhng.experiment.metrics import partitions
+from mhng.experiment.metrics.language import fit_decoder
 from mhng.experiment.metrics.thresholds import KAPPA_PARTLY
 from mhng.experiment.runs import folder as run_folder
 from mhng.experiment.settings.parsing import parse_data
@@ -38,6 +40,9 @@ from mhng.experiment.training.saved_run import SavedRun
 from mhng.experiment.util.jsonable import to_plain
 from mhng.experiment.util.output import check_out, write_out
 from mhng.experiment.util.text import decimal
+
+# Signs beyond which none is matched to a class: sentences of large vocabularies
+_MOST_MATCHED = 2**20
 
 Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]
@@ -174,14 +179,32 @@ def classes_of_signs(run: SavedRun) -> list[Any]:
     """Match signs to classes for each agent and, last, for the joint signs: M + 1 arrays (K,).
 
     The matching uses the run's own final signs and labels; the joint one pools all agents' signs.
-    All entries are -1 for a run without labels.
+    All entries are -1 for a run without labels. A sentence has the class with the attributes that its words tell, if
+    the objects have attributes, so it can be right about a combination that the run does not have.
     """
     K, labels = run.config.signs, run.objects.labels
-    if labels is None:
+    if labels is None or K > _MOST_MATCHED:
         return [np.full(K, -1)] * (len(run.agents) + 1)
+    attributes = None if run.config.sentences is None else attributes_of(run.objects.class_names, labels)
+    if attributes is not None:
+        return [_told_classes(run, words, attributes) for words in run.words.values()] + [
+            _told_classes(run, np.concatenate(list(run.words.values())), np.tile(attributes, (len(run.agents), 1)))
+        ]
     classes = len(run.objects.class_names)
     counts = [matching.contingency_table(signs, labels, K, classes) for signs in run.signs.values()]
     return [matching.match_signs(table) for table in [*counts, np.sum(counts, axis=0)]]
+
+
+def _told_classes(run: SavedRun, words: Ints, attributes: Ints) -> Ints:
+    """The class with the attributes that each sentence tells: (K,), -1 without one.
+
+    words (N, S), attributes (N, A): on them the matching of words and values is fitted.
+    """
+    sentences = run.config.sentences
+    assert sentences is not None
+    told = fit_decoder(words, attributes).decode(sentences.split(torch.arange(sentences.count)).numpy())
+    classes = {tuple(map(int, name.split())): k for k, name in enumerate(run.objects.class_names)}
+    return np.array([classes.get(tuple(row), -1) for row in told.tolist()])
 
 
 def score(
@@ -226,18 +249,27 @@ def score_lines(scores: Mapping[str, Any]) -> list[str]:
 
 
 def table_rows(run: SavedRun, objects: NewObjects, inferred: InferredSigns) -> Iterator[dict[str, Any]]:
-    """One row per object: its name, label if known, signs and probabilities by agent and joint, and agreement."""
+    """One row per object: its name, label if known, signs and probabilities by agent and joint, and agreement.
+
+    A sentence is a list of words, in a column that is called sentence, not sign.
+    """
+    sentences = run.config.sentences
+    kind = "sign" if sentences is None else "sentence"
+
+    def said(sign: Any) -> int | list[int]:
+        return int(sign) if sentences is None else sentences.digits(int(sign))
+
     for n, object_name in enumerate(objects.names):
         row: dict[str, Any] = {objects.heading: object_name}
         if objects.labels is not None:
             row["label"] = objects.class_names[objects.labels[n]]
         for m, agent in enumerate(run.agents):
             row |= {
-                f"sign_{agent}": int(inferred.signs[m, n]),
+                f"{kind}_{agent}": said(inferred.signs[m, n]),
                 f"probability_{agent}": round(float(inferred.probability[m, n]), 6),
             }
         yield row | {
-            "joint_sign": int(inferred.joint[n]),
+            f"joint_{kind}": said(inferred.joint[n]),
             "joint_probability": round(float(inferred.joint_probability[n]), 6),
             "agree": bool((inferred.signs[:, n] == inferred.signs[0, n]).all()),
         }
@@ -254,5 +286,12 @@ def _to_text(rows: Iterator[dict[str, Any]], form: str) -> str:
         if writer is None:
             writer = csv.DictWriter(buffer, list(row), lineterminator="\n")
             writer.writeheader()
-        writer.writerow({key: str(value).lower() if isinstance(value, bool) else value for key, value in row.items()})
+        writer.writerow({key: _cell(value) for key, value in row.items()})
     return buffer.getvalue()
+
+
+def _cell(value: Any) -> Any:
+    """A value for CSV: true and false, and the words of a sentence with spaces between them."""
+    if isinstance(value, list):
+        return " ".join(map(str, value))
+    return str(value).lower() if isinstance(value, bool) else value

@@ -33,7 +33,7 @@ from mhng.experiment.data.resize import RULE, resize_images
 from mhng.experiment.data.views import apply_views
 from mhng.experiment.errors import UsageError
 from mhng.experiment.settings.parsing import parse_data
-from mhng.experiment.training.prepare import files_of, load_others
+from mhng.experiment.training.prepare import files_of, load_held_out, load_others
 from mhng.experiment.training.saved_run import SavedRun
 from mhng.experiment.util.output import print_note
 
@@ -58,8 +58,16 @@ class NewObjects:
 
 
 def from_split(run: SavedRun, split: str, limit: int | None) -> NewObjects:
-    """Objects of the run's data set that the run did not use: `data.loading.held_out`. split: test or rest."""
+    """Objects of the run's data set that the run did not use: `data.loading.held_out`.
+
+    split: test, rest, or unseen, the combinations of --hold-out.
+    """
     config, used = run.config, run.objects.count
+    if split == "unseen":
+        held = load_held_out(config)
+        if held is None:
+            raise UsageError(f"--split unseen requires a run with --hold-out; {run.path} has none")
+        return _from_objects(run, held, 0, limit, "--split unseen")
     if split == "rest" and config.dataset in custom_dataset.KINDS and not has_single_image(run):
         objects = load_others(config, files_of(config))
         if objects.count == used:

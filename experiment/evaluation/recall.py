@@ -18,7 +18,7 @@ Notation: M agents, N objects, K signs, S drawn signs, L latent dimensions, T te
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from itertools import permutations
 from pathlib import Path
@@ -37,6 +37,7 @@ from mhng.experiment.evaluation.imagination import check_temperature, recall_acr
 from mhng.experiment.evaluation.naming import infer_signs
 from mhng.experiment.evaluation.new_objects import require_images
 from mhng.experiment.evaluation.picturing import Images, to_pixels
+from mhng.experiment.evaluation.recall_sentences import recall_sentences
 from mhng.experiment.runs import folder as run_folder
 from mhng.experiment.training.saved_run import SavedRun
 from mhng.experiment.util.jsonable import to_plain
@@ -73,6 +74,7 @@ class Gallery(NamedTuple):
     """
 
     shown: Ints  # (S,) the drawn signs
+    titles: list[str]  # their numbers, or the words of sentences
     captions: dict[str, list[str]]  # by modality: what each sign names
     recalled: dict[str, Images]  # by modality: (S, 1 + draws, H, W), the mean first
     saw: dict[str, Images]  # by direction: the speaker's views, (S, pairs, H, W), NaN where there is no object
@@ -82,6 +84,7 @@ class Gallery(NamedTuple):
 def recall(
     path: Path,
     *,
+    sentences: Sequence[str] | None = None,
     temperature: float = 1.0,
     count: int = 8,
     pairs: int = 4,
@@ -90,15 +93,20 @@ def recall(
     as_json: bool = False,
     trust_plugins: bool = False,
 ) -> dict[str, Any]:
-    """Decode, score, draw, write and print; returns the contents of recall.json. Raises UsageError."""
+    """Decode, score, draw, write and print; returns the contents of recall.json. Raises UsageError.
+
+    sentences: decode these sentences, such as "3,7", in place of all signs (`recall_sentences`); recall.json stays.
+    """
     check_temperature("--temperature", temperature)
     for option, value, largest in (("--count", count, MAX_DRAWS), ("--pairs", pairs, MAX_PAIRS)):
         if not 1 <= value <= largest:
             raise UsageError(f"{option} is {value}; expected 1 to {largest}")
     run = SavedRun(path, data_root=data_root, data=data, trust_plugins=trust_plugins)
-    require_images(run, "has no images to recall")
     if not os.access(run.path, os.W_OK):
         raise UsageError(f"{run.path} cannot be written; recall writes {run_folder.RECALL} and pictures into it")
+    if sentences is not None:
+        return recall_sentences(run, sentences, temperature=temperature, count=count, as_json=as_json)
+    require_images(run, "has no images to recall")
     report, gallery = evaluate(run, temperature=temperature, count=count, pairs=pairs)
     report["pictures"] = _draw(run, gallery)
     plain: dict[str, Any] = to_plain(report)
@@ -155,7 +163,8 @@ def evaluate(run: SavedRun, *, temperature: float, count: int, pairs: int) -> tu
         "agents": agents,
         "cross": cross,
     }
-    return report, Gallery(shown, captions, recalled, saw, imagined)
+    titles = matching.sign_titles(run.config.sentences, shown)
+    return report, Gallery(shown, titles, captions, recalled, saw, imagined)
 
 
 def modalities_of(run: SavedRun) -> list[list[Modality]]:
@@ -261,7 +270,7 @@ def _evaluate_recall(
         columns.append(np.concatenate(images))
     matched = vocabulary.matched >= 0
     right = (predicted == vocabulary.matched)[:, matched]
-    class_names = run.objects.class_names
+    class_names, sentences = run.objects.class_names, run.config.sentences
     scores: dict[str, Any] = {
         "judge_accuracy": None if classifier is None else classifier.held_out,
         "signs_matched": int(matched.sum()),
@@ -270,6 +279,7 @@ def _evaluate_recall(
         "signs": [
             {
                 "sign": k,
+                **({} if sentences is None else {"words": sentences.digits(k)}),
                 "objects": int(vocabulary.objects[k]),
                 "names": vocabulary.captions[k],
                 "class": class_names[vocabulary.matched[k]] if vocabulary.matched[k] >= 0 else None,
@@ -364,7 +374,7 @@ def pictures_of(run: SavedRun, gallery: Gallery) -> dict[str, Callable[[Path], o
     from mhng.experiment.plots import training as training_plots
 
     rows = {
-        label: [f"sign {k}: {caption}" for k, caption in zip(gallery.shown, captions, strict=True)]
+        label: [f"{title}: {caption}" for title, caption in zip(gallery.titles, captions, strict=True)]
         for label, captions in gallery.captions.items()
     }
     pictures: dict[str, Callable[[Path], object]] = {}

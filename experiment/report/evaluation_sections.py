@@ -208,9 +208,9 @@ def _recall_images(gallery: Gallery) -> list[ImageRows]:
     result = []
     for name, images in gallery.recalled.items():
         rows: list[tuple[str, str, Picture]] = []
-        for k, text, row_images in zip(gallery.shown, gallery.captions[name], images, strict=True):
-            alt = f"Agent {name}, sign {k} ({text}): image at the mean, {len(row_images) - 1} draws."
-            rows.append((f"sign {k}", text, image_strip(row_images, alt)))
+        for title, text, row_images in zip(gallery.titles, gallery.captions[name], images, strict=True):
+            alt = f"Agent {name}, {title} ({text}): image at the mean, {len(row_images) - 1} draws."
+            rows.append((title, text, image_strip(row_images, alt)))
         note = (
             "First image: mean of the sign's component; other images: draws. Below the sign: its most frequent class."
         )
@@ -223,16 +223,19 @@ def _cross_recall_images(gallery: Gallery) -> list[ImageRows]:
     for direction, seen in islice(gallery.saw.items(), _MAX_DIRECTIONS):
         speaker, listener = direction.split("->")
         rows = []
-        for k, text, seen_images, imagined_images in zip(
-            gallery.shown, gallery.captions[speaker], seen, gallery.imagined[direction], strict=True
+        for title, text, seen_images, imagined_images in zip(
+            gallery.titles, gallery.captions[speaker], seen, gallery.imagined[direction], strict=True
         ):
             padded = alike([seen_images[None], imagined_images[None]])[:, 0]
             pairs = np.stack([*padded], axis=1).reshape(-1, *padded.shape[2:])
             known = int(np.isfinite(seen_images.reshape(len(seen_images), -1)[:, 0]).sum())
             if not known:
                 continue
-            alt = f"Sign {k} ({text}) from {speaker} to {listener}: observed and imagined images of {known} objects."
-            rows.append((f"sign {k}", text, image_strip(pairs, alt, every=2)))
+            alt = (
+                f"{title.capitalize()} ({text}) from {speaker} to {listener}: observed and imagined images of {known} "
+                "objects."
+            )
+            rows.append((title, text, image_strip(pairs, alt, every=2)))
         note = f"Pairs of images: observation of {speaker} (left), image imagined by {listener} from the sign (right)."
         result.append(ImageRows(f"Cross recall: {speaker} speaks, {listener} imagines", note, rows))
     return result

@@ -99,6 +99,16 @@ def test_labels_that_are_unknown_are_null(
     assert {line["label"] for line in said(run, capsys)} == {None}
 
 
+def test_formats_of_single_signs(digits_run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    messages = [line["message"] for line in said(digits_run, capsys)]
+    assert said(digits_run, capsys, "--format", "xferbench") == messages
+    arrays = np.load(digits_run / "signs.npz")
+    meanings = [[str(label)] for label in arrays["label"]] * 2
+    assert said(digits_run, capsys, "--format", "csar") == [
+        list(pair) for pair in zip(messages, meanings, strict=True)
+    ]
+
+
 def test_refusals_are_one_line_and_write_nothing(
     digits_run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -141,6 +141,67 @@ def test_language_needs_sentences(tmp_path: Path, capsys: pytest.CaptureFixture[
     assert "--words 2 or more" in capsys.readouterr().err
 
 
+def test_recall_of_a_sentence_that_nobody_has_said(
+    attributes_run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    folder = shutil.copytree(attributes_run, tmp_path / "run")
+    run = load_run(folder)
+    said = {tuple(row) for row in run.words["A"].tolist()}
+    new = next((a, b) for a in range(5) for b in range(5) if (a, b) not in said)
+    command = ["recall", str(folder), "--count", "2", "--sentence", ",".join(map(str, new))]
+    assert cli.main([*command, "--json"]) == 0
+    report = json.loads(capsys.readouterr().out)
+    assert report["sentences"] == [list(new)] and report["agents"]["A"]["objects"] == [0]
+    assert (folder / "plots" / "recall_sentences.png").stat().st_size > 1000
+    assert cli.main([*command, ",".join(map(str, run.words["A"][0]))]) == 0
+    out = capsys.readouterr().out
+    assert "no object has it; its words mean" in out and "1 object has it" in out
+    assert run.recall(list(new), draws=1)["B"].mean.shape == (10,)
+    for wrong in ("3", "1,5", "1,x", "1,-2"):
+        assert cli.main(["recall", str(folder), f"--sentence={wrong}"]) == 2
+        assert "expected 2 words from 0 to 4" in capsys.readouterr().err
+
+
+def test_name_tells_the_words_of_unseen_combinations(
+    attributes_run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    command = ["name", str(attributes_run), "--split", "unseen"]
+    assert cli.main([*command, "--out", str(tmp_path / "rows.jsonl"), "--json"]) == 0
+    scores = json.loads(capsys.readouterr().out)
+    assert scores["objects"] == 8 and scores["joint"]["accuracy"] == scores["agents"]["B"]["accuracy"] == 1
+    rows = [json.loads(line) for line in (tmp_path / "rows.jsonl").read_text().splitlines()]
+    assert all(len(row["joint_sentence"]) == 2 and len(row["label"].split()) == 2 for row in rows)
+    assert cli.main(command) == 0
+    assert capsys.readouterr().out.splitlines()[1].split(",")[2] == " ".join(map(str, rows[0]["sentence_A"]))
+
+
+def test_the_formats_of_a_corpus(attributes_run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    run = load_run(attributes_run)
+    words = [*run.words["A"].tolist(), *run.words["B"].tolist()]
+
+    def written(*flags: str) -> list[Any]:
+        assert cli.main(["corpus", str(attributes_run), *flags]) == 0
+        return [json.loads(line) for line in capsys.readouterr().out.splitlines()]
+
+    assert [line["message"] for line in written()] == written("--format", "xferbench") == words
+    names = [run.objects.class_names[label].split() for label in run.labels]
+    assert written("--format", "csar") == [
+        [message, [f"1={a}", f"2={b}"]] for message, (a, b) in zip(words, [*names, *names], strict=True)
+    ]
+    out = tmp_path / "elcc"
+    assert cli.main(["corpus", str(attributes_run), "--format", "elcc", "--out", str(out)]) == 0
+    system = out / "systems" / "mh-naming-game"
+    (data,) = (system / "data").iterdir()
+    assert [json.loads(line) for line in (data / "corpus.jsonl").read_text().splitlines()] == words
+    about = json.loads((system / "metadata.yml").read_text())
+    assert set(about) == {"origin", "system"} and list(about["system"]["variants"]) == [data.name]
+    assert json.loads((data / "metadata.json").read_text())["metrics"]["system"]["kappa"] == run.scores["kappa"]
+    capsys.readouterr()
+    for flags in (["--out", str(out)], []):
+        assert cli.main(["corpus", str(attributes_run), "--format", "elcc", *flags]) == 2
+        assert "--out" in capsys.readouterr().err
+
+
 @pytest.mark.parametrize("words", [["report"], ["play", "--sweeps", "6", "--turns", "word", "--starts", "1"]])
 def test_other_commands_read_runs_with_sentences(run: Path, tmp_path: Path, words: list[str]) -> None:
     command, *flags = words

@@ -42,12 +42,12 @@ def has_combinations(name: str) -> bool:
 def pixel_shape(name: str) -> tuple[int, int] | None:
     """The height and width of images whose pixels are the features of a data set; None for other features.
 
-    attributes:AxV: a row for each attribute, with a bright pixel at its value.
+    attributes:AxV: a row for each attribute, with a bright pixel at its value; none for more than 20 values.
     """
     if name == NUMBERS:
         return 8, 16
     matched = ATTRIBUTES.fullmatch(name)
-    return None if matched is None else (int(matched[1]), int(matched[2]))
+    return None if matched is None or int(matched[2]) > 20 else (int(matched[1]), int(matched[2]))
 
 
 def attributes_of(class_names: Sequence[str], labels: Ints) -> Ints | None:

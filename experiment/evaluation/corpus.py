@@ -156,7 +156,7 @@ def _check_folder(path: Path, out: Path | None) -> None:
 def _write_elcc(run: SavedRun, lines: Iterator[str], out: Path) -> None:
     """Write the three files. `metadata.yml` has the keys of the collection's systems."""
     config, variant = run.config, run.path.resolve().name
-    images = any(len(sense.shape) == 3 for sense in run.objects.modalities[0])
+    images = config.program is None and any(len(sense.shape) == 3 for sense in run.objects.modalities[0])
     language = {"vocabulary": config.signs} if config.sentences is None else {
         "words": config.words, "vocabulary": config.vocabulary, "meaning": config.meaning
     }  # fmt: skip

@@ -54,7 +54,7 @@ def plot_imagined(path: Path, grid: Imagined) -> None:
     images = grid.images.repeat(larger, axis=2).repeat(larger, axis=3)
     R, C, H, W = images.shape[:4]
     tiles = mosaic(images, gap := max(2, H // 7))
-    cell = float(np.clip(9 / max(R, C * W / H), 0.25, 1.2))  # inches, of a row
+    cell = float(np.clip(9 / max(R, C * W / H), 0.1, 1.2))  # inches, of a row
     rows, columns = truncate(grid.rows, 14), truncate(grid.columns, 14)
     wide = cell * W / H
     sideways = max(map(len, columns)) * 0.09 > wide

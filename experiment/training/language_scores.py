@@ -6,7 +6,8 @@
     unseen      combinations held out by --hold-out: each agent, and both together, say the most probable sentence.
                 The words are read by the matching fitted on the seen objects
     found       reference games: the listener picks the object that its own latents fit best to the speaker's
-                sentence, among 10 and among 100 objects; by pair of agents, for seen and unseen objects
+                sentence, among 10 and among 100 objects; by pair of agents, for seen and unseen objects. With more
+                than four agents, each speaks to the next one
     decoded     the listener tells the attributes from the sentence alone: a linear classifier of each attribute
                 (ridge regression), fitted on the listener's latents of seen objects, reads the latent that the
                 sentence means
@@ -17,7 +18,7 @@ no parameters. Labels are used for scores only.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import permutations
 from typing import Any
@@ -42,6 +43,9 @@ from mhng.models.rng import random_integer, stream
 from mhng.models.word_belief import most_probable
 
 CANDIDATES = (10, 100)
+
+# With more agents, each speaks to the next one only, in place of all others.
+_MOST_AGENTS = 4
 
 # Objects beyond these, chosen at random, take no part in reference games and decoding.
 MOST_OBJECTS = 1000
@@ -244,7 +248,7 @@ def _understood(
     attributes = seen if attributes is None else attributes
     readers = {} if seen is None else {name: fit_readers(speaker.z, seen) for name, speaker in speakers.items()}
     found, decoded = {}, {}
-    for first, second in permutations(speakers, 2):
+    for first, second in _pairs(list(speakers)):
         listener, pair = speakers[second], f"{first}->{second}"
         signs = (torch.from_numpy(speakers[first].signs) if said is None else said[first])[shown]
         fits = listener.fits(z[second][shown], signs).numpy()  # object, sentence of target
@@ -257,6 +261,13 @@ def _understood(
             right = (told == attributes[shown]).all(1)
             decoded[pair] = float(right.mean()) if kinds is None else _by_kind(right, kinds[shown])
     return {"found": found, "decoded": decoded or None}
+
+
+def _pairs(names: Sequence[str]) -> list[tuple[str, str]]:
+    """Pairs of speaker and listener."""
+    if len(names) <= _MOST_AGENTS:
+        return list(permutations(names, 2))
+    return list(zip(names, [*names[1:], names[0]], strict=True))
 
 
 def fit_readers(z: Tensor, attributes: Ints) -> list[Any]:

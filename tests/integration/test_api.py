@@ -195,6 +195,9 @@ FIGURES = {
     "plot_cross_recall": ("B speaks, A decodes", ()), "plot_latents": ("component 1", ("B",)),
 }  # fmt: skip
 
+# Figures of communities and of sentences
+OTHERS = {"plot_community", "plot_distance", "plot_evidence", "plot_imagined", "plot_vocabulary"}
+
 
 def texts(figure: Figure) -> str:
     return "\n".join(text.get_text() for text in figure.findobj(Text))
@@ -202,7 +205,7 @@ def texts(figure: Figure) -> str:
 
 def test_its_figures_are_those_of_the_commands_and_no_file_is_written(run: LoadedRun, digits_run: Path) -> None:
     methods = {name for name in dir(run) if name.startswith("plot_")}
-    assert methods == {*FIGURES, "plot_community", "plot_distance"}
+    assert methods == {*FIGURES, *OTHERS}
     before = {file: file.stat().st_mtime_ns for file in digits_run.rglob("*")}
     for name, (text, arguments) in FIGURES.items():
         figure = getattr(run, name)(*arguments)

@@ -15,6 +15,7 @@ Public interface:
     ProgramPlayer   a Pyro program as an agent of it
     turns           which signs a speaker proposes at once
     prove           check that a NamingGame has its law
+    behaviour       statistics of naming games with people
 
 Names are imported on first use, so `import mhng` stays quick.
 """
@@ -29,6 +30,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from mhng.experiment.api import load_run, train
     from mhng.experiment.errors import RunError, UsageError
+    from mhng.experiment.people import behaviour
     from mhng.inference.game import Game, init, play
     from mhng.inference.programs import turns
     from mhng.inference.programs.naming_game import NamingGame
@@ -55,6 +57,7 @@ _PLACES = {
     "Percepts": "mhng.models.percepts",
     "NormalWishart": "mhng.models.mixtures.normal_wishart",
 }
+_MODULES = {"behaviour": "mhng.experiment.people.behaviour", "turns": "mhng.inference.programs.turns"}
 __all__ = [
     "Belief",
     "Game",
@@ -65,6 +68,7 @@ __all__ = [
     "RunError",
     "UsageError",
     "__version__",
+    "behaviour",
     "init",
     "load_run",
     "play",
@@ -83,8 +87,8 @@ NO_DOCSTRINGS = "python -OO and PYTHONOPTIMIZE=2 remove docstrings, which Pyro n
 
 
 def __getattr__(name: str) -> Any:
-    if name == "turns":
-        return import_module("mhng.inference.programs.turns")
+    if name in _MODULES:
+        return import_module(_MODULES[name])
     if name in _PLACES:
         if sys.flags.optimize > 1:
             raise ImportError(NO_DOCSTRINGS)

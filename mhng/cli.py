@@ -125,6 +125,13 @@ def build_parser(program: str = "mhng") -> Parser:
             "The page is served on this machine; docs/people.md tells how to put it behind a proxy.",
         )
     )
+    _add_behaviour(
+        command(
+            "behaviour",
+            "ask which acceptance rule people follow in the naming game, and what a study can show",
+            "fit reads trials; power and simulate need none.",
+        )
+    )
     command("models", "list the networks, likelihoods, mixtures and other parts of agents, with formulas and sources")
     data = command("data", "list the data sets, whether they are present, and how to get them")
     data.add_argument("--data-root", metavar="DIR", help="folder of data sets (default: ./data)")
@@ -352,6 +359,43 @@ def _add_study(parser: Parser) -> None:
     from mhng.experiment.people.commands import add_study
 
     add_study(parser)
+
+
+def _add_behaviour(parser: Parser) -> None:
+    parts = parser.add_subparsers(dest="behaviour", metavar="PART", required=True)
+
+    def part(name: str, help: str) -> Parser:
+        added: Parser = parts.add_parser(name, help=help, description=f"{help[0].upper()}{help[1:]}.")
+        added.add_argument("--seed", metavar="SEED", type=int, default=0, help="seed (default: 0)")
+        return added
+
+    fit = part("fit", "fit the hierarchical model of each rule to trials, and compare the rules")
+    fit.add_argument("trials", metavar="DS", help="Psych-DS folder, as study export writes it, or CSV file of trials")
+    fit.add_argument("--out", metavar="DIR", help="new folder for fit.json, posterior.nc, pictures and report.html")
+    fit.add_argument(
+        "--perception",
+        choices=("categories", "features"),
+        default="categories",
+        help="what a person perceives of an object. categories: the person's own sorting; features: the features in "
+        "data/stimuli-*_data.csv (default: categories)",
+    )
+    fit.add_argument("--json", action="store_true", help="one JSON object instead of text")
+    power = part("power", "simulate studies of a size, and count how often they find the right rule")
+    power.add_argument("--participants", metavar="P", type=int, required=True, help="participants of each study")
+    power.add_argument("--offers", metavar="N", type=int, required=True, help="offers to each participant")
+    power.add_argument("--studies", metavar="S", type=int, default=200, help="studies of each rule (default: 200)")
+    power.add_argument("--lapse", metavar="P", type=float, default=0.1, help="share of lapses (default: 0.1)")
+    power.add_argument("--json", action="store_true", help="one JSON object instead of text")
+    simulate = part("simulate", "write the trials of simulated participants who follow a rule")
+    simulate.add_argument("out", metavar="DS", help="new folder of the data set, which says that it is simulated")
+    simulate.add_argument(
+        "--rule",
+        default="mh",
+        help="mh, numerator, subtraction, binary, constant or tempered (default: mh)",
+    )
+    simulate.add_argument("--participants", metavar="P", type=int, default=20, help="participants (default: 20)")
+    simulate.add_argument("--offers", metavar="N", type=int, default=100, help="offers to each (default: 100)")
+    simulate.add_argument("--lapse", metavar="P", type=float, default=0.1, help="share of lapses (default: 0.1)")
 
 
 def _add_threads(parser: Parser) -> None:
@@ -713,6 +757,49 @@ def _study(arguments: argparse.Namespace, argv: Sequence[str]) -> int:
     return run_study(arguments)
 
 
+def _behaviour(arguments: argparse.Namespace, argv: Sequence[str]) -> int:
+    if arguments.behaviour == "fit":
+        from mhng.experiment.report.behaviour import behaviour_fit
+
+        behaviour_fit(
+            _folder(arguments.trials, "DS"),
+            out=_path(arguments.out, "--out"),
+            perception=arguments.perception,
+            seed=arguments.seed,
+            as_json=arguments.json,
+        )
+    elif arguments.behaviour == "power":
+        from mhng.experiment.people.power import power, power_lines
+        from mhng.experiment.util.output import print_report
+
+        report = power(
+            arguments.participants,
+            arguments.offers,
+            studies=arguments.studies,
+            lapse=arguments.lapse,
+            seed=arguments.seed,
+        )
+        print_report(report, power_lines, as_json=arguments.json)
+    else:
+        from mhng.experiment.people.simulated import simulated
+        from mhng.experiment.people.trials import check_new, save
+
+        out = _folder(arguments.out, "DS")
+        check_new(out, "DS")
+        save(
+            simulated(
+                arguments.rule,
+                arguments.participants,
+                arguments.offers,
+                lapse=arguments.lapse,
+                seed=arguments.seed,
+            ),
+            out,
+        )
+        print(f"Simulated trials: {out}")
+    return 0
+
+
 def _path(text: str | None, place: str) -> Path | None:
     return None if text is None else _folder(text, place)
 
@@ -770,6 +857,7 @@ _COMMANDS = {
     "report": _report,
     "compare": _compare,
     "study": _study,
+    "behaviour": _behaviour,
     "models": _models,
     "data": _data,
 }

@@ -27,6 +27,8 @@ from torch import Tensor
 from mhng.experiment.people.ratios import Offers
 from mhng.experiment.people.rules import RULES, probability
 
+_FAR = 50.0  # a trial step of NUTS may go further; its density is as good as 0
+
 Floats = NDArray[np.float64]
 
 
@@ -45,9 +47,10 @@ def _nodes(step: float, near: int, far: tuple[float, ...]) -> Floats:
     return np.array([*(-value for value in reversed(positive)), 0.0, *positive])
 
 
+_BIASES = np.array([-4, -3.4, -2.8, -2.3, -1.9, -1.6, -1.3, *(0.15 * np.arange(-7, 8)), 1.35, 1.8, 2.6, 4])
 _LAPSES = np.array([-6, -5, -4.2, -3.6, -3, -2.5, -2, -1.5, -1, -0.5, 0, 0.7, 1.5, 3])
 COORDINATES = {
-    "bias": Coordinate(_nodes(0.15, 7, (1.35, 1.8, 2.6)), 0.0, 1.0, 1.0),
+    "bias": Coordinate(_BIASES, 0.0, 1.0, 1.0),
     "log_temperature": Coordinate(_nodes(0.15, 7, (1.35, 1.8, 2.6)), 0.0, 1.0, 1.0),
     "logit_lapse": Coordinate(_LAPSES, -2.2, 0.8, 0.6),
     "logit_rate": Coordinate(_nodes(0.1, 15, (1.7, 1.9, 2.2, 2.6, 3.0, 3.5, 4.0, 5.0, 6.0)), 0.0, 1.5, 1.0),
@@ -57,8 +60,8 @@ PARAMETERS: dict[str, tuple[str, ...]] = dict.fromkeys(RULES, ("logit_lapse",)) 
     "tempered": ("bias", "log_temperature", "logit_lapse"),
 }
 # Gauss-Legendre nodes and weights for b on (0, 1).
-_B = (np.polynomial.legendre.leggauss(10)[0] + 1) / 2
-_LOG_WEIGHTS = torch.as_tensor(np.polynomial.legendre.leggauss(10)[1] / 2).log()
+B_NODES = (np.polynomial.legendre.leggauss(10)[0] + 1) / 2
+LOG_B_WEIGHTS = torch.as_tensor(np.polynomial.legendre.leggauss(10)[1] / 2).log()
 # Probabilities that are multiplied before a logarithm. None is below the least lapse times the least b, 3e-5.
 _PRODUCT = 60
 
@@ -92,7 +95,10 @@ def rho(rule: str, parameters: dict[str, Tensor], log_offered: Tensor, log_curre
 
 def tabulate(offers: Offers, rule: str) -> Table:
     """The likelihood of every participant on the grid of `rule`."""
-    values = np.stack([_log_likelihood(offers, rule, person) for person in range(len(offers.names))])
+    padded = _by_person(offers)
+    # All participants at once where the grid is small.
+    groups = padded.split(1) if rule == "tempered" else [padded]
+    values = torch.cat([_log_likelihood(group, rule) for group in groups]).numpy()
     axes = tuple(range(1, values.ndim))
     largest = values.max(axes, keepdims=True)
     values = np.exp(values - largest)
@@ -100,30 +106,45 @@ def tabulate(offers: Offers, rule: str) -> Table:
     return Table(rule, values, largest.reshape(-1), by_last)
 
 
-def _log_likelihood(offers: Offers, rule: str, person: int) -> Floats:
-    """Log likelihood of a participant at the nodes of the grid, b integrated out."""
-    mine = offers.person == person
-    log_offered, log_current = (torch.as_tensor(v[mine]) for v in (offers.log_offered, offers.log_current))
-    taken = torch.as_tensor(offers.accepted[mine]) == 1
+def _by_person(offers: Offers) -> Tensor:
+    """log q(w'), log q(w) and the answer of each participant: (H, 3, most offers), padded with NaN."""
+    counts = np.bincount(offers.person, minlength=len(offers.names))
+    place = np.arange(len(offers.person)) - np.repeat(np.cumsum(counts) - counts, counts)
+    padded = np.full((len(counts), 3, int(counts.max())), np.nan)
+    for row, values in enumerate((offers.log_offered, offers.log_current, offers.accepted)):
+        padded[offers.person, row, place] = values
+    return torch.as_tensor(padded)
+
+
+def _log_likelihood(padded: Tensor, rule: str) -> Tensor:
+    """Log likelihood of participants (H, 3, T) at the nodes of the grid, b integrated out: (H, G1, ...)."""
     *names, last = PARAMETERS[rule]
+    share = torch.as_tensor(COORDINATES[last].nodes).sigmoid()
+    answers = padded[:, 2]
+    known = ~answers.isnan()
+    if rule == "constant":
+        taken = (answers == 1).sum(1, keepdim=True)
+        return taken * share.log() + (known.sum(1, keepdim=True) - taken) * (1 - share).log()
     axes = (
         torch.meshgrid(*(torch.as_tensor(COORDINATES[name].nodes) for name in names), indexing="ij") if names else ()
     )
     own = {name: axis.unsqueeze(-1) for name, axis in zip(names, axes, strict=True)}
-    share = torch.as_tensor(COORDINATES[last].nodes).sigmoid()
-    if rule == "constant":
-        number = taken.sum()
-        return (number * share.log() + (len(taken) - number) * (1 - share).log()).numpy()
-    p = rho(rule, own, log_offered, log_current)
-    p = torch.where(taken, p, 1 - p)
+    # (H, 1, ..., T), to broadcast with the grid.
+    log_offered, log_current, answers, known = (
+        values.reshape(len(padded), *[1] * len(names), -1) for values in (padded[:, 0], padded[:, 1], answers, known)
+    )
+    p = rho(rule, own, log_offered.nan_to_num(0), log_current.nan_to_num(0))
+    p = torch.where(answers == 1, p, 1 - p)
+    padding = not known.all()
     by_lapse = []
     for lapse in share:
         by_b = []
-        for b in _B:
-            answer = torch.lerp(p, torch.where(taken, b, 1 - b).to(p.dtype), lapse)
-            by_b.append(sum(part.prod(-1).log() for part in answer.split(_PRODUCT, dim=-1)))
-        by_lapse.append(torch.logsumexp(torch.stack(by_b, -1) + _LOG_WEIGHTS, -1))
-    return torch.stack(by_lapse, -1).numpy()
+        for b in B_NODES:
+            answer = torch.lerp(p, torch.where(answers == 1, b, 1 - b).to(p.dtype), lapse)
+            answer = torch.where(known, answer, 1) if padding else answer
+            by_b.append(torch.stack([part.prod(-1).log() for part in answer.split(_PRODUCT, dim=-1)]).sum(0))
+        by_lapse.append(torch.logsumexp(torch.stack(by_b, -1) + LOG_B_WEIGHTS, -1))
+    return torch.stack(by_lapse, -1)
 
 
 def node_weights(nodes: Floats, mu: Any, s: Any) -> tuple[Floats, Floats, Floats]:
@@ -134,15 +155,21 @@ def node_weights(nodes: Floats, mu: Any, s: Any) -> tuple[Floats, Floats, Floats
     mu, s = np.asarray(mu)[..., None], np.asarray(s)[..., None]
     z = (nodes - mu) / s
     below, density = ndtr(z), np.exp(-z * z / 2) / math.sqrt(2 * math.pi)
-    step = np.diff(nodes)
-
-    def second_difference(values: Floats, end: float) -> Floats:
-        slopes = np.diff(values, axis=-1) / step
-        return np.diff(slopes, axis=-1, prepend=0.0, append=end)
-
+    inverse_step = 1 / (nodes[1:] - nodes[:-1])
     # E[(node - x)_+] is (node - mu) Phi(z) + s phi(z), and a weight is its second divided difference.
-    weights = second_difference((nodes - mu) * below + s * density, 1.0)
-    return weights.clip(0), second_difference(-below, 0.0), second_difference(density, 0.0)
+    weights = _second_difference((nodes - mu) * below + s * density, inverse_step, 1.0)
+    by_mu, by_s = (_second_difference(values, inverse_step, 0.0) for values in (-below, density))
+    return weights.clip(0), by_mu, by_s
+
+
+def _second_difference(values: Floats, inverse_step: Floats, end: float) -> Floats:
+    """Differences of slopes between nodes (..., G), with slope 0 before the first node and `end` after the last."""
+    slopes = (values[..., 1:] - values[..., :-1]) * inverse_step
+    result = np.empty_like(values)
+    result[..., 0] = slopes[..., 0]
+    result[..., 1:-1] = slopes[..., 1:] - slopes[..., :-1]
+    result[..., -1] = end - slopes[..., -1]
+    return result
 
 
 def marginal(table: Table, mu: Floats, log_s: Floats) -> tuple[Floats, Floats]:
@@ -174,7 +201,7 @@ class _Potential(torch.autograd.Function):
 
     @staticmethod
     def forward(ctx: Any, theta: Tensor, table: Table) -> Tensor:
-        mu, log_s = np.split(theta.detach().numpy(), 2)
+        mu, log_s = np.split(theta.detach().numpy().clip(-_FAR, _FAR), 2)
         prior, prior_slope = log_prior(table, mu, log_s)
         people, slopes = marginal(table, mu, log_s)
         ctx.slope = torch.as_tensor(-(prior_slope + slopes.sum(0)))

@@ -59,11 +59,11 @@ def category_likelihood(together: Tensor, alone: Tensor, categories: int) -> Ten
     return (together + 1 / categories) / (alone + 1)
 
 
-def offers(trials: Trials, percept: str = "categories") -> Offers:
-    """The offers of a table with the ratio of each. Raises UsageError if the table lacks what `percept` needs."""
-    if percept not in PERCEPTS:
-        raise UsageError(f"--percept is {percept}; expected one of {', '.join(PERCEPTS)}")
-    log_likelihood = _by_categories(trials) if percept == "categories" else _by_features(trials)
+def offers(trials: Trials, perception: str = "categories") -> Offers:
+    """The offers of a table with the ratio of each. Raises UsageError if the table lacks what `perception` needs."""
+    if perception not in PERCEPTS:
+        raise UsageError(f"--perception is {perception}; expected one of {', '.join(PERCEPTS)}")
+    log_likelihood = _by_categories(trials) if perception == "categories" else _by_features(trials)
     names, people = trials.participants, trials["participant"]
     taken: list[tuple[int, float, float, int]] = []
     skipped = {"offers of the current sign": 0, "offers of an object without a category": 0}
@@ -80,7 +80,7 @@ def offers(trials: Trials, percept: str = "categories") -> Offers:
                 offered = int(trials["offered"][row])
                 if offered == sign:
                     skipped["offers of the current sign"] += 1
-                elif percept == "categories" and category == MISSING:
+                elif perception == "categories" and category == MISSING:
                     skipped["offers of an object without a category"] += 1
                 else:
                     others = [(n, *both) for n, both in held.items() if n != item and both[1] != MISSING]
@@ -146,14 +146,14 @@ def _standardised(trials: Trials) -> tuple[dict[int, int], Tensor]:
     """Row of each object, and the standardised features (N, L) of all objects with features."""
     if trials.stimuli is None:
         raise UsageError(
-            f"--percept features requires data/stimuli-*_data.csv with object, x0, x1, ...; {trials.name} has none"
+            f"--perception features requires data/stimuli-*_data.csv with object, x0, x1, ...; {trials.name} has none"
         )
     known = np.isfinite(trials.stimuli).sum(1) == trials.stimuli.shape[1]
     played = np.unique(trials["object"][np.isin(trials["trial_type"], _PLAYED)])
     for item in played:
         if item >= len(known) or not known[item]:
             raise UsageError(
-                f"--percept features: object {item} of {trials.name} has no row in data/stimuli-*_data.csv"
+                f"--perception features: object {item} of {trials.name} has no row in data/stimuli-*_data.csv"
             )
     x = torch.as_tensor(trials.stimuli[known], dtype=torch.float64)
     x = (x - x.mean(0)) / x.std(0, correction=0).clamp_min(1e-12)

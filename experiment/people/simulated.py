@@ -19,11 +19,14 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from mhng.experiment.errors import UsageError
 from mhng.experiment.people.ratios import Offers, category_likelihood
-from mhng.experiment.people.rules import probability, with_lapses
+from mhng.experiment.people.rules import RULES, probability, with_lapses
 from mhng.experiment.people.trials import COLUMNS, Row, Trials, from_rows
+from mhng.experiment.util.text import suggestion
 
 OBJECTS, CATEGORIES, SIGNS = 20, 5, 5
+MOST = 10_000  # participants, and offers to each
 # How often the partner sorts an object as the participant does, and how often it offers the sign of its category.
 AGREEMENT, CONVENTION = 0.8, 0.7
 
@@ -140,3 +143,15 @@ def to_trials(played: Played, rule: str, name: str = "simulated participants") -
         signs=SIGNS,
         categories=CATEGORIES,
     )
+
+
+def simulated(rule: str, participants: int, offers: int, *, lapse: float = 0.1, seed: int = 0) -> Trials:
+    """The table of trials of simulated participants who follow `rule`. Raises UsageError."""
+    for name, value in (("participants", participants), ("offers", offers)):
+        if not 1 <= value <= MOST:
+            raise UsageError(f"--{name} is {value}; expected 1 to {MOST:,}")
+    if not 0 <= lapse <= 1:
+        raise UsageError(f"--lapse is {lapse}; expected 0 to 1")
+    if rule not in RULES:
+        raise UsageError(f"--rule is {rule}; expected one of {', '.join(RULES)}{suggestion(rule, RULES)}")
+    return to_trials(simulate(Person(rule, lapse=lapse), participants, offers, seed), rule)

@@ -306,6 +306,12 @@ def _number(place: str, column: str, text: Any) -> float:
     return value
 
 
+def check_new(folder: Path, place: str) -> None:
+    """Raise UsageError unless `folder` is new or empty."""
+    if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
+        raise UsageError(f"{place} is {folder}, which exists; expected a new or empty folder")
+
+
 def save(trials: Trials, folder: Path) -> None:
     """Write a Psych-DS folder: its description, and data/study-trials_data.csv. `load` reads the same table."""
     (folder / "data").mkdir(parents=True, exist_ok=True)

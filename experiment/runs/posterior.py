@@ -1,8 +1,8 @@
 """posterior.nc: write and read posterior draws as netCDF with ArviZ.
 
 Supports both versions of ArviZ: 0.23 (Python 3.11, InferenceData) and 1.x (Python 3.12 and later, xarray's DataTree).
-They differ in `_dataset`, `_container`, `_write` and `load_posterior` only. ArviZ is imported on first use, which
-takes over a second. `arviz.from_netcdf` opens the file directly.
+They differ in `to_arviz_groups`, `_dataset`, `_container`, `_write` and `load_posterior` only. ArviZ is imported on
+first use, which takes over a second. `arviz.from_netcdf` opens the file directly.
 """
 
 from __future__ import annotations
@@ -182,6 +182,20 @@ def import_arviz() -> Any:
                 return import_module("arviz")
             except Exception as error:
                 raise UsageError(f"the package arviz cannot be imported: {error_line(error)}; reinstall it") from error
+
+
+def to_arviz_groups(groups: Mapping[str, Mapping[str, Any]]) -> Any:
+    """InferenceData or DataTree of groups of arrays (chain, draw, ...)."""
+    az = import_arviz()
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", "More chains", UserWarning)
+        return az.from_dict(**groups) if _is_old(az) else az.from_dict(groups)
+
+
+def save_groups(path: Path, groups: Mapping[str, Mapping[str, Any]]) -> None:
+    """Write groups of arrays (chain, draw, ...) to `path` (netCDF)."""
+    with atomic_path(path) as beside, defer_interrupt():
+        _write(to_arviz_groups(groups), beside)
 
 
 def _is_old(az: Any) -> bool:

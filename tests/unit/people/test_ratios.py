@@ -49,11 +49,11 @@ def test_simulated_people_had_these_ratios_in_mind():
     np.testing.assert_array_equal(read.person, known.person)
 
 
-@pytest.mark.parametrize("percept", ["categories", "features"])
-def test_no_answer_at_or_after_a_trial_enters_its_ratio(percept):
+@pytest.mark.parametrize("perception", ["categories", "features"])
+def test_no_answer_at_or_after_a_trial_enters_its_ratio(perception):
     trials = to_trials(simulate(Person("mh"), 2, 40, 4), "mh")
     trials = table.replace(trials, stimuli=np.random.default_rng(1).normal(size=(20, 2)))
-    before = offers(trials, percept)
+    before = offers(trials, perception)
     generator = np.random.default_rng(0)
     for chosen in (0, 15, 39):
         row = before.row[chosen]
@@ -63,14 +63,14 @@ def test_no_answer_at_or_after_a_trial_enters_its_ratio(percept):
             columns[name][later] = generator.integers(high, size=later.sum())
         columns["accepted"][row] = 1 - columns["accepted"][row]
         columns["sign_after"][row] = generator.integers(5)
-        after = offers(table.replace(trials, columns=columns), percept)
+        after = offers(table.replace(trials, columns=columns), perception)
         at = after.row.tolist().index(row)
         assert after.log_offered[at] == before.log_offered[chosen]
         assert after.log_current[at] == before.log_current[chosen]
         # and an earlier answer does
     columns = {name: values.copy() for name, values in trials.columns.items()}
     columns["sign_after"][0] = (columns["sign_after"][0] + 1) % 5
-    assert (offers(table.replace(trials, columns=columns), percept).log_r[:40] != before.log_r[:40]).any()
+    assert (offers(table.replace(trials, columns=columns), perception).log_r[:40] != before.log_r[:40]).any()
 
 
 def test_features_have_the_predictive_density():
@@ -103,9 +103,9 @@ def test_offers_that_say_nothing_are_left_out_and_counted():
 
 def test_features_need_stimuli():
     trials = trials_of([*SORTED, ("p", 4, "offer", 3, 0, 2, 0, 1, 0)])
-    with pytest.raises(UsageError, match="--percept features requires data/stimuli"):
+    with pytest.raises(UsageError, match="--perception features requires data/stimuli"):
         offers(trials, "features")
     with pytest.raises(UsageError, match="object 3 of trials has no row"):
         offers(table.replace(trials, stimuli=np.zeros((3, 1))), "features")
-    with pytest.raises(UsageError, match="--percept is words; expected one of categories, features"):
+    with pytest.raises(UsageError, match="--perception is words; expected one of categories, features"):
         offers(trials, "words")

@@ -1,0 +1,16 @@
+"""The statistics of naming games with people, for Python: `from mhng import behaviour`.
+
+behaviour.fit(DATA)            which rule people follow; `.report` holds the results as plain values
+behaviour.power(69, 100)       what a study of this size can show
+behaviour.load(DATA)           the table of trials
+behaviour.simulated("mh", 20, 100)   trials of simulated participants
+"""
+
+from __future__ import annotations
+
+from mhng.experiment.people.fit import Fit, fit
+from mhng.experiment.people.power import power
+from mhng.experiment.people.simulated import simulated
+from mhng.experiment.people.trials import Trials, load, save
+
+__all__ = ["Fit", "Trials", "fit", "load", "power", "save", "simulated"]

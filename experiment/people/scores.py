@@ -29,8 +29,9 @@ def leave_one_out(log_prob: Floats) -> dict[str, Any]:
         warnings.simplefilter("ignore")  # ArviZ warns of a high Pareto k, which is counted below
         result = az.loo(data, pointwise=True)
     # ArviZ 0.23 calls it loo_i, and 1.x elpd_i.
-    pointwise = np.asarray(result["loo_i"] if "loo_i" in result else result["elpd_i"], dtype=np.float64).ravel()
-    k = np.asarray(result["pareto_k"]).ravel()
+    values = result.elpd_i if hasattr(result, "elpd_i") else result.loo_i
+    pointwise = np.asarray(values, dtype=np.float64).ravel()
+    k = np.asarray(result.pareto_k).ravel()
     return {
         "elpd": float(pointwise.sum()),
         "se": float(pointwise.std(ddof=1) * len(pointwise) ** 0.5) if len(pointwise) > 1 else None,

@@ -16,7 +16,7 @@ from mhng.experiment.runs.posterior import import_arviz
 def short(monkeypatch):
     """Few draws: these tests are about files."""
     monkeypatch.setattr(
-        fitting.fit, "__kwdefaults__", fitting.fit.__kwdefaults__ | {"draws": 40, "warmup": 40, "chains": 2}
+        fitting.fit, "__kwdefaults__", fitting.fit.__kwdefaults__ | {"draws": 20, "warmup": 20, "chains": 2}
     )
 
 
@@ -41,7 +41,7 @@ def test_simulated_trials_are_fitted_and_written(data, tmp_path, capsys):
     page = (out / "report.html").read_text()
     assert command.SIMULATED in page and "could not be drawn" not in page and page.count("<img") == 4
     draws = import_arviz().from_netcdf(str(out / "posterior.nc"))
-    assert draws["posterior"]["tempered_mu"].shape == (2, 40, 3)
+    assert draws["posterior"]["tempered_mu"].shape == (2, 20, 3)
 
 
 def test_json_is_the_report_of_python(data, capsys):
@@ -60,7 +60,7 @@ def test_one_participant_has_no_intervals(capsys):
 
 
 def test_many_participants_fit_into_the_pictures(tmp_path):
-    fitted = behaviour.fit(behaviour.simulated("mh", 120, 3), quiet=True)
+    fitted = behaviour.fit(behaviour.simulated("mh", 110, 2), quiet=True)
     for name, draw in command.pictures(fitted).items():
         draw(tmp_path / f"{name}.png")
         assert (tmp_path / f"{name}.png").stat().st_size > 5000

@@ -134,9 +134,9 @@ def power_lines(report: Mapping[str, Any]) -> list[str]:
         lines.append(f"{rule:<15}" + "".join(f"{_cell(row[key]):>26}" for key in ("participants", "group", "slope")))
     others = [rule for rule in CHOICES if rule != "mh"]
     lines += ["", "Studies that find MH better than another rule:", ""]
-    lines.append(f"{'rule followed':<15}" + "".join(f"{'than ' + other:>22}" for other in others))
+    lines.append(f"{'rule followed':<15}" + "".join(f"{'than ' + other:>26}" for other in others))
     for rule, row in report["rules"].items():
-        lines.append(f"{rule:<15}" + "".join(f"{_cell(row['mh_better'][other]):>22}" for other in others))
+        lines.append(f"{rule:<15}" + "".join(f"{_cell(row['mh_better'][other]):>26}" for other in others))
     return lines
 
 

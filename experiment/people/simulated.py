@@ -33,9 +33,9 @@ AGREEMENT, CONVENTION = 0.8, 0.7
 
 @dataclass(frozen=True)
 class Person:
-    """What B participants do. rule: one of RULES, or one for each. The other fields are numbers or (B,)."""
+    """What B participants do. rule: one of RULES. The other fields are numbers or (B,)."""
 
-    rule: str | list[str] = "mh"
+    rule: str = "mh"
     lapse: float | Tensor = 0.1
     lapse_rate: float | Tensor = 0.5
     bias: float | Tensor = 0.0
@@ -44,20 +44,13 @@ class Person:
 
     def accept(self, log_offered: Tensor, log_current: Tensor) -> Tensor:
         """Probability of taking the offers (B,)."""
-        rules = [self.rule] * len(log_offered) if isinstance(self.rule, str) else self.rule
-        result = torch.empty_like(log_offered)
-        for rule in set(rules):
-            chosen = torch.tensor([other == rule for other in rules])
-            result[chosen] = self._accept(rule, log_offered, log_current)[chosen]
-        return result
-
-    def _accept(self, rule: str, log_offered: Tensor, log_current: Tensor) -> Tensor:
-        if rule == "constant":
-            return probability(rule, log_offered, log_current, rate=self.rate)
+        if self.rule == "constant":
+            return probability(self.rule, log_offered, log_current, rate=self.rate)
         parameters = {}
-        if rule == "tempered":
+        if self.rule == "tempered":
             parameters = {"bias": self.bias, "temperature": torch.as_tensor(self.log_temperature).exp()}
-        return with_lapses(probability(rule, log_offered, log_current, **parameters), self.lapse, self.lapse_rate)
+        taken = probability(self.rule, log_offered, log_current, **parameters)
+        return with_lapses(taken, self.lapse, self.lapse_rate)
 
 
 class Played(NamedTuple):

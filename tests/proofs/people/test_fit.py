@@ -128,7 +128,7 @@ def test_intervals_of_200_studies_cover_the_truth():
     covered = np.zeros((studies, 6), dtype=bool)
     for number in range(studies):
         table = tabulate(study_of(played, number, people), "tempered")
-        drawn = sample(table, chains=2, draws=200, warmup=150, seed=number)
+        drawn = sample(table, chains=1, draws=250, warmup=150, seed=number)
         values = np.concatenate([drawn.mu, drawn.s], -1).reshape(-1, 6)
         low, high = np.quantile(values, [(1 - LEVEL) / 2, (1 + LEVEL) / 2], axis=0)
         truth = np.concatenate([mu[number], s[number]])
@@ -149,13 +149,13 @@ def test_mh_is_rarely_better_than_binary_if_people_are_binary():
 @pytest.mark.slow
 def test_power_finds_what_the_full_fit_finds():
     """The same small studies, with a power far from 0 and 1, by the grid of `power` and by NUTS and PSIS."""
-    people, offers, studies = 4, 12, 60
+    people, offers, studies = 4, 12, 40
     played = simulate(Person("mh"), people * studies, offers, 5)
     grid, full = [], []
     for number in range(studies):
         found = study_of(played, number, people)
         quick = analyse(found)
-        report = fit_offers(found, chains=2, draws=150, warmup=150, seed=number).report
+        report = fit_offers(found, chains=2, draws=100, warmup=100, seed=number).report
         better = {rule: report["mh_against"][rule]["person"]["better"] for rule in quick["mh_better"]}
         right = np.mean([row["rule"] == "mh" for row in report["people"].values()])
         grid.append([(quick["choice"] == 0).mean(), quick["best"] == "mh", *quick["mh_better"].values()])

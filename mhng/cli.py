@@ -370,7 +370,7 @@ def _add_behaviour(parser: Parser) -> None:
         return added
 
     fit = part("fit", "fit the hierarchical model of each rule to trials, and compare the rules")
-    fit.add_argument("trials", metavar="DS", help="Psych-DS folder, as study export writes it, or CSV file of trials")
+    fit.add_argument("trials", metavar="DS", help="study folder, Psych-DS folder, or CSV file of trials")
     fit.add_argument("--out", metavar="DIR", help="new folder for fit.json, posterior.nc, pictures and report.html")
     fit.add_argument(
         "--perception",

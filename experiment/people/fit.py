@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+import warnings
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -13,8 +14,9 @@ from mhng.experiment.people import scores
 from mhng.experiment.people.hierarchy import PARAMETERS, Draws, Floats, Table, marginal, sample, tabulate
 from mhng.experiment.people.predictive import predict
 from mhng.experiment.people.ratios import Offers, offers
+from mhng.experiment.people.reading import load
 from mhng.experiment.people.rules import RULES
-from mhng.experiment.people.trials import Trials, load
+from mhng.experiment.people.trials import Trials
 from mhng.experiment.runs.posterior import import_arviz
 from mhng.experiment.util.output import print_note
 from mhng.models.torch_defaults import torch_defaults
@@ -125,7 +127,6 @@ def _marginals(table: Table, draws: Draws) -> Floats:
 
 def _posterior(rule: str, draws: Draws) -> dict[str, Any]:
     """Mean, standard deviation, 90% interval, R-hat and ESS of mu and s of each number."""
-    az = import_arviz()
     rows = {}
     for d, name in enumerate(PARAMETERS[rule]):
         for letter, values in (("mu", draws.mu[..., d]), ("s", draws.s[..., d])):
@@ -135,8 +136,8 @@ def _posterior(rule: str, draws: Draws) -> dict[str, Any]:
                 "sd": float(values.std(ddof=1)),
                 "low": float(low),
                 "high": float(high),
-                "rhat": float(az.rhat(values)) if len(values) > 1 else float("nan"),
-                "ess": float(az.ess(values)),
+                "rhat": _diagnostic("rhat", values),
+                "ess": _diagnostic("ess", values),
             }
     return {
         "posterior": rows,
@@ -144,6 +145,13 @@ def _posterior(rule: str, draws: Draws) -> dict[str, Any]:
         "ess": min(row["ess"] for row in rows.values()),
         "divergent": draws.divergent,
     }
+
+
+def _diagnostic(name: str, values: Floats) -> float:
+    """R-hat or ESS by ArviZ of values (chains, draws). R-hat is infinite if each chain stands still at its own value."""
+    with np.errstate(all="ignore"), warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        return float(getattr(import_arviz(), name)(values))
 
 
 def _people(found: Offers, tables: Mapping[str, Table], tempered: Floats) -> dict[str, Any]:

@@ -27,6 +27,7 @@ NOTHING_LINEAR = (
     "A slope that differs from 0 is no evidence for MH: each rule that prefers better signs has one. The linear fit "
     "cannot tell MH from binary."
 )
+MAX_RHAT = 1.01
 Report = Mapping[str, Any]
 
 
@@ -86,7 +87,7 @@ def fit_lines(report: Report) -> list[str]:
         row = report["rules"][rule]
         chosen = "" if rule not in CHOICES else str(shares(report)[rule])
         elpd = f"{row['trial']['elpd']:>14.1f}{row['person']['elpd']:>14.1f}"
-        lines.append(f"{rule:<13}{elpd}{row['rhat']:>8.3f}{chosen:>11}")
+        lines.append(f"{rule:<13}{elpd}{number(row['rhat'], 3):>8}{chosen:>11}")
     lines += ["", "MH against the other rules, participants left out (nats, 95% interval; above 0 favours MH):"]
     for rule, ways in report["mh_against"].items():
         lines.append(f"  {rule:<13}{interval(ways['person'], 'nats', 1):>30}   {verdict(ways['person'])}")
@@ -157,8 +158,8 @@ def linear_sentence(report: Report) -> str:
 def warnings(report: Report) -> list[str]:
     """What a reader must know before the results count."""
     result = []
-    if report["rhat"] > 1.01:
-        result.append(f"R-hat is {report['rhat']:.3f}; the limit is 1.01. Pass more draws in Python.")
+    if report["rhat"] is None or not report["rhat"] <= MAX_RHAT:
+        result.append(f"R-hat is {number(report['rhat'])}; the limit is {MAX_RHAT}. Pass more draws in Python.")
     if report["divergent"]:
         result.append(f"{report['divergent']} transitions of NUTS diverged.")
     bad = max(row["trial"]["high_k"] for row in report["rules"].values())

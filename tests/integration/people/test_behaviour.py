@@ -1,11 +1,13 @@
 """`behaviour`: simulated trials in, files and a page out, and one line for bad input."""
 
 import json
+from dataclasses import replace
 
 import numpy as np
 import pytest
 
 from mhng import behaviour, cli
+from mhng.experiment.errors import UsageError
 from mhng.experiment.people import fit as fitting
 from mhng.experiment.people.rules import RULES
 from mhng.experiment.report import behaviour as command
@@ -16,7 +18,7 @@ from mhng.experiment.runs.posterior import import_arviz
 def short(monkeypatch):
     """Few draws: these tests are about files."""
     monkeypatch.setattr(
-        fitting.fit, "__kwdefaults__", fitting.fit.__kwdefaults__ | {"draws": 20, "warmup": 20, "chains": 2}
+        fitting.fit, "__kwdefaults__", fitting.fit.__kwdefaults__ | {"draws": 20, "warmup": 40, "chains": 2}
     )
 
 
@@ -52,15 +54,14 @@ def test_json_is_the_report_of_python(data, capsys):
     assert report["people"].keys() == again["people"].keys()
 
 
-def test_one_participant_has_no_intervals(capsys):
+def test_one_participant_has_no_intervals(tmp_path):
     fitted = behaviour.fit(behaviour.simulated("binary", 1, 30), quiet=True)
     assert fitted.report["mh_against"]["binary"]["person"]["low"] is None
     assert any("one participant: no interval" in line for line in command.fit_lines(fitted.report))
     command.page(fitted)
-
-
-def test_many_participants_fit_into_the_pictures(tmp_path):
-    fitted = behaviour.fit(behaviour.simulated("mh", 110, 2), quiet=True)
+    # The pictures of many participants are no larger than those of 100.
+    (row,) = fitted.report["people"].values()
+    fitted.report["people"] = {f"participant with a long name {n}": row for n in range(120)}
     for name, draw in command.pictures(fitted).items():
         draw(tmp_path / f"{name}.png")
         assert (tmp_path / f"{name}.png").stat().st_size > 5000
@@ -71,8 +72,6 @@ def test_answers_that_are_all_the_same_are_fitted():
     columns = {name: values.copy() for name, values in trials.columns.items()}
     offers = columns["trial_type"] == "offer"
     columns["accepted"][offers], columns["sign_after"][offers] = 1, columns["offered"][offers]
-    from dataclasses import replace
-
     report = behaviour.fit(replace(trials, columns=columns), quiet=True).report
     assert np.isfinite(report["rhat"]) and report["taken"] == 1
     command.fit_lines(report)
@@ -106,3 +105,16 @@ def test_bad_input_is_one_line(data, arguments, message, tmp_path, monkeypatch, 
     error = capsys.readouterr().err
     assert code == 2 and message in error and error.count("\n") == 1
     assert list(tmp_path.iterdir()) == []
+
+
+def test_a_study_folder_holds_trials(tmp_path, monkeypatch):
+    pytest.importorskip("starlette")
+    monkeypatch.chdir(tmp_path)
+    new = ["new", "s", "--data", "creatures", "--partner", "mh", "--blocks", "1", "--offers", "10"]
+    (tmp_path / "consent.txt").write_text("Consent.")
+    assert cli.main(["study", *new, "--consent", "consent.txt", "--language", "en"]) == 0
+    assert cli.main(["study", "bots", "s", "--count", "2"]) == 0
+    trials = behaviour.Study.load("s", bots=True).trials
+    assert trials.simulated and (trials["trial_type"] == "offer").sum() == 20
+    with pytest.raises(UsageError, match="no finished session"):
+        behaviour.load("s")

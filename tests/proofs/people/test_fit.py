@@ -68,7 +68,7 @@ def plain_model(found: Offers) -> dict[str, Any]:
             pyro.sample("answer", dist.Bernoulli(p), obs=accepted)
 
     pyro.set_rng_seed(0)
-    mcmc = MCMC(NUTS(model, jit_compile=False), num_samples=1200, warmup_steps=400, disable_progbar=True)
+    mcmc = MCMC(NUTS(model, jit_compile=False), num_samples=500, warmup_steps=200, disable_progbar=True)
     mcmc.run()
     return {name: value.numpy() for name, value in mcmc.get_samples().items()}
 
@@ -78,10 +78,10 @@ def test_the_plain_model_in_pyro_has_the_same_posterior():
     generator = torch.Generator().manual_seed(1)
 
     def spread(place: float, width: float) -> torch.Tensor:
-        return place + width * torch.randn(20, generator=generator, dtype=torch.float64)
+        return place + width * torch.randn(12, generator=generator, dtype=torch.float64)
 
     person = Person("tempered", bias=spread(0.3, 0.4), log_temperature=spread(0.2, 0.3))
-    found = simulate(person, 20, 60, 2).offers()
+    found = simulate(person, 12, 40, 2).offers()
     drawn = sample(tabulate(found, "tempered"), chains=4, draws=500, warmup=300)
     plain = plain_model(found)
     for d, name in enumerate(PARAMETERS["tempered"]):

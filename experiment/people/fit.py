@@ -148,7 +148,7 @@ def _posterior(rule: str, draws: Draws) -> dict[str, Any]:
 
 
 def _diagnostic(name: str, values: Floats) -> float:
-    """R-hat or ESS by ArviZ of values (chains, draws). R-hat is infinite if each chain stands still at its own value."""
+    """R-hat or ESS by ArviZ of values (chains, draws). R-hat is infinite for chains that stand still apart."""
     with np.errstate(all="ignore"), warnings.catch_warnings():
         warnings.simplefilter("ignore")
         return float(getattr(import_arviz(), name)(values))

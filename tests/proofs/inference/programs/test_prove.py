@@ -1,12 +1,14 @@
 """`prove` accepts right games, rejects wrong ones, and says which planted faults it sees."""
 
 import re
+from functools import partial
 from pathlib import Path
 
 import pyro
 import pyro.distributions as dist
 import pytest
 import torch
+from pyro.infer import HMC
 
 from mhng import NamingGame, ProgramPlayer, prove, turns
 from mhng.inference.programs.prove import ALPHA, FAULTS, _by_enumeration, _by_simulation
@@ -49,6 +51,16 @@ def test_a_game_with_beliefs_is_proved_by_simulation():
     assert proof.faults["prior twice"] and proof.faults["speaker's ratio"]
     assert proof.faults["nuisance not summed"] is None
     assert proof.faults["stale table"] and proof.faults["beliefs not redrawn"]
+
+
+def test_kernels_of_pyro_are_checked_with_fewer_chains(monkeypatch):
+    monkeypatch.setitem(prove.__globals__, "SLOW_CHAINS", 60)
+    monkeypatch.setitem(prove.__globals__, "CHAINS", 600)
+    program, x, _ = twins.PROGRAMS["B"]
+    hmc = ProgramPlayer(program, x, beliefs=partial(HMC, step_size=0.1, num_steps=3))
+    proof = prove(NamingGame({"A": player("A"), "B": hmc}), sweeps=10)
+    assert proof.passed and proof.chains == 600 and hmc.beliefs.func is HMC
+    assert proof.faults["prior twice"] and proof.faults["speaker's ratio"]
 
 
 def test_a_uniform_prior_hides_a_second_prior():

@@ -34,12 +34,7 @@ def play_encounter(
     compared = _compared_signs(game, state)
     log_pi = agent_log_pi(game, state, speakers[0])
     belief, current, rule = state.beliefs[listener], compared[:, listener], rules[listener]
-    if game.sentences is not None:
-        (speaker,) = speakers
-        own = generators[speaker], generators[listener]
-        response = take_turns(game.sentences, game.turns, state.beliefs[speaker], belief, own, log_pi, current, rule)
-        return _record(game, state, encounter, response, info, messages=current.shape[-1], turns=turns_of(game))
-    if len(speakers) == 1:
+    if len(speakers) == 1 and game.sentences is None:
         (speaker,) = speakers
         response = step(
             state.beliefs[speaker], belief, generators[speaker], generators[listener], log_pi, current, rule
@@ -49,6 +44,11 @@ def play_encounter(
         Speaker(generators[m], state.beliefs[m], rules[m], compared[:, m] if game.inner_start == "own" else None)
         for m in speakers
     ]
+    if game.sentences is not None:
+        response, messages = take_turns(
+            game.sentences, game.turns, row, belief, generators[listener], log_pi, current, rule, length
+        )
+        return _record(game, state, encounter, response, info, messages, turns=turns_of(game))
     proposal = propose(log_pi, row, length, current)
     response = belief.respond(generators[listener], proposal.signs, current, rule)
     return _record(game, state, encounter, response, info, proposal.messages)
@@ -113,6 +113,6 @@ def _record(
     state.private[:, speakers[0]] = response.proposed
     return info._replace(
         encounters=encounters,
-        messages=info.messages + messages * turns,
+        messages=info.messages + messages,
         not_a_number=info.not_a_number + response.not_a_number.sum(-1),
     )

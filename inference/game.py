@@ -145,7 +145,7 @@ def _encounters(
             state = _redraw(game, players, generators, state, listeners, groups)
     isolated = [] if game.shares_signs else isolated_agents(game.meetings, M, number)
     for m in isolated:
-        state.signs[:, m] = state.beliefs[m].propose(generators[m], agent_log_pi(game, state, m))
+        state.signs[:, m] = _own_draw(game, generators[m], state, m)
         state.private[:, m] = state.signs[:, m]
     if isolated:
         state = _redraw(game, players, generators, state, isolated, groups)
@@ -168,13 +168,15 @@ def _joint_draw(game: Game, generators: Sequence[Stream], state: State) -> Tenso
 
 def _own_draws(game: Game, generators: Sequence[Stream], state: State) -> Tensor:
     """A draw of each agent from its own posterior: (C, M, N)."""
-    draws = [
-        belief.propose(generator, agent_log_pi(game, state, m))
-        if game.sentences is None
-        else draw(game.sentences, game.turns, [belief], generator, agent_log_pi(game, state, m), state.signs[:, m])
-        for m, (generator, belief) in enumerate(zip(generators, state.beliefs, strict=True))
-    ]
-    return torch.stack(draws, dim=1)
+    return torch.stack([_own_draw(game, generator, state, m) for m, generator in enumerate(generators)], dim=1)
+
+
+def _own_draw(game: Game, generator: Stream, state: State, m: int) -> Tensor:
+    """Signs of agent m from its own posterior, (C, N); sentences block by block."""
+    belief, log_pi = state.beliefs[m], agent_log_pi(game, state, m)
+    if game.sentences is None:
+        return belief.propose(generator, log_pi)
+    return draw(game.sentences, game.turns, [belief], generator, log_pi, state.signs[:, m])
 
 
 def _split_merge(

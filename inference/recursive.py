@@ -39,14 +39,14 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
-from typing import NamedTuple, cast
+from typing import Any, NamedTuple, cast
 
 import torch
 from torch import Tensor
 
 from mhng.inference import RECURSIONS
 from mhng.inference.proposals import Rule
-from mhng.inference.types import Belief, Stream, TableBelief
+from mhng.inference.types import Stream, TableBelief
 from mhng.models.belief import proposal_logits
 from mhng.models.rng import categorical
 
@@ -62,7 +62,7 @@ class Speaker(NamedTuple):
     """One agent of the row."""
 
     generator: Stream
-    belief: Belief
+    belief: Any  # a `Belief`, or the answers of a block of words
     rule: Rule  # its acceptance rule; not used for the first agent
     start: Tensor | None = None  # (C, N) start of its inner games; None: the sign of the agent above
 
@@ -127,7 +127,8 @@ def _outcome(log_prior: Tensor, speakers: Sequence[Speaker], length: int, above:
     """The outcome (C, N) of an inner game of `os` or `ll:T`; `above` (C, N) is the current sign of the agent above."""
     *before, last = speakers
     if not before:
-        return last.belief.propose(last.generator, log_prior)
+        drawn: Tensor = last.belief.propose(last.generator, log_prior)
+        return drawn
     signs = above if last.start is None else last.start
     for _ in range(length):
         proposed = _outcome(log_prior, before, length, signs)

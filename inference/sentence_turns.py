@@ -20,13 +20,13 @@ from typing import cast
 import torch
 from torch import Tensor
 
-from mhng.inference.metropolis import step
 from mhng.inference.proposals import Rule, joint_logits
+from mhng.inference.recursive import Speaker, propose
 from mhng.inference.types import Belief, Stream, TableBelief
 from mhng.models.belief import Response, TableAnswers
 from mhng.models.languages import Sentences
 from mhng.models.rng import categorical
-from mhng.models.word_belief import WordBelief
+from mhng.models.word_belief import WordBelief, draw_sentences
 
 
 def blocks(sentences: Sentences, turns: str) -> list[int | None]:
@@ -40,48 +40,61 @@ def blocks(sentences: Sentences, turns: str) -> list[int | None]:
 def take_turns(
     sentences: Sentences,
     turns: str,
-    speaker: Belief,
+    row: Sequence[Speaker],
     listener: Belief,
-    generators: tuple[Stream, Stream],
+    generator: Stream,
     log_prior: Tensor,
     current: Tensor,
     rule: Rule,
-) -> Response:
-    """One encounter: a turn for each block. `accepted` and `not_a_number` count turns (C, N).
+    length: int | None = 1,
+) -> tuple[Response, Tensor]:
+    """One encounter: a turn for each block. Returns the response, whose counts are those of turns, and messages (C,).
 
-    generators: of speaker and listener; log_prior (K,) or (C, 1, K); current (C, N) sentences of the listener.
+    row: the speaker, or several speakers whose recursive game makes the proposals (`mhng.inference.recursive`).
+    generator: of the listener. log_prior (K,) or (C, 1, K); current (C, N) sentences of the listener. length: T.
     """
     accepted = not_a_number = torch.zeros_like(current)
     signs = proposed = current
+    messages = torch.zeros_like(current[:, 0])
     for slot in blocks(sentences, turns):
-        if slot is None:
-            response = step(speaker, listener, *generators, log_prior, signs, rule)
-        else:
-            response = word_step(sentences, slot, speaker, listener, generators, log_prior, signs, rule)
+        response, sent = turn(sentences, slot, row, listener, generator, log_prior, signs, rule, length)
         signs, proposed = response.signs, response.proposed
         accepted, not_a_number = accepted + response.accepted, not_a_number + response.not_a_number
-    return Response(signs, proposed, accepted, not_a_number)
+        messages = messages + sent
+    return Response(signs, proposed, accepted, not_a_number), messages
 
 
-def word_step(
+def turn(
     sentences: Sentences,
-    slot: int,
-    speaker: Belief,
+    slot: int | None,
+    row: Sequence[Speaker],
     listener: Belief,
-    generators: tuple[Stream, Stream],
+    generator: Stream,
     log_prior: Tensor,
     current: Tensor,
     rule: Rule,
-) -> Response:
-    """One word turn: the speaker keeps the listener's other words, current (C, N)."""
-    offered = sentences.variants(current, slot)
-    said, heard = (TableAnswers(word_table(belief, sentences, current, slot)) for belief in (speaker, listener))
-    word = sentences.word(current, slot)
-    answer = step(said, heard, *generators, block_prior(log_prior, offered), word, rule)
-    return answer._replace(
-        signs=sentences.replace(current, slot, answer.signs),
-        proposed=sentences.replace(current, slot, answer.proposed),
-    )
+    length: int | None = 1,
+) -> tuple[Response, Tensor]:
+    """One turn, and its messages (C,). slot: None for the whole sentence, or that of a word.
+
+    In a word turn, every agent keeps the listener's other words, current (C, N).
+    """
+    if slot is None:
+        proposal = propose(log_prior, row, length, current)
+        return listener.respond(generator, proposal.signs, current, rule), proposal.messages
+    word, offered = sentences.word(current, slot), sentences.variants(current, slot)
+    speakers = [
+        speaker._replace(
+            belief=TableAnswers(word_table(speaker.belief, sentences, current, slot)),
+            start=None if speaker.start is None else sentences.word(speaker.start, slot),
+        )
+        for speaker in row
+    ]
+    proposal = propose(block_prior(log_prior, offered), speakers, length, word)
+    heard = TableAnswers(word_table(listener, sentences, current, slot))
+    answer = heard.respond(generator, proposal.signs, word, rule)
+    signs, proposed = (sentences.replace(current, slot, part) for part in (answer.signs, answer.proposed))
+    return answer._replace(signs=signs, proposed=proposed), proposal.messages
 
 
 def draw(
@@ -95,14 +108,21 @@ def draw(
     """Gibbs draws of the blocks from the product of the agents' likelihoods: (C, N)."""
     for slot in blocks(sentences, turns):
         if slot is None:
-            tables = [cast(TableBelief, belief).table for belief in beliefs]
-            signs = categorical(generator, joint_logits(log_prior, tables))
+            signs = draw_whole(beliefs, generator, log_prior)
         else:
             offered = sentences.variants(signs, slot)
             tables = [word_table(belief, sentences, signs, slot) for belief in beliefs]
             word = categorical(generator, joint_logits(block_prior(log_prior, offered), tables))
             signs = sentences.replace(signs, slot, word)
     return signs
+
+
+def draw_whole(beliefs: Sequence[Belief], generator: Stream, log_prior: Tensor) -> Tensor:
+    """Draws of whole sentences from the product of the agents' likelihoods: (C, N)."""
+    words = [belief for belief in beliefs if isinstance(belief, WordBelief)]
+    if len(words) == len(beliefs):
+        return draw_sentences(generator, words, log_prior)
+    return categorical(generator, joint_logits(log_prior, [cast(TableBelief, belief).table for belief in beliefs]))
 
 
 def word_table(belief: Belief, sentences: Sentences, signs: Tensor, slot: int) -> Tensor:

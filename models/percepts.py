@@ -18,7 +18,7 @@ from mhng.models.mixtures.additive import Additive
 from mhng.models.mixtures.base import Conjugate, Family, Features, StackedFeatures
 from mhng.models.rng import GeneratorStack
 from mhng.models.word_belief import WordBelief
-from mhng.models.word_clusters import word_clusters
+from mhng.models.word_clusters import divide, word_clusters
 
 __all__ = ["Belief", "Percepts"]
 
@@ -78,18 +78,9 @@ class Percepts:
         return isinstance(self.mixture, Additive)
 
     def word_sides(self, signs: Tensor, group: Tensor) -> Tensor:
-        """Split the objects of `group` (C, N) by what their sentences (C, N) leave unexplained: (C, N) bool.
-
-        The sides lie apart on the first principal component of the group's residuals.
-        """
+        """Split the objects of `group` (C, N) by what their sentences (C, N) leave unexplained: (C, N) bool."""
         assert isinstance(self.mixture, Additive)
-        mean = self.mixture.posterior(self._features, signs).mean
-        members = group.unsqueeze(-1).to(self.z.dtype)
-        residual = self.z - self.mixture.sums(mean, signs)
-        count = members.sum(1, keepdim=True).clamp_min(1)
-        residual = (residual - (members * residual).sum(1, keepdim=True) / count) * members
-        direction = torch.linalg.eigh(residual.mT @ residual).eigenvectors[..., -1:]
-        return (residual @ direction).squeeze(-1) > 0
+        return divide(self.mixture, self._features, signs, group)
 
     def log_prob_table(self, phi: Any) -> Tensor:
         """log p(z_n | w_n = k, phi) for given parameters: (..., N, K)."""

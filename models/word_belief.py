@@ -20,7 +20,10 @@ from torch import Tensor
 
 from mhng.models.belief import Offer, Response, Rule, answer, proposal_logits
 from mhng.models.languages import Sentences
-from mhng.models.rng import categorical
+from mhng.models.rng import categorical, uniform
+
+# Smallest total weight of an object's sentences that keeps all digits: what underflows is smaller by 100 orders.
+_LEAST_WEIGHT = 1e-200
 
 # Rounds of coordinate ascent: each lets every word be the best one given the others.
 _ROUNDS = 20
@@ -47,7 +50,12 @@ class WordBelief:
 
     def pointwise(self, signs: Tensor) -> Tensor:
         """log p(z_n | w_n, phi) of every object: signs (C, N) -> (C, N)."""
-        return self.constant.unsqueeze(-1) - (self.whitened - self._sum(signs)).square().sum(-1) / 2
+        return self.constant.unsqueeze(-1) - self.unexplained(signs).square().sum(-1) / 2
+
+    def unexplained(self, signs: Tensor) -> Tensor:
+        """Whitened distance of each object from the mean of its sentence: signs (C, N) -> (C, N, L)."""
+        rest: Tensor = self.whitened - self._sum(signs)
+        return rest
 
     def log_likelihood(self, signs: Tensor) -> Tensor:
         """log p(z | signs, phi), summed over objects: signs (C, N) -> (C,)."""
@@ -69,7 +77,21 @@ class WordBelief:
 
     def propose(self, generator: Any, log_prior: Tensor) -> Tensor:
         """Draw a sentence for every object from p(w) p(z | w, phi): (C, N)."""
-        return categorical(generator, proposal_logits(log_prior, self.table))
+        return draw_sentences(generator, [self], log_prior)
+
+    def separate(self) -> tuple[list[Tensor], Tensor]:
+        """log p(z_n | w, phi) = sum_s a_s[n, w_s] + b[w] + constant of n: all a_s (C, N, V), and b (C, K).
+
+        b holds the products of words, which no object changes. Words are measured from the mean of their slot.
+        """
+        mean = self.parts.mean(2)  # (C, S, L)
+        rest, d = self.whitened - mean.sum(1).unsqueeze(1), self.parts - mean.unsqueeze(2)
+        alone = [rest @ d[:, s].mT - d[:, s].square().sum(-1).unsqueeze(1) / 2 for s in range(self.sentences.words)]
+        total, products = d[:, 0], d.new_zeros(len(d), self.sentences.vocabulary)
+        for slot in range(1, self.sentences.words):
+            products = (products.unsqueeze(2) - total @ d[:, slot].mT).flatten(1)
+            total = (total.unsqueeze(2) + d[:, slot].unsqueeze(1)).flatten(1, 2)
+        return alone, products
 
     def respond(self, generator: Any, proposed: Tensor, current: Tensor, rule: Rule) -> Response:
         """Accept sentences `proposed` (C, N) by the acceptance rule, or keep `current` (C, N)."""
@@ -97,8 +119,7 @@ class WordBelief:
 
     def _part(self, slot: int, word: Tensor) -> Tensor:
         """u of words (C, N) in a slot: (C, N, L)."""
-        u = self.parts[:, slot]
-        return u.gather(1, word.unsqueeze(-1).expand(-1, -1, u.shape[-1]))
+        return rows(self.parts[:, slot], word)
 
     def _sum(self, signs: Tensor, without: int | None = None) -> Tensor:
         slots = [slot for slot in range(self.sentences.words) if slot != without]
@@ -106,6 +127,73 @@ class WordBelief:
         for slot in slots:
             total = total + self._part(slot, self.sentences.word(signs, slot))
         return total
+
+
+def rows(values: Tensor, index: Tensor) -> Tensor:
+    """Rows of each chain: values (C, R, L), index (C, N) -> (C, N, L)."""
+    C, R, L = values.shape
+    place = index + R * torch.arange(C, device=index.device).unsqueeze(1)
+    return values.reshape(C * R, L).index_select(0, place.flatten()).view(C, -1, L)
+
+
+def draw_sentences(generator: Any, beliefs: Sequence[WordBelief], log_prior: Tensor) -> Tensor:
+    """Draw a sentence for every object from p(w) prod_m p(z^m | w, phi^m): log_prior (K,) or (C, 1, K) -> (C, N).
+
+    exp(b) is one matrix of the first words by the last words for all objects (`WordBelief.separate`). So the first
+    words, with the last ones summed out, need a matrix product instead of an exponential for every sentence. Then the
+    last words are drawn given the first.
+    """
+    sentences, C = beliefs[0].sentences, len(beliefs[0].whitened)
+    S = sentences.words
+    if S == 1 or beliefs[0].whitened.device.type != "cpu":
+        return categorical(generator, proposal_logits(log_prior, sum_of([belief.table for belief in beliefs])))
+    terms = [belief.separate() for belief in beliefs]
+    products = sum_of([b for _, b in terms]) + log_prior.view(-1, sentences.count)
+    matrix = (products - products.amax(-1, keepdim=True)).exp()
+    alone = [sum_of([a[slot] for a, _ in terms]) for slot in range(S)]
+    alone = [(a - a.amax(-1, keepdim=True)).exp() for a in alone]
+    half = (S + 1) // 2
+    first, last = _outer(alone[:half]), _outer(alone[half:])
+    matrix = matrix.view(C, first.shape[-1], last.shape[-1])
+    weights = first * (last @ matrix.mT)
+    head = _inverse_cdf(generator, weights)
+    tail = _inverse_cdf(generator, last * rows(matrix, head))
+    signs = head * last.shape[-1] + tail
+    # Where the factors underflow or are not numbers, the exact logits decide.
+    lost = ~(weights.sum(-1) > _LEAST_WEIGHT)
+    if lost.any():
+        chain, n = lost.nonzero(as_tuple=True)
+        logits = sum_of([b for _, b in terms])[chain]
+        for slot in range(S):
+            word = sentences.word(torch.arange(sentences.count), slot)
+            logits = logits + sum_of([a[slot][chain, n] for a, _ in terms])[:, word]
+        prior = log_prior.view(-1, sentences.count).expand(C, -1)[chain]
+        signs[chain, n] = categorical(generator, proposal_logits(prior.unsqueeze(1), logits.unsqueeze(1))).squeeze(1)
+    return signs
+
+
+def sum_of(tensors: Sequence[Tensor]) -> Tensor:
+    """The sum of tensors."""
+    total = tensors[0]
+    for tensor in tensors[1:]:
+        total = total + tensor
+    return total
+
+
+def _outer(factors: Sequence[Tensor]) -> Tensor:
+    """Products of the entries of factors (C, N, V) of successive slots: (C, N, V^slots)."""
+    total = factors[0]
+    for factor in factors[1:]:
+        total = (total.unsqueeze(-1) * factor.unsqueeze(-2)).flatten(-2)
+    return total
+
+
+def _inverse_cdf(generator: Any, weights: Tensor) -> Tensor:
+    """Draws by inversion, as `categorical`: unnormalised probabilities (..., K) -> (...,)."""
+    cumulated = weights.cumsum(-1)
+    total = cumulated[..., -1]
+    level = uniform(generator, total) * (1 - torch.finfo(total.dtype).eps) * total
+    return (cumulated <= level.unsqueeze(-1)).sum(-1).clamp_max(weights.shape[-1] - 1)
 
 
 def climb(

@@ -8,6 +8,8 @@ slot, and k-means clusters each slot's directions (independent subspace analysis
 from __future__ import annotations
 
 import warnings
+from collections.abc import Callable
+from functools import partial
 
 import numpy as np
 import torch
@@ -23,6 +25,11 @@ _ICA_STEPS = 200
 # Smallest variance of a direction, as a share of the largest.
 _LEAST_VARIANCE = 1e-8
 
+# Repairs of each slot, and rounds of reassignment after one.
+_REPAIRS = 10
+_REPAIR_CYCLES = 3
+# An object is badly explained if its squared distance exceeds this multiple of the median.
+_OUTLIER = 5
 # Rounds of reassignment of all words and refits of the regression.
 _CYCLES = 10
 
@@ -30,26 +37,124 @@ _CYCLES = 10
 def word_clusters(mixture: Additive, features: Features, places: Tensor, seeds: list[int]) -> Tensor:
     """Sentences for latents `places` (N, L), once for each seed: (chains, N).
 
-    The starts with even numbers cluster independent subspaces. In the others, slot after slot, k-means clusters the
+    Three of four starts cluster independent subspaces. In the second of four, slot after slot, k-means clusters the
     residuals of a regression on the words so far. Then each word in turn becomes the most probable one given the
-    others, and the regression is fitted again.
+    others, and the regression is fitted again. Repairs (`reassign_outliers`,
+    `reseed`) are kept while they raise the evidence.
     """
-    make = (_subspace_clusters, _residual_clusters)
-    signs = torch.stack([make[n % 2](mixture, places, seed, features.far) for n, seed in enumerate(seeds)])
-    for _ in range(_CYCLES):
+    make = (_subspace_clusters, _residual_clusters, _subspace_clusters, _subspace_clusters)
+    signs = torch.stack([make[n % 4](mixture, places, seed, features.far) for n, seed in enumerate(seeds)])
+    signs = _settled(mixture, features, signs, _CYCLES)
+    K, S = mixture.sentences.count, mixture.sentences.words
+    repairs: list[Callable[[Additive, Features, Tensor], Tensor]] = [
+        reassign_outliers,
+        *(partial(reseed, slot=slot) for slot in range(S)),
+    ]
+    evidence, failed = mixture.log_evidence(features, signs, K), 0
+    for number in range(_REPAIRS * len(repairs)):
+        repaired = repairs[number % len(repairs)](mixture, features, signs)
+        repaired = _settled(mixture, features, repaired, _REPAIR_CYCLES)
+        raised = mixture.log_evidence(features, repaired, K)
+        better = raised > evidence
+        signs = torch.where(better.unsqueeze(1), repaired, signs)
+        evidence = torch.where(better, raised, evidence)
+        failed = 0 if better.any() else failed + 1
+        if failed == len(repairs):
+            break
+    return signs
+
+
+def _settled(mixture: Additive, features: Features, signs: Tensor, cycles: int) -> Tensor:
+    for _ in range(cycles):
         before, signs = signs, _best_words(mixture, features, signs)
         if torch.equal(signs, before):
             break
     return signs
 
 
+def reassign_outliers(mixture: Additive, features: Features, signs: Tensor) -> Tensor:
+    """Say badly explained objects anew, with a regression that leaves them out: signs (C, N).
+
+    A word that only such objects have then means the prior mean, so that it is free for what they have in common.
+    """
+    result = signs.clone()
+    for chain in range(len(signs)):
+        belief = _belief(mixture, features, signs[chain : chain + 1])
+        if belief is None:
+            return signs
+        distance = belief.unexplained(signs[chain : chain + 1]).square().sum(-1)[0]
+        outliers = distance > _OUTLIER * distance.median()
+        if not outliers.any() or outliers.all():
+            continue
+        others = Features(features.values[~outliers], features.centre)
+        phi = mixture.best_parameters(others, signs[chain : chain + 1, ~outliers])
+        parts = mixture.whitened_parts(Features(features.values[outliers], features.centre), phi)
+        assert parts is not None
+        result[chain, outliers] = climb(
+            mixture.sentences, [WordBelief(mixture.sentences, *parts, phi, parts[2], parts[2])]
+        )
+    return result
+
+
+def reseed(mixture: Additive, features: Features, signs: Tensor, slot: int) -> Tensor:
+    """Split the word of a slot that leaves most unexplained, with the least useful word: signs (C, N).
+
+    The least useful word is unused, or the one whose merger with another word adds least to the squared distances.
+    """
+    language, chain = mixture.sentences, torch.arange(len(signs), device=signs.device)
+    belief = _belief(mixture, features, signs)
+    if belief is None:
+        return signs
+    word, u = language.word(signs, slot), belief.parts[:, slot]
+    ones = torch.ones(word.shape, dtype=u.dtype, device=u.device)
+    count = torch.zeros(u.shape[:2], dtype=u.dtype, device=u.device).scatter_add_(1, word, ones)
+    weight = count.unsqueeze(1) * count.unsqueeze(2) / (count.unsqueeze(1) + count.unsqueeze(2)).clamp_min(1)
+    cost = weight * torch.cdist(u, u).square()
+    cost.diagonal(dim1=1, dim2=2).fill_(torch.inf)
+    pair = cost.flatten(1).argmin(1)
+    first, second = pair // language.vocabulary, pair % language.vocabulary
+    fewer = count[chain, first] <= count[chain, second]
+    free, kept = torch.where(fewer, first, second).unsqueeze(1), torch.where(fewer, second, first).unsqueeze(1)
+    word = torch.where(word == free, kept, word)
+    rest = unexplained(mixture, features, signs).square().sum(-1)
+    group = word == torch.zeros_like(count).scatter_add_(1, word, rest).argmax(1, keepdim=True)
+    sides = divide(mixture, features, signs, group)
+    return language.replace(signs, slot, torch.where(group & sides, free, word))
+
+
+def unexplained(mixture: Additive, features: Features, signs: Tensor) -> Tensor:
+    """Latents minus the mean of their sentences, at the posterior mean: (C, N, L)."""
+    mean = mixture.posterior(features, signs).mean
+    rest: Tensor = features.values + features.centre - mixture.sums(mean, signs)
+    return rest
+
+
+def divide(mixture: Additive, features: Features, signs: Tensor, group: Tensor) -> Tensor:
+    """Split the objects of `group` (C, N) by what their sentences (C, N) leave unexplained: (C, N) bool.
+
+    The sides lie apart on the first principal component of the group's residuals.
+    """
+    members = group.unsqueeze(-1).to(features.values.dtype)
+    rest = unexplained(mixture, features, signs)
+    count = members.sum(1, keepdim=True).clamp_min(1)
+    rest = (rest - (members * rest).sum(1, keepdim=True) / count) * members
+    direction = torch.linalg.eigh(rest.mT @ rest).eigenvectors[..., -1:]
+    return (rest @ direction).squeeze(-1) > 0
+
+
+def _belief(mixture: Additive, features: Features, signs: Tensor) -> WordBelief | None:
+    """The belief with the best parameters given sentences (C, N); None if words do not add up."""
+    phi = mixture.best_parameters(features, signs)
+    parts = mixture.whitened_parts(features, phi)
+    return None if parts is None else WordBelief(mixture.sentences, *parts, phi, parts[2], parts[2])
+
+
 def _best_words(mixture: Additive, features: Features, signs: Tensor) -> Tensor:
     """Each word in turn becomes the most probable one given the others, under the regression on `signs`."""
-    phi, language = mixture.best_parameters(features, signs), mixture.sentences
-    if (parts := mixture.whitened_parts(features, phi)) is not None:
-        none = signs.new_zeros(len(signs))
-        return climb(language, [WordBelief(language, *parts, phi, none, none)], signs, rounds=1)
-    table = mixture.log_prob_table(features, phi)
+    language = mixture.sentences
+    if (belief := _belief(mixture, features, signs)) is not None:
+        return climb(language, [belief], signs, rounds=1)
+    table = mixture.log_prob_table(features, mixture.best_parameters(features, signs))
     for slot in range(language.words):
         offered = language.variants(signs, slot)
         signs = language.replace(signs, slot, table.gather(-1, offered).argmax(-1))

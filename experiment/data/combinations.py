@@ -1,7 +1,10 @@
-"""Objects with several attributes: `numbers`, `attributes:AxV`, and combinations that are held out.
+"""Objects with several attributes, and combinations that are held out.
 
     numbers          two digits of scikit-learn side by side, 2 x 8 x 8 grey values as features; a view changes each
                      digit
+    mnist-numbers    two MNIST digits of `mnist5k` side by side, images of 28 x 56 pixels; a view changes each digit
+    sprites          rendered pictures with shape, hue, size and place (`mhng.experiment.data.sprites`)
+    dsprites, 3dshapes   files with known factors (`mhng.experiment.data.builtin.factor_files`)
     attributes:AxV   one object for each combination of A attributes with V values, as A one-hots of V features (the
                      attribute-value vectors of EGG)
 
@@ -17,26 +20,34 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
+from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
+from mhng.experiment.data import sprites
+from mhng.experiment.data.builtin import factor_files
 from mhng.experiment.data.objects import Objects
 from mhng.experiment.data.views import View, apply_views
 from mhng.experiment.errors import UsageError
 
 Ints = NDArray[np.int64]
 
-NUMBERS, ATTRIBUTES = "numbers", re.compile(r"attributes:([1-9]\d?)x([1-9]\d{0,3})")
+NUMBERS, MNIST_NUMBERS, SPRITES, ATTRIBUTES = (
+    "numbers",
+    "mnist-numbers",
+    "sprites",
+    re.compile(r"attributes:([1-9]\d?)x([1-9]\d{0,3})"),
+)
 PATTERN = "attributes:AxV"  # in the list of data sets
-NUMBERS_COUNT = 1000
+NUMBERS_COUNT, MNIST_COUNT, SPRITES_COUNT = 1000, 5000, 2000
 _MOST_OBJECTS = 100_000
 _SHARE_IN = 0.1  # of the hold-out `egg` in distribution
 
 
 def has_combinations(name: str) -> bool:
     """Whether the objects of a data set have several attributes."""
-    return name == NUMBERS or ATTRIBUTES.fullmatch(name) is not None
+    return name in (NUMBERS, MNIST_NUMBERS, SPRITES, *factor_files.FILES) or ATTRIBUTES.fullmatch(name) is not None
 
 
 def pixel_shape(name: str) -> tuple[int, int] | None:
@@ -84,7 +95,9 @@ def held_combinations(combinations: Ints, hold_out: str | None, seed: int) -> In
         held[with_zero & ~simple] = 2
         share, order = _SHARE_IN, order[~with_zero[order]]
     wanted = round(share * len(order))
-    seen = np.stack([np.bincount(combinations[held == 0, a]) for a in range(combinations.shape[1])])
+    seen = np.zeros((combinations.shape[1], int(combinations.max()) + 1), dtype=np.int64)
+    for a, column in enumerate(combinations[held == 0].T):
+        seen[a, : column.max() + 1] = np.bincount(column)
     for number in order:
         places = np.arange(combinations.shape[1]), combinations[number]
         if wanted and (seen[places] > 2).all():
@@ -95,10 +108,22 @@ def held_combinations(combinations: Ints, hold_out: str | None, seed: int) -> In
 
 
 def load_combinations(
-    name: str, *, limit: int | None, views: Sequence[View], seed: int, hold_out: str | None, held: bool = False
+    name: str,
+    *,
+    limit: int | None,
+    views: Sequence[View],
+    seed: int,
+    hold_out: str | None,
+    held: bool = False,
+    data_root: Path = Path("data"),
 ) -> Objects:
     """Load the objects with combinations that are seen, or those that are `held` out. Raises UsageError."""
-    combinations, observed = _numbers(limit, views, seed) if name == NUMBERS else _attributes(name, len(views))
+    if ATTRIBUTES.fullmatch(name):
+        combinations, observed = _attributes(name, len(views))
+    elif name in (NUMBERS, MNIST_NUMBERS):
+        combinations, observed = _numbers(name, limit, views, seed)
+    else:
+        combinations, observed = _pictures(name, limit, views, seed, data_root)
     every, labels = np.unique(combinations, axis=0, return_inverse=True)
     out = held_combinations(every, hold_out, seed)[labels.reshape(-1)] > 0
     indices = np.flatnonzero(out == held)[: None if held else limit]
@@ -113,19 +138,43 @@ def load_combinations(
     )
 
 
-def _numbers(limit: int | None, views: Sequence[View], seed: int) -> tuple[Ints, list]:
-    """Combinations (N, 2) and the features of each view (N, 128)."""
+def _numbers(name: str, limit: int | None, views: Sequence[View], seed: int) -> tuple[Ints, list]:
+    """Combinations (N, 2) and each view: features (N, 128), or images (N, 1, 28, 56) of MNIST."""
+    import torch
+
     from mhng.experiment.data.builtin.registry import BUNDLED
 
-    source, count = BUNDLED["digits"].read(), NUMBERS_COUNT if limit is None else limit
-    if count > _MOST_OBJECTS:
-        raise UsageError(f"--limit is {count}; {NUMBERS} has at most {_MOST_OBJECTS} objects")
+    source = BUNDLED["digits" if name == NUMBERS else "mnist5k"].read()
+    count = _count(name, limit, NUMBERS_COUNT if name == NUMBERS else MNIST_COUNT)
     # A held-out combination is drawn as often as another, so more numbers are drawn than are seen.
-    picks = _random(seed, NUMBERS).randint(len(source.images), size=(2 * count, 2))
+    picks = _random(seed, name).randint(len(source.images), size=(2 * count, 2))
     assert source.labels is not None
     images = source.images[picks.reshape(-1)]
     turned = apply_views(images, views, names=[str(m) for m in range(len(views))], seed=seed)
-    return source.labels[picks], [view.reshape(len(picks), -1) for view in turned]
+    if name == NUMBERS:
+        return source.labels[picks], [view.reshape(len(picks), -1) for view in turned]
+    pairs = [view.reshape(len(picks), 2, *view.shape[1:]) for view in turned]
+    return source.labels[picks], [torch.cat([pair[:, 0], pair[:, 1]], dim=-1) for pair in pairs]
+
+
+def _pictures(name: str, limit: int | None, views: Sequence[View], seed: int, root: Path) -> tuple[Ints, list]:
+    """Combinations (N, A) and the pictures of each view (N, C, H, W)."""
+    random = _random(seed, name)
+    if name == SPRITES:
+        count = _count(name, limit, SPRITES_COUNT)
+        values = [random.randint(most, size=2 * count) for most in sprites.VALUES]
+        combinations = np.stack(values, axis=1).astype(np.int64)
+        images = sprites.render(combinations, random)
+    else:
+        combinations, images = factor_files.read(name, root, limit, random)
+    return combinations, list(apply_views(images, views, names=[str(m) for m in range(len(views))], seed=seed))
+
+
+def _count(name: str, limit: int | None, default: int) -> int:
+    count = default if limit is None else limit
+    if count > _MOST_OBJECTS:
+        raise UsageError(f"--limit is {count}; {name} has at most {_MOST_OBJECTS} objects")
+    return count
 
 
 def _random(seed: int, name: str) -> np.random.RandomState:

@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from mhng.experiment.data import combinations
-from mhng.experiment.data.builtin import fruits
+from mhng.experiment.data.builtin import factor_files, fruits
 from mhng.experiment.data.builtin import registry as builtin_registry
 from mhng.experiment.data.builtin.source import TEST, Source
 from mhng.experiment.data.custom import dataset as custom_dataset
@@ -89,9 +89,11 @@ def load(
         return _with_modalities(objects, ["features"] * len(flat), counts, missing, seed)
     if combinations.has_combinations(name):
         objects = combinations.load_combinations(
-            name, limit=limit, views=flat, seed=seed, hold_out=hold_out, held=held
+            name, limit=limit, views=flat, seed=seed, hold_out=hold_out, held=held, data_root=_root(data_root)
         )
-        return _with_modalities(objects, ["features"] * len(flat), counts, missing, seed)
+        are_images = [view.dim() == 4 for view in objects.views]
+        titles = [str(view) if image else "features" for view, image in zip(flat, are_images, strict=True)]
+        return _with_modalities(objects, titles, counts, missing, seed)
     source = _read(name, data_root, download)
     _check_limit(name, limit, len(source.images))
     indices = _order(name, len(source.images))[:limit]
@@ -156,6 +158,9 @@ def describe(data_root: Path | None) -> list[dict[str, Any]]:
         elif name in builtin_registry.BUNDLED:
             present = importlib.util.find_spec(builtin_registry.BUNDLED[name].module) is not None
             how = f"part of the Python package {builtin_registry.BUNDLED[name].package}"
+        elif name in factor_files.FILES:
+            present = factor_files.missing(name, root) is None
+            how = f"--data-root DIR with {factor_files.FILES[name]} in it"
         else:
             present, how = True, "--data" if name in custom_dataset.KINDS else "drawn from --seed"
         rows.append({"name": name, "present": present, "what": what, "how": how})

@@ -295,7 +295,7 @@ class Config:
         None,
         "objects",
         "combinations of attributes that the agents never observe, for the command `language`. F: a share, such as "
-        "0.2; egg: the two hold-outs of EGG; requires --dataset numbers or attributes:AxV",
+        "0.2; egg: the two hold-outs of EGG; requires objects with several attributes, such as numbers",
         default_help="none",
     )
     agents: Annotated[int, Limits(2, 1_000)] = _setting(2, "agents", "number of agents M")

@@ -177,7 +177,7 @@ def _check_sentences(config: Config) -> None:
     for name, values in refused.items():
         if getattr(config, name) in values:
             raise UsageError(f"{place} {flag(name)} {getattr(config, name)}")
-    for name in ("agents", "meet", "meet_later", "weights", "split_merge"):
+    for name in ("weights", "split_merge"):
         if not _is_default(config, name):
             raise UsageError(f"{place} {flag(name)} {getattr(config, name)}")
     assert config.sentences is not None
@@ -279,7 +279,9 @@ def _check_data(config: Config) -> None:
             if config.dataset != kind and not _is_default(config, name):
                 raise UsageError(f"{flag(name)} requires --dataset {kind}; --dataset is {config.dataset}")
     if config.hold_out is not None and not has_combinations(config.dataset):
-        raise UsageError(f"--hold-out requires --dataset numbers or attributes:AxV; --dataset is {config.dataset}")
+        raise UsageError(
+            f"--hold-out requires objects with several attributes, such as --dataset numbers; --dataset is {config.dataset}"
+        )
     check_ahead(config.dataset, config.views)
     if config.channels == 2:
         raise UsageError("--channels is 2; expected 1 or 3")

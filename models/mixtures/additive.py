@@ -315,15 +315,12 @@ def additive(sentences: Sentences, meaning: str) -> type[Any]:
 
 def _rows(coefficients: Tensor, active: Tensor) -> Tensor:
     """f M for features with the numbers `active` (..., N, A) and M (..., F, L): (..., N, L)."""
-    L = coefficients.shape[-1]
-    total: Tensor | None = None
-    for numbers in active.unbind(-1):
-        shape = torch.broadcast_shapes(coefficients.shape[:-2], numbers.shape[:-1])
-        index = numbers.expand(*shape, -1).unsqueeze(-1).expand(*shape, -1, L)
-        row = coefficients.expand(*shape, *coefficients.shape[-2:]).gather(-2, index)
-        total = row if total is None else total + row
-    assert total is not None
-    return total
+    shape = torch.broadcast_shapes(coefficients.shape[:-2], active.shape[:-2])
+    F, L = coefficients.shape[-2:]
+    chains = coefficients.expand(*shape, F, L).reshape(-1, L)
+    first = F * torch.arange(len(chains) // F, device=active.device).view(*shape, 1)
+    parts = [chains.index_select(0, (numbers + first).flatten()) for numbers in active.unbind(-1)]
+    return torch.stack(parts).sum(0).view(*shape, active.shape[-2], L)
 
 
 def _whiten(scale_tril: Tensor, rows: Tensor) -> Tensor:

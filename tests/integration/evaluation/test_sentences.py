@@ -63,6 +63,8 @@ def test_diagnose_tells_the_agreement_of_each_word(run: Path, capsys: pytest.Cap
         {"mode": "no-com", "meaning": "pairs", "grammar": "markov"},
         {"mode": "all", "meaning": "holistic"},
         {"listener_state": "shared", "grammar": "markov", "turns": "sentence", "start": "kmeans"},
+        {"agents": "3", "views": "0,20,40", "recursion": "ll:2"},
+        {"agents": "4", "views": "0,20,40,60", "meet": "ring", "turns": "word"},
     ],
 )
 def test_modes_and_meanings(tmp_path: Path, changes: dict[str, str]) -> None:

@@ -1,6 +1,7 @@
 """Sentences: turns have detailed balance, whole games have the enumerated posterior, and wrong games do not."""
 
 import functools
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -15,7 +16,8 @@ from mhng.inference.enumeration import (
 from mhng.inference.game import Game, init, play
 from mhng.inference.metropolis import step
 from mhng.inference.proposals import acceptance_rule
-from mhng.inference.sentence_turns import block_prior, block_table, blocks, draw, take_turns, word_step
+from mhng.inference.recursive import Speaker
+from mhng.inference.sentence_turns import block_prior, block_table, blocks, draw, take_turns, turn
 from mhng.models.belief import Response, TableAnswers
 from mhng.models.languages import Sentences
 from mhng.models.mixtures.additive import additive
@@ -98,6 +100,16 @@ def test_word_turns_serve_agents_that_see_different_parts():
     assert all(gaps["both"] > 2.5 * gaps["sentence"] for gaps, _, _ in results)
 
 
+@pytest.mark.slow
+def test_word_turns_on_ten_problems():
+    results = [measured(seed) for seed in range(10)]
+    for gaps, whole, words in results:
+        print({name: round(gap, 3) for name, gap in gaps.items()}, round(whole, 3), round(words, 3))
+    assert np.mean([words for _, _, words in results]) > 0.7 > 0.25 > np.mean([whole for _, whole, _ in results])
+    ratios = [gaps["both"] / gaps["sentence"] for gaps, _, _ in results]
+    assert np.mean(ratios) > 2.5
+
+
 # -- the game samples what the kernels say --------------------------------------------------------------
 
 C = 20_000
@@ -117,7 +129,8 @@ def twice(speaker, listener, own, log_prior, current, slot):
 def right(speaker, listener, own, log_prior, current, slot, rule=MH):
     if slot is None:
         return step(speaker, listener, *own, log_prior, current, rule).signs
-    return word_step(LANGUAGE, slot, speaker, listener, own, log_prior, current, rule).signs
+    row = [Speaker(own[0], speaker, rule)]
+    return turn(LANGUAGE, slot, row, listener, own[1], log_prior, current, rule)[0].signs
 
 
 def always(speaker, listener, own, log_prior, current, slot):
@@ -195,7 +208,9 @@ def test_a_speaker_that_completes_its_own_sentence_is_rejected():
 def test_an_encounter_takes_the_turns_in_order():
     agents, own, again = (Fixed(A), Fixed(B)), generators(4), generators(4)
     signs = current = torch.randint(K, (C, 1), generator=stream(4, "w"))
-    told = take_turns(LANGUAGE, "both", *agents, (own[0], own[1]), LOG_PRIOR, current, MH)
+    row = [Speaker(own[0], agents[0], MH)]
+    told, messages = take_turns(LANGUAGE, "both", row, agents[1], own[1], LOG_PRIOR, current, MH)
+    assert (messages == 4).all()
     for slot in blocks(LANGUAGE, "both"):
         signs = right(*agents, (again[0], again[1]), LOG_PRIOR, signs, slot)
     assert isinstance(told, Response) and torch.equal(told.signs, signs) and told.accepted.max() <= 4
@@ -216,25 +231,26 @@ SMALL_PRIOR = torch.tensor([0.42, 0.27, 0.2, 0.11], **real).log()
 PLACES = (
     torch.tensor([[-1.0, 0.6], [-0.8, 0.1], [1.2, -0.3], [0.9, 0.4]], **real),
     torch.tensor([[0.5, 1.1], [-0.7, -0.9], [0.6, 0.8], [-0.9, -1.2]], **real),
+    torch.tensor([[0.2, -0.5], [-0.4, 0.9], [1.0, 0.3], [-0.6, 0.1]], **real),
 )
 
 
 @functools.cache
-def players(meaning="positions"):
+def players(meaning="positions", agents=2):
     family = additive(SMALL, meaning)
-    return [Percepts(z, family(2, **prior_of(family, m))) for m, z in enumerate(PLACES)]
+    return [Percepts(z, family(2, **prior_of(family, m))) for m, z in enumerate(PLACES[:agents])]
 
 
 @functools.cache
-def law(meaning="positions"):
-    return joint_posterior(players(meaning), SMALL_PRIOR, 4).numpy()
+def law(meaning="positions", agents=2):
+    return joint_posterior(players(meaning, agents), SMALL_PRIOR, 4).numpy()
 
 
-def whole(game, chains, sweeps=30, meaning="positions", signs=None):
+def whole(game, chains, sweeps=30, meaning="positions", signs=None, agents=2):
     if signs is None:
-        signs = torch.randint(4, (chains, 1, 4), generator=stream(3, "signs")).expand(-1, 2, -1)
-    state = init(players(meaning), generators(9), signs, 4)
-    final = play(game, players(meaning), generators(9), state, sweeps, keep_means=False)[0].signs[:, 0]
+        signs = torch.randint(4, (chains, 1, 4), generator=stream(3, "signs")).expand(-1, agents, -1)
+    state = init(players(meaning, agents), generators(9, agents), signs, 4)
+    final = play(game, players(meaning, agents), generators(9, agents), state, sweeps, keep_means=False)[0].signs[:, 0]
     return np.bincount((final * torch.tensor([64, 16, 4, 1])).sum(1).numpy(), minlength=256)
 
 
@@ -253,6 +269,21 @@ def test_whole_games_of_other_meanings(meaning):
     assert chi_square(whole(shared("both"), 2000, meaning=meaning), law(meaning)) > ALPHA
 
 
+@pytest.mark.parametrize("turns", TURNS)
+@pytest.mark.parametrize("recursion", ["os", "ll:2", "exact"])
+def test_whole_games_of_three_agents(turns, recursion):
+    """From draws of the posterior, which the game must keep."""
+    drawn = torch.multinomial(torch.from_numpy(law(agents=3)), 4000, True, generator=stream(5, "law"))
+    signs = torch.stack([drawn // 4**place % 4 for place in (3, 2, 1, 0)], dim=-1).unsqueeze(1).expand(-1, 3, -1)
+    counts = whole(replace(shared(turns), recursion=recursion), 4000, sweeps=8, agents=3, signs=signs)
+    assert chi_square(counts, law(agents=3)) > ALPHA
+
+
+def test_a_wrong_game_of_three_agents_leaves_the_posterior():
+    assert chi_square(whole(shared("both", "all"), 2000, sweeps=8, agents=3), law(agents=3)) < ALPHA
+    assert chi_square(whole(shared("both"), 2000, agents=3), law()) < ALPHA  # the third agent matters
+
+
 def test_a_whole_game_that_accepts_everything_is_rejected():
     assert chi_square(whole(shared("both", "all"), 2000), law()) < ALPHA
 
@@ -262,6 +293,15 @@ def test_a_whole_game_that_accepts_everything_is_rejected():
 @pytest.mark.parametrize("mode", ["com", "gibbs"])
 def test_whole_games_at_100_000_chains(mode, turns):
     assert chi_square(whole(shared(turns, mode), 100_000, sweeps=80), law()) > ALPHA
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("turns", TURNS)
+def test_whole_games_from_starts(turns):
+    """200 starts by clustering, each of 500 chains."""
+    starts = players()[0].clusters(stream(8, "starts"), 200, 4).repeat(500, 1)
+    signs = starts.unsqueeze(1).expand(-1, 2, -1)
+    assert chi_square(whole(shared(turns), 100_000, sweeps=80, signs=signs), law()) > ALPHA
 
 
 def test_meanings_without_communication_are_each_agents_own():

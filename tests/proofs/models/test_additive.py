@@ -259,3 +259,21 @@ def test_hyperparameters_out_of_range_are_named(changes, named):
 def test_the_class_without_a_language_has_no_features():
     with pytest.raises(AttributeError):
         Additive(2)
+
+
+@pytest.mark.parametrize("kind", ["compositional", "holistic"])
+def test_the_evidence_tells_how_twenty_sets_were_made(kind):
+    language = Sentences(2, 4)
+    positions, holistic = (additive(language, meaning)(3, beta=0.1, W=1.0) for meaning in ("positions", "holistic"))
+    for seed in range(20):
+        signs = torch.randint(16, (1, 160), generator=stream(seed, "signs"))
+        if kind == "compositional":
+            words = torch.randn(2, 4, 3, generator=stream(seed, "words"), **real)
+            means = (words[0].unsqueeze(1) + words[1]).flatten(0, 1)
+        else:
+            means = 2**0.5 * torch.randn(16, 3, generator=stream(seed, "means"), **real)
+        z = means[signs[0]] + 0.5 * torch.randn(160, 3, generator=stream(seed, "noise"), **real)
+        nats = [float(one.log_evidence(one.features(z), signs, 16)) for one in (positions, holistic)]
+        assert (nats[0] > nats[1]) == (kind == "compositional"), seed
+        given = float(holistic.evidence_of(z, signs[0]))
+        assert given == pytest.approx(nats[1], abs=1e-8)

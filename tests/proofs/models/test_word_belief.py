@@ -4,10 +4,11 @@ import pytest
 import torch
 
 from mhng.models.languages import Sentences
-from mhng.models.mixtures.additive import additive
+from mhng.models.mixtures.additive import Parts, additive
 from mhng.models.percepts import Percepts
 from mhng.models.rng import stream
-from mhng.models.word_belief import WordBelief, climb, most_probable
+from mhng.models.word_belief import WordBelief, climb, draw_sentences, most_probable
+from tests.checks import ALPHA, chi_square
 from tests.proofs.models.test_additive import prior_of
 
 real = {"dtype": torch.float64}
@@ -71,3 +72,33 @@ def test_words_of_separate_directions_need_no_table():
     assert torch.equal(climb(language, [belief])[0], said) and torch.equal(belief.best(torch.empty(0))[0], said)
     with pytest.raises(ValueError, match="too many for a table"):
         _ = belief.table
+
+
+@pytest.mark.parametrize("words", [2, 3])
+@pytest.mark.parametrize("spread", [1.0, 60.0])
+def test_draws_of_sentences_have_the_law_of_the_table(words, spread):
+    """spread: with 60, some factors underflow, and the exact logits decide."""
+    language = Sentences(words, 3)
+    family = additive(language, "positions")
+    log_prior = torch.randn(language.count, generator=stream(5, "prior"), **real).log_softmax(0)
+    beliefs, z = [], torch.tensor([[0.4, -0.2], [spread, spread / 2]], **real)
+    for m in range(2):
+        mixture = family(2, **prior_of(family, m))
+        M = torch.randn(3 * words, 2, generator=stream(m, "M"), **real)
+        M[:3] = M[:3] + spread * torch.tensor([[0.0], [0.4], [-0.4]], **real)
+        phi = Parts(M.unsqueeze(0), torch.linalg.cholesky(torch.tensor([[[1.1, 0.3], [0.3, 0.7]]], **real)))
+        beliefs.append(Percepts(z.repeat_interleave(4000, 0), mixture).belief(phi))
+    logits = log_prior + sum(belief.table[0, ::4000] for belief in beliefs)
+    drawn = draw_sentences(stream(6, "draw"), beliefs, log_prior).view(2, 4000)
+    for n in range(2):
+        counts = torch.bincount(drawn[n], minlength=language.count)
+        assert chi_square(counts.numpy(), logits[n].softmax(-1).numpy()) > ALPHA
+
+
+def test_chains_with_priors_of_their_own_are_drawn_apart():
+    w = signs().expand(C, N)
+    belief = percepts().redraw(stream(1, "play"), w, LANGUAGE.count)
+    log_prior = torch.full((C, 1, LANGUAGE.count), -800.0, **real)
+    log_prior[0, 0, 7], log_prior[1, 0, 50] = 0, 0
+    drawn = belief.propose(stream(2, "play"), log_prior)
+    assert (drawn[0] == 7).all() and (drawn[1] == 50).all()

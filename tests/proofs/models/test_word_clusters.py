@@ -6,7 +6,7 @@ from mhng.models.languages import Sentences
 from mhng.models.mixtures.additive import additive
 from mhng.models.percepts import Percepts
 from mhng.models.rng import stream
-from mhng.models.word_clusters import independent_subspaces
+from mhng.models.word_clusters import independent_subspaces, reseed
 
 real = {"dtype": torch.float64}
 
@@ -60,3 +60,14 @@ def test_far_objects_do_not_shape_the_subspaces():
     far[-1] = True
     parts = independent_subspaces(z, 2, 0, far)
     assert all(max(explained(part[:-1], words)) > 0.8 for part in parts)
+
+
+def test_reseeding_gives_an_unused_word_to_a_value_that_shares_one():
+    z, words = latents()
+    language = Sentences(2, 6)
+    mixture = additive(language, "positions")(z.shape[1], beta=0.1, W=5.0)
+    merged = torch.where(words[:, 0] == 5, torch.tensor(4), words[:, 0])
+    signs = language.join(torch.stack([merged, words[:, 1]], dim=-1)).unsqueeze(0)
+    repaired = language.word(reseed(mixture, mixture.features(z), signs, 0), 0)[0]
+    most = [int(repaired[words[:, 0] == value].mode().values) for value in range(6)]
+    assert len(set(most)) == 6

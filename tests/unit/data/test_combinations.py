@@ -1,10 +1,13 @@
 """Objects with several attributes, and the combinations that are held out."""
 
+import h5py
 import numpy as np
 import pytest
 
+from mhng.experiment.data.builtin import factor_files
 from mhng.experiment.data.combinations import attributes_of, held_combinations, parse_hold_out
 from mhng.experiment.data.loading import load
+from mhng.experiment.data.sprites import VALUES, render
 from mhng.experiment.errors import UsageError
 
 EVERY = np.array([[a, b] for a in range(6) for b in range(6)])
@@ -32,7 +35,7 @@ def test_the_hold_outs_of_egg():
     assert (held == 2).sum() == 11 - 3 and (held == 1).sum() == round(0.1 * 25)
 
 
-@pytest.mark.parametrize("name", ["numbers", "attributes:2x6"])
+@pytest.mark.parametrize("name", ["numbers", "attributes:2x6", "sprites"])
 def test_seen_and_held_objects_have_no_combination_in_common(name):
     seen, held = loaded(name), loaded(name, held=True)
     assert not set(seen.labels) & set(held.labels) and not set(seen.indices) & set(held.indices)
@@ -69,3 +72,65 @@ def test_a_bad_share_is_refused(text):
 def test_bad_sizes_are_refused(name):
     with pytest.raises(UsageError, match="attributes:"):
         loaded(name)
+
+
+def test_sprites_show_their_attributes():
+    objects = loaded("sprites", hold_out=None, limit=60)
+    assert objects.views[0].shape == (60, 3, 16, 16) and 0 <= objects.views[0].min() <= objects.views[0].max() <= 1
+    attributes = attributes_of(objects.class_names, objects.labels)
+    every = np.stack(np.unravel_index(np.arange(256), VALUES), axis=1).astype(np.int64)
+    pictures = render(every, np.random.RandomState(0))
+    light = pictures.mean(1)
+    row, column = np.mgrid[:16, :16] - 7.5
+    centres = np.stack([(light * axis).sum((1, 2)) / light.sum((1, 2)) for axis in (row, column)], axis=1)
+    for place, (y, x) in enumerate([(0, -1), (-1, 0), (0, 1), (1, 0)]):
+        chosen = centres[every[:, 3] == place]
+        assert (chosen @ [y, x] > 1.5).all() and np.abs(chosen @ [x, y]).max() < 1.5
+    sizes = [light[every[:, 2] == size].mean() for size in range(4)]
+    assert sizes == sorted(sizes)
+    assert attributes.max(0).tolist() == [3, 3, 3, 3]
+
+
+def test_numbers_of_mnist_are_pictures_side_by_side():
+    objects = loaded("mnist-numbers", hold_out=None, limit=20)
+    assert objects.views[0].shape == (20, 1, 28, 56)
+    assert attributes_of(objects.class_names, objects.labels).shape == (20, 2)
+
+
+def dsprites(folder):
+    factors = np.stack(np.unravel_index(np.arange(0, 737_280, 977), (1, 3, 6, 40, 32, 32)), axis=1)
+    images = np.zeros((len(factors), 64, 64), dtype=np.uint8)
+    images[:, :8, :8] = 1
+    np.savez(folder / factor_files.FILES["dsprites"], imgs=images, latents_classes=factors)
+    return factors
+
+
+def shapes(folder):
+    values = (10, 10, 10, 8, 4, 15)
+    labels = np.stack(np.unravel_index(np.arange(0, 480_000, 977), values), axis=1) / np.array(values)
+    with h5py.File(folder / factor_files.FILES["3dshapes"], "w") as file:
+        file["labels"] = labels
+        file["images"] = np.full((len(labels), 64, 64, 3), 51, dtype=np.uint8)
+
+
+@pytest.mark.parametrize(("name", "write", "channels", "values"), [
+    ("dsprites", dsprites, 1, [3, 6, 4, 4]), ("3dshapes", shapes, 3, [10, 10, 10, 8, 4]),
+])  # fmt: skip
+def test_files_with_factors(tmp_path, name, write, channels, values):
+    def read(**changes):
+        given = {"limit": 300, "views": ("0", "0"), "seed": 0, "hold_out": None, "data_root": tmp_path} | changes
+        return load(name, download=False, **given)
+
+    with pytest.raises(UsageError, match=f"no .*{factor_files.FILES[name]}; pass --data-root DIR"):
+        read()
+    write(tmp_path)
+    objects = read()
+    assert objects.views[0].shape == (300, channels, 32, 32)
+    assert objects.views[0][0, :, :4, :4].numpy() == pytest.approx(1 if name == "dsprites" else 0.2)
+    every = attributes_of(objects.class_names, objects.labels)
+    assert (every.max(0) + 1).tolist() == values
+    held = read(hold_out="0.2", held=True)
+    assert held.count and not set(held.labels) & set(read(hold_out="0.2").labels)
+    (tmp_path / factor_files.FILES[name]).write_bytes(b"no file")
+    with pytest.raises(UsageError, match=factor_files.FILES[name]):
+        read()

@@ -44,7 +44,6 @@ def test_one_word_is_no_sentence():
         ({"words": "2", "mode": "variational"}, "--mode variational"),
         ({"words": "2", "listener_state": "speaker-sample"}, "--listener-state speaker-sample"),
         ({"words": "2", "start": "split"}, "--start split"),
-        ({"words": "2", "agents": "3", "views": "0,30,60"}, "--agents 3"),
         ({"words": "2", "weights": "dirichlet:1"}, "--weights dirichlet:1"),
         ({"words": "2", "mixture": "tied"}, "--mixture tied; pass --meaning"),
         ({"words": "2", "agent": ["B: --mixture tied"]}, "--mixture tied of agent B"),

@@ -280,7 +280,7 @@ def _check_data(config: Config) -> None:
                 raise UsageError(f"{flag(name)} requires --dataset {kind}; --dataset is {config.dataset}")
     if config.hold_out is not None and not has_combinations(config.dataset):
         raise UsageError(
-            f"--hold-out requires objects with several attributes, such as --dataset numbers; --dataset is {config.dataset}"
+            f"--hold-out requires objects with several attributes, such as numbers; --dataset is {config.dataset}"
         )
     check_ahead(config.dataset, config.views)
     if config.channels == 2:

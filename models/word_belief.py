@@ -153,14 +153,13 @@ def draw_sentences(generator: Any, beliefs: Sequence[WordBelief], log_prior: Ten
     alone = [sum_of([a[slot] for a, _ in terms]) for slot in range(S)]
     alone = [(a - a.amax(-1, keepdim=True)).exp() for a in alone]
     half = (S + 1) // 2
-    first, last = _outer(alone[:half]), _outer(alone[half:])
-    matrix = matrix.view(C, first.shape[-1], last.shape[-1])
-    weights = first * (last @ matrix.mT)
-    head = _inverse_cdf(generator, weights)
-    tail = _inverse_cdf(generator, last * rows(matrix, head))
+    last = _outer(alone[half:])
+    matrix = matrix.view(C, -1, last.shape[-1])
+    head, total = _draw_words(generator, alone[:half], last @ matrix.mT)
+    tail, _ = _draw_words(generator, alone[half:], rows(matrix, head))
     signs = head * last.shape[-1] + tail
     # Where the factors underflow or are not numbers, the exact logits decide.
-    lost = ~(weights.sum(-1) > _LEAST_WEIGHT)
+    lost = ~(total > _LEAST_WEIGHT)
     if lost.any():
         chain, n = lost.nonzero(as_tuple=True)
         logits = sum_of([b for _, b in terms])[chain]
@@ -188,12 +187,27 @@ def _outer(factors: Sequence[Tensor]) -> Tensor:
     return total
 
 
-def _inverse_cdf(generator: Any, weights: Tensor) -> Tensor:
-    """Draws by inversion, as `categorical`: unnormalised probabilities (..., K) -> (...,)."""
-    cumulated = weights.cumsum(-1)
-    total = cumulated[..., -1]
-    level = uniform(generator, total) * (1 - torch.finfo(total.dtype).eps) * total
-    return (cumulated <= level.unsqueeze(-1)).sum(-1).clamp_max(weights.shape[-1] - 1)
+def _draw_words(generator: Any, factors: Sequence[Tensor], joint: Tensor) -> tuple[Tensor, Tensor]:
+    """Draw words with weights joint[w] prod_s factors[s][w_s]: their code (C, N), and the total weight (C, N).
+
+    factors: (C, N, V) for each slot. joint: (C, N, V^slots), which is overwritten. The words of later slots are summed
+    out, so that every draw is among V words.
+    """
+    V = factors[0].shape[-1]
+    left = [joint.unflatten(-1, (-1, V)).mul_(factors[-1].unsqueeze(-2))]
+    for factor in reversed(factors[:-1]):
+        left.append(left[-1].sum(-1).unflatten(-1, (-1, V)).mul_(factor.unsqueeze(-2)))
+    code = torch.zeros(joint.shape[:-1], dtype=torch.int64, device=joint.device)
+    total = left[-1].sum((-2, -1))
+    for weights in reversed(left):
+        prefixes = weights.shape[-2]
+        place = code.flatten() + prefixes * torch.arange(code.numel(), device=code.device)
+        chosen = weights.reshape(-1, V).index_select(0, place).view(*code.shape, V)
+        cumulated = chosen.cumsum(-1)
+        level = uniform(generator, total) * (1 - torch.finfo(total.dtype).eps) * cumulated[..., -1]
+        word = (cumulated <= level.unsqueeze(-1)).sum(-1).clamp_max(V - 1)
+        code = code * V + word
+    return code, total
 
 
 def climb(

@@ -19,6 +19,7 @@ from PIL import Image
 
 from mhng.experiment.data import loading, registry, synthetic
 from mhng.experiment.data.builtin import idx as idx_sets
+from mhng.experiment.data.builtin import factor_files
 from mhng.experiment.data.builtin import registry as builtin_registry
 from mhng.experiment.data.objects import Objects
 from mhng.experiment.errors import UsageError
@@ -275,7 +276,8 @@ def test_describe(tmp_path: Path) -> None:
     rows = loading.describe(tmp_path)
     assert [row["name"] for row in rows] == list(registry.DATASETS)
     assert {row["name"] for row in rows if row["present"]} >= {"fashion-mnist", "mnist5k", "digits", "npz"}
-    assert {row["name"] for row in rows if not row["present"]} == builtin_registry.ON_DISK.keys() - {"fashion-mnist"}
+    on_disk = builtin_registry.ON_DISK.keys() | factor_files.FILES.keys()
+    assert {row["name"] for row in rows if not row["present"]} == on_disk - {"fashion-mnist"}
     assert all(row["what"] and row["how"] for row in rows)
     loading.describe(None)
 

@@ -18,8 +18,8 @@ import torch
 from PIL import Image
 
 from mhng.experiment.data import loading, registry, synthetic
-from mhng.experiment.data.builtin import idx as idx_sets
 from mhng.experiment.data.builtin import factor_files
+from mhng.experiment.data.builtin import idx as idx_sets
 from mhng.experiment.data.builtin import registry as builtin_registry
 from mhng.experiment.data.objects import Objects
 from mhng.experiment.errors import UsageError

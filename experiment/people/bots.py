@@ -76,6 +76,11 @@ class Bot:
             return form | {"sign": "0"}
         if kind == "sort":
             self._pictures = re.findall(r'src="/picture/([\w.]+)"', page.text)
+            if len(self._pictures) != len(self.best):
+                raise RunError(
+                    f"the study has {len(self._pictures)} objects, but the bot knows {len(self.best)}; expected the "
+                    "folder of the study that is served"
+                )
             self.G = 1 + max(int(g) for g in re.findall(r'name="group_0" value="(\d+)"', page.text))
             self.groups = [self.best[n] % self.G for n in range(len(self._pictures))]
             return form | {f"group_{n}": str(group) for n, group in enumerate(self.groups)}

@@ -58,7 +58,7 @@ def serve(study: Study, host: str = "127.0.0.1", port: int = 8000, ready: Callab
     with locked(study.path):
         config = uvicorn.Config(
             application(study), host, port, log_level="error", access_log=False, server_header=False, lifespan="off",
-            timeout_keep_alive=30, limit_concurrency=2000,
+            ws="none", timeout_keep_alive=30, limit_concurrency=2000,
         )  # fmt: skip
         try:
             Server(config).run()

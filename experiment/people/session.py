@@ -28,6 +28,8 @@ from mhng.experiment.people.study import Study
 MOST_TEXT = 2000
 # Right answers to the quiz: indices of the options in texts.toml.
 QUIZ = (0, 1)
+# So many wrong answers to the quiz are kept.
+MOST_WRONG = 200
 SCALE = 5
 
 
@@ -114,7 +116,10 @@ class Session:
             return event
         if kind == "quiz":
             answers = [_number(form.get(f"quiz_{place + 1}"), 3, "quiz_wrong") for place in range(len(QUIZ))]
-            return event | {"answer": answers, "correct": tuple(answers) == QUIZ}
+            correct = tuple(answers) == QUIZ
+            if not correct and self.index > MOST_WRONG:
+                raise BadAnswerError("quiz_wrong")
+            return event | {"answer": answers, "correct": correct}
         if kind == "practice-offer":
             return event | {"answer": _take_or_keep(form)}
         if kind == "practice-proposal":

@@ -24,8 +24,8 @@ PRACTICE = "practice.png"
 class Study:
     """A study folder.
 
-    checksum: of the design and the partner; a log belongs to one. consent: text by language. pictures: PNG files of
-    the person's side. hidden: those of the partner, in a demo only.
+    checksum: of the design, the partner and the pictures; a log belongs to one. consent: text by language. pictures:
+    PNG files of the person's side. hidden: those of the partner, in a demo only.
     """
 
     path: Path
@@ -42,7 +42,6 @@ class Study:
     def open(cls, path: Path, *, trust_plugins: bool = False) -> Study:
         """Open a study. Raises UsageError that names a missing, damaged or foreign file."""
         design = read_design(path)
-        digest = hashlib.sha256(_read(path / DESIGN) + _read(path / PARTNER))
         partner = load_partner(path, design.objects, design.signs, trust_plugins=trust_plugins)
         try:
             salt = bytes.fromhex(_read(path / SALT).decode("ascii").strip())
@@ -50,7 +49,8 @@ class Study:
             salt = b""
         if len(salt) < 16:
             raise UsageError(f"{path / SALT} is damaged; expected 32 or more hexadecimal digits")
-        numbers = range(design.objects)
+        pictures = [_read_picture(picture_file(path, "person", n)) for n in range(design.objects)]
+        digest = hashlib.sha256(_read(path / DESIGN) + _read(path / PARTNER) + b"".join(pictures))
         consent = {name: consent_text(path / CONSENT.format(language=name)) for name in design.languages}
         if (version := consent_version(consent)) != design.consent:
             raise UsageError(
@@ -64,9 +64,11 @@ class Study:
             digest.hexdigest()[:16],
             salt,
             consent,
-            tuple(_read_picture(picture_file(path, "person", n)) for n in numbers),
+            tuple(pictures),
             _read_picture(path / PICTURES / PRACTICE),
-            tuple(_read_picture(picture_file(path, "partner", n)) for n in numbers) if design.demo else (),
+            tuple(_read_picture(picture_file(path, "partner", n)) for n in range(design.objects))
+            if design.demo
+            else (),
         )
 
     @property

@@ -10,11 +10,15 @@ from PIL import Image
 
 from mhng.experiment.errors import RunError, UsageError
 from mhng.experiment.people import sessions as sessions_module
+from mhng.experiment.people.bots import Bot
 from mhng.experiment.people.client import Client, Http
 from mhng.experiment.people.export import export
+from mhng.experiment.people.person import PersonSide, read_person
 from mhng.experiment.people.serve import serve
+from mhng.experiment.people.session import replay
 from mhng.experiment.people.sessions import Sessions
 from mhng.experiment.people.status import forget, status
+from mhng.experiment.people.study import Study
 from tests.integration.people.test_study_commands import consent, new, study  # noqa: F401
 from tests.integration.people.test_study_page import answer, events, page_of, to_offer
 from tests.studies import Served, logged, served, table_study
@@ -270,3 +274,52 @@ def test_the_data_set_tells_no_path_of_this_machine(tmp_path, consent):  # noqa:
     assert study("export", tmp_path / "study", "--bots", "--out", tmp_path / "ds") == 0
     for file in (tmp_path / "ds").rglob("*.*"):
         assert "secret" not in file.read_text()
+
+
+def test_a_study_with_pictures_is_replayed_to_the_bit(tmp_path, consent):  # noqa: F811
+    flags = ("--data", "creatures", "--partner", "mh,binary", "--blocks", 4)
+    assert new(tmp_path / "study", consent, *flags) == 0
+    opened = Study.open(tmp_path / "study")
+    with served(opened) as one:
+        for number in range(2):
+            participant = Bot("mh", read_person(opened.path, opened.design), number=number).play(one.transport)
+            live, log = one.sessions._open[participant], opened.logs.read(participant)
+            fresh = Study.open(tmp_path / "study")
+            again = replay(fresh, participant, log)
+            assert live.belief.table == again.belief.table != opened.partner.belief.table
+            assert (live.signs, live.partner_signs) == (again.signs, again.partner_signs) and again.finished
+            # The partner's beliefs follow from its signs alone: other answers to offers change nothing.
+            other = replay(fresh, participant, log[:1])
+            for event in log[1:]:
+                kept = {"answer": "keep"} if event["kind"] == "offer" else {}
+                sign = {} if "sign" not in event else {"sign": other.signs[other.place.object]}
+                moved = {"groups": event["groups"][::-1]} if event["kind"] == "sort" else {}
+                other.advance(event | kept | sign | moved)
+            assert other.belief.table == live.belief.table and other.partner_signs == live.partner_signs
+
+
+def test_a_log_belongs_to_its_pictures(tmp_path, consent, capsys):  # noqa: F811
+    folder = tmp_path / "study"
+    assert new(folder, consent, "--data", "creatures") == 0
+    assert study("bots", folder, "--count", 1) == 0
+    shown = folder / "stimuli" / "person"
+    (shown / "000.png").write_bytes((shown / "001.png").read_bytes())
+    capsys.readouterr()
+    assert study("status", folder) == 0 and "another design" in capsys.readouterr().out
+
+
+def test_a_bot_of_another_study_is_told(site):
+    two = PersonSide(None, np.zeros((2, 3)), np.zeros((2, 3)))
+    with pytest.raises(RunError, match="3 objects, but the bot knows 2"):
+        Bot("mh", two).play(site.transport)
+
+
+def test_wrong_answers_to_the_quiz_do_not_fill_the_disk(site, monkeypatch):
+    monkeypatch.setattr("mhng.experiment.people.session.MOST_WRONG", 3)
+    client = site.client()
+    answer(client)
+    for _ in range(6):
+        answer(client, quiz_1="2", quiz_2="2")
+    assert len(events(site)) == 4
+    assert answer(client, quiz_1="0", quiz_2="1").status == 303
+    assert page_of(client).data["kind"] == "practice-offer"

@@ -323,6 +323,8 @@ def _references(out: Path, runs: Sequence[Run], is_complete: bool) -> list[dict[
     A failure costs a note: the runs matter more.
     """
     seeds = sorted({run.seed for run in runs})
+    if runs[0].config.program is not None:  # programs have observations of their own
+        return []
     if is_complete:
         with suppress(UsageError, KeyError, TypeError):
             earlier = RunFolder(out).read_json(run_folder.SUMMARY)

@@ -89,7 +89,11 @@ class Sessions:
             "client_time": _time(form.get("time"), _MOST_TIME),
         }  # fmt: skip
         self.logs.append(session.participant, event)
-        session.advance(event)
+        try:
+            session.advance(event)
+        except BaseException:  # such as a program that cannot redraw; the log stays the truth
+            self._open.pop(session.participant, None)
+            raise
         return True
 
     def belongs(self, session: Session, recruiting: Mapping[str, str]) -> bool:

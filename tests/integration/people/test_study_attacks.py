@@ -21,7 +21,7 @@ from mhng.experiment.people.status import forget, status
 from mhng.experiment.people.study import Study
 from tests.integration.people.test_study_commands import consent, new, study  # noqa: F401
 from tests.integration.people.test_study_page import answer, events, page_of, to_offer
-from tests.studies import Served, logged, served, table_study
+from tests.studies import N, Served, TablePartner, logged, served, table_study
 
 FORM = {"content-type": "application/x-www-form-urlencoded"}
 AGREE = {"agree": "yes", "language": "en"}
@@ -323,3 +323,24 @@ def test_wrong_answers_to_the_quiz_do_not_fill_the_disk(site, monkeypatch):
     assert len(events(site)) == 4
     assert answer(client, quiz_1="0", quiz_2="1").status == 303
     assert page_of(client).data["kind"] == "practice-offer"
+
+
+def test_a_partner_that_fails_stops_its_sessions_and_no_others(tmp_path, monkeypatch):
+    def fails(*_):
+        raise ValueError("no draw")
+
+    with served(table_study(tmp_path, partners=("mh",), blocks=2, offers=2 * N)) as site:
+        client = site.client()
+        to_offer(client)
+        with monkeypatch.context() as patch:
+            patch.setattr(TablePartner, "redraw", fails)
+            for _ in range(2 * N - 1):
+                assert answer(client, answer="keep", sign="0").status == 303
+            count = len(events(site))
+            assert answer(client, sign="0").status == 503
+            for _ in range(2):  # the answer is kept, once, and no page is shown with beliefs of before
+                assert client.get("/page").status == 503
+                assert client.post("/page", {"index": str(count), "sign": "0"}).status == 503
+            assert len(events(site)) == count + 1
+            assert page_of(site.client()).data["kind"] == "instructions"
+        assert page_of(client).data["kind"] == "sort"

@@ -7,6 +7,7 @@ import pytest
 from PIL import Image
 
 from mhng import cli
+from mhng.experiment.people.ratios import offers
 from mhng.experiment.people.study import Study
 from mhng.experiment.people.trials import load
 
@@ -81,6 +82,8 @@ def test_a_partner_from_a_run(tmp_path, consent, digits_run, capsys):
     assert study("bots", folder, "--knowledge", "known", "--count", 2) == 0
     assert study("export", folder, "--out", tmp_path / "ds", "--bots") == 0
     assert len(load(tmp_path / "ds").participants) == 2
+    partner = Study.open(folder).partner  # it redraws its beliefs given all objects of the run
+    assert len(partner.belief.table) == 4 < partner.percepts.count
     capsys.readouterr()
     assert new(tmp_path / "other", consent, "--run", digits_run, "--agent", "Z") == 2
     assert "A, B" in capsys.readouterr().err
@@ -181,3 +184,14 @@ def test_a_missing_package_is_told_in_one_line(tmp_path, consent, monkeypatch, c
     for command in (["serve", tmp_path / "study"], ["demo"], ["bots", tmp_path / "study"]):
         assert study(*command) == 2
         assert "pip install 'mh-naming-game[study]'" in capsys.readouterr().err
+
+
+def test_the_statistics_see_what_bots_saw(tmp_path, consent):
+    """A bot of the rule binary takes exactly the offers whose ratio, from the exported table, is at least 1."""
+    flags = ("--consent", consent, "--language", "en,ja", "--objects", 20, "--offers", 40, "--signs", 5, "--groups", 4)
+    assert study("new", tmp_path / "study", *flags, "--data", "creatures") == 0
+    assert study("bots", tmp_path / "study", "--rule", "binary", "--count", 3) == 0
+    assert study("export", tmp_path / "study", "--bots", "--out", tmp_path / "ds") == 0
+    found = offers(load(tmp_path / "ds"))
+    assert len(found.accepted) > 20 and 0 < found.accepted.mean() < 1
+    np.testing.assert_array_equal(found.accepted, found.log_offered >= found.log_current)

@@ -6,11 +6,16 @@ import torch
 from scipy import stats
 
 from mhng.experiment.people import draws
-from mhng.experiment.people.partner import Belief, MixturePartner
+from mhng.experiment.people.partner import Belief, MixturePartner, save
+from mhng.experiment.people.partners import load_partner
 from mhng.experiment.people.session import condition_of, places
 from mhng.models.mixtures.gaussians import Components
 from mhng.models.mixtures.normal_wishart import NormalWishart
+from mhng.models.percepts import Percepts
+from mhng.models.registry import MIXTURES
+from mhng.models.rng import stream
 from tests.checks import ALPHA, chi_square
+from tests.proofs.models.test_mixture_contract import L, family, in_support
 from tests.studies import PARTNER, PRIOR, K, N, design
 
 MEANS = np.array([[-3.0, 0.0], [3.0, 0.0], [0.0, 4.0]])
@@ -98,3 +103,21 @@ def test_conditions_and_objects_are_balanced():
         for block in range(2):
             seen = [place.object for place in places(plan, "people", slot) if place[:2] == ("offer", block)]
             assert len(seen) == 7 and np.ptp(np.bincount(seen, minlength=N)) <= 1
+
+
+@pytest.mark.parametrize("name", sorted(MIXTURES))
+def test_a_partner_with_any_mixture_is_read_back_to_the_bit(tmp_path, name):
+    mixture = family(name)
+    z = in_support(torch.randn(9, L, dtype=torch.float64, generator=stream(0, "z")), mixture.input_support)
+    signs = [0, 1, 2, 0, 1, 2, 0, 0, 1]
+    phi = Percepts(z, mixture).redraw(stream(0, "phi"), torch.tensor([signs]), K).parameters
+    kept = MixturePartner(mixture, z, type(phi)(*(part[0] for part in phi)), torch.tensor(LOG_PI), signs, 4)
+    save(tmp_path / "partner.pt", kept.state())
+    read = load_partner(tmp_path, 4, K)
+    assert read.signs == kept.signs
+    one, two = kept.belief, read.belief
+    for step in range(3):
+        assert one.table == two.table
+        one, two = (
+            partner.redraw(0, str(step), [1, 1, 2, 0], belief) for partner, belief in ((kept, one), (read, two))
+        )

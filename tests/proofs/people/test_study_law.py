@@ -137,12 +137,12 @@ def test_twenty_thousand_bots_have_the_enumerated_law(tmp_path):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("kind", [Session, "Forgets"])
+@pytest.mark.parametrize("kind", [Session, "Peeks"])
 def test_two_hundred_bots_by_http_have_the_enumerated_law(tmp_path, kind):
     import uvicorn
 
     study = table_study(tmp_path, offers=VISITS * N)
-    site = Served(study, Forgets if kind == "Forgets" else kind)
+    site = Served(study, Peeks if kind == "Peeks" else kind)
     config = uvicorn.Config(site.transport.app, "127.0.0.1", 0, log_level="error", lifespan="off")
     server = uvicorn.Server(config)
     thread = threading.Thread(target=server.run)

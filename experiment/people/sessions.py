@@ -47,7 +47,7 @@ class Sessions:
 
     def begin(self, language: str, recruiting: Mapping[str, str], bot: str | None = None) -> str:
         """Begin a session, and return its token. Raises KnownParticipantError, FullError and OSError."""
-        hashes = {name: self.study.hashed(f"{name}/{text}")[:16] for name, text in recruiting.items() if text}
+        hashes = {name: recruiting_hash(self.study, name, text) for name, text in recruiting.items() if text}
         if hashes.get(RECRUITING[0]) in self._recruited:
             raise KnownParticipantError
         slot = self._slots[bot is not None]
@@ -100,7 +100,7 @@ class Sessions:
         """Whether a session is that of a recruited person, as far as the address names one."""
         name = RECRUITING[0]
         known = session.begin.get("recruiting", {}).get(name)
-        return not recruiting.get(name) or known == self.study.hashed(f"{name}/{recruiting[name]}")[:16]
+        return not recruiting.get(name) or known == recruiting_hash(self.study, name, recruiting[name])
 
     def _keep(self, session: Session) -> Session:
         """Hold a session in memory as the latest one, in place of the one that was used least recently."""
@@ -117,6 +117,11 @@ class Sessions:
         self._slots[bot] = max(self._slots[bot], slot + 1)
         if RECRUITING[0] in recruiting:
             self._recruited.add(str(recruiting[RECRUITING[0]]))
+
+
+def recruiting_hash(study: Study, name: str, text: str) -> str:
+    """What a log keeps of an identification of a recruiting site."""
+    return study.hashed(f"{name}/{text}")[:16]
 
 
 def _now() -> int:

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Mapping
+from contextlib import suppress
 from typing import Any
 
 from mhng.experiment.errors import UsageError
 from mhng.experiment.people.log import is_participant
 from mhng.experiment.people.session import replay
+from mhng.experiment.people.sessions import RECRUITING, recruiting_hash
 from mhng.experiment.people.study import Study
 
 
@@ -65,12 +68,22 @@ def status_lines(report: dict[str, Any]) -> list[str]:
 
 
 def forget(study: Study, typed: str) -> str:
-    """Delete the log of a participant, by the token of its cookie or the code on its last page; returns the code.
+    """Delete the log of a participant, by the code on its last page, its PROLIFIC_PID or the token of its cookie.
 
-    Raises UsageError if there is none.
+    Returns the code. Raises UsageError if there is none.
     """
     participant = typed if is_participant(typed) else study.participant(typed)
     if not study.logs.file(participant).exists():
-        raise UsageError(f"{study.path} holds no session of {typed!r}")
+        participant = _recruited(study, typed)
     study.logs.forget(participant)
     return participant
+
+
+def _recruited(study: Study, typed: str) -> str:
+    """The participant with a PROLIFIC_PID. Raises UsageError if there is none."""
+    for participant in study.logs.participants():
+        with suppress(UsageError):  # a damaged log
+            found = study.logs.first(participant).get("recruiting")
+            if isinstance(found, Mapping) and found.get(RECRUITING[0]) == recruiting_hash(study, RECRUITING[0], typed):
+                return participant
+    raise UsageError(f"{study.path} holds no session of {typed!r}")

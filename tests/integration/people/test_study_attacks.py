@@ -201,6 +201,15 @@ def test_a_damaged_log_can_be_forgotten_and_the_study_opens_again(site, text):
     Sessions(site.study)
 
 
+def test_a_participant_without_a_code_is_forgotten_by_its_identification(site):
+    first, second = (site.client(PROLIFIC_PID=name) for name in ("one", "two"))
+    (site.study.logs.folder / ("ab" * 8 + ".jsonl")).write_text("{broken\n")
+    with pytest.raises(UsageError, match="no session of 'three'"):
+        forget(site.study, "three")
+    forget(site.study, "one")
+    assert first.get("/page").status == 404 and page_of(second).data["kind"] == "instructions"
+
+
 @pytest.mark.parametrize("text", ["{broken\n", "[]\n", '{"slot": null}\n', '{"slot": 0, "recruiting": []}\n'])
 def test_a_damaged_first_line_is_named_when_the_study_opens(site, text):
     site.client()

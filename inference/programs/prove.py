@@ -24,6 +24,7 @@ import math
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from functools import cache
+from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -71,12 +72,14 @@ class Proof:
         chains: their number for planted faults; more chains see more.
         p_value: of the game.
         faults: for each planted fault, whether the check sees it; None: the model has no such part.
+        settled: redraws after which beliefs from other starts have their law; 0: more than tried; None: not tried.
     """
 
     method: str
     chains: int
     p_value: float
     faults: Mapping[str, bool | None] = field(default_factory=dict)
+    settled: int | None = None
 
     @property
     def passed(self) -> bool:
@@ -88,6 +91,9 @@ class Proof:
         words = {True: "seen", False: unseen, None: "does not apply"}
         verdict = "the game has its law" if self.passed else "the game does NOT have its law"
         lines = [f"{verdict} (by {self.method}, p = {self.p_value:.3g})"]
+        if self.settled is not None:
+            when = f"is reached in {self.settled} redraws" if self.settled else "is not reached; raise sweeps"
+            lines.append(f"from other beliefs the law {when}")
         return "\n".join([*lines, *(f"planted fault, {name}: {words[seen]}" for name, seen in self.faults.items())])
 
 
@@ -107,20 +113,22 @@ def prove(game: NamingGame, chains: int | None = None, sweeps: int = 20, seed: i
     counts = (chains or (CHAINS if fast is game else SLOW_CHAINS), chains or CHAINS)
     has_beliefs = any(player.sites.beliefs or player.redrawn for player in game.agents)
     if not has_beliefs and is_small(game):
-        method, check = "enumeration", _by_enumeration
+        method, way = "enumeration", _by_enumeration
     else:
-        method, check = "simulation", _by_simulation
-    p_values = check(game, counts[0], sweeps, seed)
-    right = list(p_values(type(game)))
+        method, way = "simulation", _by_simulation
+    check = way(game, counts[0], sweeps, seed)
+    right = list(check.p_values(type(game)))
     if fast is not game:
-        p_values = check(fast, counts[1], sweeps, seed)
+        check = way(fast, counts[1], sweeps, seed)
     seen: dict[str, bool | None] = {}
     for name, kind in FAULTS.items():
         needs = {"stale table": has_beliefs, "beliefs not redrawn": has_beliefs}
         needs["nuisance not summed"] = any(player.summed for player in game.agents)
         applies = needs.get(name, len(game.agents) > 1)
-        seen[name] = any(p < ALPHA for p in p_values(kind)) if applies else None
-    return Proof(method, counts[1], min(1.0, min(right) * len(right)), seen)
+        seen[name] = any(p < ALPHA for p in check.p_values(kind)) if applies else None
+    return Proof(
+        method, counts[1], min(1.0, min(right) * len(right)), seen, None if fast is not game else check.settled()
+    )
 
 
 def _is_slow(game: NamingGame) -> bool:
@@ -145,7 +153,11 @@ def is_small(game: NamingGame) -> bool:
     return not game.continuous and math.prod(site.K**site.size for site in game.signs) <= MOST_ASSIGNMENTS
 
 
-Check = Callable[[type[NamingGame]], Iterator[float]]
+class Check(NamedTuple):
+    """A way to check the law of a game."""
+
+    p_values: Callable[[type[NamingGame]], Iterator[float]]  # of the same game of a class
+    settled: Callable[[], int | None]  # redraws after which beliefs from other starts have their law; 0: more
 
 
 def _by_enumeration(game: NamingGame, chains: int, sweeps: int, seed: int) -> Check:
@@ -168,7 +180,7 @@ def _by_enumeration(game: NamingGame, chains: int, sweeps: int, seed: int) -> Ch
             cells = cells * K + drawn[:, place]
         yield _chi_square(np.bincount(cells.numpy(), minlength=len(law)), law)
 
-    return p_values
+    return Check(p_values, lambda: None)
 
 
 def _by_simulation(game: NamingGame, chains: int, sweeps: int, seed: int) -> Check:
@@ -233,7 +245,7 @@ def _by_simulation(game: NamingGame, chains: int, sweeps: int, seed: int) -> Che
         if kind.redraw is not NamingGame.redraw and settled():
             yield settles(kind, settled())
 
-    return p_values
+    return Check(p_values, settled if has_beliefs else lambda: None)
 
 
 def _turns_only(played: NamingGame, state: GameState) -> GameState:

@@ -51,6 +51,7 @@ def test_a_game_with_beliefs_is_proved_by_simulation():
     assert proof.faults["prior twice"] and proof.faults["speaker's ratio"]
     assert proof.faults["nuisance not summed"] is None
     assert proof.faults["stale table"] and proof.faults["beliefs not redrawn"]
+    assert proof.settled in (20, 100) and f"law is reached in {proof.settled} redraws" in str(proof)
 
 
 def test_kernels_of_pyro_are_checked_with_fewer_chains(monkeypatch):
@@ -82,9 +83,9 @@ def test_a_uniform_prior_hides_a_second_prior():
 @pytest.mark.parametrize("name", ["prior twice", "speaker's ratio"])
 def test_both_checks_reject_wrong_games(name):
     fixed = NamingGame({"A": with_nuisance(SEEN_A), "B": with_nuisance(SEEN_B)})
-    assert next(_by_enumeration(fixed, 20_000, 10, 1)(FAULTS[name])) < ALPHA
+    assert next(_by_enumeration(fixed, 20_000, 10, 1).p_values(FAULTS[name])) < ALPHA
     free = NamingGame({"A": player("A"), "B": player("B")})
-    assert next(_by_simulation(free, 1000, 3, 1)(FAULTS[name])) < ALPHA
+    assert next(_by_simulation(free, 1000, 3, 1).p_values(FAULTS[name])) < ALPHA
 
 
 def test_what_cannot_be_proved_says_why():

@@ -8,7 +8,7 @@ from scipy import stats
 from mhng.experiment.people import draws
 from mhng.experiment.people.partner import Belief, MixturePartner, save
 from mhng.experiment.people.partners import load_partner
-from mhng.experiment.people.session import condition_of, places
+from mhng.experiment.people.session import Session, condition_of, places
 from mhng.models.mixtures.gaussians import Components
 from mhng.models.mixtures.normal_wishart import NormalWishart
 from mhng.models.percepts import Percepts
@@ -16,7 +16,8 @@ from mhng.models.registry import MIXTURES
 from mhng.models.rng import stream
 from tests.checks import ALPHA, chi_square
 from tests.proofs.models.test_mixture_contract import L, family, in_support
-from tests.studies import PARTNER, PRIOR, K, N, design
+from tests.proofs.people.test_study_law import RULES, acceptance, chain, normalised
+from tests.studies import PARTNER, PRIOR, K, N, design, table_study
 
 MEANS = np.array([[-3.0, 0.0], [3.0, 0.0], [0.0, 4.0]])
 COVARIANCE = np.array([[0.6, 0.2], [0.2, 1.1]])
@@ -72,7 +73,7 @@ def test_a_redraw_knows_nothing_of_the_session_but_the_partners_signs():
 
 def test_the_partner_speaks_by_prior_times_likelihood_and_answers_by_likelihood():
     belief = Belief([PRIOR.tolist()] * N, PARTNER.tolist())
-    trials = 4000
+    trials = 1000
     for n in range(N):
         weights = np.exp(PRIOR + PARTNER[n])
         spoken = [belief.proposes(n, draws.uniform(1, "speak", n, i)) for i in range(trials)]
@@ -121,3 +122,30 @@ def test_a_partner_with_any_mixture_is_read_back_to_the_bit(tmp_path, name):
         one, two = (
             partner.redraw(0, str(step), [1, 1, 2, 0], belief) for partner, belief in ((kept, one), (read, two))
         )
+
+
+@pytest.mark.parametrize("rule", RULES)
+def test_a_partner_answers_by_the_rule_of_its_condition_and_remembers_its_sign(tmp_path, rule):
+    study, generator = table_study(tmp_path, partners=(rule,), offers=900), np.random.default_rng(4)
+    begin = {
+        "version": 1, "kind": "begin", "slot": 0, "bot": None, "language": "en", "design": study.checksum,
+        "recruiting": {}, "time": 0,
+    }  # fmt: skip
+    session, counts = Session(study, "0" * 16, begin), np.zeros((N, K, K))
+    forms = {"quiz": {"quiz_1": "0", "quiz_2": "1"}, "sort": dict.fromkeys((f"group_{n}" for n in range(N)), "0")}
+    while session.place.kind != "questions":
+        kind, _, n = session.place
+        before = session.partner_signs[n]
+        form = {"answer": generator.choice(["take", "keep"]), "sign": str(generator.integers(K))}
+        session.advance(session.event(forms.get(kind, form)) | {"time": 0})
+        if kind == "proposal":
+            counts[n, before, session.partner_signs[n]] += 1
+        else:
+            assert session.partner_signs[n] == before
+    for n in range(N):
+        law = chain(np.full(K, 1 / K), acceptance(rule, normalised(PARTNER[n])))
+        for held in range(K):
+            expected = counts[n, held].sum() * law[held]
+            assert (counts[n, held][expected == 0] == 0).all()
+            if (expected >= 5).sum() > 1:
+                assert chi_square(counts[n, held], law[held]) > ALPHA

@@ -205,8 +205,11 @@ def _bots(arguments: argparse.Namespace) -> None:
     study = _open(arguments)
     person = read_person(arguments.dir, study.design)
 
+    # Later bots have draws of their own, so a second call adds independent ones.
+    begun = sum(study.logs.first(participant).get("bot") is not None for participant in study.logs.participants())
+
     def play(transport: Any) -> None:
-        for number in range(arguments.count):
+        for number in range(begun, begun + arguments.count):
             bot = Bot(
                 arguments.rule,
                 person,

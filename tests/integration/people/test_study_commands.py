@@ -195,3 +195,17 @@ def test_the_statistics_see_what_bots_saw(tmp_path, consent):
     found = offers(load(tmp_path / "ds"))
     assert len(found.accepted) > 20 and 0 < found.accepted.mean() < 1
     np.testing.assert_array_equal(found.accepted, found.log_offered >= found.log_current)
+
+
+def test_bots_of_two_calls_are_those_of_one(tmp_path, consent):
+    played = []
+    for name, counts in (("two", (1, 1)), ("one", (2,))):
+        assert new(tmp_path / name, consent, "--data", "creatures", "--name", "x") == 0
+        for count in counts:
+            assert study("bots", tmp_path / name, "--count", count) == 0
+        assert study("export", tmp_path / name, "--bots", "--out", tmp_path / "ds" / name) == 0
+        trials = load(tmp_path / "ds" / name)
+        columns = ("trial_type", "object", "sign", "offered", "sign_after", "response")
+        rows = list(zip(trials["participant"], *(trials[column] for column in columns), strict=True))
+        played.append({tuple(row[1:] for row in rows if row[0] == participant) for participant in trials.participants})
+    assert played[0] == played[1] and len(played[0]) == 2

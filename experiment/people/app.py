@@ -138,7 +138,8 @@ class Site:
         if session is None:
             return self._message(request, "gone", 404)
         try:
-            self.sessions.answer(session, form)
+            if self.sessions.answer(session, form):
+                await asyncio.to_thread(self.sessions.flush, session.participant)
         except BadAnswerError as fault:
             return HTMLResponse(render_session(session, str(fault)), 422)
         except FileNotFoundError:

@@ -52,6 +52,7 @@ class Logs:
         descriptor = os.open(file, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
         try:
             _write(descriptor, event)
+            os.fsync(descriptor)
             flush_to_disk(self.folder)
         except OSError:
             file.unlink(missing_ok=True)
@@ -60,7 +61,7 @@ class Logs:
             os.close(descriptor)
 
     def append(self, participant: str, event: Mapping[str, Any]) -> None:
-        """Add an event. Raises FileNotFoundError for a deleted log, OSError if the event cannot be kept."""
+        """Add an event, before `flush`. Raises FileNotFoundError for a deleted log, OSError for a full disk."""
         descriptor = os.open(self.file(participant), os.O_WRONLY | os.O_APPEND)
         try:
             size = os.fstat(descriptor).st_size
@@ -71,6 +72,10 @@ class Logs:
                 raise
         finally:
             os.close(descriptor)
+
+    def flush(self, participant: str) -> None:
+        """Flush a log to the disk. Raises FileNotFoundError for a deleted log, OSError if that fails."""
+        flush_to_disk(self.file(participant))
 
     def read(self, participant: str) -> list[dict[str, Any]]:
         """All events. A last line without an end is left out. Raises UsageError for another damage."""
@@ -125,6 +130,7 @@ class Logs:
         descriptor = os.open(self.folder / FORGOTTEN, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o600)
         try:
             _write(descriptor, place)
+            os.fsync(descriptor)
         finally:
             os.close(descriptor)
 
@@ -147,7 +153,6 @@ def _write(descriptor: int, event: Mapping[str, Any]) -> None:
     data = to_json_line(event).encode()
     while data:
         data = data[os.write(descriptor, data) :]
-    os.fsync(descriptor)
 
 
 def _events(lines: list[bytes], file: Path) -> Iterator[dict[str, Any]]:

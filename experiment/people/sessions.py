@@ -77,7 +77,7 @@ class Sessions:
         return self._keep(replay(self.study, participant, self.logs.read(participant), self._kind))
 
     def answer(self, session: Session, form: Mapping[str, str]) -> bool:
-        """Keep an answer to the present page of a session. False if the form is that of another page.
+        """Log an answer to the present page of a session, before `flush`. False if the form is that of another page.
 
         Raises BadAnswerError for an unfit answer and OSError if it cannot be kept; the session then stays as it is.
         """
@@ -95,6 +95,14 @@ class Sessions:
             self._open.pop(session.participant, None)
             raise
         return True
+
+    def flush(self, participant: str) -> None:
+        """Flush the log of a participant to the disk. Other sessions go on meanwhile. Raises OSError if that fails."""
+        try:
+            self.logs.flush(participant)
+        except OSError:  # what the file holds decides
+            self._open.pop(participant, None)
+            raise
 
     def belongs(self, session: Session, recruiting: Mapping[str, str]) -> bool:
         """Whether a session is that of a recruited person, as far as the address names one."""

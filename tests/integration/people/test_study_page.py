@@ -408,6 +408,21 @@ def test_a_full_disk_loses_no_answer_silently(site, monkeypatch):
     assert len(events(site)) == len(before) + 1
 
 
+def test_an_answer_that_cannot_be_flushed_is_not_confirmed_and_kept_once(site, monkeypatch):
+    client = site.client()
+    to_offer(client)
+    before, index = events(site), page_of(client).data["index"]
+
+    def fails(descriptor):
+        raise OSError(errno.EIO, "Input/output error")
+
+    with monkeypatch.context() as patch:
+        patch.setattr("mhng.experiment.util.files.os.fsync", fails)
+        assert client.post("/page", {"index": index, "answer": "take"}).status == 503
+    assert client.post("/page", {"index": index, "answer": "take"}).status == 303
+    assert len(events(site)) == len(before) + 1 and page_of(client).data["kind"] == "proposal"
+
+
 def test_bots_are_marked_and_do_not_use_places_of_people(site):
     site.play("mh", 0)
     site.client()

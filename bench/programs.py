@@ -1,5 +1,7 @@
 """A sweep of a game of Pyro programs against a sweep of the native game: 10,000 objects, 10 signs, 4 dimensions.
 
+Then 30,000 chains of a small game of programs.
+
     python bench/programs.py
 
 Both games are about the same latents, with one chain and one thread. The native game redraws means and covariances of
@@ -8,8 +10,10 @@ its components, the program redraws its means; each is timed by its best of 15 s
 
 from __future__ import annotations
 
+import runpy
 import time
 from collections.abc import Callable, Sequence
+from pathlib import Path
 
 import pyro
 import pyro.distributions as dist
@@ -21,6 +25,7 @@ from mhng import NamingGame, ProgramPlayer, turns
 from mhng.models.rng import stream
 
 L = 4
+GALLERY = Path(__file__).resolve().parents[1] / "examples" / "programs"
 
 
 def program(z: Tensor, K: int) -> None:
@@ -73,5 +78,19 @@ def main(N: int = 10_000, K: int = 10) -> float:
     return programs / native
 
 
+def many_chains(chains: int = 30_000, count: int = 3) -> None:
+    """Print the time of many chains of four points and counts."""
+    game = runpy.run_path(str(GALLERY / "points_and_counts.py"))["twin"]()
+    game.play(100, 1)
+    for threads in (1, 2):
+        torch.set_num_threads(threads)
+        start, processor = time.perf_counter(), time.process_time()
+        game.play(chains, count)
+        seconds, processor = time.perf_counter() - start, time.process_time() - processor
+        text = f"{chains:,} chains x {count} sweeps, threads {threads}"
+        print(f"{text}: {seconds:.1f} s ({processor:.1f} s of processor time)")
+
+
 if __name__ == "__main__":
     main()
+    many_chains()

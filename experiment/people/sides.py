@@ -36,8 +36,8 @@ from mhng.models.mixtures.normal_wishart import NormalWishart
 from mhng.models.percepts import Percepts
 from mhng.models.rng import stream
 
-# Pixels of the shorter side of a served picture.
-_SIDE = 240
+# Pixels of the shorter side of a served picture, and the most of the longer side.
+_SIDE, _LONGEST = 240, 960
 # Features of a picture: principal components, fitted to at most so many pictures.
 _COMPONENTS, _FITTED = 6, 5000
 # Standard deviation of a component of standardised features, under the mean of its prior.
@@ -200,8 +200,10 @@ def _standardised(features: NDArray[np.float64]) -> NDArray[np.float64]:
 
 
 def _enlarged(pixels: NDArray[np.float32]) -> Image.Image:
-    """An image (C, H, W) in [0, 1] as a picture whose shorter side has 240 pixels or more."""
+    """An image (C, H, W) in [0, 1] as a picture with 240 pixels or more on the shorter side, 960 at most on the longer."""
     grey = np.round(255 * np.clip(pixels, 0, 1)).astype(np.uint8)
     image = Image.fromarray(grey[0] if len(grey) == 1 else np.ascontiguousarray(grey.transpose(1, 2, 0)))
-    scale = max(1, -(-_SIDE // min(image.size)))
-    return image.resize((image.width * scale, image.height * scale), Image.Resampling.BICUBIC)
+    scale = max(1, min(-(-_SIDE // min(image.size)), _LONGEST // max(image.size)))
+    image = image.resize((image.width * scale, image.height * scale), Image.Resampling.BICUBIC)
+    image.thumbnail((_LONGEST, _LONGEST))
+    return image

@@ -17,6 +17,7 @@ from mhng.experiment.people.person import PersonSide, read_person
 from mhng.experiment.people.serve import serve
 from mhng.experiment.people.session import replay
 from mhng.experiment.people.sessions import Sessions
+from mhng.experiment.people.sides import read_pictures
 from mhng.experiment.people.status import forget, status
 from mhng.experiment.people.study import Study
 from tests.integration.people.test_study_commands import consent, new, study  # noqa: F401
@@ -353,3 +354,11 @@ def test_a_partner_that_fails_stops_its_sessions_and_no_others(tmp_path, monkeyp
             assert len(events(site)) == count + 1
             assert page_of(site.client()).data["kind"] == "instructions"
         assert page_of(client).data["kind"] == "sort"
+
+
+def test_own_pictures_are_neither_tiny_nor_huge(tmp_path):
+    sizes = ((8, 8), (1200, 900), (3, 400), (900, 2))
+    for n, size in enumerate(sizes):
+        Image.new("RGB", size, (60 * n, 0, 0)).save(tmp_path / f"{n}.png")
+    shown = [picture.size for picture in read_pictures(tmp_path, len(sizes))]
+    assert shown == [(240, 240), (960, 720), (6, 800), (900, 2)]

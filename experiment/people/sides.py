@@ -200,7 +200,7 @@ def _standardised(features: NDArray[np.float64]) -> NDArray[np.float64]:
 
 
 def _enlarged(pixels: NDArray[np.float32]) -> Image.Image:
-    """An image (C, H, W) in [0, 1] as a picture with 240 pixels or more on the shorter side, 960 at most on the longer."""
+    """An image (C, H, W) in [0, 1] as a picture whose sides have 240 to 960 pixels, as far as its shape allows."""
     grey = np.round(255 * np.clip(pixels, 0, 1)).astype(np.uint8)
     image = Image.fromarray(grey[0] if len(grey) == 1 else np.ascontiguousarray(grey.transpose(1, 2, 0)))
     scale = max(1, min(-(-_SIDE // min(image.size)), _LONGEST // max(image.size)))

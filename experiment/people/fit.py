@@ -83,7 +83,7 @@ def fit_offers(
         predicted = predict(table, found, mu, s, seed)
         people[rule], probability[rule] = predicted.people, predicted.probability.mean(0)
         trial = scores.leave_one_out(predicted.log_prob.reshape(chains, len(kept), -1))
-        person = scores.leave_one_out(_marginals(table, result))
+        person = scores.leave_one_out(marginals(table, result))
         left_out[rule] = {"trial": scores.by_person(trial.pop("pointwise"), found), "person": person.pop("pointwise")}
         rules[rule] = {"trial": trial, "person": person} | _posterior(rule, result)
     report = {
@@ -118,7 +118,7 @@ def _thinned(chains: int, draws: int, offers: int) -> Floats:
     return np.unique(np.linspace(0, draws - 1, min(most, draws)).astype(int))
 
 
-def _marginals(table: Table, draws: Draws) -> Floats:
+def marginals(table: Table, draws: Draws) -> Floats:
     """log p(y_h | mu, s) of every draw: (chains, draws, H)."""
     chains, number, D = draws.mu.shape
     pairs = zip(draws.mu.reshape(-1, D), np.log(draws.s).reshape(-1, D), strict=True)

@@ -148,7 +148,9 @@ def linear_sentence(report: Report) -> str:
     row = report["linear"]
     if row["slope"] is None:
         return "Linear fit: min(1, r) does not vary."
-    predicted = ", ".join(f"{rule} {number(row['predicted'][rule], 2)}" for rule in ("mh", "binary", "constant"))
+    predicted = ", ".join(
+        f"{rule} {number(round(row['predicted'][rule], 2) + 0.0, 2)}" for rule in ("mh", "binary", "constant")
+    )
     p = "" if row["p"] is None else f", p = {row['p']:.2g}"
     return (
         f"Linear fit of answers on min(1, r): mean slope {interval(row, 'slope')}{p}; fitted rules give {predicted}."

@@ -9,6 +9,7 @@ import pytest
 from mhng import behaviour, cli
 from mhng.experiment.errors import UsageError
 from mhng.experiment.people import fit as fitting
+from mhng.experiment.people.ratios import PERCEPTS, offers
 from mhng.experiment.people.rules import RULES
 from mhng.experiment.report import behaviour as command
 from mhng.experiment.runs.posterior import import_arviz
@@ -116,5 +117,7 @@ def test_a_study_folder_holds_trials(tmp_path, monkeypatch):
     assert cli.main(["study", "bots", "s", "--count", "2"]) == 0
     trials = behaviour.Study.load("s", bots=True).trials
     assert trials.simulated and (trials["trial_type"] == "offer").sum() == 20
+    for perception in PERCEPTS:
+        assert 0 < len(offers(trials, perception).person) <= 20
     with pytest.raises(UsageError, match="no finished session"):
         behaviour.load("s")

@@ -41,7 +41,10 @@ def export(study: Study, out: Path, *, bots: bool = False, everyone: bool = Fals
         events = study.logs.read(participant)
         if not events or (events[0].get("bot") is not None) != bots:
             continue
-        mine, finished = _rows(study, participant, events)
+        try:
+            mine, finished = _rows(study, participant, events)
+        except UsageError as error:
+            raise UsageError(f"{error}; restore {study.logs.file(participant)}, or move it away") from error
         if not finished:
             unfinished += 1
         if finished or everyone:
@@ -56,9 +59,9 @@ def export(study: Study, out: Path, *, bots: bool = False, everyone: bool = Fals
     if unfinished and not everyone:
         print_note(f"note: {unfinished} unfinished sessions are left out; --all exports them too")
     name = study.design.name
+    features = read_person(study.path, study.design).features
     with disk_errors(out):
         out.mkdir(parents=True, exist_ok=True)
-    features = read_person(study.path, study.design).features
     _write_table(out / "data" / f"study-{name}_data.csv", [*COLUMNS, CORRECT], rows)
     if features is not None:
         stimuli: list[dict[str, Any]] = [

@@ -22,7 +22,7 @@ from mhng.experiment.people.status import forget, status
 from mhng.experiment.people.study import Study
 from tests.integration.people.test_study_commands import consent, new, study  # noqa: F401
 from tests.integration.people.test_study_page import answer, events, page_of, to_offer
-from tests.studies import N, Served, TablePartner, logged, served, table_study
+from tests.studies import N, Served, TablePartner, logged, person, served, table_study
 
 FORM = {"content-type": "application/x-www-form-urlencoded"}
 AGREE = {"agree": "yes", "language": "en"}
@@ -250,6 +250,7 @@ def test_a_full_disk_ends_an_export_in_one_line(site, tmp_path, monkeypatch):
     def full(*_, **__):
         raise OSError(28, "No space left on device")
 
+    monkeypatch.setattr("mhng.experiment.people.export.read_person", lambda path, design: person())
     monkeypatch.setattr("mhng.experiment.people.export.Path.mkdir", full)
     with pytest.raises(RunError, match="No space left"):
         export(site.study, tmp_path / "out", bots=True)

@@ -209,3 +209,20 @@ def test_bots_of_two_calls_are_those_of_one(tmp_path, consent):
         rows = list(zip(trials["participant"], *(trials[column] for column in columns), strict=True))
         played.append({tuple(row[1:] for row in rows if row[0] == participant) for participant in trials.participants})
     assert played[0] == played[1] and len(played[0]) == 2
+
+
+def test_an_export_that_cannot_be_made_leaves_no_folder_and_tells_the_file(tmp_path, consent, capsys):
+    folder = tmp_path / "study"
+    assert new(folder, consent, "--data", "creatures") == 0
+    assert study("bots", folder, "--count", 1) == 0
+    person = (folder / "person.pt").read_bytes()
+    (folder / "person.pt").write_bytes(b"")
+    assert study("export", folder, "--bots", "--out", tmp_path / "ds") == 2
+    (folder / "person.pt").write_bytes(person)
+    (log,) = (folder / "logs").glob("*.jsonl")
+    lines = log.read_text().splitlines()
+    log.write_text("\n".join(lines[:5] + lines[6:]) + "\n")
+    capsys.readouterr()
+    assert study("export", folder, "--bots", "--out", tmp_path / "ds") == 2
+    assert f"line 6: the event is not one of the present page; restore {log}" in capsys.readouterr().err
+    assert not (tmp_path / "ds").exists()

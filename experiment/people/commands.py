@@ -240,8 +240,9 @@ def _export(arguments: argparse.Namespace) -> None:
     from mhng.experiment.people.export import export
 
     out = typed_path(arguments.out, "--out")
-    count = export(_open(arguments), out, bots=arguments.bots, everyone=arguments.all)
-    print(f"Data of {count} {'bots' if arguments.bots else 'participants'}: {out}")
+    done = export(_open(arguments), out, bots=arguments.bots, everyone=arguments.all)
+    print(f"Data of {done.participants} {'bots' if arguments.bots else 'participants'}: {out}")
+    print(f"Offers of another name than the participant's: {done.other} of {done.offers}; only these tell rules apart")
 
 
 def _forget(arguments: argparse.Namespace) -> None:

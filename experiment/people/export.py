@@ -13,7 +13,7 @@ import csv
 import json
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from mhng.experiment.errors import UsageError
 from mhng.experiment.people.new import check_free
@@ -29,8 +29,16 @@ from mhng.experiment.util.output import print_note
 CORRECT = "correct"
 
 
-def export(study: Study, out: Path, *, bots: bool = False, everyone: bool = False) -> int:
-    """Write the data set to the new folder `out`; returns the number of participants.
+class Exported(NamedTuple):
+    """Numbers of an export: participants, offers, and offers of a sign other than the participant's."""
+
+    participants: int
+    offers: int
+    other: int
+
+
+def export(study: Study, out: Path, *, bots: bool = False, everyone: bool = False) -> Exported:
+    """Write the data set to the new folder `out`.
 
     bots: those of bots instead of people. everyone: also participants who have not finished.
     Raises UsageError if there are none, or a log is damaged.
@@ -71,7 +79,8 @@ def export(study: Study, out: Path, *, bots: bool = False, everyone: bool = Fals
     with atomic_path(out / DESCRIPTION) as beside:
         about = _description(study, bots, 0 if features is None else features.shape[1])
         beside.write_text(json.dumps(about, ensure_ascii=False, indent=2) + "\n", encoding="utf-8")
-    return kept
+    offers = [row for row in rows if row["trial_type"] == "offer"]
+    return Exported(kept, len(offers), sum(row["offered"] != row["sign"] for row in offers))
 
 
 def _rows(study: Study, participant: str, events: Sequence[Mapping[str, Any]]) -> tuple[list[dict[str, Any]], bool]:

@@ -126,7 +126,7 @@ def draw_whole(beliefs: Sequence[Belief], generator: Stream, log_prior: Tensor) 
 
 
 def word_table(belief: Belief, sentences: Sentences, signs: Tensor, slot: int) -> Tensor:
-    """log p(z_n | w, phi) of sentences (C, N) with every word in a slot: (C, N, V)."""
+    """log p(z_n | w, phi) of sentences (C, N) with every word in a slot, up to a constant of n: (C, N, V)."""
     if isinstance(belief, WordBelief):
         return belief.word_table(signs, slot)
     return block_table(belief, sentences.variants(signs, slot))

@@ -3,7 +3,7 @@
     log p(z_n | w, phi) = -|y_n - sum_s u_s[w_s]|^2 / 2 + constant
 
 y_n is the latent and u_s[v] the contribution of word v in slot s, both times the inverse factor of the covariance. So
-the V variants of a sentence in one slot need V products for each object, and no table of all sentences.
+the products y_n u_s[v] and u_s[v] u_t[v'] give every difference of log densities, without a table of all sentences.
 
 Shapes: C chains, N objects, S slots, V words.
 """
@@ -43,10 +43,34 @@ class WordBelief:
 
     stackable = False
 
+    @cached_property
+    def _alone(self) -> list[Tensor]:
+        """y_n u_s[v] - |u_s[v]|^2 / 2 for every slot: (C, N, V) each."""
+        return [self._slot_table(self.whitened, slot) for slot in range(self.sentences.words)]
+
+    @cached_property
+    def _together(self) -> list[list[Tensor]]:
+        """u_s[v] u_t[v'] for all pairs of slots: (C, V, V) each."""
+        slots = range(self.sentences.words)
+        return [[self.parts[:, s] @ self.parts[:, t].mT for t in slots] for s in slots]
+
     def word_table(self, signs: Tensor, slot: int) -> Tensor:
-        """log p(z_n | w, phi) of sentences (C, N) with every word in a slot: (C, N, V)."""
-        rest = self.whitened - self._sum(signs, without=slot)
-        return self._slot_table(rest, slot) - (rest.square().sum(-1) / 2 - self.constant.unsqueeze(-1)).unsqueeze(-1)
+        """log p(z_n | w, phi) of sentences (C, N) with every word in a slot, up to a constant of n: (C, N, V)."""
+        table = self._alone[slot]
+        for other in range(self.sentences.words):
+            if other != slot:
+                table = table - rows(self._together[other][slot], self.sentences.word(signs, other))
+        return table
+
+    def scores(self, signs: Tensor) -> Tensor:
+        """log p(z_n | w_n, phi) of sentences (C, N), up to a constant of n: (C, N)."""
+        words = [self.sentences.word(signs, slot) for slot in range(self.sentences.words)]
+        total, V = torch.zeros_like(self.whitened[..., 0]), self.sentences.vocabulary
+        for slot, word in enumerate(words):
+            total = total + self._alone[slot].gather(-1, word.unsqueeze(-1)).squeeze(-1)
+            for other in range(slot):
+                total = total - self._together[other][slot].flatten(1).gather(1, words[other] * V + word)
+        return total
 
     def pointwise(self, signs: Tensor) -> Tensor:
         """log p(z_n | w_n, phi) of every object: signs (C, N) -> (C, N)."""
@@ -85,8 +109,9 @@ class WordBelief:
         b holds the products of words, which no object changes. Words are measured from the mean of their slot.
         """
         mean = self.parts.mean(2)  # (C, S, L)
-        rest, d = self.whitened - mean.sum(1).unsqueeze(1), self.parts - mean.unsqueeze(2)
-        alone = [rest @ d[:, s].mT - d[:, s].square().sum(-1).unsqueeze(1) / 2 for s in range(self.sentences.words)]
+        d = self.parts - mean.unsqueeze(2)
+        change = (self.parts.square() - d.square()).sum(-1) / 2 - (d @ mean.sum(1)[:, None, :, None]).squeeze(-1)
+        alone = [table + change[:, slot].unsqueeze(1) for slot, table in enumerate(self._alone)]
         total, products = d[:, 0], d.new_zeros(len(d), self.sentences.vocabulary)
         for slot in range(1, self.sentences.words):
             products = (products.unsqueeze(2) - total @ d[:, slot].mT).flatten(1)
@@ -95,7 +120,7 @@ class WordBelief:
 
     def respond(self, generator: Any, proposed: Tensor, current: Tensor, rule: Rule) -> Response:
         """Accept sentences `proposed` (C, N) by the acceptance rule, or keep `current` (C, N)."""
-        ratio = self.pointwise(proposed) - self.pointwise(current)
+        ratio = self.scores(proposed) - self.scores(current)
         return answer(generator, Offer(ratio, lambda: self.table, proposed, current), rule)
 
     def best(self, log_prior: Tensor) -> Tensor:
@@ -121,12 +146,9 @@ class WordBelief:
         """u of words (C, N) in a slot: (C, N, L)."""
         return rows(self.parts[:, slot], word)
 
-    def _sum(self, signs: Tensor, without: int | None = None) -> Tensor:
-        slots = [slot for slot in range(self.sentences.words) if slot != without]
-        total = self.whitened.new_zeros(())
-        for slot in slots:
-            total = total + self._part(slot, self.sentences.word(signs, slot))
-        return total
+    def _sum(self, signs: Tensor) -> Tensor:
+        """Sums of the parts of sentences (C, N): (C, N, L)."""
+        return sum_of([self._part(slot, self.sentences.word(signs, slot)) for slot in range(self.sentences.words)])
 
 
 def rows(values: Tensor, index: Tensor) -> Tensor:

@@ -255,6 +255,10 @@ def _understood(
         found[pair] = {
             str(count): share_found(fits, count, random) for count in CANDIDATES if count <= len(shown)
         }  # fmt: skip
+        if attributes is not None:
+            combinations = np.unique(attributes[shown], axis=0, return_inverse=True)[1].reshape(-1)
+            if (share := share_found_apart(fits, CANDIDATES[0], random, combinations)) is not None:
+                found[pair][f"{CANDIDATES[0]} of other values"] = share
         if seen is not None:
             assert attributes is not None
             told = np.stack([reader.predict(listener.means(signs).numpy()) for reader in readers[second]], axis=1)
@@ -287,5 +291,19 @@ def share_found(fits: NDArray[Any], count: int, random: np.random.RandomState) -
     for target in range(N):
         others: NDArray[Any] = random.choice(N - 1, count - 1, replace=False)
         others = others + (others >= target)
+        found.append(bool(fits[target, target] > fits[others, target].max()))
+    return float(np.mean(found))
+
+
+def share_found_apart(
+    fits: NDArray[Any], count: int, random: np.random.RandomState, combinations: Ints
+) -> float | None:
+    """`share_found` if the other objects have other combinations (N,) than the target; None if too few have."""
+    found: list[bool] = []
+    for target, combination in enumerate(combinations):
+        apart = np.flatnonzero(combinations != combination)
+        if len(apart) < count - 1:
+            return None
+        others = random.choice(apart, count - 1, replace=False)
         found.append(bool(fits[target, target] > fits[others, target].max()))
     return float(np.mean(found))

@@ -37,7 +37,11 @@ def test_words_have_the_densities_of_the_table(meaning):
     torch.testing.assert_close(belief.pointwise(w), table.gather(-1, w.unsqueeze(-1)).squeeze(-1), **close)
     for slot in range(LANGUAGE.words):
         variants = table.gather(-1, LANGUAGE.variants(w, slot))
-        torch.testing.assert_close(belief.word_table(w, slot), variants, **close)
+        told = belief.word_table(w, slot)
+        torch.testing.assert_close(told - told[..., :1], variants - variants[..., :1], **close)
+    other = signs("other")
+    ratio = belief.pointwise(other) - belief.pointwise(w)
+    torch.testing.assert_close(belief.scores(other) - belief.scores(w), ratio, **close)
 
 
 def test_some_sentences_have_the_columns_of_the_table():

@@ -98,7 +98,10 @@ def test_language_scores_combinations_that_nobody_has_seen(
         assert row["over_holistic"] > 0 and row["seen"]["all_right"] == 1
     unseen = report["unseen"]
     assert unseen["all_right"]["together"]["in"] == unseen["decoded"]["A->B"]["in"] == 1
-    assert report["seen"]["found"]["B->A"] == {"10": 1} and report["seen"]["decoded"]["B->A"] == 1
+    assert (
+        report["seen"]["found"]["B->A"] == {"10": 1, "10 of other values": 1}
+        and report["seen"]["decoded"]["B->A"] == 1
+    )
     # The run has scored itself.
     summary = json.loads((tmp_path / "run" / "summary.json").read_text())
     assert summary["language"] == {name: report[name] for name in summary["language"]}

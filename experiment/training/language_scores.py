@@ -7,7 +7,8 @@
                 The words are read by the matching fitted on the seen objects
     found       reference games: the listener picks the object that its own latents fit best to the speaker's
                 sentence, among 10 and among 100 objects; by pair of agents, for seen and unseen objects. With more
-                than four agents, each speaks to the next one
+                than four agents, each speaks to the next one. "10 of other values": no other object has the attributes
+                of the target, and the listener picks by p(w | z)
     decoded     the listener tells the attributes from the sentence alone: a linear classifier of each attribute
                 (ridge regression), fitted on the listener's latents of seen objects, reads the latent that the
                 sentence means
@@ -84,6 +85,16 @@ class Speaker:
         else:
             table = self.mixture.log_prob_table(features, self.parameters)[:, used]
         return table[:, place]
+
+    def log_marginal(self, z: Tensor) -> Tensor:
+        """log p(z_n) of latents (N, L): (N,). With too many sentences for a table, that of the best sentence."""
+        belief = self.belief(z)
+        sentences = getattr(self.mixture, "sentences", None)
+        if sentences is None or sentences.fits_table:
+            total: Tensor = (belief.table[0] + self.log_pi).logsumexp(-1)
+            return total
+        best: Tensor = belief.pointwise(belief.best(self.log_pi))[0]
+        return best
 
     def means(self, signs: Tensor) -> Tensor:
         """The latents that sentences (B,) mean: (B, L)."""
@@ -257,7 +268,8 @@ def _understood(
         }  # fmt: skip
         if attributes is not None:
             combinations = np.unique(attributes[shown], axis=0, return_inverse=True)[1].reshape(-1)
-            if (share := share_found_apart(fits, CANDIDATES[0], random, combinations)) is not None:
+            posterior = fits - listener.log_marginal(z[second][shown]).numpy()[:, None]
+            if (share := share_found_apart(posterior, CANDIDATES[0], random, combinations)) is not None:
                 found[pair][f"{CANDIDATES[0]} of other values"] = share
         if seen is not None:
             assert attributes is not None

@@ -1,6 +1,4 @@
-"""The fit against a second implementation, and its error rates on simulated studies."""
-
-from typing import Any
+"""The fit against sums over a grid, and its error rates on simulated studies."""
 
 import numpy as np
 import pytest
@@ -11,8 +9,6 @@ from mhng.experiment.people import scores
 from mhng.experiment.people.fit import CHOICES, choose, marginals
 from mhng.experiment.people.hierarchy import COORDINATES, PARAMETERS, marginal, sample, tabulate
 from mhng.experiment.people.power import analyse, leave_out, power, study_of
-from mhng.experiment.people.ratios import Offers
-from mhng.experiment.people.rules import tempered
 from mhng.experiment.people.simulated import Person, simulate
 
 LEVEL = 0.9
@@ -38,56 +34,6 @@ def test_psis_leaves_a_participant_out_as_exactly_as_the_grid():
     drawn = sample(table, chains=2, draws=400, warmup=200)
     left_out = scores.leave_one_out(marginals(table, drawn))["pointwise"]
     np.testing.assert_allclose(left_out, leave_out(table), atol=0.1)
-
-
-def plain_model(found: Offers) -> dict[str, Any]:
-    """The rule tempered with all numbers of all participants, non-centred, by NUTS: a second implementation."""
-    import pyro
-    import pyro.distributions as dist
-    from pyro.infer import MCMC, NUTS
-
-    names = PARAMETERS["tempered"]
-    person, accepted = torch.as_tensor(found.person), torch.as_tensor(found.accepted).double()
-    log_offered, log_current = torch.as_tensor(found.log_offered), torch.as_tensor(found.log_current)
-
-    def model() -> None:
-        own = {}
-        for name in names:
-            c = COORDINATES[name]
-            mu = pyro.sample(f"mu_{name}", dist.Normal(torch.tensor(c.place).double(), c.width))
-            s = pyro.sample(f"s_{name}", dist.HalfNormal(torch.tensor(c.spread).double()))
-            with pyro.plate(f"people_{name}", len(found.names)):
-                own[name] = mu + s * pyro.sample(f"z_{name}", dist.Normal(torch.zeros(()).double(), 1.0))
-        with pyro.plate("people", len(found.names)):
-            b = pyro.sample("b", dist.Uniform(torch.zeros(()).double(), 1.0))
-        rho = tempered(log_offered, log_current, own["bias"][person], own["log_temperature"][person].exp())
-        lapse = own["logit_lapse"].sigmoid()[person]
-        p = ((1 - lapse) * rho + lapse * b[person]).clamp(1e-9, 1 - 1e-9)
-        with pyro.plate("offers", len(person)):
-            pyro.sample("answer", dist.Bernoulli(p), obs=accepted)
-
-    pyro.set_rng_seed(0)
-    mcmc = MCMC(NUTS(model, jit_compile=False), num_samples=500, warmup_steps=200, disable_progbar=True)
-    mcmc.run()
-    return {name: value.numpy() for name, value in mcmc.get_samples().items()}
-
-
-@pytest.mark.slow
-def test_the_plain_model_in_pyro_has_the_same_posterior():
-    generator = torch.Generator().manual_seed(1)
-
-    def spread(place: float, width: float) -> torch.Tensor:
-        return place + width * torch.randn(12, generator=generator, dtype=torch.float64)
-
-    person = Person("tempered", bias=spread(0.3, 0.4), log_temperature=spread(0.2, 0.3))
-    found = simulate(person, 12, 40, 2).offers()
-    drawn = sample(tabulate(found, "tempered"), chains=4, draws=500, warmup=300)
-    plain = plain_model(found)
-    for d, name in enumerate(PARAMETERS["tempered"]):
-        for values, other in ((drawn.mu[..., d], plain[f"mu_{name}"]), (drawn.s[..., d], plain[f"s_{name}"])):
-            print(name, values.mean(), other.mean(), values.std(), other.std())
-            assert values.mean() == pytest.approx(other.mean(), abs=0.3 * other.std())
-            assert values.std() == pytest.approx(other.std(), rel=0.25)
 
 
 def right_rules(participants: int, offers: int, lapse: float = 0.1, seed: int = 0) -> dict[str, float]:

@@ -197,15 +197,22 @@ def log_prior(table: Table, mu: Floats, log_s: Floats) -> tuple[float, Floats]:
 
 
 class _Potential(torch.autograd.Function):
-    """The negative log posterior of theta = (mu, log s), with its gradient in closed form."""
+    """The negative log posterior of theta = (mu, u), s = |u|, with its gradient in closed form.
+
+    The sign of u means nothing, but the law of u has no long tail near s = 0, as that of log s has.
+    """
 
     @staticmethod
     def forward(ctx: Any, theta: Tensor, table: Table) -> Tensor:
-        mu, log_s = np.split(theta.detach().numpy().clip(-_FAR, _FAR), 2)
+        mu, u = np.split(theta.detach().numpy().clip(-_FAR, _FAR), 2)
+        s = np.maximum(np.abs(u), 1e-6)
+        log_s = np.log(s)
         prior, prior_slope = log_prior(table, mu, log_s)
         people, slopes = marginal(table, mu, log_s)
-        ctx.slope = torch.as_tensor(-(prior_slope + slopes.sum(0)))
-        return theta.new_tensor(-(prior + people.sum()))
+        slope = prior_slope + slopes.sum(0)
+        slope[len(mu) :] = (slope[len(mu) :] - 1) * np.sign(u) / s
+        ctx.slope = torch.as_tensor(-slope)
+        return theta.new_tensor(-(prior - log_s.sum() + people.sum()))
 
     @staticmethod
     def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor, None]:
@@ -231,7 +238,7 @@ def sample(table: Table, *, chains: int = 4, draws: int = 500, warmup: int = 300
         with torch.random.fork_rng(devices=[]):
             pyro.set_rng_seed(seed * 1000 + chain)
             place = torch.tensor([c.place for c in table.coordinates], dtype=torch.float64)
-            start = torch.cat([place + torch.randn(D) / 2, -1 + torch.randn(D) / 2]).double()
+            start = torch.cat([place + torch.randn(D) / 2, (-1 + torch.randn(D) / 2).exp()]).double()
             kernel = NUTS(
                 potential_fn=lambda site: _Potential.apply(site["theta"], table),
                 full_mass=True,
@@ -243,4 +250,4 @@ def sample(table: Table, *, chains: int = 4, draws: int = 500, warmup: int = 300
         results.append(mcmc.get_samples()["theta"].numpy())
         divergent += len(mcmc.diagnostics()["divergences"]["chain 0"])
     theta = np.stack(results)
-    return Draws(theta[..., :D], np.exp(theta[..., D:]), divergent)
+    return Draws(theta[..., :D], np.abs(theta[..., D:]), divergent)

@@ -28,6 +28,7 @@ from numpy.typing import ArrayLike, NDArray
 from mhng.experiment.errors import UsageError
 from mhng.experiment.runs import folder as run_folder
 from mhng.experiment.runs.metrics_table import History, history_of
+from mhng.experiment.settings.config import data_name
 from mhng.experiment.training.saved_run import Ints, SavedRun
 from mhng.experiment.util.paths import typed_path
 from mhng.experiment.util.text import decimal, short_repr
@@ -146,7 +147,7 @@ class LoadedRun(SavedRun):
 
     def __repr__(self) -> str:
         config = self.config
-        parts = [f"run {self.path}: {self.status}", f"mode {config.mode}", config.dataset, f"{config.signs} signs"]
+        parts = [f"run {self.path}: {self.status}", f"mode {config.mode}", data_name(config), f"{config.signs} signs"]
         try:
             scores = self.scores
             aris = [f"{name} {decimal(row['ari'])}" for name, row in scores["agents"].items()]

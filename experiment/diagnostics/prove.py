@@ -15,16 +15,16 @@ def prove(name: str, *, chains: int | None = None, sweeps: int | None = None, se
     chains, sweeps: as for `mhng.prove`; None: its defaults. Raises UsageError for bad input, RunError for a game that
     cannot be proved.
     """
+    from mhng.inference.programs.prove import LEAST_CHAINS, NotProvableError, is_small
+    from mhng.inference.programs.prove import prove as prove_game
+
     given = {"chains": chains, "sweeps": sweeps}
-    for option, value in given.items():
-        if value is not None and value < 1:
-            raise UsageError(f"--{option} is {value}; expected 1 or more")
+    for option, least in (("chains", LEAST_CHAINS), ("sweeps", 1)):
+        if (value := given[option]) is not None and value < least:
+            raise UsageError(f"--{option} is {value}; expected {least} or more")
     if seed < 0:
         raise UsageError(f"--seed is {seed}; expected 0 or more")
     game = load_game(name)
-    from mhng.inference.programs.prove import NotProvableError, is_small
-    from mhng.inference.programs.prove import prove as prove_game
-
     if not is_small(game) and (twin := twin_of(name)):
         print(f"{name} has more than 10^6 assignments of signs; this is the proof of {twin}")
         game = load_game(twin)

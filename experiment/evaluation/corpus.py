@@ -37,6 +37,7 @@ from mhng.experiment.data.combinations import attributes_of
 from mhng.experiment.errors import UsageError
 from mhng.experiment.metrics.relabel import renumber
 from mhng.experiment.runs import folder as run_folder
+from mhng.experiment.settings.config import data_name
 from mhng.experiment.training.saved_run import SavedRun
 from mhng.experiment.util.jsonable import to_plain
 from mhng.experiment.util.output import check_out, write_out
@@ -173,7 +174,9 @@ def _write_elcc(run: SavedRun, lines: Iterator[str], out: Path) -> None:
             "multi_utterance": False,
             "more_than_2_agents": len(run.agents) > 2,
             "symmetric_agents": True,
-            "variants": {variant: {"dataset": config.dataset, "mode": config.mode, "seed": config.seed, **language}},
+            "variants": {
+                variant: {"dataset": data_name(config), "mode": config.mode, "seed": config.seed, **language}
+            },
         },
     }
     scores = {name: run.summary.get(name) for name in ("kappa", "agents", "language")}

@@ -161,9 +161,8 @@ def to_toml(config: Config, reasons: Mapping[str, str] = MappingProxyType({})) -
     """
     lines = ["# The settings of this run, resolved. Use it again: python cli.py train --config THIS_FILE", ""]
     group = None
-    for name, setting in SETTINGS.items():
-        if not setting.saved:
-            continue
+    for name in _saved(config):
+        setting = SETTINGS[name]
         if setting.group != group:
             lines += [""] * (group is not None)
             group = setting.group
@@ -184,7 +183,26 @@ def plain(config: Config) -> dict[str, Any]:
     """The settings by key, as plain values for JSON."""
     saved = [name for name, setting in SETTINGS.items() if setting.saved]
     values = {key(name): plain_value(getattr(config, name)) for name in saved}
-    return values | {"agent": per_agent.to_tables(config.agent)}
+    return values | {"dataset": data_name(config), "agent": per_agent.to_tables(config.agent)}
+
+
+def concerning(config: Config) -> dict[str, Any]:
+    """`plain`, without the settings that have no effect on a game of Pyro programs."""
+    values = plain(config)
+    return values if config.program is None else {key(name): values[key(name)] for name in _saved(config)}
+
+
+def data_name(config: Config) -> str:
+    """The data set, or FILE.py:NAME of a game of Pyro programs without the folder of the file."""
+    return config.dataset if config.program is None else Path(config.program).name
+
+
+def _saved(config: Config) -> list[str]:
+    """The settings that a run folder holds. A game of Pyro programs has no data set and no learning."""
+    saved = [name for name, setting in SETTINGS.items() if setting.saved]
+    if config.program is None:
+        return saved
+    return [name for name in saved if name in validation.PROGRAM_SETTINGS and name != "views"]
 
 
 def to_flags(config: Config) -> list[str]:
@@ -197,7 +215,7 @@ def to_flags(config: Config) -> list[str]:
 
 def changes(config: Config, made: Mapping[str, Any]) -> dict[str, tuple[Any, Any]]:
     """Differences between `config` and the settings in a manifest, by key: (value in config, value in manifest)."""
-    return differences(to_plain(plain(config)), made)
+    return differences(to_plain(concerning(config)), made)
 
 
 def differences(now: Mapping[str, Any], made: Mapping[str, Any]) -> dict[str, tuple[Any, Any]]:

@@ -56,7 +56,7 @@ def common_fields(
     """Fields of the manifest of any run, with images or with Pyro programs."""
     return {
         "command_line": list(command_line),
-        "settings": settings.plain(config),
+        "settings": settings.concerning(config),
         "chosen": {key(name): reason for name, reason in reasons.items()},
         "fitted": sorted(
             key(name)

@@ -12,7 +12,7 @@ from __future__ import annotations
 import hashlib
 import os
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import replace
 from pathlib import Path
@@ -54,10 +54,15 @@ def play_program(
     command_line: Sequence[str] = (),
     printer: Printer | None = None,
     callbacks: Sequence[Callable[[dict[str, Any]], object]] = (),
+    typed: Collection[str] = (),
+    option: str = "--run-dir",
 ) -> dict[str, Any]:
-    """Play the game of --program and return the summary. Raises UsageError before anything is written."""
+    """Play the game of --program and return the summary. Raises UsageError before anything is written.
+
+    typed: settings that the user gave, even at their defaults. option: the flag of the run folder.
+    """
     printer, started = printer or Printer(), time.monotonic()
-    game, derived = check_program(config)
+    game, derived = check_program(config, typed)
     given, config = config, replace(config, **derived)
     for text in notes(config):
         printer.note(f"note: {text}")
@@ -69,7 +74,7 @@ def play_program(
     # Programs may be of any size, so auto leaves them one thread.
     threads = 1 if config.threads == AUTO else thread_limit(config.threads)
     path = config.run_dir or next_free(RUNS / f"{Path(file).stem}-{name}-seed{config.seed}")
-    with torch_threads(threads), RunFolder.create(path, overwrite=config.overwrite) as folder:
+    with torch_threads(threads), RunFolder.create(path, overwrite=config.overwrite, option=option) as folder:
         both = Threads(learning=threads, game=threads)
         manifest = common_fields(given, config, objects, {}, torch.device("cpu"), both, command_line)
         folder.start_manifest(manifest | {"agents": list(game.players)})
@@ -100,11 +105,15 @@ def play_program(
                 device="cpu",
             )
             printer.summary(summary, str(folder.path))
+            printer.write("diagnose and report require --trust-plugins, because they know the game by its file")
     return summary
 
 
-def check_program(config: Config) -> tuple[NamingGame, dict[str, Any]]:
-    """Load the game of --program, and the settings that it decides. Raises UsageError."""
+def check_program(config: Config, typed: Collection[str] = ()) -> tuple[NamingGame, dict[str, Any]]:
+    """Load the game of --program, and the settings that it decides. Raises UsageError.
+
+    typed: settings that the user gave, even at their defaults.
+    """
     assert config.program is not None
     game = load_game(config.program)
     if game.continuous:
@@ -121,7 +130,7 @@ def check_program(config: Config) -> tuple[NamingGame, dict[str, Any]]:
     }
     for name, value in derived.items():
         given = getattr(config, name)
-        if given not in (SETTINGS[name].default, value):
+        if given != value and (name in typed or given != SETTINGS[name].default):
             raise UsageError(f"{flag(name)} is {given}, but {config.program} has {value}; leave the flag out")
     return game, derived | {"views": (parse_view(0.0),) * len(game.players)}
 

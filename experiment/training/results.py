@@ -17,6 +17,7 @@ from mhng.experiment.runs import folder as run_folder
 from mhng.experiment.runs.folder import RunFolder
 from mhng.experiment.runs.posterior import save_posterior
 from mhng.experiment.runs.trace import RoundTrace
+from mhng.experiment.settings.config import data_name
 from mhng.experiment.settings.schema import Config
 from mhng.experiment.training.graphs import Edges, pairs_by_distance
 from mhng.experiment.util.agent_names import agent_names
@@ -176,7 +177,7 @@ def summarise(
     return {
         "mode": config.mode,
         "seed": config.seed,
-        "dataset": config.dataset,
+        "dataset": data_name(config),
         "objects": objects.count,
         "signs": config.signs,
         "chains": config.chains,

@@ -9,8 +9,10 @@ import torch
 from torch import Tensor, nn
 
 from mhng.inference.programs.density import site_factors
+from mhng.inference.programs.guides import check_guide
 from mhng.inference.programs.player import GAUSSIAN, ProgramPlayer
 from mhng.inference.programs.sites import Site
+from mhng.inference.programs.trial import user_errors
 from mhng.inference.programs.turns import Step
 
 # Sign vectors at which densities are compared, and the relative tolerance: programs may use float32.
@@ -25,24 +27,33 @@ def check_agreement(players: Sequence[ProgramPlayer], prior_once: bool, steps: S
         if _shapes(player.sites.signs) != _shapes(first.sites.signs):
             raise ValueError(
                 f"the signs differ: {_shapes(first.sites.signs)} in agent {first.name}, "
-                f"{_shapes(player.sites.signs)} in agent {player.name}"
+                f"{_shapes(player.sites.signs)} in agent {player.name}; give all agents "
+                "the same objects and values of signs"
             )
+        _check_plate_names(first, player, steps)
     _refuse_shared_parameters(players)
+    plates = {step.plate for step in steps}
+    for player in players:
+        if callable(player.guide):
+            check_guide(player, plates)
     signs = random_signs(first, _TRIES)
     if first.guide is None:
         changed = (signs + 1) % torch.tensor([site.K for site in first.sites.signs for _ in range(site.size)])
     else:
         changed = random_signs(first, _TRIES)
+    for player in players:
+        with user_errors(player.name, "the program fails at random signs"):
+            player.log_density(signs, player.starts(len(signs)))
     if prior_once:
         _check_priors(players, signs)
     for player in players:
         for step in steps:
-            if step.plate is not None:
-                _check_plate(player, step, signs, changed)
-            if player.guide == GAUSSIAN:
-                _check_gaussian(player, step, signs)
-        plates = {step.plate for step in steps}
-        player.plate = plates.pop() if len(plates) == 1 else None
+            with user_errors(player.name, f"the program fails at random signs of plate {step.plate!r}"):
+                if step.plate is not None:
+                    _check_plate(player, step, signs, changed)
+                if player.guide == GAUSSIAN:
+                    _check_gaussian(player, step, signs)
+        player.plate = next(iter(plates)) if len(plates) == 1 else None
 
 
 def random_signs(player: ProgramPlayer, chains: int) -> Tensor:
@@ -58,6 +69,19 @@ def _shapes(signs: Sequence[Site]) -> str:
         + (" with continuous values" if site.support is None else f" with {site.K} values")
         for site in signs
     )
+
+
+def _check_plate_names(first: ProgramPlayer, player: ProgramPlayer, steps: Sequence[Step]) -> None:
+    """Check that signs lie in the plates of the turns in all programs."""
+    played = {step.plate for step in steps}
+    for expected, site in zip(first.sites.signs, player.sites.signs, strict=True):
+        theirs, ours = ([(p.name, p.dim) for p in s.plates if p.name in played] for s in (expected, site))
+        if theirs != ours:
+            around = ", ".join(repr(plate.name) for plate in site.plates) or "none"
+            raise ValueError(
+                f"agent {player.name}: the sign {site.name!r} is in plate {around}; in agent {first.name} it is in "
+                f"plate {', '.join(repr(plate.name) for plate in expected.plates)}; give them one name"
+            )
 
 
 def _refuse_shared_parameters(players: Sequence[ProgramPlayer]) -> None:

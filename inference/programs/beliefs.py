@@ -22,10 +22,12 @@ from typing import Any, Protocol
 import pyro
 import torch
 from pyro import poutine
+from pyro.infer.mcmc.mcmc_kernel import MCMCKernel
 from torch import Tensor
 
 from mhng.inference.programs.player import ProgramPlayer
 from mhng.inference.programs.sites import Site
+from mhng.inference.programs.trial import user_errors
 from mhng.models.rng import categorical
 
 __all__ = ["Fixed", "Function", "Kernel", "PyroKernel", "RandomWalk", "Variational", "kernel_of", "redraw_nuisance"]
@@ -77,7 +79,13 @@ class Function:
                 for name, value in player.observed.items()
             }
             arguments.append(data)
-        drawn = {**beliefs, **self.function(*arguments)}
+        result = self.function(*arguments)
+        if not (isinstance(result, Mapping) and all(isinstance(value, Tensor) for value in result.values())):
+            raise ValueError(
+                f"agent {player.name}: the beliefs function returns {type(result).__name__}; expected a dictionary of "
+                "tensors, new values by belief"
+            )
+        drawn = {**beliefs, **result}
         for name, value in drawn.items():
             expected = beliefs[name].shape if name in beliefs else None
             if value.shape != expected:
@@ -252,6 +260,12 @@ def kernel_of(player: ProgramPlayer, warmup: int) -> Kernel:
                 "remove beliefs="
             )
         return Fixed()
+    if isinstance(chosen, MCMCKernel):
+        kind = type(chosen).__name__
+        raise ValueError(
+            f"agent {player.name}: beliefs is an object of {kind}; pass the class {kind}, or "
+            f"functools.partial({kind}, ...), because each chain has a kernel"
+        )
     if chosen in (None, "random-walk"):
         return RandomWalk()
     if chosen == "fixed":
@@ -266,9 +280,15 @@ def kernel_of(player: ProgramPlayer, warmup: int) -> Kernel:
     return PyroKernel(chosen, warmup, player.steps) if _makes_kernels(chosen) else Function(chosen)
 
 
-def _makes_kernels(chosen: Any) -> bool:
-    from pyro.infer.mcmc.mcmc_kernel import MCMCKernel
+def check_kernel(player: ProgramPlayer, kernel: Kernel) -> None:
+    """Call a beliefs function once, with two chains. Raises ValueError."""
+    if isinstance(kernel, Function):
+        signs, beliefs = player.sign_starts(2), player.starts(2)
+        with user_errors(player.name, "the beliefs function fails with two chains"):
+            kernel.redraw(player, signs, beliefs, False)
 
+
+def _makes_kernels(chosen: Any) -> bool:
     made = getattr(chosen, "func", chosen)  # functools.partial
     return isinstance(made, type) and issubclass(made, MCMCKernel)
 

@@ -29,7 +29,7 @@ from pyro.infer.mcmc.mcmc_kernel import MCMCKernel
 from torch import Tensor
 
 from mhng.inference.programs.agreement import check_agreement
-from mhng.inference.programs.beliefs import Fixed, Kernel, kernel_of, redraw_nuisance
+from mhng.inference.programs.beliefs import Fixed, Kernel, check_kernel, kernel_of, redraw_nuisance
 from mhng.inference.programs.density import Density
 from mhng.inference.programs.player import ProgramPlayer
 from mhng.inference.programs.sites import seeded
@@ -86,6 +86,15 @@ class NamingGame(MCMCKernel):
                 raise ValueError(f"{name} is {value!r}; expected {' or '.join(map(repr, known))}")
         if not players:
             raise ValueError("a game needs an agent or more; players is empty")
+        if not isinstance(players, Mapping):
+            raise ValueError(
+                f"players is of type {type(players).__name__}; expected agents by name, {{'A': player, ...}}"
+            )
+        for name, player in players.items():
+            if not isinstance(player, ProgramPlayer):
+                raise ValueError(
+                    f"agent {name} is of type {type(player).__name__}; expected ProgramPlayer(program, observations)"
+                )
         self.players, self.sign, self.prior, self.state = dict(players), sign, prior, state
         self.recursion, self.length = recursion, inner_length(recursion)
         self.agents = list(self.players.values())
@@ -94,10 +103,14 @@ class NamingGame(MCMCKernel):
         self.continuous = self.signs[0].continuous
         if self.continuous and recursion != "os":
             raise ValueError(f"recursion is {recursion!r}; continuous signs require 'os'")
-        self.turns = [turn] if isinstance(turn, Turn) else list(turn or [self._default_turn()])
+        chosen: Any = turn or self._default_turn()
+        self.turns: list[Turn] = list(chosen) if isinstance(chosen, list | tuple) else [chosen]
+        if not all(isinstance(part, Turn) for part in self.turns):
+            raise ValueError(f"turn is {turn!r}; expected turns.each(plate), turns.whole(), or a list of such turns")
         self.steps = [step for part in self.turns for step in part.steps(self.signs)]
         self.kernels: list[Kernel] = [kernel_of(player, 0) for player in self.agents]
         seeded(lambda: check_agreement(self.agents, prior == "once", self.steps))
+        seeded(self._try_beliefs)
         self.transforms = {
             f"{name}.{site.name}": site.transform.inv
             for name, player in self.players.items()
@@ -112,6 +125,10 @@ class NamingGame(MCMCKernel):
     def _read(self) -> None:
         for name, player in self.players.items():
             player.read(name, self.sign)
+
+    def _try_beliefs(self) -> None:
+        for player, kernel in zip(self.agents, self.kernels, strict=True):
+            check_kernel(player, kernel)
 
     def _default_turn(self) -> Turn:
         plates = self.signs[0].plates
@@ -278,6 +295,14 @@ class NamingGame(MCMCKernel):
             start: values (C, ...) by site; without them chains start at draws from the priors. Beyond 1,000 chains
                 these repeat.
         """
+        for name, value, least in (
+            ("chains", chains, 1),
+            ("sweeps", sweeps, 0),
+            ("warmup", warmup, 0),
+            ("thin", thin, 1),
+        ):
+            if value < least:
+                raise ValueError(f"{name} is {value}; expected {least} or more")
         kept = []
         with seeded_global_rng(stream(seed, "programs")):
             self.setup(warmup)
@@ -384,13 +409,25 @@ class NamingGame(MCMCKernel):
         return GameState(torch.stack(signs, dim=1), tuple(beliefs))
 
     def to_arviz(self, samples: Any) -> Any:
-        """Samples of `pyro.infer.MCMC` or of `play` for ArviZ: InferenceData, or a DataTree with ArviZ 1."""
+        """Samples of `pyro.infer.MCMC` or of `play` for ArviZ: InferenceData, or a DataTree with ArviZ 1.
+
+        Raises:
+            ValueError: the samples have no dimension of chains, as those of `mcmc.get_samples()`.
+        """
         import warnings
 
         with warnings.catch_warnings():  # ArviZ 0.23 announces its refactoring once a day
             warnings.simplefilter("ignore", FutureWarning)
             import arviz
         values = samples if isinstance(samples, Mapping) else samples.get_samples(group_by_chain=True)
+        first = self.signs[0]
+        dims = 2 + (len(first.shape) + len(first.event) if len(self.signs) == 1 else 1)
+        for key in self.sign_keys:
+            if key in values and values[key].dim() != dims:
+                raise ValueError(
+                    f"{key} has shape {tuple(values[key].shape)}; expected (chain, draw, ...); pass mcmc, or "
+                    "mcmc.get_samples(group_by_chain=True)"
+                )
         arrays = {
             name: (value.round().long() if name in self.sign_keys and not self.continuous else value)
             .detach()

@@ -21,6 +21,7 @@ from torch import Tensor
 from mhng.inference.programs.density import Density, conditional_logits, density, site_factors, total
 from mhng.inference.programs.gaussian import Gaussian, conditional
 from mhng.inference.programs.sites import Quantiles, Site, Sites, read_sites, run
+from mhng.inference.programs.trial import check_observations, traced
 from mhng.inference.programs.turns import Step
 
 # Most numbers in one tensor of a batched evaluation.
@@ -66,6 +67,11 @@ class ProgramPlayer:
         vmap: bool = True,
         **kwargs: Any,
     ) -> None:
+        if not callable(program):
+            raise ValueError(
+                f"program is of type {type(program).__name__}; pass the function and then its arguments, as in "
+                "ProgramPlayer(points, x)"
+            )
         if nuisance not in ("sum", "redraw"):
             raise ValueError(f"nuisance is {nuisance!r}; expected 'sum' or 'redraw'")
         if isinstance(guide, str) and guide != GAUSSIAN:
@@ -81,8 +87,9 @@ class ProgramPlayer:
     def read(self, name: str, sign: str) -> None:
         """Read the sites of the program, as the agent `name` in a game about `sign`."""
         self.name = name
-        trace = run(self.program, self.args, self.kwargs)
+        trace = traced(name, "the program", self.program, self.args, self.kwargs)
         self.sites = read_sites(name, trace, sign, self.guide is not None)
+        check_observations(name, trace)
         self.observed = {site: trace.nodes[site]["value"] for site in self.sites.observations}
 
     @property

@@ -34,7 +34,7 @@ from scipy import stats
 from torch import Tensor
 
 from mhng.inference.programs import faults
-from mhng.inference.programs.beliefs import Function, PyroKernel
+from mhng.inference.programs.beliefs import Fixed, Function, PyroKernel
 from mhng.inference.programs.naming_game import GameState, NamingGame
 from mhng.inference.programs.sites import run
 from mhng.inference.topology import Together
@@ -49,6 +49,8 @@ ALPHA = 1e-4
 SWEEPS = 5
 # A statistic that differs in fewer chains than this is left out: its mean is not normal.
 LEAST_MOVED = 30
+# Fewer chains see no fault.
+LEAST_CHAINS = 60
 
 FAULTS: Mapping[str, type[NamingGame]] = {
     "prior twice": faults.PriorTwice,
@@ -73,6 +75,7 @@ class Proof:
         p_value: of the game.
         faults: for each planted fault, whether the check sees it; None: the model has no such part.
         settled: redraws after which beliefs from other starts have their law; 0: more than tried; None: not tried.
+        signs_moved: whether a sign changed in a chain.
     """
 
     method: str
@@ -80,6 +83,7 @@ class Proof:
     p_value: float
     faults: Mapping[str, bool | None] = field(default_factory=dict)
     settled: int | None = None
+    signs_moved: bool = True
 
     @property
     def passed(self) -> bool:
@@ -90,7 +94,10 @@ class Proof:
         unseen = f"not visible on this model with {self.chains:,} chains"
         words = {True: "seen", False: unseen, None: "does not apply"}
         verdict = "the game has its law" if self.passed else "the game does NOT have its law"
-        lines = [f"{verdict} (by {self.method}, p = {self.p_value:.3g})"]
+        correction = " after Bonferroni's correction" if self.method == "simulation" else ""
+        lines = [f"{verdict} (by {self.method}, p = {self.p_value:.3g}{correction}; fails below {ALPHA:g})"]
+        if not self.signs_moved:
+            lines.append("no sign changed in any chain, so the check says nothing about turns of signs")
         if self.settled is not None:
             when = f"is reached in {self.settled} redraws" if self.settled else "is not reached; raise sweeps"
             lines.append(f"from other beliefs the law {when}")
@@ -104,8 +111,11 @@ def prove(game: NamingGame, chains: int | None = None, sweeps: int = 20, seed: i
         planted in the same game with random walks.
 
     Raises:
+        ValueError: fewer than 60 chains.
         NotProvableError: the law is known to be approximate, or the observations cannot be simulated.
     """
+    if chains is not None and chains < LEAST_CHAINS:
+        raise ValueError(f"chains is {chains}; expected {LEAST_CHAINS} or more, because fewer see no fault")
     if not game.exact:
         raise NotProvableError("the game is approximate: state='chain' with beliefs redrawn, or beliefs='svi'")
     # A planted fault is seen by the check and not by the kernel of beliefs, so it takes a fast one.
@@ -118,6 +128,7 @@ def prove(game: NamingGame, chains: int | None = None, sweeps: int = 20, seed: i
         method, way = "simulation", _by_simulation
     check = way(game, counts[0], sweeps, seed)
     right = list(check.p_values(type(game)))
+    signs_moved = check.signs_moved()
     if fast is not game:
         check = way(fast, counts[1], sweeps, seed)
     seen: dict[str, bool | None] = {}
@@ -127,7 +138,12 @@ def prove(game: NamingGame, chains: int | None = None, sweeps: int = 20, seed: i
         applies = needs.get(name, len(game.agents) > 1)
         seen[name] = any(p < ALPHA for p in check.p_values(kind)) if applies else None
     return Proof(
-        method, counts[1], min(1.0, min(right) * len(right)), seen, None if fast is not game else check.settled()
+        method,
+        counts[1],
+        min(1.0, min(right) * len(right)),
+        seen,
+        None if fast is not game else check.settled(),
+        signs_moved,
     )
 
 
@@ -158,6 +174,7 @@ class Check(NamedTuple):
 
     p_values: Callable[[type[NamingGame]], Iterator[float]]  # of the same game of a class
     settled: Callable[[], int | None]  # redraws after which beliefs from other starts have their law; 0: more
+    signs_moved: Callable[[], bool]  # whether a sign changed in the last call of p_values
 
 
 def _by_enumeration(game: NamingGame, chains: int, sweeps: int, seed: int) -> Check:
@@ -180,7 +197,7 @@ def _by_enumeration(game: NamingGame, chains: int, sweeps: int, seed: int) -> Ch
             cells = cells * K + drawn[:, place]
         yield _chi_square(np.bincount(cells.numpy(), minlength=len(law)), law)
 
-    return Check(p_values, lambda: None)
+    return Check(p_values, lambda: None, lambda: True)
 
 
 def _by_simulation(game: NamingGame, chains: int, sweeps: int, seed: int) -> Check:
@@ -204,6 +221,15 @@ def _by_simulation(game: NamingGame, chains: int, sweeps: int, seed: int) -> Che
         truth.signs, tuple({**theirs, **data} for theirs, data in zip(others.beliefs, observed, strict=True))
     )
     compare = _Comparison(game, truth)
+    redraws = any(not isinstance(kernel, Fixed) for kernel in game.kernels)
+    moved = [True]
+
+    def set_up(played: NamingGame, warmup: int) -> None:
+        """Set kernels up. Those of Pyro take their first step size from a state that is independent of the truth."""
+        played.setup(warmup)
+        if _is_slow(played):
+            for m in range(len(played.agents)):
+                played.redraw(others, m, warmup > 0)
 
     def redrawn(played: NamingGame, state: GameState, count: int) -> GameState:
         """Many redraws of all beliefs; kernels adapt in the first half."""
@@ -216,7 +242,7 @@ def _by_simulation(game: NamingGame, chains: int, sweeps: int, seed: int) -> Che
         """The p-value of beliefs after `count` redraws from other starts."""
         played = like(game, kind)
         with seeded_global_rng(stream(seed, "settle")):
-            played.setup(count // 2)
+            set_up(played, count // 2)
             return compare(redrawn(played, elsewhere, count))
 
     @cache
@@ -227,16 +253,20 @@ def _by_simulation(game: NamingGame, chains: int, sweeps: int, seed: int) -> Che
     def p_values(kind: type[NamingGame]) -> Iterator[float]:
         played = like(game, kind)
         with seeded_global_rng(stream(seed, "play")):
-            played.setup(0)
+            set_up(played, 0)
             state = truth
             for _ in range(SWEEPS):
                 state = played.sweep(state)
+        moved.append(not state.signs.equal(truth.signs))
+        if redraws and not moved[-1] and _same(state, truth):  # nothing moves: the law stays, and is never reached
+            yield 0.0
+            return
         yield compare(state)
         if not has_beliefs:
             return
         count = sweeps if _is_slow(game) else settled() or sweeps
         with seeded_global_rng(stream(seed, "signs")):
-            played.setup(count // 2)
+            set_up(played, count // 2)
             state = redrawn(played, played.sweep(truth), count)
             for _ in range(2 * SWEEPS):
                 state = _turns_only(played, state)
@@ -245,7 +275,13 @@ def _by_simulation(game: NamingGame, chains: int, sweeps: int, seed: int) -> Che
         if kind.redraw is not NamingGame.redraw and settled():
             yield settles(kind, settled())
 
-    return Check(p_values, settled if has_beliefs else lambda: None)
+    return Check(p_values, settled if has_beliefs else lambda: None, lambda: moved[-1])
+
+
+def _same(state: GameState, other: GameState) -> bool:
+    """Whether all beliefs are the same."""
+    pairs = zip(state.beliefs, other.beliefs, strict=True)
+    return all(value.equal(theirs[name]) for beliefs, theirs in pairs for name, value in beliefs.items())
 
 
 def _turns_only(played: NamingGame, state: GameState) -> GameState:
@@ -303,9 +339,12 @@ class _Comparison:
             K = max(site.K for site in self.game.signs)
             for k in range(K):
                 columns += [part.numpy() for part in ((drawn == k).double() - (signs == k).double()).unbind(1)]
-        moved = np.stack([column for column in columns if np.count_nonzero(column) >= LEAST_MOVED], axis=1)
-        if not moved.shape[1]:
+        columns = [column for column in columns if np.count_nonzero(column) >= LEAST_MOVED]
+        if not columns:
             return 1.0
+        moved = np.stack(columns, axis=1)
+        if not moved.std(0).all():  # the same change in every chain
+            return 0.0
         p_values = 2 * stats.norm.sf(np.abs(moved.mean(0)) / (moved.std(0) / len(moved) ** 0.5))
         return float(min(1.0, p_values.min() * 2 * len(p_values), 2 * _hotelling(moved)))
 

@@ -138,6 +138,9 @@ def read_sites(agent: str, trace: Any, sign: str, guided: bool = False) -> Sites
         if any(fnmatchcase(name, sign) for name in observations):
             raise ValueError(f"agent {agent}: site {sign!r} is observed; a sign must be latent, without obs=")
         near = difflib.get_close_matches(sign, latent, 1, 0.3)
+        family = [name for name in latent if name.startswith(sign)]
+        if len(family) > 1:
+            near = [f"{sign}_*" if all(name.startswith(f"{sign}_") for name in family) else f"{sign}*"]
         hint = f"; did you mean {near[0]!r}?" if near else f"; its latent sites are {', '.join(latent) or 'none'}"
         raise ValueError(f"agent {agent}: the program has no site {sign!r}{hint}")
     for site in signs:
@@ -146,6 +149,11 @@ def read_sites(agent: str, trace: Any, sign: str, guided: bool = False) -> Sites
             kind = "continuous" if site.continuous else "discrete"
             raise ValueError(f"agent {agent}: the sign {site.name!r} is {kind}; {remedy}")
         if site.support is None and not site.continuous:
+            if event := tuple(nodes[site.name]["fn"].event_shape):
+                raise ValueError(
+                    f"agent {agent}: the sign {site.name!r} is one event of shape {event}, which has no list of "
+                    "values; use a plate in place of .to_event()"
+                )
             raise ValueError(
                 f"agent {agent}: site {site.name!r} is discrete with infinitely many values; a sign needs a finite "
                 "discrete support"
@@ -174,18 +182,19 @@ def read_sites(agent: str, trace: Any, sign: str, guided: bool = False) -> Sites
 
 def _site(name: str, node: Mapping[str, Any]) -> Site:
     distribution = node["fn"]
-    continuous = not _support(distribution).is_discrete
+    continuous = not support_of(distribution).is_discrete
     support = None
     if not continuous and distribution.has_enumerate_support:
         values = distribution.enumerate_support(expand=False)
         support = values.reshape(len(values), *distribution.event_shape)
-    transform = biject_to(_support(distribution)) if continuous else None
+    transform = biject_to(support_of(distribution)) if continuous else None
     event = distribution.event_shape if continuous else torch.Size()
     is_index = support is not None and support.dtype == torch.int64 and support.equal(torch.arange(len(support)))
     return Site(name, distribution.batch_shape, event, plates_of(node), support, transform, continuous, is_index)
 
 
-def _support(distribution: Any) -> Any:
+def support_of(distribution: Any) -> Any:
+    """The support of a distribution; the real line for one that has none."""
     try:
         return distribution.support
     except NotImplementedError:

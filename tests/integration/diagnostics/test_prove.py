@@ -105,7 +105,7 @@ def test_mistakes_are_one_line(file, capsys, name, message):
     assert message in err and err.count("\n") == 1
 
 
-@pytest.mark.parametrize("option", [["--chains", "0"], ["--sweeps", "-1"], ["--seed", "-1"]])
+@pytest.mark.parametrize("option", [["--chains", "0"], ["--chains", "20"], ["--sweeps", "-1"], ["--seed", "-1"]])
 def test_bad_numbers_are_one_line(file, capsys, option):
     assert cli.main(["prove", "games.py:game", *option]) == 2
     assert f"{option[0]} is {option[1]}; expected" in capsys.readouterr().err

@@ -1,13 +1,17 @@
 """`play FILE.py:NAME`: a game of Pyro programs is an ordinary run folder."""
 
 import json
+import re
+import shlex
 import shutil
+import tomllib
 from pathlib import Path
 
 import numpy as np
 import pytest
 
 from mhng import cli, load_run, train
+from mhng.experiment.settings.validation import PROGRAM_SETTINGS
 from mhng.experiment.training.game_file import load_game
 from tests.integration.diagnostics.test_prove import GAME
 
@@ -81,6 +85,30 @@ def test_the_settings_repeat_the_run(folder, tmp_path, capsys):
     assert "does not resume; play it again" in capsys.readouterr().err
 
 
+def test_the_folder_holds_settings_of_the_game_only(folder):
+    summary = json.loads((folder / "run" / "summary.json").read_text())
+    assert summary["dataset"] == "games.py:spread" and summary["rounds"] == 0
+    settings = tomllib.loads((folder / "run" / "config.toml").read_text())
+    assert set(settings) <= {name.replace("_", "-") for name in PROGRAM_SETTINGS} and settings["sweeps"] == 12
+    manifest = json.loads((folder / "run" / "manifest.json").read_text())
+    assert set(settings) <= set(manifest["settings"]) and "dataset" not in manifest["settings"]
+
+
+def test_the_commands_of_the_docs_run(tmp_path, monkeypatch, capsys):
+    """docs/programs.md: the first program in a file, and its commands, with fewer sweeps and chains."""
+    text = (Path(__file__).resolve().parents[3] / "docs" / "programs.md").read_text(encoding="utf-8")
+    monkeypatch.chdir(tmp_path)
+    Path("mine.py").write_text(re.findall(r"```python\n(.*?)```", text, flags=re.DOTALL)[0])
+    commands = [shlex.split(line)[2:] for line in re.findall(r"python cli.py .*mine.py:game.*", text)]
+    short = {"400": "6", "200": "2"}
+    assert [words[0] for words in commands] == ["prove", "play", "train"]
+    for words in commands:
+        extra = ["--chains", "60", "--sweeps", "1"] if words[0] == "prove" else ["--chains", "2"]
+        assert cli.main([short.get(word, word) for word in words] + extra) == 0
+    assert json.loads(Path("runs/mine/summary.json").read_text())["dataset"] == "mine.py:game"
+    assert "the game has its law (by simulation" in capsys.readouterr().out
+
+
 def test_train_in_python(folder, tmp_path):
     run = train(program=f"{folder}/games.py:game", sweeps=4, burn_in=0, run_dir=tmp_path / "run")
     assert run.agents == ("A", "B") and np.isnan(run.draws("log_p_phi")).all()
@@ -94,6 +122,7 @@ def test_train_in_python(folder, tmp_path):
         (["games.py:game", "--mode", "all"], "--program requires --mode com; --mode is all"),
         (["games.py:game", "--starts", "3"], "--program does not support --starts"),
         (["games.py:game", "--recursion", "exact"], "--recursion is exact, but"),
+        (["games.py:game", "--listener-state", "chain"], "--listener-state is chain, but"),
         (["games.py:game", "--sweeps", "3", "--burn-in", "3"], "--burn-in is 3; expected less than --sweeps, 3"),
         (["games.py:game", "--data", "x"], "--data-root and --data require a run folder"),
         (["run", "--seed", "1"], "--seed requires FILE.py:NAME"),
@@ -105,6 +134,12 @@ def test_mistakes_are_one_line(folder, tmp_path, monkeypatch, capsys, words, mes
     assert cli.main(["play", *words, "--out", str(out)]) == 2
     err = capsys.readouterr().err
     assert message in err and err.count("\n") == 1 and not out.exists()
+
+
+def test_a_folder_that_exists_names_the_flag(folder, capsys):
+    assert cli.main(["play", f"{folder}/games.py:game", "--out", str(folder / "run"), *SMALL]) == 2
+    err = capsys.readouterr().err
+    assert "--out" in err and "give another folder, or --overwrite" in err and "--resume" not in err
 
 
 def test_compare_plays_several_seeds(folder, tmp_path, capsys):

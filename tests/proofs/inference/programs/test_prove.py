@@ -88,6 +88,39 @@ def test_both_checks_reject_wrong_games(name):
     assert next(_by_simulation(free, 1000, 3, 1).p_values(FAULTS[name])) < ALPHA
 
 
+class StandsStill(NamingGame):
+    """A sweep that does nothing."""
+
+    def sweep(self, state, warmup=False):
+        return state
+
+
+def test_a_game_that_never_moves_does_not_have_its_law():
+    proof = prove(StandsStill({"A": player("A"), "B": player("B")}), chains=100, sweeps=2)
+    assert not proof.passed and str(proof).startswith("the game does NOT have its law")
+    assert "p = 0 after Bonferroni's correction; fails below 0.0001)" in str(proof)
+
+
+def heights(x):
+    """A program with one value of its sign."""
+    mu = pyro.sample("mu", dist.Normal(torch.zeros((), dtype=torch.float64), 1.0))
+    with pyro.plate("objects", 2):
+        w = pyro.sample("w", dist.Categorical(torch.ones(1, dtype=torch.float64)))
+        pyro.sample("x", dist.Normal(mu + w, 1.0), obs=x)
+
+
+def test_a_game_with_one_sign_has_a_verdict():
+    players = {name: ProgramPlayer(heights, torch.zeros(2, dtype=torch.float64)) for name in "AB"}
+    proof = prove(NamingGame(players), chains=100, sweeps=5)
+    assert proof.passed and "no sign changed in any chain" in str(proof)
+
+
+def test_few_chains_are_refused():
+    with pytest.raises(ValueError, match="chains is 59; expected 60 or more"):
+        prove(NamingGame({"A": player("A"), "B": player("B")}), chains=59)
+    assert prove(NamingGame({"A": player("A"), "B": player("B")}), chains=60, sweeps=2).passed
+
+
 def test_what_cannot_be_proved_says_why():
     chain = NamingGame({"A": player("A"), "B": player("B")}, state="chain")
     with pytest.raises(ValueError, match="the game is approximate"):
@@ -103,8 +136,8 @@ def test_the_program_of_the_docs_runs(capsys):
     text = (Path(__file__).resolve().parents[4] / "docs" / "programs.md").read_text(encoding="utf-8")
     code = re.findall(r"```python\n(.*?)```", text, flags=re.DOTALL)[0]
     short = code.replace("num_samples=500, warmup_steps=200", "num_samples=20, warmup_steps=10, disable_progbar=True")
-    assert short != code and len(code.splitlines()) <= 17
-    names: dict = {}
+    assert short != code and len(code.splitlines()) <= 18
+    names: dict = {"__name__": "__main__"}
     exec(short, names)
     assert "the game has its law (by simulation" in capsys.readouterr().out
     assert names["data"].posterior["w"].shape == (1, 20, 4) and names["data"].posterior["w"].dtype == "int64"

@@ -33,3 +33,10 @@ def test_groups_of_both_lines(version, as_dict, monkeypatch):
     posterior = (positional[0] if as_dict else keywords)["posterior"]
     assert posterior["w"].shape == (3, 2, 2) and posterior["w"].dtype == "int64"
     assert posterior["A.mu"].shape == (3, 2, 3)
+
+
+def test_samples_without_chains_are_refused():
+    game = NamingGame({"A": ProgramPlayer(seen, torch.tensor([0.4, -1.0]))})
+    samples = {name: value[0] for name, value in game.play(1, 3).items()}
+    with pytest.raises(ValueError, match=r"w has shape \(3, 2\); expected \(chain, draw, ...\); pass mcmc"):
+        game.to_arviz(samples)

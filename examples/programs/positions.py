@@ -4,7 +4,8 @@
     python cli.py prove examples/programs/positions.py:twin
 
 A's log density is quadratic in the positions, so A proposes from its Gaussian conditional. B proposes by a guide. With
-the proposal a speaker says one number, log p(w) L(w) - log q(w), so any guide is right.
+the proposal a speaker says one number, log p(w) L(w) - log q(w), so any guide that covers
+the prior is right.
 """
 
 import pyro

@@ -50,10 +50,12 @@ def test_sigterm_interrupts_the_block():
 
 
 def test_handlers_that_a_library_sets_in_the_block_are_replaced_at_its_end():
+    hangup = signal.getsignal(signal.SIGHUP)  # ignored under nohup
     with keep_termination_handlers():
         signal.signal(signal.SIGTERM, lambda *_: None)
         assert signal.getsignal(signal.SIGHUP) is signal.SIG_IGN
-    assert signal.getsignal(signal.SIGTERM) is signal.getsignal(signal.SIGHUP) is signal.SIG_DFL
+    assert signal.getsignal(signal.SIGTERM) is signal.SIG_DFL
+    assert signal.getsignal(signal.SIGHUP) is hangup
 
 
 def test_children_of_a_process_that_ignores_interrupts_do_not():

@@ -397,7 +397,7 @@ class LoadedRun(SavedRun):
 
     @torch_defaults()
     def plot_imagined(self, agent: str) -> Figure:
-        """What the agent imagines as the first and the second word change. Requires sentences and images."""
+        """Images that the agent imagines as the first and the second word change. Requires sentences and images."""
         self._number(agent)
         return self._figure(self._language_pictures, f"imagined_{agent}.png", "images")
 

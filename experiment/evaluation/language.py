@@ -101,7 +101,7 @@ def _nats(gain: float | None) -> str:
 
 
 def _listener_lines(scores: Mapping[str, Any]) -> list[str]:
-    """What the listener of each pair of agents makes of a sentence."""
+    """Lines of the listener's scores in each pair of agents: reference games and decoded attributes."""
     lines = []
     for pair, shares in scores["found"].items():
         parts = [f"found among {count} {decimal(share)}" for count, share in shares.items()]

@@ -1,4 +1,4 @@
-"""What the words of a run mean: tables of meanings, images of sentences as words change, and their pictures."""
+"""Meanings of the words of a run: tables of meanings, images of sentences as words change, and their pictures."""
 
 from __future__ import annotations
 

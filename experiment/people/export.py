@@ -21,7 +21,7 @@ from mhng.experiment.people.person import read_person
 from mhng.experiment.people.session import Session
 from mhng.experiment.people.study import Study
 from mhng.experiment.people.texts import texts
-from mhng.experiment.people.trials import COLUMNS, DESCRIPTION, STIMULI
+from mhng.experiment.people.trials import COLUMNS, DESCRIPTION, STIMULI, property_value
 from mhng.experiment.util.files import atomic_path, disk_errors
 from mhng.experiment.util.output import print_note
 
@@ -85,8 +85,7 @@ def export(study: Study, out: Path, *, bots: bool = False, everyone: bool = Fals
 
 def _rows(study: Study, participant: str, events: Sequence[Mapping[str, Any]]) -> tuple[list[dict[str, Any]], bool]:
     """The rows of one participant, and whether it has finished."""
-    session = Session(study, participant, events[0]) if events else None
-    assert session is not None
+    session = Session(study, participant, events[0])
     common = {"participant": participant, "condition": session.condition.name, "partner": session.condition.rule}
     rows: list[dict[str, Any]] = []
     names = texts(session.language)["names"]
@@ -136,14 +135,9 @@ def _trials(
 def _description(study: Study, bots: bool, features: int) -> dict[str, Any]:
     """dataset_description.json: schema.org terms, and numbers of the design."""
     design = study.design
-    measured = [
-        {"@type": "PropertyValue", "name": name, "description": column.meaning} for name, column in COLUMNS.items()
-    ]
-    measured.append({"@type": "PropertyValue", "name": CORRECT, "description": "1 if a quiz was answered rightly"})
-    measured += [
-        {"@type": "PropertyValue", "name": f"x{d}", "description": f"feature {d} of the object, as the person sees it"}
-        for d in range(features)
-    ]
+    measured = [property_value(name, column.meaning) for name, column in COLUMNS.items()]
+    measured.append(property_value(CORRECT, "1 if a quiz was answered rightly"))
+    measured += [property_value(f"x{d}", f"feature {d} of the object, as the person sees it") for d in range(features)]
     return {
         "@context": "https://schema.org/",
         "@type": "Dataset",

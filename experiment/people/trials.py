@@ -320,9 +320,7 @@ def save(trials: Trials, folder: Path) -> None:
         "@type": "Dataset",
         "name": trials.name,
         "description": "Trials of a naming game." + (" The answers are simulated." if trials.simulated else ""),
-        "variableMeasured": [
-            {"@type": "PropertyValue", "name": name, "description": column.meaning} for name, column in COLUMNS.items()
-        ],
+        "variableMeasured": [property_value(name, column.meaning) for name, column in COLUMNS.items()],
     }
     about |= dict(trials.description) | {"signs": trials.signs, "categories": trials.categories}
     about |= {"simulated": True} if trials.simulated else {}
@@ -338,6 +336,11 @@ def save(trials: Trials, folder: Path) -> None:
         names = ["object", *(f"x{d}" for d in range(trials.stimuli.shape[1]))]
         rows = ([int(n), *map(float, trials.stimuli[n])] for n in known)
         _write_table(folder / "data" / f"{STIMULI}-features_data.csv", names, rows)
+
+
+def property_value(name: str, description: str) -> dict[str, str]:
+    """A column as Psych-DS describes it (schema.org)."""
+    return {"@type": "PropertyValue", "name": name, "description": description}
 
 
 def _cells(values: Values) -> list[Any]:

@@ -14,7 +14,6 @@ from torch import Tensor
 
 from mhng.inference.proposals import Rule
 from mhng.models.belief import offer, proposal_logits
-from mhng.models.languages import Sentences
 
 _CHUNK = 2**14
 
@@ -58,12 +57,6 @@ def stationary(matrix: Tensor) -> Tensor:
     return torch.linalg.lstsq(equations, right.unsqueeze(1)).solution.squeeze(1)
 
 
-def detailed_balance_gap(matrix: Tensor, law: Tensor) -> float:
-    """The largest |law_i P_ij - law_j P_ji|; 0 if the matrix is reversible with respect to `law`."""
-    flow = law.unsqueeze(1) * matrix
-    return float((flow - flow.T).abs().max())
-
-
 def all_signs(N: int, K: int) -> Tensor:
     """All assignments of K signs to N objects: (K^N, N)."""
     return torch.cartesian_prod(*[torch.arange(K)] * N).view(-1, N)
@@ -79,15 +72,3 @@ def joint_posterior(players: Sequence[EvidencePlayer], log_prior: Tensor, N: int
             total = total + player.evidence(signs, K)
         logits.append(total)
     return torch.cat(logits).softmax(0)
-
-
-def block_kernel(
-    sentences: Sentences, slot: int | None, log_prior: Tensor, speaker: Tensor, listener: Tensor, rule: Rule
-) -> Tensor:
-    """`transition_matrix` of a turn about sentences: slot None for the whole sentence, or that of a word: (K, K)."""
-    if slot is None:
-        return transition_matrix(log_prior, speaker, listener, rule)
-    matrix = torch.zeros(sentences.count, sentences.count, dtype=log_prior.dtype)
-    for row in sentences.variants(torch.arange(sentences.count), slot).unique(dim=0):
-        matrix[row.unsqueeze(1), row] = transition_matrix(log_prior[row], speaker[row], listener[row], rule)
-    return matrix

@@ -244,12 +244,12 @@ def climb(
         words: list[Tensor] = []
         for slot in range(sentences.words):
             before = torch.stack(words, dim=-1) if words else torch.empty(0)
-            words.append(torch.stack([belief.prefix_table(slot, before) for belief in beliefs]).sum(0).argmax(-1))
+            words.append(sum_of([belief.prefix_table(slot, before) for belief in beliefs]).argmax(-1))
         signs = sentences.join(torch.stack(words, dim=-1))
     for _ in range(rounds):
         before = signs
         for slot in range(sentences.words):
-            table = torch.stack([belief.word_table(signs, slot) for belief in beliefs]).sum(0)
+            table = sum_of([belief.word_table(signs, slot) for belief in beliefs])
             signs = sentences.replace(signs, slot, table.argmax(-1))
         if torch.equal(signs, before):
             break
@@ -263,4 +263,4 @@ def most_probable(sentences: Sentences, beliefs: Sequence[Any], log_prior: Tenso
     """
     if not sentences.fits_table:
         return climb(sentences, beliefs)[0]
-    return (torch.stack([belief.table[0] for belief in beliefs]).sum(0) + log_prior).argmax(-1)
+    return proposal_logits(log_prior, sum_of([belief.table[:1] for belief in beliefs])).argmax(-1)[0]

@@ -14,6 +14,7 @@ from collections.abc import Mapping
 
 import numpy as np
 from scipy import stats
+from torch import Tensor
 
 from mhng import models
 from mhng.models.registry import Variant, load_variant
@@ -44,6 +45,12 @@ def z_test(draws: np.ndarray, mean: np.ndarray) -> float:
 def total_variation(a: np.ndarray, b: np.ndarray) -> float:
     """Half the summed difference of two laws."""
     return float(np.abs(a - b).sum() / 2)
+
+
+def detailed_balance_gap(matrix: Tensor, law: Tensor) -> float:
+    """The largest |law_i P_ij - law_j P_ji|; 0 if the matrix is reversible with respect to `law`."""
+    flow = law.unsqueeze(1) * matrix
+    return float((flow - flow.T).abs().max())
 
 
 def registered(variants: Mapping[str, Variant]) -> set[type]:

@@ -6,9 +6,10 @@ import pytest
 import torch
 
 from mhng.inference import RULES
-from mhng.inference.enumeration import detailed_balance_gap, sign_posterior, stationary, transition_matrix
+from mhng.inference.enumeration import sign_posterior, stationary, transition_matrix
 from mhng.inference.proposals import acceptance_rule, joint_logits
 from mhng.models.belief import offer, proposal_logits
+from tests.checks import detailed_balance_gap
 from tests.proofs.problems import LOG_PRIOR, TABLE_A, TABLE_B, K
 
 MH = acceptance_rule("mh")

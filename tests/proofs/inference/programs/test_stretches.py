@@ -10,9 +10,8 @@ import torch
 from scipy import special
 
 from mhng import NamingGame, ProgramPlayer, turns
-from mhng.inference.enumeration import detailed_balance_gap
 from mhng.inference.programs import faults
-from tests.checks import ALPHA, chi_square
+from tests.checks import ALPHA, chi_square, detailed_balance_gap
 
 EXAMPLE = Path(__file__).resolve().parents[4] / "examples" / "programs" / "hidden_markov.py"
 HMM = runpy.run_path(str(EXAMPLE))

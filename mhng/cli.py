@@ -613,8 +613,7 @@ def _play(arguments: argparse.Namespace, argv: Sequence[str]) -> int:
         from mhng.experiment.training.play_program import play_program
 
         config = resolve(flags | {"program": arguments.run, "overwrite": arguments.overwrite})
-        typed = [name for name, value in flags.items() if value is not None]
-        play_program(config, command_line=argv, typed=typed, option="--out")
+        play_program(config, command_line=argv, option="--out")
         return 0
     if arguments.seed is not None:
         raise UsageError("--seed requires FILE.py:NAME; the seed of a run is that of its agents")

@@ -70,21 +70,20 @@ class RunFolder:
     # -- opening and closing -----------------------------------------------------------------------
 
     @classmethod
-    def create(cls, path: Path, overwrite: bool, option: str = "--run-dir") -> RunFolder:
+    def create(cls, path: Path, overwrite: bool, option: str = "--run-dir", *, resumable: bool = False) -> RunFolder:
         """Create and lock a new run folder; `path` is absent, empty or, with `overwrite`, the folder of a run.
 
         Overwriting removes the files of a run only (`RUN_FILES`, plots/, tensorboard/, runs of `play`), and only in a
         folder with a manifest of this program. Raises UsageError naming `option` for any other folder and changes no
-        file.
+        file. resumable: the error mentions --resume.
         """
         run = cls(path)
         with run._opening(f"{option} {path}"):
             run.path.mkdir(parents=True, exist_ok=True)
-            run._refuse_unless_free(overwrite, option)
+            run._refuse_unless_free(overwrite, option, resumable)
             run._lock = take_lock(run.path)
-            run._refuse_unless_free(
-                overwrite, option
-            )  # another run may have used the folder before the lock was taken
+            # Another run may have used the folder before the lock was taken.
+            run._refuse_unless_free(overwrite, option, resumable)
             if _contents(run.path):
                 # Before files are removed, the manifest leaves the status "done" but still marks the folder.
                 run.start_manifest({})
@@ -127,13 +126,13 @@ class RunFolder:
             release_lock(self._lock)
             self._lock = None
 
-    def _refuse_unless_free(self, overwrite: bool, option: str) -> None:
+    def _refuse_unless_free(self, overwrite: bool, option: str, resumable: bool) -> None:
         """Raise UsageError unless the folder is empty or, with `overwrite`, holds a run."""
         if not _contents(self.path):
             return
         name = f"{option} {self.path} is not empty"
         if not overwrite:
-            resume = "--resume or " if option == "--run-dir" else ""
+            resume = "--resume or " if resumable else ""
             raise UsageError(f"{name}; give another folder, or {resume}--overwrite")
         try:
             self.read_manifest()

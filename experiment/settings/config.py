@@ -86,6 +86,7 @@ def from_table(table: Mapping[str, Any], place: str, *, trust_plugins: bool = Fa
 
 def together(values: Mapping[str, Any]) -> Config:
     """A `Config` of parsed values by field name, defaults elsewhere. Checks constraints between settings."""
+    given = frozenset(values)
     values = dict(values) | _from_data(dict(values)) | by_dataset.defaults(values)
     M = values.get("agents", 2)
     if M != 2 and "views" not in values:
@@ -96,7 +97,7 @@ def together(values: Mapping[str, Any]) -> Config:
         file, colon, name = values["program"].rpartition(":")
         values["program"] = f"{typed_path(file, '--program').absolute()}{colon}{name}"
     values |= _of_sentences(values)
-    config = Config(**values)
+    config = Config(**values, given=given)
     validation.check(config)
     return config
 

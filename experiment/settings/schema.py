@@ -413,6 +413,8 @@ class Config:
     tensorboard: bool = _setting(False, "running", "metrics as TensorBoard scalars in RUN/tensorboard")
     run_dir: Path | None = _setting(None, "running", "run folder", default_help="a new folder in runs/", saved=False)
     overwrite: bool = _setting(False, "running", "replacement of the run in --run-dir", saved=False)
+    # Names of the settings that a user gave, also at their defaults. Not a setting.
+    given: frozenset[str] = dataclasses.field(default=frozenset(), compare=False, repr=False)
 
     @cached_property
     def per_agent(self) -> Mapping[str, Config]:
@@ -457,6 +459,8 @@ class Setting:
 def _settings() -> Iterable[Setting]:
     hints = get_type_hints(Config, include_extras=True)
     for field in dataclasses.fields(Config):
+        if field.name == "given":
+            continue
         hint: Any = hints[field.name]
         notes: list[Any] = []
         if NoneType in get_args(hint):

@@ -12,7 +12,7 @@ from __future__ import annotations
 import hashlib
 import os
 import time
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import replace
 from pathlib import Path
@@ -54,15 +54,14 @@ def play_program(
     command_line: Sequence[str] = (),
     printer: Printer | None = None,
     callbacks: Sequence[Callable[[dict[str, Any]], object]] = (),
-    typed: Collection[str] = (),
     option: str = "--run-dir",
 ) -> dict[str, Any]:
     """Play the game of --program and return the summary. Raises UsageError before anything is written.
 
-    typed: settings that the user gave, even at their defaults. option: the flag of the run folder.
+    option: the flag of the run folder.
     """
     printer, started = printer or Printer(), time.monotonic()
-    game, derived = check_program(config, typed)
+    game, derived = check_program(config)
     given, config = config, replace(config, **derived)
     for text in notes(config):
         printer.note(f"note: {text}")
@@ -109,11 +108,8 @@ def play_program(
     return summary
 
 
-def check_program(config: Config, typed: Collection[str] = ()) -> tuple[NamingGame, dict[str, Any]]:
-    """Load the game of --program, and the settings that it decides. Raises UsageError.
-
-    typed: settings that the user gave, even at their defaults.
-    """
+def check_program(config: Config) -> tuple[NamingGame, dict[str, Any]]:
+    """Load the game of --program, and the settings that it decides. Raises UsageError."""
     assert config.program is not None
     game = load_game(config.program)
     if game.continuous:
@@ -130,7 +126,7 @@ def check_program(config: Config, typed: Collection[str] = ()) -> tuple[NamingGa
     }
     for name, value in derived.items():
         given = getattr(config, name)
-        if given != value and (name in typed or given != SETTINGS[name].default):
+        if given != value and (name in config.given or given != SETTINGS[name].default):
             raise UsageError(f"{flag(name)} is {given}, but {config.program} has {value}; leave the flag out")
     return game, derived | {"views": (parse_view(0.0),) * len(game.players)}
 

@@ -92,7 +92,7 @@ def train(
     # Ray starts before the folder is created, because it may fail.
     with (
         place_agents(config, prepared, device, threads) as places,
-        RunFolder.create(path, overwrite=config.overwrite) as folder,
+        RunFolder.create(path, overwrite=config.overwrite, resumable=True) as folder,
     ):
         folder.start_manifest(manifest_of(given, prepared, game, device, threads, command_line))
         folder.write_text(run_folder.CONFIG, settings.to_toml(config, prepared.reasons))

@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 
 from mhng import cli, load_run, train
+from mhng.experiment.errors import UsageError
 from mhng.experiment.settings.validation import PROGRAM_SETTINGS
 from mhng.experiment.training.game_file import load_game
 from tests.integration.diagnostics.test_prove import GAME
@@ -136,10 +137,37 @@ def test_mistakes_are_one_line(folder, tmp_path, monkeypatch, capsys, words, mes
     assert message in err and err.count("\n") == 1 and not out.exists()
 
 
-def test_a_folder_that_exists_names_the_flag(folder, capsys):
-    assert cli.main(["play", f"{folder}/games.py:game", "--out", str(folder / "run"), *SMALL]) == 2
+@pytest.mark.parametrize("words", [["play", "{}", "--out"], ["train", "--program", "{}", "--run-dir"]], ids=" ".join)
+def test_a_folder_that_exists_names_the_flag(folder, capsys, words):
+    game = f"{folder}/games.py:game"
+    assert cli.main([*(game if word == "{}" else word for word in words), str(folder / "run"), *SMALL]) == 2
     err = capsys.readouterr().err
-    assert "--out" in err and "give another folder, or --overwrite" in err and "--resume" not in err
+    assert f"{words[-1]} {folder}/run is not empty; give another folder, or --overwrite\n" in err
+
+
+@pytest.mark.parametrize("source", ["flag", "file", "python", "compare"])
+def test_a_state_other_than_that_of_the_game_is_refused(folder, tmp_path, capsys, source):
+    """Also if it is the default of `train`."""
+    game, out = f"{folder}/games.py:game", tmp_path / "out"
+    file = tmp_path / "settings.toml"
+    file.write_text(f'program = "{game}"\nlistener-state = "chain"\n')
+    flags = ["--program", game, "--listener-state", "chain"]
+    if source == "python":
+        with pytest.raises(UsageError) as raised:
+            train(program=game, listener_state="chain", run_dir=out)
+        message = f"{raised.value}\n"
+    else:
+        words = {
+            "flag": ["train", *flags, "--run-dir", str(out)],
+            "file": ["train", "--config", str(file), "--trust-plugins", "--run-dir", str(out)],
+            "compare": ["compare", "--out", str(out), "--seeds", "0", "--jobs", "1", "--", *flags],
+        }
+        assert cli.main(words[source]) == 2
+        message = capsys.readouterr().err
+    assert (
+        message.count("\n") == 1 and f"--listener-state is chain, but {game} has shared; leave the flag out" in message
+    )
+    assert not list(tmp_path.glob("out/*/config.toml"))
 
 
 def test_compare_plays_several_seeds(folder, tmp_path, capsys):

@@ -19,7 +19,7 @@ Draws:
 last    the final draw of chain 0, as in signs.npz
 all     every draw in posterior.nc. Signs are exchangeable: chains number them differently, and a chain can renumber
         them over time. All draws are therefore renumbered to agree best with the last draw of chain 0, which keeps its
-        numbers (`mhng.experiment.metrics.relabel`).
+        numbers (`mhng.experiment.metrics.relabel`). In sentences, words and slots are exchangeable.
 """
 
 from __future__ import annotations
@@ -35,9 +35,10 @@ from numpy.typing import NDArray
 
 from mhng.experiment.data.combinations import attributes_of
 from mhng.experiment.errors import UsageError
-from mhng.experiment.metrics.relabel import renumber
+from mhng.experiment.metrics.relabel import renumber, renumber_words
 from mhng.experiment.runs import folder as run_folder
 from mhng.experiment.settings.config import data_name
+from mhng.experiment.settings.schema import Config
 from mhng.experiment.training.saved_run import SavedRun
 from mhng.experiment.util.jsonable import to_plain
 from mhng.experiment.util.output import check_out, write_out
@@ -98,18 +99,47 @@ def messages(run: SavedRun, signs: NDArray[Any], sweeps: list[int], round: int |
 
 def _relabelled_draws(run: SavedRun) -> tuple[NDArray[Any], list[int]]:
     """All draws in posterior.nc, (C, D, M, N), in the numbering of chain 0's last draw; and the draws' sweeps."""
-    if run.config.sentences is not None:
-        raise UsageError("--draws all does not support sentences of several words; pass --draws last")
-    signs, permutation = run.draws("signs"), run.draws("relabel")
+    exchangeable = _exchangeable(run.config)
+    by_sign = exchangeable == "sentences"
+    signs, permutation = run.draws("signs"), run.draws("relabel") if by_sign else np.empty(0)
     file = run.folder.file(run_folder.POSTERIOR)
     if signs is None or permutation is None:
         raise UsageError(f"--draws all: {file} holds no signs; train with --keep signs or all, or pass --draws last")
     if signs.shape[2:] != (len(run.agents), len(run.index)):
         raise UsageError(f"{file} is damaged: its signs are not those of the objects in {run_folder.SIGNS}")
+    sweeps = run.posterior["posterior"]["draw"].values.tolist()
+    if not by_sign:
+        return _renumbered_words(run.config, signs, exchangeable), sweeps
     # First to the pivot's numbering, then back by the inverse of the permutation of chain 0's last draw.
     inverse = np.broadcast_to(np.argsort(permutation[:1, -1:], axis=-1), permutation.shape)
     towards = np.take_along_axis(inverse, permutation.astype(np.intp), axis=-1)
-    return renumber(signs, towards), run.posterior["posterior"]["draw"].values.tolist()
+    return renumber(signs, towards), sweeps
+
+
+def _exchangeable(config: Config) -> str:
+    """What the law of the signs leaves open: "sentences", as for single signs, or a kind of `renumber_words`."""
+    if config.sentences is None or (config.meaning == "holistic" and config.grammar == "none"):
+        return "sentences"
+    if config.grammar == "markov":
+        return "words"
+    return "bag" if config.meaning == "bag" else "slots"
+
+
+def _renumbered_words(config: Config, signs: NDArray[Any], kind: str) -> NDArray[Any]:
+    """Sentences (C, D, M, N) whose words agree best with the last draw of chain 0."""
+    language = config.sentences
+    assert language is not None
+    S, V = language.words, language.vocabulary
+    words = np.stack([language.word(signs.astype(np.int64), slot) for slot in range(S)], axis=-1)
+    M = signs.shape[2]
+    groups = [[m] for m in range(M)] if config.mode == "no-com" else [list(range(M))]  # with a vocabulary each
+    for group in groups:
+        pivot = words[0, -1, group].reshape(-1, S)
+        for c, d in np.ndindex(signs.shape[:2]):
+            new = renumber_words(words[c, d, group].reshape(-1, S), pivot, V, kind)
+            words[c, d, group] = new.reshape(len(group), -1, S)
+    codes: NDArray[Any] = words @ V ** np.arange(S)[::-1]
+    return codes
 
 
 # -- formats -----------------------------------------------------------------------------------------

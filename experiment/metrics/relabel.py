@@ -13,7 +13,10 @@ The new numbers do not depend on the old ones. Signs are ordered by size, then b
 the largest sign of the pivot. Signs without objects follow in their raw order. They are interchangeable, and their
 components are draws from the prior.
 
-Shapes: C chains, D draws, M agents, N objects, K signs.
+Words of sentences are renumbered by `renumber_words`: exchanging two slots, or the words of a slot, does not change
+the law of a game either.
+
+Shapes: C chains, D draws, M agents, N objects, K signs; S slots and V words of sentences.
 """
 
 from __future__ import annotations
@@ -74,6 +77,37 @@ def reorder(components: NDArray[Any], permutation: NDArray[Any]) -> NDArray[Any]
     inverse = inverse.reshape(*inverse.shape, *[1] * (components.ndim - 4))
     result: NDArray[Any] = np.take_along_axis(components, inverse, axis=3)
     return result
+
+
+def renumber_words(words: NDArray[Any], pivot: NDArray[Any], V: int, kind: str) -> NDArray[Any]:
+    """Renumber the words (N, S) of one draw to agree best with those of another, `pivot` (N, S).
+
+    kind: what the law of sentences leaves open. slots: the order of slots, and the numbers of the words in each;
+    words: the numbers of the words, which all slots share; bag: the same, and the order of words in a sentence.
+    """
+    S = words.shape[1]
+    tables = np.array(
+        [
+            [np.bincount(pivot[:, t] * V + words[:, s], minlength=V * V).reshape(V, V) for t in range(S)]
+            for s in range(S)
+        ]
+    )
+    if kind != "slots":
+        total = tables.sum((0, 1)) if kind == "bag" else np.trace(tables)
+        renumbered: NDArray[Any] = _numbers(total)[words]
+        return renumbered
+    numbers = np.array([[_numbers(table) for table in row] for row in tables])  # (S, S, V)
+    agreed = np.take_along_axis(tables, numbers[:, :, None], axis=2).sum((2, 3))
+    result = np.empty_like(words)
+    for s, t in zip(*partitions.match(agreed), strict=True):
+        result[:, t] = numbers[s, t, words[:, s]]
+    return result
+
+
+def _numbers(table: NDArray[Any]) -> NDArray[np.intp]:
+    """The pivot's word (row) for each word (column) of a table (V, V) of objects."""
+    rows, columns = partitions.match(table)
+    return rows[np.argsort(columns)]
 
 
 def _with_agent_axis(permutation: NDArray[Any]) -> NDArray[Any]:

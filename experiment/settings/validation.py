@@ -32,8 +32,8 @@ def check(config: Config) -> None:
     if len(config.views) != config.agents:
         raise UsageError(f"--views has {len(config.views)} entries; expected one for each agent, {config.agents}")
     _check_agents(config)
-    _check_game(config)
     _check_sentences(config)
+    _check_game(config)
     _check_graphs(config)
     _check_recursion(config)
     _check_engine(config)
@@ -163,7 +163,8 @@ def _check_sentences(config: Config) -> None:
     if config.words == 1:
         for name in ("vocabulary", "meaning", "grammar", "turns"):
             if not _is_default(config, name):
-                raise UsageError(f"{flag(name)} {getattr(config, name)} requires --words 2 or more")
+                instead = "; pass --signs for single signs" if name == "vocabulary" else ""
+                raise UsageError(f"{flag(name)} {getattr(config, name)} requires --words 2 or more{instead}")
         if config.signs > _MOST_SIGNS:
             raise UsageError(f"--signs is {config.signs}; expected 1 to {_MOST_SIGNS} with --words 1")
         return
@@ -176,10 +177,10 @@ def _check_sentences(config: Config) -> None:
     }
     for name, values in refused.items():
         if getattr(config, name) in values:
-            raise UsageError(f"{place} {flag(name)} {getattr(config, name)}")
+            raise UsageError(f"{place} {flag(name)} {getattr(config, name)}; expected {_other_choices(name, values)}")
     for name in ("weights", "split_merge"):
         if not _is_default(config, name):
-            raise UsageError(f"{place} {flag(name)} {getattr(config, name)}")
+            raise UsageError(f"{place} {flag(name)} {getattr(config, name)}; expected {SETTINGS[name].default}")
     assert config.sentences is not None
     if not config.sentences.fits_table:
         refused = {
@@ -192,11 +193,18 @@ def _check_sentences(config: Config) -> None:
             if getattr(config, name) in values:
                 raise UsageError(
                     f"{flag(name)} {getattr(config, name)} requires at most {MOST_TABLE:,} sentences; --words "
-                    f"{config.words} and --vocabulary {config.vocabulary} give {config.signs:,}"
+                    f"{config.words} and --vocabulary {config.vocabulary} give {config.signs:,}; expected "
+                    f"{_other_choices(name, values)}"
                 )
     for name, settings in config.per_agent.items():
         if not _is_default(settings, "mixture"):
             raise UsageError(f"{place} --mixture {settings.mixture}{of_agent(config, name)}; pass --meaning instead")
+
+
+def _other_choices(name: str, refused: Collection[str]) -> str:
+    """The choices of a setting that are not refused, as in "com, no-com or gibbs"."""
+    *others, last = (value for value in SETTINGS[name].choices or () if value not in refused)
+    return f"{', '.join(others)} or {last}" if others else last
 
 
 def _check_graphs(config: Config) -> None:

@@ -17,6 +17,7 @@ from mhng.experiment.settings.config import resolve
 from mhng.experiment.training.console import Silent
 from mhng.experiment.training.saved_run import SavedRun
 from mhng.experiment.training.train import train
+from tests.runs import all_outputs
 
 SETTINGS = {
     "dataset": "synthetic", "likelihood": "identity", "limit": "80", "rounds": "0", "words": "2", "vocabulary": "3",
@@ -47,7 +48,10 @@ def test_the_folder_speaks_sentences(run: Path, capsys: pytest.CaptureFixture[st
     assert cli.main(["corpus", str(run)]) == 0
     lines = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
     assert [line["message"] for line in lines[:80]] == words.tolist()
-    assert cli.main(["corpus", str(run), "--draws", "all"]) == 2
+    assert cli.main(["corpus", str(run), "--draws", "all"]) == 0
+    draws = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
+    last = [line for line in draws if (line["chain"], line["draw"]) == (0, 11)]
+    assert len(draws) == 2 * 8 * len(lines) and last == lines
 
 
 def test_diagnose_tells_the_agreement_of_each_word(run: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -137,6 +141,14 @@ def test_the_vocabulary_as_a_table_of_meanings() -> None:
     assert {first.attribute, third.attribute} == {1} and second.attribute == 0
     assert first.names == ["1", "0"] and (first.shares == np.eye(2)).all()
     assert second.names == ["2", "5", "0", "1"] and second.shares[:2].tolist() == [[1, 0, 0], [1, 0, 0]]
+
+
+def test_one_word_is_the_game_of_single_signs(tmp_path: Path) -> None:
+    """Every output of `--words 1` is that of a run without the flag."""
+    settings = {name: value for name, value in SETTINGS.items() if name not in ("words", "vocabulary")}
+    for name, flags in (("one", {"words": "1"}), ("none", {})):
+        train(resolve(settings | {"signs": "5", "run_dir": str(tmp_path / name)} | flags), printer=Silent())
+    assert all_outputs(tmp_path / "one") == all_outputs(tmp_path / "none")
 
 
 def test_language_needs_sentences(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -340,6 +340,18 @@ def test_a_whole_game_that_accepts_everything_is_rejected():
     assert chi_square(whole(shared("both", "all"), 2000), law()) < ALPHA
 
 
+@pytest.mark.parametrize(("mode", "state"), [("com", "chain"), ("com", "shared"), ("gibbs", "chain")])
+def test_sentences_of_one_word_are_single_signs(mode, state):
+    """The same draws, to the last bit."""
+    final = []
+    for language in (Sentences(1, 4), None):
+        game = Game(SMALL_PRIOR, mode, state, sentences=language, turns="sentence")
+        signs = torch.randint(4, (50, 1, 4), generator=stream(3, "signs")).expand(-1, 2, -1)
+        begin = init(players("holistic"), generators(9), signs, 4)
+        final.append(play(game, players("holistic"), generators(9), begin, 10)[0].signs)
+    assert torch.equal(*final)
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("turns", TURNS)
 @pytest.mark.parametrize("mode", ["com", "gibbs"])

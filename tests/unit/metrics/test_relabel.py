@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from mhng.experiment.metrics.partitions import contingency
-from mhng.experiment.metrics.relabel import relabel, renumber, reorder
+from mhng.experiment.metrics.relabel import relabel, renumber, renumber_words, reorder
 
 C, D, M, N, K = 3, 5, 2, 40, 4
 
@@ -131,3 +131,22 @@ def test_raw_numbers_are_what_the_check_would_reject() -> None:
     other, _ = switched(signs)
     raw = [np.bincount(row, minlength=K) for row in signs.reshape(-1, N)]
     assert not np.array_equal(raw, [np.bincount(row, minlength=K) for row in other.reshape(-1, N)])
+
+
+@pytest.mark.parametrize("kind", ["slots", "words", "bag"])
+def test_words_that_a_draw_numbers_otherwise_come_back(kind: str) -> None:
+    """Slots change places, all slots share one numbering, or the order in a sentence is open."""
+    rng, S, V = np.random.default_rng(3), 3, 5
+    pivot = rng.integers(0, V, (60, S))
+    numberings = np.array([rng.permutation(V) for _ in range(S)] if kind == "slots" else [rng.permutation(V)] * S)
+    words = numberings[np.arange(S), pivot]
+    if kind == "slots":
+        words = words[:, [2, 0, 1]]
+    words[:3] = rng.integers(0, V, (3, S))  # and some objects differ
+    if kind == "bag":
+        words = rng.permuted(words, axis=1)
+    found = renumber_words(words, pivot, V, kind)
+    if kind == "bag":
+        found, pivot = np.sort(found, axis=1), np.sort(pivot, axis=1)
+    assert (found[3:] == pivot[3:]).all()
+    assert (renumber_words(pivot, pivot, V, kind) == pivot).all()

@@ -1,10 +1,13 @@
 """Settings of sentences: the number of signs that they give, and combinations that are refused in one line."""
 
+from itertools import product
+
 import pytest
 
 from mhng.experiment.errors import UsageError
 from mhng.experiment.settings.config import from_flags, to_flags, together
-from mhng.experiment.settings.schema import Config
+from mhng.experiment.settings.schema import ENGINES, Config
+from mhng.inference import LISTENER_STATES, MODES, STARTS
 
 
 def config(**flags: str) -> Config:
@@ -55,3 +58,58 @@ def test_what_sentences_do_not_support_is_refused(flags, named):
     with pytest.raises(UsageError, match=named) as caught:
         config(**flags)
     assert "\n" not in str(caught.value)
+
+
+# Each setting of the game with its values; single signs support all of these values.
+CELLS = {
+    "mode": MODES,
+    "engine": ENGINES,
+    "listener_state": LISTENER_STATES,
+    "weights": ("uniform", "dirichlet:1", "sticks:1"),
+    "split_merge": ("0", "1"),
+    "start": STARTS,
+    "recursion": ("os", "ll:2", "exact"),
+    "meet": ("together", "ring"),
+}
+SUPPORTED = {
+    "mode": ("com", "no-com", "all", "gibbs"),
+    "engine": ("local",),
+    "listener_state": ("chain", "shared"),
+    "weights": ("uniform",),
+    "split_merge": ("0",),
+    "start": ("prior", "kmeans", "merge"),
+}
+
+
+def test_every_game_is_accepted_or_refused_with_the_remedy():
+    """The first setting that sentences do not support is named, with the values that they support."""
+    flags = {"words": "2", "vocabulary": "3", "agents": "3", "views": "0,30,60"}
+    for values in product(*list(CELLS.values())[:-2]):
+        cell = dict(zip(CELLS, values, strict=False))
+        wrong = {name: value for name, value in cell.items() if value not in SUPPORTED[name]}
+        if not wrong:
+            assert config(**flags | cell).sentences is not None
+            continue
+        with pytest.raises(UsageError) as caught:
+            config(**flags | cell)
+        said = str(caught.value)
+        named = [name for name, value in wrong.items() if f"--{name.replace('_', '-')} {value}; expected" in said]
+        assert said.startswith("--words 2 does not support ") and len(named) == 1
+        assert said.count("\n") == 0 and all(value in said for value in SUPPORTED[named[0]])
+
+
+@pytest.mark.parametrize("mode", MODES)
+def test_graphs_and_recursions_of_sentences_are_those_of_single_signs(mode):
+    """Sentences refuse what single signs refuse, with the same words, and nothing more."""
+
+    def said(**flags: str) -> str | None:
+        try:
+            config(agents="3", views="0,30,60", mode=mode, **flags)
+        except UsageError as error:
+            return str(error)
+        return None
+
+    for state, recursion, meet in product(*(CELLS[name] for name in ("listener_state", "recursion", "meet"))):
+        flags = {"listener_state": state, "recursion": recursion, "meet": meet}
+        if mode in SUPPORTED["mode"] and state in SUPPORTED["listener_state"]:
+            assert said(**flags, words="2") == said(**flags)

@@ -36,9 +36,9 @@ def everything(folder: Path) -> dict[str, bytes | None]:
     return {str(p.relative_to(folder)): p.read_bytes() if p.is_file() else None for p in folder.rglob("*")}
 
 
-def refused(path: Path, *words: str, overwrite: bool = False) -> str:
+def refused(path: Path, *words: str, **options: bool) -> str:
     with pytest.raises(UsageError) as caught:
-        RunFolder.create(path, overwrite=overwrite)
+        RunFolder.create(path, **{"overwrite": False} | options)
     message = str(caught.value)
     assert "\n" not in message
     for word in ("--run-dir", *words):
@@ -71,7 +71,8 @@ def test_somebody_elses_folder_is_refused_and_untouched(tmp_path: Path, overwrit
 def test_a_run_is_not_overwritten_unasked(run: RunFolder) -> None:
     run.close()
     before = everything(run.path)
-    refused(run.path, "not empty", "--resume", "--overwrite")
+    assert "--resume" not in refused(run.path, "not empty", "--overwrite")
+    refused(run.path, "not empty", "--resume or --overwrite", resumable=True)
     assert everything(run.path) == before
 
 

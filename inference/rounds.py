@@ -61,7 +61,7 @@ class Schedule:
         round_sweeps: sweeps of every other round; `sweeps`, if that is less.
         chains: C.
         start: settings of the initialisation.
-        batch_size, lr, jitter: settings of the learner (`mhng.inference.svi.Learner`).
+        batch_size, lr, jitter, columns: settings of the learner (`mhng.inference.svi.Learner`).
         keep_means: whether traces store component means.
         pointwise_limit: the most numbers that the trace of the last round may store as log likelihoods of objects;
             with more, and at 0, it stores none.
@@ -80,6 +80,7 @@ class Schedule:
     batch_size: int
     lr: float
     jitter: float = 0.0
+    columns: int = 1
     keep_means: bool = True
     pointwise_limit: int = 0
     cuda_graphs: bool = True
@@ -266,6 +267,7 @@ def make_member(name: str, agent: Agent, x: Tensor, streams: dict[str, torch.Gen
         batch_size=schedule.batch_size,
         lr=schedule.lr,
         jitter=schedule.jitter,
+        columns=schedule.columns,
         cuda_graphs=schedule.cuda_graphs,
     )
     return Member(name, agent, x, learner, streams, schedule.percept)

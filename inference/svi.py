@@ -86,6 +86,7 @@ class Learner:
         batch_size: objects per step; the last batch of an epoch may be smaller.
         lr: step size of Adam.
         jitter: strength of the random movements of images (`mhng.inference.augmentation`); 0 for vectors.
+        columns: pictures side by side in an image, which `jitter` moves independently.
         cuda_graphs: on a CUDA device, whether steps are captured and replayed (`mhng.inference.cuda_graphs`).
     """
 
@@ -98,6 +99,7 @@ class Learner:
         batch_size: int,
         lr: float,
         jitter: float = 0.0,
+        columns: int = 1,
         cuda_graphs: bool = True,
     ) -> None:
         self.agent = agent
@@ -105,6 +107,7 @@ class Learner:
         self.generator = generator
         self.batch_size = batch_size
         self.jitter = jitter
+        self.columns = columns
         parameters = list(agent.parameters())
         on_cuda = x.device.type == "cuda"
         self.optimiser = torch.optim.Adam(parameters, lr=lr, fused=True, capturable=on_cuda) if parameters else None
@@ -165,7 +168,7 @@ class Learner:
         assert self.optimiser is not None and self._given is not None
         N = len(self.x)
         signs, components = self._given
-        x = jitter_modalities(self.x[index], self.agent.shapes, self.generator, self.jitter)
+        x = jitter_modalities(self.x[index], self.agent.shapes, self.generator, self.jitter, self.columns)
         loss = self._objective(x, objects=N, index=index, signs=signs, components=components) / N
         self.optimiser.zero_grad()
         loss.backward()

@@ -61,6 +61,11 @@ def pixel_shape(name: str) -> tuple[int, int] | None:
     return None if matched is None or int(matched[2]) > 20 else (int(matched[1]), int(matched[2]))
 
 
+def columns(name: str) -> int:
+    """The number of pictures side by side in the images of a data set. Views and augmentation change each of them."""
+    return 2 if name == MNIST_NUMBERS else 1
+
+
 def attributes_of(class_names: Sequence[str], labels: Ints) -> Ints | None:
     """The attributes (N, A) that names of classes such as "3 7" list; None for other names."""
     values = [name.split() for name in class_names]

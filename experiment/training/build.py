@@ -7,6 +7,7 @@ from typing import Any
 
 import torch
 
+from mhng.experiment.data.combinations import columns
 from mhng.experiment.data.objects import Objects
 from mhng.experiment.settings.schema import Config
 from mhng.experiment.training.agent_spec import AgentSpec
@@ -42,6 +43,7 @@ def schedule_of(config: Config, *, jitter: float = 0.0) -> Schedule:
         batch_size=config.batch_size or 0,
         lr=config.lr,
         jitter=jitter,
+        columns=columns(config.dataset),
         keep_means=config.keep in ("all", "components"),
         pointwise_limit=POINTWISE_LIMIT if config.keep == "all" else 0,
         percept=config.percept,

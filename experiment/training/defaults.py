@@ -27,6 +27,7 @@ from mhng.experiment.data.custom import dataset as custom_dataset
 from mhng.experiment.data.custom import image_folder
 from mhng.experiment.data.modalities import is_present
 from mhng.experiment.data.objects import Objects
+from mhng.experiment.settings.parsing import plain_value
 from mhng.experiment.settings.schema import SETTINGS, WITHOUT_EFFECT, Config, flag
 from mhng.models.plugins import is_plugin
 from mhng.models.registry import resolve
@@ -168,6 +169,12 @@ def describe(config: Config, reasons: Mapping[str, str]) -> list[str]:
     lines = []
     for reason in dict.fromkeys(reasons.values()):
         names = [name for name in reasons if reasons[name] == reason]
-        values = ", ".join(f"{name.replace('_', ' ')} {getattr(config, name)}" for name in names)
+        values = ", ".join(f"{name.replace('_', ' ')} {_text(plain_value(getattr(config, name)))}" for name in names)
         lines.append(f"Chosen: {values} ({reason})")
     return lines
+
+
+def _text(value: Any) -> str:
+    if isinstance(value, tuple):
+        return ",".join(map(_text, value))
+    return f"{value:g}" if isinstance(value, float) else str(value)

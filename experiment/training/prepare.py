@@ -18,7 +18,7 @@ from mhng.experiment.data.notes import view_notes
 from mhng.experiment.data.objects import Objects
 from mhng.experiment.data.scaling import apply_transforms, fit_pca, fit_standardisation, transform_features
 from mhng.experiment.errors import UsageError
-from mhng.experiment.settings import validation
+from mhng.experiment.settings import by_dataset, validation
 from mhng.experiment.settings.schema import CHOSEN, WITHOUT_EFFECT, Config, flag
 from mhng.experiment.training.agent_spec import AgentSpec
 from mhng.experiment.training.build import build_agent
@@ -63,6 +63,7 @@ def load_objects(
     """
     specs = check_parts(config) if specs is None else specs
     config, reasons = choose_images(config)
+    reasons |= by_dataset.reasons(config)
     objects = _load(config, download=config.download if download is None else download)
     if any(getattr(config, name) is None for name in CHOSEN):
         config, more = choose(config, objects)

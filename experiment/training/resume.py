@@ -12,7 +12,7 @@ from mhng.experiment.runs import folder as run_folder
 from mhng.experiment.runs.folder import RunFolder
 from mhng.experiment.runs.posterior import is_posterior
 from mhng.experiment.settings import config as settings
-from mhng.experiment.settings.schema import CHOSEN, Config, key
+from mhng.experiment.settings.schema import SETTINGS, Config, key
 from mhng.experiment.training.build import schedule_of
 from mhng.experiment.training.console import Printer
 from mhng.experiment.training.graphs import Edges
@@ -34,7 +34,7 @@ def refuse_changes(config: Config, manifest: dict[str, Any], folder: RunFolder) 
 def reasons_of(manifest: Mapping[str, Any]) -> dict[str, str]:
     """The reasons for settings that were chosen from the data, by field name."""
     chosen = manifest.get("chosen")
-    names = {key(name): name for name in CHOSEN}
+    names = {key(name): name for name in SETTINGS}
     return {
         names[name]: " ".join(str(reason).split())
         for name, reason in (chosen.items() if isinstance(chosen, dict) else ())

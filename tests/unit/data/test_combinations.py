@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 
 from mhng.experiment.data.builtin import factor_files
-from mhng.experiment.data.combinations import attributes_of, held_combinations, parse_hold_out
+from mhng.experiment.data.combinations import attributes_of, columns, held_combinations, parse_hold_out
 from mhng.experiment.data.loading import load
 from mhng.experiment.data.sprites import VALUES, render
 from mhng.experiment.errors import UsageError
@@ -93,6 +93,7 @@ def test_sprites_show_their_attributes():
 
 def test_numbers_of_mnist_are_pictures_side_by_side():
     objects = loaded("mnist-numbers", hold_out=None, limit=20)
+    assert objects.views[0].shape[-1] == columns("mnist-numbers") * objects.views[0].shape[-2]
     assert objects.views[0].shape == (20, 1, 28, 56)
     assert attributes_of(objects.class_names, objects.labels).shape == (20, 2)
 

@@ -30,6 +30,15 @@ def test_it_is_repeatable_and_different_for_each_image():
     assert moved.min() >= 0 and moved.max() <= 1 and moved.shape == one.shape
 
 
+def test_pictures_side_by_side_move_independently():
+    pair = images(4).repeat(1, 1, 1, 2)
+    moved = jitter(pair, stream(0, "jitter"), 1.0, columns=2)
+    left, right = moved.chunk(2, dim=-1)
+    assert moved.shape == pair.shape and not torch.isclose(left, right).all()
+    single = jitter(torch.cat(pair.chunk(2, dim=-1)), stream(0, "jitter"), 1.0)
+    assert torch.equal(torch.cat([left, right]), single)
+
+
 @pytest.mark.parametrize(("axis", "row"), [(3, 4), (2, 5)])
 def test_a_shift_moves_by_pixels(axis, row, monkeypatch):
     """All draws at their largest but one kind: a shift of two of 28 pixels, to one side."""
@@ -59,7 +68,7 @@ def test_every_step_has_new_movements_and_the_view_is_unchanged(monkeypatch):
     seen = []
     real = module.jitter
 
-    def spy(x, generator, strength):
+    def spy(x, generator, strength, columns):
         seen.append(real(x, generator, strength))
         return seen[-1]
 

@@ -46,6 +46,10 @@ def test_data_sets_have_defaults_of_their_own():
         assert settings["likelihood"] == "gaussian-fixed" and settings["noise"] == 0.5
     assert resolve({"dataset": "fruits360", "likelihood": "gaussian"}).noise == Config().noise
     assert resolve({"dataset": "fruits360", "noise": "0.3"}).noise == 0.3
+    numbers = resolve({"dataset": "numbers"})
+    assert (numbers.limit, numbers.standardise, numbers.reduce) == (3000, "no", 24)
+    assert resolve({"dataset": "numbers", "likelihood": "identity"}).reduce == 24
+    assert resolve({"dataset": "numbers", "likelihood": "gaussian"}).reduce is None  # a VAE learns from all pixels
     rounds = [({}, 60), ({"dataset": "mnist5k"}, 60), ({"rounds": "7"}, 7), ({"dataset": "digits"}, Config().rounds)]
     for flags, expected in rounds:
         assert resolve(flags).rounds == expected
@@ -58,6 +62,7 @@ def test_data_sets_have_defaults_of_their_own():
         {"dataset": "fruits360", "rounds": "30", "views": "0,45"},
         {"dataset": "fruits360", "likelihood": "gaussian"},
         {"dataset": "fruits360-20", "noise": "0.2", "signs": "10"},
+        {"dataset": "numbers", "limit": "50"},
     ],
 )
 def test_flags_of_settings_override_the_defaults_of_a_data_set(flags):

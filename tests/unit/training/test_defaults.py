@@ -10,6 +10,7 @@ from PIL import Image
 
 from mhng.experiment.data.objects import Objects
 from mhng.experiment.errors import UsageError
+from mhng.experiment.settings import by_dataset
 from mhng.experiment.settings.config import plain, resolve, to_flags, to_toml
 from mhng.experiment.settings.schema import CHOSEN, Config
 from mhng.experiment.training.defaults import batch_size, choose, choose_images, describe
@@ -116,6 +117,14 @@ def test_settings_that_are_not_given_have_no_flag_and_no_value() -> None:
     text = to_toml(config, reasons)
     assert 'likelihood = "gaussian"  # chosen: ' in text and 'network = "mlp"\n' in text
     assert all(len(line) < 120 for line in describe(config, reasons))
+
+
+def test_defaults_of_a_data_set_are_described() -> None:
+    config = resolve({"dataset": "numbers", "limit": "50"})
+    assert describe(config, by_dataset.reasons(config)) == ["Chosen: standardise no, reduce 24 (default of numbers)"]
+    pictures = resolve({"dataset": "fruits360", "rounds": "3"})
+    assert "views 0,25, " in describe(pictures, by_dataset.reasons(pictures))[0]
+    assert by_dataset.reasons(resolve({"dataset": "digits"})) == {}
 
 
 def save(folder: Path, *images: Image.Image) -> Config:

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from bench import programs, reference_game, rivals, scale
+from bench import programs, reference_game, rivals, scale, starts
 
 
 def test_reference_game_agrees_with_ours():
@@ -47,3 +47,10 @@ def test_rivals_describe_the_objects_that_our_agents_describe(capsys):
     assert all(len(row) == len(rivals.SCORES) + 2 for row in rows)
     learned, found = ([float(row[column].split()[0]) for row in rows] for column in (2, 7))
     assert learned[0] > 0.5 and all(0 <= share <= 1 for share in learned + found)
+
+
+def test_starts_of_sentences_are_compared(capsys):
+    flags = ["--dataset", "attributes:2x3", "--words", "2", "--vocabulary", "3"]
+    starts.main(["--seeds", "0", "--starts", "2", *flags])
+    rows = [line.split(" | ") for line in capsys.readouterr().out.splitlines()[2:]]
+    assert [row[1] for row in rows] == ["prior", "kmeans", "merge"]

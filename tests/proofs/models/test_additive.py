@@ -277,3 +277,18 @@ def test_the_evidence_tells_how_twenty_sets_were_made(kind):
         assert (nats[0] > nats[1]) == (kind == "compositional"), seed
         given = float(holistic.evidence_of(z, signs[0]))
         assert given == pytest.approx(nats[1], abs=1e-8)
+
+
+@pytest.mark.parametrize("made", ["positions", "bag", "pairs", "holistic"])
+def test_the_evidence_prefers_the_meaning_that_made_the_objects(made):
+    """Three words of three, 400 objects; means from the prior of each meaning."""
+    language = Sentences(3, 3)
+    families = {
+        name: additive(language, name)(3, beta=0.1, W=1.0) for name in ("positions", "bag", "pairs", "holistic")
+    }
+    for seed in range(5):
+        signs = torch.randint(27, (1, 400), generator=stream(seed, "signs"))
+        means = families[made].means(families[made].from_prior(stream(seed, "means"), 1, 27))[0]
+        z = means[signs[0]] + 0.3 * torch.randn(400, 3, generator=stream(seed, "noise"), **real)
+        nats = {name: float(one.log_evidence(one.features(z), signs, 27)) for name, one in families.items()}
+        assert max(nats, key=nats.get) == made, (seed, nats)

@@ -782,10 +782,11 @@ def _behaviour(arguments: argparse.Namespace, argv: Sequence[str]) -> int:
         print_report(report, power_lines, as_json=arguments.json)
     else:
         from mhng.experiment.people.simulated import simulated
-        from mhng.experiment.people.trials import check_new, save
+        from mhng.experiment.people.trials import save
+        from mhng.experiment.util.paths import check_new_folder
 
         out = _folder(arguments.out, "DS")
-        check_new(out, "DS")
+        check_new_folder(out, "DS")
         save(
             simulated(
                 arguments.rule,

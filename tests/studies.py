@@ -27,6 +27,11 @@ PRIOR = np.log([0.5, 0.3, 0.2])
 PARTNER = np.log([[0.6, 0.3, 0.1], [0.2, 0.5, 0.3], [0.15, 0.25, 0.6]])
 PERSON = np.log([[0.3, 0.6, 0.1], [0.25, 0.15, 0.6], [0.5, 0.2, 0.3]])
 
+# Columns of trials that tests write by hand.
+TRIAL = (
+    "participant", "trial_index", "trial_type", "object", "category", "sign", "offered", "accepted", "sign_after",
+)  # fmt: skip
+
 
 class TablePartner:
     """A partner whose beliefs are a table; a redraw shifts it by the number of its signs."""

@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from mhng.experiment.errors import UsageError
-from mhng.experiment.util.paths import typed_path
+from mhng.experiment.util.paths import check_new_folder, typed_path
 
 
 def add_study(parser: Any) -> None:
@@ -130,11 +130,11 @@ def _new(arguments: argparse.Namespace) -> None:
     from dataclasses import replace
 
     from mhng.experiment.people.design import Design, check_design
-    from mhng.experiment.people.new import check_free, read_consent, study_name, write_study
+    from mhng.experiment.people.new import read_consent, study_name, write_study
     from mhng.experiment.people.sides import sides_of_data
     from mhng.experiment.people.sources import sides_of_agents
 
-    check_free(arguments.dir)
+    check_new_folder(arguments.dir, "DIR")
     languages = tuple(arguments.language.split(","))
     signs = 4 if arguments.signs is None else arguments.signs
     design = Design(

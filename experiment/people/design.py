@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -105,8 +106,7 @@ def read_design(folder: Path) -> Design:
             f"{folder} is not a study: {DESIGN} cannot be read ({error.strerror}); `study new` makes one"
         ) from error
     values = parse_json_object(data, str(file))
-    if values.get("version") != VERSION:
-        raise UsageError(f"{file} has version {values.get('version')!r}; this program reads version {VERSION}")
+    check_version(file, values, VERSION)
     kinds: dict[str, type[Any]] = {
         **dict.fromkeys(_RANGES, int), "name": str, "source": str, "consent": str, "demo": bool, "version": int,
         "partners": list, "languages": list,
@@ -123,3 +123,13 @@ def read_design(folder: Path) -> Design:
     if not isinstance(values.get("code"), str | None):
         raise UsageError(f"{file}: code is {values['code']!r}; expected a text or null")
     return check_design(Design(**values), f"{file}: ")
+
+
+def check_version(file: Path, state: Mapping[str, Any], version: int) -> None:
+    """Raise UsageError for a file of a study that has another version than `version`."""
+    if state.get("version") != version:
+        found = f"version {state['version']!r}" if "version" in state else "no version"
+        raise UsageError(
+            f"{file} has {found}; this program reads version {version}; open the study with the program that made "
+            "it, or make a new one with `study new`"
+        )

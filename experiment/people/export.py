@@ -9,21 +9,27 @@ Names of participants are the hashes of the logs. Hashes of recruiting sites sta
 
 from __future__ import annotations
 
-import csv
 import json
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
 from mhng.experiment.errors import UsageError
-from mhng.experiment.people.new import check_free
 from mhng.experiment.people.person import read_person
 from mhng.experiment.people.session import Session
 from mhng.experiment.people.study import Study
 from mhng.experiment.people.texts import texts
-from mhng.experiment.people.trials import COLUMNS, DESCRIPTION, STIMULI, property_value
-from mhng.experiment.util.files import atomic_path, disk_errors
+from mhng.experiment.people.trials import (
+    COLUMNS,
+    STIMULI,
+    property_value,
+    write_description,
+    write_stimuli,
+    write_table,
+)
+from mhng.experiment.util.files import disk_errors
 from mhng.experiment.util.output import print_note
+from mhng.experiment.util.paths import check_new_folder
 
 # A column of the quiz, beside those of every table of trials.
 CORRECT = "correct"
@@ -43,7 +49,7 @@ def export(study: Study, out: Path, *, bots: bool = False, everyone: bool = Fals
     bots: those of bots instead of people. everyone: also participants who have not finished.
     Raises UsageError if there are none, or a log is damaged.
     """
-    check_free(out)
+    check_new_folder(out, "--out")
     kept, unfinished, rows = 0, 0, []
     for participant in study.logs.participants():
         events = study.logs.read(participant)
@@ -70,15 +76,12 @@ def export(study: Study, out: Path, *, bots: bool = False, everyone: bool = Fals
     features = read_person(study.path, study.design).features
     with disk_errors(out):
         out.mkdir(parents=True, exist_ok=True)
-    _write_table(out / "data" / f"study-{name}_data.csv", [*COLUMNS, CORRECT], rows)
+    header = [*COLUMNS, CORRECT]
+    cells = ([row.get(column, "") for column in header] for row in rows)
+    write_table(out / "data" / f"study-{name}_data.csv", header, cells)
     if features is not None:
-        stimuli: list[dict[str, Any]] = [
-            {"object": n, **{f"x{d}": float(x) for d, x in enumerate(row)}} for n, row in enumerate(features)
-        ]
-        _write_table(out / "data" / f"{STIMULI}-{name}_data.csv", list(stimuli[0]), stimuli)
-    with atomic_path(out / DESCRIPTION) as beside:
-        about = _description(study, bots, 0 if features is None else features.shape[1])
-        beside.write_text(json.dumps(about, ensure_ascii=False, indent=2) + "\n", encoding="utf-8")
+        write_stimuli(out / "data" / f"{STIMULI}-{name}_data.csv", features)
+    write_description(out, _description(study, bots, 0 if features is None else features.shape[1]))
     offers = [row for row in rows if row["trial_type"] == "offer"]
     return Exported(kept, len(offers), sum(row["offered"] != row["sign"] for row in offers))
 
@@ -153,10 +156,3 @@ def _description(study: Study, bots: bool, features: int) -> dict[str, Any]:
         "consent": design.consent,
         **({"simulated": True} if bots else {}),
     }
-
-
-def _write_table(file: Path, header: Sequence[str], rows: Sequence[Mapping[str, Any]]) -> None:
-    with atomic_path(file) as beside, beside.open("w", encoding="utf-8", newline="") as stream:
-        writer = csv.DictWriter(stream, header, extrasaction="ignore", lineterminator="\n")
-        writer.writeheader()
-        writer.writerows(rows)

@@ -6,16 +6,15 @@ never confirmed to the browser, and it is cut when the study is opened again.
 
 from __future__ import annotations
 
-import json
 import os
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 from mhng.experiment.errors import UsageError
 from mhng.experiment.util.files import flush_to_disk
-from mhng.experiment.util.jsonable import to_json_line
+from mhng.experiment.util.jsonable import parse_json_object, to_json_line
 
 VERSION = 1
 LOGS = "logs"
@@ -85,13 +84,13 @@ class Logs:
         except OSError as error:
             raise UsageError(f"{file} cannot be read: {error.strerror}") from error
         lines = data.split(b"\n")[:-1]
-        return list(_events(lines, file))
+        return _events(lines, file)
 
     def first(self, participant: str) -> dict[str, Any]:
         """The first event. Raises UsageError if it is damaged."""
         file = self.file(participant)
         with file.open("rb") as opened:
-            return next(_events([opened.readline()], file))
+            return _events([opened.readline()], file)[0]
 
     def repair(self) -> list[str]:
         """Cut last lines without an end, and remove logs without a whole line; returns the participants."""
@@ -141,7 +140,7 @@ class Logs:
             data = file.read_bytes()
         except FileNotFoundError:
             return []
-        return list(_events(data.split(b"\n")[:-1], file))
+        return _events(data.split(b"\n")[:-1], file)
 
 
 def is_participant(text: str) -> bool:
@@ -155,12 +154,5 @@ def _write(descriptor: int, event: Mapping[str, Any]) -> None:
         data = data[os.write(descriptor, data) :]
 
 
-def _events(lines: list[bytes], file: Path) -> Iterator[dict[str, Any]]:
-    for number, line in enumerate(lines, 1):
-        try:
-            event = json.loads(line)
-        except (ValueError, RecursionError):
-            event = None
-        if not isinstance(event, dict):
-            raise UsageError(f"{file} is damaged in line {number}; expected a JSON object")
-        yield event
+def _events(lines: list[bytes], file: Path) -> list[dict[str, Any]]:
+    return [parse_json_object(line, f"{file}, line {number}") for number, line in enumerate(lines, 1)]

@@ -36,11 +36,12 @@ from mhng.experiment.people.study import (
     picture_file,
 )
 from mhng.experiment.util.files import atomic_path, disk_errors
+from mhng.experiment.util.paths import check_new_folder
 
 
 def write_study(path: Path, design: Design, sides: Sides, consent: Mapping[str, str]) -> None:
     """Write the folder of a study. Raises UsageError if it exists and is not empty, RunError for a full disk."""
-    check_free(path)
+    check_new_folder(path, "DIR")
     design = check_design(replace(design, consent=consent_version(dict(consent))))
     with disk_errors(path):
         path.mkdir(parents=True, exist_ok=True)
@@ -65,14 +66,6 @@ def write_study(path: Path, design: Design, sides: Sides, consent: Mapping[str, 
     # Last: a folder with a design is whole.
     with atomic_path(path / DESIGN) as beside:
         beside.write_text(design.to_json(), encoding="utf-8")
-
-
-def check_free(path: Path) -> None:
-    """Raise UsageError unless the folder is new or empty."""
-    if path.is_dir() and not any(path.iterdir()):
-        return
-    if os.path.lexists(path):
-        raise UsageError(f"{path} exists; give a new folder")
 
 
 def read_consent(files: Sequence[Path], languages: Sequence[str]) -> dict[str, str]:

@@ -22,6 +22,7 @@ from torch import Tensor
 from mhng.experiment.errors import UsageError
 from mhng.experiment.people import draws
 from mhng.experiment.people.conditions import accepts
+from mhng.experiment.people.design import check_version
 from mhng.experiment.runs.checkpoint_io import checkpoint_bytes, read_checkpoint
 from mhng.experiment.util.files import atomic_path
 from mhng.models import belief as agents
@@ -31,6 +32,8 @@ from mhng.models.registry import FAMILIES, load_variant
 from mhng.models.rng import stream
 
 PARTNER, PROGRAM = "partner.pt", "partner.py"
+# The version of partner.pt and person.pt.
+VERSION = 1
 
 Rows = Sequence[Sequence[float]]
 
@@ -144,18 +147,20 @@ def mixture_of(state: dict[str, Any]) -> Family:
 
 
 def save(file: Path, state: dict[str, Any]) -> None:
-    """Write tensors and plain values."""
+    """Write tensors and plain values, with the version."""
     with atomic_path(file) as beside:
-        beside.write_bytes(checkpoint_bytes(state))
+        beside.write_bytes(checkpoint_bytes({"version": VERSION} | state))
 
 
 def load_state(file: Path) -> dict[str, Any]:
-    """Read tensors and plain values. Raises UsageError for a damaged or foreign file."""
+    """Read tensors and plain values. Raises UsageError for a damaged or foreign file, and for another version."""
     try:
-        return read_checkpoint(file)
+        state = read_checkpoint(file)
     except Exception as error:  # torch raises errors of many types
         reason = error.strerror if isinstance(error, OSError) and error.strerror else "it is damaged or foreign"
         raise UsageError(f"{file} cannot be read: {reason}") from error
+    check_version(file, state, VERSION)
+    return state
 
 
 def finite(table: Tensor) -> Tensor:

@@ -41,7 +41,10 @@ class Sessions:
         self._slots = {False: 0, True: 0}
         self._recruited: set[str] = set()
         for participant in self.logs.participants():
-            self._note(self.logs.first(participant), self.logs.file(participant))
+            try:
+                self._note(self.logs.first(participant), self.logs.file(participant))
+            except UsageError as error:
+                raise UsageError(f"{error}; move the log away, or delete it with `study forget`") from error
         for place in self.logs.forgotten():
             self._note(place, self.logs.folder / FORGOTTEN)
 
@@ -121,7 +124,7 @@ class Sessions:
         """Note the place and the identification in the first event of a log."""
         slot, bot, recruiting = first.get("slot"), first.get("bot") is not None, first.get("recruiting", {})
         if type(slot) is not int or not isinstance(recruiting, Mapping):
-            raise UsageError(f"{file} is damaged in line 1, the place of the participant; move or forget it")
+            raise UsageError(f"{file} is damaged in line 1, the place of the participant")
         self._slots[bot] = max(self._slots[bot], slot + 1)
         if RECRUITING[0] in recruiting:
             self._recruited.add(str(recruiting[RECRUITING[0]]))

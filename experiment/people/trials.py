@@ -306,12 +306,6 @@ def _number(place: str, column: str, text: Any) -> float:
     return value
 
 
-def check_new(folder: Path, place: str) -> None:
-    """Raise UsageError unless `folder` is new or empty."""
-    if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
-        raise UsageError(f"{place} is {folder}, which exists; expected a new or empty folder")
-
-
 def save(trials: Trials, folder: Path) -> None:
     """Write a Psych-DS folder: its description, and data/study-trials_data.csv. `load` reads the same table."""
     (folder / "data").mkdir(parents=True, exist_ok=True)
@@ -324,18 +318,14 @@ def save(trials: Trials, folder: Path) -> None:
     }
     about |= dict(trials.description) | {"signs": trials.signs, "categories": trials.categories}
     about |= {"simulated": True} if trials.simulated else {}
-    with atomic_path(folder / DESCRIPTION) as beside:
-        beside.write_text(json.dumps(about, ensure_ascii=False, indent=2) + "\n", encoding="utf-8")
-    _write_table(
+    write_description(folder, about)
+    write_table(
         folder / "data" / "study-trials_data.csv",
         list(COLUMNS),
         zip(*map(_cells, trials.columns.values()), strict=True),
     )
     if trials.stimuli is not None:
-        known = np.flatnonzero(np.isfinite(trials.stimuli).all(1))
-        names = ["object", *(f"x{d}" for d in range(trials.stimuli.shape[1]))]
-        rows = ([int(n), *map(float, trials.stimuli[n])] for n in known)
-        _write_table(folder / "data" / f"{STIMULI}-features_data.csv", names, rows)
+        write_stimuli(folder / "data" / f"{STIMULI}-features_data.csv", trials.stimuli)
 
 
 def property_value(name: str, description: str) -> dict[str, str]:
@@ -349,8 +339,22 @@ def _cells(values: Values) -> list[Any]:
     return ["" if value != value else value for value in values.tolist()]
 
 
-def _write_table(file: Path, header: Sequence[str], rows: Iterable[Sequence[Any]]) -> None:
+def write_description(folder: Path, about: Mapping[str, Any]) -> None:
+    """Write dataset_description.json."""
+    with atomic_path(folder / DESCRIPTION) as beside:
+        beside.write_text(json.dumps(about, ensure_ascii=False, indent=2) + "\n", encoding="utf-8")
+
+
+def write_stimuli(file: Path, features: NDArray[np.float64]) -> None:
+    """Write the features (N, D) of the objects that have any."""
+    known = np.flatnonzero(np.isfinite(features).all(1))
+    names = ["object", *(f"x{d}" for d in range(features.shape[1]))]
+    write_table(file, names, ([int(n), *map(float, features[n])] for n in known))
+
+
+def write_table(file: Path, header: Sequence[str], rows: Iterable[Sequence[Any]]) -> None:
+    """Write a CSV file."""
     with atomic_path(file) as beside, beside.open("w", encoding="utf-8", newline="") as stream:
-        writer = csv.writer(stream)
+        writer = csv.writer(stream, lineterminator="\n")
         writer.writerow(header)
         writer.writerows(rows)

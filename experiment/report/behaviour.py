@@ -12,7 +12,6 @@ import numpy as np
 
 from mhng.experiment.people.fit import CHOICES, Fit, fit
 from mhng.experiment.people.rules import RULES
-from mhng.experiment.people.trials import check_new
 from mhng.experiment.plots import behaviour as plots
 from mhng.experiment.report.drawing import ChartRenderer
 from mhng.experiment.report.page import Cell, Page, Picture, Section, Table, cells, count, number, render
@@ -20,6 +19,7 @@ from mhng.experiment.runs.posterior import save_groups
 from mhng.experiment.util.files import atomic_path
 from mhng.experiment.util.jsonable import to_plain
 from mhng.experiment.util.output import print_note, print_report
+from mhng.experiment.util.paths import check_new_folder
 
 FILES = ("fit.json", "posterior.nc", "report.html")
 SIMULATED = "The answers are simulated. No person has given them."
@@ -34,7 +34,7 @@ Report = Mapping[str, Any]
 def behaviour_fit(data: Path, *, out: Path | None, perception: str, seed: int, as_json: bool) -> Report:
     """Fit the rules to the trials in `data`, print the report, and write it to the folder `out`. Raises UsageError."""
     if out is not None:
-        check_new(out, "--out")
+        check_new_folder(out, "--out")
     fitted = fit(data, perception=perception, seed=seed)
     if out is not None:
         write(fitted, out)

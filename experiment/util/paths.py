@@ -32,6 +32,16 @@ def typed_path(typed: str | os.PathLike[str], place: str) -> Path:
     return path.absolute() if str(path).startswith("~") else path
 
 
+def check_new_folder(path: Path, place: str) -> None:
+    """Raise UsageError, which begins with `place`, unless the folder is new or empty."""
+    try:
+        free = not any(path.iterdir()) if path.is_dir() else not os.path.lexists(path)
+    except (OSError, ValueError) as error:  # ValueError: a null byte in the name
+        raise UsageError(f"{place} {path} cannot be used: {getattr(error, 'strerror', None) or error}") from error
+    if not free:
+        raise UsageError(f"{place} {path} exists; give a new or empty folder")
+
+
 def check_regular(file: Path, place: str) -> None:
     """Raise UsageError, which begins with `place`, for a pipe or a device: data are read more than once."""
     try:

@@ -88,9 +88,9 @@ def test_power_prints_a_table(capsys):
     ("arguments", "message"),
     [
         (["fit", "missing"], "missing does not exist; expected a folder"),
-        (["fit", "DATA", "--out", "DATA"], "exists; expected a new or empty folder"),
+        (["fit", "DATA", "--out", "DATA"], "exists; give a new or empty folder"),
         (["fit", "DATA", "--perception", "features"], "--perception features requires data/stimuli"),
-        (["simulate", "DATA"], "exists; expected a new or empty folder"),
+        (["simulate", "DATA"], "exists; give a new or empty folder"),
         (["simulate", "new", "--rule", "mhh"], "--rule is mhh; expected one of"),
         (["power", "--participants", "1", "--offers", "5"], "--participants is 1; expected 2 to 1,000"),
         (["power", "--participants", "5"], "required: --offers"),

@@ -10,6 +10,7 @@ from mhng import cli
 from mhng.experiment.people.ratios import offers
 from mhng.experiment.people.study import Study
 from mhng.experiment.people.trials import load
+from mhng.experiment.runs.checkpoint_io import checkpoint_bytes, read_checkpoint
 
 
 @pytest.fixture
@@ -21,6 +22,11 @@ def consent(tmp_path):
 
 def study(*arguments):
     return cli.main(["study", *map(str, arguments)])
+
+
+def change(file, **values):
+    """Write other values to a file of tensors."""
+    file.write_bytes(checkpoint_bytes(read_checkpoint(file) | values))
 
 
 def new(folder, consent, *more):
@@ -151,6 +157,7 @@ def test_bad_flags_are_one_line_and_write_nothing(tmp_path, consent, flags, said
     lambda folder: (folder / "design.json").write_text('{"version": 1, "seed": true}'),
     lambda folder: (folder / "partner.pt").write_bytes(b"foreign"),
     lambda folder: (folder / "partner.pt").unlink(),
+    lambda folder: change(folder / "partner.pt", version=2),
     lambda folder: (folder / "salt").write_text("short"),
     lambda folder: (folder / "consent.en.txt").write_bytes(b"\xff\xfe\xff"),
     lambda folder: (folder / "stimuli/person/002.png").write_text("no picture"),
@@ -165,6 +172,23 @@ def test_a_damaged_or_foreign_folder_is_refused(tmp_path, consent, damage, capsy
         error = capsys.readouterr().err
         assert str(folder) in error and error.count("\n") == 1
     assert not (tmp_path / "ds").exists()
+
+
+def test_a_folder_of_another_version_says_which_and_what_to_do(tmp_path, consent, capsys):
+    folder = tmp_path / "study"
+    assert new(folder, consent, "--data", "creatures") == 0
+    remedy = "this program reads version 1; open the study with the program that made it, or make a new one"
+    older = {name: value for name, value in read_checkpoint(folder / "person.pt").items() if name != "version"}
+    (folder / "person.pt").write_bytes(checkpoint_bytes(older))
+    assert study("bots", folder) == 2
+    assert f"{folder / 'person.pt'} has no version; {remedy}" in capsys.readouterr().err
+    change(folder / "partner.pt", version=2)
+    assert study("status", folder) == 2
+    assert f"{folder / 'partner.pt'} has version 2; {remedy}" in capsys.readouterr().err
+    design = json.loads((folder / "design.json").read_text())
+    (folder / "design.json").write_text(json.dumps(design | {"version": 7}))
+    assert study("status", folder) == 2
+    assert f"{folder / 'design.json'} has version 7; {remedy}" in capsys.readouterr().err
 
 
 def test_a_folder_that_is_in_use_is_not_served_twice(tmp_path, consent, capsys):

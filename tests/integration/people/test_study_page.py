@@ -5,14 +5,19 @@ import errno
 import json
 import os
 import re
+from contextlib import closing
+from pathlib import Path
 
 import pytest
+import uvicorn
 
 from mhng.experiment.errors import UsageError
-from mhng.experiment.people.client import Client
+from mhng.experiment.people.app import MOST_BYTES, MOST_FIELDS, PATIENCE
+from mhng.experiment.people.client import Client, InProcess
 from mhng.experiment.people.export import export
+from mhng.experiment.people.serve import serve
 from mhng.experiment.people.session import replay
-from mhng.experiment.people.sessions import Sessions
+from mhng.experiment.people.sessions import MOST_PARTICIPANTS, Sessions
 from mhng.experiment.people.status import forget, status
 from mhng.experiment.people.texts import LANGUAGES, texts
 from tests.studies import N, Served, logged, person, picture, served, table_study
@@ -290,6 +295,28 @@ def test_answers_and_identifications_are_escaped(site):
     assert "You may &lt;stop&gt; at any time." in page.text
     refused = client.post("/begin", {"agree": "yes", "language": "en", "bot": HTML})
     assert refused.status == 400 and "<script>alert" not in refused.text
+
+
+def test_the_docs_state_the_cookies_the_limits_and_the_headers_of_the_proxy(tmp_path, monkeypatch):
+    """Requests as the nginx of docs/people.md passes them on, to the application that `serve` runs."""
+    text = (Path(__file__).resolve().parents[3] / "docs" / "people.md").read_text(encoding="utf-8")
+    values = {"$http_host": "study.example.org", "$scheme": "https"}
+    passed = {name.lower(): values[value] for name, value in re.findall(r"proxy_set_header (\S+) (\S+);", text)}
+    served_with = []
+    monkeypatch.setattr(uvicorn.Server, "run", lambda server: served_with.append(server.config))
+    serve(table_study(tmp_path))
+    (config,) = served_with
+    config.load()
+    with closing(InProcess(config.loaded_app)) as transport:
+        form = {"agree": "yes", "language": "en"}
+        reply = Client(transport).post("/begin", form, origin="https://study.example.org", **passed)
+        assert reply.status == 303
+        stated = re.search(r"a cookie \((.*) behind HTTPS\)\. Logs", text)[1].replace("`", "").split(", ")
+        assert stated == ["HttpOnly", "SameSite=Lax", "Secure"]
+        assert {part.lower() for part in stated} <= set(reply.headers["set-cookie"].lower().split("; "))
+        assert Client(transport).post("/begin", form, origin="https://evil.example", **passed).status == 403
+    assert f"bodies over {MOST_BYTES // 1024} KiB or {PATIENCE} seconds, and more than {MOST_FIELDS} fields" in text
+    assert f"client_max_body_size {MOST_BYTES // 1024}k;" in text and f"{MOST_PARTICIPANTS:,} sessions" in text
 
 
 def test_every_answer_has_the_headers_that_keep_other_sites_out(site):

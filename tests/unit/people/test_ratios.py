@@ -9,22 +9,12 @@ from mhng.experiment.people import trials as table
 from mhng.experiment.people.ratios import offers
 from mhng.experiment.people.simulated import Person, simulate, to_trials
 from mhng.models.mixtures.normal_wishart import NormalWishart
+from tests.studies import TRIAL
 
 
 def trials_of(rows, **more):
-    columns = (
-        "participant",
-        "trial_index",
-        "trial_type",
-        "object",
-        "category",
-        "sign",
-        "offered",
-        "accepted",
-        "sign_after",
-    )
     return table.from_rows(
-        (table.Row(f"row {n}", dict(zip(columns, row, strict=True))) for n, row in enumerate(rows)), **more
+        (table.Row(f"row {n}", dict(zip(TRIAL, row, strict=True))) for n, row in enumerate(rows)), **more
     )
 
 

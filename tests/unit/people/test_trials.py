@@ -9,19 +9,9 @@ import pytest
 from mhng.experiment.errors import UsageError
 from mhng.experiment.people import trials as table
 from mhng.experiment.people.simulated import Person, simulate, to_trials
+from tests.studies import TRIAL
 
-HEADER = [
-    "participant",
-    "trial_index",
-    "trial_type",
-    "object",
-    "category",
-    "sign",
-    "offered",
-    "accepted",
-    "sign_after",
-    "rt",
-]
+HEADER = [*TRIAL, "rt"]
 SORT = ["p1", 0, "sort", 3, 1, "", "", "", 2, "812.5"]
 OFFER = ["p1", 1, "offer", 3, 1, 2, 0, 1, 0, ""]
 

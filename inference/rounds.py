@@ -1,6 +1,6 @@
 """Mutual learning: rounds of learning, perceiving and playing (Taniguchi et al. 2023, algorithm 2).
 
-    round 0   learn with the prior N(0, I) of z; perceive; find initial signs; play
+    round 0   learn with the prior N(0, I) of z; find initial signs; perceive; play
     round r   learn with the prior p(z_n | w_n, phi) given by the agent's own signs from round r - 1; perceive; play,
               from the signs of round r - 1
 
@@ -10,6 +10,9 @@ latents; the agents learn from chain 0.
 A round ends with play, so that the last signs belong to the last networks. Games between rounds are short: learning
 and play alternate often. Only the game of the last round is continued, for draws from one posterior. The continuation
 draws from copies of the generators, and the next round does not start from it; so R rounds are the first R of R + 1.
+
+Initial signs are found on expected latents, an average over draws of q(z | x). On one draw, wrong signs may have the
+largest evidence. Initial signs only decide where the first game starts.
 
 The game is played on one draw of q(z | x) for each object and round (`percept` = "draw"). With the means ("mean"), its
 posterior is p(w | means), without the spread of q.
@@ -118,6 +121,12 @@ class Participant(Protocol):
     def perceive(self) -> StartPlayer:
         """A player of the next game, with new latents."""
 
+    def perceive_expected(self) -> StartPlayer:
+        """A player for the search for initial signs, without a random choice of latents where that is possible.
+
+        It changes no later draw. The agent's player of the next game must be made after it.
+        """
+
     def set_log_pi(self, log_pi: Tensor) -> None:
         """Store log pi (K,), as the game drew it for this agent."""
 
@@ -166,9 +175,19 @@ class Member:
     def perceive(self) -> Percepts:
         """The latents for the next game. The first call also selects the agent's prior scale, if that is left open."""
         generator = self.streams["perceive"]
-        if self.agent.lacks_scale:
-            self.agent.fit_prior_scale(self.x, copy_generator(generator))
+        self._fit_prior_scale()
         return self.agent.perceive(self.x, generator if self.percept == "draw" else None)
+
+    def perceive_expected(self) -> Percepts:
+        """The expected latents under q(z | x) (`Agent.perceive_expected`), or their means if these are played on."""
+        self._fit_prior_scale()
+        if self.percept == "mean":
+            return self.agent.perceive(self.x, None)
+        return self.agent.perceive_expected(self.x, copy_generator(self.streams["perceive"]))
+
+    def _fit_prior_scale(self) -> None:
+        if self.agent.lacks_scale:
+            self.agent.fit_prior_scale(self.x, copy_generator(self.streams["perceive"]))
 
     def set_log_pi(self, log_pi: Tensor) -> None:
         """Store log pi (K,), as the game drew it for this agent."""
@@ -299,15 +318,20 @@ def _round(
 def _perceive_and_play(
     game: Game, schedule: Schedule, members: Sequence[Participant], progress: RoundProgress, watcher: Watcher
 ) -> Played:
-    number = progress.done
-    players = [member.perceive() for member in members]
-    for member, player in zip(members, players, strict=True):
-        # No loss was computed after the last learning step.
-        if not player.is_finite():
-            remedy = _remedy([member])
-            raise RoundError(f"round {number}, agent {member.name}: the latents are not finite; {remedy}")
-
-    played = _play(game, schedule, members, players, progress, watcher)
+    number, signs, evidence = progress.done, progress.signs, None
+    if signs is None:
+        players = _finite_players(members, number, [member.perceive_expected() for member in members])
+        generators = [member.play_stream for member in members]
+        starts = iter(watcher.progress(range(1), number, "starts"))
+        next(starts)
+        signs, evidence = initial_signs(schedule.start, game, players, generators, schedule.chains)
+        next(starts, None)
+        players = _finite_players(members, number, [member.perceive() for member in members])
+    else:
+        players = _finite_players(members, number, [member.perceive() for member in members])
+        # The posterior differs from that of the last round, so mergers between the games change no law.
+        signs = merge_if_sparse(game, players, signs)
+    played = _play(game, schedule, members, players, signs, evidence, progress, watcher)
     if not played.trace.log_joint.isfinite().all():
         failed = [m.name for m, phi in zip(members, played.components, strict=True) if not _finite(phi)]
         agents = f", agent {', '.join(failed)}" if failed else ""
@@ -318,24 +342,28 @@ def _perceive_and_play(
     return played
 
 
+def _finite_players(
+    members: Sequence[Participant], number: int, players: Sequence[StartPlayer]
+) -> Sequence[StartPlayer]:
+    """The players. Raises RoundError unless their latents are finite: no loss was computed after the last step."""
+    for member, player in zip(members, players, strict=True):
+        if not player.is_finite():
+            remedy = _remedy([member])
+            raise RoundError(f"round {number}, agent {member.name}: the latents are not finite; {remedy}")
+    return players
+
+
 def _play(
     game: Game,
     schedule: Schedule,
     members: Sequence[Participant],
     players: Sequence[StartPlayer],
+    signs: Tensor,
+    evidence: Tensor | None,
     progress: RoundProgress,
     watcher: Watcher,
 ) -> Played:
     number, generators = progress.done, [member.play_stream for member in members]
-    signs, evidence = progress.signs, None
-    if signs is None:
-        starts = iter(watcher.progress(range(1), number, "starts"))
-        next(starts)
-        signs, evidence = initial_signs(schedule.start, game, players, generators, schedule.chains)
-        next(starts, None)
-    else:
-        # The posterior differs from that of the last round, so mergers between the games change no law.
-        signs = merge_if_sparse(game, players, signs)
     between = schedule.sweeps_between()
     keep_pointwise = number == schedule.rounds and schedule.keeps_pointwise(len(players), players[0].count)
     state = init(players, generators, signs, game.K, game.mode)

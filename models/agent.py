@@ -14,7 +14,7 @@ register networks there under the same names would share the tensors of the firs
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import pyro
@@ -24,7 +24,7 @@ from pyro.nn import PyroModule
 from torch import Tensor
 
 from mhng.models.mixtures.base import has_sign_probabilities
-from mhng.models.percepts import Percepts
+from mhng.models.percepts import Percepts, expected_draws
 from mhng.models.prior_scale import latent_scale
 from mhng.models.registry import resolve
 from mhng.models.rng import seeded_global_rng
@@ -251,16 +251,38 @@ class Agent(PyroModule):
         """Latents of observations x (N, *shape): a draw from q(z | x), or its mean without a generator."""
         return Percepts(self._latents(x, generator), self.mixture, check=False)
 
+    @torch.no_grad()
+    def perceive_expected(self, x: Tensor, generator: torch.Generator) -> Percepts:
+        """Percepts of observations x (N, *shape) with the expected features of q(z | x) (`Percepts.expected`).
+
+        Without networks, or where the mixture has no such features, they are those of `perceive`.
+        """
+        draws = expected_draws(len(x), self.mixture)
+        if draws == 1 or not self._has_networks:
+            return self.perceive(x, generator)
+        sample = self._latent_sampler(x)
+        return Percepts.expected(torch.stack([sample(generator) for _ in range(draws)]), self.mixture)
+
     def _latents(self, x: Tensor, generator: torch.Generator | None) -> Tensor:
-        if not self.likelihood.has_network:
-            return x
+        return self._latent_sampler(x)(generator) if self._has_networks else x
+
+    @property
+    def _has_networks(self) -> bool:
+        return self.likelihood.has_network
+
+    def _latent_sampler(self, x: Tensor) -> Callable[[torch.Generator | None], Tensor]:
+        """Encode x (N, *shape) once; returns a function that draws from q(z | x), or returns its mean for None."""
         parts = [self.encode(chunk) for chunk in x.split(CHUNK)]
-        z = torch.cat([loc for loc, _ in parts]).double()
-        if generator is not None:
-            spread = torch.cat([spread for _, spread in parts]).double()
-            noise = torch.randn(z.shape, generator=generator, dtype=z.dtype, device=z.device)
-            z = self._guide.reparameterize(z, spread, noise)
-        return z
+        loc = torch.cat([loc for loc, _ in parts]).double()
+        spread = torch.cat([spread for _, spread in parts]).double()
+
+        def sample(generator: torch.Generator | None) -> Tensor:
+            if generator is None:
+                return loc
+            noise = torch.randn(loc.shape, generator=generator, dtype=loc.dtype, device=loc.device)
+            return self._guide.reparameterize(loc, spread, noise)
+
+        return sample
 
     @torch.no_grad()
     def is_finite(self, x: Tensor) -> bool:

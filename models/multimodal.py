@@ -15,6 +15,7 @@ checkpoints are those of any agent.
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from typing import Any
 
 import pyro
@@ -117,11 +118,19 @@ class Multimodal(Agent):
             observations.append(value.flatten(1))
         return torch.cat(observations, dim=1)
 
-    def _latents(self, x: Tensor, generator: torch.Generator | None) -> Tensor:
+    @property
+    def _has_networks(self) -> bool:
+        return True
+
+    def _latent_sampler(self, x: Tensor) -> Callable[[torch.Generator | None], Tensor]:
         chunks = [self.experts(chunk) for chunk in x.split(CHUNK)]
         experts = Experts(*(torch.cat(parts) for parts in zip(*chunks, strict=True)))
-        z: Tensor = self.fusion.mean(experts) if generator is None else self.fusion.sample(generator, experts)
-        return z
+
+        def sample(generator: torch.Generator | None) -> Tensor:
+            z: Tensor = self.fusion.mean(experts) if generator is None else self.fusion.sample(generator, experts)
+            return z
+
+        return sample
 
     @torch.no_grad()
     def is_finite(self, x: Tensor) -> bool:

@@ -20,7 +20,10 @@ from mhng.models.rng import GeneratorStack
 from mhng.models.word_belief import WordBelief
 from mhng.models.word_clusters import divide, word_clusters
 
-__all__ = ["Belief", "Percepts"]
+__all__ = ["Belief", "Percepts", "expected_draws"]
+
+# Draws of the latents for expected features, and the most bytes of all their features.
+_DRAWS, _DRAWN_BYTES = 20, 2**28
 
 # The square of a latent must be a finite number.
 _LARGEST = 1e150
@@ -46,6 +49,20 @@ class Percepts:
         # Copied to the host here, so that a comparison does not wait for a GPU.
         hyperparameters = {name: _comparable(value) for name, value in vars(mixture).items()}
         self._key = type(mixture), hyperparameters, self.z.shape, self.z.device
+
+    @staticmethod
+    def expected(draws: Tensor, mixture: Family) -> Percepts:
+        """Percepts with the expected features of the latents, from draws (D, N, L) of them.
+
+        Where log densities are linear in the features, the game's densities and evidences are then those of the
+        expected sufficient statistics: no sign can fit the noise of one draw. Other mixtures, and draws with far
+        objects, give the percepts of the first draw.
+        """
+        percepts = Percepts(draws[0], mixture, check=False)
+        if len(draws) > 1 and (features := mixture.features(draws.double().flatten(0, 1))).far is None:
+            percepts.z = draws.double().mean(0)
+            percepts._features = Features(features.values.unflatten(0, draws.shape[:2]).mean(0), features.centre)
+        return percepts
 
     @cached_property
     def _features(self) -> Features:
@@ -154,6 +171,11 @@ class Percepts:
     def bipartition_logits(self, group: Tensor, seeds: Tensor) -> Tensor:
         """Log odds (C, N) that an object of `group` (C, N) belongs with seed 1 rather than seed 0; seeds (C, 2)."""
         return self.mixture.bipartition_logits(self._features, group, seeds)
+
+
+def expected_draws(N: int, mixture: Family) -> int:
+    """D, the number of draws for `Percepts.expected`. It is 1 where log densities are not linear in the features."""
+    return max(1, min(_DRAWS, _DRAWN_BYTES // (8 * N * mixture.feature_dim))) if mixture.batched else 1
 
 
 def _check(z: Any, mixture: Family) -> None:

@@ -65,7 +65,7 @@ def estimate(config: Config, agents: Sequence[AgentSpec], N: int) -> Estimate:
         tables=M * table,
         host=int(stored * (signs + means + pointwise)) + _ROW * T,
         latents=sum(8 * N * (L + width) for L, width in zip(latent_dims, feature_dims, strict=True)),
-        making=2 * 8 * N * max(feature_dims),
+        making=max(2 * _drawn(spec, N) * 8 * N * width for spec, width in zip(agents, feature_dims, strict=True)),
         working=(M + _WORKING) * table,
         start=_start(config, N),
     )
@@ -77,6 +77,18 @@ def _feature_dim(spec: AgentSpec) -> int:
         return int(spec.mixture().feature_dim)
     except ValueError:  # bad hyperparameters, reported elsewhere
         return spec.latent_dim
+
+
+def _drawn(spec: AgentSpec, N: int) -> int:
+    """Draws of the latents that are held together for `Percepts.expected`."""
+    from mhng.models.percepts import expected_draws
+
+    if spec.settings.likelihood == "identity":
+        return 1
+    try:
+        return expected_draws(N, spec.mixture())
+    except ValueError:  # as in `_feature_dim`
+        return 1
 
 
 def _start(config: Config, N: int) -> int:

@@ -87,6 +87,12 @@ class AgentActor:
         self._player = self._member.perceive()
         return self._player.is_finite()
 
+    def perceive_expected(self) -> bool:
+        """Compute expected latents for the initialisation; return whether they are finite."""
+        self._use(self._threads.game)
+        self._player = self._member.perceive_expected()
+        return self._player.is_finite()
+
     def clusters(self, stream: str, chains: int, K: int) -> Array:
         """Initial signs from clusters of the latents."""
         return encode_signs(self._player.clusters(self._stream(stream), chains, K))
@@ -373,6 +379,10 @@ class RemoteMember:
     def perceive(self) -> _Player:
         """Start computing latents; return a player for the next game."""
         return _Player(self.actor, self.count, self.actor.send("perceive"))
+
+    def perceive_expected(self) -> _Player:
+        """Start computing expected latents; return a player for the initialisation."""
+        return _Player(self.actor, self.count, self.actor.send("perceive_expected"))
 
     def set_log_pi(self, log_pi: Tensor) -> None:
         """Not supported: with Ray, the prior of signs is fixed."""

@@ -7,6 +7,7 @@ from mhng.inference.game import Game
 from mhng.inference.initialization import Start
 from mhng.inference.rounds import RoundError, RoundProgress, Schedule, agent_streams, make_member, run_rounds
 from mhng.models.agent import Agent
+from mhng.models.mixtures.student_t import StudentT
 from mhng.models.rng import stream
 
 N, K = 60, 3
@@ -208,3 +209,48 @@ def test_latents_that_are_not_finite_name_round_and_agent():
     """The last step of learning spoils the weights, and no loss has told of it."""
     with pytest.raises(RoundError, match=r"round 0, agent A: the latents are not finite.*--lr"):
         run(plan=schedule(epochs=1, rounds=0, batch_size=60, lr=1e30))
+
+
+def first_game(monkeypatch, percept="draw", change=None):
+    """The players of the starts and of the first game, and the members, after round 0."""
+    from mhng.inference import rounds as module
+
+    plan = schedule(rounds=0, percept=percept)
+    members, seen = community(plan=plan), []
+    for member in members:
+        if change is not None:
+            change(member)
+    for name, position in (("initial_signs", 2), ("init", 0)):
+        function = getattr(module, name)
+
+        def spy(*arguments, function=function, position=position):
+            seen.append(arguments[position])
+            return function(*arguments)
+
+        monkeypatch.setattr(module, name, spy)
+    game = Game(torch.zeros(K, dtype=torch.float64).log_softmax(0))
+    list(run_rounds(game, plan, members, RoundProgress(0), Watch()))
+    return (*seen, members)
+
+
+def test_starts_are_found_on_expected_latents_and_change_no_draw(monkeypatch):
+    starters, players, members = first_game(monkeypatch)
+    for starter, player, member in zip(starters, players, members, strict=True):
+        mean = member.agent.perceive(member.x, None).z
+        assert (starter.z - mean).square().mean() < 0.2 * (player.z - mean).square().mean()
+        after = member.streams["perceive"].get_state()
+        begun = agent_streams(0, member.name, "cpu")["perceive"]
+        assert torch.equal(member.agent.perceive(member.x, begun).z, player.z)
+        assert torch.equal(begun.get_state(), after)
+
+
+def test_starts_on_means_or_without_expected_features_use_the_latents_of_the_game(monkeypatch):
+    starters, players, _ = first_game(monkeypatch, "mean")
+    assert all(torch.equal(a.z, b.z) for a, b in zip(starters, players, strict=True))
+
+    def heavy_tails(member):
+        member.agent.mixture = StudentT(2)
+
+    with monkeypatch.context() as patch:
+        starters, players, _ = first_game(patch, change=heavy_tails)
+    assert all(torch.equal(a.z, b.z) for a, b in zip(starters, players, strict=True))

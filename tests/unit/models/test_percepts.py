@@ -9,6 +9,7 @@ import pytest
 import torch
 
 from mhng import Game, NormalWishart, Percepts, init, play
+from mhng.models import percepts as module
 from mhng.models.belief import TableAnswers, proposal_logits
 from mhng.models.mixtures.dirichlet import DirichletMultinomial
 from mhng.models.registry import MIXTURES, load_variant
@@ -174,3 +175,54 @@ def test_a_sign_without_a_number_is_never_drawn() -> None:
     left = proposal_logits(known, torch.tensor([[-math.inf, 0.0, 0.0]], dtype=torch.float64))
     assert torch.equal(left[0], known)
     assert TableAnswers(table.double()).best(prior).tolist() == [[1, 0, 0, 2]]
+
+
+LINEAR = [name for name in GAUSSIAN if load_variant(MIXTURES[name]).batched]
+
+
+def draws_of(D: int, N: int = 400) -> torch.Tensor:
+    """Latents whose first dimension has two near clumps, and whose second has nothing but the noise of each draw."""
+    signs = torch.arange(N) % 2
+    objects = torch.stack([1.2 * signs + 0.5 * torch.randn(N, generator=stream(0, "z")), torch.zeros(N)], dim=1)
+    noise = torch.randn(D, N, 2, generator=stream(1, "z")) * torch.tensor([0.1, 2.0])
+    return (objects + noise).double()
+
+
+@pytest.mark.parametrize("name", LINEAR)
+def test_expected_percepts_have_the_mean_of_the_log_densities(name: str) -> None:
+    draws = draws_of(7)
+    mixture = load_variant(MIXTURES[name])(2)
+    expected = Percepts.expected(draws, mixture)
+    phi = mixture.from_prior(stream(2, "phi"), 3, 4)
+    tables = [Percepts(z, mixture).log_prob_table(phi) for z in draws]
+    torch.testing.assert_close(expected.log_prob_table(phi), torch.stack(tables).mean(0))
+    torch.testing.assert_close(expected.z, draws.mean(0))
+    signs = torch.arange(400).expand(1, 400) % 4
+    repeated = Percepts(draws[:1].repeat(5, 1, 1)[0], mixture).evidence(signs, 4)
+    torch.testing.assert_close(Percepts.expected(draws[:1].repeat(5, 1, 1), mixture).evidence(signs, 4), repeated)
+
+
+@pytest.mark.parametrize("name", LINEAR)
+def test_signs_that_fit_the_noise_of_one_draw_lose_with_expected_percepts(name: str) -> None:
+    draws, mixture = draws_of(20), load_variant(MIXTURES[name])(2)
+    truth, noise = torch.arange(400) % 2, (draws[0, :, 1] > 0).long()
+    signs = torch.stack([truth, noise])
+    right, wrong = Percepts(draws[0], mixture).evidence(signs, 2)
+    assert right < wrong - 5 or name == "tied"
+    right, wrong = Percepts.expected(draws, mixture).evidence(signs, 2)
+    assert right > wrong + 20
+
+
+def test_percepts_that_have_no_expected_features_are_those_of_the_first_draw() -> None:
+    draws = draws_of(4)
+    far = draws.clone()
+    far[1, 3] = 1e12
+    assert torch.equal(Percepts.expected(far, NormalWishart(2)).z, draws[0])
+    assert torch.equal(Percepts.expected(draws[:1], NormalWishart(2)).z, draws[0])
+
+
+def test_the_number_of_draws_for_expected_features_is_bounded_by_memory() -> None:
+    mixture = NormalWishart(12)
+    assert module.expected_draws(5_000, mixture) == module.expected_draws(10_000, mixture) == 20
+    assert module.expected_draws(60_000, mixture) == 6 and module.expected_draws(10**6, mixture) == 1
+    assert module.expected_draws(100, load_variant(MIXTURES["student-t"])(12)) == 1

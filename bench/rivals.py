@@ -54,7 +54,7 @@ SETTINGS = {
 }  # fmt: skip
 SETS = {
     "attributes:2x10": {"hold_out": "egg"},
-    "numbers": {"hold_out": "0.2", "reduce": "24", "limit": "400"},
+    "numbers": {"hold_out": "0.2"},
 }
 SCORES = ("learned", "decoded in", "decoded out", "right in", "right out", "found", "topsim", "posdis")
 HIDDEN, REPRESENTATION, BATCH, RATE = 64, 32, 128, 2e-3

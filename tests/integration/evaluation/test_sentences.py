@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+import re
 import shutil
+from itertools import product
 from pathlib import Path
 from typing import Any
 
@@ -11,12 +13,15 @@ import numpy as np
 import pytest
 
 from mhng import cli, load_run
+from mhng.experiment.errors import UsageError
 from mhng.experiment.evaluation.language import speakers_of
 from mhng.experiment.evaluation.vocabulary import attributes_of_run, imagined, meanings
 from mhng.experiment.settings.config import resolve
 from mhng.experiment.training.console import Silent
 from mhng.experiment.training.saved_run import SavedRun
 from mhng.experiment.training.train import train
+from mhng.models.languages import GRAMMARS, MEANINGS
+from mhng.models.registry import LIKELIHOODS
 from tests.runs import all_outputs
 
 SETTINGS = {
@@ -25,7 +30,7 @@ SETTINGS = {
 }  # fmt: skip
 
 
-def made(folder: Path, **changes: str) -> Path:
+def made(folder: Path, **changes: Any) -> Path:
     train(resolve(SETTINGS | {"run_dir": str(folder)} | changes), printer=Silent())
     return folder
 
@@ -74,6 +79,56 @@ def test_diagnose_tells_the_agreement_of_each_word(run: Path, capsys: pytest.Cap
 def test_modes_and_meanings(tmp_path: Path, changes: dict[str, str]) -> None:
     loaded = load_run(made(tmp_path / "run", **changes))
     assert len(loaded.scores["kappa_slots"]) == 2 and loaded.words["B"].max() <= 2
+
+
+GRAPHS: list[dict[str, Any]] = [
+    {},
+    {"agents": "3", "views": "0,30,60"},
+    {"agents": "3", "views": "0,30,60", "recursion": "ll:2"},
+    {"agents": "3", "views": "0,30,60", "recursion": "exact"},
+    {"agents": "3", "views": "0,30,60", "meet": "complete"},
+    {"agents": "3", "views": "0,30,60", "meet": "ring", "synchronous": True},
+    {"agents": "4", "views": "0,20,40,60", "meet": "random-pairs"},
+    {"agents": "4", "views": "0,20,40,60", "meet": "star"},
+]
+ACCEPTANCE = ("mh", "numerator", "tempered:2", "constant:0.5", "subtraction", "binary")
+VARIANTS = list(product(("both", "word", "sentence"), MEANINGS, GRAMMARS))
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("graph", GRAPHS, ids=lambda graph: " ".join(map(str, graph.values())) or "two")
+@pytest.mark.parametrize("mode", ["com", "no-com", "all", "gibbs"])
+def test_every_game_of_sentences_runs(tmp_path: Path, mode: str, graph: dict[str, Any]) -> None:
+    """Each mode and graph, with listener states and starts; turns, meanings, grammars and rules take turns."""
+    number = GRAPHS.index(graph) * 6
+    for state, start in product(("chain", "shared"), ("prior", "kmeans", "merge")):
+        turns, meaning, grammar = VARIANTS[number % len(VARIANTS)]
+        rule = "mh" if graph.get("recursion") == "exact" else ACCEPTANCE[number % len(ACCEPTANCE)]
+        changes = {"mode": mode, "listener_state": state, "start": start, "acceptance": rule}
+        flags = graph | changes | {"turns": turns, "meaning": meaning, "grammar": grammar, "sweeps": "4"}
+        assert load_run(made(tmp_path / str(number), limit="30", **flags)).words["A"].shape == (30, 2)
+        number += 1
+        if start != "prior":  # 8,000 sentences
+            flags |= {"words": "3", "vocabulary": "20", "turns": "word", "meaning": "bag", "grammar": "none"}
+            assert load_run(made(tmp_path / f"{number} many", limit="30", **flags)).words["A"].shape == (30, 3)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("dataset", ["digits", "synthetic"])
+@pytest.mark.parametrize("likelihood", [name for name in LIKELIHOODS if name != "identity"])
+def test_every_likelihood_learns_from_sentences(tmp_path: Path, likelihood: str, dataset: str) -> None:
+    settings = {name: value for name, value in SETTINGS.items() if name not in ("words", "vocabulary")} | {
+        "dataset": dataset, "likelihood": likelihood, "rounds": "1", "epochs": "1", "round_epochs": "1",
+        "latent_dim": "3", "chains": "1", "starts": "1", "limit": "40", "run_dir": str(tmp_path / "run"),
+    }  # fmt: skip
+    try:
+        train(resolve(settings | {"words": "2", "vocabulary": "3"}), printer=Silent())
+    except UsageError as error:  # as for single signs
+        with pytest.raises(UsageError, match=re.escape(str(error))):
+            train(resolve(settings), printer=Silent())
+        assert not (tmp_path / "run").exists()
+    else:
+        assert load_run(tmp_path / "run").words["B"].shape == (40, 2)
 
 
 def test_a_vae_learns_from_sentences_and_recalls_them(tmp_path: Path) -> None:

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import NoReturn
 
 from mhng import NO_DOCSTRINGS, __version__
-from mhng.experiment.util.arguments import ArgumentParser
+from mhng.experiment.util.arguments import ArgumentParser, seed
 
 # The largest number of characters in an error message: a path alone may have 4,096.
 MAX_MESSAGE = 6_000
@@ -366,7 +366,7 @@ def _add_behaviour(parser: Parser) -> None:
 
     def part(name: str, help: str) -> Parser:
         added: Parser = parts.add_parser(name, help=help, description=f"{help[0].upper()}{help[1:]}.")
-        added.add_argument("--seed", metavar="SEED", type=int, default=0, help="seed (default: 0)")
+        added.add_argument("--seed", metavar="SEED", type=seed, default=0, help="seed (default: 0)")
         return added
 
     fit = part("fit", "fit the hierarchical model of each rule to trials, and compare the rules")

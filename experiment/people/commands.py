@@ -7,6 +7,7 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from mhng.experiment.errors import UsageError
+from mhng.experiment.util.arguments import seed
 from mhng.experiment.util.paths import check_new_folder, typed_path
 
 
@@ -39,7 +40,7 @@ def add_study(parser: Any) -> None:
         "stand in for (default: sorted)",
     )
     bots.add_argument("--lapse", metavar="P", type=float, default=0.0, help="share of answers by a coin (default: 0)")
-    bots.add_argument("--seed", metavar="SEED", type=int, default=0, help="seed of the bots (default: 0)")
+    bots.add_argument("--seed", metavar="SEED", type=seed, default=0, help="seed of the bots (default: 0)")
     bots.add_argument("--url", metavar="URL", help="address of a running server (default: in this process)")
     status = command("status", "list the sessions of a study with their conditions and completion codes")
     status.add_argument("--json", action="store_true", help="one JSON object instead of text")
@@ -101,7 +102,7 @@ def _add_new(parser: Any) -> None:
         "--name", metavar="NAME", help="name of the exported data, letters and digits (default: of DIR)"
     )
     parser.add_argument("--code", metavar="CODE", help="completion code of all participants (default: one for each)")
-    parser.add_argument("--seed", metavar="SEED", type=int, default=0, help="seed of the study (default: 0)")
+    parser.add_argument("--seed", metavar="SEED", type=seed, default=0, help="seed of the study (default: 0)")
     parser.add_argument("--data-root", metavar="DIR", help="folder of the data sets")
 
 
@@ -193,6 +194,7 @@ def _say(line: str) -> None:
 
 def _bots(arguments: argparse.Namespace) -> None:
     from contextlib import closing
+    from functools import partial
 
     from mhng.experiment.people.bots import Bot
     from mhng.experiment.people.client import Http, InProcess
@@ -208,17 +210,13 @@ def _bots(arguments: argparse.Namespace) -> None:
     # Later bots have draws of their own, so a second call adds independent ones.
     begun = sum(study.logs.first(participant).get("bot") is not None for participant in study.logs.participants())
 
+    known = arguments.knowledge == "known"
+    bot = partial(Bot, arguments.rule, person, known=known, lapse=arguments.lapse, seed=arguments.seed)
+    bot()  # checks the options before the folder is locked
+
     def play(transport: Any) -> None:
         for number in range(begun, begun + arguments.count):
-            bot = Bot(
-                arguments.rule,
-                person,
-                known=arguments.knowledge == "known",
-                lapse=arguments.lapse,
-                seed=arguments.seed,
-                number=number,
-            )
-            print(bot.play(transport, study.design.languages[0]))
+            print(bot(number=number).play(transport, study.design.languages[0]))
 
     if arguments.url is not None:
         with closing(Http(arguments.url)) as web:

@@ -236,7 +236,7 @@ def sample(table: Table, *, chains: int = 4, draws: int = 500, warmup: int = 300
     results, divergent = [], 0
     for chain in range(chains):
         with torch.random.fork_rng(devices=[]):
-            pyro.set_rng_seed(seed * 1000 + chain)
+            pyro.set_rng_seed((seed * 1000 + chain) % 2**32)
             place = torch.tensor([c.place for c in table.coordinates], dtype=torch.float64)
             start = torch.cat([place + torch.randn(D) / 2, (-1 + torch.randn(D) / 2).exp()]).double()
             kernel = NUTS(

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import socket
 import tempfile
 from collections.abc import Callable
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
-from mhng.experiment.errors import RunError, UsageError
+from mhng.experiment.errors import UsageError
 from mhng.experiment.people.study import Study
+from mhng.experiment.util.files import error_line
 from mhng.experiment.util.locks import locked
 from mhng.experiment.util.output import print_note
 
@@ -38,7 +41,7 @@ def application(study: Study) -> Any:
 def serve(study: Study, host: str = "127.0.0.1", port: int = 8000, ready: Callable[[str], object] = print) -> None:
     """Serve a study until the process is stopped. ready: called with the line that names the address.
 
-    Raises UsageError if the folder is in use or the port is not free.
+    Raises UsageError if the folder is in use or the address cannot be used.
     """
     if not host:
         raise UsageError("--host is empty, which means all addresses of this machine; 0.0.0.0 says so")
@@ -55,15 +58,24 @@ def serve(study: Study, host: str = "127.0.0.1", port: int = 8000, ready: Callab
                 bound = self.servers[0].sockets[0].getsockname()[1]
                 ready(f"Study {study.design.name}: http://{shown}:{bound}/ (Ctrl-C stops)")
 
-    with locked(study.path):
+    with locked(study.path), closing(_bound(host, port)) as listening:
         config = uvicorn.Config(
             application(study), host, port, log_level="error", access_log=False, server_header=False, lifespan="off",
             ws="none", timeout_keep_alive=30, limit_concurrency=2000,
         )  # fmt: skip
-        try:
-            Server(config).run()
-        except SystemExit as error:  # uvicorn logs the reason
-            raise RunError(f"--host {host} --port {port} cannot be used") from error
+        Server(config).run([listening])
+
+
+def _bound(host: str, port: int) -> socket.socket:
+    """A socket at an address of this machine. Raises UsageError."""
+    result = socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET)
+    try:
+        result.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        result.bind((host, port))
+    except (OSError, UnicodeError) as error:  # UnicodeError: a host of odd characters
+        result.close()
+        raise UsageError(f"--host {host} --port {port} cannot be used: {error_line(error)}") from error
+    return result
 
 
 def demo(host: str = "127.0.0.1", port: int = 8000, ready: Callable[[str], object] = print) -> None:

@@ -22,7 +22,7 @@ from mhng.experiment.errors import UsageError
 from mhng.experiment.util.files import atomic_path
 from mhng.experiment.util.jsonable import parse_json_object
 from mhng.experiment.util.paths import check_regular
-from mhng.experiment.util.text import short_repr, suggestion
+from mhng.experiment.util.text import short_number, short_repr, suggestion
 
 __all__ = ["COLUMNS", "TRIAL_TYPES", "Row", "Trials", "from_rows", "load", "replace", "save"]
 
@@ -32,6 +32,8 @@ STIMULI = "stimuli"
 # proposal: the person offers. quiz, practice and question do not enter the statistics.
 TRIAL_TYPES = ("sort", "offer", "proposal", "quiz", "practice", "question")
 MISSING = -1  # in a column of numbers
+# The most signs, categories and objects: tables have an entry for each.
+MOST_SIGNS, MOST_OBJECTS = 1000, 10**6
 _NOTHING = ("", "NA", "null")
 
 
@@ -65,6 +67,8 @@ _EXPECTED = {
     "binary": "0 or 1",
     "time": "a number of milliseconds from 0",
 }
+
+_BELOW = dict.fromkeys(("category", "sign", "offered", "sign_after"), MOST_SIGNS) | {"object": MOST_OBJECTS}
 
 Values = NDArray[Any]
 
@@ -137,6 +141,8 @@ def _design_count(about: Mapping[str, Any], name: str, file: Path) -> int:
     value = about.get(name, 0)
     if not isinstance(value, int) or isinstance(value, bool) or value < 0:
         raise UsageError(f"{file}: {name} is {short_repr(value)}; expected a number of {name}")
+    if value > MOST_SIGNS:
+        raise UsageError(f"{file}: {name} is {short_number(value)}; expected at most {MOST_SIGNS:,}")
     return value
 
 
@@ -186,7 +192,12 @@ def from_rows(
     )
 
 
-def _read_rows(file: Path) -> list[Row]:
+def _read_rows(
+    file: Path,
+    needed: Sequence[str] = ("participant", "trial_index", "trial_type"),
+    known: Sequence[str] = tuple(COLUMNS),
+) -> list[Row]:
+    """The rows of a CSV file with the columns `needed`, out of those that are `known`. Raises UsageError."""
     check_regular(file, str(file))
     try:
         with file.open(encoding="utf-8-sig", newline="") as stream:
@@ -195,7 +206,7 @@ def _read_rows(file: Path) -> list[Row]:
                 header = next(reader, None)
                 if header is None:
                     raise UsageError(f"{file} is empty; expected a row of column names")
-                _check_header(file, header)
+                _check_header(file, header, needed, known)
                 rows = []
                 for number, cells in enumerate(reader, 2):
                     if not cells:
@@ -214,14 +225,14 @@ def _read_rows(file: Path) -> list[Row]:
         raise UsageError(f"{file} is not text in UTF-8") from error
 
 
-def _check_header(file: Path, header: Sequence[str]) -> None:
+def _check_header(file: Path, header: Sequence[str], needed: Sequence[str], known: Sequence[str]) -> None:
     for column in header:
         if header.count(column) > 1:
             raise UsageError(f"{file}, row 1: column {column} stands twice; expected different names")
-    for column in ("participant", "trial_index", "trial_type"):
+    for column in needed:
         if column not in header:
             hint = suggestion(column, header)
-            raise UsageError(f"{file}, row 1: no column {column}; expected columns {', '.join(COLUMNS)}{hint}")
+            raise UsageError(f"{file}, row 1: no column {column}; expected columns {', '.join(known)}{hint}")
 
 
 def _value(row: Row, column: str) -> Any:
@@ -238,6 +249,8 @@ def _value(row: Row, column: str) -> Any:
         good = False
     if not good:
         raise UsageError(f"{row.place}, column {column}: {short_repr(text)}; expected {_EXPECTED[kind]}")
+    if number >= (below := _BELOW.get(column, np.inf)):
+        raise UsageError(f"{row.place}, column {column}: {int(number)}; expected an integer from 0 to {below - 1:,}")
     return number if kind == "time" else int(number)
 
 
@@ -269,11 +282,14 @@ def _read_stimuli(files: Sequence[Path]) -> NDArray[np.float64] | None:
     features: dict[int, list[float]] = {}
     width = 0
     for file in files:
-        for place, cells in _stimulus_rows(file):
+        for place, cells in _read_rows(file, ("object", "x0"), ("object", "x0", "x1", "...")):
             names = [name for name in cells if name.startswith("x") and name[1:].isdigit()]
             values = [_number(place, name, cells[name]) for name in ("object", *names)]
-            if not names or values[0] % 1 or values[0] < 0:
-                raise UsageError(f"{place}: expected columns object, x0, x1, ... with an integer object from 0")
+            if values[0] % 1 or not 0 <= values[0] < MOST_OBJECTS:
+                expected = f"an integer from 0 to {MOST_OBJECTS - 1:,}"
+                raise UsageError(f"{place}, column object: {short_repr(cells['object'])}; expected {expected}")
+            if int(values[0]) in features:
+                raise UsageError(f"{place}, column object: {int(values[0])} stands twice; expected different objects")
             if width and len(names) != width:
                 raise UsageError(f"{place}: {len(names)} features; expected {width}, as in the rows above")
             width = len(names)
@@ -284,16 +300,6 @@ def _read_stimuli(files: Sequence[Path]) -> NDArray[np.float64] | None:
     for number, row in features.items():
         table[number] = row
     return table
-
-
-def _stimulus_rows(file: Path) -> list[Row]:
-    try:
-        with file.open(encoding="utf-8-sig", newline="") as stream:
-            return [Row(f"{file}, row {number}", dict(row)) for number, row in enumerate(csv.DictReader(stream), 2)]
-    except OSError as error:
-        raise UsageError(f"{file} cannot be read: {error.strerror or error}") from error
-    except (UnicodeDecodeError, csv.Error) as error:
-        raise UsageError(f"{file} is not a table in UTF-8") from error
 
 
 def _number(place: str, column: str, text: Any) -> float:

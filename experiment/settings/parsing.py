@@ -266,8 +266,6 @@ def _path(setting: Setting, typed: str, place: str) -> Path:
     """A path, absolute if it is saved with the run, so that it means the same from every folder."""
     if not typed:
         raise UsageError(f"{place} is empty; expected a path")
-    if "\0" in typed:
-        raise UsageError(f"{place} is {short_repr(typed)}; expected a path without null bytes")
     path = typed_path(typed, place)
     return path.absolute() if setting.saved else path
 

@@ -7,7 +7,17 @@ import re
 from collections.abc import Sequence
 from typing import Any
 
-from mhng.experiment.util.text import suggestion
+from mhng.experiment.util.text import short_repr, suggestion
+
+# The largest seed: a number that JSON and every generator hold.
+_MOST_SEED = 2**53
+
+
+def seed(text: str) -> int:
+    """The value of --seed. Raises ArgumentTypeError."""
+    if not text.isascii() or not text.isdigit() or len(text) > 16 or int(text) > _MOST_SEED:
+        raise argparse.ArgumentTypeError(f"it is {short_repr(text)}; expected an integer from 0 to {_MOST_SEED:,}")
+    return int(text)
 
 
 class ArgumentParser(argparse.ArgumentParser):

@@ -18,6 +18,8 @@ def typed_path(typed: str | os.PathLike[str], place: str) -> Path:
     text = os.fspath(typed) if isinstance(typed, str | os.PathLike) else None
     if not isinstance(text, str):
         raise UsageError(f"{place} is {short_repr(typed)}; expected a path in quotes")
+    if "\0" in text:
+        raise UsageError(f"{place} is {short_repr(text)}; expected a path without null bytes")
     path = Path(text)
     if text.startswith("~"):
         try:
@@ -33,13 +35,18 @@ def typed_path(typed: str | os.PathLike[str], place: str) -> Path:
 
 
 def check_new_folder(path: Path, place: str) -> None:
-    """Raise UsageError, which begins with `place`, unless the folder is new or empty."""
+    """Raise UsageError, which begins with `place`, unless the folder is empty, or new where one can be made."""
     try:
         free = not any(path.iterdir()) if path.is_dir() else not os.path.lexists(path)
-    except (OSError, ValueError) as error:  # ValueError: a null byte in the name
-        raise UsageError(f"{place} {path} cannot be used: {getattr(error, 'strerror', None) or error}") from error
+    except OSError as error:
+        raise UsageError(f"{place} {path} cannot be used: {error.strerror}") from error
     if not free:
         raise UsageError(f"{place} {path} exists; give a new or empty folder")
+    there = next(parent for parent in (path, *path.absolute().parents) if os.path.lexists(parent))
+    if not there.is_dir():
+        raise UsageError(f"{place} {path} cannot be used: {there} is not a folder")
+    if not os.access(there, os.W_OK | os.X_OK):
+        raise UsageError(f"{place} {path} cannot be used: no permission to write in {there}")
 
 
 def check_regular(file: Path, place: str) -> None:

@@ -94,6 +94,8 @@ def test_power_prints_a_table(capsys):
         (["simulate", "new", "--rule", "mhh"], "--rule is mhh; expected one of"),
         (["power", "--participants", "1", "--offers", "5"], "--participants is 1; expected 2 to 1,000"),
         (["power", "--participants", "5"], "required: --offers"),
+        (["fit", "DATA", "--seed", "-1"], "argument --seed: it is '-1'; expected an integer from 0"),
+        (["power", "--participants", "5", "--offers", "5", "--seed", "9" * 30], "argument --seed: it is"),
     ],
 )
 def test_bad_input_is_one_line(data, arguments, message, tmp_path, monkeypatch, capsys):

@@ -3,6 +3,7 @@
 import asyncio
 import json
 import re
+import socket
 
 import numpy as np
 import pytest
@@ -236,12 +237,17 @@ def test_an_odd_address_of_a_server_is_told(url):
         Http(url)
 
 
-@pytest.mark.parametrize(
-    ("host", "port", "said"), [("", 8000, "--host"), ("::1", 65536, "--port"), ("::1", -1, "--port")]
-)
-def test_an_odd_address_to_listen_at_is_told(site, host, port, said):
-    with pytest.raises(UsageError, match=said):
-        serve(site.study, host, port)
+@pytest.mark.parametrize(("host", "port", "said"), [
+    ("", 8000, "--host"), ("::1", 65536, "--port"), ("::1", -1, "--port"), ("no host", 0, "--host no host"),
+    ("a" * 70, 0, "cannot be used"), ("127.0.0.1", None, "Address already in use"),
+])  # fmt: skip
+def test_an_odd_address_to_listen_at_is_told_in_one_line(site, host, port, said, capfd):
+    with socket.socket() as other:
+        other.bind(("127.0.0.1", 0))
+        other.listen()
+        with pytest.raises(UsageError, match=said):
+            serve(site.study, host, other.getsockname()[1] if port is None else port)
+    assert capfd.readouterr() == ("", "")
 
 
 def test_a_full_disk_ends_an_export_in_one_line(site, tmp_path, monkeypatch):

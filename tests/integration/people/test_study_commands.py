@@ -21,7 +21,10 @@ def consent(tmp_path):
 
 
 def study(*arguments):
-    return cli.main(["study", *map(str, arguments)])
+    try:
+        return cli.main(["study", *map(str, arguments)])
+    except SystemExit as error:  # from argparse
+        return error.code
 
 
 def change(file, **values):
@@ -172,6 +175,46 @@ def test_a_damaged_or_foreign_folder_is_refused(tmp_path, consent, damage, capsy
         error = capsys.readouterr().err
         assert str(folder) in error and error.count("\n") == 1
     assert not (tmp_path / "ds").exists()
+
+
+@pytest.mark.parametrize(("place", "said"), [
+    ("en.txt/x", "en.txt is not a folder"), ("en.txt", "exists; give a new or empty folder"),
+    ("a\0b", "expected a path without null bytes"), ("x" * 300, "cannot be used: File name too long"),
+])  # fmt: skip
+def test_a_folder_that_cannot_be_made_is_one_line(tmp_path, consent, place, said, capsys):
+    ready = tmp_path / "ready"
+    assert new(ready, consent, "--data", "creatures") == study("bots", ready, "--count", 1) == 0
+    before = sorted(tmp_path.rglob("*"))
+    capsys.readouterr()
+    folder = f"{tmp_path}/{place}"
+    for words in (
+        ["study", "new", folder, "--data", "creatures", "--consent", consent, "--language", "en,ja"],
+        ["study", "export", str(ready), "--bots", "--out", folder],
+        ["behaviour", "simulate", folder],
+        ["behaviour", "fit", str(ready), "--out", folder],
+    ):
+        assert cli.main(words) == 2
+        error = capsys.readouterr().err
+        assert said in error and error.count("\n") == 1
+    assert sorted(tmp_path.rglob("*")) == before
+
+
+@pytest.mark.parametrize(
+    "flags",
+    [
+        ("--rule", "foo"),
+        ("--lapse", "2"),
+        ("--lapse", "nan"),
+        ("--count", "0"),
+        ("--seed", "-1"),
+        ("--seed", "9" * 30),
+    ],
+)
+def test_bots_with_bad_flags_leave_the_folder_as_it_is(tmp_path, consent, flags, capsys):
+    assert new(tmp_path / "study", consent, "--data", "creatures") == 0
+    before = sorted((tmp_path / "study").rglob("*"))
+    assert study("bots", tmp_path / "study", *flags) == 2 and flags[0] in capsys.readouterr().err
+    assert sorted((tmp_path / "study").rglob("*")) == before
 
 
 def test_a_folder_of_another_version_says_which_and_what_to_do(tmp_path, consent, capsys):

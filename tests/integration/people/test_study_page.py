@@ -303,7 +303,7 @@ def test_the_docs_state_the_cookies_the_limits_and_the_headers_of_the_proxy(tmp_
     values = {"$http_host": "study.example.org", "$scheme": "https"}
     passed = {name.lower(): values[value] for name, value in re.findall(r"proxy_set_header (\S+) (\S+);", text)}
     served_with = []
-    monkeypatch.setattr(uvicorn.Server, "run", lambda server: served_with.append(server.config))
+    monkeypatch.setattr(uvicorn.Server, "run", lambda server, sockets: served_with.append(server.config))
     serve(table_study(tmp_path))
     (config,) = served_with
     config.load()

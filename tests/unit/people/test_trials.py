@@ -51,6 +51,8 @@ def changed(row, **cells):
         (changed(OFFER, accepted="yes"), r"row 3, column accepted: 'yes'; expected 0 or 1"),
         (changed(OFFER, accepted=""), r"row 3, column accepted: empty; expected 0 or 1 in a trial of type offer"),
         (changed(OFFER, object="-1"), r"row 3, column object: '-1'; expected an integer from 0"),
+        (changed(OFFER, offered="1000"), r"row 3, column offered: 1000; expected an integer from 0 to 999"),
+        (changed(OFFER, object="1000000"), r"row 3, column object: 1000000; expected an integer from 0 to 999,999"),
         (changed(OFFER, object="1.5"), r"row 3, column object: '1.5'; expected an integer from 0"),
         (changed(OFFER, trial_type="ofer"), r"row 3, column trial_type: 'ofer'; expected one of .*did you mean offer"),
         (changed(OFFER, participant=""), r"row 3, column participant: empty; expected a name"),
@@ -93,14 +95,26 @@ def test_faults_of_a_folder_are_refused(tmp_path):
         ("[", "is not a JSON object"),
         (json.dumps({"signs": 2}), "has 3 signs, but its description says 2"),
         (json.dumps({"signs": "many"}), "signs is 'many'; expected a number of signs"),
+        (json.dumps({"categories": 10**30}), "categories is 10[*][*]30 or so; expected at most 1,000"),
     ]:
         description.write_text(text)
         with pytest.raises(UsageError, match=message):
             table.load(tmp_path)
     description.write_text("{}")
-    write(data / "stimuli-a_data.csv", [[3, 0.5], [4, "big"]], ["object", "x0"])
-    with pytest.raises(UsageError, match=r"row 3, column x0: 'big'; expected a number"):
-        table.load(tmp_path)
+    for rows, header, message in [
+        ([[3, 0.5], [4, "big"]], ["object", "x0"], r"row 3, column x0: 'big'; expected a number"),
+        ([[3, 0.5]], ["object", "y"], r"row 1: no column x0; expected columns object, x0, x1, \.\.\."),
+        ([[3, 0.5, 1, 2]], ["object", "x0"], r"row 2: 4 cells; expected 2"),
+        ([[3, 0.5], [3, 0.5]], ["object", "x0"], r"row 3, column object: 3 stands twice"),
+        (
+            [[10**9, 0.5]],
+            ["object", "x0"],
+            r"row 2, column object: '1000000000'; expected an integer from 0",
+        ),
+    ]:
+        write(data / "stimuli-a_data.csv", rows, header)
+        with pytest.raises(UsageError, match=message):
+            table.load(tmp_path)
     (data / "study-a_data.csv").unlink()
     with pytest.raises(UsageError, match="has no file"):
         table.load(tmp_path)

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import NoReturn
 
 from mhng import NO_DOCSTRINGS, __version__
-from mhng.experiment.util.arguments import ArgumentParser, seed
+from mhng.experiment.util.arguments import ArgumentParser
 
 # The largest number of characters in an error message: a path alone may have 4,096.
 MAX_MESSAGE = 6_000
@@ -362,40 +362,9 @@ def _add_study(parser: Parser) -> None:
 
 
 def _add_behaviour(parser: Parser) -> None:
-    parts = parser.add_subparsers(dest="behaviour", metavar="PART", required=True)
+    from mhng.experiment.report.behaviour_commands import add_behaviour
 
-    def part(name: str, help: str) -> Parser:
-        added: Parser = parts.add_parser(name, help=help, description=f"{help[0].upper()}{help[1:]}.")
-        added.add_argument("--seed", metavar="SEED", type=seed, default=0, help="seed (default: 0)")
-        return added
-
-    fit = part("fit", "fit the hierarchical model of each rule to trials, and compare the rules")
-    fit.add_argument("trials", metavar="DS", help="study folder, Psych-DS folder, or CSV file of trials")
-    fit.add_argument("--out", metavar="DIR", help="new folder for fit.json, posterior.nc, pictures and report.html")
-    fit.add_argument(
-        "--perception",
-        choices=("categories", "features"),
-        default="categories",
-        help="what a person perceives of an object. categories: the person's own sorting; features: the features in "
-        "data/stimuli-*_data.csv (default: categories)",
-    )
-    fit.add_argument("--json", action="store_true", help="one JSON object instead of text")
-    power = part("power", "simulate studies of a size, and count how often they find the right rule")
-    power.add_argument("--participants", metavar="P", type=int, required=True, help="participants of each study")
-    power.add_argument("--offers", metavar="N", type=int, required=True, help="offers to each participant")
-    power.add_argument("--studies", metavar="S", type=int, default=200, help="studies of each rule (default: 200)")
-    power.add_argument("--lapse", metavar="P", type=float, default=0.1, help="share of lapses (default: 0.1)")
-    power.add_argument("--json", action="store_true", help="one JSON object instead of text")
-    simulate = part("simulate", "write the trials of simulated participants who follow a rule")
-    simulate.add_argument("out", metavar="DS", help="new folder of the data set, which says that it is simulated")
-    simulate.add_argument(
-        "--rule",
-        default="mh",
-        help="mh, numerator, subtraction, binary, constant or tempered (default: mh)",
-    )
-    simulate.add_argument("--participants", metavar="P", type=int, default=20, help="participants (default: 20)")
-    simulate.add_argument("--offers", metavar="N", type=int, default=100, help="offers to each (default: 100)")
-    simulate.add_argument("--lapse", metavar="P", type=float, default=0.1, help="share of lapses (default: 0.1)")
+    add_behaviour(parser)
 
 
 def _add_threads(parser: Parser) -> None:
@@ -433,16 +402,23 @@ def parse(argv: Sequence[str], program: str = "mhng") -> argparse.Namespace:
     arguments.typed = words
     if unknown:
         wrong = unknown[0].split("=")[0]
-        known = [
-            option
-            for action in parser._subparsers._group_actions[0].choices[arguments.command]._actions  # type: ignore[union-attr, index]
-            for option in action.option_strings
-        ]
-        hint = suggestion(wrong, known)
+        hint = suggestion(wrong, _options(parser, arguments.command))
         if arguments.command == "compare":
             hint = hint or "; flags of train stand after --"
         parser.error(f"{arguments.command}: unknown argument {unknown[0]!r}{hint}")
     return arguments
+
+
+def _options(parser: argparse.ArgumentParser, command: str | None = None) -> list[str]:
+    """The flags of a command and its parts; None: all flags of the parser."""
+    options = []
+    for action in parser._actions:
+        if isinstance(action, argparse._SubParsersAction):
+            parts = action.choices.values() if command is None else [action.choices[command]]
+            options += [option for part in parts for option in _options(part)]
+        elif command is None:
+            options += action.option_strings
+    return options
 
 
 def main(argv: Sequence[str] | None = None, program: str = "mhng") -> int:
@@ -758,47 +734,9 @@ def _study(arguments: argparse.Namespace, argv: Sequence[str]) -> int:
 
 
 def _behaviour(arguments: argparse.Namespace, argv: Sequence[str]) -> int:
-    if arguments.behaviour == "fit":
-        from mhng.experiment.report.behaviour import behaviour_fit
+    from mhng.experiment.report.behaviour_commands import run_behaviour
 
-        behaviour_fit(
-            _folder(arguments.trials, "DS"),
-            out=_path(arguments.out, "--out"),
-            perception=arguments.perception,
-            seed=arguments.seed,
-            as_json=arguments.json,
-        )
-    elif arguments.behaviour == "power":
-        from mhng.experiment.people.power import power, power_lines
-        from mhng.experiment.util.output import print_report
-
-        report = power(
-            arguments.participants,
-            arguments.offers,
-            studies=arguments.studies,
-            lapse=arguments.lapse,
-            seed=arguments.seed,
-        )
-        print_report(report, power_lines, as_json=arguments.json)
-    else:
-        from mhng.experiment.people.simulated import simulated
-        from mhng.experiment.people.trials import save
-        from mhng.experiment.util.paths import check_new_folder
-
-        out = _folder(arguments.out, "DS")
-        check_new_folder(out, "DS")
-        save(
-            simulated(
-                arguments.rule,
-                arguments.participants,
-                arguments.offers,
-                lapse=arguments.lapse,
-                seed=arguments.seed,
-            ),
-            out,
-        )
-        print(f"Simulated trials: {out}")
-    return 0
+    return run_behaviour(arguments)
 
 
 def _path(text: str | None, place: str) -> Path | None:

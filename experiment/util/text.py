@@ -9,6 +9,20 @@ from typing import Any
 
 _MAX_REPR = 100  # characters
 
+# Names that other programs have for options of this one, without dashes; the first that fits is suggested.
+_OTHER_NAMES = {
+    **dict.fromkeys(("out", "output", "out-dir", "outdir", "output-dir", "run-dir", "dir"), ("run-dir", "out")),
+    **dict.fromkeys(("k", "clusters", "n-clusters", "num-clusters", "n-components", "num-signs"), ("signs",)),
+    **dict.fromkeys(("learning-rate", "step-size"), ("lr",)),
+    **dict.fromkeys(("gpu", "cuda", "cpu"), ("device",)),
+    **dict.fromkeys(("warmup", "warmup-steps", "burn"), ("burn-in",)),
+    **dict.fromkeys(("iterations", "num-samples", "draws", "steps"), ("sweeps",)),
+    **dict.fromkeys(("workers", "num-workers", "processes"), ("jobs", "threads")),
+    **dict.fromkeys(("force", "replace"), ("overwrite",)),
+    **dict.fromkeys(("z-dim", "latents", "latent-size"), ("latent-dim",)),
+    "random-state": ("seed",),
+}
+
 
 def decimal(value: float | None, digits: int = 3) -> str:
     """Format a number with fixed decimals; "-" for None."""
@@ -57,6 +71,14 @@ def short_number(number: float) -> str:
 
 
 def suggestion(wrong: str, right: Iterable[str]) -> str:
-    """The ending "; did you mean X?" with the choice most similar to `wrong`, or an empty text."""
-    near = difflib.get_close_matches(wrong, list(right), n=1)
+    """The ending "; did you mean X?" with the choice that `wrong` is another name of, or is most similar to; or ""."""
+    choices = list(right)
+    names = _OTHER_NAMES.get(_plain_name(wrong), ())
+    meant = [choice for name in names for choice in choices if _plain_name(choice) == name]
+    near = meant or difflib.get_close_matches(wrong, choices, n=1)
     return f"; did you mean {near[0]}?" if near else ""
+
+
+def _plain_name(text: str) -> str:
+    """The name of a flag, a key or a keyword argument, as a key."""
+    return text.lstrip("-").replace("_", "-").lower()

@@ -54,12 +54,32 @@ def test_every_flag_of_every_command_takes_a_value_that_begins_with_a_dash() -> 
         (["--sweeps", "5", "-1,2"], "unknown argument '-1,2'"),
         (["-45,45"], "unknown argument '-45,45'"),
         (["--view", "-45,45"], "unknown argument '--view'; did you mean --views?"),
+        (["--out", "runs/x"], "unknown argument '--out'; did you mean --run-dir?"),
+        (["--learning-rate=1e-3"], "unknown argument '--learning-rate=1e-3'; did you mean --lr?"),
+        (["--clusters", "5"], "unknown argument '--clusters'; did you mean --signs?"),
     ],
 )
 def test_a_word_that_no_flag_waits_for_is_unknown(words: list[str], said: str) -> None:
     with pytest.raises(UsageError) as caught:
         read_settings(words)
     assert said in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("words", "meant"),
+    [
+        (["train", "--out", "x"], "--run-dir"),
+        (["play", "RUN", "--run-dir", "x"], "--out"),
+        (["study", "serve", "DIR", "--prot", "1"], "--port"),
+        (["behaviour", "fit", "DS", "--perceptions", "features"], "--perception"),
+    ],
+)
+def test_an_unknown_flag_suggests_one_of_the_command(
+    words: list[str], meant: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with pytest.raises(SystemExit) as stop:
+        cli.parse(words)
+    assert stop.value.code == 2 and f"; did you mean {meant}?" in capsys.readouterr().err
 
 
 def test_a_folder_that_begins_with_a_dash_is_told_of(capsys: pytest.CaptureFixture[str]) -> None:

@@ -118,8 +118,9 @@ class Family(ABC):
     """Interface of a mixture over L latent dimensions (`latent`).
 
     batched: `class Mine(Conjugate, batched=True)` declares that one call may update several agents. Such a class draws
-    by the functions of `mhng.models.rng` only, and reads features by `Features.linear` and `Features.sums` only. A
-    subclass does not inherit the declaration.
+    by the functions of `mhng.models.rng` only, and reads features by `Features.linear` and `Features.sums` only. So
+    initial signs can be found on features that are averages over draws of z (`Percepts.expected`). A subclass does not
+    inherit the declaration.
     """
 
     latent: int

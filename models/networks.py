@@ -1,6 +1,7 @@
 """Encoders x -> (loc, spread) of q(z | x), and decoders z -> parameter of p(x | z).
 
     mlp                dense layers; observations of any shape
+    linear             linear decoder, and an encoder with one hidden layer of 64; observations of any shape
     conv, conv_large   strided convolutions; images
     resnet             residual blocks (He et al. 2016, arXiv 1603.05027) with group normalisation (Wu and He 2018,
                        arXiv 1803.08494); images up to 64 x 64
@@ -41,6 +42,9 @@ class Encoder(nn.Module):
 
 Pair = tuple[Encoder, nn.Module]
 
+# Hidden units of the encoder of `linear`.
+_LINEAR_WIDTH = 64
+
 
 def mlp(shape: tuple[int, ...], latent: int, guide: Guide = Diagonal, hidden: tuple[int, ...] = (512, 512)) -> Pair:
     """Dense layers with ReLU, mirrored in the decoder; observations of any shape."""
@@ -49,6 +53,19 @@ def mlp(shape: tuple[int, ...], latent: int, guide: Guide = Diagonal, hidden: tu
     body = nn.Sequential(nn.Flatten(), *_dense(widths))
     decoder = nn.Sequential(*_dense((latent, *reversed(hidden))), nn.Linear(hidden[0], size), nn.Unflatten(1, shape))
     return Encoder(body, hidden[-1], latent, guide), decoder
+
+
+def linear(shape: tuple[int, ...], latent: int, guide: Guide = Diagonal) -> Pair:
+    """Linear decoder, and an encoder with one hidden layer of 64; observations of any shape.
+
+    The latents learn principal components: with a Gaussian likelihood, the decoder is that of probabilistic principal
+    component analysis (Tipping and Bishop 1999). So what adds up in observations adds up in latents. The hidden layer
+    only speeds up learning.
+    """
+    size = math.prod(shape)
+    body = nn.Sequential(nn.Flatten(), *_dense((size, _LINEAR_WIDTH)))
+    decoder = nn.Sequential(nn.Linear(latent, size), nn.Unflatten(1, shape))
+    return Encoder(body, _LINEAR_WIDTH, latent, guide), decoder
 
 
 def conv(shape: tuple[int, ...], latent: int, guide: Guide = Diagonal) -> Pair:

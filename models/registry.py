@@ -30,6 +30,12 @@ NETWORKS = {
         "f = 3 dense layers, mirrored in the decoder",
         "Kingma and Welling 2014, arXiv 1312.6114",
     ),
+    "linear": Variant(
+        "mhng.models.networks:linear",
+        "linear decoder, so that latents are principal components; any input shape",
+        "f = 2 dense layers, linear decoder",
+        "Tipping and Bishop 1999, doi 10.1111/1467-9868.00196",
+    ),
     "conv": Variant(
         "mhng.models.networks:conv",
         "strided convolutions (32, 64), a dense layer of 256",

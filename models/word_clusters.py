@@ -2,7 +2,8 @@
 
 The words of different slots are independent, so their contributions to a latent are independent too. Independent
 component analysis finds directions of the whitened latents. Directions whose squares are correlated belong to one
-slot, and k-means clusters each slot's directions (independent subspace analysis; Hyvarinen and Hoyer 2000).
+slot, and k-means clusters each slot's directions (independent subspace analysis; Hyvarinen and Hoyer 2000). Few
+directions are grouped by their clusters instead (`models/direction_groups.py`).
 """
 
 from __future__ import annotations
@@ -13,15 +14,19 @@ from functools import partial
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 from mhng.models.clustering import kmeans
+from mhng.models.direction_groups import MOST_DIRECTIONS, Floats, best_groups
 from mhng.models.mixtures.additive import Additive
 from mhng.models.mixtures.base import Features
 from mhng.models.word_belief import WordBelief, climb
 
 # Steps of the independent component analysis; more change little, because the words are improved afterwards.
 _ICA_STEPS = 200
+# Runs of k-means in each of few directions: one run often misses a word.
+_TRIES = 10
 # Smallest variance of a direction, as a share of the largest.
 _LEAST_VARIANCE = 1e-8
 
@@ -43,7 +48,7 @@ def word_clusters(mixture: Additive, features: Features, places: Tensor, seeds: 
     `reseed`) are kept while they raise the evidence.
     """
     make = (_subspace_clusters, _residual_clusters, _subspace_clusters, _subspace_clusters)
-    signs = torch.stack([make[n % 4](mixture, places, seed, features.far) for n, seed in enumerate(seeds)])
+    signs = torch.stack([make[n % 4](mixture, places, seed, features.far, n // 8) for n, seed in enumerate(seeds)])
     signs = _settled(mixture, features, signs, _CYCLES)
     K, S = mixture.sentences.count, mixture.sentences.words
     repairs: list[Callable[[Additive, Features, Tensor], Tensor]] = [
@@ -161,19 +166,28 @@ def _best_words(mixture: Additive, features: Features, signs: Tensor) -> Tensor:
     return signs
 
 
-def _subspace_clusters(mixture: Additive, places: Tensor, seed: int, far: Tensor | None) -> Tensor:
+def _subspace_clusters(mixture: Additive, places: Tensor, seed: int, far: Tensor | None, rank: int) -> Tensor:
     language = mixture.sentences
-    slots = independent_subspaces(places, language.words, seed, far)
+    group = partial(best_groups, count=language.words, clusters=language.vocabulary, rank=rank, seed=seed)
+    slots = independent_subspaces(places, language.words, seed, far, group)
     if slots is None:
-        return _residual_clusters(mixture, places, seed, far)
-    words = [kmeans(part, language.vocabulary, seed + slot, far) for slot, part in enumerate(slots)]
+        return _residual_clusters(mixture, places, seed, far, rank)
+    tries = _TRIES if places.shape[1] <= MOST_DIRECTIONS else 1
+    words = [kmeans(part, language.vocabulary, seed + slot, far, tries) for slot, part in enumerate(slots)]
     return language.join(torch.stack(words, dim=-1))
 
 
-def independent_subspaces(places: Tensor, count: int, seed: int, far: Tensor | None = None) -> list[Tensor] | None:
+def independent_subspaces(
+    places: Tensor,
+    count: int,
+    seed: int,
+    far: Tensor | None = None,
+    group: Callable[[Floats], NDArray[np.int64]] | None = None,
+) -> list[Tensor] | None:
     """Project latents `places` (N, L) on independent subspaces: `count` tensors (N, part of L), whitened.
 
-    None if the latents vary in fewer directions. far: objects (N,) that do not shape the directions.
+    None if the latents vary in fewer directions. far: objects (N,) that do not shape the directions. group: a function
+    that groups few components (N, D); None, or more components: by correlations of their squares.
     """
     from sklearn.cluster import SpectralClustering
     from sklearn.decomposition import FastICA
@@ -193,8 +207,11 @@ def independent_subspaces(places: Tensor, count: int, seed: int, far: Tensor | N
         warnings.simplefilter("ignore", ConvergenceWarning)
         analysis.fit(white)
         components = analysis.transform(white)
-        similarity = np.abs(np.corrcoef(components.T**2))
-        groups = SpectralClustering(count, affinity="precomputed", random_state=seed).fit_predict(similarity)
+        if group is not None and components.shape[1] <= MOST_DIRECTIONS:
+            groups = group(components)
+        else:
+            similarity = np.abs(np.corrcoef(components.T**2))
+            groups = SpectralClustering(count, affinity="precomputed", random_state=seed).fit_predict(similarity)
     if len(np.unique(groups)) < count:
         return None
     directions = whitening @ torch.as_tensor(analysis.components_.T, dtype=places.dtype, device=places.device)
@@ -202,7 +219,7 @@ def independent_subspaces(places: Tensor, count: int, seed: int, far: Tensor | N
     return [everything[:, torch.as_tensor(groups == group, device=places.device)] for group in range(count)]
 
 
-def _residual_clusters(mixture: Additive, places: Tensor, seed: int, far: Tensor | None) -> Tensor:
+def _residual_clusters(mixture: Additive, places: Tensor, seed: int, far: Tensor | None, rank: int) -> Tensor:
     language = mixture.sentences
     words: list[Tensor] = []
     for slot in range(language.words):

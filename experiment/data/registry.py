@@ -28,7 +28,7 @@ DATASETS: Mapping[str, str] = MappingProxyType(
         "synthetic": "features from a known Gaussian mixture; the agents confuse different pairs of classes",
         "numbers": "numbers of two handwritten digits side by side, 2x8x8 as features, drawn from --seed",
         "mnist-numbers": "numbers of two MNIST digits side by side, images of 28x56, drawn from --seed",
-        "sprites": "rendered pictures with shape, hue, size and place, four values each, 16x16, in colour",
+        "sprites": "rendered pictures with shape, hue, size and place, four values each, 24x24, in colour",
         "dsprites": "pictures of dSprites, 32x32, with shape, scale and place, drawn from --seed",
         "3dshapes": "pictures of 3D Shapes, 32x32, in colour, with three hues, scale and shape, drawn from --seed",
         "attributes:AxV": "one object for each combination of A attributes with V values, as one-hots",

@@ -6,17 +6,24 @@ from collections.abc import Mapping
 from typing import Any
 
 from mhng.experiment.data.views import parse_view
-from mhng.experiment.settings.schema import SETTINGS, Config
+from mhng.experiment.settings.schema import SETTINGS, Config, Prior
 
 # A noise of 0.5 gives latents a KL of 22 nats, about that of digits; a learned one is smaller, with 44 nats.
 _FRUITS: dict[str, Any] = {
     "views": (parse_view(0.0), parse_view(25.0)), "likelihood": "gaussian-fixed", "noise": 0.5, "batch_size": 64,
     "epochs": 30, "rounds": 5,
 }  # fmt: skip
+# The latents of a linear network add up where pixels do. Seven components of sprites are sums over attributes; more
+# latents show what is not a sum, and a wide prior covariance hides small differences between words.
+_SPRITES: dict[str, Any] = {
+    "limit": 2_000, "views": (parse_view(0.0), parse_view(20.0)), "likelihood": "gaussian-fixed", "noise": 0.2,
+    "network": "linear", "latent_dim": 7, "jitter": 0.0, "batch_size": 64, "lr": 0.006, "epochs": 200, "rounds": 5,
+    "prior": Prior("W=10", {"W": 10.0}), "starts": 12,
+}  # fmt: skip
 # Standardised pixels that hardly vary count as much as others; 24 whitened components are the strokes of two digits.
 BY_DATASET: Mapping[str, Mapping[str, Any]] = {
     "mnist5k": {"rounds": 60}, "fruits360": _FRUITS, "fruits360-20": _FRUITS | {"signs": 20},
-    "numbers": {"limit": 3_000, "standardise": "no", "reduce": 24},
+    "numbers": {"limit": 3_000, "standardise": "no", "reduce": 24}, "sprites": _SPRITES,
 }  # fmt: skip
 
 
@@ -28,6 +35,8 @@ def defaults(values: Mapping[str, Any]) -> dict[str, Any]:
     chosen = {name: value for name, value in BY_DATASET.get(dataset, {}).items() if name not in values}
     if values.get("agents", 2) != 2:
         chosen.pop("views", None)
+    if "mixture" in values:
+        chosen.pop("prior", None)
     if "likelihood" in values:
         chosen.pop("noise", None)
         if values["likelihood"] not in (None, "identity"):

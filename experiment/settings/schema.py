@@ -275,7 +275,7 @@ class Config:
         "occlude:S: black square of share S; grey; invert; ahead:J: J-th next picture of the same thing (--dataset "
         "folder). + applies one after another, patches:G gives each of G * G agents a cell, & joins the modalities "
         "of an agent, as in 0&90,45",
-        default_help="0,45; fruits360: 0,25; for M > 2 agents rotations by multiples of 100 / M degrees",
+        default_help="0,45; fruits360: 0,25, sprites: 0,20; more agents: rotations by multiples of 100 / M degrees",
     )
     missing: Annotated[float, Limits(0, below=1)] = _setting(
         0.0,
@@ -352,7 +352,7 @@ class Config:
         30,
         "learning",
         "number of rounds after round 0; a round is learning, then a game",
-        default_help="30; mnist5k: 60, fruits360: 5",
+        default_help="30; mnist5k: 60, fruits360 and sprites: 5",
     )
     epochs: Natural | None = _setting(
         None,

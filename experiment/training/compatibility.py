@@ -99,7 +99,7 @@ def check_observations(spec: AgentSpec, view: torch.Tensor, dataset: str) -> Non
                 f"--likelihood {settings.likelihood}{suffix} requires pixels in [0, 1]; the objects of {dataset} are "
                 f"{values}; pass {remedy} gaussian or identity"
             )
-    if likelihood.has_network and settings.network in NETWORKS and settings.network != "mlp":
+    if likelihood.has_network and settings.network in set(NETWORKS) - {"mlp", "linear"}:
         raise UsageError(
             f"--network {settings.network}{suffix} requires images; the objects of {dataset} are features"
         )

@@ -11,6 +11,7 @@ from mhng.experiment.data.sprites import VALUES, render
 from mhng.experiment.errors import UsageError
 
 EVERY = np.array([[a, b] for a in range(6) for b in range(6)])
+SPRITES = np.stack(np.unravel_index(np.arange(256), VALUES), axis=1).astype(np.int64)
 
 
 def loaded(name, hold_out="0.25", held=False, limit=None):
@@ -76,19 +77,37 @@ def test_bad_sizes_are_refused(name):
 
 def test_sprites_show_their_attributes():
     objects = loaded("sprites", hold_out=None, limit=60)
-    assert objects.views[0].shape == (60, 3, 16, 16) and 0 <= objects.views[0].min() <= objects.views[0].max() <= 1
-    attributes = attributes_of(objects.class_names, objects.labels)
-    every = np.stack(np.unravel_index(np.arange(256), VALUES), axis=1).astype(np.int64)
-    pictures = render(every, np.random.RandomState(0))
-    light = pictures.mean(1)
-    row, column = np.mgrid[:16, :16] - 7.5
-    centres = np.stack([(light * axis).sum((1, 2)) / light.sum((1, 2)) for axis in (row, column)], axis=1)
-    for place, (y, x) in enumerate([(0, -1), (-1, 0), (0, 1), (1, 0)]):
-        chosen = centres[every[:, 3] == place]
-        assert (chosen @ [y, x] > 1.5).all() and np.abs(chosen @ [x, y]).max() < 1.5
-    sizes = [light[every[:, 2] == size].mean() for size in range(4)]
-    assert sizes == sorted(sizes)
-    assert attributes.max(0).tolist() == [3, 3, 3, 3]
+    assert objects.views[0].shape == (60, 3, 24, 24) and 0 <= objects.views[0].min() <= objects.views[0].max() <= 1
+    assert attributes_of(objects.class_names, objects.labels).max(0).tolist() == [3, 3, 3, 3]
+    pictures = render(SPRITES, np.random.RandomState(0))
+    shape, hue, size, place = SPRITES.T
+    # The hue: red, green and blue grounds have one strong channel, yellow ones have a weak one.
+    channels = pictures[:, :, [0, 0, -1, -1], [0, -1, 0, -1]].mean(-1)
+    assert (channels[hue < 3].argmax(1) == hue[hue < 3]).all() and (channels[hue == 3].argmin(1) == 2).all()
+    # The place and the size of the dark disc with its sign.
+    row, column = np.mgrid[:24, :24] - 11.5
+    other = np.abs(pictures - channels[:, :, None, None]).sum(1)
+    other *= other > 0.3
+    centres = np.stack([(other * axis).sum((1, 2)) / other.sum((1, 2)) for axis in (row, column)], axis=1)
+    means = [centres[place == value].mean(0) for value in range(4)]
+    assert np.abs(np.array(means) - [[0, -1.1], [-1.1, 0], [0, 1.1], [0, 0]]).max() < 0.2
+    areas = (other > 0).sum((1, 2))
+    assert all(areas[size == value].max() < areas[size == value + 1].min() for value in range(3))
+    # The shape: triangles have more light at the ends of their base, bars along one axis.
+    light = pictures.min(1) * (np.hypot(row, column) < 5)
+    moments = [(light * weight).sum((1, 2)) for weight in (row * column**2, column**2 - row**2)]
+    mean = np.array([[moment[shape == value].mean() for moment in moments] for value in range(4)])
+    assert mean[0, 0] > 20 > -20 > mean[1, 0] and mean[2, 1] > 40 > -40 > mean[3, 1]
+
+
+def test_sprites_are_nearly_sums_over_attributes():
+    """Centred one-hots of four attributes explain the variance of each of the first seven components."""
+    pictures = render(SPRITES, np.random.RandomState(0)).reshape(len(SPRITES), -1)
+    left, variances, _ = np.linalg.svd(pictures - pictures.mean(0), full_matrices=False)
+    values = np.concatenate([np.eye(4)[column] for column in SPRITES.T], axis=1) - 0.25
+    # In the set of all combinations, the values of different attributes are uncorrelated.
+    explained = ((values.T @ left) ** 2).sum(0) / 64
+    assert (explained[:7] > 0.85).all() and (variances[6] / variances[7]) ** 2 > 1.3
 
 
 def test_numbers_of_mnist_are_pictures_side_by_side():

@@ -223,7 +223,7 @@ class Guard:
             response = await self.site.refused(request, BadRequestError(403))
             await response(scope, receive, guarded)
             return
-        with suppress(Exception):  # `Site.fault` has told it to the participant and to the log
+        with suppress(Exception):  # `Site.fault` has shown a page and logged the error
             await self.app(scope, receive, guarded)
 
 

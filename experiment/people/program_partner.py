@@ -39,7 +39,7 @@ class ProgramPartner:
         """Redraw the beliefs of the program given its signs."""
         state = self._state(signs, belief.inner)
         with seeded_global_rng(stream(seed, name)):
-            self.game.setup(0)  # kernels without a memory of other sessions
+            self.game.setup(0)  # new kernels, without the state of other sessions
             for _ in range(_REDRAWS):
                 state = self.game.redraw(state, self.m, False)
         return belief_of(self.game, self.m, state)

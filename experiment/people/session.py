@@ -28,7 +28,7 @@ from mhng.experiment.people.study import Study
 MOST_TEXT = 2000
 # Right answers to the quiz: indices of the options in texts.toml.
 QUIZ = (0, 1)
-# So many wrong answers to the quiz are kept.
+# The most wrong answers to the quiz that a log keeps.
 MOST_WRONG = 200
 SCALE = 5
 
@@ -243,4 +243,4 @@ def _take_or_keep(form: Mapping[str, str]) -> str:
 def _text(text: str | None) -> str:
     """A free answer without control characters, cut after MOST_TEXT characters."""
     kept = "".join(char if char.isprintable() else " " for char in text or "")
-    return " ".join(kept.split())[:MOST_TEXT].rstrip()  # the text of a text is the same text
+    return " ".join(kept.split())[:MOST_TEXT].rstrip()  # a second call changes nothing

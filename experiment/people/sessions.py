@@ -94,7 +94,7 @@ class Sessions:
         self.logs.append(session.participant, event)
         try:
             session.advance(event)
-        except BaseException:  # such as a program that cannot redraw; the log stays the truth
+        except BaseException:  # such as a program that cannot redraw; the session is read from its log again
             self._open.pop(session.participant, None)
             raise
         return True
@@ -103,7 +103,7 @@ class Sessions:
         """Flush the log of a participant to the disk. Other sessions go on meanwhile. Raises OSError if that fails."""
         try:
             self.logs.flush(participant)
-        except OSError:  # what the file holds decides
+        except OSError:  # the session is read from its log again
             self._open.pop(participant, None)
             raise
 

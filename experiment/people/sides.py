@@ -38,7 +38,7 @@ from mhng.models.rng import stream
 
 # Pixels of the shorter side of a served picture, and the most of the longer side.
 _SIDE, _LONGEST = 240, 960
-# Features of a picture: principal components, fitted to at most so many pictures.
+# Features of a picture: its number of principal components, and the most pictures that they are fitted to.
 _COMPONENTS, _FITTED = 6, 5000
 # Standard deviation of a component of standardised features, under the mean of its prior.
 _SPREAD = 0.5
@@ -75,7 +75,7 @@ def sides_of_data(typed: str, objects: int, signs: int, seed: int, data_root: Pa
                 raise UsageError(f"--data is {typed!r}; expected creatures, a data set of images, or a folder")
         files = Files(folders, image_size=_IMAGE_SIZE, channels=3)
         found = load("folder", data_root=None, download=False, limit=None, views=(0.0, 0.0), seed=seed, files=files)
-        typed = ",".join(folder.absolute().name for folder in folders)  # the data set tells no paths
+        typed = ",".join(folder.absolute().name for folder in folders)  # the data set holds no paths
     if found.views[0].dim() != 4:
         raise UsageError(f"--data {typed}: its objects are features; expected images")
     if objects > found.count:

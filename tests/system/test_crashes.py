@@ -97,7 +97,7 @@ def stopped(folder: Path, stop: tuple[int, str, int], *words: str) -> None:
     ],
     ids=str,
 )
-def test_a_run_goes_on_from_the_last_epoch_bit_for_bit(
+def test_a_run_resumes_from_the_last_epoch_bit_for_bit(
     stop: tuple[int, str, int], left: int, expected: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     stopped(tmp_path / "run", stop)
@@ -110,13 +110,13 @@ def test_a_run_goes_on_from_the_last_epoch_bit_for_bit(
     assert not (tmp_path / "run" / run_folder.EPOCHS).exists()
 
 
-def test_nought_minutes_save_at_the_ends_of_rounds_only(tmp_path: Path) -> None:
+def test_zero_checkpoint_minutes_save_at_the_end_of_rounds_only(tmp_path: Path) -> None:
     stopped(tmp_path / "run", (0, "A", 1), "--checkpoint-minutes", "0")
     assert not (tmp_path / "run" / run_folder.EPOCHS).exists()
 
 
 @pytest.mark.parametrize("damage", ["cut", "flipped", "of an older round"])
-def test_without_the_last_epoch_it_goes_on_from_the_round(
+def test_without_the_checkpoint_of_epochs_a_run_resumes_from_the_round(
     damage: str, halted: Path, expected: Any, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     folder = tmp_path / "run"
@@ -136,7 +136,7 @@ def test_without_the_last_epoch_it_goes_on_from_the_round(
 
 
 @pytest.mark.parametrize("learned", [None, [3], {"A": -1}, {"A": 1.5}, {"Z": 1}, {"A": 3}], ids=str)
-def test_what_does_not_tell_of_epochs_is_refused(learned: Any, halted: Path, tmp_path: Path) -> None:
+def test_odd_counts_in_a_checkpoint_of_epochs_are_refused(learned: Any, halted: Path, tmp_path: Path) -> None:
     shutil.copytree(halted, tmp_path / "run")
     file = tmp_path / "run" / run_folder.EPOCHS
     torch.save(torch.load(file, weights_only=True) | {"learned": learned}, file)
@@ -157,7 +157,7 @@ def saved(tmp_path: Path) -> RunFolder:
         return folder
 
 
-def test_a_checkpoint_cut_anywhere_gives_the_one_before(saved: RunFolder) -> None:
+def test_a_truncated_checkpoint_gives_the_previous_one(saved: RunFolder) -> None:
     file = saved.file(run_folder.CHECKPOINT)
     data = file.read_bytes()
     for length in [*range(0, 200, 7), *range(200, len(data), 97), len(data) - 1]:
@@ -165,7 +165,7 @@ def test_a_checkpoint_cut_anywhere_gives_the_one_before(saved: RunFolder) -> Non
         assert saved.load_checkpoint()["done"] == 1
 
 
-def test_a_checkpoint_with_any_bit_flipped_is_whole_or_the_one_before(saved: RunFolder) -> None:
+def test_a_checkpoint_with_a_flipped_bit_is_whole_or_the_previous_one(saved: RunFolder) -> None:
     file = saved.file(run_folder.CHECKPOINT)
     data = file.read_bytes()
     places = random.Random(0)
@@ -185,7 +185,9 @@ def test_a_checkpoint_with_any_bit_flipped_is_whole_or_the_one_before(saved: Run
 # -- what the manifest says --------------------------------------------------------------------------
 
 
-def test_a_run_that_nobody_holds_was_killed(whole: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_running_run_without_a_lock_has_the_status_killed(
+    whole: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     run = tmp_path / "run"
     shutil.copytree(whole, run)
     with RunFolder.open(run) as held:
@@ -204,14 +206,14 @@ def test_a_run_that_nobody_holds_was_killed(whole: Path, tmp_path: Path, capsys:
     assert f"status 'killed'); run train --resume {run} first" in capsys.readouterr().err
 
 
-def test_a_comparison_says_what_it_goes_on_with(capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_comparison_reports_what_it_resumes(capsys: pytest.CaptureFixture[str]) -> None:
     with Progress(3, done=1) as progress:
         progress.resuming([("com-seed0", "killed"), ("all-seed1", "interrupted")])
         progress.resuming([])
     assert capsys.readouterr().err == "resuming com-seed0 (killed), all-seed1 (interrupted)\n"
 
 
-def test_a_look_does_not_keep_a_run_out(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_command_that_reads_does_not_lock_a_run_out(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     fcntl = locks.fcntl
     with RunFolder.create(tmp_path / "run", overwrite=False) as folder:
         folder.start_manifest({})
@@ -247,12 +249,12 @@ def killed(place: Path, kills: int, seed: int) -> None:
         assert RunFolder(folder).status == "done"
 
 
-def test_a_run_killed_at_a_few_random_moments_ends_as_if_it_never_was(tmp_path: Path) -> None:
+def test_a_run_killed_at_a_few_random_moments_has_the_results_of_a_whole_run(tmp_path: Path) -> None:
     killed(tmp_path, kills=2, seed=0)
 
 
 @pytest.mark.slow
-def test_a_run_killed_at_100_random_moments_ends_as_if_it_never_was(tmp_path: Path) -> None:
+def test_a_run_killed_at_100_random_moments_has_the_results_of_a_whole_run(tmp_path: Path) -> None:
     killed(tmp_path, kills=100, seed=1)
 
 
@@ -309,14 +311,12 @@ def full(folder: Path, size: int, expected: Any) -> None:
     assert all_outputs(folder) == expected
 
 
-def test_a_disk_that_fills_up_costs_nothing_that_was_saved(whole: Path, expected: Any, tmp_path: Path) -> None:
+def test_a_full_disk_loses_no_saved_file(whole: Path, expected: Any, tmp_path: Path) -> None:
     full(tmp_path / "run", (whole / run_folder.METRICS).stat().st_size // 2, expected)
 
 
 @pytest.mark.slow
-def test_a_disk_that_fills_up_at_any_size_costs_nothing_that_was_saved(
-    whole: Path, expected: Any, tmp_path: Path
-) -> None:
+def test_a_disk_that_is_full_at_any_size_loses_no_saved_file(whole: Path, expected: Any, tmp_path: Path) -> None:
     largest = max(file.stat().st_size for file in whole.iterdir() if file.is_file())
     for number, size in enumerate([0, 1, 500, 1500, 2500, 6000, 50_000, 200_000, largest // 2, largest - 1]):
         full(tmp_path / str(number), size, expected)
@@ -345,7 +345,7 @@ def test_a_folder_that_is_read_only_is_found_before_training(read_only: Path) ->
     assert os.listdir(read_only) == []
 
 
-def test_a_checkpoint_that_cannot_be_written_leaves_the_one_before(
+def test_a_checkpoint_that_cannot_be_written_leaves_the_previous_one(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, expected: Any
 ) -> None:
     replace = os.replace

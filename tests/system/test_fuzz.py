@@ -176,13 +176,13 @@ def judged(name: str, folder: Path, number: int) -> None:
 
 
 @pytest.mark.parametrize("name", FILES)
-def test_a_few_spoilt_files_of_data(name: str, tmp_path: Path) -> None:
+def test_a_few_damaged_data_files(name: str, tmp_path: Path) -> None:
     judged(name, tmp_path, 30)
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("name", FILES)
-def test_many_spoilt_files_of_data(name: str, tmp_path: Path) -> None:
+def test_many_damaged_data_files(name: str, tmp_path: Path) -> None:
     judged(name, tmp_path, 2000)
 
 
@@ -229,11 +229,11 @@ def judged_run(name: str, vectors_run: Path, folder: Path, number: int) -> None:
 
 
 @pytest.mark.parametrize("name", RUN)
-def test_a_few_spoilt_files_of_a_run(name: str, vectors_run: Path, tmp_path: Path) -> None:
+def test_a_few_damaged_files_of_a_run(name: str, vectors_run: Path, tmp_path: Path) -> None:
     judged_run(name, vectors_run, tmp_path, 4)
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("name", RUN)
-def test_many_spoilt_files_of_a_run(name: str, vectors_run: Path, tmp_path: Path) -> None:
+def test_many_damaged_files_of_a_run(name: str, vectors_run: Path, tmp_path: Path) -> None:
     judged_run(name, vectors_run, tmp_path, 200)

@@ -44,7 +44,7 @@ def test_a_notebook_is_small_and_holds_no_outputs(file: Path) -> None:
             assert cell["outputs"] == [] and cell["execution_count"] is None
 
 
-def test_a_first_run_is_looked_at(
+def test_the_notebook_of_a_first_run(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.chdir(tmp_path)
@@ -54,7 +54,7 @@ def test_a_first_run_is_looked_at(
     assert isinstance(names["run"].plot_game(), Figure)
 
 
-def test_a_study_over_seeds_finds_that_the_game_agrees(
+def test_the_notebook_of_several_seeds(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.chdir(tmp_path)
@@ -63,7 +63,7 @@ def test_a_study_over_seeds_finds_that_the_game_agrees(
     assert (tmp_path / "kappa.png").read_bytes().startswith(b"\x89PNG")
 
 
-def test_agents_of_ones_own_know_together_what_none_knows_alone(
+def test_the_notebook_of_your_own_agents(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.chdir(tmp_path)

@@ -160,7 +160,7 @@ def settings(name):
 
 
 @pytest.mark.parametrize("name", VARIANTS)
-def test_the_run_is_the_one_that_it_is_in_one_process(name, ray, tmp_path):
+def test_the_run_equals_that_of_one_process(name, ray, tmp_path):
     config = settings(name)
     train(replace(config, run_dir=tmp_path / "apart"))
     summary = json.loads((tmp_path / "apart" / "summary.json").read_text())
@@ -210,7 +210,7 @@ def test_bytes_are_counted(ray, tmp_path):
 
 
 @pytest.mark.parametrize("question", [3, 40, 120, 260])
-def test_a_process_that_ends_is_begun_again_from_its_last_round(question, ray, tmp_path, capsys):
+def test_a_process_that_ends_is_restarted_from_its_last_round(question, ray, tmp_path, capsys):
     train(replace(SMALL, engine="local", run_dir=tmp_path / "here"))
     capsys.readouterr()
     ray.dies = {question}
@@ -222,7 +222,7 @@ def test_a_process_that_ends_is_begun_again_from_its_last_round(question, ray, t
     assert json.loads((tmp_path / "apart" / "manifest.json").read_text())["status"] == "done"
 
 
-def test_a_process_that_ends_again_and_again_fails_the_run(ray, tmp_path):
+def test_a_process_that_ends_repeatedly_fails_the_run(ray, tmp_path):
     class Always(set):
         def __contains__(self, _):
             return len(ray.asked) >= 10
@@ -235,7 +235,7 @@ def test_a_process_that_ends_again_and_again_fails_the_run(ray, tmp_path):
     assert json.loads((tmp_path / "run" / "manifest.json").read_text())["status"] == "failed"
 
 
-def test_a_process_that_ends_while_it_begins_is_told_in_one_line(ray, tmp_path):
+def test_a_process_that_ends_at_its_start_is_one_line(ray, tmp_path):
     ray.dies = {0}
     with pytest.raises(RunError, match=r"^the process of agent A has ended$"):
         train(replace(SMALL, run_dir=tmp_path / "run"))
@@ -279,7 +279,7 @@ def test_a_process_that_ends_while_the_last_round_is_played_again(rounds, questi
     assert contents(folder) == contents(copy) == before
 
 
-def test_epochs_that_are_made_again_are_not_those_that_were_saved(ray, tmp_path, monkeypatch):
+def test_repeated_epochs_replace_those_that_were_saved(ray, tmp_path, monkeypatch):
     """From those saved a run that is killed next would go on, and lack their rows."""
     bring, found = loop.TrainingLoop._restart_agents, []
 
@@ -294,14 +294,14 @@ def test_epochs_that_are_made_again_are_not_those_that_were_saved(ray, tmp_path,
     assert found == [None]
 
 
-def test_what_goes_wrong_in_an_agent_is_said_as_ever(ray, tmp_path):
+def test_an_error_in_an_agent_has_the_usual_message(ray, tmp_path):
     with pytest.raises(RunError, match=r"round 0, agent A: the loss was not finite in epoch \d+, batch \d+") as found:
         train(replace(SMALL, lr=1e30, run_dir=tmp_path / "run"))
     assert "many" not in str(found.value)
 
 
 @pytest.mark.parametrize(("first", "then"), [("ray", "local"), ("local", "ray")])
-def test_a_run_may_go_on_with_the_other_engine(first, then, ray, tmp_path):
+def test_a_run_resumes_with_the_other_engine(first, then, ray, tmp_path):
     train(replace(SMALL, rounds=1, engine=first, run_dir=tmp_path / "run"))
     config = tmp_path / "run" / "config.toml"
     text = config.read_text()
@@ -312,7 +312,7 @@ def test_a_run_may_go_on_with_the_other_engine(first, then, ray, tmp_path):
     assert contents(tmp_path / "run")[:2] == contents(tmp_path / "whole")[:2]
 
 
-def test_parameters_that_are_gone_cannot_be_asked_about(ray):
+def test_deleted_parameters_are_an_error(ray):
     mind = object.__new__(ray_agents.AgentActor)
     mind._serial = 3
     with pytest.raises(AssertionError):

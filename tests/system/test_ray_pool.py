@@ -140,7 +140,7 @@ def run_on(
         ((4,), 20, 5, 2, (5, 2)),
     ],
 )
-def test_runs_share_what_the_cluster_has(
+def test_runs_share_the_resources_of_the_cluster(
     sizes: tuple[float, ...], runs: int, jobs: int | None, threads: int | None, found: tuple[int, int]
 ) -> None:
     assert allocate(FakeRay(sizes=sizes), runs, jobs, threads) == found
@@ -154,7 +154,7 @@ def test_threads_for_which_no_node_has_room_are_refused(sizes: tuple[float, ...]
         allocate(FakeRay(sizes=sizes), 3, None, threads)
 
 
-def test_a_run_whose_worker_died_goes_on_on_another(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_run_whose_worker_died_resumes_on_another(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     fake = FakeRay(WorkerCrashedError(), 3, NodeDiedError(), -signal.SIGKILL, 0)
     ends, asked = run_on(fake, tmp_path, monkeypatch, count=2)
     assert ends == {0: 0, 1: 3}  # one that failed by itself is not tried again
@@ -163,7 +163,7 @@ def test_a_run_whose_worker_died_goes_on_on_another(tmp_path: Path, monkeypatch:
     assert fake.options == {"num_cpus": 3, "max_retries": 0}
 
 
-def test_a_run_that_dies_again_and_again_has_failed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_run_that_dies_repeatedly_has_failed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     fake = FakeRay(*[WorkerCrashedError()] * 10)
     ends, asked = run_on(fake, tmp_path, monkeypatch)
     assert ends == {0: f"its worker died (attempt {RETRIES + 1}, the last)"} and len(asked) == RETRIES
@@ -181,7 +181,7 @@ def test_a_run_that_was_done_before_its_worker_died_is_done(tmp_path: Path, monk
         (RayTaskError(OSError(28, "No space left on device")), RunError, "0 could not be started: .*No space left"),
     ],
 )
-def test_what_a_node_lacks_ends_the_grid_tidily(
+def test_a_node_that_cannot_run_ends_the_grid_in_one_line(
     result: object, kind: type[Exception], said: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     fake = FakeRay(result, None)
@@ -193,7 +193,7 @@ def test_what_a_node_lacks_ends_the_grid_tidily(
     assert list(tmp_path.iterdir()) == []
 
 
-def test_a_node_says_what_it_lacks(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_node_names_what_is_missing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(ray_pool, "_VISIBLE_SECONDS", 0.2)
     started: list[tuple[object, ...]] = []
@@ -306,7 +306,7 @@ def started(arguments: list[str], place: Path) -> subprocess.Popen[str]:
 
 
 @on_ray
-def test_a_grid_on_a_cluster_is_as_on_one_machine(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_grid_on_a_cluster_equals_that_on_one_machine(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     words = [*SETTINGS, "--rounds", "1"]
     process = started(["--out", "grid", "--seeds", "0-1", "--jobs", "2", "--threads", "1", "--", *words], tmp_path)
     out, err = process.communicate(timeout=120)
@@ -363,7 +363,7 @@ def nodes() -> Iterator[tuple[str, Callable[[], None]]]:
 
 
 @on_ray
-def test_a_run_whose_node_is_lost_goes_on_on_another(nodes: tuple[str, Callable[[], None]], tmp_path: Path) -> None:
+def test_a_run_whose_node_is_lost_resumes_on_another(nodes: tuple[str, Callable[[], None]], tmp_path: Path) -> None:
     address, lose = nodes
     words = ["--address", address, "--", *SETTINGS, "--rounds", "100"]
     process = started(["--out", "grid", "--seeds", "0", *words], tmp_path)

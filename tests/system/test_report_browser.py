@@ -38,7 +38,7 @@ def assert_sound(seen: Seen, file: Path) -> None:
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])
 @pytest.mark.parametrize("width", [390, 1200])
-def test_it_is_drawn_without_a_word_and_without_the_network(
+def test_the_page_is_drawn_without_messages_and_without_the_network(
     browser: Browser, digits_page: Path, width: int, scheme: str
 ) -> None:
     seen = browser.look(digits_page, width=width, scheme=scheme)
@@ -47,7 +47,7 @@ def test_it_is_drawn_without_a_word_and_without_the_network(
     assert seen.title == "Mode com on digits, seed 0"
 
 
-def test_it_reads_the_same_without_scripts(browser: Browser, digits_page: Path) -> None:
+def test_the_page_has_the_same_text_without_scripts(browser: Browser, digits_page: Path) -> None:
     without = browser.look(digits_page, script=False)
     assert_sound(without, digits_page)
     assert without == browser.look(digits_page)
@@ -60,7 +60,7 @@ def test_a_comparison_with_names_that_are_html(browser: Browser, grid: Path, wid
     assert len(seen.images) == 3 and ALERT in seen.text
 
 
-def test_the_check_sees_what_is_wrong(browser: Browser, tmp_path: Path) -> None:
+def test_the_check_sees_faults(browser: Browser, tmp_path: Path) -> None:
     """A picture that is broken, a request to elsewhere, an error in the console, a page that is too wide."""
     file = tmp_path / "wrong.html"
     file.write_text(

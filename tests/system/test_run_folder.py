@@ -33,7 +33,7 @@ def test_the_lock_of_another_process_ends_with_it(tmp_path: Path) -> None:
     RunFolder.create(path, overwrite=True).close()
 
 
-def test_a_run_killed_at_any_moment_can_go_on(tmp_path: Path) -> None:
+def test_a_run_killed_at_any_moment_can_resume(tmp_path: Path) -> None:
     """kill -9 a few times while checkpoints follow each other as fast as they can."""
     path = tmp_path / "run"
     code = (

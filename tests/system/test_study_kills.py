@@ -143,7 +143,7 @@ def test_nothing_is_lost_or_doubled_by_a_hundred_kills(tmp_path: Path) -> None:
     assert answers > 1000
 
 
-def test_a_stopped_server_says_no_word(tmp_path: Path) -> None:
+def test_a_stopped_server_prints_nothing_more(tmp_path: Path) -> None:
     write_demo(tmp_path / "study")
     home = Path(__file__).resolve().parents[2]
     command = [sys.executable, str(home / "cli.py"), "study", "serve", str(tmp_path / "study"), "--port", "0"]

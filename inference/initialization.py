@@ -64,11 +64,16 @@ class Start:
 
 
 def initial_signs(
-    start: Start, game: Game, players: Sequence[StartPlayer], generators: Sequence[Stream], chains: int
+    start: Start,
+    game: Game,
+    players: Sequence[StartPlayer],
+    generators: Sequence[Stream],
+    chains: int,
+    present: Tensor | None = None,
 ) -> tuple[Tensor, Tensor]:
     """Initial signs (C, M, N) of `chains` chains, and the evidences (C, G, tries) of all starts.
 
-    Chain 0 is the chain with the largest evidence, in every group.
+    Chain 0 is the chain with the largest evidence, in every group. Signs `present` (C, M, N) are one more start.
     G is the number of groups of agents that start separately: all agents are one group, unless the graph has several
     components; in `no-com` every agent is a group. Evidences are summed over the agents of a group.
     """
@@ -82,7 +87,12 @@ def initial_signs(
         rules = game.acceptance if isinstance(game.acceptance, str) else tuple(game.acceptance[m] for m in members)
         group_game = replace(game, mode=mode, meetings=restrict(game.meetings, members), acceptance=rules)
         signs, evidence = _group_signs(
-            start, group_game, [players[m] for m in members], [generators[m] for m in members], chains
+            start,
+            group_game,
+            [players[m] for m in members],
+            [generators[m] for m in members],
+            chains,
+            None if present is None else present[:, members],
         )
         order = _best_first(evidence)
         signs = signs[order]
@@ -107,10 +117,15 @@ def _groups(game: Game, M: int) -> list[list[int]]:
 
 
 def _group_signs(
-    start: Start, game: Game, players: Sequence[StartPlayer], generators: Sequence[Stream], chains: int
+    start: Start,
+    game: Game,
+    players: Sequence[StartPlayer],
+    generators: Sequence[Stream],
+    chains: int,
+    present: Tensor | None,
 ) -> tuple[Tensor, Tensor]:
     """Initial signs (C, M, N) of one group, and the evidences (C, 1, tries)."""
-    if start.tries == 1:
+    if start.tries == 1 and present is None:
         signs = merge_if_sparse(game, players, _candidates(start, game, players, generators, range(1), chains))
         evidence = torch.stack([p.evidence(signs[:, m], game.K) for m, p in enumerate(players)]).sum(0)
         if game.weights is not None:
@@ -118,10 +133,8 @@ def _group_signs(
         return signs, evidence.view(chains, 1, 1)
     batch = tries_per_batch(start, players[0].count, game.table_width, chains)
     results, evidences = [], []
-    for first in range(0, start.tries, batch):
-        tries = min(batch, start.tries - first)
-        numbers = range(first, first + tries)
-        signs = merge_if_sparse(game, players, _candidates(start, game, players, generators, numbers, chains))
+
+    def compare(signs: Tensor, tries: int) -> None:
         state, trace = play(
             game,
             players,
@@ -132,6 +145,13 @@ def _group_signs(
         )
         results.append(state.signs.unflatten(0, (chains, tries)))
         evidences.append(trace.evidence[:, -start.tail :].mean(1).view(chains, tries))
+
+    for first in range(0, start.tries, batch):
+        tries = min(batch, start.tries - first)
+        candidates = _candidates(start, game, players, generators, range(first, first + tries), chains)
+        compare(merge_if_sparse(game, players, candidates), tries)
+    if present is not None:
+        compare(present, 1)
     signs, evidence = torch.cat(results, dim=1), torch.cat(evidences, dim=1)
     return signs[torch.arange(chains, device=evidence.device), evidence.argmax(1)], evidence.unsqueeze(1)
 

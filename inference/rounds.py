@@ -331,6 +331,10 @@ def _perceive_and_play(
         players = _finite_players(members, number, [member.perceive() for member in members])
         # The posterior differs from that of the last round, so mergers between the games change no law.
         signs = merge_if_sparse(game, players, signs)
+        if _starts_again(game, number):
+            signs, _ = initial_signs(
+                schedule.start, game, players, [member.play_stream for member in members], len(signs), signs
+            )
     played = _play(game, schedule, members, players, signs, evidence, progress, watcher)
     if not played.trace.log_joint.isfinite().all():
         failed = [m.name for m, phi in zip(members, played.components, strict=True) if not _finite(phi)]
@@ -340,6 +344,16 @@ def _perceive_and_play(
             f"to each other; {_remedy(members)}"
         )
     return played
+
+
+def _starts_again(game: Game, number: int) -> bool:
+    """Whether new starts are compared with the sentences of the last round: in rounds 1, 4, 16, 64, ...
+
+    On the latents of round 0, starts often do not find the words of parts that explain little. Latents that have
+    followed the first sentences show them more clearly. The rounds do not depend on how many there will be, so that
+    a run that is continued equals one that was not interrupted.
+    """
+    return game.sentences is not None and number > 0 and number.bit_count() == 1 and number.bit_length() % 2 == 1
 
 
 def _finite_players(

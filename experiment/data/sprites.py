@@ -2,15 +2,15 @@
 
     hue     of the ground: red, green, blue, yellow
     size    of a dark disc and the light sign on it
-    shape   of the sign: triangle, triangle on its tip, lying bar, standing bar
+    shape   of the sign: triangle with its tip at the top, at the bottom or on the left, lying bar
     place   of disc and sign: left, top, right, centre
 
 Edges are soft. The place is off by at most 0.15 pixels, the brightness by at most 5%, and pixels have noise.
 
 Each attribute changes other pixels than the others, so that pictures are nearly sums over attributes: the ground has
 the hue, the border of the disc the size and the place, its inside the shape. docs/notes.md has the shares of variance.
-Hues, places and sizes are unevenly spaced: four values that are two binary differences could swap one of them with
-another attribute, without a change of any sum.
+The four values of an attribute are not two binary differences, as the corners of a square are: one of these could be
+swapped with that of another attribute, without a change of any sum.
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ def render(attributes: NDArray[np.int64], random: np.random.RandomState) -> NDAr
     radius = _RADII[size][:, None, None]
     row, column = np.mgrid[:SIDE, :SIDE]
     y, x = row[None] - centre[:, 0, None, None], column[None] - centre[:, 1, None, None]
-    signs = [_triangle(y, x, radius), _triangle(-y, x, radius), _bar(y, x, radius), _bar(x, y, radius)]
+    signs = [_triangle(y, x, radius), _triangle(-y, x, radius), _triangle(x, y, radius), _bar(y, x, radius)]
     disc, sign = _cover(np.hypot(y, x) - radius), _cover(np.choose(shape[:, None, None], signs))
     pictures = sign * _LIGHT + (1 - sign) * (disc * _DARK + (1 - disc) * _HUES[hue][:, :, None, None])
     pictures = random.uniform(0.95, 1.0, (N, 1, 1, 1)) * pictures

@@ -352,4 +352,4 @@ def test_sprites_through_a_vae(tmp_path: Path, seed: int) -> None:
     """The settings of the data set: --likelihood, --rounds and --starts are not given."""
     changes = {"likelihood": None, "rounds": None, "starts": None, "words": "4", "vocabulary": "4", "seed": str(seed)}
     report = scored(tmp_path / "run", dataset="sprites", hold_out="0.2", **changes)
-    assert right(report) >= 0.2 and min(report["kappa_slots"]) >= 0.95  # chance: 0.004
+    assert right(report) >= 0.8 and min(report["kappa_slots"]) >= 0.95  # chance: 0.004

@@ -93,11 +93,11 @@ def test_sprites_show_their_attributes():
     assert np.abs(np.array(means) - [[0, -1.1], [-1.1, 0], [0, 1.1], [0, 0]]).max() < 0.2
     areas = (other > 0).sum((1, 2))
     assert all(areas[size == value].max() < areas[size == value + 1].min() for value in range(3))
-    # The shape: triangles have more light at the ends of their base, bars along one axis.
+    # The shape: triangles have more light at the ends of their base, the bar along one axis.
     light = pictures.min(1) * (np.hypot(row, column) < 5)
-    moments = [(light * weight).sum((1, 2)) for weight in (row * column**2, column**2 - row**2)]
-    mean = np.array([[moment[shape == value].mean() for moment in moments] for value in range(4)])
-    assert mean[0, 0] > 20 > -20 > mean[1, 0] and mean[2, 1] > 40 > -40 > mean[3, 1]
+    weights = (row * column**2, -row * column**2, column * row**2, (column**2 - row**2) / 2)
+    moments = np.array([[(light[shape == value] * w).sum((1, 2)).mean() for w in weights] for value in range(4)])
+    assert (moments.argmax(1) == range(4)).all() and moments.diagonal().min() > 20
 
 
 def test_sprites_are_nearly_sums_over_attributes():

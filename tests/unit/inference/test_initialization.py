@@ -193,3 +193,17 @@ def test_all_starts_are_one_batch_up_to_many_objects():
     """What is kept of a run of usual size does not depend on how large a table may be."""
     assert initialization.tries_per_batch(Start(), 60_000, 10, 1) == 6
     assert initialization.tries_per_batch(Start(), 1_000_000, 20, 1) == 1
+
+
+@pytest.mark.parametrize("tries", [1, 2])
+def test_present_signs_are_one_more_start(tries):
+    """They stay where they have the largest evidence, and go where a start has more."""
+    both, start = players(), Start("prior", tries=tries, after=2, tail=1)
+    drawn = [stream(0, f"{m}/play") for m in range(2)]
+    good = TRUTH.expand(2, 2, 120)
+    signs, evidence = initial_signs(start, game(), both, drawn, 2, good)
+    assert evidence.shape == (2, 1, tries + 1) and evidence.argmax(2).eq(tries).all()
+    assert (signs == good).double().mean() > 0.9
+    start = Start("merge", tries=tries, before=5, after=2, tail=1)
+    signs, evidence = initial_signs(start, game(), both, drawn, 2, torch.zeros_like(good))
+    assert evidence.argmax(2).lt(tries).all() and len(signs[0, 0].unique()) > 1

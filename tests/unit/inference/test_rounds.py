@@ -3,10 +3,13 @@
 import pytest
 import torch
 
+from mhng.inference import rounds as rounds_module
 from mhng.inference.game import Game
-from mhng.inference.initialization import Start
+from mhng.inference.initialization import Start, initial_signs
 from mhng.inference.rounds import RoundError, RoundProgress, Schedule, agent_streams, make_member, run_rounds
 from mhng.models.agent import Agent
+from mhng.models.languages import Sentences
+from mhng.models.mixtures.additive import additive
 from mhng.models.mixtures.student_t import StudentT
 from mhng.models.rng import stream
 
@@ -62,6 +65,29 @@ def run(mode="com", names="AB", plan=None, seed=0, state="chain"):
     game = Game(torch.zeros(K, dtype=torch.float64).log_softmax(0), mode, state)
     rounds = list(run_rounds(game, plan, community(names, plan, seed), progress, watch))
     return rounds, watch.losses, progress
+
+
+@pytest.mark.parametrize("words", [1, 2])
+def test_sentences_start_again_in_rounds_1_and_4(words, monkeypatch):
+    """New starts are compared with the sentences of the last round; single signs start once."""
+    calls = []
+
+    def spy(start, game, players, generators, chains, present=None):
+        calls.append(None if present is None else tuple(present.shape))
+        return initial_signs(start, game, players, generators, chains, present)
+
+    monkeypatch.setattr(rounds_module, "initial_signs", spy)
+    plan = schedule(rounds=5, start=Start("kmeans", tries=1, after=2, tail=1))
+    sentences = Sentences(2, 2) if words == 2 else None
+    members = []
+    for name, x in pictures().items():
+        streams = agent_streams(0, name, "cpu")
+        mixture = additive(sentences, "positions") if sentences else "normal-wishart"
+        agent = Agent((1, 8, 8), signs=4, latent=2, mixture=mixture, generator=streams["init"])
+        members.append(make_member(name, agent, x, streams, plan))
+    game = Game(torch.zeros(4, dtype=torch.float64).log_softmax(0), sentences=sentences)
+    list(run_rounds(game, plan, members, RoundProgress(0), Watch()))
+    assert calls == ([None, (2, 2, N), (2, 2, N)] if sentences else [None])
 
 
 def test_rounds_come_in_order_and_every_one_learns_and_plays():

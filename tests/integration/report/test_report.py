@@ -241,7 +241,7 @@ def test_refusals_are_one_line_and_write_nothing(
         ([str(grid), "--out", str(grid / "summary.json")], "is an input file"),
         ([str(begun)], "compare --out"),
         ([str(damaged)], "summary.json is not a comparison summary"),
-        (["a\0b"], "cannot be used"),
+        (["a\0b"], "expected a path without null bytes"),
     ):
         assert cli.main(["report", *arguments]) == 2, arguments
         out, err = capsys.readouterr()

@@ -19,6 +19,8 @@ from mhng.inference import recursive
 from tests.runs import contents, made
 
 TINY = {"limit": "40", "signs": "3", "epochs": "2", "sweeps": "4", "round_sweeps": "3", "chains": "2"}
+# Agents that learn enough to agree.
+SKILLED = TINY | {"epochs": "40"}
 
 
 def test_three_agents_that_meet_together(tmp_path, pictures):
@@ -126,7 +128,7 @@ def test_a_newcomer_may_take_over_the_names_that_it_hears(tmp_path):
     edges.write_text("A B\n")
     taken = {}
     for newcomers in ("keep", "take"):
-        settings = TINY | {"agents": "3", "meet": str(edges), "meet_later": "1=complete", "newcomers": newcomers}
+        settings = SKILLED | {"agents": "3", "meet": str(edges), "meet_later": "1=complete", "newcomers": newcomers}
         folder = made(tmp_path / newcomers, **settings)
         rows = [json.loads(line) for line in (folder / run_folder.METRICS).read_text().splitlines()]
         taken[newcomers] = [row for row in rows if row["kind"] == "sweep"]
@@ -156,7 +158,7 @@ def test_a_run_may_be_ended_before_its_graph_changes(tmp_path, monkeypatch):
 
 
 def test_of_two_languages_there_is_no_joint_decision(tmp_path, capsys):
-    folder = made(tmp_path / "run", **TINY, agents="4", meet="bridges:0", rounds="0")
+    folder = made(tmp_path / "run", **SKILLED, agents="4", meet="bridges:0", rounds="0")
     summary, _, _ = contents(folder)
     assert summary["kappa"] < 0.6 and summary["kappa_matrix"][0][1] > 0.6
     capsys.readouterr()

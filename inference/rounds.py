@@ -2,7 +2,7 @@
 
     round 0   learn with the prior N(0, I) of z; find initial signs; perceive; play
     round r   learn with the prior p(z_n | w_n, phi) given by the agent's own signs from round r - 1; perceive; play,
-              from the signs of round r - 1
+              from the signs of round r - 1; sentences also start again in some rounds (`_starts_again`)
 
 The signs return into the prior of z, so that the networks change with the language. All chains play on the same
 latents; the agents learn from chain 0.
@@ -22,7 +22,7 @@ posterior is p(w | means), without the spread of q.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple, Protocol
 
@@ -31,17 +31,15 @@ from torch import Tensor
 
 from mhng.inference.game import init, play
 from mhng.inference.initialization import Start, initial_signs, merge_if_sparse
+from mhng.inference.members import Member, Participant
 from mhng.inference.side_by_side import AgentError, SideBySide, Task, gains
 from mhng.inference.spec import Game
-from mhng.inference.svi import Learner, Loss, NotFiniteError, elbo
+from mhng.inference.svi import Learner, Loss, NotFiniteError
 from mhng.inference.trace import Trace, concatenate
-from mhng.inference.types import StartPlayer, State, Stream
+from mhng.inference.types import StartPlayer, State
 from mhng.models.agent import Agent
 from mhng.models.percepts import Percepts
-from mhng.models.rng import copy_generator, stream
 from mhng.models.torch_defaults import torch_threads
-
-STREAMS = ("init", "learn", "perceive", "play")
 
 
 class Threads(NamedTuple):
@@ -97,142 +95,6 @@ class Schedule:
     def sweeps_between(self) -> int:
         """Sweeps of a round before the last."""
         return min(self.round_sweeps, self.sweeps)
-
-
-class Participant(Protocol):
-    """One agent of the community, in this process or another."""
-
-    @property
-    def name(self) -> str:
-        """The agent's name."""
-
-    @property
-    def play_stream(self) -> Stream:
-        """The generator of its draws in the game."""
-
-    def copy_play_stream(self) -> Stream:
-        """A copy of `play_stream` in its current state."""
-
-    def train_epochs(
-        self, epochs: int, signs: Tensor | None, components: Any, done: int
-    ) -> Iterator[tuple[int, Loss]]:
-        """As `Learner.train_epochs`. An agent in another process starts at once."""
-
-    def perceive(self) -> StartPlayer:
-        """A player of the next game, with new latents."""
-
-    def perceive_expected(self) -> StartPlayer:
-        """A player for the search for initial signs, without a random choice of latents where that is possible.
-
-        It changes no later draw. The agent's player of the next game must be made after it.
-        """
-
-    def set_log_pi(self, log_pi: Tensor) -> None:
-        """Store log pi (K,), as the game drew it for this agent."""
-
-
-@dataclass
-class Member:
-    """An agent in this process, with its observations, learner and generators."""
-
-    name: str
-    agent: Agent
-    x: Tensor
-    learner: Learner
-    streams: dict[str, torch.Generator]
-    percept: str = "draw"  # or "mean", see `Schedule`
-
-    @property
-    def count(self) -> int:
-        """N."""
-        return len(self.x)
-
-    @property
-    def device(self) -> torch.device:
-        """The device of the agent and its signs."""
-        return self.x.device
-
-    @property
-    def learns(self) -> bool:
-        """Whether the agent has networks."""
-        return self.learner.optimiser is not None
-
-    @property
-    def play_stream(self) -> torch.Generator:
-        """The generator of its draws in the game."""
-        return self.streams["play"]
-
-    def copy_play_stream(self) -> torch.Generator:
-        """A copy of `play_stream` in its current state."""
-        return copy_generator(self.play_stream)
-
-    def train_epochs(
-        self, epochs: int, signs: Tensor | None, components: Any, done: int
-    ) -> Iterator[tuple[int, Loss]]:
-        """As `Learner.train_epochs`."""
-        return self.learner.train_epochs(epochs, signs, components, done)
-
-    def perceive(self) -> Percepts:
-        """The latents for the next game. The first call also selects the agent's prior scale, if that is left open."""
-        generator = self.streams["perceive"]
-        self._fit_prior_scale()
-        return self.agent.perceive(self.x, generator if self.percept == "draw" else None)
-
-    def perceive_expected(self) -> Percepts:
-        """The expected latents under q(z | x) (`Agent.perceive_expected`), or their means if these are played on."""
-        self._fit_prior_scale()
-        if self.percept == "mean":
-            return self.agent.perceive(self.x, None)
-        return self.agent.perceive_expected(self.x, copy_generator(self.streams["perceive"]))
-
-    def _fit_prior_scale(self) -> None:
-        if self.agent.lacks_scale:
-            self.agent.fit_prior_scale(self.x, copy_generator(self.streams["perceive"]))
-
-    def set_log_pi(self, log_pi: Tensor) -> None:
-        """Store log pi (K,), as the game drew it for this agent."""
-        self.agent.log_pi.copy_(log_pi)
-
-    def elbo(self, seed: int, round: int, signs: Tensor, components: Any) -> Loss | None:
-        """The ELBO after `round`, given the agent's signs (N,); None without networks.
-
-        It has a separate generator, so that later draws do not depend on it.
-        """
-        if self.learner.optimiser is None:
-            return None
-        generator = stream(seed, f"{self.name}/score/{round}", self.x.device)
-        return elbo(self.agent, self.x, generator, signs, components)
-
-    def state(self) -> dict[str, Any]:
-        """The agent's part of a checkpoint, as tensors and plain values."""
-        agent = self.agent.state_dict()
-        for name, buffer in self.agent.named_buffers():  # the game sets them in place
-            if name in agent:
-                agent[name] = buffer.clone()
-        return {
-            "agent": agent,
-            "optimiser": self.learner.optimiser.state_dict() if self.learner.optimiser else None,
-            "streams": {kind: generator.get_state() for kind, generator in self.streams.items()},
-            "device": self.x.device.type,
-        }
-
-    def restore(self, state: Mapping[str, Any], parts: Sequence[Tensor] | None) -> Any:
-        """Restore a `state`; returns the components, made from their tensors `parts`.
-
-        Raises various errors if the state does not fit the agent.
-        """
-        components = self.agent.restore(state["agent"], parts)
-        if state["device"] != self.x.device.type:
-            raise StreamDeviceError(state["device"], self.x.device.type)
-        if self.learner.optimiser is not None:
-            self.learner.optimiser.load_state_dict(state["optimiser"])
-        for kind, generator in self.streams.items():
-            generator.set_state(state["streams"][kind])
-        return components
-
-
-class StreamDeviceError(Exception):
-    """A generator's state was saved on another type of device. Arguments: that type, and the agent's."""
 
 
 @dataclass
@@ -292,11 +154,6 @@ def make_member(name: str, agent: Agent, x: Tensor, streams: dict[str, torch.Gen
     return Member(name, agent, x, learner, streams, schedule.percept)
 
 
-def agent_streams(seed: int, name: str, device: torch.device | str) -> dict[str, torch.Generator]:
-    """The generators of an agent, by the names in STREAMS."""
-    return {kind: stream(seed, f"{name}/{kind}", device) for kind in STREAMS}
-
-
 def run_rounds(
     game: Game, schedule: Schedule, members: Sequence[Participant], progress: RoundProgress, watcher: Watcher
 ) -> Iterator[Played]:
@@ -319,22 +176,19 @@ def _perceive_and_play(
     game: Game, schedule: Schedule, members: Sequence[Participant], progress: RoundProgress, watcher: Watcher
 ) -> Played:
     number, signs, evidence = progress.done, progress.signs, None
+    generators = [member.play_stream for member in members]
     if signs is None:
-        players = _finite_players(members, number, [member.perceive_expected() for member in members])
-        generators = [member.play_stream for member in members]
+        expected = _finite_players(members, number, [member.perceive_expected() for member in members])
         starts = iter(watcher.progress(range(1), number, "starts"))
         next(starts)
-        signs, evidence = initial_signs(schedule.start, game, players, generators, schedule.chains)
+        signs, evidence = initial_signs(schedule.start, game, expected, generators, schedule.chains)
         next(starts, None)
-        players = _finite_players(members, number, [member.perceive() for member in members])
-    else:
-        players = _finite_players(members, number, [member.perceive() for member in members])
+    players = _finite_players(members, number, [member.perceive() for member in members])
+    if progress.signs is not None:
         # The posterior differs from that of the last round, so mergers between the games change no law.
         signs = merge_if_sparse(game, players, signs)
-        if _starts_again(game, number):
-            signs, _ = initial_signs(
-                schedule.start, game, players, [member.play_stream for member in members], len(signs), signs
-            )
+    if _starts_again(game, number):
+        signs, _ = initial_signs(schedule.start, game, players, generators, len(signs), signs)
     played = _play(game, schedule, members, players, signs, evidence, progress, watcher)
     if not played.trace.log_joint.isfinite().all():
         failed = [m.name for m, phi in zip(members, played.components, strict=True) if not _finite(phi)]

@@ -44,7 +44,7 @@ _POLL_SECONDS = 0.5
 class Task(NamedTuple):
     """What one member has to learn; the arguments of `Learner.train_epochs`."""
 
-    member: Any  # `mhng.inference.rounds.Member`
+    member: Any  # `mhng.inference.members.Member`
     epochs: int
     signs: Tensor | None
     components: Any

@@ -117,7 +117,7 @@ def _relabelled_draws(run: SavedRun) -> tuple[NDArray[Any], list[int]]:
 
 
 def _exchangeable(config: Config) -> str:
-    """What the law of the signs leaves open: "sentences", as for single signs, or a kind of `renumber_words`."""
+    """What can be renumbered without a change of the law: "sentences" as wholes, or a `kind` of `renumber_words`."""
     if config.sentences is None or (config.meaning == "holistic" and config.grammar == "none"):
         return "sentences"
     if config.grammar == "markov":

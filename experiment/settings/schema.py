@@ -459,7 +459,7 @@ class Setting:
 def _settings() -> Iterable[Setting]:
     hints = get_type_hints(Config, include_extras=True)
     for field in dataclasses.fields(Config):
-        if field.name == "given":
+        if not field.metadata:  # not made by `_setting`
             continue
         hint: Any = hints[field.name]
         notes: list[Any] = []

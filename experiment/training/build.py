@@ -13,7 +13,8 @@ from mhng.experiment.settings.schema import Config
 from mhng.experiment.training.agent_spec import AgentSpec
 from mhng.experiment.training.graphs import Edges, meetings_of
 from mhng.inference.initialization import Start
-from mhng.inference.rounds import Member, Schedule, agent_streams, make_member
+from mhng.inference.members import Member, agent_streams
+from mhng.inference.rounds import Schedule, make_member
 from mhng.inference.spec import Game
 from mhng.models.agent import Agent
 from mhng.models.grammar import Markov

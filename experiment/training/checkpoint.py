@@ -12,14 +12,15 @@ from mhng.experiment.errors import UsageError
 from mhng.experiment.settings import config as run_settings
 from mhng.experiment.settings.schema import Config
 from mhng.experiment.util.jsonable import to_plain
-from mhng.inference.rounds import RoundProgress, StreamDeviceError
+from mhng.inference.members import StreamDeviceError
+from mhng.inference.rounds import RoundProgress
 from mhng.models.agent import Agent
 
 CHECKPOINT_FORMAT = 1
 
 
 class CheckpointMember(Protocol):
-    """Interface of an agent that checkpoints need, local (`mhng.inference.rounds.Member`) or remote."""
+    """Interface of an agent that checkpoints need, local (`mhng.inference.members.Member`) or remote."""
 
     @property
     def name(self) -> str: ...

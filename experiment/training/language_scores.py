@@ -269,7 +269,8 @@ def _understood(
         if attributes is not None:
             combinations = np.unique(attributes[shown], axis=0, return_inverse=True)[1].reshape(-1)
             posterior = fits - listener.log_marginal(z[second][shown]).numpy()[:, None]
-            if (share := share_found_apart(posterior, CANDIDATES[0], random, combinations)) is not None:
+            if len(shown) - np.bincount(combinations).max() >= CANDIDATES[0] - 1:
+                share = share_found(posterior, CANDIDATES[0], random, combinations)
                 found[pair][f"{CANDIDATES[0]} of other values"] = share
         if seen is not None:
             assert attributes is not None
@@ -296,26 +297,17 @@ def fit_readers(z: Tensor, attributes: Ints) -> list[Any]:
     ]
 
 
-def share_found(fits: NDArray[Any], count: int, random: np.random.RandomState) -> float:
-    """Share of targets found among `count` objects. fits (N, N): of objects (rows) with the sentences of targets."""
-    N = len(fits)
-    found: list[bool] = []
-    for target in range(N):
-        others: NDArray[Any] = random.choice(N - 1, count - 1, replace=False)
-        others = others + (others >= target)
-        found.append(bool(fits[target, target] > fits[others, target].max()))
-    return float(np.mean(found))
+def share_found(
+    fits: NDArray[Any], count: int, random: np.random.RandomState, combinations: Ints | None = None
+) -> float:
+    """Share of targets found among `count` objects. fits (N, N): of objects (rows) with the sentences of targets.
 
-
-def share_found_apart(
-    fits: NDArray[Any], count: int, random: np.random.RandomState, combinations: Ints
-) -> float | None:
-    """`share_found` if the other objects have other combinations (N,) than the target; None if too few have."""
+    combinations (N,): the other objects have other ones than the target. None: any other objects.
+    """
+    if combinations is None:
+        combinations = np.arange(len(fits))
     found: list[bool] = []
     for target, combination in enumerate(combinations):
-        apart = np.flatnonzero(combinations != combination)
-        if len(apart) < count - 1:
-            return None
-        others = random.choice(apart, count - 1, replace=False)
+        others = random.choice(np.flatnonzero(combinations != combination), count - 1, replace=False)
         found.append(bool(fits[target, target] > fits[others, target].max()))
     return float(np.mean(found))

@@ -32,7 +32,8 @@ from mhng.experiment.training.results import sweep_rows, to_round_trace, write_r
 from mhng.experiment.util.memory import is_out_of_memory
 from mhng.experiment.util.process import ignore_interrupt, on_stop_signals
 from mhng.inference.cuda_graphs import CannotCaptureError
-from mhng.inference.rounds import Member, Played, RoundError, RoundProgress, run_rounds
+from mhng.inference.members import Member
+from mhng.inference.rounds import Played, RoundError, RoundProgress, run_rounds
 from mhng.inference.side_by_side import LearnerLostError
 from mhng.inference.spec import Game
 from mhng.inference.svi import Loss

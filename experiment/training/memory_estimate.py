@@ -52,7 +52,7 @@ def estimate(config: Config, agents: Sequence[AgentSpec], N: int) -> Estimate:
     """Estimate the memory of one round with N objects. Component means are not stored if L differs between agents."""
     latent_dims = [spec.latent_dim for spec in agents]
     L = latent_dims[0] if len(set(latent_dims)) == 1 else 0
-    feature_dims = [_feature_dim(spec) for spec in agents]
+    features = [_features(spec, N) for spec in agents]
     C, T, M, K = config.chains, config.sweeps, config.agents, config.signs
     shared = config.mode == "gibbs" or (config.mode in ("com", "all") and config.listener_state == "shared")
     signs = (2 if K <= 2**15 else 4) * C * T * M * N * (2 if shared else 1)
@@ -64,31 +64,23 @@ def estimate(config: Config, agents: Sequence[AgentSpec], N: int) -> Estimate:
         trace=signs + means + pointwise + 8 * C * T * (3 * M + 5) + 8 * T * M,
         tables=M * table,
         host=int(stored * (signs + means + pointwise)) + _ROW * T,
-        latents=sum(8 * N * (L + width) for L, width in zip(latent_dims, feature_dims, strict=True)),
-        making=max(2 * _drawn(spec, N) * 8 * N * width for spec, width in zip(agents, feature_dims, strict=True)),
+        latents=sum(8 * N * (L + width) for L, (width, _) in zip(latent_dims, features, strict=True)),
+        making=max(2 * draws * 8 * N * width for width, draws in features),
         working=(M + _WORKING) * table,
         start=_start(config, N),
     )
 
 
-def _feature_dim(spec: AgentSpec) -> int:
-    """The number of features of a latent (`mhng.models.mixtures.Features`)."""
-    try:
-        return int(spec.mixture().feature_dim)
-    except ValueError:  # bad hyperparameters, reported elsewhere
-        return spec.latent_dim
-
-
-def _drawn(spec: AgentSpec, N: int) -> int:
-    """Draws of the latents that are held together for `Percepts.expected`."""
+def _features(spec: AgentSpec, N: int) -> tuple[int, int]:
+    """The number of features of a latent, and the draws of them held together (`mhng.models.percepts`)."""
     from mhng.models.percepts import expected_draws
 
-    if spec.settings.likelihood == "identity":
-        return 1
     try:
-        return expected_draws(N, spec.mixture())
-    except ValueError:  # as in `_feature_dim`
-        return 1
+        mixture = spec.mixture()
+    except ValueError:  # bad hyperparameters, reported elsewhere
+        return spec.latent_dim, 1
+    draws = 1 if spec.settings.likelihood == "identity" else expected_draws(N, mixture)
+    return int(mixture.feature_dim), draws
 
 
 def _start(config: Config, N: int) -> int:

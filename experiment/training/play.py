@@ -31,7 +31,8 @@ from mhng.experiment.training.ray_agents import place_agents
 from mhng.experiment.training.resume import edges_of
 from mhng.experiment.training.saved_run import SavedRun
 from mhng.experiment.training.threads import plan_threads
-from mhng.inference.rounds import Member, RoundProgress
+from mhng.inference.members import Member
+from mhng.inference.rounds import RoundProgress
 from mhng.models.rng import stream
 from mhng.models.torch_defaults import torch_defaults
 

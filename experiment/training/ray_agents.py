@@ -27,7 +27,8 @@ from mhng.experiment.training import ray_cluster
 from mhng.experiment.training.agent_spec import AgentSpec
 from mhng.experiment.training.build import build_member, build_members
 from mhng.experiment.training.prepare import Prepared, pick_device
-from mhng.inference.rounds import Member, Threads
+from mhng.inference.members import Member
+from mhng.inference.rounds import Threads
 from mhng.inference.svi import Loss
 from mhng.models.belief import Belief, Response, Rule
 

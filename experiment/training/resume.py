@@ -18,7 +18,8 @@ from mhng.experiment.training.console import Printer
 from mhng.experiment.training.graphs import Edges
 from mhng.experiment.training.ray_agents import RemoteMember
 from mhng.experiment.util.cores import available_cores
-from mhng.inference.rounds import Member, RoundProgress, Threads
+from mhng.inference.members import Member
+from mhng.inference.rounds import RoundProgress, Threads
 
 
 def refuse_changes(config: Config, manifest: dict[str, Any], folder: RunFolder) -> None:

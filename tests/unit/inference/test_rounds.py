@@ -6,7 +6,8 @@ import torch
 from mhng.inference import rounds as rounds_module
 from mhng.inference.game import Game
 from mhng.inference.initialization import Start, initial_signs
-from mhng.inference.rounds import RoundError, RoundProgress, Schedule, agent_streams, make_member, run_rounds
+from mhng.inference.members import agent_streams
+from mhng.inference.rounds import RoundError, RoundProgress, Schedule, make_member, run_rounds
 from mhng.models.agent import Agent
 from mhng.models.languages import Sentences
 from mhng.models.mixtures.additive import additive

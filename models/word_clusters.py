@@ -30,7 +30,10 @@ _TRIES = 10
 # Smallest variance of a direction, as a share of the largest.
 _LEAST_VARIANCE = 1e-8
 
-# Repairs of each slot, and rounds of reassignment after one.
+# Largest similarity of two directions, as a multiple of the median.
+_LARGEST_SIMILARITY = 4
+
+# Repairs of each slot, or as many as there are words; and rounds of reassignment after one.
 _REPAIRS = 10
 _REPAIR_CYCLES = 3
 # An object is badly explained if its squared distance exceeds this multiple of the median.
@@ -44,27 +47,36 @@ def word_clusters(mixture: Additive, features: Features, places: Tensor, seeds: 
 
     Three of four starts cluster independent subspaces. In the second of four, slot after slot, k-means clusters the
     residuals of a regression on the words so far. Then each word in turn becomes the most probable one given the
-    others, and the regression is fitted again. Repairs (`reassign_outliers`,
-    `reseed`) are kept while they raise the evidence.
+    others, and the regression is fitted again. Then the sentences are repaired.
     """
     make = (_subspace_clusters, _residual_clusters, _subspace_clusters, _subspace_clusters)
     signs = torch.stack([make[n % 4](mixture, places, seed, features.far, n // 8) for n, seed in enumerate(seeds)])
-    signs = _settled(mixture, features, signs, _CYCLES)
+    return repair(mixture, features, _settled(mixture, features, signs, _CYCLES))
+
+
+def repair(mixture: Additive, features: Features, signs: Tensor) -> Tensor:
+    """Repair sentences (C, N) by `reassign_outliers` and `reseed`, while that raises the evidence of a chain.
+
+    A chain ends when no repair raises its evidence, or after as many repairs of each slot as there are words: a start
+    may miss most words, and a repair finds one.
+    """
     K, S = mixture.sentences.count, mixture.sentences.words
     repairs: list[Callable[[Additive, Features, Tensor], Tensor]] = [
         reassign_outliers,
         *(partial(reseed, slot=slot) for slot in range(S)),
     ]
-    evidence, failed = mixture.log_evidence(features, signs, K), 0
-    for number in range(_REPAIRS * len(repairs)):
-        repaired = repairs[number % len(repairs)](mixture, features, signs)
+    signs, evidence = signs.clone(), mixture.log_evidence(features, signs, K)
+    failed, left = torch.zeros_like(evidence), torch.arange(len(signs), device=signs.device)
+    for number in range(max(_REPAIRS, mixture.sentences.vocabulary) * len(repairs)):
+        repaired = repairs[number % len(repairs)](mixture, features, signs[left])
         repaired = _settled(mixture, features, repaired, _REPAIR_CYCLES)
         raised = mixture.log_evidence(features, repaired, K)
-        better = raised > evidence
-        signs = torch.where(better.unsqueeze(1), repaired, signs)
-        evidence = torch.where(better, raised, evidence)
-        failed = 0 if better.any() else failed + 1
-        if failed == len(repairs):
+        better = raised > evidence[left]
+        signs[left] = torch.where(better.unsqueeze(1), repaired, signs[left])
+        evidence[left] = torch.where(better, raised, evidence[left])
+        failed[left] = torch.where(better, 0, failed[left] + 1)
+        left = left[failed[left] < len(repairs)]
+        if not len(left):
             break
     return signs
 
@@ -189,7 +201,6 @@ def independent_subspaces(
     None if the latents vary in fewer directions. far: objects (N,) that do not shape the directions. group: a function
     that groups few components (N, D); None, or more components: by correlations of their squares.
     """
-    from sklearn.cluster import SpectralClustering
     from sklearn.decomposition import FastICA
     from sklearn.exceptions import ConvergenceWarning
     from threadpoolctl import threadpool_limits
@@ -210,13 +221,30 @@ def independent_subspaces(
         if group is not None and components.shape[1] <= MOST_DIRECTIONS:
             groups = group(components)
         else:
-            similarity = np.abs(np.corrcoef(components.T**2))
-            groups = SpectralClustering(count, affinity="precomputed", random_state=seed).fit_predict(similarity)
+            groups = correlated_groups(components, count, seed)
     if len(np.unique(groups)) < count:
         return None
     directions = whitening @ torch.as_tensor(analysis.components_.T, dtype=places.dtype, device=places.device)
     everything = (places - ordinary.mean(0)) @ directions
     return [everything[:, torch.as_tensor(groups == group, device=places.device)] for group in range(count)]
+
+
+def correlated_groups(components: Floats, count: int, seed: int) -> NDArray[np.int64]:
+    """The group (D,), 0 to count - 1, of each of the components (N, D), by correlations of their squares.
+
+    Directions that single out a few objects are far more correlated with each other than with any slot. A limit keeps
+    them from being cut off as a group; the mean is added to all similarities for the same reason (Amini et al. 2013).
+    """
+    from sklearn.cluster import SpectralClustering
+
+    similarity = np.abs(np.corrcoef(components.T**2))
+    others = ~np.eye(len(similarity), dtype=bool)
+    similarity = np.minimum(similarity, _LARGEST_SIMILARITY * np.median(similarity[others])) * others
+    similarity += similarity[others].mean()
+    groups: NDArray[np.int64] = SpectralClustering(count, affinity="precomputed", random_state=seed).fit_predict(
+        similarity
+    )
+    return groups
 
 
 def _residual_clusters(mixture: Additive, places: Tensor, seed: int, far: Tensor | None, rank: int) -> Tensor:

@@ -1,6 +1,7 @@
 """Defaults that follow the data: settings that are not given are chosen once, from the objects.
 
     likelihood      features: identity; gaussian with a setting of the VAE, several modalities, or many features
+                    (but attributes:AxV)
                     grey images: bernoulli if most pixels are near 0 or 1, else gaussian
                     colour images: gaussian
     network         mlp
@@ -23,6 +24,7 @@ from typing import Any
 
 import torch
 
+from mhng.experiment.data import combinations
 from mhng.experiment.data.custom import dataset as custom_dataset
 from mhng.experiment.data.custom import image_folder
 from mhng.experiment.data.modalities import is_present
@@ -148,7 +150,7 @@ def _likelihood(config: Config, settings: Config, views: list[torch.Tensor], pix
         if getattr(settings, name) != SETTINGS[name].default:
             return "gaussian", f"features, with {flag(name)}"
     D = views[0].shape[1] if config.reduce is None else min(config.reduce, views[0].shape[1])
-    if D > MOST_OBSERVED:
+    if D > MOST_OBSERVED and combinations.ATTRIBUTES.fullmatch(config.dataset) is None:  # one-hots are sums already
         return "gaussian", f"{D} features, more than {MOST_OBSERVED}"
     return "identity", f"{D} feature{'s' if D > 1 else ''}"
 

@@ -6,7 +6,7 @@ from mhng.models.languages import Sentences
 from mhng.models.mixtures.additive import additive
 from mhng.models.percepts import Percepts
 from mhng.models.rng import stream
-from mhng.models.word_clusters import independent_subspaces, reseed
+from mhng.models.word_clusters import correlated_groups, independent_subspaces, repair, reseed
 
 real = {"dtype": torch.float64}
 
@@ -71,3 +71,27 @@ def test_reseeding_gives_an_unused_word_to_a_value_that_shares_one():
     repaired = language.word(reseed(mixture, mixture.features(z), signs, 0), 0)[0]
     most = [int(repaired[words[:, 0] == value].mode().values) for value in range(6)]
     assert len(set(most)) == 6
+
+
+def test_directions_of_rare_objects_are_no_group():
+    """Two slots of 60 words, and three directions of three objects, such as those that EGG's hold-out leaves."""
+    words = torch.cartesian_prod(torch.arange(60), torch.arange(60))
+    seen = torch.rand(3600, generator=stream(0, "seen")) < 0.9
+    ordinary = torch.nn.functional.one_hot(words[seen], 60).double().flatten(1)
+    rare = torch.tensor([[1, 1, 1], [1, 0, 1], [0, 1, 1]], **real)
+    z = torch.block_diag(ordinary, rare)
+    z = (z - z.mean(0)) / z.std(0)
+    groups = correlated_groups(z.numpy(), 2, 0)
+    assert len(set(groups[:60])) == len(set(groups[60:120])) == 1 and groups[0] != groups[60]
+
+
+def test_repairs_find_more_words_than_ten():
+    words = torch.cartesian_prod(torch.arange(16), torch.arange(16))
+    language = Sentences(2, 16)
+    z = torch.nn.functional.one_hot(words, 16).double().flatten(1)
+    mixture = additive(language, "positions")(z.shape[1], beta=0.1)
+    truth = language.join(words).unsqueeze(0)
+    merged = language.replace(truth, 0, torch.zeros_like(truth))  # slot 0 has one word for 16 values
+    best = mixture.log_evidence(mixture.features(z), truth, language.count)
+    found = repair(mixture, mixture.features(z), torch.cat([merged, truth]))
+    assert (mixture.log_evidence(mixture.features(z), found, language.count) >= best - 1e-6).all()

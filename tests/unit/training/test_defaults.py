@@ -43,6 +43,7 @@ GREY = torch.rand(200, 1, 8, 8, generator=SEEDED)
         ({"percept": "mean"}, FEATURES, "gaussian"),
         ({"mixture": "dirichlet"}, WIDE, "identity"),
         ({}, WIDE, "gaussian"),
+        ({"dataset": "attributes:2x100"}, WIDE, "identity"),
         ({"reduce": "12"}, WIDE, "identity"),
         ({"likelihood": "bernoulli"}, GREY, "bernoulli"),
         ({}, BINARY, "bernoulli"),

@@ -1,6 +1,7 @@
 """Encoders x -> (loc, spread) of q(z | x), and decoders z -> parameter of p(x | z).
 
     mlp                dense layers; observations of any shape
+    patches            the `mlp` of a square, shared by all squares side by side in an image
     linear             linear decoder, and an encoder with one hidden layer of 64; observations of any shape
     conv, conv_large   strided convolutions; images
     resnet             residual blocks (He et al. 2016, arXiv 1603.05027) with group normalisation (Wu and He 2018,
@@ -16,9 +17,10 @@ No network has batch normalisation or dropout: the output for an object must not
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from itertools import pairwise
 
+import torch
 from torch import Tensor, nn
 
 from mhng.models.guides import Diagonal
@@ -53,6 +55,76 @@ def mlp(shape: tuple[int, ...], latent: int, guide: Guide = Diagonal, hidden: tu
     body = nn.Sequential(nn.Flatten(), *_dense(widths))
     decoder = nn.Sequential(*_dense((latent, *reversed(hidden))), nn.Linear(hidden[0], size), nn.Unflatten(1, shape))
     return Encoder(body, hidden[-1], latent, guide), decoder
+
+
+class _PatchEncoder(nn.Module):
+    """Encoder of patches side by side in an image: the parameters of q(z | x) of all patches, concatenated."""
+
+    def __init__(self, encoder: Encoder, count: int) -> None:
+        super().__init__()
+        self.encoder = encoder
+        self.count = count
+
+    def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        """x (B, C, H, W) -> loc (B, L), and the spread: (B, L), or (B, L, L) with a block for each patch."""
+        loc, spread = self.encoder(torch.cat(x.chunk(self.count, dim=-1)))
+        spreads = spread.chunk(self.count)
+        return torch.cat(loc.chunk(self.count), dim=-1), _blocks(spreads) if spread.dim() == 3 else torch.cat(
+            spreads, dim=-1
+        )
+
+
+class _PatchDecoder(nn.Module):
+    """Decoder of patches side by side in an image, each from its part of z."""
+
+    def __init__(self, decoder: nn.Module, count: int) -> None:
+        super().__init__()
+        self.decoder = decoder
+        self.count = count
+
+    def forward(self, z: Tensor) -> Tensor:
+        """z (B, L) -> (B, C, H, W)."""
+        return torch.cat(self.decoder(torch.cat(z.chunk(self.count, dim=-1))).chunk(self.count), dim=-1)
+
+
+def _blocks(matrices: Sequence[Tensor]) -> Tensor:
+    """Block-diagonal matrices (B, G l, G l) of G matrices (B, l, l)."""
+    size = matrices[0].shape[-1]
+    rows = [
+        torch.nn.functional.pad(matrix, (number * size, (len(matrices) - 1 - number) * size))
+        for number, matrix in enumerate(matrices)
+    ]
+    return torch.cat(rows, dim=1)
+
+
+def patches(shape: tuple[int, ...], latent: int, guide: Guide = Diagonal) -> tuple[nn.Module, nn.Module]:
+    """The `mlp` of a square patch, shared by all patches side by side in an image (C, H, G H).
+
+    Each patch has L / G latents, which no other patch changes. So the network learns from G times as many pictures
+    as one that observes the whole image, and what patches show adds up in the latents.
+
+    Raises ValueError for other shapes, and if L is not a multiple of G.
+    """
+    count = patch_count(shape, latent)
+    encoder, decoder = mlp((*shape[:2], shape[1]), latent // count, guide)
+    return _PatchEncoder(encoder, count), _PatchDecoder(decoder, count)
+
+
+def patch_count(shape: tuple[int, ...], latent: int) -> int:
+    """The number G of square patches side by side in images (C, H, G H). Raises ValueError, see `patches`."""
+    if len(shape) != 3:
+        raise ValueError(f"requires images; observations have the shape {shape}")
+    height, width = shape[1:]
+    count, rest = divmod(width, height)
+    if rest:
+        raise ValueError(
+            f"requires images whose width is a multiple of the height; they have {height} x {width} pixels"
+        )
+    if latent % count:
+        raise ValueError(
+            f"requires a multiple of {count} latent dimensions, for {count} patches; --latent-dim is {latent}"
+        )
+    return count
 
 
 def linear(shape: tuple[int, ...], latent: int, guide: Guide = Diagonal) -> Pair:

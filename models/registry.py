@@ -30,6 +30,12 @@ NETWORKS = {
         "f = 3 dense layers, mirrored in the decoder",
         "Kingma and Welling 2014, arXiv 1312.6114",
     ),
+    "patches": Variant(
+        "mhng.models.networks:patches",
+        "mlp of a square, shared by all squares side by side in an image; the width is a multiple of the height",
+        "f = (g(x_1), ..., g(x_G)), g = 3 dense layers",
+        "LeCun et al. 1989, doi 10.1162/neco.1989.1.4.541",
+    ),
     "linear": Variant(
         "mhng.models.networks:linear",
         "linear decoder, so that latents are principal components; any input shape",

@@ -17,6 +17,7 @@ from mhng.experiment.settings.schema import SETTINGS, Config, flag, modality_cou
 from mhng.experiment.training.agent_spec import AgentSpec, agent_specs
 from mhng.models.hyperparameters import hyperparameter_names
 from mhng.models.mixtures.base import INPUT_SUPPORTS, Conjugate, InputSupport, has_sign_probabilities
+from mhng.models.networks import patch_count
 from mhng.models.plugins import is_plugin, line_of
 from mhng.models.registry import NETWORKS
 
@@ -89,6 +90,11 @@ def check_observations(spec: AgentSpec, view: torch.Tensor, dataset: str) -> Non
     if view.dim() != 2:
         if settings.likelihood == "identity":
             raise UsageError(f"--likelihood identity{suffix} requires features; the objects of {dataset} are images")
+        if settings.network == "patches":
+            try:
+                patch_count(tuple(view.shape[1:]), spec.latent_dim)
+            except ValueError as error:
+                raise UsageError(f"--network patches{suffix} {error}") from None
         return
     if likelihood.needs_unit_interval:
         outside = (view < 0) | (view > 1)  # False for NaN

@@ -369,6 +369,7 @@ def test_a_loss_that_is_not_finite_fails_the_run_and_keeps_its_checkpoint(tmp_pa
         ({"likelihood": "identity"}, "--likelihood identity"),
         ({"dataset": "synthetic", "likelihood": "bernoulli"}, "--likelihood bernoulli"),
         ({"dataset": "synthetic", "likelihood": "gaussian", "network": "conv"}, "--network conv"),
+        ({"dataset": "mnist-numbers", "network": "patches", "latent_dim": 3}, "--network patches requires a multiple"),
         ({"device": "cuda:99"}, "--device is cuda:99"),
         ({"device": "gpu"}, "--device"),
     ],

@@ -1,12 +1,12 @@
-"""`resnet`: sizes, objects that do not see each other, and the size that its line tells."""
+"""`resnet`: sizes, objects that do not see each other, and the size that its line tells. `patches`: shared weights."""
 
 import re
 
 import pytest
 import torch
 
-from mhng.models.guides import Full
-from mhng.models.networks import resnet
+from mhng.models.guides import Diagonal, Full
+from mhng.models.networks import patches, resnet
 from mhng.models.registry import NETWORKS
 from mhng.models.rng import seeded_global_rng, stream
 
@@ -57,3 +57,39 @@ def test_its_line_tells_how_many_parameters_it_has():
 def test_vectors_are_refused():
     with pytest.raises(ValueError, match="requires images"):
         resnet((5,), 2)
+
+
+@pytest.mark.parametrize("guide", [Diagonal, Full])
+def test_patches_side_by_side_have_the_same_network_and_latents_apart(guide):
+    with seeded_global_rng(stream(0, "init")):
+        encoder, decoder = patches((2, 4, 12), 6, guide)
+    x = torch.rand(3, 2, 4, 12, generator=stream(0, "x"))
+    loc, spread = encoder(x)
+    order = torch.tensor([2, 0, 1])  # of the patches, and of the pairs of latents
+    latents = (2 * order.unsqueeze(1) + torch.arange(2)).flatten()
+    moved, moved_spread = encoder(torch.cat([x.chunk(3, dim=-1)[n] for n in order], dim=-1))
+    torch.testing.assert_close(moved, loc[:, latents])
+    torch.testing.assert_close(moved_spread, spread[:, latents][:, :, latents] if guide is Full else spread[:, latents])
+    if guide is Full:
+        guide.distribution(loc, spread)  # refuses a factor that is not lower triangular
+        assert (spread != 0).sum() == 3 * 3 * 3
+    pictures = decoder(loc)
+    assert pictures.shape == x.shape
+    torch.testing.assert_close(decoder(moved), torch.cat([pictures.chunk(3, dim=-1)[n] for n in order], dim=-1))
+    changed = loc.clone()
+    changed[:, 2:4] += 1
+    unlike = (decoder(changed) != pictures).any(0).any(0).any(0)
+    assert unlike.tolist() == [False] * 4 + [True] * 4 + [False] * 4
+
+
+@pytest.mark.parametrize(
+    ("shape", "latent", "said"),
+    [
+        ((5,), 2, "requires images"),
+        ((1, 4, 6), 2, "multiple of the height; they have 4 x 6"),
+        ((1, 4, 12), 4, "multiple of 3 latent dimensions, for 3 patches; --latent-dim is 4"),
+    ],
+)
+def test_patches_refuse_other_shapes_and_latents(shape, latent, said):
+    with pytest.raises(ValueError, match=said):
+        patches(shape, latent)

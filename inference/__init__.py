@@ -8,7 +8,7 @@ if not __name__.startswith("mhng."):
 
 MODES = ("com", "no-com", "all", "gibbs", "variational")
 LISTENER_STATES = ("chain", "shared", "speaker-sample")
-STARTS = ("prior", "kmeans", "merge", "split")
+STARTS = ("prior", "kmeans", "merge", "split", "slots")
 RULES = ("mh", "tempered:T", "constant:P", "numerator", "subtraction", "binary")
 RECURSIONS = ("exact", "os", "ll:T")
 INNER_STARTS = ("listener", "own")

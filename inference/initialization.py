@@ -9,6 +9,8 @@ that of the game's mixture, summed over agents and averaged over the last sweeps
     merge   one agent clusters its latents into more than K signs; all agents play a short game with these; then pairs
             of signs are merged greedily by the change of log evidence until K remain
             (words of sentences: see `mhng.inference.word_starts`)
+    slots   for sentences: `merge` for each slot, on an independent subspace of each agent's latents
+            (`mhng.inference.word_starts.slot_players`); otherwise as merge
     split   from kmeans, all agents play a short game with shared signs and split-merge steps
             (`mhng.inference.split_merge`)
 
@@ -33,7 +35,7 @@ from mhng.inference.log_joint import sign_counts, sign_log_evidence
 from mhng.inference.spec import Game
 from mhng.inference.topology import connected_components, restrict
 from mhng.inference.types import StartPlayer, Stream
-from mhng.inference.word_starts import WordPlayer, refine_words
+from mhng.inference.word_starts import WordPlayer, refine_words, slot_players
 
 # Bytes of one agent's table of log densities (chains x objects x signs) while starts are made. Several such tables
 # exist at a time.
@@ -125,6 +127,10 @@ def _group_signs(
     present: Tensor | None,
 ) -> tuple[Tensor, Tensor]:
     """Initial signs (C, M, N) of one group, and the evidences (C, 1, tries)."""
+    if start.kind == "slots":
+        start = replace(start, kind="merge")
+        if (slots := _slots(start, game, players, generators)) is not None:
+            return _slot_signs(start, game, slots, generators, chains, present)
     if start.tries == 1 and present is None:
         signs = merge_if_sparse(game, players, _candidates(start, game, players, generators, range(1), chains))
         evidence = torch.stack([p.evidence(signs[:, m], game.K) for m, p in enumerate(players)]).sum(0)
@@ -154,6 +160,43 @@ def _group_signs(
         compare(present, 1)
     signs, evidence = torch.cat(results, dim=1), torch.cat(evidences, dim=1)
     return signs[torch.arange(chains, device=evidence.device), evidence.argmax(1)], evidence.unsqueeze(1)
+
+
+def _slots(
+    start: Start, game: Game, players: Sequence[StartPlayer], generators: Sequence[Stream]
+) -> list[list[StartPlayer]] | None:
+    """The players of each slot of a sentence, or None for single signs and where subspaces are not found."""
+    if game.sentences is None or not all(getattr(player, "has_words", False) for player in players):
+        return None
+    clusters = start.excess * game.sentences.vocabulary
+    return slot_players(cast(Sequence[WordPlayer], players), generators, clusters)
+
+
+def _slot_signs(
+    start: Start,
+    game: Game,
+    slots: Sequence[Sequence[StartPlayer]],
+    generators: Sequence[Stream],
+    chains: int,
+    present: Tensor | None,
+) -> tuple[Tensor, Tensor]:
+    """As `_group_signs`, from the players of each slot. Slots are independent, so each has its best start.
+
+    Chain 0 has the start with the largest evidence of all chains in every slot.
+    """
+    language = game.sentences
+    assert language is not None
+    V = language.vocabulary
+    uniform = torch.zeros(V, dtype=torch.float64, device=game.log_prior.device).log_softmax(0)
+    single = replace(game, log_prior=uniform, sentences=None, weights=None)
+    words, evidences = [], []
+    for slot, players in enumerate(slots):
+        said = None if present is None else language.word(present, slot)
+        signs, evidence = _group_signs(start, single, players, generators, chains, said)
+        order = _best_first(evidence)
+        words.append(signs[order])
+        evidences.append(evidence[order])
+    return language.join(torch.stack(words, dim=-1)), torch.stack(evidences).sum(0)
 
 
 def tries_per_batch(start: Start, N: int, K: int, chains: int) -> int:

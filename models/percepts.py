@@ -16,9 +16,10 @@ from mhng.models.belief import Belief
 from mhng.models.clustering import kmeans
 from mhng.models.mixtures.additive import Additive
 from mhng.models.mixtures.base import Conjugate, Family, Features, StackedFeatures
+from mhng.models.mixtures.normal_wishart import NormalWishart
 from mhng.models.rng import GeneratorStack
 from mhng.models.word_belief import WordBelief
-from mhng.models.word_clusters import divide, word_clusters
+from mhng.models.word_clusters import divide, independent_subspaces, word_clusters
 
 __all__ = ["Belief", "Percepts", "expected_draws"]
 
@@ -45,6 +46,7 @@ class Percepts:
         if check:
             _check(z, mixture)
         self.z = z.to(torch.float64)
+        self._draws = self.z.unsqueeze(0)
         self.mixture = mixture
         # Copied to the host here, so that a comparison does not wait for a GPU.
         hyperparameters = {name: _comparable(value) for name, value in vars(mixture).items()}
@@ -56,9 +58,12 @@ class Percepts:
 
         Where log densities are linear in the features, the game's densities and evidences are then those of the
         expected sufficient statistics: no sign can fit the noise of one draw. Other mixtures, and draws with far
-        objects, give the percepts of the first draw.
+        objects, give the percepts of the first draw; those of sentences keep the draws for `slots`.
         """
         percepts = Percepts(draws[0], mixture, check=False)
+        percepts._draws = draws.double()
+        if isinstance(mixture, Additive):
+            return percepts
         if len(draws) > 1 and (features := mixture.features(draws.double().flatten(0, 1))).far is None:
             percepts.z = draws.double().mean(0)
             percepts._features = Features(features.values.unflatten(0, draws.shape[:2]).mean(0), features.centre)
@@ -88,6 +93,31 @@ class Percepts:
         if isinstance(self.mixture, Additive):
             return word_clusters(self.mixture, self._features, self.places, seeds)
         return torch.stack([kmeans(self.places, K, seed, self._features.far) for seed in seeds])
+
+    def slots(self, generator: torch.Generator) -> list[Percepts] | None:
+        """Expected latents in an independent subspace for each slot of a sentence, in any order; None without them.
+
+        The mixture is `NormalWishart` with its default prior: each word has a covariance. The subspaces are those of
+        the mean latents, whitened (`mhng.models.word_clusters.independent_subspaces`).
+        """
+        assert isinstance(self.mixture, Additive)
+        seed = int(torch.randint(2**31 - 1, (), generator=generator, device=generator.device))
+        mean = self._draws.mean(0)
+        parts = independent_subspaces(mean, self.mixture.sentences.words, seed)
+        if parts is None:
+            return None
+        centre = mean.mean(0)
+        axes = torch.linalg.lstsq(mean - centre, torch.cat(parts, dim=1)).solution
+        draws = ((self._draws - centre) @ axes).split([part.shape[1] for part in parts], dim=-1)
+        return [Percepts.expected(part, NormalWishart(part.shape[-1], device=part.device)) for part in draws]
+
+    def explained(self, signs: Tensor) -> float:
+        """The share of the variance of the latents that the means of signs (N,) explain."""
+        centred = self.z - self.z.mean(0)
+        onehot = torch.nn.functional.one_hot(signs).to(self.z.dtype)
+        sums = onehot.mT @ centred
+        between = (sums.square() / onehot.sum(0).clamp_min(1).unsqueeze(1)).sum()
+        return float(between / centred.square().sum())
 
     @property
     def has_words(self) -> bool:
@@ -174,8 +204,14 @@ class Percepts:
 
 
 def expected_draws(N: int, mixture: Family) -> int:
-    """D, the number of draws for `Percepts.expected`. It is 1 where log densities are not linear in the features."""
-    return max(1, min(_DRAWS, _DRAWN_BYTES // (8 * N * mixture.feature_dim))) if mixture.batched else 1
+    """D, the number of draws for `Percepts.expected`. It is 1 where they have no use."""
+    if isinstance(mixture, Additive):
+        size = mixture.latent**2  # at most as many features of `NormalWishart` in the slots
+    elif mixture.batched:  # log densities are linear in the features
+        size = mixture.feature_dim
+    else:
+        return 1
+    return max(1, min(_DRAWS, _DRAWN_BYTES // (8 * N * size)))
 
 
 def _check(z: Any, mixture: Family) -> None:

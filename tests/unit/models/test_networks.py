@@ -69,7 +69,9 @@ def test_patches_side_by_side_have_the_same_network_and_latents_apart(guide):
     latents = (2 * order.unsqueeze(1) + torch.arange(2)).flatten()
     moved, moved_spread = encoder(torch.cat([x.chunk(3, dim=-1)[n] for n in order], dim=-1))
     torch.testing.assert_close(moved, loc[:, latents])
-    torch.testing.assert_close(moved_spread, spread[:, latents][:, :, latents] if guide is Full else spread[:, latents])
+    torch.testing.assert_close(
+        moved_spread, spread[:, latents][:, :, latents] if guide is Full else spread[:, latents]
+    )
     if guide is Full:
         guide.distribution(loc, spread)  # refuses a factor that is not lower triangular
         assert (spread != 0).sum() == 3 * 3 * 3

@@ -187,7 +187,7 @@ def _perceive_and_play(
     if progress.signs is not None:
         # The posterior differs from that of the last round, so mergers between the games change no law.
         signs = merge_if_sparse(game, players, signs)
-    if _starts_again(game, number):
+    if _starts_again(game, schedule.start, number):
         signs, _ = initial_signs(schedule.start, game, players, generators, len(signs), signs)
     played = _play(game, schedule, members, players, signs, evidence, progress, watcher)
     if not played.trace.log_joint.isfinite().all():
@@ -200,14 +200,16 @@ def _perceive_and_play(
     return played
 
 
-def _starts_again(game: Game, number: int) -> bool:
+def _starts_again(game: Game, start: Start, number: int) -> bool:
     """Whether new starts are compared with the sentences of the last round: in rounds 1, 4, 16, 64, ...
 
     On the latents of round 0, starts often do not find the words of parts that explain little. Latents that have
     followed the first sentences show them more clearly. The rounds do not depend on how many there will be, so that
-    a run that is continued equals one that was not interrupted.
+    a run that is continued equals one that was not interrupted. `slots` needs expected latents, and starts once.
     """
-    return game.sentences is not None and number > 0 and number.bit_count() == 1 and number.bit_length() % 2 == 1
+    if game.sentences is None or start.kind == "slots":
+        return False
+    return number > 0 and number.bit_count() == 1 and number.bit_length() % 2 == 1
 
 
 def _finite_players(

@@ -77,7 +77,7 @@ SUPPORTED = {
     "listener_state": ("chain", "shared"),
     "weights": ("uniform",),
     "split_merge": ("0",),
-    "start": ("prior", "kmeans", "merge"),
+    "start": ("prior", "kmeans", "merge", "slots"),
 }
 
 

@@ -20,8 +20,8 @@ _SPRITES: dict[str, Any] = {
     "network": "linear", "latent_dim": 7, "jitter": 0.0, "batch_size": 64, "lr": 0.006, "epochs": 200, "rounds": 5,
     "prior": Prior("W=10", {"W": 10.0}), "starts": 12,
 }  # fmt: skip
-# Each digit has the same network and 12 of the latents. 60 epochs part fours and nines, and starts with a covariance for
-# each word find them.
+# Each digit has the same network and half of the latents, and each word its own covariance in the starts
+# (docs/sentences.md).
 _MNIST_NUMBERS: dict[str, Any] = {
     "limit": 3_000, "network": "patches", "latent_dim": 24, "epochs": 60, "rounds": 30, "start": "slots",
 }  # fmt: skip

@@ -184,8 +184,8 @@ class Config:
         "merge",
         "game",
         "initialisation of a chain. prior: sample from the prior; kmeans: clusters of one agent; merge: too many "
-        "clusters (3 K), merged by log evidence; split: clusters, changed by split-merge steps; slots: for sentences, merge "
-        "in an independent subspace for each slot",
+        "clusters (3 K), merged by log evidence; split: clusters, changed by split-merge steps; slots: for sentences, "
+        "merge in an independent subspace for each slot",
     )
     starts: Annotated[int, Limits(1, 10_000)] = _setting(
         6, "game", "initialisations per chain; the one with the highest log evidence is kept"

@@ -120,3 +120,15 @@ def test_latents_without_subspaces_start_as_in_merge():
         Start("slots", tries=2, before=2, after=2, tail=1), SLOT_GAME, agents, generators, chains=3
     )
     assert signs.shape == (3, 2, len(truth)) and signs.max() < 9
+
+
+def test_slots_average_the_draws_of_expected_latents():
+    (agent, _), truth = agents_with_subspaces()
+    noise = 1.0 * torch.randn(20, *agent.z.shape, generator=stream(5, "noise"), dtype=torch.float64)
+    expected = Percepts.expected(agent.z + noise, agent.mixture)
+    assert torch.equal(expected.z, agent.z + noise[0])  # the game has no use for the other draws
+    shares = []
+    for percepts in (expected, Percepts(expected.z, agent.mixture)):
+        slots = percepts.slots(stream(1, "slots"))
+        shares.append([max(slot.explained(words) for slot in slots) for words in SLOTS.split(truth).unbind(-1)])
+    assert all(mean > draw + 0.05 for mean, draw in zip(*shares, strict=True)), shares

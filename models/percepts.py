@@ -61,8 +61,8 @@ class Percepts:
         objects, give the percepts of the first draw; those of sentences keep the draws for `slots`.
         """
         percepts = Percepts(draws[0], mixture, check=False)
-        percepts._draws = draws.double()
         if isinstance(mixture, Additive):
+            percepts._draws = draws.double()
             return percepts
         if len(draws) > 1 and (features := mixture.features(draws.double().flatten(0, 1))).far is None:
             percepts.z = draws.double().mean(0)

@@ -10,7 +10,7 @@ that of the game's mixture, summed over agents and averaged over the last sweeps
             of signs are merged greedily by the change of log evidence until K remain
             (words of sentences: see `mhng.inference.word_starts`)
     slots   for sentences: `merge` for each slot, on an independent subspace of each agent's latents
-            (`mhng.inference.word_starts.slot_players`); otherwise as merge
+            (`mhng.inference.word_starts.slot_players`); as merge if an agent has no such subspaces
     split   from kmeans, all agents play a short game with shared signs and split-merge steps
             (`mhng.inference.split_merge`)
 

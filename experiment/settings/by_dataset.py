@@ -43,6 +43,8 @@ def defaults(values: Mapping[str, Any]) -> dict[str, Any]:
         chosen.pop("views", None)
     if "mixture" in values:
         chosen.pop("prior", None)
+    if values.get("words", 1) == 1:
+        chosen.pop("start", None)  # `slots` is for sentences
     if "likelihood" in values:
         chosen.pop("noise", None)
         if values["likelihood"] not in (None, "identity"):
@@ -52,7 +54,7 @@ def defaults(values: Mapping[str, Any]) -> dict[str, Any]:
 
 def defaults_of(config: Config) -> dict[str, Any]:
     """The defaults of the data set of `config`, for its settings that are flags."""
-    values = {"dataset": config.dataset, "agents": config.agents, "program": config.program}
+    values = {"dataset": config.dataset, "agents": config.agents, "program": config.program, "words": config.words}
     result = defaults(values)
     return (
         result

@@ -165,6 +165,8 @@ def _check_sentences(config: Config) -> None:
             if not _is_default(config, name):
                 instead = "; pass --signs for single signs" if name == "vocabulary" else ""
                 raise UsageError(f"{flag(name)} {getattr(config, name)} requires --words 2 or more{instead}")
+        if config.start == "slots":
+            raise UsageError("--start slots requires --words 2 or more; --start merge is for single signs")
         if config.signs > _MOST_SIGNS:
             raise UsageError(f"--signs is {config.signs}; expected 1 to {_MOST_SIGNS} with --words 1")
         return

@@ -37,6 +37,7 @@ def test_one_word_is_no_sentence():
     [
         ({"vocabulary": "5"}, "--words 2 or more"),
         ({"meaning": "bag"}, "--words 2 or more"),
+        ({"start": "slots"}, "--start slots requires --words 2 or more"),
         ({"words": "4", "vocabulary": "90"}, "at most 1,000,000"),
         ({"words": "4", "vocabulary": "9", "meaning": "pairs"}, "--meaning pairs requires at most 4,096 sentences"),
         ({"words": "4", "vocabulary": "9", "grammar": "markov"}, "--grammar markov requires at most 4,096"),
@@ -58,6 +59,11 @@ def test_what_sentences_do_not_support_is_refused(flags, named):
     with pytest.raises(UsageError, match=named) as caught:
         config(**flags)
     assert "\n" not in str(caught.value)
+
+
+def test_starts_of_slots_are_a_default_of_sentences_only():
+    assert config(dataset="mnist-numbers").start == "merge"
+    assert config(dataset="mnist-numbers", words="2").start == "slots"
 
 
 # Each setting of the game with its values; single signs support all of these values.

@@ -32,7 +32,7 @@ NETWORKS = {
     ),
     "patches": Variant(
         "mhng.models.networks:patches",
-        "mlp of a square, shared by all squares side by side in an image; the width is a multiple of the height",
+        "mlp of a square, shared by the squares side by side in an image",
         "f = (g(x_1), ..., g(x_G)), g = 3 dense layers",
         "LeCun et al. 1989, doi 10.1162/neco.1989.1.4.541",
     ),

@@ -53,4 +53,4 @@ def test_starts_of_sentences_are_compared(capsys):
     flags = ["--dataset", "attributes:2x3", "--words", "2", "--vocabulary", "3"]
     starts.main(["--seeds", "0", "--starts", "2", *flags])
     rows = [line.split(" | ") for line in capsys.readouterr().out.splitlines()[2:]]
-    assert [row[1] for row in rows] == ["prior", "kmeans", "merge"]
+    assert [row[1] for row in rows] == ["prior", "kmeans", "merge", "slots"]

@@ -162,11 +162,16 @@ def _group_signs(
     return signs[torch.arange(chains, device=evidence.device), evidence.argmax(1)], evidence.unsqueeze(1)
 
 
+def _have_words(players: Sequence[StartPlayer]) -> bool:
+    """Whether the signs of all players are sentences whose words have meanings, as in `WordPlayer`."""
+    return all(getattr(player, "has_words", False) for player in players)
+
+
 def _slots(
     start: Start, game: Game, players: Sequence[StartPlayer], generators: Sequence[Stream]
 ) -> list[list[StartPlayer]] | None:
     """The players of each slot of a sentence, or None for single signs and where subspaces are not found."""
-    if game.sentences is None or not all(getattr(player, "has_words", False) for player in players):
+    if game.sentences is None or not _have_words(players):
         return None
     clusters = start.excess * game.sentences.vocabulary
     return slot_players(cast(Sequence[WordPlayer], players), generators, clusters)
@@ -229,7 +234,7 @@ def _candidates(
         return _prior_signs(game, players, generators, len(clusterers))
     if start.kind == "kmeans":
         return _kmeans_signs(players, generators, clusterers, game.K)
-    if start.kind == "merge" and all(getattr(player, "has_words", False) for player in players):
+    if start.kind == "merge" and _have_words(players):
         signs = _kmeans_signs(players, generators, clusterers, game.K)
         return refine_words(game, cast(Sequence[WordPlayer], players), generators, signs, start.before)
     if start.kind == "merge":

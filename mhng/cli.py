@@ -161,6 +161,7 @@ def _add_train(parser: Parser) -> None:
         "write nothing",
     )
     _add_trust(parser, "the file of --config, or the run of --resume,")
+    parser.add_argument("--learned", metavar="FILE", help=argparse.SUPPRESS)  # of compare, for its runs
     add_settings(parser)
 
 
@@ -560,7 +561,8 @@ def _train(arguments: argparse.Namespace, argv: Sequence[str]) -> int:
         about = [] if arguments.preset is None else [presets.find(arguments.preset).note]
         from mhng.experiment.training.train import train
 
-        train(config, command_line=argv, about=about, dry=arguments.dry_run)
+        learned = _path(arguments.learned, "--learned")
+        train(config, command_line=argv, about=about, dry=arguments.dry_run, learned=learned)
         return 0
     refused = [flag(name) for name in flags if name not in ("rounds", "tensorboard")]
     refused += [f"--{name}" for name in ("config", "preset") if getattr(arguments, name)]

@@ -34,6 +34,7 @@ from mhng.experiment.comparison.process_pool import (
     run_tasks,
 )
 from mhng.experiment.comparison.progress import Progress
+from mhng.experiment.comparison.shared_learning import SharedLearning
 from mhng.experiment.comparison.statistics import Outcome
 from mhng.experiment.errors import RunError, UsageError
 from mhng.experiment.runs import folder as run_folder
@@ -208,8 +209,9 @@ def _run_grid(
     planned = list(zip(runs, actions, strict=True))
     outcomes = {run.folder: _read_outcome(out, run) for run, action in planned if action == "skip"}
     todo = [(run, action) for run, action in planned if action != "skip"]
-    tasks = [_task(out, run, action) for run, action in todo]
-    with Progress(len(runs), done=len(outcomes)) as progress:
+    shared = SharedLearning(out, [run for run, _ in todo])
+    tasks = [_task(out, run, action, shared) for run, action in todo]
+    with shared, Progress(len(runs), done=len(outcomes)) as progress:
         progress.resuming(
             [(run.folder, RunFolder(out / run.folder).status) for run, action in todo if action == "resume"]
         )
@@ -219,6 +221,7 @@ def _run_grid(
             outcome = _read_outcome(out, run) if code == 0 else _failed(run, _failure(code, _log(out, run)))
             outcomes[run.folder] = outcome
             progress.finished(_run_name(run), outcome.error, outcome.numbers)
+            shared.finished(run)
 
         def retry(index: int, reason: str) -> Task | None:
             run = todo[index][0]
@@ -226,7 +229,7 @@ def _run_grid(
             if action == "skip":
                 return None
             progress.retrying(_run_name(run), reason)
-            return _task(out, run, action)
+            return _task(out, run, action, shared)
 
         try:
             run_all(tasks, on_end=on_end, on_poll=progress.refresh, retry=retry)
@@ -240,18 +243,19 @@ def _run_name(run: Run) -> str:
     return f"{run.row}, seed {run.seed}"
 
 
-def _task(out: Path, run: Run, action: Action) -> Task:
-    return Task(_command(out / run.folder, run, action), _log(out, run))
+def _task(out: Path, run: Run, action: Action, shared: SharedLearning) -> Task:
+    return Task(_command(out / run.folder, run, action, shared.file(run)), _log(out, run))
 
 
-def _command(path: Path, run: Run, action: Action) -> list[str]:
+def _command(path: Path, run: Run, action: Action, learned: Path | None) -> list[str]:
     train = [sys.executable, "-P", "-m", "mhng", "train"]
     if action == "resume":
         # The settings in the folder equal those of the grid, so the user has already trusted its plugins.
         agents = list(run.config.per_agent.values())
         trusted = any(is_plugin(getattr(agent_config, name)) for agent_config in agents for name in FAMILIES)
         return [*train, f"--resume={path}", *["--trust-plugins"] * trusted]
-    return [*train, *to_flags(replace(run.config, run_dir=path, overwrite=action == "overwrite"))]
+    flags = to_flags(replace(run.config, run_dir=path, overwrite=action == "overwrite"))
+    return [*train, *flags, *([] if learned is None else [f"--learned={learned}"])]
 
 
 def _log(out: Path, run: Run) -> Path:

@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import replace
 from functools import partial
+from pathlib import Path
 from typing import Any
 
 from mhng.experiment.errors import Interrupted, RunError
@@ -24,6 +25,7 @@ from mhng.experiment.training.console import Printer
 from mhng.experiment.training.defaults import describe
 from mhng.experiment.training.graphs import Edges, edges_at
 from mhng.experiment.training.language_scores import fit_speakers, language_scores
+from mhng.experiment.training.learned import save_learned
 from mhng.experiment.training.pictures import run_pictures
 from mhng.experiment.training.prepare import Prepared, load_held_out
 from mhng.experiment.training.progress import Progress
@@ -68,6 +70,7 @@ class TrainingLoop:
         callbacks: Sequence[Callback] = (),
         *,
         learns: bool = True,
+        learned: Path | None = None,
     ) -> None:
         self.config = config
         schedule = replace(schedule_of(config), threads=placement.threads)
@@ -89,6 +92,7 @@ class TrainingLoop:
         self.scalars = scalars
         self.spent = spent
         self.callbacks = callbacks
+        self.learned = learned  # where the state after the learning of round 0 is written
         self.started = time.monotonic()
         self.device = members[0].device
         self._announced = -1
@@ -202,6 +206,8 @@ class TrainingLoop:
         self._defers = self._has_epochs_left()
         if self._keeps_epochs() and (self._stop is not None or not self._defers):
             self._learned = self._checkpoint()
+        if self.learned is not None and self.state.done == 0 and not self._defers and self.placement.traffic is None:
+            save_learned(self.learned, self._checkpoint(), self.folder.read_metrics())
         self._stop_if_asked()
 
     def _keeps_epochs(self) -> bool:

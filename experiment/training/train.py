@@ -27,12 +27,13 @@ from mhng.experiment.training.checkpoint import from_checkpoint, identity_of
 from mhng.experiment.training.compatibility import check_parts
 from mhng.experiment.training.console import Printer
 from mhng.experiment.training.dry_run import report
+from mhng.experiment.training.learned import load_learned
 from mhng.experiment.training.loop import Callback, TrainingLoop, precedes, record_status
 from mhng.experiment.training.manifest import manifest_of
 from mhng.experiment.training.packages import check_packages
 from mhng.experiment.training.play_program import RUNS, next_free, play_program
-from mhng.experiment.training.prepare import load_objects, pick_device
-from mhng.experiment.training.ray_agents import place_agents
+from mhng.experiment.training.prepare import Prepared, load_objects, pick_device
+from mhng.experiment.training.ray_agents import AgentPlacement, RemoteMember, place_agents
 from mhng.experiment.training.resume import (
     check_metrics,
     edges_of,
@@ -44,6 +45,7 @@ from mhng.experiment.training.resume import (
     same_threads,
 )
 from mhng.experiment.training.threads import plan_threads
+from mhng.inference.members import Member
 from mhng.inference.rounds import RoundProgress
 from mhng.models.torch_defaults import torch_defaults
 
@@ -58,12 +60,14 @@ def train(
     callbacks: Sequence[Callback] = (),
     about: Sequence[str] = (),
     dry: bool = False,
+    learned: Path | None = None,
 ) -> dict[str, Any]:
     """Train a run and return its summary. Raises UsageError before anything is written.
 
     callbacks: functions that receive each row of metrics.jsonl, as a dictionary: the row of an epoch after the epoch,
     the rows of a game after its round is saved. about: notes on the run, beside those on its data. dry: print what the
-    run would do, write nothing and return nothing.
+    run would do, write nothing and return nothing. learned: a file through which runs share the learning of round 0
+    (see `training.learned`).
     """
     printer = printer or Printer()
     settings.check_values(config)
@@ -96,21 +100,47 @@ def train(
     ):
         folder.start_manifest(manifest_of(given, prepared, game, device, threads, command_line))
         folder.write_text(run_folder.CONFIG, settings.to_toml(config, prepared.reasons))
-        with record_status(folder), open_scalars(folder, config.tensorboard) as scalars:
+        with record_status(folder):
+            members, progress, spent = _begin(config, prepared, places, folder, learned, printer)
+            with open_scalars(folder, config.tensorboard) as scalars:
+                return TrainingLoop(
+                    config,
+                    prepared,
+                    game,
+                    places,
+                    members,
+                    progress,
+                    folder,
+                    printer,
+                    scalars,
+                    spent,
+                    callbacks,
+                    learned=learned,
+                ).run()
+
+
+def _begin(
+    config: Config,
+    prepared: Prepared,
+    places: AgentPlacement,
+    folder: RunFolder,
+    learned: Path | None,
+    printer: Printer,
+) -> tuple[list[Member | RemoteMember], RoundProgress, float]:
+    """New agents, their progress and the seconds spent; after the learning of round 0 if a run has shared it."""
+    members = places.make()
+    identity = identity_of(settings.plain(config), prepared.objects.checksum)
+    if learned is not None and (found := load_learned(learned, identity)) is not None:
+        checkpoint, rows = found
+        try:
+            progress, spent = from_checkpoint(members, checkpoint, str(learned), config, identity)
+        except UsageError:  # of another device
             members = places.make()
-            return TrainingLoop(
-                config,
-                prepared,
-                game,
-                places,
-                members,
-                RoundProgress(0),
-                folder,
-                printer,
-                scalars,
-                spent=0.0,
-                callbacks=callbacks,
-            ).run()
+        else:
+            folder.append_metrics(rows)
+            printer.note("the learning of round 0 is that of another mode with this seed")
+            return members, progress, spent
+    return members, RoundProgress(0), 0.0
 
 
 @torch_defaults()

@@ -486,7 +486,8 @@ def test_a_grid_is_run_once_and_grows(here, tmp_path, capsys):
     assert json.loads(capsys.readouterr().out) == found
 
     assert cli.main(grown) == 0
-    assert [words[-1].split("/")[-1] for words in here[4:]] == ["com-seed3", "all-seed3"]
+    folders = [word.split("/")[-1] for words in here[4:] for word in words if word.startswith("--run-dir")]
+    assert folders == ["com-seed3", "all-seed3"]
 
     before = (out / "table.md").read_text()
     capsys.readouterr()

@@ -1,0 +1,47 @@
+"""Files through which the runs of a comparison share the learning of round 0 (see `training.learned`)."""
+
+from __future__ import annotations
+
+import shutil
+from collections import Counter
+from collections.abc import Sequence
+from pathlib import Path
+from types import TracebackType
+from typing import Self
+
+from mhng.experiment.comparison.grid import Run
+
+_FOLDER = ".learned"
+
+
+class SharedLearning:
+    """One file for the new runs of a variant and a seed, in a hidden folder of `out`, removed when they have ended."""
+
+    def __init__(self, out: Path, runs: Sequence[Run]) -> None:
+        self._folder = (out / _FOLDER).absolute()
+        self._left = Counter(map(_name, runs))  # runs that have not ended, by file
+        self._alone = {name for name, count in self._left.items() if count == 1}
+
+    def file(self, run: Run) -> Path | None:
+        """The file of a run; None if it shares nothing."""
+        name = _name(run)
+        return None if run.config.program is not None or name in self._alone else self._folder / name
+
+    def finished(self, run: Run) -> None:
+        """Count a run that has ended; remove its file after the last."""
+        name = _name(run)
+        self._left[name] -= 1
+        if not self._left[name]:
+            (self._folder / name).unlink(missing_ok=True)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None
+    ) -> None:
+        shutil.rmtree(self._folder, ignore_errors=True)
+
+
+def _name(run: Run) -> str:
+    return f"{run.folder.removeprefix(run.mode)}.pt"

@@ -7,7 +7,8 @@ that of the game's mixture, summed over agents and averaged over the last sweeps
     prior   each agent draws parameters from its prior, and signs given them
     kmeans  one agent clusters its latents into K signs by k-means
     merge   one agent clusters its latents into more than K signs; all agents play a short game with these; then pairs
-            of signs are merged greedily by the change of log evidence until K remain
+            of signs are merged greedily by the change of log evidence until K remain, and single parts are moved to
+            other signs while that raises it (`mhng.inference.mergers`)
             (words of sentences: see `mhng.inference.word_starts`)
     slots   for sentences: `merge` for each slot, on an independent subspace of each agent's latents
             (`mhng.inference.word_starts.slot_players`); as merge if an agent has no such subspaces
@@ -31,7 +32,8 @@ from torch import Tensor
 
 from mhng.inference import STARTS
 from mhng.inference.game import init, play
-from mhng.inference.log_joint import sign_counts, sign_log_evidence
+from mhng.inference.log_joint import sign_log_evidence
+from mhng.inference.mergers import merge, move_parts
 from mhng.inference.spec import Game
 from mhng.inference.topology import connected_components, restrict
 from mhng.inference.types import StartPlayer, Stream
@@ -40,6 +42,8 @@ from mhng.inference.word_starts import WordPlayer, refine_words, slot_players
 # Bytes of one agent's table of log densities (chains x objects x signs) while starts are made. Several such tables
 # exist at a time.
 _TABLE_BYTES = 2**28
+# From _MANY signs before the mergers, `merge` has _FEWER per final sign.
+_MANY, _FEWER = 100, 3
 
 
 @dataclass(frozen=True)
@@ -49,7 +53,7 @@ class Start:
     Args:
         kind: one of STARTS.
         tries: starts per chain.
-        excess: signs of `merge` before the mergers, per final sign.
+        excess: signs of `merge` before the mergers, per final sign (see `most_signs`); 1: no mergers.
         before: sweeps before the mergers.
         moves: sweeps with split-merge steps.
         after: sweeps before the evidences are compared.
@@ -58,7 +62,7 @@ class Start:
 
     kind: str = "merge"
     tries: int = 6
-    excess: int = 3
+    excess: int = 5
     before: int = 40
     moves: int = 40
     after: int = 30
@@ -210,8 +214,10 @@ def tries_per_batch(start: Start, N: int, K: int, chains: int) -> int:
 
 
 def most_signs(start: Start, K: int) -> int:
-    """The largest number of signs during a start."""
-    return start.excess * K if start.kind == "merge" else K
+    """The largest number of signs during a start. Mergers cost its square, so many signs have fewer parts each."""
+    if start.kind != "merge":
+        return K
+    return max(min(start.excess, _FEWER) * K, min(start.excess * K, _MANY))
 
 
 def _clusterers(tries: range, chains: int, players: Sequence[StartPlayer]) -> list[int]:
@@ -270,7 +276,8 @@ def _merge_signs(
     signs = _kmeans_signs(players, generators, clusterers, more)
     state = init(players, generators, signs, more, game.mode)
     state, _ = play(overcomplete, players, generators, state, start.before, keep_means=False)
-    return merge(players, state.signs, more, game.K, game)
+    signs = merge(players, state.signs, more, game.K, game)
+    return signs if more == game.K else move_parts(players, state.signs, more, signs, game)
 
 
 def _split_signs(
@@ -299,62 +306,3 @@ def merge_if_sparse(game: Game, players: Sequence[StartPlayer], signs: Tensor) -
         for m, agent_signs in zip(members, merged.unbind(1), strict=True):
             result[:, m] = agent_signs
     return result
-
-
-def merge(players: Sequence[StartPlayer], signs: Tensor, K: int, target: int, game: Game | None = None) -> Tensor:
-    """Merge pairs of the K signs (C, M, N) greedily by the summed change of log evidence, until `target` remain.
-
-    All agents rename alike; afterwards the signs are 0..target-1. A merger changes the gains of the merged sign only,
-    so each merger needs K new gains instead of K^2.
-
-    Args:
-        game: if its pi is drawn, the evidence of the signs counts too. If the prior of pi is sparse, mergers continue
-            below `target` while they raise the evidence, and signs are numbered by size, the largest first.
-    """
-    signs = signs.clone()
-    C = len(signs)
-    chain = torch.arange(C, device=signs.device)
-    sparse = game is not None and game.weights is not None and game.weights.sparse
-
-    def gains(sign: Tensor) -> Tensor:
-        total = torch.stack([p.merge_gain(signs[:, m], K, sign) for m, p in enumerate(players)]).sum(0)
-        return total if game is None or game.weights is None else total + _sign_merge_gain(game, signs, K, sign)
-
-    gain = torch.stack([gains(torch.full_like(chain, k)) for k in range(K)], dim=1)
-    gain.diagonal(dim1=1, dim2=2).fill_(-torch.inf)
-    alive = torch.ones(C, K, dtype=torch.bool, device=signs.device)
-    for left in range(K, 1, -1):
-        most, pair = gain.flatten(1).max(1)
-        merges = torch.full_like(most, left > target, dtype=torch.bool)
-        if sparse:
-            merges |= most > 0
-        if left <= target and not merges.any():
-            break
-        kept, gone = torch.minimum(pair // K, pair % K), torch.maximum(pair // K, pair % K)
-        gone = torch.where(merges, gone, kept)  # a finished chain merges a sign with itself
-        signs = torch.where(signs == gone[:, None, None], kept[:, None, None], signs)
-        alive[chain, gone] &= ~merges
-        row = gains(kept).masked_fill(~alive, -torch.inf)
-        row[chain, kept] = -torch.inf
-        gain[chain, kept], gain[chain, :, kept] = row, row
-        dead = ~alive
-        gain.masked_fill_(dead.unsqueeze(1) | dead.unsqueeze(2), -torch.inf)
-    if sparse:
-        size = sign_counts(signs, K).sum(1)
-        numbers = (-size).argsort(dim=1, stable=True).argsort(1)
-    else:
-        numbers = alive.cumsum(1) - 1
-    return numbers.gather(1, signs.flatten(1)).view_as(signs)
-
-
-def _sign_merge_gain(game: Game, signs: Tensor, K: int, sign: Tensor) -> Tensor:
-    """Change of `SignPrior.merge_evidence` if `sign` (C,) were merged with each other sign: (C, K)."""
-    assert game.weights is not None
-    owners = slice(0, 1) if game.shares_signs else slice(None)
-    counts = sign_counts(signs[:, owners], K)  # (C, M, K)
-    index = sign[:, None, None].expand(-1, counts.shape[1], 1)
-    moved = counts.gather(2, index)
-    without = counts.scatter(2, index, 0)
-    merged = without.unsqueeze(2) + moved.unsqueeze(3) * torch.eye(K, dtype=torch.int64, device=signs.device)
-    change = game.weights.merge_evidence(merged) - game.weights.merge_evidence(counts).unsqueeze(2)
-    return change.sum(1)

@@ -40,7 +40,7 @@ def schedule_of(config: Config, *, jitter: float = 0.0) -> Schedule:
         round_sweeps=config.round_sweeps,
         chains=config.chains,
         # Sentences are too many to start with more of them.
-        start=Start(config.start, config.starts, excess=3 if config.words == 1 else 1),
+        start=Start(config.start, config.starts, excess=5 if config.words == 1 else 1),
         batch_size=config.batch_size or 0,
         lr=config.lr,
         jitter=jitter,

@@ -8,8 +8,9 @@ import torch
 
 from mhng.inference.enumeration import all_signs, joint_posterior
 from mhng.inference.game import Game, init, play, sweep
-from mhng.inference.initialization import Start, initial_signs, merge, merge_if_sparse
+from mhng.inference.initialization import Start, initial_signs, merge_if_sparse
 from mhng.inference.log_joint import log_joint
+from mhng.inference.mergers import merge
 from mhng.models.mixtures import NormalWishart
 from mhng.models.percepts import Percepts
 from mhng.models.rng import stream

@@ -5,7 +5,8 @@ import torch
 
 from mhng.inference import MODES, STARTS, initialization
 from mhng.inference.game import Game
-from mhng.inference.initialization import Start, initial_signs, merge
+from mhng.inference.initialization import Start, initial_signs
+from mhng.inference.mergers import merge, move_parts
 from mhng.models.mixtures import NormalWishart
 from mhng.models.percepts import Percepts
 from mhng.models.rng import stream
@@ -77,6 +78,54 @@ def test_mergers_use_the_evidence_of_all_agents():
     assert len(together[torch.isin(TRUTH, torch.tensor([i, j]))].unique()) == 1
 
 
+def log_evidence(players, signs, K):
+    return sum(float(player.evidence(signs[m : m + 1], K)) for m, player in enumerate(players))
+
+
+def test_every_move_of_a_part_is_the_best_one():
+    """Against the plain way: the evidence of all signs, anew for each part and sign. Agents have different parts."""
+    both, P, K = players(), 7, 3
+    parts = torch.randint(P - 1, (3, 2, 120), generator=stream(3, "parts"))  # the last part has no objects
+    sign_of = torch.randint(K, (3, P), generator=stream(4, "signs"))
+    given = sign_of.gather(1, parts.flatten(1)).view_as(parts)
+    found = move_parts(both, parts, P, given, game(K=K))
+    moved = 0
+    for c in range(3):
+        best = sign_of[c].clone()
+        while True:
+            before = best.clone()
+            for part in range(P - 1):
+                scores = [log_evidence(both, best.index_fill(0, torch.tensor(part), k)[parts[c]], K) for k in range(K)]
+                best[part] = int(torch.tensor(scores).argmax())
+            if torch.equal(best, before):
+                break
+        moved += int((best[:-1] != sign_of[c, :-1]).sum())
+        assert torch.equal(found[c], best[parts[c]])
+        assert log_evidence(both, found[c], K) > log_evidence(both, given[c], K)
+    assert moved > 3
+    assert torch.equal(given, sign_of.gather(1, parts.flatten(1)).view_as(parts)), "the signs given have changed"
+
+
+def test_a_move_mends_what_greedy_mergers_got_wrong():
+    """One part of a cluster that a wrong sign holds goes back; a whole sign stays where it is."""
+    both = players()
+    parts = (TRUTH * 3 + torch.arange(120) % 3).expand(1, 2, 120)
+    wrong = torch.where(parts == 3 * 2 + 1, 3, TRUTH)
+    found = move_parts(both, parts, 12, wrong, game())
+    assert torch.equal(found, TRUTH.expand(1, 2, 120))
+    assert torch.equal(move_parts(both, parts, 12, found, game()), found)
+
+
+def test_moves_use_the_evidence_of_all_agents():
+    """B cannot tell the last two clusters apart; A can, and its evidence puts the part back."""
+    parts = (TRUTH * 2 + torch.arange(120) % 2).expand(1, 2, 120)
+    wrong = torch.where(parts == 2 * 2, 3, TRUTH)
+    for agents, mended in ((players(), True), (players()[1:], False)):
+        M = len(agents)
+        found = move_parts(agents, parts[:, :M], 8, wrong[:, :M], game())
+        assert torch.equal(found[0, 0], TRUTH) == mended
+
+
 @pytest.mark.parametrize("kind", STARTS)
 @pytest.mark.parametrize("mode", MODES)
 def test_every_start_gives_signs_for_every_chain_and_agent(kind, mode):
@@ -145,9 +194,11 @@ def test_more_signs_than_objects():
     assert signs.shape == (1, 2, 3)
 
 
-def test_merging_starts_with_more_signs():
-    start = Start("merge", tries=1, before=2, excess=3)
-    assert initialization.most_signs(start, 4) == 12 and initialization.most_signs(Start("kmeans"), 4) == 4
+@pytest.mark.parametrize(("K", "parts"), [(4, 20), (20, 100), (30, 100), (34, 102), (100, 300)])
+def test_merging_starts_with_more_signs(K, parts):
+    assert initialization.most_signs(Start("merge"), K) == parts
+    assert initialization.most_signs(Start("merge", excess=1), K) == K
+    assert initialization.most_signs(Start("kmeans"), K) == K
 
 
 def test_an_unknown_start_is_refused():

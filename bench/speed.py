@@ -45,7 +45,8 @@ from bench.timing import (
     write_json,
 )
 from mhng.inference import STARTS
-from mhng.inference.initialization import Start, initial_signs, merge, most_signs
+from mhng.inference.initialization import Start, initial_signs, most_signs
+from mhng.inference.mergers import merge
 from mhng.models.distributions import BartlettWishart
 from mhng.models.mixtures.gaussians import Components, gaussian_log_prob, quadratic_features
 

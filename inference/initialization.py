@@ -1,8 +1,9 @@
 """Initialisation: the signs from which a chain starts, and the choice between several starts.
 
 In every mode a chain may stay in a local optimum, in which two classes share a sign and another class has two signs.
-So several starts are made for each chain. The start with the largest collapsed log evidence is kept. The evidence is
-that of the game's mixture, summed over agents and averaged over the last sweeps of a short game. Labels are not used.
+So several starts are made for each chain, and the start with the largest score is kept. The score is the collapsed log
+evidence minus the entropy of the signs, summed over agents, in the last sweeps of a short game. Without the entropy,
+one wide component that holds unusual objects of all classes has more evidence than the classes. Labels are not used.
 
     prior   each agent draws parameters from its prior, and signs given them
     kmeans  one agent clusters its latents into K signs by k-means
@@ -18,7 +19,7 @@ that of the game's mixture, summed over agents and averaged over the last sweeps
 The agent that clusters is agent 0 of two; of more agents, a different one in each start.
 
 Agents exchange signs and these numbers: the change of log evidence for each pair of signs in `merge` and each step in
-`split`, and the log evidence of each start. In `no-com` each agent starts separately and uses its own evidence only.
+`split`, and the log evidence of each start. In `no-com` each agent starts separately and uses its own score only.
 """
 
 from __future__ import annotations
@@ -58,6 +59,7 @@ class Start:
         moves: sweeps with split-merge steps.
         after: sweeps before the evidences are compared.
         tail: last sweeps over which the evidence is averaged.
+        entropy: weight of the entropy of the signs in the score.
     """
 
     kind: str = "merge"
@@ -67,6 +69,7 @@ class Start:
     moves: int = 40
     after: int = 30
     tail: int = 10
+    entropy: float = 1.0
 
 
 def initial_signs(
@@ -77,22 +80,23 @@ def initial_signs(
     chains: int,
     present: Tensor | None = None,
 ) -> tuple[Tensor, Tensor]:
-    """Initial signs (C, M, N) of `chains` chains, and the evidences (C, G, tries) of all starts.
+    """Initial signs (C, M, N) of `chains` chains, and the scores (C, G, tries) of all starts.
 
-    Chain 0 is the chain with the largest evidence, in every group. Signs `present` (C, M, N) are one more start.
+    Chain 0 is the chain with the largest score, in every group. Signs `present` (C, M, N) are one more start.
     G is the number of groups of agents that start separately: all agents are one group, unless the graph has several
-    components; in `no-com` every agent is a group. Evidences are summed over the agents of a group.
+    components; in `no-com` every agent is a group. Scores are summed over the agents of a group. A single start is
+    not played, and its score is its log evidence.
     """
     if game.recursion == "exact":
         # Exact recursion could take forever before any agreement, and a start need not be exact.
         game = replace(game, recursion="os")
     result: list[Tensor] = [torch.empty(0)] * len(players)
-    evidences = []
+    scores = []
     for members in _groups(game, len(players)):
         mode = "no-com" if len(members) == 1 else game.mode
         rules = game.acceptance if isinstance(game.acceptance, str) else tuple(game.acceptance[m] for m in members)
         group_game = replace(game, mode=mode, meetings=restrict(game.meetings, members), acceptance=rules)
-        signs, evidence = _group_signs(
+        signs, score = _group_signs(
             start,
             group_game,
             [players[m] for m in members],
@@ -100,18 +104,18 @@ def initial_signs(
             chains,
             None if present is None else present[:, members],
         )
-        order = _best_first(evidence)
+        order = _best_first(score)
         signs = signs[order]
-        evidences.append(evidence[order])
+        scores.append(score[order])
         for m, agent_signs in zip(members, signs.unbind(1), strict=True):
             result[m] = agent_signs
-    return torch.stack(result, dim=1), torch.cat(evidences, dim=1)
+    return torch.stack(result, dim=1), torch.cat(scores, dim=1)
 
 
-def _best_first(evidence: Tensor) -> Tensor:
-    """The order of chains (C,) in which that with the largest evidence (C, 1, tries) is the first."""
-    best = evidence.flatten(1).amax(1).argmax()
-    chains = torch.arange(len(evidence), device=evidence.device)
+def _best_first(score: Tensor) -> Tensor:
+    """The order of chains (C,) in which that with the largest score (C, 1, tries) is the first."""
+    best = score.flatten(1).amax(1).argmax()
+    chains = torch.arange(len(score), device=score.device)
     return torch.cat([best.unsqueeze(0), chains[chains != best]])
 
 
@@ -130,19 +134,19 @@ def _group_signs(
     chains: int,
     present: Tensor | None,
 ) -> tuple[Tensor, Tensor]:
-    """Initial signs (C, M, N) of one group, and the evidences (C, 1, tries)."""
+    """Initial signs (C, M, N) of one group, and the scores (C, 1, tries)."""
     if start.kind == "slots":
         start = replace(start, kind="merge")
         if (slots := _slots(start, game, players, generators)) is not None:
             return _slot_signs(start, game, slots, generators, chains, present)
     if start.tries == 1 and present is None:
         signs = merge_if_sparse(game, players, _candidates(start, game, players, generators, range(1), chains))
-        evidence = torch.stack([p.evidence(signs[:, m], game.K) for m, p in enumerate(players)]).sum(0)
+        score = torch.stack([p.evidence(signs[:, m], game.K) for m, p in enumerate(players)]).sum(0)
         if game.weights is not None:
-            evidence = evidence + sign_log_evidence(game, game.weights, signs)
-        return signs, evidence.view(chains, 1, 1)
+            score = score + sign_log_evidence(game, game.weights, signs)
+        return signs, score.view(chains, 1, 1)
     batch = tries_per_batch(start, players[0].count, game.table_width, chains)
-    results, evidences = [], []
+    results, scores = [], []
 
     def compare(signs: Tensor, tries: int) -> None:
         state, trace = play(
@@ -154,7 +158,10 @@ def _group_signs(
             keep_means=False,
         )
         results.append(state.signs.unflatten(0, (chains, tries)))
-        evidences.append(trace.evidence[:, -start.tail :].mean(1).view(chains, tries))
+        score = trace.evidence[:, -start.tail :].mean(1)
+        if start.entropy:
+            score = score - start.entropy * sign_entropy(trace.signs[:, -start.tail :])
+        scores.append(score.view(chains, tries))
 
     for first in range(0, start.tries, batch):
         tries = min(batch, start.tries - first)
@@ -162,8 +169,18 @@ def _group_signs(
         compare(merge_if_sparse(game, players, candidates), tries)
     if present is not None:
         compare(present, 1)
-    signs, evidence = torch.cat(results, dim=1), torch.cat(evidences, dim=1)
-    return signs[torch.arange(chains, device=evidence.device), evidence.argmax(1)], evidence.unsqueeze(1)
+    signs, score = torch.cat(results, dim=1), torch.cat(scores, dim=1)
+    return signs[torch.arange(chains, device=score.device), score.argmax(1)], score.unsqueeze(1)
+
+
+def sign_entropy(signs: Tensor) -> Tensor:
+    """Entropy in nats of the signs in T sweeps, summed over agents and objects: (C, T, M, N) -> (C,)."""
+    sweeps = signs.shape[1]
+    total = torch.zeros(len(signs), dtype=torch.float64, device=signs.device)
+    for sweep in signs.unbind(1):
+        share = (signs == sweep.unsqueeze(1)).sum(1, dtype=torch.float64) / sweeps
+        total -= share.log().sum((1, 2)) / sweeps
+    return total
 
 
 def _have_words(players: Sequence[StartPlayer]) -> bool:
@@ -191,21 +208,21 @@ def _slot_signs(
 ) -> tuple[Tensor, Tensor]:
     """As `_group_signs`, from the players of each slot. Slots are independent, so each has its best start.
 
-    Chain 0 has the start with the largest evidence of all chains in every slot.
+    Chain 0 has the start with the largest score of all chains in every slot.
     """
     language = game.sentences
     assert language is not None
     V = language.vocabulary
     uniform = torch.zeros(V, dtype=torch.float64, device=game.log_prior.device).log_softmax(0)
     single = replace(game, log_prior=uniform, sentences=None, weights=None)
-    words, evidences = [], []
+    words, scores = [], []
     for slot, players in enumerate(slots):
         said = None if present is None else language.word(present, slot)
-        signs, evidence = _group_signs(start, single, players, generators, chains, said)
-        order = _best_first(evidence)
+        signs, score = _group_signs(start, single, players, generators, chains, said)
+        order = _best_first(score)
         words.append(signs[order])
-        evidences.append(evidence[order])
-    return language.join(torch.stack(words, dim=-1)), torch.stack(evidences).sum(0)
+        scores.append(score[order])
+    return language.join(torch.stack(words, dim=-1)), torch.stack(scores).sum(0)
 
 
 def tries_per_batch(start: Start, N: int, K: int, chains: int) -> int:

@@ -12,7 +12,7 @@ and play alternate often. Only the game of the last round is continued, for draw
 draws from copies of the generators, and the next round does not start from it; so R rounds are the first R of R + 1.
 
 Initial signs are found on expected latents, an average over draws of q(z | x). On one draw, wrong signs may have the
-largest evidence. Initial signs only decide where the first game starts.
+largest score. Initial signs only decide where the first game starts.
 
 The game is played on one draw of q(z | x) for each object and round (`percept` = "draw"). With the means ("mean"), its
 posterior is p(w | means), without the spread of q.
@@ -115,7 +115,7 @@ class Played:
     trace: Trace
     signs: Tensor  # (C, M, N) after the last sweep
     components: tuple[Any, ...]  # parameters in chain 0, one per agent, after the last sweep
-    start_evidence: Tensor | None  # (C, groups, tries) in round 0, see `initial_signs`
+    start_scores: Tensor | None  # (C, groups, tries) in round 0, see `initial_signs`
     latents: tuple[Tensor, ...] | None = None  # (N, L) of each agent in this process
 
 
@@ -175,13 +175,13 @@ def _round(
 def _perceive_and_play(
     game: Game, schedule: Schedule, members: Sequence[Participant], progress: RoundProgress, watcher: Watcher
 ) -> Played:
-    number, signs, evidence = progress.done, progress.signs, None
+    number, signs, scores = progress.done, progress.signs, None
     generators = [member.play_stream for member in members]
     if signs is None:
         expected = _finite_players(members, number, [member.perceive_expected() for member in members])
         starts = iter(watcher.progress(range(1), number, "starts"))
         next(starts)
-        signs, evidence = initial_signs(schedule.start, game, expected, generators, schedule.chains)
+        signs, scores = initial_signs(schedule.start, game, expected, generators, schedule.chains)
         next(starts, None)
     players = _finite_players(members, number, [member.perceive() for member in members])
     if progress.signs is not None:
@@ -189,7 +189,7 @@ def _perceive_and_play(
         signs = merge_if_sparse(game, players, signs)
     if _starts_again(game, schedule.start, number):
         signs, _ = initial_signs(schedule.start, game, players, generators, len(signs), signs)
-    played = _play(game, schedule, members, players, signs, evidence, progress, watcher)
+    played = _play(game, schedule, members, players, signs, scores, progress, watcher)
     if not played.trace.log_joint.isfinite().all():
         failed = [m.name for m, phi in zip(members, played.components, strict=True) if not _finite(phi)]
         agents = f", agent {', '.join(failed)}" if failed else ""
@@ -229,7 +229,7 @@ def _play(
     members: Sequence[Participant],
     players: Sequence[StartPlayer],
     signs: Tensor,
-    evidence: Tensor | None,
+    scores: Tensor | None,
     progress: RoundProgress,
     watcher: Watcher,
 ) -> Played:
@@ -274,7 +274,7 @@ def _play(
         trace,
         state.signs,
         chain_parameters(state),
-        evidence,
+        scores,
         latents if len(latents) == len(players) else None,
     )
 

@@ -188,7 +188,10 @@ class Config:
         "merge in an independent subspace for each slot",
     )
     starts: Annotated[int, Limits(1, 10_000)] = _setting(
-        6, "game", "initialisations per chain; the one with the highest log evidence is kept"
+        6,
+        "game",
+        "initialisations per chain; kept is the one with the largest log evidence minus entropy of the signs "
+        "(sentences: log evidence)",
     )
     split_merge: Annotated[int, Limits(0, 1_000)] = _setting(
         0,

@@ -32,6 +32,8 @@ def schedule_of(config: Config, *, jitter: float = 0.0) -> Schedule:
 
     Settings that the data have yet to decide count as 0, for an estimate of memory before the data are loaded.
     """
+    # Sentences are too many to start with more of them, and their words are not all clear.
+    start = {} if config.words == 1 else {"excess": 1, "entropy": 0.0}
     return Schedule(
         epochs=config.epochs or 0,
         round_epochs=config.round_epochs or 0,
@@ -39,8 +41,7 @@ def schedule_of(config: Config, *, jitter: float = 0.0) -> Schedule:
         sweeps=config.sweeps,
         round_sweeps=config.round_sweeps,
         chains=config.chains,
-        # Sentences are too many to start with more of them.
-        start=Start(config.start, config.starts, excess=5 if config.words == 1 else 1),
+        start=Start(config.start, config.starts, **start),
         batch_size=config.batch_size or 0,
         lr=config.lr,
         jitter=jitter,

@@ -99,13 +99,13 @@ class Printer:
         """Start the progress of a run with these steps, by stage (see `Progress`)."""
         return Progress(left, done, None if is_terminal(sys.stdout) else self.write)
 
-    def start(self, evidences: Sequence[float], learns: bool) -> None:
-        """Print which chain counts. evidences: the log evidence of the best start of each chain."""
-        if len(evidences) > 1:
-            others = ", ".join(f"{evidence:.1f}" for evidence in evidences[1:9]) + ", ..." * (len(evidences) > 9)
+    def start(self, scores: Sequence[float], learns: bool) -> None:
+        """Print which chain counts. scores: the score of the best start of each chain."""
+        if len(scores) > 1:
+            others = ", ".join(f"{score:.1f}" for score in scores[1:9]) + ", ..." * (len(scores) > 9)
             use = "agents learn from it, and scores are its scores" if learns else "scores are its scores"
             self.write(
-                f"Chain 0 of {len(evidences)} has the largest log evidence after the starts: {evidences[0]:.1f} "
+                f"Chain 0 of {len(scores)} has the largest score after the starts: {scores[0]:.1f} "
                 f"(others: {others}); {use}"
             )
 

@@ -287,9 +287,9 @@ class TrainingLoop:
             self._edges(played.round),
         )
         start = []
-        if played.start_evidence is not None:
-            start = [{"kind": "start", "round": played.round, "log_evidence": played.start_evidence.tolist()}]
-            self.printer.start(played.start_evidence.amax(2).sum(1).tolist(), self.resumable)
+        if played.start_scores is not None:
+            start = [{"kind": "start", "round": played.round, "score": played.start_scores.tolist()}]
+            self.printer.start(played.start_scores.amax(2).sum(1).tolist(), self.resumable)
         self._record([*start, *rows])
         if self.printer.shows(played.round, config.rounds):
             self.printer.sweeps(rows)

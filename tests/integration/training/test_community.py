@@ -109,7 +109,7 @@ def test_a_bridge_that_opens(tmp_path, pictures):
         kappas = row["kappa_within"], row["kappa_between"]
         assert row["kappa"] == pytest.approx((2 * kappas[0] + 4 * kappas[1]) / 6)
     starts = next(row for row in map(json.loads, metrics.splitlines()) if row["kind"] == "start")
-    assert len(starts["log_evidence"][0]) == 2  # each community chose its own
+    assert len(starts["score"][0]) == 2  # each community chose its own
 
 
 def test_a_newcomer_names_by_itself_until_it_is_met(tmp_path):

@@ -96,7 +96,7 @@ def test_rounds_come_in_order_and_every_one_learns_and_plays():
     assert [played.round for played in rounds] == [0, 1, 2] and progress.done == 3
     assert [(r, m) for r, m, e, _ in losses if e == 1] == [(r, m) for r in range(3) for m in "AB"]
     assert [e for r, m, e, _ in losses if r == 0 and m == "A"] == [1, 2]
-    assert rounds[0].start_evidence.shape == (2, 1, 2) and rounds[1].start_evidence is None
+    assert rounds[0].start_scores.shape == (2, 1, 2) and rounds[1].start_scores is None
     assert progress.signs.shape == (2, 2, N) and progress.components[0].mu.shape == (K, 2)
     assert [played.trace.signs.shape[1] for played in rounds] == [3, 3, 4]
     assert torch.equal(rounds[-1].trace.signs[:, 2].long(), progress.signs)

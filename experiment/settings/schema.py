@@ -190,8 +190,8 @@ class Config:
     starts: Annotated[int, Limits(1, 10_000)] = _setting(
         6,
         "game",
-        "initialisations per chain; kept is the one with the largest log evidence minus entropy of the signs "
-        "(sentences: log evidence)",
+        "initialisations per chain; the one with the largest log evidence minus entropy of the signs is "
+        "kept (of sentences: log evidence)",
     )
     split_merge: Annotated[int, Limits(0, 1_000)] = _setting(
         0,

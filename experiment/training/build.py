@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 
 import torch
@@ -32,8 +33,9 @@ def schedule_of(config: Config, *, jitter: float = 0.0) -> Schedule:
 
     Settings that the data have yet to decide count as 0, for an estimate of memory before the data are loaded.
     """
-    # Sentences are too many to start with more of them, and their words are not all clear.
-    start = {} if config.words == 1 else {"excess": 1, "entropy": 0.0}
+    start = Start(config.start, config.starts)
+    if config.words > 1:  # too many sentences to start with more of them; their tables are of scores without entropy
+        start = replace(start, excess=1, entropy=0.0)
     return Schedule(
         epochs=config.epochs or 0,
         round_epochs=config.round_epochs or 0,
@@ -41,7 +43,7 @@ def schedule_of(config: Config, *, jitter: float = 0.0) -> Schedule:
         sweeps=config.sweeps,
         round_sweeps=config.round_sweeps,
         chains=config.chains,
-        start=Start(config.start, config.starts, **start),
+        start=start,
         batch_size=config.batch_size or 0,
         lr=config.lr,
         jitter=jitter,

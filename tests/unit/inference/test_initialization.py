@@ -1,5 +1,7 @@
 """Initialisation: mergers, the choice by evidence, and separate starts without communication."""
 
+from dataclasses import replace
+
 import pytest
 import torch
 
@@ -136,7 +138,41 @@ def test_every_start_gives_signs_for_every_chain_and_agent(kind, mode):
     assert signs.min() >= 0 and signs.max() < 4 and evidence.isfinite().all()
 
 
-def test_the_start_with_the_largest_evidence_is_kept(monkeypatch):
+def test_the_entropy_is_that_of_the_shares_of_signs():
+    """Against the plain formula, for each object and agent."""
+    signs = torch.randint(3, (2, 5, 2, 7), generator=stream(3, "sweeps"))
+    expected = torch.zeros(2, dtype=torch.float64)
+    for c in range(2):
+        for m in range(2):
+            for n in range(7):
+                shares = torch.bincount(signs[c, :, m, n], minlength=3).double() / 5
+                expected[c] -= sum(float(share * share.log()) for share in shares if share)
+    assert torch.allclose(initialization.sign_entropy(signs), expected, atol=1e-12)
+    assert initialization.sign_entropy(torch.ones(1, 4, 2, 3)).tolist() == [0]
+
+
+def test_the_score_is_the_evidence_minus_the_entropy(monkeypatch):
+    """Of the same games; the start with the largest score is kept, although another has more evidence."""
+    both, traces, play = players(), [], initialization.play
+
+    def watched(*arguments, **options):
+        state, trace = play(*arguments, **options)
+        traces.append((state.signs, trace))
+        return state, trace
+
+    monkeypatch.setattr(initialization, "play", watched)
+    start = Start("prior", tries=10, after=4, tail=3)
+    signs, score = initial_signs(start, game(), both, generators(0), chains=1)
+    ((last, trace),) = traces
+    evidence = trace.evidence[:, -3:].mean(1)
+    expected = evidence - initialization.sign_entropy(trace.signs[:, -3:])
+    assert torch.allclose(score.flatten(), expected) and expected.argmax() != evidence.argmax()
+    assert torch.equal(signs[0], last[expected.argmax()])
+    signs, score = initial_signs(replace(start, entropy=0.0), game(), both, generators(0), chains=1)
+    assert torch.allclose(score.flatten(), evidence) and torch.equal(signs[0], last[evidence.argmax()])
+
+
+def test_the_start_with_the_largest_score_is_kept(monkeypatch):
     both = players()
     good, poor = TRUTH, torch.zeros(120, dtype=torch.int64)
 
@@ -209,7 +245,7 @@ def test_an_unknown_start_is_refused():
 @pytest.mark.parametrize("mode", ["com", "no-com", "gibbs"])
 def test_starts_beyond_the_memory_limit_are_made_in_batches(mode, monkeypatch):
     """The best of all of them is kept, for each chain its own, as where they are made at the same time."""
-    both, start, chains = players(), Start("kmeans", tries=5, after=12, tail=10), 2
+    both, start, chains = players(), Start("kmeans", tries=5, after=12, tail=10, entropy=0.0), 2
     assert initialization.tries_per_batch(start, 120, 4, chains) == 5
     monkeypatch.setattr(initialization, "_TABLE_BYTES", 2 * 8 * chains * 120 * 4 + 1)
     assert initialization.tries_per_batch(start, 120, 4, chains) == 2

@@ -57,7 +57,8 @@ def main(arguments: list[str] | None = None) -> None:
     for seed in options.seeds:
         config = resolve(settings | {"likelihood": "identity", "listener_state": "shared", "seed": str(seed)})
         tolerance = TOLERANCE if config.sentences is None else TOLERANCE_SENTENCES
-        kinds = STARTS if config.sentences is None else tuple(kind for kind in STARTS if kind != "split")
+        unused = "slots" if config.sentences is None else "split"
+        kinds = tuple(kind for kind in STARTS if kind != unused)
         objects, agents, config, _ = load_objects(config)
         members = build_members(agents, objects, torch.device("cpu"))
         players = [member.agent.perceive(member.x, None) for member in members]

@@ -184,7 +184,7 @@ class Config:
         "merge",
         "game",
         "initialisation of a chain. prior: sample from the prior; kmeans: clusters of one agent; merge: too many "
-        "clusters (3 K), merged by log evidence; split: clusters, changed by split-merge steps; slots: for sentences, "
+        "clusters, merged by log evidence, which then moves parts of signs; split: clusters, changed by split-merge steps; slots: for sentences, "
         "merge in an independent subspace for each slot",
     )
     starts: Annotated[int, Limits(1, 10_000)] = _setting(

@@ -3,7 +3,8 @@
 In every mode a chain may stay in a local optimum, in which two classes share a sign and another class has two signs.
 So several starts are made for each chain, and the start with the largest score is kept. The score is the collapsed log
 evidence minus the entropy of the signs, summed over agents, in the last sweeps of a short game. Without the entropy,
-one wide component that holds unusual objects of all classes has more evidence than the classes. Labels are not used.
+one wide component that holds unusual objects of all classes has more evidence than the classes. It is a heuristic
+penalty, no bound. Labels are not used.
 
     prior   each agent draws parameters from its prior, and signs given them
     kmeans  one agent clusters its latents into K signs by k-means
@@ -19,7 +20,7 @@ one wide component that holds unusual objects of all classes has more evidence t
 The agent that clusters is agent 0 of two; of more agents, a different one in each start.
 
 Agents exchange signs and these numbers: the change of log evidence for each pair of signs in `merge` and each step in
-`split`, and the log evidence of each start. In `no-com` each agent starts separately and uses its own score only.
+`split`, and the score of each start. In `no-com` each agent starts separately and uses its own score only.
 """
 
 from __future__ import annotations
@@ -43,7 +44,7 @@ from mhng.inference.word_starts import WordPlayer, refine_words, slot_players
 # Bytes of one agent's table of log densities (chains x objects x signs) while starts are made. Several such tables
 # exist at a time.
 _TABLE_BYTES = 2**28
-# From _MANY signs before the mergers, `merge` has _FEWER per final sign.
+# `merge` begins with at most _MANY signs, or with _FEWER per final sign if these are more.
 _MANY, _FEWER = 100, 3
 
 
@@ -57,8 +58,8 @@ class Start:
         excess: signs of `merge` before the mergers, per final sign (see `most_signs`); 1: no mergers.
         before: sweeps before the mergers.
         moves: sweeps with split-merge steps.
-        after: sweeps before the evidences are compared.
-        tail: last sweeps over which the evidence is averaged.
+        after: sweeps before the scores are compared.
+        tail: last sweeps, of which the score is.
         entropy: weight of the entropy of the signs in the score.
     """
 

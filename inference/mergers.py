@@ -15,7 +15,7 @@ from mhng.inference.log_joint import sign_counts
 from mhng.inference.spec import Game
 from mhng.inference.types import StartPlayer
 
-# The most passes over all parts in `move_parts`. Each move raises the evidence, so the end comes earlier.
+# The most passes over all parts in `move_parts`. On digits three were enough.
 _MOST_PASSES = 10
 
 
@@ -65,11 +65,12 @@ def move_parts(players: Sequence[StartPlayer], parts: Tensor, P: int, signs: Ten
     """Move parts to other signs while that raises the summed log evidence.
 
     Mergers are greedy: a part that joined the wrong sign early stays there, although a sign that arose later suits it
-    better. Here each part in turn is taken out of its sign, and joins the sign that gains most by it.
+    better. Here each part in turn is taken out of its sign, and joins the sign that gains most by it. A sign may lose
+    its last part, and then has no objects.
 
     Args:
-        parts: (C, M, N), each in 0..P-1.
-        signs: (C, M, N), each in 0..K-1; a sign is a union of parts. They are not changed.
+        parts: (C, M, N), the signs before the mergers, each in 0..P-1.
+        signs: (C, M, N), each in 0..K-1; a sign is a union of parts.
     """
     C, K = len(parts), game.K
     flat = parts.flatten(1)

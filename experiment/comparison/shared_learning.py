@@ -35,11 +35,15 @@ class SharedLearning:
             (self._folder / name).unlink(missing_ok=True)
 
     def __enter__(self) -> Self:
+        self._remove()  # what a killed comparison left may be of an older version
         return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None
     ) -> None:
+        self._remove()
+
+    def _remove(self) -> None:
         shutil.rmtree(self._folder, ignore_errors=True)
 
 

@@ -184,7 +184,8 @@ class Config:
         "merge",
         "game",
         "initialisation of a chain. prior: sample from the prior; kmeans: clusters of one agent; merge: too many "
-        "clusters, merged by log evidence, which then moves parts of signs; split: clusters, changed by split-merge steps; slots: for sentences, "
+        "clusters; pairs are merged by log evidence, then clusters move to other signs while it rises; split: "
+        "clusters, changed by split-merge steps; slots: for sentences, "
         "merge in an independent subspace for each slot",
     )
     starts: Annotated[int, Limits(1, 10_000)] = _setting(

@@ -1,7 +1,7 @@
 """The learning of round 0, which the modes of a comparison share.
 
 Agents learn in round 0 before there are signs, so they learn the same in every mode. The run that finishes it first
-writes the state of its agents to a file. The other runs begin with that state, and equal runs that learn themselves.
+writes the state of its agents to a file. Runs that start later load it; their results equal those of runs that learn.
 """
 
 from __future__ import annotations

@@ -59,7 +59,10 @@ def test_a_damaged_file_is_not_used(damage, tmp_path, capsys):
 def test_a_file_has_the_runs_of_a_variant_and_seed_and_goes_with_the_last(tmp_path):
     grid = build_grid(modes=["com", "no-com"], seeds=["0-1"], variants=["", "b: --limit 50"], words=SMALL)
     runs = {run.folder: run for run in grid.runs()}
+    (tmp_path / ".learned").mkdir()
+    (tmp_path / ".learned" / "-seed0.pt").touch()  # of a killed comparison
     with SharedLearning(tmp_path, [run for name, run in runs.items() if name != "com-seed1"]) as shared:
+        assert not (tmp_path / ".learned").exists()
         files = {name: shared.file(run) for name, run in runs.items()}
         assert files["com-seed0"] == files["no-com-seed0"] != files["com-b-seed0"] == files["no-com-b-seed0"]
         assert files["no-com-seed1"] is None  # no other run would use it

@@ -129,13 +129,13 @@ def test_a_newcomer_may_take_over_the_names_that_it_hears(tmp_path):
     taken = {}
     for newcomers in ("keep", "take"):
         settings = SKILLED | {"agents": "3", "meet": str(edges), "meet_later": "1=complete", "newcomers": newcomers}
-        folder = made(tmp_path / newcomers, **settings)
+        folder = made(tmp_path / newcomers, **settings, seed="1")
         rows = [json.loads(line) for line in (folder / run_folder.METRICS).read_text().splitlines()]
         taken[newcomers] = [row for row in rows if row["kind"] == "sweep"]
     for keep, take in list(zip(taken["keep"], taken["take"], strict=True))[:3]:
         assert keep == take  # until it meets them
-    keep, take = (own[3] for own in taken.values())
-    assert take["kappa_between"] > keep["kappa_between"]
+    keep, take = ([row["kappa_between"] for row in own[3:]] for own in taken.values())
+    assert sum(take) / len(take) > sum(keep) / len(keep) + 0.1
 
 
 def test_a_run_may_be_ended_before_its_graph_changes(tmp_path, monkeypatch):

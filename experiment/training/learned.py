@@ -21,12 +21,11 @@ _CHECKPOINT, _ROWS = "checkpoint", "rows"
 def save_learned(file: Path, checkpoint: dict[str, Any], rows: list[dict[str, Any]]) -> None:
     """Write the checkpoint after the learning of round 0, and its rows of metrics.jsonl.
 
-    Nothing is written if another run was faster, or if the file cannot be written: it only saves time.
+    Nothing is written if the file cannot be written: it only saves time.
     """
-    if not file.exists():
-        data = checkpoint_bytes({_CHECKPOINT: checkpoint, _ROWS: rows})
-        with suppress(RunError), atomic_path(file) as beside:
-            beside.write_bytes(data)
+    data = checkpoint_bytes({_CHECKPOINT: checkpoint, _ROWS: rows})
+    with suppress(RunError), atomic_path(file) as beside:
+        beside.write_bytes(data)
 
 
 def load_learned(file: Path, identity: Mapping[str, Any]) -> tuple[dict[str, Any], list[dict[str, Any]]] | None:

@@ -92,7 +92,7 @@ class TrainingLoop:
         self.scalars = scalars
         self.spent = spent
         self.callbacks = callbacks
-        self.learned = learned  # where the state after the learning of round 0 is written
+        self._shared = learned  # file of the state after the learning of round 0, for other runs
         self.started = time.monotonic()
         self.device = members[0].device
         self._announced = -1
@@ -206,8 +206,9 @@ class TrainingLoop:
         self._defers = self._has_epochs_left()
         if self._keeps_epochs() and (self._stop is not None or not self._defers):
             self._learned = self._checkpoint()
-        if self.learned is not None and self.state.done == 0 and not self._defers and self.placement.traffic is None:
-            save_learned(self.learned, self._checkpoint(), self.folder.read_metrics())
+        file, whole = self._shared, self.state.done == 0 and not self._defers and self.placement.traffic is None
+        if file is not None and whole and not file.exists():
+            save_learned(file, self._learned or self._checkpoint(), self.folder.read_metrics())
         self._stop_if_asked()
 
     def _keeps_epochs(self) -> bool:

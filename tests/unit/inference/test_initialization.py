@@ -152,7 +152,7 @@ def test_the_entropy_is_that_of_the_shares_of_signs():
 
 
 def test_the_score_is_the_evidence_minus_the_entropy(monkeypatch):
-    """Of the same games; the start with the largest score is kept, although another has more evidence."""
+    """The start with the largest score is kept. Another start of these games has more evidence."""
     both, traces, play = players(), [], initialization.play
 
     def watched(*arguments, **options):

@@ -14,6 +14,9 @@ from typing import Any
 from mhng.experiment.errors import UsageError
 from mhng.experiment.util.files import atomic_path, error_line
 
+# The largest number of characters in an error message: a path alone may have 4,096.
+MAX_MESSAGE = 6_000
+
 
 class Stream:
     """A text stream that escapes what its encoding lacks and, if `steady`, drops what cannot be written.
@@ -152,3 +155,13 @@ def print_note(text: str) -> None:
     """Print a line on stderr, if there is a stderr."""
     if sys.stderr is not None:
         print(text, file=sys.stderr, flush=True)
+
+
+def complain(message: str, code: int) -> int:
+    """Print one line on stderr; returns `code`. Names in it may come from files, so control characters are escaped."""
+    text = " ".join(message.splitlines())
+    text = "".join(char if char.isprintable() else char.encode("unicode_escape").decode() for char in text)
+    if sys.stderr is not None:
+        with suppress(OSError, ValueError):  # a lost terminal
+            print(text if len(text) <= MAX_MESSAGE else f"{text[:MAX_MESSAGE]}...", file=sys.stderr)
+    return code

@@ -38,6 +38,7 @@ from mhng.experiment.errors import UsageError
 from mhng.experiment.plots.comparison import Dots, plot_dots, plot_quality
 from mhng.experiment.settings.config import plain, resolve, to_flags
 from mhng.experiment.util.locks import locked
+from mhng.parser import parse
 
 HOME = Path(__file__).resolve().parents[3]
 TINY = [
@@ -245,7 +246,7 @@ def test_the_default_is_every_mode_with_five_seeds():
 def test_settings_go_to_a_run_by_its_flags():
     flags = {"views": "0,-12.5", "download": True, "lr": "1e-30", "data_root": "-x y", "signs": "3", "seed": "4"}
     config = resolve(flags)
-    arguments = cli.parse(["train", *to_flags(config)])
+    arguments = parse(["train", *to_flags(config)])
     assert resolve({name: getattr(arguments, name) for name in flags}) == config
     assert to_flags(resolve({})) == []
 

@@ -10,6 +10,7 @@ from mhng import cli
 from mhng.experiment.errors import UsageError
 from mhng.experiment.settings.parsing import read_settings
 from mhng.experiment.settings.schema import SETTINGS, flag
+from mhng.parser import build_parser, parse
 
 VALUES = ["-45,45", "-1e-3", "-x", "-1", "-45", "-~/a"]
 
@@ -19,12 +20,12 @@ def test_every_setting_takes_a_value_that_begins_with_a_dash(value: str) -> None
     names = [name for name, setting in SETTINGS.items() if setting.type is not bool and name != "agent"]
     words = [word for name in names for word in (flag(name), value)]
     assert read_settings(words) == dict.fromkeys(names, value)
-    parsed = vars(cli.parse(["train", "--resume", value, *words]))
+    parsed = vars(parse(["train", "--resume", value, *words]))
     assert {name: parsed[name] for name in [*names, "resume"]} == dict.fromkeys([*names, "resume"], value)
 
 
 def test_every_flag_of_every_command_takes_a_value_that_begins_with_a_dash() -> None:
-    (commands,) = cli.build_parser()._subparsers._group_actions  # type: ignore[union-attr]
+    (commands,) = build_parser()._subparsers._group_actions  # type: ignore[union-attr]
     tried = 0
     for command, parser in commands.choices.items():  # type: ignore[union-attr]
         for action in parser._actions:
@@ -36,7 +37,7 @@ def test_every_flag_of_every_command_takes_a_value_that_begins_with_a_dash() -> 
             words = needed.get(command, ["run"])
             if command == "name" and action.dest in ("images", "new"):
                 words = ["run"]
-            parsed = vars(cli.parse([command, *words, action.option_strings[0], "-v,1"]))
+            parsed = vars(parse([command, *words, action.option_strings[0], "-v,1"]))
             assert parsed[action.dest] in ("-v,1", ["-v,1"])
             tried += 1
     assert tried > 60
@@ -78,14 +79,14 @@ def test_an_unknown_flag_suggests_one_of_the_command(
     words: list[str], meant: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
     with pytest.raises(SystemExit) as stop:
-        cli.parse(words)
+        parse(words)
     assert stop.value.code == 2 and f"; did you mean {meant}?" in capsys.readouterr().err
 
 
 def test_a_folder_that_begins_with_a_dash_is_told_of(capsys: pytest.CaptureFixture[str]) -> None:
     for words, hint in ((["report", "-x"], True), (["report"], False), (["report", "--out", "-x"], False)):
         with pytest.raises(SystemExit):
-            cli.parse(words)
+            parse(words)
         err = capsys.readouterr().err
         assert "arguments are required: RUN" in err and ("begins with a dash is written ./-x" in err) == hint
 
@@ -93,10 +94,10 @@ def test_a_folder_that_begins_with_a_dash_is_told_of(capsys: pytest.CaptureFixtu
 def test_help_stays_help(capsys: pytest.CaptureFixture[str]) -> None:
     for words in (["train", "-h"], ["train", "--help"]):
         with pytest.raises(SystemExit) as stop:
-            cli.parse(words)
+            parse(words)
         assert stop.value.code == 0 and "--views" in capsys.readouterr().out
     with pytest.raises(SystemExit) as stop:
-        cli.parse(["train", "--views", "-h"])
+        parse(["train", "--views", "-h"])
     assert stop.value.code == 2
 
 

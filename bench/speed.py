@@ -94,7 +94,9 @@ def games(device: str) -> Rows:
     candidates = most_signs(Start("merge"), K)
     signs = torch.randint(candidates, (1, 2, N), device=device)
     name = f"merging {candidates} signs to {K} / one sweep"
-    rows += [compare(name, lambda: merge(one_chain.players, signs, candidates, K), one_chain.sweep, device)]
+    rows += [
+        compare(name, lambda: merge(one_chain.players, signs, candidates, K, one_chain.game), one_chain.sweep, device)
+    ]
     for kind in (kind for kind in STARTS if kind != "slots"):  # of sentences
         start = Start(kind)
         name = f"initialisation {kind}, {start.tries} tries of {start.after} sweeps / one sweep"

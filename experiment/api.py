@@ -86,7 +86,7 @@ def train(
 
     Args:
         callbacks: functions that receive each row of metrics.jsonl as a dictionary. The "kind" of a row is epoch
-            (losses in parts), start (log evidence) or sweep (ARI, kappa, acceptance, log joint). The row of an epoch
+            (losses in parts), start (score) or sweep (ARI, kappa, acceptance, log joint). The row of an epoch
             comes after the epoch. The rows of a game come together, after its round is saved. An exception of a
             callback ends the run, after saving it, and passes through; `load_run(FOLDER).resume()` continues.
         verbose: print what the command line prints. Otherwise only notes and warnings are printed, on stderr.

@@ -4,7 +4,8 @@ In every mode a chain may stay in a local optimum, in which two classes share a 
 So several starts are made for each chain, and the start with the largest score is kept. The score is the collapsed log
 evidence minus the entropy of the signs, summed over agents, in the last sweeps of a short game. Without the entropy,
 one wide component that holds unusual objects of all classes has more evidence than the classes. It is a heuristic
-penalty, no bound. Labels are not used.
+penalty, no bound. The score of sentences, and of a single start, is the log evidence. In `variational` signs hardly
+change, so their entropy is near zero. Labels are not used.
 
     prior   each agent draws parameters from its prior, and signs given them
     kmeans  one agent clusters its latents into K signs by k-means
@@ -12,12 +13,13 @@ penalty, no bound. Labels are not used.
             of signs are merged greedily by the change of log evidence until K remain, and single parts are moved to
             other signs while that raises it (`mhng.inference.mergers`)
             (words of sentences: see `mhng.inference.word_starts`)
-    slots   for sentences: `merge` for each slot, on an independent subspace of each agent's latents
-            (`mhng.inference.word_starts.slot_players`); as merge if an agent has no such subspaces
+    slots   for sentences: as kmeans for each slot, on an independent subspace of each agent's latents
+            (`mhng.inference.word_starts.slot_players`), and all agents play a short game with the words of the slot;
+            as merge if an agent has no such subspaces
     split   from kmeans, all agents play a short game with shared signs and split-merge steps
-            (`mhng.inference.split_merge`)
+            (`mhng.inference.split_merge`); as kmeans if K < 3
 
-The agent that clusters is agent 0 of two; of more agents, a different one in each start.
+Of two agents, agent 0 clusters. More agents take turns.
 
 Agents exchange signs and these numbers: the change of log evidence for each pair of signs in `merge` and each step in
 `split`, and the score of each start. In `no-com` each agent starts separately and uses its own score only.
@@ -56,7 +58,7 @@ class Start:
         kind: one of STARTS.
         tries: starts per chain.
         excess: signs of `merge` before the mergers, per final sign (see `most_signs`); 1: no mergers.
-        before: sweeps before the mergers.
+        before: sweeps before the mergers; moves of words in sentences.
         moves: sweeps with split-merge steps.
         after: sweeps before the scores are compared.
         tail: last sweeps, of which the score is.
@@ -94,9 +96,10 @@ def initial_signs(
     result: list[Tensor] = [torch.empty(0)] * len(players)
     scores = []
     for members in _groups(game, len(players)):
-        mode = "no-com" if len(members) == 1 else game.mode
         rules = game.acceptance if isinstance(game.acceptance, str) else tuple(game.acceptance[m] for m in members)
-        group_game = replace(game, mode=mode, meetings=restrict(game.meetings, members), acceptance=rules)
+        group_game = replace(game, meetings=restrict(game.meetings, members), acceptance=rules)
+        if len(members) == 1:
+            group_game = replace(group_game, mode="no-com", split_merge=0)
         signs, score = _group_signs(
             start,
             group_game,
@@ -209,7 +212,8 @@ def _slot_signs(
 ) -> tuple[Tensor, Tensor]:
     """As `_group_signs`, from the players of each slot. Slots are independent, so each has its best start.
 
-    Chain 0 has the start with the largest score of all chains in every slot.
+    Chain 0 has the start with the largest score of all chains in every slot. The scores of a chain are sums over
+    slots: of the best start of each slot, of the second best, and so on.
     """
     language = game.sentences
     assert language is not None
@@ -222,7 +226,7 @@ def _slot_signs(
         signs, score = _group_signs(start, single, players, generators, chains, said)
         order = _best_first(score)
         words.append(signs[order])
-        scores.append(score[order])
+        scores.append(score[order].sort(dim=2, descending=True).values)
     return language.join(torch.stack(words, dim=-1)), torch.stack(scores).sum(0)
 
 

@@ -21,7 +21,7 @@ def log_joint(game: Game, state: State, terms: tuple[Tensor, Tensor] | None = No
 
     terms: the `agent_terms` of the state, if they are known.
     """
-    owners = _sign_owners(game)
+    owners = sign_owners(game)
     if state.log_pi is None:
         total = game.log_prior[state.signs[:, owners]].sum((-2, -1))
     else:
@@ -44,7 +44,7 @@ def log_evidence(game: Game, state: State) -> Tensor:
 
 def sign_log_evidence(game: Game, weights: SignPrior, signs: Tensor) -> Tensor:
     """log p(w), pi integrated out: signs (C, M, N) -> (C,). Unshared signs have a factor for each agent."""
-    return weights.log_evidence(sign_counts(signs[:, _sign_owners(game)], game.K)).sum(-1)
+    return weights.log_evidence(sign_counts(signs[:, sign_owners(game)], game.K)).sum(-1)
 
 
 def sign_counts(signs: Tensor, K: int) -> Tensor:
@@ -64,6 +64,6 @@ def agent_log_pi(game: Game, state: State, m: int) -> Tensor:
     return game.log_prior if state.log_pi is None else state.log_pi[:, m].unsqueeze(1)
 
 
-def _sign_owners(game: Game) -> slice:
+def sign_owners(game: Game) -> slice:
     """The agents whose signs count: the first one if signs are shared, else all."""
     return slice(0, 1) if game.shares_signs else slice(None)

@@ -11,7 +11,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-from mhng.inference.log_joint import sign_counts
+from mhng.inference.log_joint import sign_counts, sign_owners
 from mhng.inference.spec import Game
 from mhng.inference.types import StartPlayer
 
@@ -19,20 +19,21 @@ from mhng.inference.types import StartPlayer
 _MOST_PASSES = 10
 
 
-def merge(players: Sequence[StartPlayer], signs: Tensor, K: int, target: int, game: Game | None = None) -> Tensor:
+def merge(players: Sequence[StartPlayer], signs: Tensor, K: int, target: int, game: Game) -> Tensor:
     """Merge pairs of the K signs (C, M, N) greedily by the summed change of log evidence, until `target` remain.
 
     All agents rename alike; afterwards the signs are 0..target-1. A merger changes the gains of the merged sign only,
     so each merger needs K new gains instead of K^2.
 
     Args:
-        game: if its pi is drawn, the evidence of the signs counts too. If the prior of pi is sparse, mergers continue
-            below `target` while they raise the evidence, and signs are numbered by size, the largest first.
+        game: its number of signs is not used. If its pi is drawn, the evidence of the signs counts too. If the prior
+            of pi is sparse, mergers continue below `target` while they raise the evidence, and signs are numbered by
+            size, the largest first.
     """
     signs = signs.clone()
     C = len(signs)
     chain = torch.arange(C, device=signs.device)
-    sparse = game is not None and game.weights is not None and game.weights.sparse
+    sparse = game.weights is not None and game.weights.sparse
 
     gain = torch.stack([_gains(players, signs, K, torch.full_like(chain, k), game) for k in range(K)], dim=1)
     gain.diagonal(dim1=1, dim2=2).fill_(-torch.inf)
@@ -89,17 +90,16 @@ def move_parts(players: Sequence[StartPlayer], parts: Tensor, P: int, signs: Ten
     return sign_of.gather(1, flat).view_as(parts)
 
 
-def _gains(players: Sequence[StartPlayer], signs: Tensor, K: int, sign: Tensor, game: Game | None) -> Tensor:
+def _gains(players: Sequence[StartPlayer], signs: Tensor, K: int, sign: Tensor, game: Game) -> Tensor:
     """Change of the summed log evidence if `sign` (C,) were merged with each other sign: (C, K)."""
     total = torch.stack([p.merge_gain(signs[:, m], K, sign) for m, p in enumerate(players)]).sum(0)
-    return total if game is None or game.weights is None else total + _sign_merge_gain(game, signs, K, sign)
+    return total if game.weights is None else total + _sign_merge_gain(game, signs, K, sign)
 
 
 def _sign_merge_gain(game: Game, signs: Tensor, K: int, sign: Tensor) -> Tensor:
     """Change of `SignPrior.merge_evidence` if `sign` (C,) were merged with each other sign: (C, K)."""
     assert game.weights is not None
-    owners = slice(0, 1) if game.shares_signs else slice(None)
-    counts = sign_counts(signs[:, owners], K)  # (C, M, K)
+    counts = sign_counts(signs[:, sign_owners(game)], K)  # (C, M, K)
     index = sign[:, None, None].expand(-1, counts.shape[1], 1)
     moved = counts.gather(2, index)
     without = counts.scatter(2, index, 0)

@@ -209,7 +209,7 @@ def _run_grid(
     planned = list(zip(runs, actions, strict=True))
     outcomes = {run.folder: _read_outcome(out, run) for run, action in planned if action == "skip"}
     todo = [(run, action) for run, action in planned if action != "skip"]
-    shared = SharedLearning(out, [run for run, _ in todo])
+    shared = SharedLearning(out, [run for run, action in todo if action != "resume"])
     tasks = [_task(out, run, action, shared) for run, action in todo]
     with shared, Progress(len(runs), done=len(outcomes)) as progress:
         progress.resuming(

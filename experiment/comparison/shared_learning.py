@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import shutil
-from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 from types import TracebackType
@@ -15,12 +14,17 @@ _FOLDER = ".learned"
 
 
 class SharedLearning:
-    """One file for the new runs of a variant and a seed, in a hidden folder of `out`, removed when they have ended."""
+    """One file for the new runs of a variant and a seed, in a hidden folder of `out`, removed when they have ended.
+
+    runs: those that begin; resumed runs have learned or learn alone.
+    """
 
     def __init__(self, out: Path, runs: Sequence[Run]) -> None:
         self._folder = (out / _FOLDER).absolute()
-        self._left = Counter(map(_name, runs))  # runs that have not ended, by file
-        self._alone = {name for name, count in self._left.items() if count == 1}
+        self._left: dict[str, set[str]] = {}  # folders of runs that have not ended, by file
+        for run in runs:
+            self._left.setdefault(_name(run), set()).add(run.folder)
+        self._alone = {name for name, folders in self._left.items() if len(folders) == 1}
 
     def file(self, run: Run) -> Path | None:
         """The file of a run; None if it shares nothing."""
@@ -28,10 +32,11 @@ class SharedLearning:
         return None if run.config.program is not None or name in self._alone else self._folder / name
 
     def finished(self, run: Run) -> None:
-        """Count a run that has ended; remove its file after the last."""
+        """Note that a run has ended; remove its file after the last."""
         name = _name(run)
-        self._left[name] -= 1
-        if not self._left[name]:
+        left = self._left.get(name, set())
+        left.discard(run.folder)
+        if not left:
             (self._folder / name).unlink(missing_ok=True)
 
     def __enter__(self) -> Self:

@@ -186,7 +186,7 @@ class Config:
         "initialisation of a chain. prior: sample from the prior; kmeans: clusters of one agent; merge: too many "
         "clusters; pairs are merged by log evidence, then clusters move to other signs while it rises; split: "
         "clusters, changed by split-merge steps; slots: for sentences, "
-        "merge in an independent subspace for each slot",
+        "kmeans and a short game in an independent subspace for each slot",
     )
     starts: Annotated[int, Limits(1, 10_000)] = _setting(
         6,
@@ -209,7 +209,7 @@ class Config:
     chains: Annotated[int, Limits(1, 10_000)] = _setting(
         4,
         "game",
-        "Markov chains on the same latents, C; agents learn from chain 0, whose start has the largest evidence",
+        "Markov chains on the same latents, C; agents learn from chain 0, whose start has the largest score",
     )
     thin: Annotated[int, Limits(1, 10**7)] = _setting(
         1, "game", "thinning interval of posterior.nc, in sweeps after burn-in"

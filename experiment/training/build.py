@@ -34,7 +34,7 @@ def schedule_of(config: Config, *, jitter: float = 0.0) -> Schedule:
     Settings that the data have yet to decide count as 0, for an estimate of memory before the data are loaded.
     """
     start = Start(config.start, config.starts)
-    if config.words > 1:  # too many sentences to start with more of them; their tables are of scores without entropy
+    if config.words > 1:  # additional sentences would be too many; the entropy was not tried with sentences
         start = replace(start, excess=1, entropy=0.0)
     return Schedule(
         epochs=config.epochs or 0,

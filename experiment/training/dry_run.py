@@ -63,7 +63,10 @@ def report(
 
 
 def foresee(config: Config, prepared: Prepared, game: Game, device: torch.device, threads: Threads) -> Seconds:
-    """Measure a few steps of learning and sweeps of the game, and multiply."""
+    """Measure a few steps of learning and sweeps of the game, and multiply.
+
+    Mergers and moves of starts are not counted.
+    """
     schedule = schedule_of(config)
     N = prepared.objects.count
     learning = 0.0

@@ -21,7 +21,7 @@ _CHECKPOINT, _ROWS = "checkpoint", "rows"
 def save_learned(file: Path, checkpoint: dict[str, Any], rows: list[dict[str, Any]]) -> None:
     """Write the checkpoint after the learning of round 0, and its rows of metrics.jsonl.
 
-    Nothing is written if the file cannot be written: it only saves time.
+    An error of the disk is ignored, because the file only saves time.
     """
     data = checkpoint_bytes({_CHECKPOINT: checkpoint, _ROWS: rows})
     with suppress(RunError), atomic_path(file) as beside:
@@ -31,7 +31,7 @@ def save_learned(file: Path, checkpoint: dict[str, Any], rows: list[dict[str, An
 def load_learned(file: Path, identity: Mapping[str, Any]) -> tuple[dict[str, Any], list[dict[str, Any]]] | None:
     """Checkpoint and rows of `save_learned`, for the run of `identity`; None if there are none for its settings.
 
-    identity: see `checkpoint.identity_of`. Runs share the learning if they differ in nothing but the mode.
+    identity: see `checkpoint.identity_of`. It must equal that of the file but for the mode.
     """
     try:
         found = read_checkpoint(file)

@@ -198,6 +198,7 @@ class TrainingLoop:
     def keep(self) -> None:
         """Save a checkpoint every --checkpoint-minutes; end the run if a signal asked for it.
 
+        After the last epoch of round 0, the state is also saved for other runs (`mhng.experiment.training.learned`).
         Called after the rows of the epochs, so that metrics.jsonl covers every epoch in the checkpoint.
         """
         if self._is_due():

@@ -85,9 +85,9 @@ def _features(spec: AgentSpec, N: int) -> tuple[int, int]:
 
 def _start(config: Config, N: int) -> int:
     """Tables and trace of the initialisations that are played together (`mhng.inference.initialization`)."""
-    from mhng.inference.initialization import Start, most_signs, tries_per_batch
+    from mhng.inference.initialization import most_signs, tries_per_batch
 
-    start = Start(config.start, tries=config.starts)
+    start = schedule_of(config).start
     candidates = config.chains * tries_per_batch(start, N, config.table_width, config.chains)
     # In mode no-com agents are initialised one after another.
     M = 1 if config.mode == "no-com" else config.agents

@@ -134,10 +134,12 @@ def _begin(
         checkpoint, rows = found
         try:
             progress, spent = from_checkpoint(members, checkpoint, str(learned), config, identity)
-        except UsageError:  # of another device
+        except UsageError:  # the file was made on another type of device
             members = places.make()
         else:
             folder.append_metrics(rows)
+            if config.checkpoint_minutes > 0 and places.traffic is None:
+                folder.save_epochs(checkpoint)  # a run that is stopped in its first game resumes from here
             printer.note("the learning of round 0 is that of another mode with this seed")
             return members, progress, spent
     return members, RoundProgress(0), 0.0

@@ -6,6 +6,8 @@ from mhng import cli
 from mhng.experiment.comparison.grid import build_grid
 from mhng.experiment.comparison.shared_learning import SharedLearning
 from mhng.experiment.runs.checkpoint_io import checkpoint_bytes
+from mhng.experiment.runs.folder import RunFolder
+from mhng.inference import rounds
 from tests.runs import all_outputs
 
 SMALL = [
@@ -29,6 +31,25 @@ def test_a_run_that_begins_with_shared_learning_equals_one_that_learns(mode, tmp
     assert NOTE in capsys.readouterr().err
     train(tmp_path / "alone", f"--mode={mode}")
     assert all_outputs(tmp_path / "shared") == all_outputs(tmp_path / "alone")
+
+
+def test_a_run_with_shared_learning_that_is_stopped_in_its_first_game_resumes_after_the_learning(
+    tmp_path, monkeypatch
+):
+    file = tmp_path / "learned.pt"
+    train(tmp_path / "com", f"--learned={file}")
+
+    def stopped(*_):
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(rounds, "initial_signs", stopped)
+        assert cli.main(["train", f"--run-dir={tmp_path / 'run'}", "--mode=all", f"--learned={file}", *SMALL]) == 130
+    state = RunFolder(tmp_path / "run").load_epochs()
+    assert state is not None and state["learned"] == {"A": 3, "B": 3}
+    assert cli.main(["train", f"--resume={tmp_path / 'run'}"]) == 0
+    train(tmp_path / "alone", "--mode=all")
+    assert all_outputs(tmp_path / "run") == all_outputs(tmp_path / "alone")
 
 
 @pytest.mark.parametrize("other", [["--seed=1"], ["--limit=50"], ["--jitter=0"]])
@@ -72,5 +93,6 @@ def test_a_file_has_the_runs_of_a_variant_and_seed_and_goes_with_the_last(tmp_pa
             file.touch()
             shared.finished(runs[name])
             assert file.exists() == (name == "com-seed0")
+        shared.finished(runs["com-seed1"])  # resumed
         file.touch()
     assert not list(tmp_path.iterdir())

@@ -53,6 +53,12 @@ def test_the_estimate_is_the_size_of_the_trace(changes: dict[str, str]) -> None:
     assert need.tables == sum(belief.table.nbytes for belief in state.beliefs)
 
 
+def test_a_start_of_sentences_by_merge_has_no_more_sentences_than_the_game() -> None:
+    sentences = {"dataset": "attributes", "words": 2, "vocabulary": 5}
+    merge, kmeans = (estimate(replace(SMALL, start=start, **sentences), 30) for start in ("merge", "kmeans"))
+    assert merge == kmeans
+
+
 def test_thinning_and_keeping_less_make_it_smaller() -> None:
     host = [estimate(replace(SMALL, **c), 30).host for c in ({}, {"thin": 2}, {"burn_in": 5}, {"keep": "none"})]
     assert host[0] > max(host[1:])

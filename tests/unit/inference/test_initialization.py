@@ -38,7 +38,7 @@ def test_merging_halves_restores_the_clusters():
     both = players()
     halves = TRUTH * 2 + torch.arange(120) % 2
     signs = halves.expand(3, 2, 120)
-    merged = merge(both, signs, 8, 4)
+    merged = merge(both, signs, 8, 4, game())
     assert merged.unique().tolist() == [0, 1, 2, 3]
     for row in merged.flatten(0, 1):
         assert all(len(row[k == TRUTH].unique()) == 1 for k in range(4))
@@ -60,7 +60,7 @@ def test_every_merger_is_the_best_one():
             pairs = [(i, j) for i in left for j in left if i < j]
             i, j = max(pairs, key=lambda pair: evidence(torch.where(plain == pair[1], pair[0], plain)))
             plain = torch.where(plain == j, i, plain)
-        found = merge(both, signs, 7, 3)[c]
+        found = merge(both, signs, 7, 3, game(K=7))[c]
         for k in range(3):
             assert len(plain[found == k].unique()) == 1
 
@@ -69,11 +69,11 @@ def test_mergers_use_the_evidence_of_all_agents():
     """One agent alone would join the two clumps that it cannot tell apart before any other pair."""
     both = players()
     signs = TRUTH.expand(1, 1, 120)
-    alone = merge(both[:1], signs, 4, 3)[0, 0]
+    alone = merge(both[:1], signs, 4, 3, game())[0, 0]
     assert len(alone[TRUTH < 2].unique()) == 1
     gains = [player.merge_gain(TRUTH.unsqueeze(0), 4, torch.tensor([0]))[0] for player in both]
     assert gains[0][1] > 0 > gains[1][1]
-    together = merge(both, TRUTH.expand(1, 2, 120), 4, 3)[0, 0]
+    together = merge(both, TRUTH.expand(1, 2, 120), 4, 3, game())[0, 0]
     sums = [[float(sum(p.merge_gain(TRUTH.unsqueeze(0), 4, torch.tensor([i]))[0, j] for p in both)) for j in range(4)]
             for i in range(4)]  # fmt: skip
     i, j = max(((i, j) for i in range(4) for j in range(i)), key=lambda pair: sums[pair[0]][pair[1]])

@@ -4,6 +4,7 @@ from dataclasses import replace
 
 import torch
 
+from mhng.inference import initialization
 from mhng.inference.game import Game, init
 from mhng.inference.initialization import Start, initial_signs
 from mhng.inference.word_starts import refine_words, slot_players
@@ -108,6 +109,21 @@ def test_slots_are_found_as_single_signs_are():
     present = SLOTS.join(names[SLOTS.split(truth)]).expand(1, 2, -1)
     kept, evidence = initial_signs(replace(start, tries=1), SLOT_GAME, agents, generators, 1, present)
     assert evidence.shape == (1, 1, 2) and right(kept[0, 0], truth) > 0.95
+
+
+def test_chain_0_has_the_best_start_of_every_slot(monkeypatch):
+    """The slots of a chain may choose different tries; its first score is that of its best starts."""
+    agents, _ = agents_with_subspaces()
+    made = iter([[[10.0, 0], [9, 0]], [[0, 10], [9, 0]]])  # chains x tries, for each slot
+    said = torch.arange(2).view(2, 1, 1).expand(2, 2, 600)  # chain c says word c
+
+    def group_signs(*_):
+        return said, torch.tensor(next(made)).unsqueeze(1)
+
+    monkeypatch.setattr(initialization, "_group_signs", group_signs)
+    signs, scores = initialization._slot_signs(Start("slots"), SLOT_GAME, [agents, agents], [], 2, None)
+    assert SLOTS.split(signs)[0, 0, 0].tolist() == [0, 0]
+    assert scores.tolist() == [[[20, 0]], [[18, 0]]]
 
 
 def test_latents_without_subspaces_start_as_in_merge():

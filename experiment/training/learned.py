@@ -34,9 +34,9 @@ def load_learned(file: Path, identity: Mapping[str, Any]) -> tuple[dict[str, Any
     identity: see `checkpoint.identity_of`. It must equal that of the file but for the mode.
     """
     try:
-        found = read_checkpoint(file)
-        made, rows, checkpoint = found[_CHECKPOINT]["run"], found[_ROWS], found[_CHECKPOINT]
-        if _without_mode(made) != _without_mode(identity):
+        content = read_checkpoint(file)
+        checkpoint, rows = content[_CHECKPOINT], content[_ROWS]
+        if _without_mode(checkpoint["run"]) != _without_mode(identity):
             return None
         return {**checkpoint, "run": dict(identity)}, rows
     except Exception:  # a file that is absent, or one of many errors for a damaged one

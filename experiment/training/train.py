@@ -130,8 +130,8 @@ def _begin(
     """New agents, their progress and the seconds spent; after the learning of round 0 if a run has shared it."""
     members = places.make()
     identity = identity_of(settings.plain(config), prepared.objects.checksum)
-    if learned is not None and (found := load_learned(learned, identity)) is not None:
-        checkpoint, rows = found
+    if learned is not None and (shared := load_learned(learned, identity)) is not None:
+        checkpoint, rows = shared
         try:
             progress, spent = from_checkpoint(members, checkpoint, str(learned), config, identity)
         except UsageError:  # the file was made on another type of device

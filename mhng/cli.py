@@ -12,7 +12,7 @@ from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
 from mhng import NO_DOCSTRINGS
-from mhng.experiment.util.output import complain
+from mhng.experiment.util.output import complain, open_standard_streams, print_note, streams, to_null_device
 from mhng.parser import parse
 
 
@@ -26,7 +26,6 @@ def main(argv: Sequence[str] | None = None, program: str = "mhng") -> int:
     try:
         from mhng.experiment.errors import RunError, UsageError
         from mhng.experiment.util.memory import is_out_of_memory
-        from mhng.experiment.util.output import open_standard_streams, print_note, streams
 
         open_standard_streams()
         with streams(steady=False):
@@ -122,8 +121,6 @@ def _threads(arguments: argparse.Namespace) -> Iterator[None]:
 
 def _close_stdout() -> int:
     """Discard the buffer of stdout, which cannot be written. Python would try again at exit."""
-    from mhng.experiment.util.output import to_null_device
-
     to_null_device(sys.stdout)
     return 1
 

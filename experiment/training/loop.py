@@ -52,6 +52,11 @@ SAME_STOP_SECONDS = 1.0
 Callback = Callable[[dict[str, Any]], object]
 
 
+def keeps_epochs(config: Config, placement: AgentPlacement) -> bool:
+    """Whether checkpoints are saved between epochs. With Ray the agents are in different epochs."""
+    return config.checkpoint_minutes > 0 and placement.traffic is None
+
+
 class TrainingLoop:
     """The loop over the rounds of a run, which writes the run folder. It is the `Watcher` of the rounds."""
 
@@ -205,19 +210,18 @@ class TrainingLoop:
             self.folder.save_epochs(self._checkpoint())
             self._saved = time.monotonic()
         self._defers = self._has_epochs_left()
-        if self._keeps_epochs() and (self._stop is not None or not self._defers):
+        if keeps_epochs(self.config, self.placement) and (self._stop is not None or not self._defers):
             self._learned = self._checkpoint()
         file, whole = self._shared, self.state.done == 0 and not self._defers and self.placement.traffic is None
         if file is not None and whole and not file.exists():
             save_learned(file, self._learned or self._checkpoint(), self.folder.read_metrics())
         self._stop_if_asked()
 
-    def _keeps_epochs(self) -> bool:
-        """Whether checkpoints are saved between epochs. With Ray the agents are in different epochs."""
-        return self.config.checkpoint_minutes > 0 and self.placement.traffic is None
-
     def _is_due(self) -> bool:
-        return self._keeps_epochs() and time.monotonic() - self._saved >= 60 * self.config.checkpoint_minutes
+        return (
+            keeps_epochs(self.config, self.placement)
+            and time.monotonic() - self._saved >= 60 * self.config.checkpoint_minutes
+        )
 
     def _checkpoint(self) -> dict[str, Any]:
         return to_checkpoint(self.members, self.state, self._seconds(), self.identity)
@@ -362,7 +366,7 @@ class TrainingLoop:
         except Interrupted:  # a second signal
             raise
         except BaseException:
-            if rows[0]["kind"] == "epoch" and self._keeps_epochs():
+            if rows[0]["kind"] == "epoch" and keeps_epochs(self.config, self.placement):
                 with ignore_interrupt(), suppress(RunError):  # a full disk: the older checkpoints are whole
                     self.folder.save_epochs(self._checkpoint())
             raise

@@ -28,7 +28,7 @@ from mhng.experiment.training.compatibility import check_parts
 from mhng.experiment.training.console import Printer
 from mhng.experiment.training.dry_run import report
 from mhng.experiment.training.learned import load_learned
-from mhng.experiment.training.loop import Callback, TrainingLoop, precedes, record_status
+from mhng.experiment.training.loop import Callback, TrainingLoop, keeps_epochs, precedes, record_status
 from mhng.experiment.training.manifest import manifest_of
 from mhng.experiment.training.packages import check_packages
 from mhng.experiment.training.play_program import RUNS, next_free, play_program
@@ -138,7 +138,7 @@ def _begin(
             members = places.make()
         else:
             folder.append_metrics(rows)
-            if config.checkpoint_minutes > 0 and places.traffic is None:
+            if keeps_epochs(config, places):
                 folder.save_epochs(checkpoint)  # a run that is stopped in its first game resumes from here
             printer.note("the learning of round 0 is that of another mode with this seed")
             return members, progress, spent

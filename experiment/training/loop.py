@@ -31,7 +31,7 @@ from mhng.experiment.training.prepare import Prepared, load_held_out
 from mhng.experiment.training.progress import Progress
 from mhng.experiment.training.ray_agents import BYTES_PER_SIGN, AgentLostError, AgentPlacement, RemoteMember
 from mhng.experiment.training.results import sweep_rows, to_round_trace, write_results
-from mhng.experiment.util.memory import is_out_of_memory
+from mhng.experiment.util.memory import is_out_of_memory, keep_freed_memory
 from mhng.experiment.util.process import ignore_interrupt, on_stop_signals
 from mhng.inference.cuda_graphs import CannotCaptureError
 from mhng.inference.members import Member
@@ -114,7 +114,7 @@ class TrainingLoop:
         is broken off at once; the state before it is saved.
         """
         try:
-            with on_stop_signals(self._request_stop):
+            with keep_freed_memory(), on_stop_signals(self._request_stop):
                 return self._run()
         except KeyboardInterrupt as error:
             with ignore_interrupt(), suppress(RunError):  # a full disk: the older checkpoints are whole

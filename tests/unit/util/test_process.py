@@ -5,6 +5,7 @@ import signal
 
 import pytest
 
+from mhng.experiment.errors import Interrupted
 from mhng.experiment.util.process import (
     defer_interrupt,
     interrupt_on_termination,
@@ -47,6 +48,21 @@ def test_sigterm_interrupts_the_block():
     with pytest.raises(KeyboardInterrupt), interrupt_on_termination():
         os.kill(os.getpid(), signal.SIGTERM)
     assert signal.getsignal(signal.SIGTERM) is signal.SIG_DFL
+
+
+def test_the_signal_is_known_if_a_library_raises_its_own_interrupt():
+    def library():
+        try:
+            os.kill(os.getpid(), signal.SIGTERM)
+        except KeyboardInterrupt:
+            raise KeyboardInterrupt from None  # as Ray does while it waits
+
+    with pytest.raises(Interrupted) as caught, interrupt_on_termination():
+        library()
+    assert caught.value.number == signal.SIGTERM
+    with pytest.raises(KeyboardInterrupt) as caught, interrupt_on_termination():
+        os.kill(os.getpid(), signal.SIGINT)
+    assert not isinstance(caught.value, Interrupted)
 
 
 def test_handlers_that_a_library_sets_in_the_block_are_replaced_at_its_end():

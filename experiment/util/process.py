@@ -11,7 +11,7 @@ import signal
 import tempfile
 import threading
 import warnings
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any
 
@@ -121,7 +121,7 @@ def on_stop_signals(request: Callable[[int], None]) -> Iterator[None]:
     Signals that are ignored (nohup, background jobs) or that the caller handles are left alone.
     """
     wanted = [number for number in _STOP if signal.getsignal(number) in (signal.SIG_DFL, signal.default_int_handler)]
-    with _handlers(dict.fromkeys(wanted, lambda number, _: request(number))):
+    with _on_signals(wanted, request):
         yield
 
 
@@ -143,17 +143,32 @@ def interruptible_children() -> Iterator[None]:
 @contextmanager
 def interrupt_on_termination() -> Iterator[None]:
     """Raise Interrupted on SIGTERM and SIGHUP too, unless another handler is set or they are ignored (nohup)."""
-    caught: list[int] = []
 
-    def interrupt(number: int, _: object) -> None:
-        caught.append(number)
+    def interrupt(number: int) -> None:
         raise Interrupted(number)
 
-    with _handlers({number: interrupt for number in _TERMINATION if signal.getsignal(number) is signal.SIG_DFL}):
+    with _on_signals([number for number in _TERMINATION if signal.getsignal(number) is signal.SIG_DFL], interrupt):
+        yield
+
+
+@contextmanager
+def _on_signals(numbers: Iterable[int], handle: Callable[[int], object]) -> Iterator[None]:
+    """Call `handle` with the number of each of these signals.
+
+    `handle` may raise Interrupted. Where Ray raises a plain KeyboardInterrupt in its place, the block ends with
+    Interrupted nevertheless.
+    """
+    caught: list[int] = []
+
+    def handler(number: int, _: object) -> None:
+        caught.append(number)
+        handle(number)
+
+    with _handlers(dict.fromkeys(numbers, handler)):
         try:
             yield
         except KeyboardInterrupt as error:
-            if caught and not isinstance(error, Interrupted):  # Ray raises its own in place of ours
+            if caught and not isinstance(error, Interrupted):
                 raise Interrupted(caught[-1]) from error
             raise
 

@@ -11,6 +11,7 @@ from mhng.experiment.util.process import (
     interrupt_on_termination,
     interruptible_children,
     keep_termination_handlers,
+    on_stop_signals,
 )
 
 
@@ -57,7 +58,13 @@ def test_the_signal_is_known_if_a_library_raises_its_own_interrupt():
         except KeyboardInterrupt:
             raise KeyboardInterrupt from None  # as Ray does while it waits
 
+    def stop(number):
+        raise Interrupted(number)
+
     with pytest.raises(Interrupted) as caught, interrupt_on_termination():
+        library()
+    assert caught.value.number == signal.SIGTERM
+    with pytest.raises(Interrupted) as caught, on_stop_signals(stop):
         library()
     assert caught.value.number == signal.SIGTERM
     with pytest.raises(KeyboardInterrupt) as caught, interrupt_on_termination():

@@ -164,7 +164,7 @@ def keep_freed_memory() -> Iterator[None]:
     That took half of the time of initial signs.
     """
     libc: Any = ctypes.CDLL(None) if sys.platform == "linux" else None
-    if not hasattr(libc, "mallopt"):  # another C library
+    if not hasattr(libc, "malloc_trim"):  # another C library
         yield
         return
     _set_thresholds(libc, _LARGEST_KEPT, -1)  # -1: never return memory

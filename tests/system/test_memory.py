@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import json
+import mmap
 import platform
-import resource
 import subprocess
 import sys
 
@@ -45,7 +45,7 @@ print(json.dumps({"before": before, "within": within, "after": page_faults(), "k
 def test_large_blocks_use_memory_that_was_freed_before() -> None:
     done = subprocess.run([sys.executable, "-c", _PROGRAM], stdout=subprocess.PIPE, check=True)
     seen = json.loads(done.stdout)
-    block = 2**26 // resource.getpagesize()
+    block = 2**26 // mmap.PAGESIZE
     assert seen["within"] < 0.1 * seen["before"], seen
     # The block's end returns the memory, and the old rule holds again.
     assert seen["kept"] > 0.9 * block, seen

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from typing import NoReturn
 
 from mhng import __version__
-from mhng.experiment.util.arguments import ArgumentParser
+from mhng.experiment.util.arguments import ArgumentParser, seed
 from mhng.experiment.util.output import complain
 
 
@@ -184,7 +184,7 @@ def _add_prove(parser: Parser) -> None:
     )
     parser.add_argument("--chains", metavar="C", type=int, help="chains of each check (default: 4000)")
     parser.add_argument("--sweeps", metavar="T", type=int, help="sweeps from the prior to the law (default: 20)")
-    parser.add_argument("--seed", metavar="SEED", type=int, default=0, help="seed of the check (default: 0)")
+    parser.add_argument("--seed", metavar="SEED", type=seed, default=0, help="seed of the check (default: 0)")
 
 
 def _add_diagnose(parser: Parser) -> None:

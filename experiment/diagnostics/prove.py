@@ -22,8 +22,6 @@ def prove(name: str, *, chains: int | None = None, sweeps: int | None = None, se
     for option, least in (("chains", LEAST_CHAINS), ("sweeps", 1)):
         if (value := given[option]) is not None and value < least:
             raise UsageError(f"--{option} is {value}; expected {least} or more")
-    if seed < 0:
-        raise UsageError(f"--seed is {seed}; expected 0 or more")
     game = load_game(name)
     if not is_small(game) and (twin := twin_of(name)):
         print(f"{name} has more than 10^6 assignments of signs; this is the proof of {twin}")

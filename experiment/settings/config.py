@@ -40,6 +40,7 @@ MOVABLE = (
 )
 # Keys that may change when a run resumes.
 CHANGEABLE = ("rounds", *MOVABLE)
+_SAVED = [name for name, setting in SETTINGS.items() if setting.saved]
 
 
 def resolve(
@@ -182,8 +183,7 @@ def to_toml(config: Config, reasons: Mapping[str, str] = MappingProxyType({})) -
 
 def plain(config: Config) -> dict[str, Any]:
     """The settings by key, as plain values for JSON."""
-    saved = [name for name, setting in SETTINGS.items() if setting.saved]
-    values = {key(name): plain_value(getattr(config, name)) for name in saved}
+    values = {key(name): plain_value(getattr(config, name)) for name in _SAVED}
     return values | {"dataset": data_name(config), "agent": per_agent.to_tables(config.agent)}
 
 
@@ -200,10 +200,9 @@ def data_name(config: Config) -> str:
 
 def _saved(config: Config) -> list[str]:
     """The settings that a run folder holds. A game of Pyro programs has no data set and no learning."""
-    saved = [name for name, setting in SETTINGS.items() if setting.saved]
     if config.program is None:
-        return saved
-    return [name for name in saved if name in validation.PROGRAM_SETTINGS and name != "views"]
+        return _SAVED
+    return [name for name in _SAVED if name in validation.PROGRAM_SETTINGS and name != "views"]
 
 
 def to_flags(config: Config) -> list[str]:

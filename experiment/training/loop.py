@@ -101,6 +101,7 @@ class TrainingLoop:
         self.started = time.monotonic()
         self.device = members[0].device
         self._announced = -1
+        self._keeps_epochs = keeps_epochs(config, placement)
         self._stop: tuple[int, float] | None = None  # the signal that asks to stop, and its time
         self._defers = self._has_epochs_left()  # whether a signal waits until an epoch or a round is saved
         self._learned: dict[str, Any] | None = None  # the state after the last epoch, to save if the run is stopped
@@ -210,7 +211,7 @@ class TrainingLoop:
             self.folder.save_epochs(self._checkpoint())
             self._saved = time.monotonic()
         self._defers = self._has_epochs_left()
-        if keeps_epochs(self.config, self.placement) and (self._stop is not None or not self._defers):
+        if self._keeps_epochs and (self._stop is not None or not self._defers):
             self._learned = self._checkpoint()
         file, whole = self._shared, self.state.done == 0 and not self._defers and self.placement.traffic is None
         if file is not None and whole and not file.exists():
@@ -218,10 +219,7 @@ class TrainingLoop:
         self._stop_if_asked()
 
     def _is_due(self) -> bool:
-        return (
-            keeps_epochs(self.config, self.placement)
-            and time.monotonic() - self._saved >= 60 * self.config.checkpoint_minutes
-        )
+        return self._keeps_epochs and time.monotonic() - self._saved >= 60 * self.config.checkpoint_minutes
 
     def _checkpoint(self) -> dict[str, Any]:
         return to_checkpoint(self.members, self.state, self._seconds(), self.identity)
@@ -366,7 +364,7 @@ class TrainingLoop:
         except Interrupted:  # a second signal
             raise
         except BaseException:
-            if rows[0]["kind"] == "epoch" and keeps_epochs(self.config, self.placement):
+            if rows[0]["kind"] == "epoch" and self._keeps_epochs:
                 with ignore_interrupt(), suppress(RunError):  # a full disk: the older checkpoints are whole
                     self.folder.save_epochs(self._checkpoint())
             raise

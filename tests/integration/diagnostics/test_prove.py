@@ -105,7 +105,16 @@ def test_mistakes_are_one_line(file, capsys, name, message):
     assert message in err and err.count("\n") == 1
 
 
-@pytest.mark.parametrize("option", [["--chains", "0"], ["--chains", "20"], ["--sweeps", "-1"], ["--seed", "-1"]])
+@pytest.mark.parametrize("option", [["--chains", "0"], ["--chains", "20"], ["--sweeps", "-1"]])
 def test_bad_numbers_are_one_line(file, capsys, option):
     assert cli.main(["prove", "games.py:game", *option]) == 2
     assert f"{option[0]} is {option[1]}; expected" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("value", ["-1", "9" * 30])
+def test_bad_seeds_are_one_line(file, capsys, value):
+    with pytest.raises(SystemExit) as stop:
+        cli.main(["prove", "games.py:game", "--seed", value])
+    assert stop.value.code == 2
+    err = capsys.readouterr().err
+    assert f"--seed: it is '{value[:3]}" in err and "expected an integer from 0" in err and err.count("\n") == 1

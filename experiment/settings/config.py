@@ -40,7 +40,8 @@ MOVABLE = (
 )
 # Keys that may change when a run resumes.
 CHANGEABLE = ("rounds", *MOVABLE)
-_SAVED = [name for name, setting in SETTINGS.items() if setting.saved]
+# Fields that a run folder holds.
+_SAVED = tuple(name for name, setting in SETTINGS.items() if setting.saved)
 
 
 def resolve(
@@ -163,7 +164,7 @@ def to_toml(config: Config, reasons: Mapping[str, str] = MappingProxyType({})) -
     """
     lines = ["# The settings of this run, resolved. Use it again: python cli.py train --config THIS_FILE", ""]
     group = None
-    for name in _saved(config):
+    for name in _saved_of(config):
         setting = SETTINGS[name]
         if setting.group != group:
             lines += [""] * (group is not None)
@@ -190,7 +191,7 @@ def plain(config: Config) -> dict[str, Any]:
 def concerning(config: Config) -> dict[str, Any]:
     """`plain`, without the settings that have no effect on a game of Pyro programs."""
     values = plain(config)
-    return values if config.program is None else {key(name): values[key(name)] for name in _saved(config)}
+    return values if config.program is None else {key(name): values[key(name)] for name in _saved_of(config)}
 
 
 def data_name(config: Config) -> str:
@@ -198,11 +199,11 @@ def data_name(config: Config) -> str:
     return config.dataset if config.program is None else Path(config.program).name
 
 
-def _saved(config: Config) -> list[str]:
-    """The settings that a run folder holds. A game of Pyro programs has no data set and no learning."""
+def _saved_of(config: Config) -> tuple[str, ...]:
+    """The fields that a run folder of `config` holds. A game of Pyro programs has no data set and no learning."""
     if config.program is None:
         return _SAVED
-    return [name for name in _SAVED if name in validation.PROGRAM_SETTINGS and name != "views"]
+    return tuple(name for name in _SAVED if name in validation.PROGRAM_SETTINGS and name != "views")
 
 
 def to_flags(config: Config) -> list[str]:

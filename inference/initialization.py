@@ -29,12 +29,14 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import cast
 
 import torch
 from torch import Tensor
 
 from mhng.inference import STARTS
+from mhng.inference.copies import call_side_by_side
 from mhng.inference.game import init, play
 from mhng.inference.log_joint import sign_log_evidence
 from mhng.inference.mergers import merge, move_parts
@@ -42,10 +44,14 @@ from mhng.inference.spec import Game
 from mhng.inference.topology import connected_components, restrict
 from mhng.inference.types import StartPlayer, Stream
 from mhng.inference.word_starts import WordPlayer, refine_words, slot_players
+from mhng.models.rng import spawn
 
 # Bytes of one agent's table of log densities (chains x objects x signs) while starts are made. Several such tables
 # exist at a time.
 _TABLE_BYTES = 2**28
+# If the table would have this number of entries or more, each part of _TOGETHER chains makes its starts alone, with
+# generators of its own. The number of cores does not decide, so that it does not change the signs.
+_LARGE, _TOGETHER = 2**20, 2
 # `merge` begins with at most _MANY signs, or with _FEWER per final sign if these are more.
 _MANY, _FEWER = 100, 3
 
@@ -82,6 +88,7 @@ def initial_signs(
     generators: Sequence[Stream],
     chains: int,
     present: Tensor | None = None,
+    processes: int = 1,
 ) -> tuple[Tensor, Tensor]:
     """Initial signs (C, M, N) of `chains` chains, and the scores (C, G, tries) of all starts.
 
@@ -89,6 +96,9 @@ def initial_signs(
     G is the number of groups of agents that start separately: all agents are one group, unless the graph has several
     components; in `no-com` every agent is a group. Scores are summed over the agents of a group. A single start is
     not played, and its score is its log evidence.
+
+    processes: parts of the chains that make large starts side by side, in copies of this process. It does not change
+    the signs.
     """
     if game.recursion == "exact":
         # Exact recursion could take forever before any agreement, and a start need not be exact.
@@ -107,6 +117,7 @@ def initial_signs(
             [generators[m] for m in members],
             chains,
             None if present is None else present[:, members],
+            processes,
         )
         order = _best_first(score)
         signs = signs[order]
@@ -137,18 +148,49 @@ def _group_signs(
     generators: Sequence[Stream],
     chains: int,
     present: Tensor | None,
+    processes: int,
 ) -> tuple[Tensor, Tensor]:
     """Initial signs (C, M, N) of one group, and the scores (C, 1, tries)."""
     if start.kind == "slots":
         start = replace(start, kind="merge")
         if (slots := _slots(start, game, players, generators)) is not None:
-            return _slot_signs(start, game, slots, generators, chains, present)
+            return _slot_signs(start, game, slots, generators, chains, present, processes)
     if start.tries == 1 and present is None:
         signs = merge_if_sparse(game, players, _candidates(start, game, players, generators, range(1), chains))
         score = torch.stack([p.evidence(signs[:, m], game.K) for m, p in enumerate(players)]).sum(0)
         if game.weights is not None:
             score = score + sign_log_evidence(game, game.weights, signs)
         return signs, score.view(chains, 1, 1)
+    sizes = part_sizes(start, game, players[0].count, chains)
+    if len(sizes) == 1:
+        return _best_starts(start, game, players, generators, chains, present)
+    streams = zip(*(spawn(generator, len(sizes)) for generator in generators), strict=True)
+    given = [None] * len(sizes) if present is None else present.split(_TOGETHER)
+    parts = [partial(_best_starts, start, game, players, *part) for part in zip(streams, sizes, given, strict=True)]
+    if processes > 1:
+        results = call_side_by_side(parts, processes, 1, "the starts")
+    else:
+        results = [part() for part in parts]
+    return torch.cat([signs for signs, _ in results]), torch.cat([scores for _, scores in results])
+
+
+def part_sizes(start: Start, game: Game, N: int, chains: int) -> list[int]:
+    """The numbers of chains whose starts are made together. The parts may be made side by side."""
+    entries = chains * start.tries * N * most_signs(start, game.table_width)
+    if entries < _LARGE or game.log_prior.device.type != "cpu":  # on a GPU, a larger table takes hardly more time
+        return [chains]
+    return [min(_TOGETHER, chains - first) for first in range(0, chains, _TOGETHER)]
+
+
+def _best_starts(
+    start: Start,
+    game: Game,
+    players: Sequence[StartPlayer],
+    generators: Sequence[Stream],
+    chains: int,
+    present: Tensor | None,
+) -> tuple[Tensor, Tensor]:
+    """The signs (C, M, N) of the best start of each chain, and the scores (C, 1, tries) of all."""
     batch = tries_per_batch(start, players[0].count, game.table_width, chains)
     results, scores = [], []
 
@@ -209,6 +251,7 @@ def _slot_signs(
     generators: Sequence[Stream],
     chains: int,
     present: Tensor | None,
+    processes: int,
 ) -> tuple[Tensor, Tensor]:
     """As `_group_signs`, from the players of each slot. Slots are independent, so each has its best start.
 
@@ -223,7 +266,7 @@ def _slot_signs(
     words, scores = [], []
     for slot, players in enumerate(slots):
         said = None if present is None else language.word(present, slot)
-        signs, score = _group_signs(start, single, players, generators, chains, said)
+        signs, score = _group_signs(start, single, players, generators, chains, said, processes)
         order = _best_first(score)
         words.append(signs[order])
         scores.append(score[order].sort(dim=2, descending=True).values)

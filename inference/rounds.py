@@ -47,7 +47,7 @@ class Threads(NamedTuple):
 
     learning: int = 1
     game: int = 1
-    processes: int = 1  # agents of this process that learn side by side
+    processes: int = 1  # copies of this process that work side by side: agents learn, and chains make starts
 
 
 @dataclass(frozen=True)
@@ -176,19 +176,20 @@ def _perceive_and_play(
     game: Game, schedule: Schedule, members: Sequence[Participant], progress: RoundProgress, watcher: Watcher
 ) -> Played:
     number, signs, scores = progress.done, progress.signs, None
+    processes = schedule.threads.processes if schedule.threads else 1
     generators = [member.play_stream for member in members]
     if signs is None:
         expected = _finite_players(members, number, [member.perceive_expected() for member in members])
         starts = iter(watcher.progress(range(1), number, "starts"))
         next(starts)
-        signs, scores = initial_signs(schedule.start, game, expected, generators, schedule.chains)
+        signs, scores = initial_signs(schedule.start, game, expected, generators, schedule.chains, None, processes)
         next(starts, None)
     players = _finite_players(members, number, [member.perceive() for member in members])
     if progress.signs is not None:
         # The posterior differs from that of the last round, so mergers between the games change no law.
         signs = merge_if_sparse(game, players, signs)
     if _starts_again(game, schedule.start, number):
-        signs, _ = initial_signs(schedule.start, game, players, generators, len(signs), signs)
+        signs, _ = initial_signs(schedule.start, game, players, generators, len(signs), signs, processes)
     played = _play(game, schedule, members, players, signs, scores, progress, watcher)
     if not played.trace.log_joint.isfinite().all():
         failed = [m.name for m, phi in zip(members, played.components, strict=True) if not _finite(phi)]

@@ -124,6 +124,15 @@ def seeded_global_rng(generator: torch.Generator) -> Iterator[None]:
         yield
 
 
+def spawn(generator: Any, count: int) -> list[Any]:
+    """`count` independent generators, seeded from `generator`; a handle of a generator elsewhere makes handles."""
+    if not isinstance(generator, torch.Generator):
+        spawned: list[Any] = generator.spawn(count)
+        return spawned
+    seeds = torch.randint(2**63 - 1, (count,), generator=generator, device=generator.device).tolist()
+    return [torch.Generator(generator.device).manual_seed(seed) for seed in seeds]
+
+
 def copy_generator(generator: torch.Generator) -> torch.Generator:
     """Copy a generator with its state, so that both produce the same numbers."""
     copy = torch.Generator(generator.device)

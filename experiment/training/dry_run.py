@@ -20,7 +20,7 @@ from mhng.experiment.training.defaults import describe
 from mhng.experiment.training.prepare import Prepared
 from mhng.experiment.util.memory import GIB, available_memory
 from mhng.inference.game import init, play
-from mhng.inference.initialization import Start, initial_signs, most_signs
+from mhng.inference.initialization import Start, initial_signs, most_signs, part_sizes
 from mhng.inference.rounds import Threads
 from mhng.inference.spec import Game
 from mhng.models.torch_defaults import torch_defaults, torch_threads
@@ -95,7 +95,8 @@ def foresee(config: Config, prepared: Prepared, game: Game, device: torch.device
         per_sweep = (time.perf_counter() - began) / _SWEEPS
     start = schedule.start
     merging = start.before * most_signs(start, game.K) / game.K if start.kind == "merge" else 0
-    starting = start.tries * (merging + start.after)
+    parts = len(part_sizes(start, game, N, schedule.chains))
+    starting = start.tries * (merging + start.after) / min(threads.processes, parts)
     sweeps = schedule.rounds * schedule.sweeps_between() + schedule.sweeps + starting
     return Seconds(learning, perceiving + per_sweep * sweeps)
 

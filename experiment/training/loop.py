@@ -33,10 +33,10 @@ from mhng.experiment.training.ray_agents import BYTES_PER_SIGN, AgentLostError, 
 from mhng.experiment.training.results import sweep_rows, to_round_trace, write_results
 from mhng.experiment.util.memory import is_out_of_memory, keep_freed_memory
 from mhng.experiment.util.process import ignore_interrupt, on_stop_signals
+from mhng.inference.copies import CopyLostError
 from mhng.inference.cuda_graphs import CannotCaptureError
 from mhng.inference.members import Member
 from mhng.inference.rounds import Played, RoundError, RoundProgress, run_rounds
-from mhng.inference.side_by_side import LearnerLostError
 from mhng.inference.spec import Game
 from mhng.inference.svi import Loss
 from mhng.inference.topology import connected_components
@@ -141,7 +141,7 @@ class TrainingLoop:
         try:
             while not self._run_rounds():
                 pass
-        except (RoundError, CannotCaptureError, LearnerLostError) as error:
+        except (RoundError, CannotCaptureError, CopyLostError) as error:
             raise RunError(f"{error} (run folder: {self.folder.path})") from error
         finally:
             self._progress.close()

@@ -31,6 +31,7 @@ from mhng.inference.members import Member
 from mhng.inference.rounds import Threads
 from mhng.inference.svi import Loss
 from mhng.models.belief import Belief, Response, Rule
+from mhng.models.rng import spawn
 
 Array = NDArray[Any]
 
@@ -64,7 +65,7 @@ class AgentActor:
     def __init__(self, spec: AgentSpec, view: Array, threads: Threads) -> None:
         self._threads = threads
         self._member = build_member(spec, torch.from_numpy(view.copy()), pick_device(spec.settings.device))
-        self._copied_stream: torch.Generator | None = None
+        self._streams = {"play": self._member.play_stream}
         self._belief: Belief
         self._serial = 0
 
@@ -96,28 +97,28 @@ class AgentActor:
 
     def clusters(self, stream: str, chains: int, K: int) -> Array:
         """Initial signs from clusters of the latents."""
-        return encode_signs(self._player.clusters(self._stream(stream), chains, K))
+        return encode_signs(self._player.clusters(self._streams[stream], chains, K))
 
     def redraw(self, serial: int, stream: str, signs: Array, K: int, first: bool) -> tuple[Array, Array]:
         """Redraw the parameters as belief number `serial`; return log density and evidence, both (C,)."""
         previous = None if first else self._belief
-        self._belief = self._player.redraw(self._stream(stream), self._decode(signs), K, previous)
+        self._belief = self._player.redraw(self._streams[stream], self._decode(signs), K, previous)
         return self._numbered(serial)
 
     def from_prior(self, serial: int, stream: str, chains: int, K: int) -> tuple[Array, Array]:
         """Draw the parameters from the prior as belief number `serial`; return as `redraw` does."""
-        self._belief = self._player.from_prior(self._stream(stream), chains, K)
+        self._belief = self._player.from_prior(self._streams[stream], chains, K)
         return self._numbered(serial)
 
     def propose(self, serial: int, stream: str, log_prior: Array) -> Array:
         """Propose a sign for every object."""
-        belief, generator = self._numbered_belief(serial), self._stream(stream)
+        belief, generator = self._numbered_belief(serial), self._streams[stream]
         return encode_signs(belief.propose(generator, self._decode(log_prior)))
 
     def respond(self, serial: int, stream: str, proposed: Array, current: Array, rule: Rule) -> tuple[Array, Array]:
         """Accept or reject proposals; return the accepted ones and those with ratio NaN, both as packed bits."""
         signs = self._decode(proposed), self._decode(current)
-        response = self._numbered_belief(serial).respond(self._stream(stream), *signs, rule)
+        response = self._numbered_belief(serial).respond(self._streams[stream], *signs, rule)
         return np.packbits(response.accepted.cpu().numpy()), np.packbits(response.not_a_number.cpu().numpy())
 
     def log_likelihood(self, serial: int, signs: Array) -> Array:
@@ -142,7 +143,13 @@ class AgentActor:
 
     def copy_stream(self) -> None:
         """Copy the stream "play" to "aside"."""
-        self._copied_stream = self._member.copy_play_stream()
+        self._streams["aside"] = self._member.copy_play_stream()
+
+    def spawn_streams(self, stream: str, count: int) -> list[str]:
+        """Make streams from a stream, as `mhng.models.rng.spawn` does; returns their names."""
+        spawned = {f"{stream}/{number}": made for number, made in enumerate(spawn(self._streams[stream], count))}
+        self._streams |= spawned
+        return list(spawned)
 
     def elbo(self, seed: int, round: int, signs: Array, components: Any) -> tuple[float, ...] | None:
         """Parts of the ELBO, as in `Member.elbo`."""
@@ -164,12 +171,6 @@ class AgentActor:
 
     def _on_device(self, components: Any) -> Any:
         return type(components)(*(part.to(self._member.device) for part in components))
-
-    def _stream(self, name: str) -> torch.Generator:
-        if name == "play":
-            return self._member.play_stream
-        assert self._copied_stream is not None
-        return self._copied_stream
 
     def _numbered_belief(self, serial: int) -> Belief:
         # The actor keeps the latest belief only.
@@ -257,10 +258,15 @@ def _bytes(message: Any) -> int:
 
 
 class _Stream:
-    """Name of a random stream in the process of the agent: "play", or "aside", a copy of it."""
+    """A random stream in the process of the agent, by its name: "play"; "aside", a copy; "play/0", from `spawn`."""
 
-    def __init__(self, name: str) -> None:
+    def __init__(self, actor: ActorHandle, name: str) -> None:
+        self._actor = actor
         self.name = name
+
+    def spawn(self, count: int) -> list[_Stream]:
+        """As `mhng.models.rng.spawn`, in the process of the agent."""
+        return [_Stream(self._actor, name) for name in self._actor.call("spawn_streams", self.name, count)]
 
 
 class _Belief:
@@ -357,12 +363,12 @@ class RemoteMember:
         self.actor = actor
         self.name = actor.name
         self.count = count
-        self.play_stream = _Stream("play")
+        self.play_stream = _Stream(actor, "play")
 
     def copy_play_stream(self) -> _Stream:
         """Copy the random stream "play" in the process of the agent."""
         self.actor.call("copy_stream")
-        return _Stream("aside")
+        return _Stream(self.actor, "aside")
 
     def train_epochs(
         self, epochs: int, signs: Tensor | None, components: Any, done: int

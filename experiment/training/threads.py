@@ -15,8 +15,8 @@ from mhng.experiment.settings.schema import Config
 from mhng.experiment.training.agent_spec import AgentSpec
 from mhng.experiment.training.build import build_agent
 from mhng.experiment.util.cores import AUTO, thread_limit
+from mhng.inference.copies import can_fork
 from mhng.inference.rounds import Threads
-from mhng.inference.side_by_side import can_fork
 from mhng.models.rng import stream
 
 # Work for which one more thread gains: objects of a batch times parameters of a network, and in a sweep the entries

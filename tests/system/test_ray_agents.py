@@ -25,6 +25,7 @@ from mhng.experiment.settings.config import resolve
 from mhng.experiment.settings.schema import Config
 from mhng.experiment.training import loop, ray_agents, ray_cluster
 from mhng.experiment.training.train import resume, train
+from mhng.inference import initialization
 
 HOME = Path(__file__).resolve().parents[2]
 SMALL = Config(
@@ -152,6 +153,7 @@ VARIANTS = {
     "three in a ring": {"agents": 3, "views": THREE, "meet": RING, "synchronous": True},
     "vectors": {"dataset": "synthetic", "likelihood": "identity", "dimension": 2, "limit": None},
     "a mixture with a step of its own": {"mixture": "student-t"},
+    "starts in parts": {"chains": 3},
 }
 
 
@@ -160,7 +162,8 @@ def settings(name):
 
 
 @pytest.mark.parametrize("name", VARIANTS)
-def test_the_run_equals_that_of_one_process(name, ray, tmp_path):
+def test_the_run_equals_that_of_one_process(name, ray, tmp_path, monkeypatch):
+    monkeypatch.setattr(initialization, "_LARGE", 1)  # of more than two chains
     config = settings(name)
     train(replace(config, run_dir=tmp_path / "apart"))
     summary = json.loads((tmp_path / "apart" / "summary.json").read_text())
@@ -172,6 +175,7 @@ def test_the_run_equals_that_of_one_process(name, ray, tmp_path):
         one.pop("seconds")
     assert summary == here
     assert {number for number, *_ in ray.asked} == set(range(config.agents))
+    assert any(what == "spawn_streams" for _, what, *_ in ray.asked) == (name == "starts in parts")
 
 
 def test_only_signs_and_the_prior_go_to_an_agent_in_the_game(ray, tmp_path):

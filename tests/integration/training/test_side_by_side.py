@@ -1,14 +1,16 @@
-"""Agents that learn side by side in forked processes: the same bits, signals, errors, and no process left."""
+"""Agents that learn, and chains that make starts, side by side in forked processes: the same bits, signals, errors."""
 
 import json
 import multiprocessing
 import os
 import signal
 from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 
 from mhng.experiment.errors import Interrupted, RunError
 from mhng.experiment.runs.folder import RunFolder
@@ -17,7 +19,8 @@ from mhng.experiment.settings.parsing import read_settings
 from mhng.experiment.training import threads
 from mhng.experiment.training.console import Silent
 from mhng.experiment.training.train import resume, train
-from mhng.inference import side_by_side
+from mhng.inference import initialization, side_by_side
+from mhng.inference.copies import CopyLostError, call_side_by_side, can_fork
 from mhng.inference.svi import Learner, NotFiniteError
 from tests.runs import all_outputs
 
@@ -27,7 +30,7 @@ FLAGS = [
     "--device", "cpu",
 ]  # fmt: skip
 THREE = ["--agents", "3"]
-pytestmark = pytest.mark.skipif(not side_by_side.can_fork(), reason="learning side by side needs Linux without a GPU")
+pytestmark = pytest.mark.skipif(not can_fork(), reason="learning side by side needs Linux without a GPU")
 
 
 @pytest.fixture(autouse=True)
@@ -141,3 +144,63 @@ def test_small_data_are_learned_in_turn(tmp_path: Path, monkeypatch: pytest.Monk
     monkeypatch.setattr(Learner, "_epoch", lambda self, number: here.append(number) or epoch(self, number))
     begun(tmp_path / "run", "--threads", "2")
     assert here == [1, 2, 3, 4] * 2 + [1, 2] * 2
+
+
+STARTS = ["--chains", "5", "--starts", "2", "--epochs", "1", "--rounds", "0"]
+
+
+@pytest.fixture
+def large_starts(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(initialization, "_LARGE", 1)
+
+
+@pytest.mark.usefixtures("large_starts")
+@pytest.mark.parametrize("mode", ["com", "no-com", "gibbs"])
+def test_starts_side_by_side_are_those_made_in_turn(
+    mode: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    here, make = [], initialization._best_starts
+    monkeypatch.setattr(initialization, "_best_starts", lambda *words: here.append(1) or make(*words))
+    whole = outputs(begun(tmp_path / "in_turn", *STARTS, "--mode", mode, "--threads", "1"))
+    assert len(here) == (6 if mode == "no-com" else 3)
+    assert outputs(begun(tmp_path / "side_by_side", *STARTS, "--mode", mode, "--threads", "2")) == whole
+    assert len(here) == (6 if mode == "no-com" else 3)  # no more in this process
+
+
+@pytest.mark.usefixtures("large_starts")
+def test_a_killed_process_of_the_starts_ends_the_run_with_a_line(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(initialization, "_best_starts", lambda *words: os.kill(os.getpid(), signal.SIGKILL))
+    with pytest.raises(RunError, match=r"^the process of the starts has ended \(exit code -9\); is there"):
+        begun(tmp_path / "run", *STARTS, "--threads", "2")
+
+
+@pytest.mark.usefixtures("large_starts")
+def test_a_signal_ends_the_starts_and_keeps_what_was_learned(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    parent, make = os.getpid(), initialization._best_starts
+
+    def stopped(*words: Any) -> Any:
+        os.kill(parent, signal.SIGTERM)
+        signal.pause()
+
+    whole = outputs(begun(tmp_path / "whole", *STARTS, "--threads", "2"))
+    monkeypatch.setattr(initialization, "_best_starts", stopped)
+    with pytest.raises(Interrupted, match="SIGTERM"):
+        begun(tmp_path / "run", *STARTS, "--threads", "2")
+    monkeypatch.setattr(initialization, "_best_starts", make)
+    resume(tmp_path / "run", printer=Silent())
+    assert outputs(tmp_path / "run") == whole
+
+
+def test_calls_side_by_side_return_in_order_and_raise_their_errors() -> None:
+    def call(number: int) -> tuple[int, torch.Tensor]:
+        return os.getpid(), torch.full((2,), number)
+
+    results = call_side_by_side([partial(call, number) for number in range(5)], 2, 1, "a test")
+    assert [value.tolist() for _, value in results] == [[number] * 2 for number in range(5)]
+    assert len({process for process, _ in results}) == 5
+    with pytest.raises(ZeroDivisionError):
+        call_side_by_side([lambda: 1 // 0], 2, 1, "a test")
+    with pytest.raises(CopyLostError, match=r"^the process of a test has ended \(exit code 7\)"):
+        call_side_by_side([partial(os._exit, 7)], 2, 1, "a test")

@@ -11,7 +11,7 @@ from mhng.inference.initialization import Start, initial_signs
 from mhng.inference.mergers import merge, move_parts
 from mhng.models.mixtures import NormalWishart
 from mhng.models.percepts import Percepts
-from mhng.models.rng import stream
+from mhng.models.rng import spawn, stream
 from tests.proofs.problems import generators
 
 # Four clumps; agent 0 cannot tell the first two apart, agent 1 not the last two.
@@ -198,6 +198,27 @@ def test_the_chain_with_the_largest_evidence_is_the_first() -> None:
     assert signs.shape == alone.shape
     order = initialization._best_first(torch.tensor([3.0, 9.0, 5.0, 1.0]).view(4, 1, 1))
     assert order.tolist() == [1, 0, 2, 3] and initialization._best_first(torch.ones(1, 1, 3)).tolist() == [0]
+
+
+@pytest.mark.parametrize("present", [None, TRUTH.expand(5, 2, -1)])
+def test_large_starts_are_made_in_parts_with_generators_of_their_own(present, monkeypatch):
+    both, start = players(), Start("merge", tries=2, before=3, after=3, tail=2)
+    whole = initial_signs(start, game(), both, generators(2), 5, present)
+    monkeypatch.setattr(initialization, "_LARGE", 1)
+    found = initial_signs(start, game(), both, generators(2), 5, present)
+    expected = []
+    for part, own in enumerate(zip(*(spawn(generator, 3) for generator in generators(2)), strict=True)):
+        given = None if present is None else present[2 * part : 2 * part + 2]
+        expected.append(initialization._best_starts(start, game(), both, own, (2, 2, 1)[part], given))
+    signs, scores = (torch.cat(parts) for parts in zip(*expected, strict=True))
+    first = int(scores.flatten(1).amax(1).argmax())
+    order = [first, *(c for c in range(5) if c != first)]
+    assert torch.equal(found[0], signs[order]) and torch.equal(found[1], scores[order])
+    assert found[1].unique().numel() > 1 and not torch.equal(found[1], whole[1])
+    few = initial_signs(start, game(), both, generators(2), 2, None if present is None else present[:2])
+    monkeypatch.setattr(initialization, "_LARGE", 2**30)
+    again = initial_signs(start, game(), both, generators(2), 2, None if present is None else present[:2])
+    assert torch.equal(few[1], again[1]), "two chains are one part"
 
 
 def test_with_three_agents_each_start_has_another_clusterer():

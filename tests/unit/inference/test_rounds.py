@@ -73,9 +73,9 @@ def test_sentences_start_again_in_rounds_1_and_4(words, monkeypatch):
     """New starts are compared with the sentences of the last round; single signs start once."""
     calls = []
 
-    def spy(start, game, players, generators, chains, present=None):
+    def spy(start, game, players, generators, chains, present, processes):
         calls.append(None if present is None else tuple(present.shape))
-        return initial_signs(start, game, players, generators, chains, present)
+        return initial_signs(start, game, players, generators, chains, present, processes)
 
     monkeypatch.setattr(rounds_module, "initial_signs", spy)
     plan = schedule(rounds=5, start=Start("kmeans", tries=1, after=2, tail=1))

@@ -121,7 +121,7 @@ def test_chain_0_has_the_best_start_of_every_slot(monkeypatch):
         return said, torch.tensor(next(made)).unsqueeze(1)
 
     monkeypatch.setattr(initialization, "_group_signs", group_signs)
-    signs, scores = initialization._slot_signs(Start("slots"), SLOT_GAME, [agents, agents], [], 2, None)
+    signs, scores = initialization._slot_signs(Start("slots"), SLOT_GAME, [agents, agents], [], 2, None, 1)
     assert SLOTS.split(signs)[0, 0, 0].tolist() == [0, 0]
     assert scores.tolist() == [[[20, 0]], [[18, 0]]]
 

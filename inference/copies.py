@@ -18,7 +18,8 @@ import sys
 import threading
 import warnings
 from collections import deque
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
+from contextlib import closing
 from functools import partial
 from multiprocessing.connection import Connection, wait
 from typing import Any
@@ -49,15 +50,13 @@ def can_fork() -> bool:
 
 
 class Copies:
-    """Copies of this process, known by the connections to them. A context manager, which ends them."""
+    """Copies of this process, known by the connections to them."""
 
     def __init__(self) -> None:
         self._running: dict[Connection, Any] = {}
 
-    def __enter__(self) -> Copies:
-        return self
-
-    def __exit__(self, *_: object) -> None:
+    def close(self) -> None:
+        """End all copies."""
         for connection, process in self._running.items():
             process.kill()
             process.join()
@@ -82,9 +81,9 @@ class Copies:
         there.close()
         return here
 
-    def ready(self) -> Iterator[Connection]:
+    def ready(self) -> list[Connection]:
         """Wait for messages, at most half a second; returns the connections that have some."""
-        return (found for found in wait(list(self._running), _POLL_SECONDS) if isinstance(found, Connection))
+        return [found for found in wait(list(self._running), _POLL_SECONDS) if isinstance(found, Connection)]
 
     def receive(self, connection: Connection, name: str) -> Any:
         """The next message. Raises CopyError, or CopyLostError with the `name` of the copy."""
@@ -114,7 +113,7 @@ def call_side_by_side(calls: Sequence[Callable[[], Any]], processes: int, thread
     """
     results: list[Any] = [None] * len(calls)
     waiting, running = deque(range(len(calls))), dict[Connection, int]()
-    with Copies() as copies:
+    with closing(Copies()) as copies:
         while waiting or running:
             while waiting and len(running) < processes:
                 number = waiting.popleft()

@@ -161,12 +161,15 @@ def _group_signs(
         if game.weights is not None:
             score = score + sign_log_evidence(game, game.weights, signs)
         return signs, score.view(chains, 1, 1)
-    sizes = part_sizes(start, game, players[0].count, chains)
+    N = players[0].count
+    sizes, batch = part_sizes(start, game, N, chains), tries_per_batch(start, N, game.table_width, chains)
     if len(sizes) == 1:
-        return _best_starts(start, game, players, generators, chains, present)
+        return _best_starts(start, game, players, batch, generators, chains, present)
     streams = zip(*(spawn(generator, len(sizes)) for generator in generators), strict=True)
     given = [None] * len(sizes) if present is None else present.split(_TOGETHER)
-    parts = [partial(_best_starts, start, game, players, *part) for part in zip(streams, sizes, given, strict=True)]
+    parts = [
+        partial(_best_starts, start, game, players, batch, *part) for part in zip(streams, sizes, given, strict=True)
+    ]
     if processes > 1:
         results = call_side_by_side(parts, processes, 1, "the starts")
     else:
@@ -186,12 +189,15 @@ def _best_starts(
     start: Start,
     game: Game,
     players: Sequence[StartPlayer],
+    batch: int,
     generators: Sequence[Stream],
     chains: int,
     present: Tensor | None,
 ) -> tuple[Tensor, Tensor]:
-    """The signs (C, M, N) of the best start of each chain, and the scores (C, 1, tries) of all."""
-    batch = tries_per_batch(start, players[0].count, game.table_width, chains)
+    """The signs (C, M, N) of the best start of each chain, and the scores (C, 1, tries) of all.
+
+    batch: starts of each chain that are played at a time.
+    """
     results, scores = [], []
 
     def compare(signs: Tensor, tries: int) -> None:

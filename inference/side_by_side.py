@@ -71,8 +71,8 @@ class SideBySide:
     def __enter__(self) -> SideBySide:
         return self
 
-    def __exit__(self, *error: object) -> None:
-        self._copies.__exit__(*error)
+    def __exit__(self, *_: object) -> None:
+        self._copies.close()
 
     def epochs(self, name: str) -> Iterator[tuple[int, Loss]]:
         """The epochs of a member, with losses, as they come. Raises AgentError, CopyLostError."""

@@ -209,7 +209,7 @@ def test_large_starts_are_made_in_parts_with_generators_of_their_own(present, mo
     expected = []
     for part, own in enumerate(zip(*(spawn(generator, 3) for generator in generators(2)), strict=True)):
         given = None if present is None else present[2 * part : 2 * part + 2]
-        expected.append(initialization._best_starts(start, game(), both, own, (2, 2, 1)[part], given))
+        expected.append(initialization._best_starts(start, game(), both, 2, own, (2, 2, 1)[part], given))
     signs, scores = (torch.cat(parts) for parts in zip(*expected, strict=True))
     first = int(scores.flatten(1).amax(1).argmax())
     order = [first, *(c for c in range(5) if c != first)]

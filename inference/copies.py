@@ -16,6 +16,7 @@ import os
 import signal
 import sys
 import threading
+import traceback
 import warnings
 from collections import deque
 from collections.abc import Callable, Sequence
@@ -36,7 +37,7 @@ _POLL_SECONDS = 0.5
 
 
 class CopyLostError(RuntimeError):
-    """A copy was killed. The message names it and its exit code."""
+    """A copy ended without a result. The message names it and its exit code."""
 
 
 class CopyError(Exception):
@@ -57,8 +58,10 @@ class Copies:
 
     def close(self) -> None:
         """End all copies."""
-        for connection, process in self._running.items():
+        started = {connection: process for connection, process in self._running.items() if process.pid is not None}
+        for process in started.values():
             process.kill()
+        for connection, process in started.items():
             process.join()
             connection.close()
 
@@ -70,12 +73,12 @@ class Copies:
         )
         # A signal between the fork and the handlers of the copy would run the parent's handlers in the copy.
         before = signal.pthread_sigmask(signal.SIG_BLOCK, _STOP)
+        self._running[here] = process
         try:
             with warnings.catch_warnings():
                 # Python 3.12 warns of forks beside other threads; a copy takes no lock that they may hold.
                 warnings.simplefilter("ignore", DeprecationWarning)
                 process.start()
-            self._running[here] = process
         finally:
             signal.pthread_sigmask(signal.SIG_SETMASK, before)
         there.close()
@@ -83,7 +86,7 @@ class Copies:
 
     def ready(self) -> list[Connection]:
         """Wait for messages, at most half a second; returns the connections that have some."""
-        return [found for found in wait(list(self._running), _POLL_SECONDS) if isinstance(found, Connection)]
+        return [end for end in wait(list(self._running), _POLL_SECONDS) if isinstance(end, Connection)]
 
     def receive(self, connection: Connection, name: str) -> Any:
         """The next message. Raises CopyError, or CopyLostError with the `name` of the copy."""
@@ -107,9 +110,11 @@ class Copies:
 
 
 def call_side_by_side(calls: Sequence[Callable[[], Any]], processes: int, threads: int | None, name: str) -> list[Any]:
-    """The results of `calls`, which consist of tensors and plain values, in copies, at most `processes` at a time.
+    """Make `calls` in copies, at most `processes` at a time; returns their results in order.
 
-    name: what the copies work on, for CopyLostError. Raises the error of a call, too.
+    A result consists of tensors and plain values. Raises the error of a call, and CopyLostError.
+
+    name: what the copies work on, for CopyLostError.
     """
     results: list[Any] = [None] * len(calls)
     waiting, running = deque(range(len(calls))), dict[Connection, int]()
@@ -150,7 +155,7 @@ def _in_copy(connection: Connection, work: Callable[[Connection], object], threa
     libc: Any = ctypes.CDLL(None)
     libc.prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
     if hasattr(libc, "mallopt"):  # not every C library has it
-        libc.mallopt(_M_ARENA_MAX, 1)  # the new thread takes memory that is free here, instead of a new heap
+        libc.mallopt(_M_ARENA_MAX, 1)  # the new thread shall take memory that is free here, not a new heap
     if os.getppid() == parent:
         # OpenMP has no threads in the copy, but believes that it has some. In a new thread it begins afresh.
         worker = threading.Thread(target=_work, args=(connection, work, threads))
@@ -166,6 +171,7 @@ def _work(connection: Connection, work: Callable[[Connection], object], threads:
     except BrokenPipeError:
         return
     except BaseException as error:
+        error.add_note(traceback.format_exc())  # the parent cannot know it
         try:
             connection.send(error)
         except Exception:  # it cannot be pickled

@@ -36,6 +36,7 @@ import torch
 from torch import Tensor
 
 from mhng.inference import STARTS
+from mhng.inference.batched import batch_groups
 from mhng.inference.copies import call_side_by_side
 from mhng.inference.game import init, play
 from mhng.inference.log_joint import sign_log_evidence
@@ -45,12 +46,13 @@ from mhng.inference.topology import connected_components, restrict
 from mhng.inference.types import StartPlayer, Stream
 from mhng.inference.word_starts import WordPlayer, refine_words, slot_players
 from mhng.models.rng import spawn
+from mhng.models.torch_defaults import torch_threads
 
 # Bytes of one agent's table of log densities (chains x objects x signs) while starts are made. Several such tables
 # exist at a time.
 _TABLE_BYTES = 2**28
-# If the table would have this number of entries or more, each part of _TOGETHER chains makes its starts alone, with
-# generators of its own. The number of cores does not decide, so that it does not change the signs.
+# On a CPU, if all tables of the starts have _LARGE entries or more, each part of _TOGETHER chains makes its starts
+# alone, with generators of its own. The parts do not depend on the number of cores, so the signs do not either.
 _LARGE, _TOGETHER = 2**20, 2
 # `merge` begins with at most _MANY signs, or with _FEWER per final sign if these are more.
 _MANY, _FEWER = 100, 3
@@ -97,8 +99,7 @@ def initial_signs(
     components; in `no-com` every agent is a group. Scores are summed over the agents of a group. A single start is
     not played, and its score is its log evidence.
 
-    processes: parts of the chains that make large starts side by side, in copies of this process. It does not change
-    the signs.
+    processes: the most copies of this process that make starts at the same time. It does not change the signs.
     """
     if game.recursion == "exact":
         # Exact recursion could take forever before any agreement, and a start need not be exact.
@@ -171,16 +172,18 @@ def _group_signs(
         partial(_best_starts, start, game, players, batch, *part) for part in zip(streams, sizes, given, strict=True)
     ]
     if processes > 1:
+        batch_groups(players)  # computes what agents keep of their latents, so that copies share it
         results = call_side_by_side(parts, processes, 1, "the starts")
     else:
-        results = [part() for part in parts]
+        with torch_threads(1):
+            results = [part() for part in parts]
     return torch.cat([signs for signs, _ in results]), torch.cat([scores for _, scores in results])
 
 
 def part_sizes(start: Start, game: Game, N: int, chains: int) -> list[int]:
-    """The numbers of chains whose starts are made together. The parts may be made side by side."""
+    """The numbers of chains whose starts are made together, on one thread. Parts may be made side by side."""
     entries = chains * start.tries * N * most_signs(start, game.table_width)
-    if entries < _LARGE or game.log_prior.device.type != "cpu":  # on a GPU, a larger table takes hardly more time
+    if start.tries == 1 or entries < _LARGE or game.log_prior.device.type != "cpu":
         return [chains]
     return [min(_TOGETHER, chains - first) for first in range(0, chains, _TOGETHER)]
 

@@ -119,8 +119,8 @@ class SideBySide:
                 self.learned[name] = epoch
                 self._asked.discard(connection)
             if epoch == task.epochs:
-                self._copies.end(connection)
                 del self._running[connection]
+                self._copies.end(connection)
 
 
 def _learn(task: Task, connection: Connection) -> None:

@@ -95,8 +95,8 @@ def foresee(config: Config, prepared: Prepared, game: Game, device: torch.device
         per_sweep = (time.perf_counter() - began) / _SWEEPS
     start = schedule.start
     merging = start.before * most_signs(start, game.K) / game.K if start.kind == "merge" else 0
-    parts = len(part_sizes(start, game, N, schedule.chains))
-    starting = start.tries * (merging + start.after) / min(threads.processes, parts)
+    in_turn = sum(part_sizes(start, game, N, schedule.chains)[:: threads.processes]) / schedule.chains
+    starting = start.tries * (merging + start.after) * in_turn
     sweeps = schedule.rounds * schedule.sweeps_between() + schedule.sweeps + starting
     return Seconds(learning, perceiving + per_sweep * sweeps)
 

@@ -146,7 +146,7 @@ class AgentActor:
         self._streams["aside"] = self._member.copy_play_stream()
 
     def spawn_streams(self, stream: str, count: int) -> list[str]:
-        """Make streams from a stream, as `mhng.models.rng.spawn` does; returns their names."""
+        """Make streams as `mhng.models.rng.spawn` does, in place of earlier ones; returns their names."""
         spawned = {f"{stream}/{number}": made for number, made in enumerate(spawn(self._streams[stream], count))}
         self._streams |= spawned
         return list(spawned)

@@ -163,7 +163,7 @@ def settings(name):
 
 @pytest.mark.parametrize("name", VARIANTS)
 def test_the_run_equals_that_of_one_process(name, ray, tmp_path, monkeypatch):
-    monkeypatch.setattr(initialization, "_LARGE", 1)  # of more than two chains
+    monkeypatch.setattr(initialization, "_LARGE", 1)  # so that more than two chains make their starts in parts
     config = settings(name)
     train(replace(config, run_dir=tmp_path / "apart"))
     summary = json.loads((tmp_path / "apart" / "summary.json").read_text())

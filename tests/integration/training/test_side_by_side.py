@@ -30,7 +30,7 @@ FLAGS = [
     "--device", "cpu",
 ]  # fmt: skip
 THREE = ["--agents", "3"]
-pytestmark = pytest.mark.skipif(not can_fork(), reason="learning side by side needs Linux without a GPU")
+pytestmark = pytest.mark.skipif(not can_fork(), reason="forked copies need Linux without a GPU")
 
 
 @pytest.fixture(autouse=True)
@@ -200,7 +200,8 @@ def test_calls_side_by_side_return_in_order_and_raise_their_errors() -> None:
     results = call_side_by_side([partial(call, number) for number in range(5)], 2, 1, "a test")
     assert [value.tolist() for _, value in results] == [[number] * 2 for number in range(5)]
     assert len({process for process, _ in results}) == 5
-    with pytest.raises(ZeroDivisionError):
+    with pytest.raises(ZeroDivisionError) as error:
         call_side_by_side([lambda: 1 // 0], 2, 1, "a test")
+    assert "lambda: 1 // 0" in error.value.__notes__[0]  # the traceback in the copy
     with pytest.raises(CopyLostError, match=r"^the process of a test has ended \(exit code 7\)"):
         call_side_by_side([partial(os._exit, 7)], 2, 1, "a test")

@@ -99,7 +99,7 @@ def play(tab: Tab, address: str, look: Callable[[str], None]) -> list[str]:
             tab.press("2")
         elif kind == "offer":
             tab.press("1" if len(kinds) % 4 else "2")
-            if tab.evaluate("document.querySelectorAll('button').length") == 1:
+            if tab.wait("String(document.querySelectorAll('button').length)") == "1":  # the page may be changing
                 tab.press("1")
         elif kind == "proposal":
             tab.focus("button[data-key='3']")

@@ -33,7 +33,8 @@ class Game:
             With more than `languages.MOST_TABLE` sentences, `both` has word turns only.
 
     Raises:
-        ValueError: split_merge without shared signs, weights with mode variational, or an unknown recursion.
+        ValueError: split_merge without shared signs, weights with mode variational, unknown turns or recursion, or
+            sentences that do not fit log_prior or the turns.
     """
 
     log_prior: Tensor

@@ -37,7 +37,14 @@ def build_parser(program: str = "mhng") -> Parser:
         )
         return added
 
-    _add_train(command("train", "train one run and write its run folder", usage="[--config FILE] [SETTINGS]"))
+    _add_train(
+        command(
+            "train",
+            "train one run and write its run folder",
+            "Data sets may have other defaults than those below (docs/data.md); --dry-run prints all settings.",
+            usage="[--config FILE] [SETTINGS]",
+        )
+    )
     _add_play(
         command(
             "play",

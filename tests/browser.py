@@ -6,7 +6,6 @@ with Browser.started(tmp_path) as browser:
 
 from __future__ import annotations
 
-import base64
 import json
 import os
 import shutil
@@ -24,9 +23,6 @@ FLAGS = (
     "--headless", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run",
     "--disable-background-networking", "--disable-component-update", "--disable-sync", "--disable-dev-shm-usage",
     "--remote-debugging-pipe",
-)  # fmt: skip
-_COMPLAINTS = (
-    "Runtime.consoleAPICalled", "Runtime.exceptionThrown", "Log.entryAdded", "Page.javascriptDialogOpening"
 )  # fmt: skip
 PATIENCE = 120  # seconds for one answer, on a machine that does much else
 
@@ -249,8 +245,3 @@ class Tab:
                 pass
             time.sleep(0.02)
         raise AssertionError(f"not seen: {expression}")
-
-    def screenshot(self, file: Path) -> None:
-        """Write a picture of the whole page."""
-        answer = self.browser.call("Page.captureScreenshot", self.session, captureBeyondViewport=True)
-        file.write_bytes(base64.b64decode(answer["data"]))

@@ -84,19 +84,20 @@ def numbers(summary: Mapping[str, Any]) -> Numbers:
         "log_evidence": summary["log_evidence_mean"],
         "seconds": summary["seconds"],
         **dict.fromkeys(SENTENCE_METRICS),
-        **_of_sentences(summary.get("language")),
+        **_of_sentences(summary),
     }
 
 
-def _of_sentences(language: Mapping[str, Any] | None) -> Numbers:
-    """SENTENCE_METRICS; empty for single signs, and for runs of older versions."""
+def _of_sentences(summary: Mapping[str, Any]) -> Numbers:
+    """SENTENCE_METRICS; empty for single signs."""
+    language = summary.get("language")
     if language is None:
         return {}
     agents, unseen = list(language["agents"].values()), language["unseen"] or {}
     right = unseen.get("all_right", {}).get("together", {})
     found = unseen.get("found") or language["seen"]["found"]
     return {
-        "kappa_slot": min(language["kappa_slots"]),
+        "kappa_slot": min(summary["kappa_slots"]),
         "over_holistic": _mean([row["over_holistic"] for row in agents]),
         "topsim": _mean([(row["seen"] or {}).get("topsim") for row in agents]),
         "unseen_in": right.get("in"),

@@ -19,13 +19,11 @@ from dataclasses import dataclass
 
 import torch
 
-from mhng.experiment.errors import UsageError
 from mhng.models.rng import stream
 
 SEPARATION = 8.0
 SITE_DISTANCE = 2 * SEPARATION
 SCALES = (0.6, 1.2)  # standard deviations along the principal axes of a class
-MAX_CLASSES = 1000
 
 Pairs = tuple[tuple[int, int], ...]
 
@@ -51,13 +49,9 @@ def draw(
     """Draw `count` objects as observed by `agents` agents.
 
     Labels do not depend on the number of agents, and an agent's features do not depend on the other agents.
-    `ambiguity` changes means and covariances only; labels, sites and noise stay. Raises UsageError for --classes
-    outside 3 to 1000 (with two classes, all agents would confuse the same pair) and --ambiguity outside [0, 1].
+    `ambiguity`, in [0, 1], changes means and covariances only; labels, sites and noise stay. With fewer than three
+    classes, all agents would confuse the same pair.
     """
-    if not 3 <= classes <= MAX_CLASSES:
-        raise UsageError(f"--classes is {classes}; expected 3 to {MAX_CLASSES}")
-    if not 0 <= ambiguity <= 1:
-        raise UsageError(f"--ambiguity is {ambiguity}; expected 0 to 1")
     rounds = round_robin(classes)
     pairs = tuple(rounds[agent % len(rounds)] for agent in range(agents))
     labels = torch.randint(classes, (count,), generator=stream(seed, "synthetic/labels"))

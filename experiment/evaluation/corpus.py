@@ -25,7 +25,6 @@ all     every draw in posterior.nc. Signs are exchangeable: chains number them d
 from __future__ import annotations
 
 import json
-import os
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -42,6 +41,7 @@ from mhng.experiment.settings.schema import Config
 from mhng.experiment.training.saved_run import SavedRun
 from mhng.experiment.util.jsonable import to_plain
 from mhng.experiment.util.output import check_out, write_out
+from mhng.experiment.util.paths import check_new_folder
 
 SYSTEM = "mh-naming-game"
 
@@ -60,7 +60,9 @@ def corpus(
     """
     inputs = [path / file for file in (run_folder.MANIFEST, *run_folder.RUN_FILES)]
     if form == "elcc":
-        _check_folder(path, out)
+        if out is None:
+            raise UsageError("--format elcc writes a folder; pass --out DIR")
+        check_new_folder(out, "--out")
     elif out is not None:
         check_out(out, inputs)
     run = SavedRun(path, trust_plugins=trust_plugins)
@@ -171,17 +173,6 @@ FORMATS: dict[str, Callable[[SavedRun], Callable[[Mapping[str, Any]], str]]] = {
     "elcc": _message,
     "csar": _with_meaning,
 }
-
-
-def _check_folder(path: Path, out: Path | None) -> None:
-    """Check that `out` is a new folder, or an empty one. Raises UsageError."""
-    if out is None:
-        raise UsageError("--format elcc writes a folder; pass --out DIR")
-    try:
-        if os.path.lexists(out) and not (out.is_dir() and not any(out.iterdir())):
-            raise UsageError(f"--out {out} exists; --format elcc requires a new folder")
-    except (OSError, ValueError) as error:
-        raise UsageError(f"--out {out} cannot be used: {getattr(error, 'strerror', None) or error}") from error
 
 
 def _write_elcc(run: SavedRun, lines: Iterator[str], out: Path) -> None:

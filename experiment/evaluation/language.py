@@ -46,8 +46,9 @@ def language_report(run: SavedRun, speakers: Mapping[str, Speaker] | None = None
     config = run.config
     speakers = speakers_of(run) if speakers is None else speakers
     scores = language_scores(config, run.objects, speakers, partial(load_held_out, config))
-    about = {"words": config.words, "vocabulary": config.vocabulary, "meaning": config.meaning}
-    return {"run": str(run.path), **about, "objects": run.objects.count, **scores}
+    about: dict[str, Any] = {"words": config.words, "vocabulary": config.vocabulary, "meaning": config.meaning}
+    about |= {"objects": run.objects.count, "kappa_slots": run.summary["kappa_slots"]}
+    return {"run": str(run.path), **about, **scores}
 
 
 @torch_defaults()

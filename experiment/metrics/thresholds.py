@@ -6,6 +6,9 @@ from __future__ import annotations
 KAPPA = 0.8
 KAPPA_PARTLY = 0.6
 
+# Mean kappa from which on a community has agreed. Our choice.
+KAPPA_AGREED = 0.9
+
 # A sign that covers a larger share of the objects makes agreement trivial, and has most likely collapsed. Our choice.
 MAX_SHARE = 0.95
 

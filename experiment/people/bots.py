@@ -25,8 +25,6 @@ from mhng.experiment.people.partner import Belief, Rows
 from mhng.experiment.people.person import PersonSide
 from mhng.experiment.people.ratios import category_likelihood
 
-KNOWLEDGE = ("sorted", "known")
-
 
 class Bot:
     """A participant with a known rule.

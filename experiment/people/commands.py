@@ -49,7 +49,7 @@ def add_study(parser: Any) -> None:
     export.add_argument("--bots", action="store_true", help="bots instead of people")
     export.add_argument("--all", action="store_true", help="also sessions that are not finished")
     forget = command("forget", "delete the log of one participant")
-    forget.add_argument("token", metavar="TOKEN", help="code on the last page, PROLIFIC_PID, or token of the session")
+    forget.add_argument("token", metavar="CODE", help="code on the last page, PROLIFIC_PID, or token of the session")
     _add_address(command("demo", "play one block against an agent in the browser; nothing is kept", folder=False))
 
 

@@ -17,7 +17,6 @@ from mhng.experiment.people.fit import CHOICES, choose
 from mhng.experiment.people.hierarchy import COORDINATES, PARAMETERS, Floats, Table, node_weights, tabulate
 from mhng.experiment.people.ratios import Offers
 from mhng.experiment.people.simulated import Person, Played, simulate
-from mhng.experiment.util.text import suggestion
 from mhng.models.torch_defaults import torch_defaults
 
 STUDIES = 200
@@ -47,9 +46,6 @@ def power(
             raise UsageError(f"--{name} is {value}; expected {low} to {high:,}")
     if not 0 <= lapse < 1:
         raise UsageError(f"--lapse is {lapse}; expected 0 to less than 1")
-    for rule in rules:
-        if rule not in CHOICES:
-            raise UsageError(f"--rules has {rule}; expected some of {', '.join(CHOICES)}{suggestion(rule, CHOICES)}")
     found = {
         rule: _power(rule, participants, offers, studies, lapse, seed + 1000 * CHOICES.index(rule)) for rule in rules
     }

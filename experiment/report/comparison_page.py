@@ -5,7 +5,6 @@ Runs that have a report page are linked.
 
 from __future__ import annotations
 
-import json
 import os
 from collections.abc import Mapping, Sequence
 from functools import partial
@@ -18,6 +17,7 @@ from mhng.experiment.errors import UsageError
 from mhng.experiment.report.drawing import ChartRenderer
 from mhng.experiment.report.page import Cell, Page, Picture, Section, Table, as_text, cells, count, number
 from mhng.experiment.runs import folder as run_folder
+from mhng.experiment.runs.folder import RunFolder
 
 FILES = (GRID, run_folder.SUMMARY, TABLE, CSV, LATEX, PICTURE, CURVES)
 
@@ -32,7 +32,7 @@ def is_comparison(path: Path) -> bool:
         if (path / run_folder.MANIFEST).exists() or not path.is_dir():
             return False
         if (path / run_folder.SUMMARY).exists():
-            return "rows" in _read_summary(path)
+            return "rows" in RunFolder(path).read_json(run_folder.SUMMARY)
         if (path / GRID).exists():
             raise UsageError(f"{path} has no {run_folder.SUMMARY}; run compare --out {path} to complete it")
     except ValueError:  # a null byte in the name
@@ -42,7 +42,7 @@ def is_comparison(path: Path) -> bool:
 
 def compare_page(path: Path, file: Path) -> Page:
     """Build the page of the comparison in `path`. file: path of the page; links are relative to it."""
-    summary = _read_summary(path)
+    summary = RunFolder(path).read_json(run_folder.SUMMARY)
     try:
         return _page(path, file, summary)
     except (KeyError, TypeError, AttributeError, ValueError, IndexError) as error:
@@ -54,23 +54,10 @@ def compare_page(path: Path, file: Path) -> Page:
 def complete_runs(path: Path) -> list[Path]:
     """Folders of the complete runs of the comparison in `path`."""
     try:
-        runs = [run for row in _read_summary(path)["rows"] for run in row["runs"]]
+        runs = [run for row in RunFolder(path).read_json(run_folder.SUMMARY)["rows"] for run in row["runs"]]
         return [path / run["folder"] for run in runs if run["status"] == "done"]
     except (KeyError, TypeError) as error:
         raise UsageError(f"{path / run_folder.SUMMARY} is not a comparison summary of this version") from error
-
-
-def _read_summary(path: Path) -> dict[str, Any]:
-    file = path / run_folder.SUMMARY
-    try:
-        summary = json.loads(file.read_bytes())
-    except OSError as error:
-        raise UsageError(f"{file} cannot be read: {error.strerror or error}") from error
-    except (ValueError, RecursionError):
-        summary = None
-    if not isinstance(summary, dict):
-        raise UsageError(f"{file} is not a JSON object")
-    return summary
 
 
 def _page(path: Path, file: Path, summary: dict[str, Any]) -> Page:

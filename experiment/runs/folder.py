@@ -361,6 +361,15 @@ class RunFolder:
 # -- contents of a folder --------------------------------------------------------------------------
 
 
+def new_path(name: str) -> Path:
+    """The path `name` in runs/, with a number if it exists."""
+    path, number = Path("runs") / name, 1
+    while os.path.lexists(path):
+        number += 1
+        path = path.with_name(f"{name}-{number}")
+    return path
+
+
 def is_free(path: Path) -> bool:
     """Whether a new run can start in `path`: absent, or without files except leftovers of a killed run."""
     return not path.exists() or (path.is_dir() and not _contents(path))

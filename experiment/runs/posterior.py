@@ -233,10 +233,8 @@ def _dataset(az: Any, group: str, variables: Variables) -> Any:
 
 
 def _write(data: Any, path: Path) -> None:
-    az, path = (
-        import_arviz(),
-        path.absolute(),
-    )  # ArviZ would take a relative path that begins with ~ for the home folder
+    az = import_arviz()
+    path = path.absolute()  # ArviZ would take a relative path that begins with ~ for the home folder
     if _is_old(az):
         data.to_netcdf(str(path))
     else:

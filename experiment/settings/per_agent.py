@@ -93,15 +93,6 @@ def to_flags(overrides: Overrides) -> list[str]:
     return [f"--agent={name}: {shlex.join(parsing.to_flags(dict(values)))}" for name, values in overrides]
 
 
-def tables_of(manifest_settings: Any) -> list[Mapping[str, Any]]:
-    """The tables of settings in a manifest: that of the run, then the overrides of each agent."""
-    if not isinstance(manifest_settings, dict):
-        return []
-    overrides = manifest_settings.get("agent")
-    tables = overrides.values() if isinstance(overrides, dict) else ()
-    return [manifest_settings, *(table for table in tables if isinstance(table, dict))]
-
-
 def _refuse_shared(given: Mapping[str, str]) -> None:
     """Raise UsageError for settings that all agents share. given: field by the user's spelling."""
     for written, field in given.items():

@@ -1,7 +1,7 @@
 """The settings of a run: one frozen dataclass. Flags, keys of a file and checks of values are derived from it.
 
-A setting is parsed once. Values with a syntax (`--views`, `--prior`, `--meet`, `--meet-later`) are objects whose
-`text` is what config.toml holds.
+Values of `--views`, `--prior`, `--meet` and `--meet-later` are parsed once, into objects whose `text` is what
+config.toml holds. Other values with a syntax stay text, which is checked (`parsing.py`) and read where it is used.
 """
 
 from __future__ import annotations
@@ -96,9 +96,7 @@ class Config:
         "function that returns one (docs/programs.md); the command `play` takes it, too",
         default_help="none",
     )
-    signs: Annotated[int, Limits(1, MOST_SENTENCES)] = _setting(
-        10, "game", "number of signs K", default_help="10; fruits360-20: 20"
-    )
+    signs: Annotated[int, Limits(1, MOST_SENTENCES)] = _setting(10, "game", "number of signs K")
     words: Annotated[int, Limits(1, 12)] = _setting(
         1, "game", "words of a sentence, S; with 2 or more, agents exchange sentences instead of single signs"
     )
@@ -203,7 +201,7 @@ class Config:
     burn_in: Natural = _setting(
         20,
         "game",
-        "first sweeps of the last round that means and posterior.nc leave out; less than --sweeps",
+        "first sweeps of the last round, excluded from means and from posterior.nc; less than --sweeps",
         default_help="20, or two fifths of --sweeps if that is less",
     )
     chains: Annotated[int, Limits(1, 10_000)] = _setting(
@@ -280,15 +278,15 @@ class Config:
         "occlude:S: black square of share S; grey; invert; ahead:J: J-th next picture of the same thing (--dataset "
         "folder). + applies one after another, patches:G gives each of G * G agents a cell, & joins the modalities "
         "of an agent, as in 0&90,45",
-        default_help="0,45; fruits360: 0,25, sprites: 0,20; more agents: rotations by multiples of 100 / M degrees",
+        default_help="0,45; more agents: rotations by multiples of 100 / M degrees",
     )
     missing: Annotated[float, Limits(0, below=1)] = _setting(
         0.0,
         "objects",
         "probability that an object lacks a modality, for agents with several modalities; at least one remains",
     )
-    classes: Annotated[int, Limits(3, _MOST)] = _setting(6, "objects", "number of classes of --dataset synthetic")
-    ambiguity: Annotated[float, Limits(0)] = _setting(
+    classes: Annotated[int, Limits(3, 1_000)] = _setting(6, "objects", "number of classes of --dataset synthetic")
+    ambiguity: Annotated[float, Limits(0, 1)] = _setting(
         1.0,
         "objects",
         "ambiguity of --dataset synthetic. 0: each view separates all classes; 1: each view confuses pairs of classes",
@@ -357,7 +355,6 @@ class Config:
         30,
         "learning",
         "number of rounds after round 0; a round is learning, then a game",
-        default_help="30; mnist5k: 60, fruits360 and sprites: 5",
     )
     epochs: Natural | None = _setting(
         None,
@@ -394,8 +391,8 @@ class Config:
     engine: Annotated[str, Choices(ENGINES)] = _setting(
         "local",
         "running",
-        "processes. local: one process, with copies of it during learning; ray: one Ray process per agent, which "
-        "exchange only signs (requires the package ray)",
+        "processes. local: one process, with copies of it during learning and large starts; ray: one Ray process per "
+        "agent, which exchange only signs (requires the package ray)",
     )
     address: str | None = _setting(
         None,

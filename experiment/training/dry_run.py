@@ -19,6 +19,7 @@ from mhng.experiment.training.console import Printer
 from mhng.experiment.training.defaults import describe
 from mhng.experiment.training.prepare import Prepared
 from mhng.experiment.util.memory import GIB, available_memory
+from mhng.experiment.util.text import duration
 from mhng.inference.game import init, play
 from mhng.inference.initialization import Start, initial_signs, most_signs, part_sizes
 from mhng.inference.rounds import Threads
@@ -99,12 +100,3 @@ def foresee(config: Config, prepared: Prepared, game: Game, device: torch.device
     starting = start.tries * (merging + start.after) * in_turn
     sweeps = schedule.rounds * schedule.sweeps_between() + schedule.sweeps + starting
     return Seconds(learning, perceiving + per_sweep * sweeps)
-
-
-def duration(seconds: float) -> str:
-    """Format a time with its unit: less than 1 s, 40 s, 3 min, 2.5 h."""
-    if seconds < 1:
-        return "less than 1 s"
-    if seconds < 90:
-        return f"{seconds:.0f} s"
-    return f"{seconds / 60:.0f} min" if seconds < 5400 else f"{seconds / 3600:.1f} h"

@@ -31,7 +31,6 @@ from torch import Tensor
 
 from mhng.experiment.data.combinations import attributes_of, held_combinations
 from mhng.experiment.data.objects import Objects
-from mhng.experiment.metrics import partitions
 from mhng.experiment.metrics.language import Decoder, Ints, fit_decoder
 from mhng.experiment.metrics.language import language as score
 from mhng.experiment.settings.schema import Config
@@ -136,10 +135,6 @@ def language_scores(
     attributes = None if labels is None else attributes_of(objects.class_names, labels)
     words = {name: _words(sentences, torch.from_numpy(speaker.signs)) for name, speaker in speakers.items()}
     report: dict[str, Any] = {
-        "kappa_slots": [
-            partitions.mean_pairwise_kappa(np.stack([table[:, slot] for table in words.values()]))
-            for slot in range(config.words)
-        ],
         "agents": {
             name: {
                 "evidence": speaker.evidence,

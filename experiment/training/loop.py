@@ -13,6 +13,7 @@ from typing import Any
 
 from mhng.experiment.errors import Interrupted, RunError
 from mhng.experiment.metrics.latents import REMEDY, collapse, latent_nats
+from mhng.experiment.metrics.thresholds import KAPPA_AGREED
 from mhng.experiment.runs import folder as run_folder
 from mhng.experiment.runs.folder import RunFolder
 from mhng.experiment.runs.tensorboard import Scalars
@@ -41,8 +42,6 @@ from mhng.inference.spec import Game
 from mhng.inference.svi import Loss
 from mhng.inference.topology import connected_components
 
-# Mean kappa from which on a community counts as agreed.
-AGREEMENT_KAPPA = 0.9
 # A run fails if processes of agents end more often than this in one round.
 MAX_RESTARTS = 3
 # A signal that follows another within this time is the same wish: a terminal or a scheduler may tell every process.
@@ -335,7 +334,7 @@ class TrainingLoop:
     def _agreement(self) -> int | None:
         """Sweeps until the mean kappa stays above the threshold; None if it does not."""
         sweeps = [row["kappa"] for row in self.folder.read_metrics() if row["kind"] == "sweep"]
-        disagreed = [number for number, kappa in enumerate(sweeps, 1) if kappa < AGREEMENT_KAPPA]
+        disagreed = [number for number, kappa in enumerate(sweeps, 1) if kappa < KAPPA_AGREED]
         last = disagreed[-1] if disagreed else 0
         return None if last == len(sweeps) else last + 1
 

@@ -10,7 +10,6 @@ the log evidence is log p(x, theta | w) of all agents. The first --burn-in sweep
 from __future__ import annotations
 
 import hashlib
-import os
 import time
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
@@ -44,8 +43,6 @@ from mhng.models.torch_defaults import torch_defaults, torch_threads
 if TYPE_CHECKING:
     from mhng.inference.programs.naming_game import GameState, NamingGame
 
-RUNS = Path("runs")
-
 
 @torch_defaults()
 def play_program(
@@ -72,7 +69,7 @@ def play_program(
     objects = Objects(f"{Path(file).name}:{name}", (), None, (), np.arange(count), checksum=checksum)
     # Programs may be of any size, so auto leaves them one thread.
     threads = 1 if config.threads == AUTO else thread_limit(config.threads)
-    path = config.run_dir or next_free(RUNS / f"{Path(file).stem}-{name}-seed{config.seed}")
+    path = config.run_dir or run_folder.new_path(f"{Path(file).stem}-{name}-seed{config.seed}")
     with torch_threads(threads), RunFolder.create(path, overwrite=config.overwrite, option=option) as folder:
         both = Threads(learning=threads, game=threads)
         manifest = common_fields(given, config, objects, {}, torch.device("cpu"), both, command_line)
@@ -129,15 +126,6 @@ def check_program(config: Config) -> tuple[NamingGame, dict[str, Any]]:
         if given != value and (name in config.given or given != SETTINGS[name].default):
             raise UsageError(f"{flag(name)} is {given}, but {config.program} has {value}; leave the flag out")
     return game, derived | {"views": (parse_view(0.0),) * len(game.players)}
-
-
-def next_free(path: Path) -> Path:
-    """The path, with a number if it exists."""
-    free, number = path, 1
-    while os.path.lexists(free):
-        number += 1
-        free = path.with_name(f"{path.name}-{number}")
-    return free
 
 
 def _play(game: NamingGame, config: Config, printer: Printer) -> tuple[Trace, dict[str, Any]]:

@@ -31,7 +31,7 @@ from mhng.experiment.training.learned import load_learned
 from mhng.experiment.training.loop import Callback, TrainingLoop, keeps_epochs, precedes, record_status
 from mhng.experiment.training.manifest import manifest_of
 from mhng.experiment.training.packages import check_packages
-from mhng.experiment.training.play_program import RUNS, next_free, play_program
+from mhng.experiment.training.play_program import play_program
 from mhng.experiment.training.prepare import Prepared, load_objects, pick_device
 from mhng.experiment.training.ray_agents import AgentPlacement, RemoteMember, place_agents
 from mhng.experiment.training.resume import (
@@ -232,4 +232,4 @@ def resume(
 
 def free_folder(config: Config) -> Path:
     """The path of a new folder in runs/, named by mode, data set and seed, with a number if that exists."""
-    return next_free(RUNS / f"{config.mode}-{config.dataset}-seed{config.seed}".replace(":", "-"))
+    return run_folder.new_path(f"{config.mode}-{config.dataset}-seed{config.seed}".replace(":", "-"))

@@ -91,12 +91,12 @@ def test_a_runs_numbers_are_means_over_agents():
 
 def test_the_numbers_of_sentences():
     agents = {name: {"over_holistic": nats, "seen": {"topsim": 0.5}} for name, nats in (("A", 10.0), ("B", 30.0))}
-    language = {"kappa_slots": [0.9, 0.7], "agents": agents, "seen": {"found": {"A->B": {"10": 0.5}}}, "unseen": None}
-    found = numbers(summary_of_run({"A": 0.4, "B": 0.6}) | {"language": language})
+    language = {"agents": agents, "seen": {"found": {"A->B": {"10": 0.5}}}, "unseen": None}
+    found = numbers(summary_of_run({"A": 0.4, "B": 0.6}) | {"kappa_slots": [0.9, 0.7], "language": language})
     assert tuple(found) == METRICS
     assert [found[name] for name in SENTENCE_METRICS] == [0.7, 20.0, 0.5, None, None, 0.5]
     language["unseen"] = {"all_right": {"together": {"in": 0.75, "out": None}}, "found": {"A->B": {"10": 0.25}}}
-    found = numbers(summary_of_run({"A": 0.4, "B": 0.6}) | {"language": language})
+    found = numbers(summary_of_run({"A": 0.4, "B": 0.6}) | {"kappa_slots": [0.9, 0.7], "language": language})
     assert [found[name] for name in SENTENCE_METRICS] == [0.7, 20.0, 0.5, 0.75, None, 0.25]
     row = Row("com", "com", "", {}, [Outcome(0, "x", found)])
     assert "| com | 0.750 | 0.750 | - | - | 20.0 | 0.700 (0.700) | 0.500 | 0.250 |" in markdown(

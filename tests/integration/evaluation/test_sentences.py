@@ -79,6 +79,7 @@ def test_diagnose_tells_the_agreement_of_each_word(run: Path, capsys: pytest.Cap
 def test_modes_and_meanings(tmp_path: Path, changes: dict[str, str]) -> None:
     loaded = load_run(made(tmp_path / "run", **changes))
     assert len(loaded.scores["kappa_slots"]) == 2 and loaded.words["B"].max() <= 2
+    assert loaded.language["kappa_slots"] == loaded.scores["kappa_slots"]
 
 
 GRAPHS: list[dict[str, Any]] = [

@@ -267,9 +267,6 @@ def test_checksum_depends_on_views_and_labels() -> None:
         ("digits", {"views": ()}, ["--views"]),
         ("digits", {"views": (0.0, float("nan"))}, ["--views", "nan"]),
         ("digits", {"views": (float("inf"),)}, ["--views", "inf"]),
-        ("synthetic", {"classes": 2}, ["--classes", "2"]),
-        ("synthetic", {"ambiguity": -0.1}, ["--ambiguity", "-0.1"]),
-        ("synthetic", {"ambiguity": float("nan")}, ["--ambiguity", "nan"]),
     ],
 )
 def test_bad_flags_are_named(name: str, options: dict[str, Any], said: list[str]) -> None:

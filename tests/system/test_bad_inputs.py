@@ -94,9 +94,9 @@ flags("no batch", "--batch-size", "0", said="--batch-size is 0; expected 1 or mo
 flags("no dimension", "--latent-dim", "0", said="--latent-dim is 0; expected 1 or more")
 flags("one agent", "--agents", "1", said="--agents is 1; expected 2 or more")
 flags("no chain", "--chains", "0", said="--chains is 0; expected 1 or more")
-flags("two classes", "--dataset", "synthetic", "--classes", "2", said="--classes is 2; expected 3 to 1000")
+flags("two classes", "--dataset", "synthetic", "--classes", "2", said="--classes is 2; expected 3 or more")
 flags(
-    "more than ambiguous", "--dataset", "synthetic", "--ambiguity", "1.5", said="--ambiguity is 1.5; expected 0 to 1"
+    "ambiguity of 1.5", "--dataset", "synthetic", "--ambiguity", "1.5", said="--ambiguity is 1.5; expected 1 or less"
 )
 flags("classes of other data", "--classes", "4", said="--classes requires --dataset synthetic; --dataset is digits")
 flags("ambiguity of other data", "--ambiguity", "0.5", said="--ambiguity requires --dataset synthetic")

@@ -207,7 +207,7 @@ class LoadedRun(SavedRun):
     def recall(self, sign: int | Sequence[int], *, draws: int = 8, temperature: float = 1.0) -> dict[str, Recalled]:
         """Decode `sign`, 0..K-1, by each agent: at the component mean and at `draws` latents drawn around it.
 
-        A sentence of several words is given by its words, as in `recall([3, 7])`; nobody need have said it.
+        A sentence of several words is given by its words, as in `recall([3, 7])`. No object needs to have it.
         temperature: scale of the deviation from the mean; 1 draws from the component, 0 gives the mean.
         The draws are those of `cli.py recall`, the same in every call.
         """

@@ -19,7 +19,7 @@ change, so their entropy is near zero. Labels are not used.
     split   from kmeans, all agents play a short game with shared signs and split-merge steps
             (`mhng.inference.split_merge`); as kmeans if K < 3
 
-Of two agents, agent 0 clusters. More agents take turns.
+With two agents, agent 0 clusters. With more, agents take turns.
 
 Agents exchange signs and these numbers: the change of log evidence for each pair of signs in `merge` and each step in
 `split`, and the score of each start. In `no-com` each agent starts separately and uses its own score only.
@@ -69,7 +69,7 @@ class Start:
         before: sweeps before the mergers; moves of words in sentences.
         moves: sweeps with split-merge steps.
         after: sweeps before the scores are compared.
-        tail: last sweeps, of which the score is.
+        tail: number of last sweeps over which the score is computed.
         entropy: weight of the entropy of the signs in the score.
     """
 

@@ -1,4 +1,4 @@
-"""What each game samples: exact, an exact law of another kind, biased by so much, or unproved.
+"""Verdicts on the law that each game samples: exact, another exact law, biased, or unproved.
 
     exact     the posterior of all agents, P(w | z^1, ..., z^M)
     another   an exact law of another kind; the sentence names it

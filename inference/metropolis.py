@@ -18,14 +18,14 @@ from mhng.models.belief import Response, Rule
 
 
 class Speaker(Protocol):
-    """Whatever proposes: a belief, or a stack of beliefs."""
+    """Interface of a speaker: a belief, or a stack of beliefs."""
 
     def propose(self, generator: Any, log_prior: Tensor) -> Tensor:
         """Draw a sign for every object."""
 
 
 class Listener(Protocol):
-    """Whatever responds: a belief, or a stack of beliefs."""
+    """Interface of a listener: a belief, or a stack of beliefs."""
 
     def respond(self, generator: Any, proposed: Tensor, current: Tensor, rule: Rule) -> Response:
         """Accept `proposed` or keep `current`."""

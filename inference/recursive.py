@@ -13,7 +13,7 @@ only. The length of the inner games is a choice:
     exact  agent 1 draws until every agent between accepts, with probability N(z; w*) / max_w N(z; w). An object that
            would take more than MOST_DRAWS draws gets ll:16 from the sign of the agent above instead
 
-So is the sign at which an inner game of `os` and `ll` starts:
+The sign at which an inner game of `os` and `ll` starts is a choice too:
 
     listener  the sign that the agent above (the agent that receives the outcome) holds at that moment
     own       the sign of the agent that plays the inner game
@@ -23,7 +23,7 @@ agents 1..m for an agent above that holds w. Q_1 does not depend on w, so it is 
 pi_w N(z^1; w). If Q_(m-1) is reversible with respect to pi_w N(z^1; w) ... N(z^(m-1); w), then one try of agent m, a
 proposal from Q_(m-1) accepted with min(1, N(z^m; w*) / N(z^m; w)), is reversible with respect to
 pi_w N(z^1; w) ... N(z^m; w), and so are T tries in a row. The proof needs the current sign at every try: agent m
-moves during its tries, and the next inner game below it starts where agent m stands then.
+moves during its tries, and the next inner game below it starts at the sign that agent m holds then.
 
 From `own` the proposal depends on signs other than the sign that it is compared with; the law has a bias that falls
 with T (docs/correctness.md).

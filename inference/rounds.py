@@ -351,7 +351,7 @@ def _with_progress(
 
 
 def _remedy(members: Sequence[Participant]) -> str:
-    """What may make numbers finite: a smaller step, if an agent learns."""
+    """Advice for numbers that are not finite: a smaller step, if an agent learns."""
     learns = any(getattr(member, "learns", True) for member in members)
     return "try a smaller --lr" if learns else "try another --prior or --mixture, or scale the features"
 

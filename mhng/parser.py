@@ -246,8 +246,7 @@ def _add_recall(parser: Parser) -> None:
         "--sentence",
         metavar="WORDS",
         nargs="+",
-        help="sentences such as 3,7: what each agent imagines for them, also if nobody has said them, instead of all "
-        "signs",
+        help="sentences such as 3,7 to decode instead of all signs; objects need not have them",
     )
     parser.add_argument(
         "--temperature",

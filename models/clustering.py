@@ -11,8 +11,8 @@ from torch import Tensor
 def kmeans(points: Tensor, K: int, seed: int, far: Tensor | None = None, tries: int = 1) -> Tensor:
     """Cluster points (N, L) into at most K clusters: (N,), values 0..K-1.
 
-    far: mask (N,) of points that do not shape the clusters; each joins the nearest one. None: there are none.
-    tries: the best of so many runs is kept.
+    far: mask (N,) of points that do not shape the clusters; each joins the nearest cluster. None: no such points.
+    tries: number of runs; the best is kept.
     """
     from sklearn.cluster import KMeans
     from sklearn.exceptions import ConvergenceWarning

@@ -2,7 +2,7 @@
 
 The correlation of squares cannot tell which of two binary directions belong to one word: four points in a square are
 independent in both coordinates. But the words of a slot are few clusters of its directions, and other directions have
-more. So the best groups have the least squared distance from as many clusters as there are words.
+more. So the best groups have the least squared distance from their clusters, one cluster for each word.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ Floats = NDArray[np.float64]
 
 # The most directions whose groups are all compared; eight directions have 1,701 partitions in four groups.
 MOST_DIRECTIONS = 8
-# Objects that are clustered, starts of k-means, and the groupings of which a start takes one.
+# Objects that are clustered, starts of k-means, and the number of best groupings among which `rank` chooses.
 _OBJECTS = 600
 _TRIES = 3
 _KEPT = 8

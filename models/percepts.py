@@ -204,7 +204,7 @@ class Percepts:
 
 
 def expected_draws(N: int, mixture: Family) -> int:
-    """D, the number of draws for `Percepts.expected`. It is 1 where they have no use."""
+    """D, the number of draws for `Percepts.expected`. It is 1 for mixtures that cannot use more."""
     if isinstance(mixture, Additive):
         size = mixture.latent**2  # at most as many features of `NormalWishart` in the slots
     elif mixture.batched:  # log densities are linear in the features

@@ -90,9 +90,9 @@ def _settled(mixture: Additive, features: Features, signs: Tensor, cycles: int) 
 
 
 def reassign_outliers(mixture: Additive, features: Features, signs: Tensor) -> Tensor:
-    """Say badly explained objects anew, with a regression that leaves them out: signs (C, N).
+    """Give badly explained objects new sentences, by a regression on the other objects: signs (C, N).
 
-    A word that only such objects have then means the prior mean, so that it is free for what they have in common.
+    A word that only such objects have then has the prior mean, so it is free for what they have in common.
     """
     result = signs.clone()
     for chain in range(len(signs)):

@@ -324,10 +324,10 @@ def _write(file: Path, text: str) -> None:
 def _references(out: Path, runs: Sequence[Run], is_complete: bool) -> list[dict[str, Any]]:
     """Rows of the reference methods on the data of the first row; those of an earlier summary if no run was missing.
 
-    A failure costs a note: the runs matter more.
+    A failure is a note only: the runs matter more.
     """
     seeds = sorted({run.seed for run in runs})
-    if runs[0].config.program is not None:  # programs have observations of their own
+    if runs[0].config.program is not None:  # Pyro programs have their own observations
         return []
     if is_complete:
         with suppress(UsageError, KeyError, TypeError):

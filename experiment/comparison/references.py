@@ -1,4 +1,4 @@
-"""Reference methods on the observations themselves, without agents: what the scores of a comparison stand beside.
+"""Reference methods on the observations, without agents: baselines for the scores of a comparison.
 
 k-means and a Gaussian mixture see the views of all agents at once, and no label. The classifier learns from labels, so
 its score is an upper bound; each object is classified by a model that was trained on other objects (five folds). All

@@ -27,7 +27,7 @@ class SharedLearning:
         self._alone = {name for name, folders in self._left.items() if len(folders) == 1}
 
     def file(self, run: Run) -> Path | None:
-        """The file of a run; None if it shares nothing."""
+        """The file of a run; None if no other run shares its learning."""
         name = _name(run)
         return None if run.config.program is not None or name in self._alone else self._folder / name
 
@@ -40,7 +40,7 @@ class SharedLearning:
             (self._folder / name).unlink(missing_ok=True)
 
     def __enter__(self) -> Self:
-        self._remove()  # what a killed comparison left may be of an older version
+        self._remove()  # files of a killed comparison may be of an older version
         return self
 
     def __exit__(

@@ -43,8 +43,7 @@ def read_image(file: Path, flag: str = "--images", many: list[Path] | None = Non
     """Read the first frame of `file`: (1, h, w) if it is grey, else (3, h, w).
 
     The EXIF orientation is applied, and transparent pixels become black. many: receives the file if it has more
-    frames. Raises UsageError that names the file: not an
-    image, damaged or too large.
+    frames. Raises UsageError that names the file: not an image, damaged or too large.
     """
     from PIL import Image, ImageOps
 

@@ -1,7 +1,7 @@
-"""Labels of users, whole numbers with gaps or text, as indices of class names.
+"""Convert labels of the user, whole numbers with gaps or text, to indices of class names.
 
 Different texts are different classes. Whole numbers are sorted by value, and text by its characters. Text is a whole
-number only in plain digits (2, 10) or as a float in the usual forms (2.0, 2.00e+00), never 1E2 or 1_000.
+number only in plain digits (2, 10) or as a float in the usual forms (2.0, 2.00e+00), never 02, 1E2 or 1_000.
 """
 
 from __future__ import annotations
@@ -23,15 +23,15 @@ from mhng.experiment.util.text import short_repr
 LABEL_NAMES = ("labels", "label")
 # Decimal digits without useless zeros, decimals, the form of numpy.savetxt, and missing values
 _NUMBER = re.compile(r"[+-]?(0|[1-9][0-9]*|[0-9]+\.[0-9]*|[0-9]\.[0-9]+e[+-][0-9]{2,3}|(?i:nan|inf))")
-# Bytes of an array of labels: longer texts are no names of classes.
+# Largest size of an array of labels, in bytes; class names need less.
 _MOST_LABELS = 2**30
 
 
 def encode_labels(place: str, labels: Sequence[str] | NDArray) -> tuple[NDArray[np.int64], tuple[str, ...]]:
-    """Labels (N,) as int64 indices (N,) of class names, and these.
+    """Convert labels (N,) to int64 indices (N,) of class names; returns the indices and the names.
 
-    place: what begins each complaint. UsageError naming the index of a label that is empty, or no whole number among
-    numbers.
+    place: beginning of each error message. Raises UsageError naming the index of a label that is empty, or that is
+    not a whole number where all labels are numbers.
     """
     array = np.asarray(labels)
     if array.dtype.kind == "S":
@@ -55,43 +55,43 @@ def encode_labels(place: str, labels: Sequence[str] | NDArray) -> tuple[NDArray[
 
 
 def check_names(places: Mapping[str, str]) -> None:
-    """Raise UsageError for a class with control characters in its name, or for classes that look alike.
+    """Raise UsageError for a class name with control characters, or for class names that look alike.
 
-    Names look alike if they differ in blanks at their ends, or in the Unicode form of their letters only. places: the
-    beginning of a message, by name.
+    Names look alike if they differ only in blanks at their ends, or in the Unicode form of their letters. places: the
+    beginning of the error message, by name.
     """
     plain: dict[str, str] = {}
     for name, place in places.items():
         shape = unicodedata.normalize("NFC", name).strip()
         if any(unicodedata.category(letter) == "Cc" for letter in shape):
-            raise UsageError(f"{place}: the class {short_repr(name)} has a control character; write it without")
+            raise UsageError(f"{place}: the class {short_repr(name)} has a control character; remove it")
         if shape in plain:
             raise UsageError(
                 f"{place}: the classes {ascii(plain[shape])[:100]} and {ascii(name)[:100]} look alike (blanks, or "
-                "Unicode forms); write them alike, or name them apart"
+                "Unicode forms); use one spelling, or different names"
             )
         plain[shape] = name
 
 
 def printable(name: str) -> str:
-    """A name without what no UTF-8 has, as the bytes of file names that are not: those become \\udcXX."""
+    """Escape bytes of a file name that are not UTF-8, as \\udcXX, so that the name can be written as UTF-8."""
     return name.encode("utf-8", "backslashreplace").decode("utf-8")
 
 
 def labels_key(archive: zipfile.ZipFile) -> str | None:
-    """The name of the array of labels in an .npz file: labels or label, in any case; None without one."""
+    """Name of the array of labels in an .npz file: labels or label, in upper or lower case; None without one."""
     there = npz.array_names(archive)
     exact = [name for name in LABEL_NAMES if name in there]
     return next((name for name in [*exact, *there] if name.casefold() in LABEL_NAMES), None)
 
 
 def read_labels(archive: zipfile.ZipFile, name: str, N: int, place: str) -> NDArray:
-    """The labels of an .npz file, the array of that name, (N,), not judged further."""
+    """Read the labels (N,) of an .npz file from the array `name`. Only dtype, shape and size are checked."""
     header = npz.read_header(archive, name, place)
     if header.dtype.kind not in "iubfUS" or header.shape != (N,):
         raise UsageError(
-            f"{place}: {name} must be {N} whole numbers or texts, one an object; they are {header.dtype} of the "
-            f"shape {header.shape}"
+            f"{place}: {name} must be {N} whole numbers or texts, one per object; their dtype is {header.dtype} "
+            f"and their shape {header.shape}"
         )
     if header.bytes > _MOST_LABELS:
         raise UsageError(f"{place}: {name} is larger than 1 GiB")
@@ -111,7 +111,7 @@ def _decoded(place: str, array: NDArray) -> NDArray:
 
 
 def _encode_text(place: str, array: NDArray) -> tuple[NDArray[np.int64], tuple[str, ...]]:
-    """As `encode_labels`, for an array of non-empty texts."""
+    """`encode_labels` for an array of non-empty texts."""
     unique, codes = np.unique(array, return_inverse=True)
     texts = unique.tolist()
     if all(_NUMBER.fullmatch(text) for text in texts):
@@ -125,7 +125,7 @@ def _encode_text(place: str, array: NDArray) -> tuple[NDArray[np.int64], tuple[s
 
 
 def whole_number(text: str) -> int | None:
-    """The whole number that the text is in decimal digits, such as 2, 02 or 2.0; else None."""
+    """The whole number that a text states, such as 2 or 2.0; None for other texts, such as 02 or 2.5."""
     number = Decimal(text) if _NUMBER.fullmatch(text) else Decimal("nan")
     return int(number) if number.is_finite() and number == number.to_integral_value() else None
 

@@ -41,7 +41,7 @@ from mhng.experiment.util.jsonable import to_plain
 from mhng.experiment.util.output import check_out, write_out
 from mhng.experiment.util.text import decimal
 
-# Signs beyond which none is matched to a class: sentences of large vocabularies
+# Most signs that are matched to classes. Sentences of large vocabularies are more.
 _MOST_MATCHED = 2**20
 
 Floats = NDArray[np.float64]
@@ -198,7 +198,7 @@ def classes_of_signs(run: SavedRun) -> list[Any]:
 def _told_classes(run: SavedRun, words: Ints, attributes: Ints) -> Ints:
     """The class with the attributes that each sentence tells: (K,), -1 without one.
 
-    words (N, S), attributes (N, A): on them the matching of words and values is fitted.
+    words (N, S), attributes (N, A): the objects on which words are matched with values.
     """
     sentences = run.config.sentences
     assert sentences is not None

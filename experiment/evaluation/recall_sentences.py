@@ -1,4 +1,4 @@
-"""The command `recall RUN --sentence 3,7`: what each agent imagines for sentences, also if nobody has said them.
+"""The command `recall RUN --sentence 3,7`: what each agent imagines for sentences, said or not.
 
 An image is decoded from the latent that the sentence means, and from latents drawn around it with temperature T
 (`mhng.experiment.evaluation.imagination`). Parameters are posterior means given the final sentences.

@@ -24,7 +24,7 @@ _CHUNK = 500
 
 
 class UnlikeObjects:
-    """Finds objects unlike those of the run. Agents without a decoder judge none."""
+    """Finds objects unlike those of the run. Agents without a decoder are left out."""
 
     def __init__(self, run: SavedRun) -> None:
         self._agents = list(run.models.values())

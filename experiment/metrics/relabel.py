@@ -82,8 +82,8 @@ def reorder(components: NDArray[Any], permutation: NDArray[Any]) -> NDArray[Any]
 def renumber_words(words: NDArray[Any], pivot: NDArray[Any], V: int, kind: str) -> NDArray[Any]:
     """Renumber the words (N, S) of one draw to agree best with those of another, `pivot` (N, S).
 
-    kind: what the law of sentences leaves open. slots: the order of slots, and the numbers of the words in each;
-    words: the numbers of the words, which all slots share; bag: the same, and the order of words in a sentence.
+    kind: changes that leave the law of sentences unchanged. slots: the order of slots, and the numbers of the words in
+    each; words: the numbers of the words, which all slots share; bag: these, and the order of words in a sentence.
     """
     S = words.shape[1]
     tables = np.array(

@@ -2,13 +2,13 @@
 
     GET  /             consent; a participant with a session goes on to /page
     POST /begin        begins a session, whose token is a cookie
-    GET  /page         the present page of the session, whatever was sent before
-    POST /page         an answer; one of another page is not kept. Both lead back to /page
+    GET  /page         the present page of the session
+    POST /page         an answer to the present page; one to another page is dropped. Redirects to /page
     GET  /picture/...  pictures of the person's side
     GET  /static/...   style and script
 
 All state is in the log. Handlers change a session without waiting in between, so requests cannot mix. Answers that
-come twice, late or from a second tab carry the number of another page and are dropped.
+come twice, late or from a second tab have the number of another page.
 """
 
 from __future__ import annotations
@@ -161,7 +161,7 @@ class Site:
         return Response(self._static[name], media_type=STATIC[name], headers={"cache-control": "max-age=3600"})
 
     async def missing(self, request: Request, error: Exception) -> Response:
-        """A page for an address that leads nowhere."""
+        """A page for an unknown address."""
         return self._message(request, "missing", getattr(error, "status_code", 404))
 
     async def refused(self, request: Request, error: Exception) -> Response:
@@ -238,7 +238,7 @@ def _is_from_here(request: Request) -> bool:
 
 
 async def _form(request: Request) -> dict[str, str]:
-    """The fields of a form; of a field that comes twice, the last. Raises BadRequestError."""
+    """The fields of a form; a repeated field has its last value. Raises BadRequestError."""
     kind = request.headers.get("content-type", "").partition(";")[0].strip().lower()
     if kind != "application/x-www-form-urlencoded":
         raise BadRequestError(415)

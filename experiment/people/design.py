@@ -70,7 +70,7 @@ class Design:
 
 
 def check_design(design: Design, place: str = "") -> Design:
-    """The same design. Raises UsageError, which begins with `place`, for a value out of range."""
+    """Check a design and return it. Raises UsageError, which begins with `place`, for a value out of range."""
     for name, (low, high) in _RANGES.items():
         value = getattr(design, name)
         if not low <= value <= high:

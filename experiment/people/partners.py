@@ -28,6 +28,6 @@ def load_partner(folder: Path, N: int, K: int, *, trust_plugins: bool = False) -
             raise ValueError(f"{len(table)} objects and {len(table[0])} signs")
     except UsageError:
         raise
-    except Exception as error:  # values of any kind may be missing or unfit
+    except Exception as error:  # values may be missing, or of any type
         raise UsageError(f"{file} is damaged, or not the partner of this study: {error}") from error
     return partner

@@ -37,6 +37,6 @@ def read_person(path: Path, design: Design) -> PersonSide:
             raise ValueError("shapes")
         if not np.isfinite(table).all():
             raise ValueError("values")
-    except Exception as error:  # values of any kind may be missing or unfit
+    except Exception as error:  # values may be missing, or of any type
         raise UsageError(f"{file} is damaged, or not that of this study") from error
     return PersonSide(features, prior, table)

@@ -44,7 +44,7 @@ def serve(study: Study, host: str = "127.0.0.1", port: int = 8000, ready: Callab
     Raises UsageError if the folder is in use or the address cannot be used.
     """
     if not host:
-        raise UsageError("--host is empty, which means all addresses of this machine; 0.0.0.0 says so")
+        raise UsageError("--host is empty; expected an address, such as 0.0.0.0 for all addresses of this machine")
     if not 0 <= port < 2**16:
         raise UsageError(f"--port is {port}; expected 0 to 65535")
     require_packages()

@@ -8,8 +8,8 @@ the game (`mhng.experiment.people.partner`):
     proposal   the participant suggests a sign; the partner takes it or keeps its own; neither sign of the participant
                nor its table changes
 
-Each of both has a sign for every object. `Session.advance` applies an event and checks that the draws in it are those
-of the design, so a log of another design, or an edited one, is refused.
+The participant and the partner each have a sign for every object. `Session.advance` applies an event and checks that
+its draws are those of the design, so a log of another design, or an edited one, is refused.
 """
 
 from __future__ import annotations
@@ -74,7 +74,7 @@ class Session:
 
     @property
     def mark(self) -> str:
-        """A text that its forms carry, so that a tab of another session in the same browser is known."""
+        """A text in the forms of the session, by which a tab of another session in the same browser is recognised."""
         return self.study.hashed(f"page/{self.participant}")[:8]
 
     @property
@@ -177,7 +177,7 @@ class Session:
 def replay(
     study: Study, participant: str, events: Sequence[Mapping[str, Any]], kind: type[Session] = Session
 ) -> Session:
-    """The session after the events of a log. Raises UsageError if they are not those of one."""
+    """The session after the events of a log. Raises UsageError if they do not fit one session."""
     if not events:
         raise UsageError(f"the log of {participant} is empty")
     session = kind(study, participant, events[0])

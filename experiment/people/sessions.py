@@ -23,7 +23,7 @@ _MOST_TIME, _MOST_RT = 2**53, 2**31 - 1
 
 
 class KnownParticipantError(Exception):
-    """Somebody with the same identification has begun."""
+    """A participant with the same identification has begun."""
 
 
 class FullError(Exception):
@@ -82,7 +82,7 @@ class Sessions:
     def answer(self, session: Session, form: Mapping[str, str]) -> bool:
         """Log an answer to the present page of a session, before `flush`. False if the form is that of another page.
 
-        Raises BadAnswerError for an unfit answer and OSError if it cannot be kept; the session then stays as it is.
+        Raises BadAnswerError for a bad answer and OSError if it cannot be kept; the session then stays as it is.
         """
         mine = form.get("index") == str(session.index) and form.get("session") in (None, session.mark)
         if not mine or session.finished:

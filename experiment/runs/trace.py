@@ -33,7 +33,7 @@ KEPT = {"all": ("signs", "mu", "z"), "signs": ("signs",), "components": ("mu",),
 # Sentences whose shares are stored if all are too many.
 _RANKS = 100
 
-# The most numbers of observed_data.
+# Most numbers stored in observed_data.
 _LARGEST_Z = 5 * 10**7
 
 

@@ -34,7 +34,7 @@ from mhng.experiment.settings.schema import SETTINGS, WITHOUT_EFFECT, Config, fl
 from mhng.models.plugins import is_plugin
 from mhng.models.registry import resolve
 
-# The most features of an agent that are latents themselves; their covariances cost the square of the number.
+# Most features that are used as latents (identity). The cost of covariances is quadratic in their number.
 MOST_OBSERVED = 64
 # An image is nearly binary if this share of its pixels is within 0.1 of 0 or 1.
 BINARY_SHARE = 0.75
@@ -42,8 +42,8 @@ BINARY_SHARE = 0.75
 LARGEST_IMAGE = 32
 LATENT_DIM = 12
 STEPS, ROUND_STEPS = 3_200, 40
-# Longer learning of few colour images shrinks the learned noise, and spreads latents over what does not tell classes
-# apart (docs/notes.md).
+# Longer learning of few colour images shrinks the learned noise. Latents then spread over details that do not separate
+# classes (docs/notes.md).
 COLOUR_STEPS = 1_000
 LEAST_EPOCHS, MOST_EPOCHS = 80, 250
 LEAST_BATCH, MOST_BATCH = 16, 128
@@ -73,7 +73,7 @@ def choose_images(config: Config) -> tuple[Config, Reasons]:
 
 
 def choose(config: Config, objects: Objects) -> tuple[Config, Reasons]:
-    """Choose what is not given, from unscaled objects. Returns the settings, and the reason of each choice by field.
+    """Choose the settings that are not given, from unscaled objects. Returns the settings, and the reasons by field.
 
     Settings without effect get the value of `WITHOUT_EFFECT`, without a reason.
     """

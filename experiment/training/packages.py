@@ -1,4 +1,4 @@
-"""Packages that a run needs at its end: imported before it, so that a broken one costs no training."""
+"""Import the packages that a run needs at its end before it starts, so that a broken one costs no training."""
 
 from __future__ import annotations
 

@@ -111,9 +111,9 @@ def threads_of(manifest: Mapping[str, Any]) -> Threads | None:
 
 
 def place_of(progress: RoundProgress, config: Config, members: Sequence[Member | RemoteMember]) -> str:
-    """Where a run resumes, in words: the round, and the epoch if the round has begun."""
+    """The place where a run resumes, as text: the round, and the epoch if the round has begun."""
     if progress.done > config.rounds:
-        return f"after round {config.rounds}, the last; its pictures are left"
+        return f"after round {config.rounds}, the last; only its pictures are missing"
     epochs = (config.round_epochs if progress.done else config.epochs) or 0
     for member in members:
         learned = progress.learned.get(member.name, 0)

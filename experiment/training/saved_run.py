@@ -40,7 +40,7 @@ if TYPE_CHECKING:
 
 Ints = NDArray[np.int64]
 
-# Settings that tell the posterior.nc of another run.
+# Settings by which the posterior.nc of another run is recognised.
 _IDENTITY = ("mode", "seed", "dataset", "agents", "signs", "words")
 
 

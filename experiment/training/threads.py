@@ -1,4 +1,4 @@
-"""Threads of a run: one for small networks and games, more where they gain (`bench/threads.py` measures it).
+"""Threads of a run: one for small networks and games, more where they save time (`bench/threads.py` measures it).
 
 Sums depend on the number of threads in their last digits. The rule depends on sizes and on available cores only, so
 the same settings give the same numbers on machines with enough cores.
@@ -19,8 +19,8 @@ from mhng.inference.copies import can_fork
 from mhng.inference.rounds import Threads
 from mhng.models.rng import stream
 
-# Work for which one more thread gains: objects of a batch times parameters of a network, and in a sweep the entries
-# of all features times signs.
+# Work for which one more thread saves time: objects of a batch times parameters of a network, and in a sweep the
+# entries of all features times signs.
 LEARNING_WORK = 5 * 10**7
 GAME_WORK = 10**7
 

@@ -81,6 +81,6 @@ def _quota(group: control_groups.Group) -> int | None:
 
 
 def _of_environment(name: str) -> list[int]:
-    """The number in an environment variable, in a list that is empty without one. OMP_NUM_THREADS may be "4,2"."""
+    """The first number in an environment variable, such as 4 in "4,2", as a list; empty if it has none."""
     first = os.environ.get(name, "").split(",")[0].strip()
     return [int(first)] if re.fullmatch("[1-9][0-9]{0,4}", first) else []

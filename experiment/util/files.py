@@ -25,7 +25,7 @@ def atomic_path(target: Path) -> Iterator[Path]:
             yield beside
             flush_to_disk(beside)
             os.replace(beside, target)
-            with suppress(OSError):  # make the renaming last; some systems cannot flush a folder
+            with suppress(OSError):  # make the renaming durable; some systems cannot flush a folder
                 flush_to_disk(target.parent)
     except BaseException:
         with suppress(OSError):

@@ -1,4 +1,4 @@
-"""One command at a time holds a folder, by an exclusive lock on its `.lock`."""
+"""Locks of folders: one command at a time may hold a folder, by an exclusive lock on its file `.lock`."""
 
 from __future__ import annotations
 
@@ -15,12 +15,12 @@ from mhng.experiment.util.files import error_line
 
 try:
     import fcntl
-except ImportError:  # Windows: no lock there, and nothing else differs
+except ImportError:  # on Windows, folders are not locked
     fcntl = None  # type: ignore[assignment]
 
 LOCK = ".lock"
 
-# How often, and after how many seconds, a lock is asked for again: a command that only looks holds it for a moment.
+# Tries to take a lock that is held, and the seconds after each try; a last try follows.
 _TRIES, _PAUSE = 4, 0.05
 
 log = logging.getLogger("mhng")
@@ -28,7 +28,7 @@ log = logging.getLogger("mhng")
 
 @contextmanager
 def locked(path: Path) -> Iterator[None]:
-    """Hold a folder that is there; `UsageError` if another command holds it."""
+    """Lock an existing folder for the block. Raises UsageError if another command holds it."""
     try:
         lock = take_lock(path)
     except OSError as error:
@@ -40,7 +40,7 @@ def locked(path: Path) -> Iterator[None]:
 
 
 def take_lock(path: Path) -> int:
-    """Lock `path`/.lock for this process: its descriptor. `BlockingIOError` if another run has it."""
+    """Lock `path`/.lock for this process; returns its descriptor. Raises BlockingIOError if another run has it."""
     lock = os.open(path / LOCK, os.O_RDWR | os.O_CREAT, 0o666)
     try:
         if fcntl is not None:
@@ -50,19 +50,19 @@ def take_lock(path: Path) -> int:
         os.close(lock)
         raise BlockingIOError(errno.EWOULDBLOCK, f"it is in use by another run (pid {holder})") from None
     except OSError as error:
-        # Some network file systems have no locks. Running there unguarded is better than not at all.
-        log.warning("%s cannot be locked (%s): do not aim two runs at it", path, error_line(error))
+        # Some network file systems have no locks. A run without a lock is better than none.
+        log.warning("%s cannot be locked (%s); do not start two runs in it", path, error_line(error))
     try:
         os.ftruncate(lock, 0)
-        os.write(lock, f"{os.getpid()}\n".encode())  # for the message that the next one gets
-    except BaseException:  # a full disk: a lock that nobody can give back would keep this process out too
+        os.write(lock, f"{os.getpid()}\n".encode())  # the next command names it in its message
+    except BaseException:  # a full disk: nobody could release this lock, and it would block this process too
         os.close(lock)
         raise
     return lock
 
 
 def release_lock(lock: int) -> None:
-    """Give a lock back that `take_lock` took."""
+    """Release a lock of `take_lock`, by its descriptor."""
     if fcntl is not None:
         with suppress(OSError):
             fcntl.flock(lock, fcntl.LOCK_UN)  # workers may still hold a copy of the descriptor
@@ -70,7 +70,7 @@ def release_lock(lock: int) -> None:
 
 
 def _flock(lock: int) -> None:
-    """Take the lock, unless somebody has it for longer than `is_let_go` looks."""
+    """Take the lock; retry for 0.2 s, because `is_unlocked` of another process holds it for a moment."""
     for _ in range(_TRIES):
         with suppress(BlockingIOError):
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -80,12 +80,12 @@ def _flock(lock: int) -> None:
 
 
 def is_unlocked(path: Path) -> bool:
-    """Whether no process holds `path`. False where the system cannot tell."""
+    """Whether no process holds the lock of `path`. False if the system cannot tell."""
     if fcntl is None:
         return False
     try:
         lock = os.open(path / LOCK, os.O_RDONLY)
-    except FileNotFoundError:  # every run of ours makes one, so this is a copy
+    except FileNotFoundError:  # every run creates .lock, so this folder is a copy of a run
         return True
     except OSError:
         return False

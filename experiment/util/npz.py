@@ -1,7 +1,7 @@
 """The .npz format: a zip archive of arrays, each a header and its bytes in order (numpy.lib.format).
 
-Headers are read first, so that a size is known before there is memory for it, and no pickle is executed: an array of
-objects is one whose dtype nobody here takes.
+Headers are read first, so that the size of an array is known before memory is allocated. No pickle is executed: every
+reader checks the dtype, and none accepts object arrays.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from mhng.experiment.util.paths import check_regular
 
 
 class Header(NamedTuple):
-    """What an array says of itself before its bytes."""
+    """Header of an array: shape, order and dtype."""
 
     shape: tuple[int, ...]
     fortran: bool
@@ -30,33 +30,33 @@ class Header(NamedTuple):
 
     @property
     def bytes(self) -> int:
-        """How many follow it."""
+        """Size of the array in bytes."""
         return math.prod(self.shape) * self.dtype.itemsize
 
 
 @contextmanager
 def open_archive(file: Path, place: str) -> Iterator[zipfile.ZipFile]:
-    """The archive; what a damaged or foreign one raises is a UsageError that begins with `place`."""
+    """Open the archive for the block. A damaged or foreign file is a UsageError that begins with `place`."""
     check_regular(file, place)
     try:
         with zipfile.ZipFile(file) as archive:
             if len(set(archive.namelist())) < len(archive.namelist()):
-                raise ValueError("two arrays of one name")
+                raise ValueError("two arrays have the same name")
             yield archive
     except (
         OSError, ValueError, TypeError, KeyError, EOFError, RuntimeError, zipfile.BadZipFile, zlib.error,
     ) as error:  # fmt: skip
-        reason = error.strerror if isinstance(error, OSError) and error.strerror else "it is no .npz, or damaged"
+        reason = error.strerror if isinstance(error, OSError) and error.strerror else "not an .npz file, or damaged"
         raise UsageError(f"{place} cannot be read: {reason}") from error
 
 
 def array_names(archive: zipfile.ZipFile) -> list[str]:
-    """What the arrays are called."""
+    """Names of the arrays."""
     return [name.removesuffix(".npy") for name in archive.namelist()]
 
 
 def read_header(archive: zipfile.ZipFile, name: str, place: str) -> Header:
-    """Of the array called `name`. UsageError if there is none."""
+    """Read the header of the array `name`. Raises UsageError if the archive has no such array."""
     if name not in array_names(archive):
         there = ", ".join(sorted(array_names(archive))[:5]) or "nothing"
         raise UsageError(f"{place} holds no array called {name}; it holds {there}")
@@ -65,7 +65,7 @@ def read_header(archive: zipfile.ZipFile, name: str, place: str) -> Header:
 
 
 def parse_header(stream: IO[bytes]) -> Header:
-    """Read the header; the bytes come next."""
+    """Read the header from an open array. The stream is then at the first byte of the values."""
     version = np.lib.format.read_magic(stream)
     if version == (1, 0):
         return Header(*np.lib.format.read_array_header_1_0(stream))
@@ -75,7 +75,7 @@ def parse_header(stream: IO[bytes]) -> Header:
 
 
 def read_values(stream: IO[bytes], number: int, dtype: np.dtype) -> NDArray:
-    """The next `number` values. EOFError if there are fewer."""
+    """Read the next `number` values. Raises EOFError if there are fewer."""
     data = stream.read(number * dtype.itemsize)
     if len(data) < number * dtype.itemsize:
         raise EOFError("cut")
@@ -83,7 +83,7 @@ def read_values(stream: IO[bytes], number: int, dtype: np.dtype) -> NDArray:
 
 
 def read_array(archive: zipfile.ZipFile, name: str) -> NDArray:
-    """The array called `name`, whose header has been judged already."""
+    """Read the array `name`. The caller has checked its header."""
     with archive.open(f"{name}.npy") as stream:
         shape, fortran, dtype = parse_header(stream)
         values = read_values(stream, math.prod(shape), dtype).reshape(shape, order="F" if fortran else "C")

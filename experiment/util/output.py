@@ -60,7 +60,7 @@ class Stream:
 
 
 def to_null_device(stream: Any) -> None:
-    """Discard what is and will be written to a stream; for one that failed."""
+    """Redirect a stream that failed to the null device. Its buffer and all later output are discarded."""
     with suppress(OSError, ValueError, AttributeError):
         os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())
 
@@ -69,8 +69,8 @@ def to_null_device(stream: Any) -> None:
 def streams(*, steady: bool) -> Iterator[None]:
     """Replace stdout and stderr by a `Stream` for the block; a failure of stderr never matters.
 
-    steady: a failure of stdout does not matter either, because the results are in files. Except for a reader that
-    left (`head`), one line on stderr says so at the end.
+    steady: a failure of stdout does not matter either, because the results are in files. At the end, one line on
+    stderr reports the failure, unless the reader of stdout has ended, as `head` does.
     """
     before = sys.stdout, sys.stderr
     out = None if sys.stdout is None else Stream(sys.stdout, steady=steady)

@@ -1,4 +1,4 @@
-"""Paths as users type them: `~` is the home folder, also where no shell has expanded it; pipes are no data."""
+"""Paths as users type them. `~` is the home folder, also if no shell has expanded it. Pipes are refused as data."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ def typed_path(typed: str | os.PathLike[str], place: str) -> Path:
 
 
 def check_new_folder(path: Path, place: str) -> None:
-    """Raise UsageError, which begins with `place`, unless the folder is empty, or new where one can be made."""
+    """Raise UsageError, which begins with `place`, unless the folder is empty, or is absent and can be made."""
     try:
         free = not any(path.iterdir()) if path.is_dir() else not os.path.lexists(path)
     except OSError as error:

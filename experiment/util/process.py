@@ -19,7 +19,7 @@ from mhng.experiment.errors import Interrupted
 
 # Windows has no SIGHUP and no SIGUSR1.
 _TERMINATION = [getattr(signal, name) for name in ("SIGTERM", "SIGHUP") if hasattr(signal, name)]
-# Signals that ask a run to stop: Ctrl-C, the time limit of a cluster, a closed terminal, the wish of a scheduler.
+# Signals that ask a run to stop: Ctrl-C, the time limit of a cluster, a closed terminal, a scheduler.
 _STOP = [getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGHUP", "SIGUSR1") if hasattr(signal, name)]
 
 

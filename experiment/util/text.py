@@ -59,7 +59,7 @@ def short_repr(value: Any) -> str:
     try:
         text = repr(value)
     except ValueError:  # Python refuses to print an integer of thousands of digits
-        return "a number of too many digits"
+        return "a number with too many digits"
     return text if len(text) <= _MAX_REPR else f"{text[:_MAX_REPR]}..."
 
 
@@ -71,7 +71,7 @@ def short_number(number: float) -> str:
 
 
 def suggestion(wrong: str, right: Iterable[str]) -> str:
-    """The ending "; did you mean X?" with the choice that `wrong` is another name of, or is most similar to; or ""."""
+    """The ending "; did you mean X?" for `wrong`, X a choice with the same meaning or a similar name; or ""."""
     choices = list(right)
     names = _OTHER_NAMES.get(_plain_name(wrong), ())
     meant = [choice for name in names for choice in choices if _plain_name(choice) == name]
@@ -80,5 +80,5 @@ def suggestion(wrong: str, right: Iterable[str]) -> str:
 
 
 def _plain_name(text: str) -> str:
-    """The name of a flag, a key or a keyword argument, as a key."""
+    """Convert a flag, a key or a keyword argument to the form of a key."""
     return text.lstrip("-").replace("_", "-").lower()

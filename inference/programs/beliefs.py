@@ -1,6 +1,6 @@
 """Kernels that redraw an agent's beliefs theta given the signs.
 
-Each kernel leaves p(theta | x, w) invariant, but for `Variational`:
+Each kernel except `Variational` leaves p(theta | x, w) invariant:
 
     RandomWalk    Metropolis with Gaussian steps in the unconstrained space, all chains at once; beliefs inside the
                   plate of the turn are accepted object by object

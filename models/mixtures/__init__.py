@@ -1,7 +1,7 @@
 """Mixtures p(z | w, phi) of an agent's latents, one file for each kind.
 
 `Family` is the interface and `Conjugate` the base class of mixtures with closed-form posteriors (`base.py`).
-`ExponentialFamily` derives almost all of a mixture of one's own (`exponential.py`); `check.py` checks it.
+`ExponentialFamily` derives almost all of a user's mixture (`exponential.py`); `check.py` checks it.
 `mhng.models.registry` lists all mixtures.
 """
 

@@ -1,4 +1,4 @@
-"""Check of a mixture of one's own: shapes, and agreement of its methods, on a few latents."""
+"""Check a user's mixture on a few latents: shapes, and agreement of its methods."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ _TOLERANCE = 1e-4
 
 
 class MixtureError(ValueError):
-    """A method of a mixture returns what it must not. The message is one line."""
+    """A method of a mixture returns a wrong value. The message is one line."""
 
 
 def check_mixture(mixture: Family, z: Tensor, K: int) -> None:

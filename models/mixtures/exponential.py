@@ -1,4 +1,4 @@
-"""Base class for a mixture of one's own: an exponential family with one tensor theta for each sign.
+"""Base class for a user's mixture: an exponential family with one tensor theta for each sign.
 
     theta_k ~ p(theta)                              conjugate prior
     z | w=k ~ p(z | theta_k)                        with sufficient statistics T(z)

@@ -301,7 +301,7 @@ archive("a negative size", {"features.npy": claim("(-5, 3)", "'<f8'")}, "feature
 archive("a text of 10**8 letters", {"images.npy": npy(BYTES), "labels.npy": claim("(12,)", "'<U100000000'")},
         "labels is larger than 1 GiB")  # fmt: skip
 archive("a header that is a program", {"images.npy": header("__import__('pathlib').Path('executed').touch()")},
-        "it is no .npz, or damaged")  # fmt: skip
+        "not an .npz file, or damaged")  # fmt: skip
 archive("a header of truths", {"images.npy": claim("(True, 3, 3)")}, "")
 archive("bytes missing", {"images.npy": claim("(12, 20, 20)")}, "damaged")
 archive("names that lead out", {"../images.npy": npy(BYTES), "/images.npy": npy(BYTES)}, "must hold one of images")
@@ -320,7 +320,7 @@ npz("pixels to 255 as floats", "images[0] has", "uint8 may go to 255", images=BY
 npz("negative pixels", "images[0] has -", images=-(BYTES / 255))
 npz("labels in Latin", "labels[1] must be text in UTF-8; it is b'\\xe9'", images=BYTES,
     labels=np.array([b"e", b"\xe9", b"z"] * 4))  # fmt: skip
-npz("pixels of 0 and 1 as bytes", "images is uint8, of which 255 is white", images=(BYTES > 99).astype(np.uint8))
+npz("pixels of 0 and 1 as bytes", "images is uint8, where 255 is white", images=(BYTES > 99).astype(np.uint8))
 npz("one number", "features must be numbers (N, D)", features=np.array(5.0))
 npz("a negative label of half", "labels[0] must be a whole number", images=BYTES, labels=np.full(12, -0.5))
 npz("a label short", "labels must be 12", images=BYTES, labels=np.zeros(11, int))
@@ -332,7 +332,7 @@ CASES["npz: one .npy"] = (
         [(folder / "own.npz").write_bytes(npy(BYTES)), "train"][1:]
         + ["--dataset", "npz", "--data", str(folder / "own.npz")]
     ),
-    ["own.npz cannot be read: it is no .npz, or damaged"],
+    ["own.npz cannot be read: not an .npz file, or damaged"],
 )
 csv("a null byte", b"1,2\n3,\0\n", "own.csv")
 csv("UTF-16", "1,2\n3,4\n".encode("utf-16"), "not text in UTF-8")
@@ -355,8 +355,8 @@ images("half a picture", {"a/x.png": png(60, 60)[:700]}, "x.png cannot be read")
 images("a bomb", {"a/x.png": png_that_claims(200_000, 200_000)}, "x.png has more than 25,000,000 pixels")
 images("a long line", {"a/x.png": png_that_claims(20_000, 1)}, "20000 x 1", "10,000 on a side")
 images("a picture of programs", {"a/x.png": b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 9 9\n"}, "x.png cannot be")
-images("files beside classes", {"a/x.png": png(), "y.png": png()}, "y.png lies in no folder of a class")
-images("one name twice", {"a/x.png": png(), "a/x.PNG": png()}, "x.PNG and a/x.png have one name")
+images("files beside classes", {"a/x.png": png(), "y.png": png()}, "y.png is in no class folder")
+images("one name twice", {"a/x.png": png(), "a/x.PNG": png()}, "x.PNG and a/x.png differ only in suffix")
 CASES["images: a flat folder that turns"] = (
     lambda folder: (
         [(folder / f"{n}_100.png").write_bytes(png()) for n in range(3)][:0]

@@ -54,7 +54,7 @@ def read(
 def _chosen(count: int, limit: int | None, random: np.random.RandomState) -> NDArray[np.int64]:
     """Positions of random objects, in random order."""
     wanted = COUNT if limit is None else limit
-    # A held-out combination is drawn as often as another, so more objects are drawn than are seen.
+    # Held-out combinations are drawn too, and left out later, so more objects are drawn than wanted.
     chosen: NDArray[np.int64] = random.permutation(count)[: min(count, 2 * wanted)].astype(np.int64)
     return chosen
 

@@ -1,4 +1,4 @@
-"""Result of a reader of custom data, and the checks that the readers share."""
+"""Result of the readers of user data, and the checks that they share."""
 
 from __future__ import annotations
 
@@ -15,21 +15,21 @@ from mhng.experiment.errors import UsageError
 _LOSS = 1e-6
 # Integers up to this size are exact in float64.
 EXACT = 2**53
-# With fewer rows, a column may count by chance.
+# With fewer rows, a column may number the rows by chance.
 _LEAST_ROWS = 8
 _MOST = float(np.finfo(np.float32).max)
 
 
 class CustomData(NamedTuple):
-    """N objects: one array for all agents, or one for each.
+    """N objects: one array for all agents, or one per agent.
 
     An array holds images (N, C, H, W) in [0, 1], float32, or features (N, D), float32 or float64. Features keep the
     precision of their source: the mean may be large against the spread.
 
-    An agent with several modalities has one array for each. An object without a modality has NaN in its whole row.
-    groups: number of arrays of every agent; a single number holds for all agents. titles: of the arrays, for a reader.
-    labels: int64 (N,), indices of class_names, or None. files: the name of each object, or None. notes: what the
-    reader has found suspicious or left out.
+    An agent with several modalities has one array per modality. An object without a modality has NaN in its whole row.
+    groups: number of arrays of every agent; a single number holds for all agents. titles: names of the arrays, for
+    display. labels: int64 (N,), indices of class_names, or None. files: the name of each object, or None. notes:
+    sentences about data that are suspicious or left out.
     """
 
     arrays: tuple[NDArray[np.floating], ...]
@@ -45,7 +45,7 @@ def finite_features(place: str, features: NDArray, *, may_lack: bool = False) ->
     """Features (N, D) as float32 if that is exact for their type, else as float64.
 
     Raises UsageError with the row and column of a number that is not finite, or the column of integers that float64
-    cannot tell apart. may_lack: a row may be NaN throughout.
+    cannot tell apart. may_lack: whether a row may consist of NaN.
     """
     if features.dtype.kind in "iu" and features.dtype.itemsize == 8:
         for d, column in enumerate(features.T):
@@ -64,7 +64,7 @@ def finite_features(place: str, features: NDArray, *, may_lack: bool = False) ->
 
 
 def counting_notes(place: str, features: NDArray[np.floating], titles: Sequence[str] = ()) -> tuple[str, ...]:
-    """Notes on the columns of features (N, D) that number the rows, in any order. titles: of the columns."""
+    """Notes on the columns of features (N, D) that number the rows, in any order. titles: names of the columns."""
     notes = []
     candidates = np.flatnonzero(features.max(0) - features.min(0) == len(features) - 1)
     for d in candidates.tolist() if len(features) >= _LEAST_ROWS else ():

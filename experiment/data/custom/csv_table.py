@@ -1,14 +1,16 @@
-"""Features of one's own in CSV files: a row an object, commas between, one file for all agents or one for each.
+"""Read features of the user from CSV files: one row per object, and one file for all agents or one per agent.
 
-The label column is the one of the given number (-1 is the last) or name, or else one called `label` or `labels`; there
-is none if the name is `none`. With a file for each agent, row n is the same object in all of them, and where more than
-one has labels they must be the same.
+`--label-column` gives the number (-1 is the last) or the name of the label column. By default it is the column `label`
+or `labels`, if there is one; `none` means no label column. With several files, row n must be the same object in all of
+them. If several files have labels, the labels must be equal.
 
-The first row is a header if none of its cells, the label's apart, is a number, or if they count the columns 0, 1, 2,
-... or 1, 2, 3, ..., four at the least: so do tables whose columns have no names when pandas writes them. `--header
-yes | no` decides where that is wrong. Empty lines are passed over, and so are rows of empty cells at the end; before
-other rows they are refused. In a file that is one of an agent's several modalities, a row whose features are all empty
-or nan is an object that lacks it.
+The first row is a header if no cell outside the label column is a number. It is also a header if these cells count the
+columns (0, 1, 2, ... or 1, 2, 3, ...) and there are four or more of them, because pandas writes such headers for
+columns without names. `--header yes | no` overrides this rule.
+
+Empty lines are skipped, and so are rows of empty cells at the end. A row of empty cells before another row is an
+error. If the file is one of several modalities of an agent, a row whose features are all empty or nan is an object
+without this modality.
 """
 
 from __future__ import annotations
@@ -35,25 +37,25 @@ from mhng.experiment.util.memory import check_fits
 from mhng.experiment.util.paths import check_regular
 
 HEADERS = ("auto", "yes", "no")
-# As the name of a label column: there is none
+# Value of --label-column: no column holds labels
 NO_LABELS = "none"
-# Names that other programs give to a column of classes
+# Column names that often mean classes; a note asks about them
 _LABEL_LIKE = ("class", "classes", "target", "targets", "category", "species", "y")
-# No name, or the one that pandas gives to a column without a name
+# No name, or the name that pandas gives to a column without one
 _UNNAMED = re.compile(r"(Unnamed: [0-9]+(_level_[0-9]+)?)?")
-# 0, 1 is an object as likely as not.
+# Least number of cells that count the columns in a header; a shorter row, such as 0, 1, may be an object.
 _LEAST_COUNTED = 4
 
 
 class _Table(NamedTuple):
     features: NDArray[np.floating]  # (N, D)
     labels: list[str] | None
-    lines: array[int]  # in the file, from 1
+    lines: array[int]  # line number of each row in the file, from 1
     notes: tuple[str, ...]
 
 
 class Columns(NamedTuple):
-    """What the features of a file are called, if they have names, how many columns it has, are labels among them?"""
+    """Columns of a file. titles: names of the features, or None. width: number of columns. labelled: has labels."""
 
     titles: list[str] | None
     width: int
@@ -61,7 +63,7 @@ class Columns(NamedTuple):
 
     @property
     def counting(self) -> bool:
-        """Whether the names count the columns, so that they may as well be an object."""
+        """Whether the names count the columns, so that the row may also be an object."""
         return self.titles is not None and all(_value(title) is not None for title in self.titles)
 
 
@@ -73,9 +75,9 @@ def read(
     *,
     flag: str = "--data",
 ) -> CustomData:
-    """The objects in `files`. UsageError naming file, line and column of what is unfit.
+    """Read the objects in `files`. Raises UsageError naming file, line and column of a bad cell.
 
-    may_lack: for each file, whether an object may be missing in it. flag: by which the files were given.
+    may_lack: for each file, whether an object may be missing in it. flag: the option that names the files.
     """
     may_lack = may_lack or [False] * len(files)
     if label_column not in (None, NO_LABELS) and not any(
@@ -83,7 +85,7 @@ def read(
         for file, lack in zip(files, may_lack, strict=True)
     ):
         raise UsageError(
-            f"--label-column {label_column}: no column of {flag} {', '.join(map(str, files))} is called so"
+            f"--label-column {label_column}: no column of {flag} {', '.join(map(str, files))} has this name"
         )
     each = zip(files, may_lack, strict=True)
     tables = [_read(f"{flag} {file}", file, label_column, header, lack) for file, lack in each]
@@ -117,7 +119,7 @@ def read(
 def read_columns(
     file: Path, label_column: str | None, header: str, may_lack: bool, *, flag: str = "--data"
 ) -> Columns:
-    """What the first row tells of the columns. UsageError as in `read`."""
+    """Read the columns from the first row. Raises UsageError as `read` does."""
     place = f"{flag} {file}"
     with _opened(place, file) as reader:
         first = _first(_rows(reader, may_lack, place), place)
@@ -131,14 +133,14 @@ def read_columns(
 
 def _read(place: str, file: Path, label_column: str | None, header: str, may_lack: bool) -> _Table:
     with _opened(place, file) as reader:
-        # A number and its comma take two characters at the least, and eight bytes as a float.
+        # A number and its comma take at least two characters in the file, and eight bytes as a float.
         check_fits(place, 4 * file.stat().st_size)
         return _parse(reader, place, label_column, header, may_lack)
 
 
 @contextmanager
 def _opened(place: str, file: Path) -> Iterator[Any]:
-    """Its rows; what goes wrong while they are read is a UsageError."""
+    """Open the file as CSV rows for the block. Errors of reading become a UsageError that begins with `place`."""
     check_regular(file, place)
     try:
         with file.open(encoding="utf-8-sig", newline="") as stream:
@@ -160,7 +162,7 @@ def _parse(reader: Any, place: str, label_column: str | None, header: str, may_l
     column, named = _head(first, place, label_column, header, may_lack)
     values, lines = array("d"), array("q")
     labels: list[str] | None = None if column is None else []
-    large: dict[int, tuple[Decimal, Decimal]] = {}  # least and most of the columns with numbers beyond EXACT
+    large: dict[int, tuple[Decimal, Decimal]] = {}  # smallest and largest number of columns with numbers beyond EXACT
 
     def take(row: list[str]) -> None:
         if len(row) != width:
@@ -173,7 +175,7 @@ def _parse(reader: Any, place: str, label_column: str | None, header: str, may_l
                     raise UsageError(f"{place}, line {reader.line_num}: the label is empty")
                 if _is_broken(cell):
                     raise UsageError(
-                        f"{place}, line {reader.line_num}: the label holds a line break; is a quote not closed?"
+                        f"{place}, line {reader.line_num}: the label has a line break; is a quote not closed?"
                     )
                 labels.append(cell.strip())
                 continue
@@ -240,16 +242,16 @@ def _first(rows: Iterator[list[str]], place: str) -> list[str]:
 def _head(
     first: list[str], place: str, label_column: str | None, header: str, may_lack: bool
 ) -> tuple[int | None, bool]:
-    """Of the first row: the number of the label column, if there is one, and whether the row is a header."""
+    """Read the first row: index of the label column, or None, and whether the row is a header."""
     width = len(first)
     if width == 1 and (other := next((sign for sign in ";\t|" if sign in first[0]), None)):
         raise UsageError(f"{place} has one column, with {other!r} in its cells; separate the cells by commas")
     by_number = _number(label_column, width, place)
-    # Nothing names a column that is not there: such a first row is an object.
+    # A row of missing features is an object, not a header.
     lacks_first = may_lack and all(_is_missing(cell) for number, cell in enumerate(first) if number != by_number)
     named = header == "yes" or (header == "auto" and not lacks_first and _is_header(first, by_number))
     if named and (broken := [title for title in first if _is_broken(title)]):
-        raise UsageError(f"{place}: the name {broken[0].strip()[:40]!r} holds a line break; is a quote not closed?")
+        raise UsageError(f"{place}: the name {broken[0].strip()[:40]!r} has a line break; is a quote not closed?")
     column = by_number if by_number is not None or not named else _called(first, label_column, place)
     unnamed = [
         number
@@ -262,12 +264,12 @@ def _head(
             f"{place}: column {unnamed[0] + 1} {called}; if it numbers the rows, leave it out (pandas: index=False)"
         )
     if width - (column is not None) < 1:
-        raise UsageError(f"{place} has no column of features beside the labels")
+        raise UsageError(f"{place} has no column of features besides the labels")
     return column, named
 
 
 def _number(label_column: str | None, width: int, place: str) -> int | None:
-    """The label column, from 0, if it is given by a number (from 1, or from the end: -1)."""
+    """Index of the label column, from 0, if `label_column` is a number (from 1, or -1 for the last); else None."""
     if label_column is None or not re.fullmatch(r"-?[0-9]{1,9}", label_column):
         return None
     number = int(label_column)
@@ -279,7 +281,7 @@ def _number(label_column: str | None, width: int, place: str) -> int | None:
 
 
 def _called(titles: list[str], name: str | None, place: str) -> int | None:
-    """The column of that name, or else one called label, Labels or the like: no agent should see it as a feature."""
+    """Index of the column with this name; None: of a column such as label or Labels, which is no feature."""
     if name == NO_LABELS:
         return None
     wanted = "label" if name is None else name
@@ -290,12 +292,12 @@ def _called(titles: list[str], name: str | None, place: str) -> int | None:
     if not found and name is None:
         found = [number for number, title in enumerate(names) if title.casefold() in LABEL_NAMES]
     if len(found) > 1:
-        raise UsageError(f"{place} has {len(found)} columns called {wanted!r}; --label-column says which")
+        raise UsageError(f"{place} has {len(found)} columns called {wanted!r}; choose one by --label-column")
     return found[0] if found else None
 
 
 def clean_title(title: str) -> str:
-    """The name of a column without decoration: the comment sign of numpy.savetxt, quotes, blanks, byte-order marks."""
+    """Column name without decoration: the comment sign of numpy.savetxt, quotes, blanks, byte-order marks."""
     plain = "".join(letter for letter in unicodedata.normalize("NFKC", title) if unicodedata.category(letter) != "Cf")
     return plain.strip(f"#\"'`{string.whitespace}")
 
@@ -309,7 +311,7 @@ def _is_header(row: list[str], label: int | None) -> bool:
 
 
 def _is_broken(cell: str) -> bool:
-    """Of a quote that nothing closes the cell is all that follows, whole rows of it."""
+    """Whether a cell has a line break, because a quote that is not closed takes the next rows into its cell."""
     return "\n" in cell or "\r" in cell
 
 
@@ -319,7 +321,7 @@ def _is_missing(cell: str) -> bool:
 
 
 def _value(cell: str) -> float | None:
-    """The number that a cell is, or None; Python alone reads 1_000 as a number."""
+    """The number in a cell, or None. Only Python reads 1_000 as a number, so it is none here."""
     try:
         return None if "_" in cell else float(cell)
     except ValueError:

@@ -1,6 +1,6 @@
-"""Data of one's own (`--data`): what kinds there are, for how many agents, and the reader of each.
+"""Data sets in the user's files (`--data`): their kinds, the number of agents that they serve, and their readers.
 
-Importing this module reads nothing and imports nothing heavy: the settings ask it what files are for whom.
+Importing this module reads no file and imports no heavy package, because the settings import it.
 """
 
 from __future__ import annotations
@@ -14,9 +14,9 @@ from mhng.experiment.data.custom.base import CustomData
 from mhng.experiment.errors import UsageError
 
 KINDS = {
-    "npz": "images or features of your own in an .npz file: --data FILE.npz",
-    "csv": "features of your own, a row an object: --data FILE.csv, or a file for each agent: --data A.csv,B.csv",
-    "folder": "image files of your own, in folders of classes or none: --data DIR, or one for each agent: --data A,B",
+    "npz": "your own images or features in an .npz file: --data FILE.npz",
+    "csv": "your own features, one row per object: --data FILE.csv, or one file per agent: --data A.csv,B.csv",
+    "folder": "your own image files, in class folders or one folder: --data DIR, or one DIR per agent: --data A,B",
 }
 
 
@@ -25,7 +25,7 @@ Entry = Path | tuple[Path, ...]
 
 
 class Files(NamedTuple):
-    """What `--data`, or another flag, names, and how it is to be read."""
+    """Files that `--data` or another option names, and how to read them. flag: the option."""
 
     data: tuple[Entry, ...] = ()
     label_column: str | None = None
@@ -44,24 +44,24 @@ def paths(entry: Entry) -> tuple[Path, ...]:
 
 
 def as_typed(data: Sequence[Entry]) -> str:
-    """As it is typed."""
+    """The entries as text, as a user types them: `,` between agents, `&` between modalities."""
     return ",".join("&".join(map(str, paths(entry))) for entry in data)
 
 
 def agents_in(kind: str, data: Sequence[Entry]) -> int | None:
-    """How many agents have data of their own there; None if all see the same, or nothing can be read."""
+    """Number of agents with separate data; None if all agents see the same data, or the file cannot be read."""
     if len(data) > 1:
         return None if kind == "npz" and not _is_joined(data) else len(data)
     return npz_arrays.agents_in(data[0]) if kind == "npz" and isinstance(data[0], Path) else None
 
 
 def has_shared_images(kind: str, data: Sequence[Entry]) -> bool:
-    """Whether there are images that all agents see, so that they need views that differ."""
+    """Whether all agents see the same images, so that their views should differ."""
     return npz_arrays.has_images(paths(data[0])[0]) if kind == "npz" else kind == "folder" and len(data) == 1
 
 
 def read(kind: str, files: Files) -> CustomData:
-    """The objects in `files`, in the order of their source. UsageError naming what is unfit."""
+    """Read the objects in `files`, in the order of their source. Raises UsageError naming the file and the fault."""
     data = files.data
     if not data:
         raise UsageError(f"--dataset {kind} needs {files.flag}")
@@ -83,9 +83,9 @@ def read(kind: str, files: Files) -> CustomData:
 
 
 def match_layout(kind: str, own: Files, others: Files) -> Files:
-    """How to read other files as a run's own were: their labels may be absent, but columns must be called the same.
+    """Adapt `others` so that they are read as `own`, the files of a run. Labels may be absent.
 
-    UsageError naming the first that is not, or a layout that is another.
+    Raises UsageError if the layout differs, or naming the first column whose name differs.
     """
     wanted, found = ([len(paths(entry)) for entry in files.data] for files in (own, others))
     if wanted != found:
@@ -103,14 +103,14 @@ def match_layout(kind: str, own: Files, others: Files) -> Files:
         others = others._replace(label_column=csv_table.NO_LABELS)
     now = _heads(others)
     if own.header == "auto" and not any(head.titles for head in then):
-        # A row that counts 0, 1, 2, ... is an object there.
+        # The run's files have no header, so a row that counts 0, 1, 2, ... is an object.
         return others._replace(header="no") if all(head.titles is None or head.counting for head in now) else others
     for (file, _), head, (other, _), found_head in zip(_each(own), then, _each(others), now, strict=True):
         titles = zip(found_head.titles or (), head.titles or (), strict=False)
         for number, (title, wanted_title) in enumerate(titles, 1):
             if title != wanted_title:
                 raise UsageError(
-                    f"{others.flag} {other}: feature {number} is called {title[:40]!r}, and {wanted_title[:40]!r} in "
+                    f"{others.flag} {other}: feature {number} is called {title[:40]!r}, but {wanted_title[:40]!r} in "
                     f"{file}"
                 )
     return others
@@ -122,7 +122,7 @@ def _each(files: Files) -> list[tuple[Path, bool]]:
 
 
 def _heads(files: Files) -> list[csv_table.Columns]:
-    """What the first row of each file tells."""
+    """Columns of each file, from its first row."""
     return [
         csv_table.read_columns(file, files.label_column, files.header, lack, flag=files.flag)
         for file, lack in _each(files)
@@ -130,9 +130,9 @@ def _heads(files: Files) -> list[csv_table.Columns]:
 
 
 def _is_unlabelled(file: Path, then: csv_table.Columns, files: Files, may_lack: bool) -> bool:
-    """Whether the labels of `then` are not among the columns of a file that would have them."""
+    """Whether `file` lacks the label column that `then`, the columns of the run's file, have."""
     now = csv_table.read_columns(file, None, files.header, may_lack, flag=files.flag)
-    if not now.labelled and now.width == then.width - 1:  # by a number some column is always found
+    if not now.labelled and now.width == then.width - 1:  # a number would always match some column
         return True
     return not csv_table.read_columns(file, files.label_column, files.header, may_lack, flag=files.flag).labelled
 

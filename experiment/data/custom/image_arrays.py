@@ -1,11 +1,11 @@
 """Images in an .npz file, read a few at a time: `images`, and `labels` if it has them.
 
-`images` is (N, H, W), (N, C, H, W) or (N, H, W, C) with C = 1 or 3, uint8 or floats in [0, 1]; where a shape can be
-read both ways, channels come first. `labels` is (N,): indices of the run's classes or, where the run has data of its
-own, their names.
+`images` is (N, H, W), (N, C, H, W) or (N, H, W, C) with C = 1 or 3, uint8 or floats in [0, 1]. If a shape fits both
+orders, channels come first. `labels` is (N,): indices of the run's classes or, for a run on data of the user, their
+names.
 
-Headers are read first, and the bytes are streamed: neither a large file nor a small one that unpacks to much more
-fills the memory. No pickle is executed.
+Headers are read first, and the bytes are streamed. So a large file does not fill the memory, and neither does a small
+file that unpacks to a large one. No pickle is executed.
 """
 
 from __future__ import annotations
@@ -24,14 +24,14 @@ from mhng.experiment.errors import UsageError
 from mhng.experiment.util import npz
 
 _CHANNELS = (1, 3)
-# Bytes of an array whose order does not allow streaming, and of labels
+# Largest size in bytes of an array in an order that does not allow streaming, and of labels
 _MOST_WHOLE = 2**30
-# Bytes of a chunk
+# Size of a chunk in bytes
 _CHUNK = 2**26
 
 
 def channels_first(place: str, shape: tuple[int, ...], dtype: np.dtype, name: str = "images") -> bool:
-    """Whether channels come first in images of that shape. UsageError naming `place` and `name` if they do not fit."""
+    """Whether channels come first in images of this shape. Raises UsageError naming `place` and `name`."""
     if dtype != np.uint8 and dtype.kind != "f":
         raise UsageError(f"{place}: {name} must be uint8, or floats in [0, 1]; their dtype is {dtype}")
     kinds = {3: True, 4: len(shape) == 4 and shape[1] in _CHANNELS}
@@ -51,7 +51,10 @@ def channels_first(place: str, shape: tuple[int, ...], dtype: np.dtype, name: st
 def to_unit_floats(
     place: str, part: NDArray, first: int, channels_first: bool, name: str = "images"
 ) -> NDArray[np.float32]:
-    """(B, ...) as given -> float32 (B, C, H, W). UsageError naming the index, from `first`, of an unfit image."""
+    """Convert images (B, ...) to float32 (B, C, H, W) in [0, 1].
+
+    first: index of the first image. Raises UsageError naming the index of an image with values outside [0, 1].
+    """
     if part.ndim == 3:
         part = part[:, None]
     elif not channels_first:
@@ -65,19 +68,18 @@ def to_unit_floats(
 
 
 def check_uint8(place: str, most: int, name: str = "images") -> None:
-    """UsageError if images of bytes whose largest is `most` were meant to be fractions."""
+    """Raise UsageError for uint8 images whose largest value is 1: they are probably meant as floats in [0, 1]."""
     if most == 1:
         raise UsageError(
-            f"{place}: {name} is uint8, of which 255 is white, and none of its numbers is above 1; give 0 and 255, or "
-            "floats"
+            f"{place}: {name} is uint8, where 255 is white, but no value is above 1; pass 0 and 255, or floats"
         )
 
 
 class ImageArray:
-    """The images of an .npz file. Opening checks what can be known without reading them.
+    """Images of an .npz file. Opening it checks the header of the images, and the labels.
 
-    classes: how many the run has, of which labels are indices; None if they are names of classes. count: N. labels:
-    int64 (N,), or None. class_names: those of which labels are indices, if they are names.
+    classes: number of the run's classes, if labels are their indices; None if labels are class names. count: N.
+    labels: int64 (N,), or None. class_names: the names of the labels if `classes` is None, else empty.
     """
 
     def __init__(self, file: Path, classes: int | None) -> None:
@@ -98,7 +100,7 @@ class ImageArray:
                     self.labels = self._labels(archive, name, classes)
 
     def chunks(self, limit: int) -> Iterator[NDArray[np.float32]]:
-        """The first `limit` images, in [0, 1], as (B, C, H, W). UsageError naming the index of one that is unfit."""
+        """Yield the first `limit` images, (B, C, H, W) in [0, 1]. Raises UsageError with the index of a bad image."""
         shape, fortran, dtype = self.header
         size = math.prod(shape[1:])
         step = max(1, _CHUNK // max(size * 8, 1))
@@ -126,7 +128,7 @@ class ImageArray:
         first = channels_first(self.place, shape, dtype)
         if fortran and math.prod(shape) * dtype.itemsize > _MOST_WHOLE:
             raise UsageError(
-                f"{self.place}: images is in Fortran order and larger than 1 GiB; save numpy.ascontiguousarray of it"
+                f"{self.place}: images is in Fortran order and larger than 1 GiB; save numpy.ascontiguousarray(images)"
             )
         return first
 
@@ -134,8 +136,8 @@ class ImageArray:
         shape, _, dtype = npz.read_header(archive, name, self.place)
         if dtype.kind not in "iu" or shape != (self.count,):
             raise UsageError(
-                f"{self.place}: {name} must be {self.count} whole numbers, one an image; they are {dtype} of the "
-                f"shape {shape}"
+                f"{self.place}: {name} must be {self.count} whole numbers, one per image; their dtype is {dtype} "
+                f"and their shape {shape}"
             )
         if self.count * dtype.itemsize > _MOST_WHOLE:
             raise UsageError(f"{self.place}: {name} is larger than 1 GiB")

@@ -1,19 +1,18 @@
-"""Images of one's own in folders: the objects are the files, and the folders that they lie in are their labels.
+"""Read images of the user from folders: each file is an object, and its folder is its label.
 
-    DIR/cat/1.png, DIR/dog/2.png    a folder for each class, as torchvision's ImageFolder has them; deeper ones belong
-                                    to the class too
+    DIR/cat/1.png, DIR/dog/2.png    one folder per class, as in torchvision's ImageFolder; subfolders of cat belong to
+                                    class cat
     DIR/1.png, DIR/2.png            no classes, so no labels
-    A, B                            a folder for each agent: files of equal relative names, but for the suffix, are
-                                    the same object
-    A1&A2, B                        two folders for the first agent, of which an object may be missing in either
+    A, B                            one folder per agent; files with equal relative names without suffix are the same
+                                    object
+    A1&A2, B                        two modalities of the first agent; an object may be missing in one of A1 and A2
 
-Files are sorted by the bytes of their relative names, so that their order is the same on every machine. Files and
-folders whose names begin with a dot are passed over, and so are files of other suffixes than those of images; a file
-with such a suffix that is no image is refused. Links are followed, but a folder that contains itself is refused.
+Files are sorted by the bytes of their relative names, so their order is the same on every machine. Files and folders
+whose names begin with a dot are skipped, and so are files without an image suffix. A file with an image suffix that is
+not an image is an error. Links are followed, but a link to a folder that contains it is an error.
 
-All images are made `channels` x `size` x `size` by the rule of `mhng.experiment.data.resize`: black is added until
-they are
-square, and they are scaled.
+All images are converted to `channels` x `size` x `size` as in `mhng.experiment.data.resize`: black padding makes them
+square, and then they are scaled.
 """
 
 from __future__ import annotations
@@ -40,10 +39,10 @@ _DESKTOP = ("thumbs.db", "desktop.ini")
 def read(
     folders: Sequence[Path], size: int, channels: int, groups: Sequence[int] = (), *, flag: str = "--data"
 ) -> CustomData:
-    """The objects in `folders`. UsageError naming the folder or file that is unfit.
+    """Read the objects in `folders`. Raises UsageError naming a bad folder or file.
 
-    groups: how many folders, in their order, each agent has; a file may be missing in one of several. flag: by which
-    the folders were given.
+    groups: number of folders of each agent, in their order. If an agent has several, files may be missing in some.
+    flag: the option that names the folders.
     """
     groups = groups or [1] * len(folders)
     notes: list[str] = []
@@ -78,17 +77,17 @@ class Look(NamedTuple):
 
 
 def look(folders: Sequence[Path], *, flag: str = "--data") -> Look:
-    """Look at all images in `folders`. Raises UsageError naming the folder or file that is unfit."""
+    """Look at all images in `folders`. Raises UsageError naming a bad folder or file."""
     side, colour = 1, False
     for folder in folders:
         for name in list_images(folder, flag):
             side = max(side, longest_side(folder / name, flag))
-            colour = colour or has_colour(read_image(folder / name, flag))  # decodes up to the first in colour
+            colour = colour or has_colour(read_image(folder / name, flag))  # reads images until one has colour
     return Look(side, colour)
 
 
 def _together(listings: Sequence[dict[str, str]]) -> dict[str, str]:
-    """What is in any of the listings, sorted as each of them is; a name is that in the first that has it."""
+    """Union of listings, sorted by the bytes of the keys. If several have a key, the first one gives the name."""
     union: dict[str, str] = {}
     for listing in listings:
         union = listing | union
@@ -96,13 +95,13 @@ def _together(listings: Sequence[dict[str, str]]) -> dict[str, str]:
 
 
 def _listed(folder: Path, flag: str, notes: list[str]) -> dict[str, str]:
-    """The relative name of each image by the same name without suffix, sorted by the bytes of the latter."""
+    """List the images of a folder: relative name without suffix -> relative name, sorted by the bytes of the keys."""
     found: dict[str, str] = {}
     others: list[str] = []
     for name in sorted(list_images(folder, flag, others), key=os.fsencode):
         stem = name[: name.rindex(".")]
         if stem in found:
-            raise UsageError(f"{flag} {folder}: {found[stem]} and {name} have one name, so they would be one object")
+            raise UsageError(f"{flag} {folder}: {found[stem]} and {name} differ only in suffix; rename one")
         found[stem] = name
     if not found:
         raise UsageError(f"{flag} {folder}: the folder holds no image ({', '.join(SUFFIXES)})")
@@ -117,7 +116,7 @@ def _left_out(place: str, images: Collection[str], others: Sequence[str]) -> lis
     empty = [name for name in others if name.endswith("/") and name.split("/", 1)[0] not in classes]
     if empty:
         shown = ", ".join(printable(name.rstrip("/")) for name in sorted(empty)[:5])
-        notes.append(f"{place}: folders without images are no classes: {shown}" + ", ..." * (len(empty) > 5))
+        notes.append(f"{place}: folders without images are not used as classes: {shown}" + ", ..." * (len(empty) > 5))
     files = [name for name in others if not name.endswith("/") and name.rsplit("/", 1)[-1].lower() not in _DESKTOP]
     if files:
         kinds = sorted({printable(os.path.splitext(name)[1].lower()) or "no suffix" for name in files})
@@ -137,8 +136,8 @@ def list_images(
 ) -> list[str]:
     """Relative names of the images in and below `folder / inside`.
 
-    others: receives the names of files that are no images, and of folders, with a slash, that hold neither images nor
-    folders. above: the folders that this one lies in. Raises UsageError for a link that leads nowhere or back.
+    others: receives the names of files with other suffixes, and of folders (ending in /) with neither images nor
+    folders. above: device and inode of the folders around this one. Raises UsageError for a broken or circular link.
     """
     here = folder / inside
     try:
@@ -149,7 +148,7 @@ def list_images(
     except (OSError, ValueError) as error:
         raise UsageError(f"{flag} {here} cannot be read: {getattr(error, 'strerror', None) or error}") from error
     if identity in above:
-        raise UsageError(f"{flag} {folder}: {inside.rstrip('/')} is a link to a folder that it lies in")
+        raise UsageError(f"{flag} {folder}: {inside.rstrip('/')} is a link to a folder that contains it")
     found = []
     for entry in entries:
         if entry.name.startswith("."):
@@ -196,17 +195,17 @@ def _read(files: list[Path | None], size: int, channels: int, flag: str, many: l
 
 
 def class_labels(place: str, names: list[str]) -> tuple[NDArray[np.int64] | None, tuple[str, ...]]:
-    """Labels and class names: the first folder on the way to each file, or none where there is none.
+    """Labels (N,) and class names from relative names: the first folder is the class. None and () without folders.
 
-    place: what begins a complaint.
+    place: beginning of each error message.
     """
     inside = ["/" in name for name in names]
     if not any(inside):
         return None, ()
     if not all(inside):
         raise UsageError(
-            f"{place}: {names[inside.index(False)]} lies in no folder of a class, and "
-            f"{names[inside.index(True)]} does; give folders of classes alone, or files alone"
+            f"{place}: {names[inside.index(False)]} is in no class folder, but "
+            f"{names[inside.index(True)]} is; put all files into class folders, or none"
         )
     classes = [name.split("/", 1)[0] for name in names]
     class_names = _in_order(set(classes))
@@ -216,7 +215,7 @@ def class_labels(place: str, names: list[str]) -> tuple[NDArray[np.int64] | None
 
 
 def _in_order(classes: set[str]) -> tuple[str, ...]:
-    """Numbers by size, 2 before 10, else by the bytes of the names."""
+    """Sort class names: by value if all are numbers (2 before 10), else by their bytes."""
     if all(one.isdecimal() and one.isascii() for one in classes):
         return tuple(sorted(classes, key=lambda one: (int(one), one)))
     return tuple(sorted(classes, key=os.fsencode))

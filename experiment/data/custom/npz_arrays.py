@@ -1,12 +1,12 @@
-"""Objects of one's own in an .npz file.
+"""Read objects of the user from .npz files.
 
 images      (N, H, W), (N, C, H, W) or (N, H, W, C), C = 1 or 3, uint8 or floats in [0, 1]: the same for all agents
 features    (N, D) numbers: the same for all agents
-view_A, view_B, ...   either of the two for each agent, of the same N objects; their shapes may differ
-labels      (N,) whole numbers or text, optional; `label` will do
+view_A, view_B, ...   images or features of the same N objects, one array per agent; their shapes may differ
+labels      (N,) whole numbers or text, optional; the name `label` is accepted too
 
-Of files that are an agent's several modalities each holds `images` or `features`; of an object that lacks one, all of
-its numbers there are NaN. The labels are those of the first file that has any.
+If an agent has several modalities, each is a file with `images` or `features`. If an object lacks a modality, all its
+values are NaN. If several files have labels, the labels must be equal.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ _PREFIX = "view_"
 
 
 def agents_in(file: Path) -> int | None:
-    """How many agents the file has data of their own for; None if it has the same for all, or cannot be read."""
+    """Number of agents with separate data in the file; None if all agents see the same, or it cannot be read."""
     try:
         with npz.open_archive(file, "") as archive:
             return len(_own(archive)) or None
@@ -48,14 +48,17 @@ def has_images(file: Path) -> bool:
 
 
 def read_files(files: Sequence[Path], may_lack: Sequence[bool], *, flag: str = "--data") -> CustomData:
-    """The objects in several files, one an agent or modality. UsageError as in `read`, or naming files that differ.
+    """Read the objects in several files, one per agent or modality.
 
-    may_lack: for each file, whether an object may be missing in it. flag: by which the files were given.
+    Raises UsageError as `read` does, or naming files that differ. may_lack: for each file, whether an object may be
+    missing in it. flag: the option that names the files.
     """
     found = [read(file, may_lack=lack, flag=flag) for file, lack in zip(files, may_lack, strict=True)]
     for file, given in zip(files, found, strict=True):
         if len(given.arrays) > 1:
-            raise UsageError(f"{flag} {file} has arrays for several agents; of several files each has one, for one")
+            raise UsageError(
+                f"{flag} {file} has arrays for several agents; with several files, each must have one array"
+            )
         if len(given.arrays[0]) != len(found[0].arrays[0]):
             raise UsageError(
                 f"{flag} {files[0]} has {len(found[0].arrays[0])} objects and {file} {len(given.arrays[0])}; row n "
@@ -82,9 +85,9 @@ def _named(given: CustomData) -> NDArray:
 
 
 def read(file: Path, *, may_lack: bool = False, flag: str = "--data") -> CustomData:
-    """The objects in `file`. UsageError naming the file, the array and the index of what is unfit.
+    """Read the objects in `file`. Raises UsageError naming the file, the array and the index of a bad value.
 
-    may_lack: an object may be NaN throughout. flag: by which the file was given.
+    may_lack: whether all values of an object may be NaN. flag: the option that names the file.
     """
     place = f"{flag} {file}"
     with npz.open_archive(file, place) as archive:
@@ -94,7 +97,9 @@ def read(file: Path, *, may_lack: bool = False, flag: str = "--data") -> CustomD
         (first, N), *others = counts.items()
         for key, count in others:
             if count != N:
-                raise UsageError(f"{place}: {first} holds {N} objects and {key} {count}; row n must be one object")
+                raise UsageError(
+                    f"{place}: {first} holds {N} objects and {key} {count}; row n must be the same object"
+                )
         check_fits(place, sum(header.bytes for header in headers))
         arrays = tuple(
             _array(archive, key, header, place, may_lack) for key, header in zip(keys, headers, strict=True)
@@ -115,7 +120,7 @@ def _own(archive: zipfile.ZipFile) -> list[str]:
 
 
 def _keys(archive: zipfile.ZipFile, place: str) -> list[str]:
-    """Which arrays the agents see: one for all, or one for each in order."""
+    """Names of the arrays that the agents see: one for all agents, or one per agent in their order."""
     there = npz.array_names(archive)
     own = _own(archive)
     kinds: list[str] = [key for key in ("images", "features") if key in there]
@@ -127,7 +132,7 @@ def _keys(archive: zipfile.ZipFile, place: str) -> list[str]:
     if not own:
         return kinds
     if len(own) == 1:
-        raise UsageError(f"{place} has {own[0]} alone; it needs one for each agent, or images or features for all")
+        raise UsageError(f"{place} has {own[0]} alone; pass one array per agent, or images or features for all")
     wanted = [_PREFIX + name for name in agent_names(len(own))]
     if set(own) != set(wanted):
         missing = next(key for key in wanted if key not in own)
@@ -136,12 +141,12 @@ def _keys(archive: zipfile.ZipFile, place: str) -> list[str]:
 
 
 def _array(archive: zipfile.ZipFile, key: str, header: npz.Header, place: str, may_lack: bool) -> NDArray[np.floating]:
-    """Images (N, C, H, W) in [0, 1], or features (N, D)."""
+    """Read an array: images (N, C, H, W) in [0, 1], or features (N, D)."""
     shape, _, dtype = header
     if key == "features" or (key != "images" and len(shape) == 2):
         if dtype.kind not in "fiub" or len(shape) != 2 or min(shape) < 1:
             raise UsageError(
-                f"{place}: {key} must be numbers (N, D), N and D at least 1; it is {dtype} of the shape {shape}"
+                f"{place}: {key} must be numbers (N, D), N and D at least 1; it has dtype {dtype}, shape {shape}"
             )
         return finite_features(
             f"{place}: {key}", npz.read_array(archive, key), may_lack=may_lack and dtype.kind == "f"

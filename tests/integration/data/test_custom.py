@@ -325,7 +325,7 @@ OTHERS: dict[str, tuple[str, Callable[[Path], str], list[str], list[str]]] = {
     "a device": ("csv", lambda folder: "/dev/null", [], ["/dev/null is a pipe or a device"]),
     "absent": ("npz", lambda folder: str(folder / "none.npz"), [], ["none.npz", "No such file"]),
     "a folder": ("npz", str, [], ["--data", "Is a directory"]),
-    "no zip": ("npz", lambda folder: str(text(folder, "hello", "own.npz")), [], ["own.npz", "no .npz"]),
+    "no zip": ("npz", lambda folder: str(text(folder, "hello", "own.npz")), [], ["own.npz", "not an .npz file"]),
     "cut": ("npz", cut, [], ["cut.npz", "damaged"]),
     "two npz": ("npz", lambda folder: f"{cut(folder)},{cut(folder)}", [], ["one file", "names 2"]),
     "an empty path": ("npz", lambda folder: "a.npz,", [], ["--data", "'a.npz,'"]),
@@ -698,7 +698,7 @@ def test_folders_and_files_that_are_left_out_are_said(tmp_path: Path) -> None:
     text(root / "2", "x", "photo.heic")
     text(root / "2", "x", "bare")
     first, second = read("folder", root).notes
-    assert first == f"--data {root}: folders without images are no classes: empty"
+    assert first == f"--data {root}: folders without images are not used as classes: empty"
     assert second.startswith(f"--data {root}: 2 files with other suffixes left out (.heic, no suffix), such as 2/")
 
 

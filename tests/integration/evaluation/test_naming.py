@@ -246,7 +246,7 @@ ARRAYS: dict[str, tuple[dict[str, Any], str]] = {
     "flat": ({"images": np.zeros((2, 64))}, "their shape is (2, 64)"),
     "channels": ({"images": np.zeros((2, 5, 8, 8))}, "C = 1 or 3"),
     "none": ({"images": np.zeros((0, 8, 8))}, "images is empty"),
-    "bytes of 0 and 1": ({"images": np.eye(8, dtype=np.uint8)[None]}, "images is uint8, of which 255 is white"),
+    "bytes of 0 and 1": ({"images": np.eye(8, dtype=np.uint8)[None]}, "images is uint8, where 255 is white"),
     "labels": ({"images": np.zeros((2, 8, 8)), "labels": np.array([1])}, "labels must be 2 whole numbers"),
     "float labels": ({"images": np.zeros((2, 8, 8)), "labels": np.zeros(2)}, "labels must be 2 whole numbers"),
     "foreign": ({"images": np.zeros((2, 8, 8)), "labels": np.array([1, 10])}, "labels[1] is 10"),

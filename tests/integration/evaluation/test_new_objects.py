@@ -353,7 +353,7 @@ REFUSED = {
         "differs in layout from --data of the run",
     ),
     "other features": (lambda f: f"{f}/A-left.csv,{f}/A-left.csv", "agent B has 5 features; expected 4"),
-    "columns in another order": (columns_turned, "feature 1 is called 'f4', and 'f0' in"),
+    "columns in another order": (columns_turned, "feature 1 is called 'f4', but 'f0' in"),
     "unequal rows": (other_rows, "has 10 rows and"),
     "a hole": (a_hole, "hole.csv, line 4: column 3 (f2) must be a finite number"),
     "an empty entry": (lambda f: f"{f}/A-left.csv,", "expected a path, or paths with commas"),

@@ -236,7 +236,7 @@ def test_where_a_run_resumes_is_one_line(tmp_path: Path, capsys: pytest.CaptureF
     with RunFolder.open(folder) as run:
         run.update_manifest(status="interrupted")
     resume(folder)
-    assert capsys.readouterr().err.splitlines()[0] == "resuming after round 2, the last; its pictures are left"
+    assert capsys.readouterr().err.splitlines()[0] == "resuming after round 2, the last; only its pictures are missing"
 
 
 def test_agents_without_networks_stop_at_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

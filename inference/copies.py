@@ -13,6 +13,7 @@ import ctypes
 import io
 import multiprocessing
 import os
+import pickle
 import signal
 import sys
 import threading
@@ -20,7 +21,7 @@ import traceback
 import warnings
 from collections import deque
 from collections.abc import Callable, Sequence
-from contextlib import closing
+from contextlib import closing, suppress
 from functools import partial
 from multiprocessing.connection import Connection, wait
 from typing import Any
@@ -168,11 +169,17 @@ def _work(connection: Connection, work: Callable[[Connection], object], threads:
     try:
         with torch_threads(threads):
             work(connection)
-    except BrokenPipeError:
-        return
     except BaseException as error:
-        error.add_note(traceback.format_exc())  # the parent cannot know it
-        try:
-            connection.send(error)
-        except Exception:  # it cannot be pickled
-            connection.send(RuntimeError(f"{type(error).__name__}: {error}"))
+        with suppress(OSError):  # the parent has ended
+            connection.send(_to_send(error))
+
+
+def _to_send(error: BaseException) -> BaseException:
+    """The error with its traceback, which the parent cannot know; a RuntimeError in its place if pickle changes it."""
+    try:
+        same = type(pickle.loads(pickle.dumps(error))) is type(error)
+    except Exception:
+        same = False
+    sent = error if same else RuntimeError(f"{type(error).__name__}: {error}")
+    sent.add_note("".join(traceback.format_exception(error)))
+    return sent

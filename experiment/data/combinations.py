@@ -41,6 +41,7 @@ NUMBERS, MNIST_NUMBERS, SPRITES, ATTRIBUTES = (
 )
 PATTERN = "attributes:AxV"  # in the list of data sets
 NUMBERS_COUNT, MNIST_COUNT, SPRITES_COUNT = 1000, 5000, 2000
+_VALUE = re.compile("[0-9]{1,4}")  # longer numbers are names, such as postal codes
 _MOST_OBJECTS = 100_000
 _SHARE_IN = 0.1  # of the hold-out `egg` in distribution
 
@@ -69,7 +70,9 @@ def columns(name: str) -> int:
 def attributes_of(class_names: Sequence[str], labels: Ints) -> Ints | None:
     """The attributes (N, A) that names of classes such as "3 7" list; None for other names."""
     values = [name.split() for name in class_names]
-    if len({len(row) for row in values}) != 1 or len(values[0]) < 2 or not all(v.isdigit() for r in values for v in r):
+    if len({len(row) for row in values}) != 1 or len(values[0]) < 2:
+        return None
+    if not all(_VALUE.fullmatch(value) for row in values for value in row):
         return None
     return np.array(values, dtype=np.int64)[labels]
 

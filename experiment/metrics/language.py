@@ -25,7 +25,6 @@ Slots and words that never vary are left out of posdis and bosdis. Where nothing
 
 from __future__ import annotations
 
-from itertools import permutations
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -168,9 +167,8 @@ def cbm(messages: ArrayLike, attributes: ArrayLike, *, end: int | None = None, b
     said = np.nonzero(np.arange(messages.shape[1]) < lengths[:, None])
     in_message = np.zeros((N, int(words.max()) + 1), dtype=np.int64)
     in_message[said[0], words[said]] = 1
-    table = np.concatenate(
-        [in_message.T @ np.eye(values.max() + 1, dtype=np.int64)[values] for values in attributes.T], 1
-    )
+    codes = [np.unique(values, return_inverse=True)[1] for values in attributes.T]
+    table = np.concatenate([in_message.T @ np.eye(values.max() + 1, dtype=np.int64)[values] for values in codes], 1)
     return float(table[match(table)].sum() / np.maximum(lengths, A).sum())
 
 
@@ -180,20 +178,16 @@ def fit_decoder(messages: ArrayLike, attributes: ArrayLike) -> Decoder:
     S, A = messages.shape[1], attributes.shape[1]
     tables = [[contingency(messages[:, s], attributes[:, a]) for a in range(A)] for s in range(S)]
     gain = np.array([[table[match(table)].sum() for table in row] for row in tables])
-    best = max(_placements(S, A), key=lambda slots: sum(gain[s, a] for a, s in enumerate(slots) if s >= 0))
+    best = np.full(A, -1)  # without a slot, if there are fewer slots than attributes
+    slots, matched = match(gain)
+    best[matched] = slots
     values = []
-    for a, s in enumerate(best):
+    for a, s in enumerate(best.tolist()):
         values.append(np.full(int(messages.max()) + 1, -1, dtype=np.int64))
         if s >= 0:
             rows, columns = match(tables[s][a])
             values[a][rows] = columns
-    return Decoder(best, tuple(values))
-
-
-def _placements(S: int, A: int) -> list[tuple[int, ...]]:
-    """All ways to give each of A attributes a slot of its own; -1 if there are fewer slots."""
-    slots = [*range(S), *([-1] * max(0, A - S))]
-    return sorted(set(permutations(slots, A)))
+    return Decoder(tuple(best.tolist()), tuple(values))
 
 
 def _disentanglement(symbols: list[Ints], attributes: Ints) -> float:

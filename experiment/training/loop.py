@@ -102,6 +102,7 @@ class TrainingLoop:
         self._announced = -1
         self._keeps_epochs = keeps_epochs(config, placement)
         self._stop: tuple[int, float] | None = None  # the signal that asks to stop, and its time
+        self._failure: BaseException | None = None  # an exception of a callback
         self._defers = self._has_epochs_left()  # whether a signal waits until an epoch or a round is saved
         self._learned: dict[str, Any] | None = None  # the state after the last epoch, to save if the run is stopped
         self._saved = self.started
@@ -198,15 +199,18 @@ class TrainingLoop:
 
     def wants_state(self) -> bool:
         """Whether a checkpoint between epochs is due, or the run shall stop."""
-        return self._stop is not None or self._is_due()
+        return self._stop is not None or self._failure is not None or self._is_due()
 
     def keep(self) -> None:
-        """Save a checkpoint every --checkpoint-minutes; end the run if a signal asked for it.
+        """Save a checkpoint every --checkpoint-minutes; end the run if a signal or a callback asked for it.
 
         After the last epoch of round 0, the state is also saved for other runs (`mhng.experiment.training.learned`).
         Called after the rows of the epochs, so that metrics.jsonl covers every epoch in the checkpoint.
         """
-        if self._is_due():
+        if self._failure is not None and self._keeps_epochs:
+            with ignore_interrupt(), suppress(RunError):  # a full disk: the older checkpoints are whole
+                self.folder.save_epochs(self._checkpoint())
+        elif self._is_due():
             self.folder.save_epochs(self._checkpoint())
             self._saved = time.monotonic()
         self._defers = self._has_epochs_left()
@@ -250,6 +254,8 @@ class TrainingLoop:
         )
 
     def _stop_if_asked(self) -> None:
+        if self._failure is not None:
+            raise self._failure
         if self._stop is not None:
             raise Interrupted(self._stop[0])
 
@@ -355,18 +361,17 @@ class TrainingLoop:
             self.scalars.add(rows)
 
     def _call_back(self, rows: Sequence[Mapping[str, Any]]) -> None:
-        """Pass the rows to the callbacks. If one raises an exception, save the epoch; the exception ends the run."""
+        """Pass the rows to the callbacks. An exception of a callback ends the run when the epoch or round is saved."""
+        if self._failure is not None:
+            return
         try:
             for callback in self.callbacks:
                 for row in rows:
                     callback(dict(row))
         except Interrupted:  # a second signal
             raise
-        except BaseException:
-            if rows[0]["kind"] == "epoch" and self._keeps_epochs:
-                with ignore_interrupt(), suppress(RunError):  # a full disk: the older checkpoints are whole
-                    self.folder.save_epochs(self._checkpoint())
-            raise
+        except BaseException as error:
+            self._failure = error
 
     def _write_results(
         self,

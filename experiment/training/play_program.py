@@ -52,10 +52,11 @@ def play_program(
     printer: Printer | None = None,
     callbacks: Sequence[Callable[[dict[str, Any]], object]] = (),
     option: str = "--run-dir",
+    dry: bool = False,
 ) -> dict[str, Any]:
     """Play the game of --program and return the summary. Raises UsageError before anything is written.
 
-    option: the flag of the run folder.
+    option: the flag of the run folder. dry: print what the run would do, write nothing and return nothing.
     """
     printer, started = printer or Printer(), time.monotonic()
     game, derived = check_program(config)
@@ -65,6 +66,10 @@ def play_program(
     assert config.program is not None
     file, _, name = config.program.rpartition(":")
     count = sum(site.size for site in game.signs)
+    if dry:
+        printer.write(f"Agents: {', '.join(game.players)}\nObjects: {count}, signs: {config.signs}\n")
+        printer.write(f"{settings.to_toml(config)}\nDry run: nothing was written")
+        return {}
     checksum = hashlib.sha256(Path(file).read_bytes()).hexdigest()
     objects = Objects(f"{Path(file).name}:{name}", (), None, (), np.arange(count), checksum=checksum)
     # Programs may be of any size, so auto leaves them one thread.

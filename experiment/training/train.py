@@ -72,7 +72,7 @@ def train(
     printer = printer or Printer()
     settings.check_values(config)
     if config.program is not None:
-        return play_program(config, command_line=command_line, printer=printer, callbacks=callbacks)
+        return play_program(config, command_line=command_line, printer=printer, callbacks=callbacks, dry=dry)
     check_packages(config)
     device = pick_device(config.device)
     check_new(config)

@@ -404,7 +404,7 @@ class NamingGame(MCMCKernel):
             values = {}
             for site in player.sites.beliefs + player.redrawn:
                 value = params[f"{name}.{site.name}"].unsqueeze(0)
-                values[site.name] = site.transform(value) if site.continuous else value
+                values[site.name] = site.transform(value) if site.continuous else site.values(site.indices(value))
             beliefs.append(values)
         return GameState(torch.stack(signs, dim=1), tuple(beliefs))
 

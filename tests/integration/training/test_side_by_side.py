@@ -94,6 +94,23 @@ def test_a_signal_saves_the_epochs_of_all_agents(
     assert outputs(folder) == expected
 
 
+def test_an_exception_of_a_callback_saves_the_epochs_of_all_agents(expected: tuple[Any, ...], tmp_path: Path) -> None:
+    seen = []
+
+    def callback(row: dict[str, Any]) -> None:
+        seen.append(row)
+        if len(seen) == 2:
+            raise ZeroDivisionError
+
+    folder = tmp_path / "run"
+    with pytest.raises(ZeroDivisionError):
+        begun(folder, "--threads", "2", callback=callback)
+    state = RunFolder(folder).load_epochs()
+    assert state is not None and state["learned"]["A"] >= 2 and len(seen) == 2
+    resume(folder, printer=Silent())
+    assert outputs(folder) == expected
+
+
 def test_checkpoints_are_saved_between_epochs(
     expected: tuple[Any, ...], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -193,6 +210,17 @@ def test_a_signal_ends_the_starts_and_keeps_what_was_learned(tmp_path: Path, mon
     assert outputs(tmp_path / "run") == whole
 
 
+class OwnArgumentsError(Exception):
+    """Pickle cannot make it again."""
+
+    def __init__(self, a: int, b: int) -> None:
+        super().__init__(a + b)
+
+
+def fail(error: BaseException) -> None:
+    raise error
+
+
 def test_calls_side_by_side_return_in_order_and_raise_their_errors() -> None:
     def call(number: int) -> tuple[int, torch.Tensor]:
         return os.getpid(), torch.full((2,), number)
@@ -203,5 +231,9 @@ def test_calls_side_by_side_return_in_order_and_raise_their_errors() -> None:
     with pytest.raises(ZeroDivisionError) as error:
         call_side_by_side([lambda: 1 // 0], 2, 1, "a test")
     assert "lambda: 1 // 0" in error.value.__notes__[0]  # the traceback in the copy
+    with pytest.raises(RuntimeError, match=r"^OwnArgumentsError: 3$"):
+        call_side_by_side([partial(fail, OwnArgumentsError(1, 2))], 2, 1, "a test")
+    with pytest.raises(BrokenPipeError, match="of its own"):
+        call_side_by_side([partial(fail, BrokenPipeError("of its own"))], 2, 1, "a test")
     with pytest.raises(CopyLostError, match=r"^the process of a test has ended \(exit code 7\)"):
         call_side_by_side([partial(os._exit, 7)], 2, 1, "a test")

@@ -61,6 +61,8 @@ def test_attributes_are_one_hots():
 def test_names_without_values_have_no_attributes():
     assert attributes_of(("cat", "dog"), np.array([0, 1])) is None
     assert attributes_of(("0", "1"), np.array([0, 1])) is None
+    assert attributes_of(("20231201 1", "20231202 2"), np.array([0, 1])) is None  # no table is as wide
+    assert attributes_of(("\u00b2 1", "1 1"), np.array([0, 1])) is None  # a digit that no whole number is
 
 
 @pytest.mark.parametrize("text", ["0", "1", "-0.1", "half", "nan"])

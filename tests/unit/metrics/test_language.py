@@ -78,6 +78,22 @@ def test_fewer_words_than_attributes():
     assert scores["right"] == [1, 0] and scores["all_right"] == 0
 
 
+def test_slots_of_many_attributes_are_matched():
+    attributes = rng.integers(3, size=(200, 12))
+    order = rng.permutation(12)
+    decoder = fit_decoder(attributes[:, order], attributes)
+    assert (np.array(decoder.slots) == np.argsort(order)).all()
+    fewer = fit_decoder(attributes[:, order[:2]], attributes)
+    assert [fewer.slots.index(slot) for slot in (0, 1)] == order[:2].tolist() and fewer.slots.count(-1) == 10
+
+
+def test_numbers_of_values_do_not_matter():
+    words = rng.integers(3, size=(50, 2))
+    attributes = rng.integers(3, size=(50, 2))
+    scores, spread = language(words, attributes), language(words, attributes * 1_000)
+    assert [spread[key] for key in ("cbm", "cbm_slots")] == [scores[key] for key in ("cbm", "cbm_slots")]
+
+
 def test_edit_distances():
     messages = np.array([[0, 1, 2], [1, 2, 3], [0, 1, 3], [3, 3, 3]])
     assert edit_distances(messages).tolist() == [2, 1, 3, 2, 2, 2]

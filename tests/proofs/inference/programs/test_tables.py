@@ -147,6 +147,14 @@ def test_a_redrawn_nuisance_site_has_its_conditional():
         assert (logits[:, n].log_softmax(0) - exact.log_softmax(0)).abs().max() < 1e-12
 
 
+def test_a_redrawn_nuisance_site_remains_an_index_in_pyros_kernels():
+    x, y = torch.zeros(4, dtype=torch.float64), torch.zeros(5, 4, dtype=torch.float64)
+    game = NamingGame({"A": ProgramPlayer(mixed, x, y, nuisance="redraw")})
+    game.setup(0)
+    params = game.sample(game.initial_params)
+    assert params["A.c"].unique().tolist() != [0] and set(params["A.c"].unique().tolist()) <= {0, 1, 2, 3}
+
+
 def test_programs_that_branch_run_in_a_loop():
     def branching(x):
         with pyro.plate("objects", 3):

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from typing import NoReturn
 
 from mhng import __version__
-from mhng.experiment.util.arguments import ArgumentParser, seed
+from mhng.experiment.util.arguments import ArgumentParser, seed, threads
 from mhng.experiment.util.output import complain
 
 
@@ -334,7 +334,7 @@ def _add_compare(parser: Parser) -> None:
     parser.add_argument(
         "--threads",
         metavar="T",
-        type=lambda text: None if text == "auto" else int(text),
+        type=threads,
         help="threads per run, auto or a number; auto: cores / jobs (default: auto)",
     )
     parser.add_argument(

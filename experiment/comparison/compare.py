@@ -330,9 +330,11 @@ def _references(out: Path, runs: Sequence[Run], is_complete: bool) -> list[dict[
     if runs[0].config.program is not None:  # Pyro programs have their own observations
         return []
     if is_complete:
-        with suppress(UsageError, KeyError, TypeError):
+        with suppress(UsageError, KeyError, TypeError, IndexError):
             earlier = RunFolder(out).read_json(run_folder.SUMMARY)
-            if sorted({run["seed"] for row in earlier["rows"] for run in row["runs"]}) == seeds:
+            first = earlier["rows"][0]["runs"][0]["folder"]
+            same = sorted({run["seed"] for row in earlier["rows"] for run in row["runs"]}) == seeds
+            if same and first == runs[0].folder:  # so the data are the same
                 return list(earlier["references"])
     from mhng.experiment.comparison import references
     from mhng.experiment.training.prepare import load_objects

@@ -120,8 +120,8 @@ def build_grid(
 
     Raises `UsageError` with the flag, or with the file and the key, for bad input.
     """
-    table = {} if file is None else settings.read_toml(file)
     place = f"--config {file}"
+    table = {} if file is None else settings.read_toml(file, place)
     _refuse_unknown(table, ("compare", "settings", "variants"), place)
     head = _table(table, "compare", place)
     _refuse_unknown(head, ("modes", "seeds", "baseline"), f"{place}, [compare]")

@@ -58,14 +58,13 @@ def corpus(
 
     form: one of FORMATS; elcc writes a folder `out`.
     """
-    inputs = [path / file for file in (run_folder.MANIFEST, *run_folder.RUN_FILES)]
+    run = SavedRun(path, trust_plugins=trust_plugins)
     if form == "elcc":
         if out is None:
             raise UsageError("--format elcc writes a folder; pass --out DIR")
         check_new_folder(out, "--out")
     elif out is not None:
-        check_out(out, inputs)
-    run = SavedRun(path, trust_plugins=trust_plugins)
+        check_out(out, run.inputs)
     lines_of = FORMATS[form](run)
     if draws == "last":
         signs, sweeps = np.stack(list(run.signs.values()))[None, None], [run.config.sweeps - 1]

@@ -34,7 +34,6 @@ from mhng.experiment.evaluation.unlike import UnlikeObjects
 from mhng.experiment.metrics import partitions
 from mhng.experiment.metrics.language import fit_decoder
 from mhng.experiment.metrics.thresholds import KAPPA_PARTLY
-from mhng.experiment.runs import folder as run_folder
 from mhng.experiment.settings.parsing import parse_data
 from mhng.experiment.training.saved_run import SavedRun
 from mhng.experiment.util.jsonable import to_plain
@@ -81,12 +80,12 @@ def name(
         raise UsageError("one of --images, --new and --split is required")
     if as_json and out is None:
         raise UsageError("--json requires --out FILE; without it stdout holds the rows")
+    run = SavedRun(path, data_root=data_root, data=data, trust_plugins=trust_plugins)
     if out is not None:
-        inputs = [path / file for file in (run_folder.MANIFEST, *run_folder.RUN_FILES)]
+        inputs = [*run.inputs, *([images] if images else [])]
         for entry in parse_data(new, "--new") if new else ():
             inputs += custom_dataset.paths(entry)
-        check_out(out, inputs + ([images] if images else []))
-    run = SavedRun(path, data_root=data_root, data=data, trust_plugins=trust_plugins)
+        check_out(out, inputs)
     if images is not None:
         objects = new_objects.from_images(run, images, limit)
     elif new is not None:

@@ -133,8 +133,7 @@ def slopes(offers: Offers, answers: NDArray[Any]) -> Floats:
 
 def linear(offers: Offers, probability: Mapping[str, Floats]) -> dict[str, Any]:
     """The mean slope of the answers over participants, its interval, and the slope that each rule predicts."""
-    mine = slopes(offers, offers.accepted)
-    known = mine[np.isfinite(mine)]
+    known = _finite(slopes(offers, offers.accepted))
     result: dict[str, Any] = {"slope": None, "low": None, "high": None, "p": None}
     if len(known):
         result["slope"] = float(known.mean())
@@ -144,5 +143,10 @@ def linear(offers: Offers, probability: Mapping[str, Floats]) -> dict[str, Any]:
         t = result["slope"] / error
         result |= {"low": result["slope"] - half, "high": result["slope"] + half}
         result["p"] = float(2 * stdtr(len(known) - 1, -abs(t)))
-    result["predicted"] = {rule: float(np.nanmean(slopes(offers, values))) for rule, values in probability.items()}
+    means = {rule: _finite(slopes(offers, values)) for rule, values in probability.items()}
+    result["predicted"] = {rule: float(values.mean()) if len(values) else None for rule, values in means.items()}
     return result
+
+
+def _finite(values: Floats) -> Floats:
+    return values[np.isfinite(values)]

@@ -19,7 +19,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mhng.experiment.errors import UsageError
-from mhng.experiment.util.files import atomic_path
+from mhng.experiment.util.files import atomic_path, disk_errors
 from mhng.experiment.util.jsonable import parse_json_object
 from mhng.experiment.util.paths import check_regular
 from mhng.experiment.util.text import short_number, short_repr, suggestion
@@ -314,7 +314,8 @@ def _number(place: str, column: str, text: Any) -> float:
 
 def save(trials: Trials, folder: Path) -> None:
     """Write a Psych-DS folder: its description, and data/study-trials_data.csv. `load` reads the same table."""
-    (folder / "data").mkdir(parents=True, exist_ok=True)
+    with disk_errors(folder):
+        (folder / "data").mkdir(parents=True, exist_ok=True)
     about: dict[str, Any] = {
         "@context": "https://schema.org/",
         "@type": "Dataset",

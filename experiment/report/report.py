@@ -35,11 +35,12 @@ def report(
     if kind not in MAPS:
         raise UsageError(f"--map is {kind!r}; expected one of {', '.join(MAPS)}")
     file = path / run_folder.REPORT if out is None else out
-    inputs = {run_folder.MANIFEST, *run_folder.RUN_FILES, *comparison_page.FILES} - {run_folder.REPORT}
-    check_out(file, [path / name for name in sorted(inputs)])
     if comparison_page.is_comparison(path):
+        runs = comparison_page.complete_runs(path)
+        own = [path / name for name in comparison_page.FILES]
+        check_out(file, own + [part for run in runs for part in run_folder.files_of(run)])
         if all_runs:
-            for run in comparison_page.complete_runs(path):
+            for run in runs:
                 report(run, kind=kind, data_root=data_root, data=data, trust_plugins=trust_plugins)
         elif data_root is not None or data is not None:
             raise UsageError(f"--data-root and --data require a run folder; {path} is the folder of a comparison")
@@ -48,7 +49,10 @@ def report(
         if all_runs:
             raise UsageError(f"--all requires the folder of a comparison; {path} is none")
         from mhng.experiment.report.run_page import run_page
+        from mhng.experiment.training.saved_run import SavedRun
 
+        inputs = SavedRun(path, trust_plugins=trust_plugins).inputs
+        check_out(file, [part for part in inputs if part != path / run_folder.REPORT])
         page = run_page(path, kind=kind, data_root=data_root, data=data, trust_plugins=trust_plugins)
     # A path that is not UTF-8 contains lone surrogates, which are written as \udcXX.
     html = render(page).encode("utf-8", "backslashreplace")

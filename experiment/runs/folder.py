@@ -361,6 +361,11 @@ class RunFolder:
 # -- contents of a folder --------------------------------------------------------------------------
 
 
+def files_of(path: Path) -> list[Path]:
+    """The files of the run in `path`."""
+    return [path / name for name in (MANIFEST, *RUN_FILES)]
+
+
 def new_path(name: str) -> Path:
     """The path `name` in runs/, with a number if it exists."""
     path, number = Path("runs") / name, 1

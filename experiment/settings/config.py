@@ -45,14 +45,20 @@ _SAVED = tuple(name for name, setting in SETTINGS.items() if setting.saved)
 
 
 def resolve(
-    flags: Mapping[str, Any], file: Path | None = None, *, preset: str | None = None, trust_plugins: bool = False
+    flags: Mapping[str, Any],
+    file: Path | None = None,
+    *,
+    preset: str | None = None,
+    trust_plugins: bool = False,
+    place: str | None = None,
 ) -> Config:
     """Parse and check the settings of a run. flags: field name -> text as typed, or a bool.
 
     preset: a name in `presets`; file and flags override it. trust_plugins: the file may name code to import; without
-    it that is an `UntrustedError`.
+    it that is an `UntrustedError`. place: the beginning of messages about the file (default: --config FILE).
     """
-    given = ({} if file is None else read_file(file, trust_plugins=trust_plugins)) | from_flags(flags)
+    given = {} if file is None else read_file(file, trust_plugins=trust_plugins, place=place)
+    given |= from_flags(flags)
     return with_preset(given, preset)
 
 
@@ -97,7 +103,8 @@ def together(values: Mapping[str, Any]) -> Config:
         values["burn_in"] = min(SETTINGS["burn_in"].default, 2 * values.get("sweeps", SETTINGS["sweeps"].default) // 5)
     if values.get("program"):
         file, colon, name = values["program"].rpartition(":")
-        values["program"] = f"{typed_path(file, '--program').absolute()}{colon}{name}"
+        if file:  # else a message says that :NAME is missing
+            values["program"] = f"{typed_path(file, '--program').absolute()}{colon}{name}"
     values |= _of_sentences(values)
     config = Config(**values, given=given)
     validation.check(config)
@@ -142,19 +149,20 @@ def _from_data(values: dict[str, Any]) -> dict[str, Any]:
     return implied
 
 
-def read_file(file: Path, *, trust_plugins: bool = False) -> dict[str, Any]:
-    """Parse and check the settings in a TOML file. Returns values by field name. trust_plugins: as in `resolve`."""
-    return from_table(read_toml(file), f"--config {file}", trust_plugins=trust_plugins)
+def read_file(file: Path, *, trust_plugins: bool = False, place: str | None = None) -> dict[str, Any]:
+    """Parse and check the settings in a TOML file. Returns values by field name. Other arguments: as in `resolve`."""
+    place = place or f"--config {file}"
+    return from_table(read_toml(file, place), place, trust_plugins=trust_plugins)
 
 
-def read_toml(file: Path) -> dict[str, Any]:
-    """The table in the TOML file of --config. Raises UsageError."""
+def read_toml(file: Path, place: str) -> dict[str, Any]:
+    """The table in a TOML file. Raises UsageError, which begins with `place`."""
     try:
         return tomllib.loads(file.read_text(encoding="utf-8-sig"))
     except OSError as error:
-        raise UsageError(f"--config {file}: {error.strerror or error}") from error
+        raise UsageError(f"{place}: {error.strerror or error}") from error
     except (ValueError, RecursionError) as error:  # also UnicodeDecodeError, and numbers of thousands of digits
-        raise UsageError(f"--config {file}: not valid TOML: {error}") from error
+        raise UsageError(f"{place}: not valid TOML: {error}") from error
 
 
 def to_toml(config: Config, reasons: Mapping[str, str] = MappingProxyType({})) -> str:

@@ -50,9 +50,11 @@ PROGRAM_SETTINGS = (
 def _check_program(config: Config) -> None:
     for name in SETTINGS:
         if name not in PROGRAM_SETTINGS and not _is_default(config, name):
-            raise UsageError(f"--program does not support {flag(name)}: FILE.py defines the agents and the game")
+            raise UsageError(
+                f"a game of Pyro programs does not support {flag(name)}: FILE.py defines the agents and the game"
+            )
     if config.mode != "com":
-        raise UsageError(f"--program requires --mode com; --mode is {config.mode}")
+        raise UsageError(f"a game of Pyro programs requires --mode com; --mode is {config.mode}")
     if config.burn_in >= config.sweeps:
         raise UsageError(f"--burn-in is {config.burn_in}; expected less than --sweeps, {config.sweeps}")
 

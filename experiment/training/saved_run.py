@@ -22,6 +22,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
+from mhng.experiment.data.custom import dataset as custom_dataset
 from mhng.experiment.errors import UsageError
 from mhng.experiment.runs import folder as run_folder
 from mhng.experiment.runs.folder import RunFolder
@@ -70,7 +71,8 @@ class SavedRun:
         moved = {name: value for name, value in given.items() if value is not None}
         with RunFolder.open(typed_path(path, "the run folder"), lock=False) as folder:
             self.folder = folder
-            self.config = resolve(moved, folder.file(run_folder.CONFIG), trust_plugins=trust_plugins)
+            file = folder.file(run_folder.CONFIG)
+            self.config = resolve(moved, file, trust_plugins=trust_plugins, place=str(file))
             self.status: str = folder.status
         self.trust_plugins = trust_plugins
         self.path = folder.path
@@ -78,6 +80,14 @@ class SavedRun:
         self._rounds: dict[str, int] = {}  # the round of each file that was read
         named = self.manifest.get("agents") if self.config.program else None
         self.agents = tuple(named if isinstance(named, list) else agent_names(self.config.agents))
+
+    @property
+    def inputs(self) -> list[Path]:
+        """The files of the run, and those that it was made from. No output may replace them."""
+        config = self.config
+        data = [path for entry in config.data or () for path in custom_dataset.paths(entry)]
+        program = [] if config.program is None else [Path(config.program.rpartition(":")[0])]
+        return [*run_folder.files_of(self.path), *data, *program]
 
     # -- results -------------------------------------------------------------------------------------
 

@@ -166,7 +166,8 @@ def resume(
     with RunFolder.open(path) as folder, ExitStack() as stack:
         given = {"rounds": rounds, "tensorboard": tensorboard}
         flags = {name: value for name, value in given.items() if value is not None}
-        config = settings.resolve(flags, folder.file(run_folder.CONFIG), trust_plugins=trust_plugins)
+        own = folder.file(run_folder.CONFIG)
+        config = settings.resolve(flags, own, trust_plugins=trust_plugins, place=str(own))
         manifest = folder.read_manifest()
         if config.program:
             raise UsageError(f"--resume {path} is a game of Pyro programs, which does not resume; play it again")

@@ -20,6 +20,15 @@ def seed(text: str) -> int:
     return int(text)
 
 
+def threads(text: str) -> int | None:
+    """The value of --threads for commands that start runs; None for auto. Raises ArgumentTypeError."""
+    if text == "auto":
+        return None
+    if not text.isascii() or not text.isdigit() or not 1 <= len(text) <= 4 or int(text) < 1:
+        raise argparse.ArgumentTypeError(f"it is {short_repr(text)}; expected auto or a number from 1 on")
+    return int(text)
+
+
 class ArgumentParser(argparse.ArgumentParser):
     """An argparse parser without abbreviations of flags.
 

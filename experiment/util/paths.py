@@ -18,6 +18,8 @@ def typed_path(typed: str | os.PathLike[str], place: str) -> Path:
     text = os.fspath(typed) if isinstance(typed, str | os.PathLike) else None
     if not isinstance(text, str):
         raise UsageError(f"{place} is {short_repr(typed)}; expected a path in quotes")
+    if not text:
+        raise UsageError(f"{place} is empty; expected a path")
     if "\0" in text:
         raise UsageError(f"{place} is {short_repr(text)}; expected a path without null bytes")
     path = Path(text)

@@ -208,6 +208,10 @@ CASES["config: in the home of nobody"] = (
     lambda folder: ["train", "--config", "~nobody-/a.toml"],
     ["--config is '~nobody-/a.toml', but there is no home folder"],
 )
+CASES["compare: threads"] = (
+    lambda folder: ["compare", "--out", str(folder / "x"), "--threads", "two"],
+    ["argument --threads: it is 'two'; expected auto or a number from 1 on"],
+)
 CASES["config: a folder"] = (lambda folder: ["train", "--config", str(folder)], ["--config", "Is a directory"])
 CASES["config: absent"] = (lambda folder: ["train", "--config", str(folder / "no.toml")], ["no.toml", "No such file"])
 

@@ -29,7 +29,7 @@ def is_folder(name: str, folder: Path) -> bool:
 
 def absent(name: str, file: Path, hint: str = "") -> UsageError:
     """The error for an absent file."""
-    return UsageError(f"--dataset {name}: no {file}; {hint}pass --data-root DIR or --download")
+    return UsageError(f"--dataset {name}: no {file}; {hint}pass --data-root DIR, or --download to train")
 
 
 def unreadable(name: str, file: Path, error: OSError | ValueError) -> UsageError:

@@ -190,7 +190,9 @@ def test_a_cut_or_foreign_cifar_file_is_named(tmp_path: Path) -> None:
     third.write_bytes(rows(np.array([1, 2, 3, 4, 5, 10, 7, 8])))
     assert "expected 0 to 9" in refusal("cifar10", tmp_path) and "10 at index 5" in refusal("cifar10", tmp_path)
     third.unlink()
-    assert refusal("cifar10", tmp_path) == f"--dataset cifar10: no {third}; pass --data-root DIR or --download"
+    assert (
+        refusal("cifar10", tmp_path) == f"--dataset cifar10: no {third}; pass --data-root DIR, or --download to train"
+    )
 
 
 @pytest.mark.parametrize("content", [b"", bytes(3), bytes(500)])

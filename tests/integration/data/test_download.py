@@ -259,7 +259,7 @@ def test_a_data_set_that_broke_off_is_one_line_and_goes_on(
     assert [file.name for file in root.iterdir()] == [".train_32x32.mat.part"]
     # Nobody takes the part for the whole, and without being asked nothing is fetched.
     asked = list(server.asked)
-    with pytest.raises(UsageError, match=r"no .*train_32x32\.mat; pass --data-root DIR or --download"):
+    with pytest.raises(UsageError, match=r"no .*train_32x32\.mat; pass --data-root DIR, or --download to train"):
         svhn(download=False)
     assert server.asked == asked
     server.most = None

@@ -377,6 +377,16 @@ def test_what_is_not_as_the_run_has_it_is_refused_in_a_line(
     assert not (tmp_path / "rows.csv").exists()
 
 
+@pytest.mark.parametrize("words", [["name", "--split", "rest"], ["corpus"], ["report"]])
+def test_no_output_replaces_the_data_of_the_run(
+    words: list[str], files: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    file = load_run(files / "run").config.data[0]
+    before = file.read_bytes()
+    assert cli.main([words[0], str(files / "run"), *words[1:], "--out", str(file)]) == 2
+    assert "is an input file" in capsys.readouterr().err and file.read_bytes() == before
+
+
 def test_new_is_for_runs_with_data_of_their_own(
     digits_run: Path, files: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -220,6 +220,8 @@ def test_refusals_are_one_line_and_write_nothing(
     manifest = json.loads((moved / "manifest.json").read_text())
     (moved / "manifest.json").write_text(json.dumps(manifest | {"checksum": "of others"}))
     grid = comparison(tmp_path / "grid")
+    (grid / "com-seed0").mkdir()
+    (grid / "com-seed0" / "config.toml").touch()
     empty = tmp_path / "empty"
     empty.mkdir()
     begun = tmp_path / "begun"
@@ -239,6 +241,7 @@ def test_refusals_are_one_line_and_write_nothing(
         ([str(moved), "--data-root", str(tmp_path)], "are not those of the run"),
         ([str(grid), "--data-root", str(tmp_path)], "--data-root"),
         ([str(grid), "--out", str(grid / "summary.json")], "is an input file"),
+        ([str(grid), "--out", str(grid / "com-seed0" / "config.toml")], "is an input file"),
         ([str(begun)], "compare --out"),
         ([str(damaged)], "summary.json is not a comparison summary"),
         (["a\0b"], "expected a path without null bytes"),

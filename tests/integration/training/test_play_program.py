@@ -115,13 +115,31 @@ def test_train_in_python(folder, tmp_path):
     assert run.agents == ("A", "B") and np.isnan(run.draws("log_p_phi")).all()
 
 
+def test_a_dry_run_writes_nothing(folder, tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    before = (folder / "run" / "summary.json").read_bytes()
+    words = ["train", "--program", f"{folder}/games.py:game", "--dry-run", "--overwrite"]
+    assert cli.main([*words, "--run-dir", str(folder / "run")]) == 0
+    assert (folder / "run" / "summary.json").read_bytes() == before and not any(tmp_path.iterdir())
+    out = capsys.readouterr().out
+    assert "Agents: A, B\nObjects: " in out and "sweeps = 50" in out and "nothing was written" in out
+
+
+def test_a_damaged_file_of_settings_is_named_by_its_path(folder, tmp_path, capsys):
+    run = shutil.copytree(folder / "run", tmp_path / "run")
+    (run / "config.toml").write_text("sweeps = 0\n")
+    assert cli.main(["corpus", str(run)]) == 2
+    assert f"corpus: {run}/config.toml: sweeps is 0" in capsys.readouterr().err
+
+
 @pytest.mark.parametrize(
     ("words", "message"),
     [
         (["games.py:alone"], "games.py:alone has one agent; play requires two or more"),
         (["games.py:none"], "games.py has no 'none'"),
-        (["games.py:game", "--mode", "all"], "--program requires --mode com; --mode is all"),
-        (["games.py:game", "--starts", "3"], "--program does not support --starts"),
+        (["games.py"], "games.py: expected FILE.py:NAME"),
+        (["games.py:game", "--mode", "all"], "a game of Pyro programs requires --mode com; --mode is all"),
+        (["games.py:game", "--starts", "3"], "does not support --starts"),
         (["games.py:game", "--recursion", "exact"], "--recursion is exact, but"),
         (["games.py:game", "--listener-state", "chain"], "--listener-state is chain, but"),
         (["games.py:game", "--sweeps", "3", "--burn-in", "3"], "--burn-in is 3; expected less than --sweeps, 3"),

@@ -113,7 +113,7 @@ def test_damaged_or_foreign_file_is_named(tmp_path: Path, fault: str) -> None:
 
 
 def test_missing_files_say_how_to_get_them(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    ending = "MNIST/raw/train-images-idx3-ubyte; pass --data-root DIR or --download"
+    ending = "MNIST/raw/train-images-idx3-ubyte; pass --data-root DIR, or --download to train"
     assert refusal("mnist", data_root=tmp_path) == f"--dataset mnist: no {tmp_path}/{ending}"
     monkeypatch.chdir(tmp_path)
     assert refusal("mnist") == f"--dataset mnist: no data/{ending}"

@@ -27,6 +27,12 @@ def test_slopes_are_least_squares():
         assert slope == pytest.approx(linregress(x[mine], offers.accepted[mine]).slope)
 
 
+def test_one_offer_a_participant_has_no_slope():
+    offers = simulate(Person("mh"), 3, 1, 0).offers()
+    fit = scores.linear(offers, {"mh": np.full(3, 0.5)})
+    assert fit["slope"] is None and fit["predicted"] == {"mh": None}
+
+
 def test_a_difference_has_an_interval_over_participants():
     found = scores.difference(np.array([2.0, 3.0, 4.0]), np.array([1.0, 1.0, 1.0]))
     assert found["nats"] == pytest.approx(6)

@@ -71,7 +71,6 @@ def test_every_path_of_a_list_knows_the_home_folder(home: Path) -> None:
         ["name", "~/none", "--split=rest"],
         ["recall", "~/none"],
         ["corpus", "~/none"],
-        ["corpus", "none", "--out=~"],
         ["report", "~/none"],
         ["compare", "--out=x", "--config=~/none.toml"],
         ["data", "--data-root=~/none.toml"],
@@ -85,6 +84,15 @@ def test_every_path_of_a_command_knows_the_home_folder(
     assert cli.main(words) == 2
     err = capsys.readouterr().err
     assert str(home) in err and err.count("\n") == 1
+
+
+@pytest.mark.parametrize(
+    "words", [["study", "status", ""], ["compare", "--out="], ["train", "--config="], ["report", ""]], ids=" ".join
+)
+def test_an_empty_path_is_refused(words: list[str], home: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert cli.main(words) == 2
+    err = capsys.readouterr().err
+    assert "is empty; expected a path" in err and err.count("\n") == 1 and not any(home.iterdir())
 
 
 @pytest.mark.parametrize(

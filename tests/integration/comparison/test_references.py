@@ -1,12 +1,14 @@
 """Reference methods, the LaTeX table, kappa of agents that share their signs, and pages of all runs."""
 
+import json
 from types import SimpleNamespace
 
 import numpy as np
 import pytest
 import torch
 
-from mhng.experiment.comparison import references, statistics, table
+from mhng.experiment.comparison import compare, references, statistics, table
+from mhng.experiment.comparison.grid import build_grid
 from mhng.experiment.comparison.statistics import Outcome, Row
 from mhng.experiment.errors import UsageError
 from mhng.experiment.plots.comparison import plot_learning
@@ -46,6 +48,15 @@ def test_missing_numbers_and_constant_views_are_taken():
     view[3] = np.nan
     rows = references.evaluate(objects(labels, [view, np.zeros((40, 3))]), 2, [0])
     assert rows[0]["ari"][0] > 0.8
+
+
+@pytest.mark.parametrize(("first", "kept"), [("com-seed0", True), ("com-other-seed0", False)])
+def test_references_are_kept_if_the_first_row_is_the_same(first, kept, tmp_path):
+    words = ["--dataset", "synthetic", "--likelihood", "identity", "--limit", "60"]
+    runs = build_grid(modes=["com"], seeds=["0"], words=words).runs()
+    earlier = {"rows": [{"runs": [{"seed": 0, "folder": first}]}], "references": ["earlier"]}
+    (tmp_path / "summary.json").write_text(json.dumps(earlier))
+    assert (compare._references(tmp_path, runs, True) == ["earlier"]) == kept
 
 
 def test_without_labels_there_are_no_references():

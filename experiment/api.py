@@ -32,6 +32,7 @@ from mhng.experiment.settings.config import data_name
 from mhng.experiment.training.saved_run import Ints, SavedRun
 from mhng.experiment.util.paths import typed_path
 from mhng.experiment.util.text import decimal, short_repr
+from mhng.models.languages import MOST_TABLE
 from mhng.models.torch_defaults import torch_defaults
 
 if TYPE_CHECKING:
@@ -117,6 +118,13 @@ def train(
     path = checked.run_dir
     assert path is not None
     return load_run(path, trust_plugins=True)  # the caller has named them
+
+
+def _whole(name: str, value: Any) -> int:
+    try:
+        return operator.index(value)
+    except TypeError:
+        raise UsageError(f"{name} is {short_repr(value)}; expected a whole number") from None
 
 
 def _check_callbacks(callbacks: Sequence[Callback] | None) -> Sequence[Callback]:
@@ -216,7 +224,7 @@ class LoadedRun(SavedRun):
         k, K = self._code(sign), self.config.signs
         if not 0 <= k < K:
             raise UsageError(f"sign is {k}; expected 0 to {K - 1}")
-        if draws < 0:
+        if _whole("draws", draws) < 0:
             raise UsageError(f"draws is {draws}; expected 0 or more")
         check_temperature("temperature", temperature)
         result = {}
@@ -246,6 +254,8 @@ class LoadedRun(SavedRun):
         m_speaker, m_listener = self._number(speaker), self._number(listener)
         check_temperature("temperature", temperature)
         positions = np.atleast_1d(np.arange(self.objects.count) if objects is None else objects)
+        if positions.ndim > 1:
+            raise UsageError(f"objects must be positions (B,); their shape is {positions.shape}")
         try:
             positions = np.arange(self.objects.count)[positions if positions.size else positions.astype(np.intp)]
         except IndexError as error:
@@ -292,16 +302,19 @@ class LoadedRun(SavedRun):
         rounds: the new number of rounds (default: as before); fewer ends a stopped run early, with results.
         callbacks, verbose: as in `train`. Raises UsageError if there is nothing to continue.
         """
+        from mhng.experiment.settings.parsing import from_value
         from mhng.experiment.training.train import resume
 
         resume(
             self.path,
-            rounds=rounds,
+            rounds=None if rounds is None else from_value("rounds", rounds, "rounds"),
+            data_root=self._moved.get("data_root"),
+            data=self._moved.get("data"),
             trust_plugins=self.trust_plugins,
             printer=_printer(verbose),
             callbacks=_check_callbacks(callbacks),
         )
-        return load_run(self.path, trust_plugins=self.trust_plugins)
+        return load_run(self.path, **self._moved, trust_plugins=self.trust_plugins)
 
     def play(
         self, *, out: str | Path | None = None, overwrite: bool = False, verbose: bool = False, **settings: Any
@@ -310,9 +323,9 @@ class LoadedRun(SavedRun):
 
             played = run.play(chains=4, sweeps=600)
 
-        out: the new run folder (default: a new folder play-001, play-002, ... in this one). settings: settings of the
-        game, with underscores. verbose: as in `train`. Raises UsageError before anything is written, RunError if the
-        game fails.
+        out: the new run folder (default: a new folder play-001, play-002, ... in this one; beside it, if this run was
+        played). settings: settings of the game, with underscores. verbose: as in `train`. Raises UsageError before
+        anything is written, RunError if the game fails.
         """
         from mhng.experiment.settings.config import from_keywords
         from mhng.experiment.training.play import play
@@ -344,7 +357,9 @@ class LoadedRun(SavedRun):
 
     def plot_confusion(self) -> Figure:
         """Signs against classes, by agent. Requires labels."""
-        return self._figure(self._training_pictures, "confusion.png", "labels")
+        return self._figure(
+            self._training_pictures, "confusion.png", f"labels, results, and at most {MOST_TABLE:,} signs"
+        )
 
     def plot_community(self) -> Figure:
         """Kappa of each pair of agents. Requires three agents or more."""
@@ -360,7 +375,7 @@ class LoadedRun(SavedRun):
 
     def plot_components(self) -> Figure:
         """Share of the objects by sign, over the draws."""
-        return self._figure(self._diagnostic_pictures, "components.png")
+        return self._figure(self._diagnostic_pictures, "components.png", f"at most {MOST_TABLE:,} signs")
 
     def plot_acceptance(self) -> Figure:
         """Acceptance rate by sweep and chain. Requires a mode with proposals."""
@@ -439,9 +454,8 @@ class LoadedRun(SavedRun):
         finished = self.folder.file(run_folder.SUMMARY).exists()
         signs = self.signs if finished else {}
         labels = self.labels if finished else None
-        names = () if labels is None else self.objects.class_names
         matrix = self.scores.get("kappa_matrix") if finished else None
-        return run_pictures(self.metrics, signs, labels, names, self.config.signs, matrix)
+        return run_pictures(self.metrics, signs, labels, lambda: self.objects.class_names, self.config.signs, matrix)
 
     @cached_property
     def _diagnostic_pictures(self) -> Pictures:
@@ -484,8 +498,8 @@ class LoadedRun(SavedRun):
 
     def _code(self, sign: int | Sequence[int]) -> int:
         """The number of a sign, or of the sentence with these words. Raises UsageError."""
-        if not isinstance(sign, list | tuple | np.ndarray):
-            return operator.index(sign)  # type: ignore[arg-type]
+        if not isinstance(sign, list | tuple | np.ndarray) or np.ndim(sign) == 0:
+            return _whole("sign", sign)
         from mhng.experiment.evaluation.recall_sentences import parse_sentence
 
         sentences = self.config.sentences

@@ -145,11 +145,12 @@ def _train(arguments: argparse.Namespace, argv: Sequence[str]) -> int:
         learned = _path(arguments.learned, "--learned")
         train(config, command_line=argv, about=about, dry=arguments.dry_run, learned=learned)
         return 0
-    refused = [flag(name) for name in flags if name not in ("rounds", "tensorboard")]
+    refused = [flag(name) for name in flags if name not in ("rounds", "tensorboard", "data", "data_root")]
     refused += [f"--{name}" for name in ("config", "preset") if getattr(arguments, name)]
     if refused := refused + ["--dry-run"] * arguments.dry_run:
         raise UsageError(
-            f"--resume does not support {refused[0]}: a run keeps its settings, except --rounds and --tensorboard"
+            f"--resume does not support {refused[0]}: a run keeps its settings, except --rounds, --tensorboard and "
+            "the place of its data"
         )
     from mhng.experiment.training.train import resume
 

@@ -143,7 +143,8 @@ def _add_train(parser: Parser) -> None:
     parser.add_argument(
         "--resume",
         metavar="RUN",
-        help="run folder of a stopped or complete run to continue; only --rounds and --tensorboard may change",
+        help="run folder of a stopped or complete run to continue; only --rounds, --tensorboard and the place of the "
+        "data (--data, --data-root) may change",
     )
     parser.add_argument("--config", metavar="FILE", help="TOML file of settings; flags override it")
     parser.add_argument(

@@ -35,8 +35,9 @@ def best_groups(components: Floats, count: int, clusters: int, rank: int, seed: 
     sample = components[:: max(1, len(components) // _OBJECTS)]
     # The means of V words lie in V - 1 dimensions.
     sizes = range(1, min(D - count + 1, max(1, clusters - 1)) + 1)
+    means = min(clusters, len(sample))
     cost = {
-        group: KMeans(clusters, n_init=_TRIES, random_state=seed % 2**32).fit(sample[:, group]).inertia_
+        group: KMeans(means, n_init=_TRIES, random_state=seed % 2**32).fit(sample[:, group]).inertia_
         for size in sizes
         for group in combinations(range(D), size)
     }

@@ -21,6 +21,7 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
@@ -30,6 +31,9 @@ from mhng.experiment.data.builtin import factor_files
 from mhng.experiment.data.objects import Objects
 from mhng.experiment.data.views import View, apply_views
 from mhng.experiment.errors import UsageError
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 Ints = NDArray[np.int64]
 
@@ -65,6 +69,16 @@ def pixel_shape(name: str) -> tuple[int, int] | None:
 def columns(name: str) -> int:
     """The number of pictures side by side in the images of a data set. Views and augmentation change each of them."""
     return 2 if name == MNIST_NUMBERS else 1
+
+
+def split_columns(images: Tensor, count: int) -> Tensor:
+    """Pictures side by side, (N, C, H, count W), as pictures of their own: (N count, C, H, W)."""
+    return images.unflatten(-1, (count, -1)).movedim(-2, 1).flatten(0, 1)
+
+
+def join_columns(pictures: Tensor, count: int) -> Tensor:
+    """The reverse of `split_columns`."""
+    return pictures.unflatten(0, (-1, count)).movedim(1, -2).flatten(-2)
 
 
 def attributes_of(class_names: Sequence[str], labels: Ints) -> Ints | None:
@@ -120,20 +134,29 @@ def load_combinations(
     *,
     limit: int | None,
     views: Sequence[View],
+    names: Sequence[str],
     seed: int,
     hold_out: str | None,
     held: bool = False,
     data_root: Path = Path("data"),
 ) -> Objects:
-    """Load the objects with combinations that are seen, or those that are `held` out. Raises UsageError."""
+    """Load the objects with combinations that are seen, or those that are `held` out. Raises UsageError.
+
+    names: of the views, see `apply_views`.
+    """
     if ATTRIBUTES.fullmatch(name):
         combinations, observed = _attributes(name, len(views))
     elif name in (NUMBERS, MNIST_NUMBERS):
-        combinations, observed = _numbers(name, limit, views, seed)
+        combinations, observed = _numbers(name, limit, views, names, seed)
     else:
-        combinations, observed = _pictures(name, limit, views, seed, data_root)
+        combinations, observed = _pictures(name, limit, views, names, seed, data_root)
     every, labels = np.unique(combinations, axis=0, return_inverse=True)
     out = held_combinations(every, hold_out, seed)[labels.reshape(-1)] > 0
+    if hold_out is not None and not out.any():
+        raise UsageError(
+            f"--hold-out {hold_out} keeps no combination of {name} from the agents: each value must stay in two other "
+            "combinations; pass a larger share, or more objects or values"
+        )
     indices = np.flatnonzero(out == held)[: None if held else limit]
     if not len(indices):
         raise UsageError(f"--hold-out {hold_out} leaves no objects of {name}; pass a smaller share")
@@ -146,10 +169,10 @@ def load_combinations(
     )
 
 
-def _numbers(name: str, limit: int | None, views: Sequence[View], seed: int) -> tuple[Ints, list]:
+def _numbers(
+    name: str, limit: int | None, views: Sequence[View], names: Sequence[str], seed: int
+) -> tuple[Ints, list]:
     """Combinations (N, 2) and each view: features (N, 128), or images (N, 1, 28, 56) of MNIST."""
-    import torch
-
     from mhng.experiment.data.builtin.registry import BUNDLED
 
     source = BUNDLED["digits" if name == NUMBERS else "mnist5k"].read()
@@ -158,14 +181,15 @@ def _numbers(name: str, limit: int | None, views: Sequence[View], seed: int) -> 
     picks = _random(seed, name).randint(len(source.images), size=(2 * count, 2))
     assert source.labels is not None
     images = source.images[picks.reshape(-1)]
-    turned = apply_views(images, views, names=[str(m) for m in range(len(views))], seed=seed)
+    turned = apply_views(images, views, names=names, seed=seed)
     if name == NUMBERS:
         return source.labels[picks], [view.reshape(len(picks), -1) for view in turned]
-    pairs = [view.reshape(len(picks), 2, *view.shape[1:]) for view in turned]
-    return source.labels[picks], [torch.cat([pair[:, 0], pair[:, 1]], dim=-1) for pair in pairs]
+    return source.labels[picks], [join_columns(view, columns(name)) for view in turned]
 
 
-def _pictures(name: str, limit: int | None, views: Sequence[View], seed: int, root: Path) -> tuple[Ints, list]:
+def _pictures(
+    name: str, limit: int | None, views: Sequence[View], names: Sequence[str], seed: int, root: Path
+) -> tuple[Ints, list]:
     """Combinations (N, A) and the pictures of each view (N, C, H, W)."""
     random = _random(seed, name)
     if name == SPRITES:
@@ -175,7 +199,7 @@ def _pictures(name: str, limit: int | None, views: Sequence[View], seed: int, ro
         images = sprites.render(combinations, random)
     else:
         combinations, images = factor_files.read(name, root, limit, random)
-    return combinations, list(apply_views(images, views, names=[str(m) for m in range(len(views))], seed=seed))
+    return combinations, list(apply_views(images, views, names=names, seed=seed))
 
 
 def _count(name: str, limit: int | None, default: int) -> int:

@@ -89,7 +89,14 @@ def load(
         return _with_modalities(objects, ["features"] * len(flat), counts, missing, seed)
     if combinations.has_combinations(name):
         objects = combinations.load_combinations(
-            name, limit=limit, views=flat, seed=seed, hold_out=hold_out, held=held, data_root=_root(data_root)
+            name,
+            limit=limit,
+            views=flat,
+            names=stream_names,
+            seed=seed,
+            hold_out=hold_out,
+            held=held,
+            data_root=_root(data_root),
         )
         are_images = [view.dim() == 4 for view in objects.views]
         titles = [str(view) if image else "features" for view, image in zip(flat, are_images, strict=True)]

@@ -75,6 +75,7 @@ def build_report(run: SavedRun, *, exact: bool = False) -> dict[str, Any]:
             max(row["signs_used"] for row in run.summary["agents"].values()),
             play,
             collapse(latent_nats(run.metrics), settings["signs"]),
+            len(run.index),
         ),
     }
     report = {

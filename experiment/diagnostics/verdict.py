@@ -23,7 +23,7 @@ from mhng.experiment.diagnostics.basins import Basins
 from mhng.experiment.diagnostics.target import is_on_graph, options_with_target, target
 from mhng.experiment.metrics.latents import REMEDY
 from mhng.experiment.metrics.thresholds import KAPPA, KAPPA_PARTLY, MAX_SHARE, MIN_DRAWS
-from mhng.experiment.util.text import decimal_beside
+from mhng.experiment.util.text import decimal, decimal_beside
 
 # Vehtari, Gelman, Simpson, Carpenter and Buerkner (2021), "Rank-normalization, folding, and localization: an improved
 # R-hat for assessing convergence of MCMC", section 4: R-hat below 1.01, and a bulk ESS of 100 for each chain.
@@ -309,7 +309,16 @@ def agreed(
     advice = []
     if answer in ("no", "partly") and not shared:
         by_distance = {int(edges): value for edges, value in (summary.get("kappa_by_distance") or {}).items()}
-        if settings["mode"] == "all":
+        if (between_groups := summary.get("kappa_between")) is not None:
+            within = decimal(summary["kappa_within"])
+            words.append(
+                f"The graph has groups that do not meet: kappa {within} within groups, {decimal(between_groups)} "
+                "between them (chain 0, last sweep)."
+            )
+            advice = [
+                _command(play, f"--meet complete, or another graph that joins the groups (now {settings['meet']})")
+            ]
+        elif settings["mode"] == "all":
             advice = [
                 _command(play, "--mode com, where the listener can reject a proposal that contradicts its own latents")
             ]
@@ -352,20 +361,25 @@ def right(
     used: int | None = None,
     play: str = "",
     collapse: str | None = None,
+    objects: int | None = None,
 ) -> Verdict:
     """Judge the signs by the labels, by the worst agent.
 
     aris: by agent, one value per chain, chain 0 first; None without labels. used: the most signs that an agent uses.
+    objects: N.
     play: as in `converged`. collapse: a clause on collapsed latents (`mhng.experiment.metrics.latents`).
     """
     if collapse is not None:
-        judged = right(settings, aris, classes, used, play)
+        judged = right(settings, aris, classes, used, play, objects=objects)
         sentence = f"{collapse[0].upper()}{collapse[1:]}, so signs cannot tell objects apart."
         return Verdict(judged.answer, [sentence, *judged.words], [REMEDY])
     if aris is None:
         return Verdict("unknown", ["The objects have no labels."], [])
     if classes == 1:
         return Verdict("unknown", ["All objects have the same label."], [])
+    if classes == objects and classes is not None:
+        advice = ["language RUN scores sentences"] if settings.get("words", 1) > 1 else []
+        return Verdict("unknown", ["All objects have different labels."], advice)
     worst = min(values[0] for values in aris.values())
     answer = "yes" if worst >= ARI else "partly" if worst >= ARI_PARTLY else "no"
     by_agent = ", ".join(f"{name} {decimal_beside(values[0], ARI)}" for name, values in aris.items())

@@ -15,6 +15,7 @@ from torch import Tensor
 
 from mhng.experiment.errors import UsageError
 from mhng.experiment.training.saved_run import SavedRun
+from mhng.experiment.util.text import short_repr
 from mhng.models.agent import Agent
 from mhng.models.rng import stream
 
@@ -29,8 +30,8 @@ Chunks = Iterator[tuple[slice, Tensor]]
 
 def check_temperature(option: str, temperature: float) -> None:
     """Raise UsageError, with the name of the `option`, if the temperature is out of range."""
-    if not 0 <= temperature <= MAX_TEMPERATURE:  # also true for NaN
-        raise UsageError(f"{option} is {temperature:g}; expected 0 to {MAX_TEMPERATURE:g}")
+    if isinstance(temperature, str) or not 0 <= temperature <= MAX_TEMPERATURE:  # also true for NaN
+        raise UsageError(f"{option} is {short_repr(temperature)}; expected 0 to {MAX_TEMPERATURE:g}")
 
 
 def decode_signs(

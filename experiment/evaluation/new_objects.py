@@ -19,7 +19,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from mhng.experiment.data import turntable
+from mhng.experiment.data import combinations, turntable
 from mhng.experiment.data.custom import dataset as custom_dataset
 from mhng.experiment.data.custom.image_arrays import ImageArray, channels_first, check_uint8, to_unit_floats
 from mhng.experiment.data.custom.image_folder import class_labels, list_images
@@ -286,11 +286,12 @@ def _observed(run: SavedRun, chunks: Iterable[Tensor], images_ahead: ImagesAhead
     config = run.config
     views, names, counts = expand_views(config.views, run.agents)
     steps = sorted({view.places_ahead for view in views} - {0})
+    columns = combinations.columns(config.dataset)
     for chunk, *ahead in zip(chunks, *map(images_ahead, steps), strict=True):
         by_step = dict(zip(steps, ahead, strict=True))
-        yield pack_views(
-            apply_views(chunk, views, names=names, seed=config.seed, images_ahead=by_step.__getitem__), counts
-        )
+        pictures = combinations.split_columns(chunk, columns)
+        observed = apply_views(pictures, views, names=names, seed=config.seed, images_ahead=by_step.__getitem__)
+        yield pack_views([combinations.join_columns(view, columns) for view in observed], counts)
 
 
 def _no_turntable(place: str) -> ImagesAhead:

@@ -39,7 +39,7 @@ class Sessions:
         self.repaired = self.logs.repair()
         self._open: dict[str, Session] = {}
         self._slots = {False: 0, True: 0}
-        self._recruited: set[str] = set()
+        self._recruited: dict[str, Path] = {}  # the log of each identification
         for participant in self.logs.participants():
             try:
                 self._note(self.logs.first(participant), self.logs.file(participant))
@@ -51,7 +51,8 @@ class Sessions:
     def begin(self, language: str, recruiting: Mapping[str, str], bot: str | None = None) -> str:
         """Begin a session, and return its token. Raises KnownParticipantError, FullError and OSError."""
         hashes = {name: recruiting_hash(self.study, name, text) for name, text in recruiting.items() if text}
-        if hashes.get(RECRUITING[0]) in self._recruited:
+        earlier = self._recruited.get(hashes.get(RECRUITING[0], ""))
+        if earlier is not None and earlier.exists():  # it may have been deleted
             raise KnownParticipantError
         slot = self._slots[bot is not None]
         if slot >= MOST_PARTICIPANTS:
@@ -127,7 +128,7 @@ class Sessions:
             raise UsageError(f"{file} is damaged in line 1, the place of the participant")
         self._slots[bot] = max(self._slots[bot], slot + 1)
         if RECRUITING[0] in recruiting:
-            self._recruited.add(str(recruiting[RECRUITING[0]]))
+            self._recruited[str(recruiting[RECRUITING[0]])] = file
 
 
 def recruiting_hash(study: Study, name: str, text: str) -> str:

@@ -105,9 +105,13 @@ def sides_of_run(
         hidden: Sequence[Image.Image] = ()
     elif view.dim() == 4:
         shown = [_enlarged(view[n].numpy()) for n in chosen]
-        hidden = [_enlarged(run.objects.views[places[partner]][n].numpy()) for n in chosen]
+        own = run.objects.views[places[partner]]
+        hidden = [_enlarged(own[n].numpy()) for n in chosen] if own.dim() == 4 else []
     else:
-        raise UsageError(f"the objects of {run.path} are features; --pictures DIR gives a picture of each")
+        raise UsageError(
+            f"agent {person} of {run.path} has features or several images of an object; --pictures DIR gives a "
+            "picture of each"
+        )
     models, parameters = run.models, run.parameters
     rows = np.concatenate([chosen, np.setdiff1d(np.arange(len(view)), chosen)])
     z = {name: models[name].perceive(run.objects.views[places[name]], None).z[rows] for name in {partner, person}}

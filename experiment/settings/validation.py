@@ -191,7 +191,7 @@ def _check_sentences(config: Config) -> None:
             "meaning": ("pairs", "holistic"),
             "grammar": ("markov",),
             "turns": ("sentence",),
-            "start": ("prior",),
+            "start": ("prior", "split"),
         }
         for name, values in refused.items():
             if getattr(config, name) in values:

@@ -427,7 +427,7 @@ class TrainingLoop:
             self.folder.read_metrics(),
             {member.name: arrays[f"signs_{member.name}"] for member in self.members},
             self.objects.labels,
-            self.objects.class_names,
+            lambda: self.objects.class_names,
             self.config.signs,
             self.folder.read_json(run_folder.SUMMARY).get("kappa_matrix"),
         )

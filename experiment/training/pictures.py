@@ -18,14 +18,15 @@ def run_pictures(
     rows: Sequence[Mapping[str, Any]],
     signs: Mapping[str, NDArray[np.int64]],
     labels: NDArray[np.int64] | None,
-    class_names: Sequence[str],
+    class_names: Callable[[], Sequence[str]],
     K: int,
     kappa_matrix: Sequence[Sequence[float]] | None,
 ) -> dict[str, Callable[[Path], object]]:
     """Functions that draw the pictures of a run into a file, by file name. A picture without content is left out.
 
     rows: rows of metrics.jsonl. signs: final signs of each agent (N,). labels: (N,), None without labels.
-    kappa_matrix: of summary.json. matplotlib is imported when a picture is drawn.
+    class_names: returns the names of classes; called when their picture is drawn. kappa_matrix: of summary.json.
+    matplotlib is imported when a picture is drawn.
     """
     names = list(signs)
     plots: dict[str, tuple[str, str, tuple[Any, ...]]] = {
@@ -44,4 +45,5 @@ def run_pictures(
 
 
 def _draw(module: str, function: str, arguments: tuple[Any, ...], path: Path) -> None:
-    getattr(import_module(f"mhng.experiment.plots.{module}"), function)(path, *arguments)
+    known = [argument() if callable(argument) else argument for argument in arguments]
+    getattr(import_module(f"mhng.experiment.plots.{module}"), function)(path, *known)

@@ -60,7 +60,8 @@ def play(
         raise UsageError(f"the status of {run.path} is {run.status!r}; play requires a finished run")
     if out is not None and run.path.resolve().is_relative_to(out.resolve()):
         raise UsageError(f"--out {out} is, or holds, the run whose agents play; give another folder")
-    config = _config(run.config, values)
+    stage = max(number for number, (first, _) in enumerate(run.config.graphs) if first <= run.round)
+    config = _config(run.config, values, stage)
     check_packages(config)
     device = pick_device(config.device)
     for text in validation.notes(config):
@@ -69,7 +70,7 @@ def play(
     prepared = load_objects(config, download=False)
     memory_estimate.check(config, prepared.agents, prepared.objects.count, device)
     threads = plan_threads(config, prepared.agents, prepared.objects.count, device)
-    known = () if "meet" in values else edges_of(run.manifest, config, run.folder)
+    known = () if "meet" in values else edges_of(run.manifest, run.config, run.folder)[stage : stage + 1]
     game = game_of(config, device, known)
     with (
         place_agents(config, prepared, device, threads) as places,
@@ -93,21 +94,15 @@ def play(
     return folder.path
 
 
-def _config(config: Config, values: Mapping[str, Any]) -> Config:
-    """The settings of a run, with the `values` of the game. Raises UsageError."""
+def _config(config: Config, values: Mapping[str, Any], stage: int) -> Config:
+    """The settings of a run with its graph number `stage`, and with the `values` of the game. Raises UsageError."""
     changes = dict(values)
     if "acceptance" in values:  # of all agents
         kept = {name: tuple(pair for pair in own if pair[0] != "acceptance") for name, own in config.agent}
         changes["agent"] = tuple((name, own) for name, own in kept.items() if own)
-    if "meet" in values:  # in place of all graphs of the run
-        changes |= {"meet_later": None, "newcomers": "keep"}
+    changes = {"meet": config.graphs[stage][1], "meet_later": None, "newcomers": "keep"} | changes
     config = replace(config, engine="local", address=None, tensorboard=False, run_dir=None, **changes)
-    try:
-        validation.check(config)
-    except UsageError as error:
-        if config.meet_later is None or "--meet-later" not in str(error):
-            raise
-        raise UsageError(f"{error}; pass --meet, which replaces the graphs of the run") from None
+    validation.check(config)
     return config
 
 

@@ -194,6 +194,7 @@ def summarise(
         **_of_sentences(config, kappa_signs, language),
         "kappa_matrix": kappas.tolist(),
         "kappa_fleiss": partitions.fleiss_kappa(kappa_signs),
+        **{name: last[name] for name in ("kappa_within", "kappa_between") if name in last},
         "kappa_by_distance": _by_distance(kappas, _pairs_by_distance(edges, config.agents)).get("kappa_by_distance"),
         "sweeps_to_agreement": agreement,
         "messages": _mean([row["messages"] for row in kept]),

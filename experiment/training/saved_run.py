@@ -68,7 +68,7 @@ class SavedRun:
         Raises UsageError if the folder is not a run.
         """
         given = {"data_root": None if data_root is None else str(data_root), "data": data}
-        moved = {name: value for name, value in given.items() if value is not None}
+        self._moved = moved = {name: value for name, value in given.items() if value is not None}
         with RunFolder.open(typed_path(path, "the run folder"), lock=False) as folder:
             self.folder = folder
             file = folder.file(run_folder.CONFIG)

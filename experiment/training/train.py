@@ -152,6 +152,8 @@ def resume(
     *,
     rounds: int | str | None = None,
     tensorboard: bool | None = None,
+    data_root: str | None = None,
+    data: str | None = None,
     trust_plugins: bool = False,
     command_line: Sequence[str] = (),
     printer: Printer | None = None,
@@ -159,12 +161,12 @@ def resume(
 ) -> dict[str, Any]:
     """Resume the run in `path` and return its summary. Raises UsageError.
 
-    rounds, tensorboard: new values of these settings. trust_plugins: allow parts "module:attribute" of the run.
-    callbacks: as in `train`.
+    rounds, tensorboard: new values of these settings. data_root, data: new places of data that have moved.
+    trust_plugins: allow parts "module:attribute" of the run. callbacks: as in `train`.
     """
     printer = printer or Printer()
     with RunFolder.open(path) as folder, ExitStack() as stack:
-        given = {"rounds": rounds, "tensorboard": tensorboard}
+        given = {"rounds": rounds, "tensorboard": tensorboard, "data_root": data_root, "data": data}
         flags = {name: value for name, value in given.items() if value is not None}
         own = folder.file(run_folder.CONFIG)
         config = settings.resolve(flags, own, trust_plugins=trust_plugins, place=str(own))

@@ -94,6 +94,10 @@ flags("no batch", "--batch-size", "0", said="--batch-size is 0; expected 1 or mo
 flags("no dimension", "--latent-dim", "0", said="--latent-dim is 0; expected 1 or more")
 flags("one agent", "--agents", "1", said="--agents is 1; expected 2 or more")
 flags("no chain", "--chains", "0", said="--chains is 0; expected 1 or more")
+flags(
+    "hold-out of nothing", "--dataset", "attributes:2x2", "--words", "2", "--hold-out", "0.5",
+    said="--hold-out 0.5 keeps no combination of attributes:2x2 from the agents",
+)  # fmt: skip
 flags("two classes", "--dataset", "synthetic", "--classes", "2", said="--classes is 2; expected 3 or more")
 flags(
     "ambiguity of 1.5", "--dataset", "synthetic", "--ambiguity", "1.5", said="--ambiguity is 1.5; expected 1 or less"

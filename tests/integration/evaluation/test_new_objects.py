@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +16,7 @@ from mhng import cli, load_run
 from mhng.experiment.data.custom import dataset as custom_dataset
 from mhng.experiment.errors import UsageError
 from mhng.experiment.evaluation.naming import infer_signs, name_objects
-from mhng.experiment.evaluation.new_objects import NewObjects
+from mhng.experiment.evaluation.new_objects import NewObjects, _observed
 from mhng.experiment.metrics import partitions
 from mhng.experiment.settings.config import resolve
 from mhng.experiment.training.prepare import files_of, load_objects, load_others
@@ -375,6 +376,37 @@ def test_what_is_not_as_the_run_has_it_is_refused_in_a_line(
     )
     assert {file: file.read_bytes() for file in files.rglob("*") if file.is_file()} == before
     assert not (tmp_path / "rows.csv").exists()
+
+
+@pytest.mark.parametrize(
+    ("dataset", "views"), [("mnist-numbers", "0,45"), ("mnist-numbers", "0,occlude:0.4"), ("sprites", "0,occlude:0.4")]
+)
+def test_new_pictures_are_seen_as_those_of_the_run(dataset: str, views: str, tmp_path: Path) -> None:
+    """Each digit of a number is turned or covered, and the same part of each."""
+    words = ["train", "--dataset", dataset, "--views", views, "--limit", "12", "--latent-dim", "4", *QUICK]
+    assert cli.main([*words, "--run-dir", str(tmp_path / "run")]) == 0
+    run = SavedRun(tmp_path / "run")
+    (observed,) = list(_observed(run, [run.objects.views[0]], no_images_ahead))
+    assert all(torch.equal(view, own) for view, own in zip(observed, run.objects.views, strict=True))
+
+
+def test_a_run_goes_on_where_its_data_are_now(files: Path, tmp_path: Path) -> None:
+    run = Path(shutil.copytree(files / "run", tmp_path / "run"))
+    names = [path.name for path in load_run(run).config.data]
+    for name in names:
+        shutil.copy(files / name, tmp_path / f"new-{name}")
+    text = (run / "config.toml").read_text()
+    (run / "config.toml").write_text(text.replace(str(files), str(tmp_path / "nowhere")))
+    assert load_run(run).plot_game().axes  # without the data
+    data = ",".join(str(tmp_path / f"new-{name}") for name in names)
+    with pytest.raises(UsageError, match="cannot be read"):
+        load_run(run).resume(rounds=1)
+    assert load_run(run, data=data).resume(rounds=1).latents("A").shape[0] == load_run(run).summary["objects"]
+    assert cli.main(["train", "--resume", str(run), "--data", data, "--rounds", "2"]) == 0
+
+
+def no_images_ahead(places: int) -> Any:
+    raise AssertionError
 
 
 @pytest.mark.parametrize("words", [["name", "--split", "rest"], ["corpus"], ["report"]])

@@ -59,6 +59,11 @@ def test_the_folder_speaks_sentences(run: Path, capsys: pytest.CaptureFixture[st
     assert len(draws) == 2 * 8 * len(lines) and last == lines
 
 
+def test_a_vocabulary_may_be_larger_than_the_number_of_objects(tmp_path: Path) -> None:
+    loaded = load_run(made(tmp_path / "run", limit="8", vocabulary="10", starts="4", chains="1"))
+    assert loaded.words["A"].shape == (8, 2)
+
+
 def test_diagnose_tells_the_agreement_of_each_word(run: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert cli.main(["diagnose", str(run), "--no-plots"]) == 0
     assert "kappa: word 1" in capsys.readouterr().out

@@ -159,14 +159,14 @@ def test_unsuitable_settings_are_refused(settings: dict[str, object], said: str,
     assert sorted(source.rglob("*")) == before
 
 
-def test_graphs_of_later_rounds_are_replaced_by_name(tmp_path: Path) -> None:
+def test_the_graph_of_the_last_round_is_played_unless_another_is_given(tmp_path: Path) -> None:
     run = load_run(
         made(tmp_path / "run", limit="40", signs="3", epochs="1", agents="3", views="0,30,60", meet="ring",
              meet_later="1=complete", newcomers="take")
     )  # fmt: skip
-    assert run.play(chains=1).config.graphs == run.config.graphs
-    with pytest.raises(UsageError, match=r"--meet-later does not support --mode gibbs.*; pass --meet, which replaces"):
-        run.play(mode="gibbs")
+    last = run.play(chains=1)
+    assert [graph.text for _, graph in last.config.graphs] == ["complete"] and last.config.newcomers == "keep"
+    assert last.manifest["edges"] == run.manifest["edges"][1:]
     new = run.play(mode="gibbs", meet="together")
     assert [graph.text for _, graph in new.config.graphs] == ["together"]
 

@@ -167,6 +167,10 @@ def test_agreement_is_between_agents_and_each_mode_says_what_it_is_of() -> None:
     assert low.answer == "no" and "--mode com" in low.next[0]
     mute = verdict.agreed(SETTINGS | {"mode": "no-com"}, [0.01], own)
     assert mute.answer == "no" and "no communication" in mute.words[0] and "0.400" in mute.words[0]
+    apart = verdict.agreed(
+        SETTINGS | {"meet": "bridges:0"}, [0.3], own | {"kappa_within": 0.98, "kappa_between": 0.01}, play="play RUN"
+    )
+    assert "kappa 0.980 within groups, 0.010 between them" in apart.words[-1] and "--meet complete" in apart.next[0]
     shared = verdict.agreed(SETTINGS, [0.2], own | {"kappa_of": "what each agent would say alone"})
     assert "by construction" in shared.words[0] and shared.next == []
     one = {"agents": {"A": {"signs_used": 1}, "B": {"signs_used": 1}}}
@@ -248,6 +252,8 @@ def test_right_needs_labels() -> None:
     assert verdict.right(SETTINGS, None, None).answer == "unknown"
     for value in (1.0, 0.0):
         assert verdict.right(SETTINGS, {"A": [value]}, 1) == ("unknown", ["All objects have the same label."], [])
+    different = verdict.right(SETTINGS, {"A": [0.0], "B": [0.0]}, 60, objects=60)
+    assert different == ("unknown", ["All objects have different labels."], [])
     assert verdict.right(SETTINGS, {"A": [0.9], "B": [0.8]}, 4).answer == "yes"
     assert verdict.right(SETTINGS, {"A": [0.7], "B": [0.7]}, 4).answer == "partly"
     wrong = verdict.right(SETTINGS, {"A": [0.2, 0.9], "B": [0.3, 0.9]}, 6)

@@ -31,7 +31,8 @@ Chunks = Iterator[tuple[slice, Tensor]]
 def check_temperature(option: str, temperature: float) -> None:
     """Raise UsageError, with the name of the `option`, if the temperature is out of range."""
     if isinstance(temperature, str) or not 0 <= temperature <= MAX_TEMPERATURE:  # also true for NaN
-        raise UsageError(f"{option} is {short_repr(temperature)}; expected 0 to {MAX_TEMPERATURE:g}")
+        shown = short_repr(temperature) if isinstance(temperature, str) else f"{temperature:g}"
+        raise UsageError(f"{option} is {shown}; expected 0 to {MAX_TEMPERATURE:g}")
 
 
 def decode_signs(

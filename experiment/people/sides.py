@@ -67,9 +67,9 @@ def sides_of_data(typed: str, objects: int, signs: int, seed: int, data_root: Pa
         found = load(typed, data_root=data_root, download=False, limit=None, views=(0.0, 45.0), seed=seed)
     else:
         parts = typed.split(",")
-        folders = tuple(typed_path(part, "--data") for part in parts)
-        if len(folders) > 2 or not all(parts):
+        if len(parts) > 2 or not all(parts):
             raise UsageError(f"--data is {typed!r}; expected one folder, or those of the person and of the partner")
+        folders = tuple(typed_path(part, "--data") for part in parts)
         for folder in folders:
             if not folder.is_dir():
                 raise UsageError(f"--data is {typed!r}; expected creatures, a data set of images, or a folder")

@@ -217,6 +217,8 @@ def parse_data(text: str, place: str) -> Data:
             return _data(paths, place)
     entries = _split(text, ",", lambda part: all(map(_exists, _split(part, SEPARATOR, _exists))))
     parts = [_split(entry, SEPARATOR, _exists) for entry in entries]
+    if not all(all(part) for part in parts):
+        raise UsageError(f"{place} is {short_repr(text)}; expected paths between the commas")
     return _data([part if len(part) > 1 else part[0] for part in parts], place)
 
 

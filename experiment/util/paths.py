@@ -19,7 +19,7 @@ def typed_path(typed: str | os.PathLike[str], place: str) -> Path:
     if not isinstance(text, str):
         raise UsageError(f"{place} is {short_repr(typed)}; expected a path in quotes")
     if not text:
-        raise UsageError(f"{place} is empty; expected a path")
+        raise UsageError(f"{place} is ''; expected a path")
     if "\0" in text:
         raise UsageError(f"{place} is {short_repr(text)}; expected a path without null bytes")
     path = Path(text)

@@ -361,7 +361,7 @@ def test_train_by_keyword_is_train_by_flags(
         ({"mode": True}, "mode is True; expected one of com, no-com, all, gibbs, variational"),
         ({"K": 3}, "unknown setting 'K'; did you mean signs?"),
         ({"zzzz": 3}, "unknown setting 'zzzz'; python cli.py train --help lists the settings"),
-        ({"run_dir": ""}, "run_dir is empty; expected a path"),
+        ({"run_dir": ""}, "run_dir is ''; expected a path"),
         ({"data": np.zeros((2, 3))}, "data is of type ndarray; expected a path; numpy.savez('mine.npz', features=x"),
         ({"config": "nowhere.toml"}, "--config nowhere.toml: No such file"),
         ({"preset": "quik"}, "--preset is 'quik'; expected one of quick, paper; did you mean quick?"),

@@ -92,7 +92,7 @@ def test_every_path_of_a_command_knows_the_home_folder(
 def test_an_empty_path_is_refused(words: list[str], home: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert cli.main(words) == 2
     err = capsys.readouterr().err
-    assert "is empty; expected a path" in err and err.count("\n") == 1 and not any(home.iterdir())
+    assert "is ''; expected a path" in err and err.count("\n") == 1 and not any(home.iterdir())
 
 
 @pytest.mark.parametrize(

@@ -1,7 +1,7 @@
 """The command `diagnose RUN`: convergence, agreement and correctness of a run, as a table, verdicts and pictures.
 
-Reads posterior.nc, signs.npz, summary.json, manifest.json and metrics.jsonl. Nothing is trained, and
-agents are loaded only for --exact.
+Reads posterior.nc, signs.npz, summary.json, manifest.json and metrics.jsonl. Nothing is trained. Agents
+are loaded only for --exact.
 """
 
 from __future__ import annotations

@@ -67,8 +67,8 @@ class SavedRun:
         trust_plugins: allow the run's MODULE:NAME settings to import code that is not part of this program.
         Raises UsageError if the folder is not a run.
         """
-        given = {"data_root": None if data_root is None else str(data_root), "data": data}
-        self._moved = moved = {name: value for name, value in given.items() if value is not None}
+        given = {"data_root": data_root, "data": data}
+        self._moved = moved = {name: str(value) for name, value in given.items() if value is not None}
         with RunFolder.open(typed_path(path, "the run folder"), lock=False) as folder:
             self.folder = folder
             file = folder.file(run_folder.CONFIG)

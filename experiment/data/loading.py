@@ -84,6 +84,10 @@ def load(
     if name in custom_dataset.KINDS:
         return _load_custom(name, files, limit, parsed, seed, missing)
     flat, stream_names, counts = expand_views(parsed, agent_names(len(parsed)))
+    if name == "synthetic" or combinations.ATTRIBUTES.fullmatch(name):
+        for view in flat:  # turns are the default of all data sets
+            if any(step.kind != "turn" for step in view.steps):
+                raise UsageError(f"--views {view} requires images; the objects of {name} are features")
     if name == "synthetic":
         objects = _draw_synthetic(limit, len(flat), seed, classes, ambiguity, dimension)
         return _with_modalities(objects, ["features"] * len(flat), counts, missing, seed)

@@ -265,6 +265,8 @@ def test_checksum_depends_on_views_and_labels() -> None:
         ("digits", {"limit": 1798}, ["--limit is 1798", "1797"]),
         ("synthetic", {"limit": 10**9}, ["--limit", "1000000"]),
         ("digits", {"views": ()}, ["--views"]),
+        ("synthetic", {"views": (0.0, "invert")}, ["--views invert requires images"]),
+        ("attributes:2x3", {"views": (0.0, "0+blur:2")}, ["--views 0+blur:2 requires images"]),
         ("digits", {"views": (0.0, float("nan"))}, ["--views", "nan"]),
         ("digits", {"views": (float("inf"),)}, ["--views", "inf"]),
     ],

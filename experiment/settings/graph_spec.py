@@ -44,6 +44,8 @@ TOGETHER = GraphSpec("together", "together")
 
 def parse_graph(text: str) -> GraphSpec:
     """Parse the value of `--meet`. Any other name than a graph's is the path of a file. Raises ValueError."""
+    if not text:
+        raise ValueError(f"is ''; expected {', '.join(GRAPHS)}, or a file of edges")
     if text in GRAPHS and ":" not in text:
         return GraphSpec(text, text)
     kind, _, number = text.partition(":")

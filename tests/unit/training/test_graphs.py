@@ -98,7 +98,7 @@ def test_a_file_that_is_none_is_refused_by_its_line(tmp_path, text, said):
         ("bridges:nan", "number B from 0"),
         ("bridges:5", "at most one bridge for each pair"),
         (".", "expected a file of edges"),
-        ("", "expected a file of edges"),
+        ("", "or a file of edges"),
     ],
 )
 def test_what_is_no_graph_is_refused(meet, said):

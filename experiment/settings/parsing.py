@@ -217,8 +217,6 @@ def parse_data(text: str, place: str) -> Data:
             return _data(paths, place)
     entries = _split(text, ",", lambda part: all(map(_exists, _split(part, SEPARATOR, _exists))))
     parts = [_split(entry, SEPARATOR, _exists) for entry in entries]
-    if not all(all(part) for part in parts):
-        raise UsageError(f"{place} is {short_repr(text)}; expected paths between the commas")
     return _data([part if len(part) > 1 else part[0] for part in parts], place)
 
 
@@ -266,8 +264,6 @@ def _data(entries: Sequence[str | list[str]], place: str) -> Data:
 
 def _path(setting: Setting, typed: str, place: str) -> Path:
     """A path, absolute if it is saved with the run, so that it means the same from every folder."""
-    if not typed:
-        raise UsageError(f"{place} is empty; expected a path")
     path = typed_path(typed, place)
     return path.absolute() if setting.saved else path
 

@@ -26,6 +26,7 @@ from torch import Tensor, nn
 from mhng.models.guides import Diagonal
 
 Guide = Callable[[int, int], nn.Module]  # (width, L) -> the layer
+Activation = Callable[[], nn.Module]
 
 
 class Encoder(nn.Module):
@@ -48,12 +49,26 @@ Pair = tuple[Encoder, nn.Module]
 _LINEAR_WIDTH = 64
 
 
-def mlp(shape: tuple[int, ...], latent: int, guide: Guide = Diagonal, hidden: tuple[int, ...] = (512, 512)) -> Pair:
-    """Dense layers with ReLU, mirrored in the decoder; observations of any shape."""
+def _leaky() -> nn.Module:
+    return nn.LeakyReLU(0.1)
+
+
+def mlp(
+    shape: tuple[int, ...],
+    latent: int,
+    guide: Guide = Diagonal,
+    hidden: tuple[int, ...] = (512, 512),
+    activation: Activation = _leaky,
+) -> Pair:
+    """Dense layers with leaky ReLU (Maas et al. 2013), mirrored in the decoder; observations of any shape.
+
+    It learns digits in fewer epochs than with ReLU (docs/notes.md).
+    """
     size = math.prod(shape)
     widths = (size, *hidden)
-    body = nn.Sequential(nn.Flatten(), *_dense(widths))
-    decoder = nn.Sequential(*_dense((latent, *reversed(hidden))), nn.Linear(hidden[0], size), nn.Unflatten(1, shape))
+    body = nn.Sequential(nn.Flatten(), *_dense(widths, activation))
+    up = _dense((latent, *reversed(hidden)), activation)
+    decoder = nn.Sequential(*up, nn.Linear(hidden[0], size), nn.Unflatten(1, shape))
     return Encoder(body, hidden[-1], latent, guide), decoder
 
 
@@ -98,7 +113,7 @@ def _blocks(matrices: Sequence[Tensor]) -> Tensor:
 
 
 def patches(shape: tuple[int, ...], latent: int, guide: Guide = Diagonal) -> tuple[nn.Module, nn.Module]:
-    """The `mlp` of a square patch, shared by all patches side by side in an image (C, H, G H).
+    """The `mlp` of a square patch, with ReLU, shared by all patches side by side in an image (C, H, G H).
 
     Each patch has L / G latents, which no other patch changes. So the network learns from G times as many pictures
     as one that observes the whole image, and what patches show adds up in the latents.
@@ -106,7 +121,7 @@ def patches(shape: tuple[int, ...], latent: int, guide: Guide = Diagonal) -> tup
     Raises ValueError for other shapes, and if L is not a multiple of G.
     """
     count = patch_count(shape, latent)
-    encoder, decoder = mlp((*shape[:2], shape[1]), latent // count, guide)
+    encoder, decoder = mlp((*shape[:2], shape[1]), latent // count, guide, activation=nn.ReLU)
     return _PatchEncoder(encoder, count), _PatchDecoder(decoder, count)
 
 
@@ -153,10 +168,10 @@ def conv_large(shape: tuple[int, ...], latent: int, guide: Guide = Diagonal) -> 
     return _convolutional(shape, latent, guide, channels=(64, 128, 256), width=1024)
 
 
-def _dense(widths: tuple[int, ...]) -> list[nn.Module]:
+def _dense(widths: tuple[int, ...], activation: Activation = nn.ReLU) -> list[nn.Module]:
     layers: list[nn.Module] = []
     for before, after in pairwise(widths):
-        layers += [nn.Linear(before, after), nn.ReLU()]
+        layers += [nn.Linear(before, after), activation()]
     return layers
 
 

@@ -26,13 +26,13 @@ class Variant(NamedTuple):
 NETWORKS = {
     "mlp": Variant(
         "mhng.models.networks:mlp",
-        "dense network with two hidden layers of 512 units; any input shape",
+        "dense network, two hidden layers of 512 units, leaky ReLU; any input shape",
         "f = 3 dense layers, mirrored in the decoder",
         "Kingma and Welling 2014, arXiv 1312.6114",
     ),
     "patches": Variant(
         "mhng.models.networks:patches",
-        "mlp of a square, shared by the squares side by side in an image",
+        "mlp of a square with ReLU, shared by the squares side by side in an image",
         "f = (g(x_1), ..., g(x_G)), g = 3 dense layers",
         "LeCun et al. 1989, doi 10.1162/neco.1989.1.4.541",
     ),

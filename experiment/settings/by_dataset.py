@@ -27,7 +27,7 @@ _MNIST_NUMBERS: dict[str, Any] = {
 }  # fmt: skip
 # Standardised pixels that hardly vary count as much as others; 24 whitened components are the strokes of two digits.
 BY_DATASET: Mapping[str, Mapping[str, Any]] = {
-    "mnist5k": {"rounds": 60}, "fruits360": _FRUITS, "fruits360-20": _FRUITS | {"signs": 20},
+    "fruits360": _FRUITS, "fruits360-20": _FRUITS | {"signs": 20},
     "numbers": {"limit": 3_000, "standardise": "no", "reduce": 24}, "sprites": _SPRITES,
     "mnist-numbers": _MNIST_NUMBERS,
 }  # fmt: skip

@@ -16,7 +16,8 @@ from mhng.inference.members import StreamDeviceError
 from mhng.inference.rounds import RoundProgress
 from mhng.models.agent import Agent
 
-CHECKPOINT_FORMAT = 1
+# 2: `mlp` has leaky ReLU. The weights of an earlier run would give other latents.
+CHECKPOINT_FORMAT = 2
 
 
 class CheckpointMember(Protocol):
@@ -133,7 +134,9 @@ def load_agents(
 
 def _check_format(state: Mapping[str, Any], file: str) -> None:
     if state.get("format") != CHECKPOINT_FORMAT:
-        raise UsageError(f"{file} has the format {state.get('format')!r}; this version reads {CHECKPOINT_FORMAT}")
+        raise UsageError(
+            f"{file} has the format {state.get('format')!r}; this version reads {CHECKPOINT_FORMAT}, so train again"
+        )
 
 
 def _check_identity(state: Mapping[str, Any], identity: Mapping[str, Any], file: str) -> None:

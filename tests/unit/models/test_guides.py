@@ -14,7 +14,6 @@ from tests.checks import ALPHA, z_test
 
 
 def test_the_diagonal_guide_has_the_names_the_weights_and_the_draws_of_a_plain_layer():
-    """What older checkpoints hold, and what older runs drew."""
     one = Agent((1, 7, 6), signs=3, latent=4, generator=stream(0, "A/init"))
     names = [name for name, _ in one.named_parameters() if name.startswith("encoder")]
     assert names == [f"encoder.{part}" for part in (
@@ -22,7 +21,9 @@ def test_the_diagonal_guide_has_the_names_the_weights_and_the_draws_of_a_plain_l
     )]  # fmt: skip
     assert set(one.state_dict()) == {"log_pi", "prior_scale", *(name for name, _ in one.named_parameters())}
     with seeded_global_rng(stream(0, "A/init")):
-        body = nn.Sequential(nn.Flatten(), nn.Linear(42, 512), nn.ReLU(), nn.Linear(512, 512), nn.ReLU())
+        body = nn.Sequential(
+            nn.Flatten(), nn.Linear(42, 512), nn.LeakyReLU(0.1), nn.Linear(512, 512), nn.LeakyReLU(0.1)
+        )
         [nn.Linear(*sizes) for sizes in ((4, 512), (512, 512), (512, 42))]  # the decoder's, which come between
         head = nn.Linear(512, 8)
     x = torch.rand(20, 1, 7, 6, generator=stream(0, "x"))

@@ -408,7 +408,6 @@ def test_a_page_of_nothing_is_a_page() -> None:
 def test_settings_are_bold_where_they_differ_from_the_defaults_of_the_data_set(
     flags: dict[str, str], bold: set[str]
 ) -> None:
-    dataset = {"dataset": "fruits360"} if "noise" in flags else {}
-    section = run_sections.settings(plain(resolve(flags | dataset)))
+    section = run_sections.settings(plain(resolve({"dataset": "fruits360"} | flags)))
     changed = {name for _, items in section.lists for name, _, is_changed in items if is_changed}
     assert changed - {"dataset"} == bold

@@ -18,6 +18,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
+from functools import partial
 from itertools import pairwise
 
 import torch
@@ -45,12 +46,10 @@ class Encoder(nn.Module):
 
 Pair = tuple[Encoder, nn.Module]
 
+_LEAKY = partial(nn.LeakyReLU, 0.1)
+
 # Hidden units of the encoder of `linear`.
 _LINEAR_WIDTH = 64
-
-
-def _leaky() -> nn.Module:
-    return nn.LeakyReLU(0.1)
 
 
 def mlp(
@@ -58,7 +57,7 @@ def mlp(
     latent: int,
     guide: Guide = Diagonal,
     hidden: tuple[int, ...] = (512, 512),
-    activation: Activation = _leaky,
+    activation: Activation = _LEAKY,
 ) -> Pair:
     """Dense layers with leaky ReLU (Maas et al. 2013), mirrored in the decoder; observations of any shape.
 

@@ -135,7 +135,8 @@ def load_agents(
 def _check_format(state: Mapping[str, Any], file: str) -> None:
     if state.get("format") != CHECKPOINT_FORMAT:
         raise UsageError(
-            f"{file} has the format {state.get('format')!r}; this version reads {CHECKPOINT_FORMAT}, so train again"
+            f"{file} has the format {state.get('format')!r}; this version reads {CHECKPOINT_FORMAT}. Use the "
+            "version that made it, or train again"
         )
 
 

@@ -403,11 +403,18 @@ def test_a_page_of_nothing_is_a_page() -> None:
 
 
 @pytest.mark.parametrize(
-    ("flags", "bold"), [({}, set()), ({"rounds": "30"}, {"rounds"}), ({"noise": "0.3"}, {"noise"})]
+    ("flags", "bold"),
+    [
+        ({}, set()),
+        ({"rounds": "60"}, {"rounds"}),
+        ({"dataset": "fruits360"}, set()),
+        ({"dataset": "fruits360", "rounds": "30"}, {"rounds"}),
+        ({"dataset": "fruits360", "noise": "0.3"}, {"noise"}),
+    ],
 )
 def test_settings_are_bold_where_they_differ_from_the_defaults_of_the_data_set(
     flags: dict[str, str], bold: set[str]
 ) -> None:
-    section = run_sections.settings(plain(resolve({"dataset": "fruits360"} | flags)))
+    section = run_sections.settings(plain(resolve(flags)))
     changed = {name for _, items in section.lists for name, _, is_changed in items if is_changed}
     assert changed - {"dataset"} == bold

@@ -169,7 +169,8 @@ def test_a_resumed_run_keeps_its_number_of_threads_or_says_so(
     resume(folder, rounds="2")
     assert set(seen) == {used} and torch.get_num_threads() == 1
     err = capsys.readouterr().err
-    assert said in err and err.count("note: ") == bool(said)
+    lines = [line for line in err.splitlines() if "gives one sign to" not in line]  # the small run may collapse
+    assert said in err and len(lines) == 1 + bool(said)  # the other line says where it resumes
 
 
 def test_the_revision_is_that_of_this_program_only(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

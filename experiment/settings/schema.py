@@ -352,7 +352,7 @@ class Config:
         default_help="all agents alike",
     )
     rounds: Natural = _setting(
-        30,
+        40,
         "learning",
         "number of rounds after round 0; a round is learning, then a game",
     )

@@ -288,7 +288,7 @@ def test_repeated_epochs_replace_those_that_were_saved(ray, tmp_path, monkeypatc
     bring, found = loop.TrainingLoop._restart_agents, []
 
     def bring_back(self):
-        self.folder.save_epochs({"format": 1, "done": self.state.done, "learned": {"A": 1}})
+        self.folder.save_epochs({"done": self.state.done, "learned": {"A": 1}})
         bring(self)
         found.append(self.folder.load_epochs())
 

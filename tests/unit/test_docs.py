@@ -4,6 +4,9 @@ import re
 from pathlib import Path
 
 from mhng import __version__
+from mhng.experiment.settings.config import resolve
+from mhng.experiment.settings.parsing import read_settings
+from mhng.experiment.settings.schema import Config
 from mhng.inference import LISTENER_STATES, MODES
 from mhng.inference.laws import Cell, law
 
@@ -33,7 +36,7 @@ def told(file):
 
 def test_the_japanese_readme_says_what_the_english_one_says():
     english, japanese = told("README.md"), told("README.ja.md")
-    assert len(english["spans"]) > 60 and len(english["figures"]) > 8
+    assert len(english["spans"]) > 60 and len(english["figures"]) > 6
     for kind, expected in english.items():
         assert japanese[kind] == expected, kind
 
@@ -59,6 +62,16 @@ def test_the_page_on_correctness_has_the_verdicts_of_the_table_of_laws():
         assert shown == [verdict(law(cell._replace(redrawn=redrawn))) for redrawn in (False, True)], options
         seen.add((cell.mode, cell.listener_state))
     assert {mode for mode, _ in seen} == set(MODES) and {state for _, state in seen} == set(LISTENER_STATES)
+
+
+def test_the_page_on_data_has_the_defaults():
+    text = (HOME / "docs" / "data.md").read_text(encoding="utf-8")
+    assert f"| `--rounds` | {Config().rounds}; 5 for `fruits360`, `fruits360-20` and `sprites` |" in text
+    assert {resolve({"dataset": name}).rounds for name in ("fruits360", "fruits360-20", "sprites")} == {5}
+    shown = dict(re.findall(r"^`([\w-]+)` has `(--[^`]+)`", text, flags=re.M))
+    assert {"sprites", "mnist-numbers"} <= shown.keys()
+    for name, flags in shown.items():
+        assert resolve(read_settings(flags.split()) | {"dataset": name}) == resolve({"dataset": name}), name
 
 
 def test_the_citation_is_that_of_this_version():

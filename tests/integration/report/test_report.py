@@ -19,6 +19,7 @@ from mhng.experiment.evaluation.projection import MAX_POINTS, project
 from mhng.experiment.report import drawing, run_sections
 from mhng.experiment.report.page import Page, number, render
 from mhng.experiment.settings.config import plain, resolve
+from mhng.experiment.settings.schema import Config
 from mhng.experiment.training.saved_run import SavedRun
 from tests.comparisons import comparison
 from tests.runs import made
@@ -408,7 +409,7 @@ def test_a_page_of_nothing_is_a_page() -> None:
         ({}, set()),
         ({"rounds": "60"}, {"rounds"}),
         ({"dataset": "fruits360"}, set()),
-        ({"dataset": "fruits360", "rounds": "30"}, {"rounds"}),
+        ({"dataset": "fruits360", "rounds": str(Config().rounds)}, {"rounds"}),
         ({"dataset": "fruits360", "noise": "0.3"}, {"noise"}),
     ],
 )

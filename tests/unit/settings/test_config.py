@@ -58,7 +58,7 @@ def test_data_sets_have_defaults_of_their_own():
     "flags",
     [
         {"rounds": "60"},
-        {"dataset": "fruits360", "rounds": "30", "views": "0,45"},
+        {"dataset": "fruits360", "rounds": str(Config().rounds), "views": "0,45"},
         {"dataset": "fruits360", "likelihood": "gaussian"},
         {"dataset": "fruits360-20", "noise": "0.2", "signs": "10"},
         {"dataset": "sprites", "network": "mlp", "rounds": "0", "jitter": "1"},

@@ -4,6 +4,7 @@ import re
 from pathlib import Path
 
 from mhng import __version__
+from mhng.experiment.settings.by_dataset import BY_DATASET
 from mhng.experiment.settings.config import resolve
 from mhng.experiment.settings.parsing import read_settings
 from mhng.experiment.settings.schema import Config
@@ -66,12 +67,15 @@ def test_the_page_on_correctness_has_the_verdicts_of_the_table_of_laws():
 
 def test_the_page_on_data_has_the_defaults():
     text = (HOME / "docs" / "data.md").read_text(encoding="utf-8")
-    assert f"| `--rounds` | {Config().rounds}; 5 for `fruits360`, `fruits360-20` and `sprites` |" in text
-    assert {resolve({"dataset": name}).rounds for name in ("fruits360", "fruits360-20", "sprites")} == {5}
+    row = f"{Config().rounds}; 5 for `fruits360`, `fruits360-20` and `sprites`, 30 for `mnist-numbers`"
+    assert f"| `--rounds` | {row} |" in text
+    rounds = {name: chosen["rounds"] for name, chosen in BY_DATASET.items() if "rounds" in chosen}
+    assert rounds == {"fruits360": 5, "fruits360-20": 5, "sprites": 5, "mnist-numbers": 30}
     shown = dict(re.findall(r"^`([\w-]+)` has `(--[^`]+)`", text, flags=re.M))
-    assert {"sprites", "mnist-numbers"} <= shown.keys()
-    for name, flags in shown.items():
-        assert resolve(read_settings(flags.split()) | {"dataset": name}) == resolve({"dataset": name}), name
+    for name in ("sprites", "mnist-numbers"):
+        given = read_settings(shown[name].split())
+        assert given.keys() >= BY_DATASET[name].keys() - {"start"}  # of sentences only, in the text
+        assert resolve(given | {"dataset": name}) == resolve({"dataset": name}), name
 
 
 def test_the_citation_is_that_of_this_version():

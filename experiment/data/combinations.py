@@ -151,7 +151,8 @@ def load_combinations(
     else:
         combinations, observed = _pictures(name, limit, views, names, seed, data_root)
     every, labels = np.unique(combinations, axis=0, return_inverse=True)
-    out = held_combinations(every, hold_out, seed)[labels.reshape(-1)] > 0
+    held_out = held_combinations(every, hold_out, seed) > 0
+    out = held_out[labels.reshape(-1)]
     if hold_out is not None and not out.any():
         raise UsageError(
             f"--hold-out {hold_out} keeps no combination of {name} from the agents: each value must stay in two other "
@@ -166,6 +167,18 @@ def load_combinations(
         labels=labels.reshape(-1)[indices],
         class_names=tuple(" ".join(map(str, row)) for row in every),
         indices=indices,
+        notes=_hold_out_notes(hold_out, int(held_out.sum()), len(every)),
+    )
+
+
+def _hold_out_notes(hold_out: str | None, held: int, count: int) -> tuple[str, ...]:
+    """A note if fewer than the given share of the combinations are held out."""
+    share = None if hold_out is None else parse_hold_out(hold_out)
+    if not isinstance(share, float) or held >= round(share * count):
+        return ()
+    return (
+        f"--hold-out {hold_out} keeps {held} of {count} combinations from the agents, not {round(share * count)}: "
+        "each value must stay in two other combinations",
     )
 
 

@@ -29,6 +29,13 @@ def test_held_out_combinations_leave_every_value_in_every_place():
     assert not held_combinations(EVERY, None, 3).any()
 
 
+def test_a_share_that_cannot_be_held_out_gives_a_note():
+    (note,) = loaded("attributes:2x4", hold_out="0.7").notes
+    held = held_combinations(np.array([[a, b] for a in range(4) for b in range(4)]), "0.7", 0)
+    assert f"--hold-out 0.7 keeps {held.sum()} of 16 combinations from the agents, not 11" in note
+    assert loaded("attributes:2x6").notes == () == loaded("attributes:2x6", hold_out="egg").notes
+
+
 def test_the_hold_outs_of_egg():
     held = held_combinations(EVERY, "egg", 0)
     seen_with_zero = [row.tolist() for row, out in zip(EVERY, held, strict=True) if not out and (row == 0).any()]

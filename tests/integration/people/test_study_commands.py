@@ -98,6 +98,20 @@ def test_a_partner_from_a_run(tmp_path, consent, digits_run, capsys):
     assert "A, B" in capsys.readouterr().err
 
 
+def test_a_partner_of_features_requires_pictures(tmp_path, consent, vectors_run, capsys):
+    capsys.readouterr()
+    assert new(tmp_path / "none", consent, "--run", vectors_run) == 2
+    said = capsys.readouterr().err
+    assert "--pictures" in said and not (tmp_path / "none").exists()
+    (tmp_path / "pictures").mkdir()
+    for n in range(20):
+        Image.new("RGB", (8, 8), (10 * n, 0, 0)).save(tmp_path / "pictures" / f"{n:02d}.png")
+    folder = tmp_path / "features"
+    assert new(folder, consent, "--run", vectors_run, "--pictures", tmp_path / "pictures") == 0
+    assert study("bots", folder, "--count", 1) == 0
+    assert len(Study.open(folder).pictures) == 4
+
+
 PROGRAM = """
 import pyro, pyro.distributions as dist, torch
 from mhng import NamingGame, ProgramPlayer, turns

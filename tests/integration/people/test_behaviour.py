@@ -47,6 +47,18 @@ def test_simulated_trials_are_fitted_and_written(data, tmp_path, capsys):
     assert draws["posterior"]["tempered_mu"].shape == (2, 20, 3)
 
 
+@pytest.mark.parametrize("full", [False, True], ids=["file", "folder with files"])
+def test_simulated_trials_replace_nothing(tmp_path, capsys, full):
+    taken = tmp_path / "taken"
+    if full:
+        taken.mkdir()
+    inside = taken / "mine" if full else taken
+    inside.write_text("mine")
+    assert cli.main(["behaviour", "simulate", str(taken), "--participants", "2", "--offers", "4"]) == 2
+    assert f"DS {taken} exists; give a new or empty folder" in capsys.readouterr().err
+    assert inside.read_text() == "mine" and set(tmp_path.rglob("*")) == {taken, inside}
+
+
 def test_json_is_the_report_of_python(data, capsys):
     assert cli.main(["behaviour", "fit", str(data), "--json", "--seed", "1"]) == 0
     report = json.loads(capsys.readouterr().out)

@@ -52,7 +52,7 @@ class Named(NamedTuple):
 
 
 def check_callbacks(callbacks: Sequence[Callback] | None) -> Sequence[Callback]:
-    """The functions; none for None. Raises UsageError for anything but a list of functions."""
+    """Check callbacks; None gives an empty tuple. Raises UsageError unless they are a list or tuple of functions."""
     if callbacks is None:
         return ()
     if not isinstance(callbacks, list | tuple) or not all(map(callable, callbacks)):
@@ -61,7 +61,7 @@ def check_callbacks(callbacks: Sequence[Callback] | None) -> Sequence[Callback]:
 
 
 def printer_of(verbose: bool) -> Printer:
-    """A printer of everything, or of notes and warnings only."""
+    """The printer of a run. verbose: it prints everything; otherwise only notes and warnings."""
     from mhng.experiment.training.console import Printer, Quiet
 
     return Printer() if verbose else Quiet()

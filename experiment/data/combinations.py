@@ -177,8 +177,8 @@ def _hold_out_notes(hold_out: str | None, held: int, count: int) -> tuple[str, .
     if not isinstance(share, float) or held >= round(share * count):
         return ()
     return (
-        f"--hold-out {hold_out} keeps {held} of {count} combinations from the agents, not {round(share * count)}: "
-        "each value must stay in two other combinations",
+        f"--hold-out is {hold_out}, but only {held} of {count} combinations can be held out: "
+        "each value must stay in two combinations that agents observe",
     )
 
 

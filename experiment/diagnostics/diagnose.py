@@ -119,8 +119,7 @@ def _check(run: SavedRun) -> dict[str, Any]:
     except (KeyError, ValueError, TypeError) as error:
         file = run.folder.file(run_folder.POSTERIOR)
         raise UsageError(f"{file} was not written by this version: {str(error)[:100]}") from error
-    if not {"agents", "kappa_of", "kappa_matched", "rounds"} <= set(run.summary):
-        raise UsageError(f"{run.folder.file(run_folder.SUMMARY)} is damaged: it lacks scores")
+    run.require_scores("agents", "kappa_of", "kappa_matched", "rounds", of_agents=("ari", "signs_used"))
     count, expected = len(run.index), run.manifest.get("objects")
     if count != expected:
         file = run.folder.file(run_folder.SIGNS)

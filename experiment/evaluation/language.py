@@ -42,9 +42,10 @@ def speakers_of(run: SavedRun) -> dict[str, Speaker]:
 
 @torch_defaults()
 def language_report(run: SavedRun, speakers: Mapping[str, Speaker] | None = None) -> dict[str, Any]:
-    """The scores of a run's sentences as plain values. Raises UsageError for a run of single signs."""
+    """The scores of a run's sentences as plain values. Raises UsageError for single signs, and a damaged summary."""
     config = run.config
     speakers = speakers_of(run) if speakers is None else speakers
+    run.require_scores("kappa_slots")
     scores = language_scores(config, run.objects, speakers, partial(load_held_out, config))
     about: dict[str, Any] = {"words": config.words, "vocabulary": config.vocabulary, "meaning": config.meaning}
     about |= {"objects": run.objects.count, "kappa_slots": run.summary["kappa_slots"]}

@@ -108,6 +108,15 @@ class SavedRun:
         self._check_round(run_folder.SUMMARY, summary.get("rounds"))
         return summary
 
+    def require_scores(self, *names: str, of_agents: Sequence[str] = ()) -> None:
+        """Raise UsageError if summary.json lacks one of the scores `names`, or an agent one of `of_agents`."""
+        rows = self.summary.get("agents") if of_agents else {}
+        complete = isinstance(rows, dict) and all(
+            isinstance(row, dict) and set(of_agents) <= set(row) for row in rows.values()
+        )
+        if not complete or not set(names) <= set(self.summary):
+            raise UsageError(f"{self.folder.file(run_folder.SUMMARY)} is damaged: it lacks scores")
+
     @cached_property
     def metrics(self) -> list[dict[str, Any]]:
         """The rows of metrics.jsonl, for every epoch and sweep; also for an unfinished run."""

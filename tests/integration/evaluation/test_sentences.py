@@ -71,6 +71,29 @@ def test_diagnose_tells_the_agreement_of_each_word(run: Path, capsys: pytest.Cap
 
 
 @pytest.mark.parametrize(
+    ("command", "change"),
+    [
+        ("language", lambda summary: summary.pop("kappa_slots")),
+        ("diagnose", lambda summary: summary.pop("kappa_of")),
+        ("diagnose", lambda summary: summary["agents"]["B"].pop("signs_used")),
+        ("diagnose", lambda summary: summary["agents"].update(B=3)),
+    ],
+)
+def test_a_summary_without_scores_is_refused(
+    run: Path, tmp_path: Path, command: str, change: Any, capsys: pytest.CaptureFixture[str]
+) -> None:
+    damaged = tmp_path / "run"
+    shutil.copytree(run, damaged)
+    file = damaged / "summary.json"
+    summary = json.loads(file.read_text())
+    change(summary)
+    file.write_text(json.dumps(summary))
+    capsys.readouterr()
+    assert cli.main([command, str(damaged), "--no-plots"]) == 2
+    assert f"{file} is damaged: it lacks scores" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
     "changes",
     [
         {"mode": "gibbs", "meaning": "bag", "turns": "word"},

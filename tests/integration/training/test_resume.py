@@ -95,6 +95,8 @@ BESIDE: dict[str | tuple[str, str], list[str]] = {
     "noise": ["--likelihood", "gaussian-fixed"],
     "sweeps": ["--burn-in", "0"],
     "reduce": VECTORS, "standardise": VECTORS, "classes": VECTORS, "ambiguity": VECTORS, "dimension": VECTORS,
+    "views": ["--dataset", "digits"],  # they move or change pixels
+    ("start", "slots"): SENTENCES,
     ("likelihood", "identity"): VECTORS,
     ("likelihood", "multinomial"): COUNTS,
     ("mixture", "dirichlet"): [*COUNTS, "--likelihood", "identity"],

@@ -126,7 +126,7 @@ def test_chain_is_biased():
     assert max(chi_square(shares(signs[:, m]), enumerated(2)) for m in range(2)) < ALPHA
 
 
-def distance(game, M, chains=600, sweeps=220, burn_in=40):
+def distance(game, M, chains=1500, sweeps=220, burn_in=40):
     """The largest total variation of any agent's signs from the joint posterior, over many sweeps."""
     signs = run(game, mixtures(M=M), chains, sweeps)[:, burn_in:]
     every = [shares(signs[:, :, m]) for m in range(M)]

@@ -19,11 +19,11 @@ from matplotlib.text import Text
 
 import mhng
 from mhng import cli, load_run
+from mhng.experiment.api import LoadedRun
 from mhng.experiment.data.builtin import registry as builtin_registry
 from mhng.experiment.diagnostics.diagnose import diagnose
 from mhng.experiment.errors import UsageError
 from mhng.experiment.evaluation.recall import evaluate
-from mhng.experiment.loaded_run import LoadedRun
 from mhng.experiment.settings.schema import Config, key
 from mhng.experiment.training.saved_run import SavedRun
 from mhng.experiment.training.train import train as train_config

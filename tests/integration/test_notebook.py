@@ -20,7 +20,7 @@ import pytest
 import torch
 
 import mhng
-from mhng.experiment.loaded_run import LoadedRun
+from mhng.experiment.api import LoadedRun
 
 SMALL = {
     "dataset": "digits", "limit": 60, "signs": 3, "latent_dim": 2, "epochs": 2, "rounds": 1, "sweeps": 5,

@@ -15,7 +15,7 @@ import pytest
 from matplotlib.figure import Figure
 
 from mhng import load_run
-from mhng.experiment.loaded_run import LoadedRun
+from mhng.experiment.api import LoadedRun
 
 HOME = Path(__file__).resolve().parents[2]
 NOTEBOOKS = sorted((HOME / "examples").glob("*.ipynb"))

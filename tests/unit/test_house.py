@@ -27,7 +27,6 @@ FLOORS = {
     "experiment/people": 6,
     "experiment/report": 7,
     "experiment/api.py": 7,
-    "experiment/loaded_run.py": 7,
     "experiment/__init__.py": 8,
     "mhng": 8,
     "cli.py": 8,
@@ -36,7 +35,6 @@ FLOORS = {
 INNER = ("/mixtures", "/programs", "/builtin", "/custom")
 ROOMS = {place: next((place.removesuffix(end) for end in INNER if place.endswith(end)), place) for place in FLOORS}
 ROOMS["cli.py"] = "mhng"
-ROOMS["experiment/loaded_run.py"] = "experiment/api.py"
 
 
 def sources():
